@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.runner.selection import Selection
 
-__all__ = ["RunRequest", "Suite", "open_journal"]
-
 T = TypeVar("T")
 
 MAX_OUTAGE = 300.0

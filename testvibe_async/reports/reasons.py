@@ -20,21 +20,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import CaseResult, GenerationLog
     from testvibe_async.outcomes import BatchItem
 
-__all__ = ["URGENCY", "CaseStatus", "reason_of", "status_of", "why"]
-
-
-URGENCY = (
-    Verdict.FAILED,
-    Verdict.ERROR,
-    Verdict.UNKNOWN,
-    Verdict.IN_FLIGHT,
-    Verdict.WAITING,
-    Verdict.SKIPPED,
-    Verdict.QUARANTINED,
-    Verdict.SUCCEEDED,
-)
-"""The verdicts, the most urgent first."""
-
 
 class CaseStatus(StrEnum):
     """The status of a test, in the words that the formats share."""
@@ -58,6 +43,22 @@ class CaseStatus(StrEnum):
 
     OTHER = "other"
     """An undocumented status without an error."""
+
+
+STATUSES = {
+    Verdict.FAILED: CaseStatus.FAILED,
+    Verdict.ERROR: CaseStatus.ERROR,
+    Verdict.UNKNOWN: CaseStatus.UNKNOWN,
+    Verdict.IN_FLIGHT: CaseStatus.PENDING,
+    Verdict.WAITING: CaseStatus.PENDING,
+    Verdict.SKIPPED: CaseStatus.SKIPPED,
+    Verdict.QUARANTINED: CaseStatus.QUARANTINED,
+    Verdict.SUCCEEDED: CaseStatus.PASSED,
+}
+"""The status of the case that stands for an operation, by its verdict; the most urgent first."""
+
+URGENCY = tuple(STATUSES)
+"""The verdicts, the most urgent first."""
 
 
 def status_of(test: CaseResult) -> CaseStatus:

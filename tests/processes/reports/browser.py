@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-__all__ = ["EXECUTABLE", "Browser", "chromium"]
-
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-headless-shell")
 START_SECONDS = 20
 KEYS: dict[str, dict[str, Any]] = {
