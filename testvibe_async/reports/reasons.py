@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import errors
 from testvibe_async.errors import VibeError
-from testvibe_async.models import FeatureStatus, Generation, Run
+from testvibe_async.models import FeatureStatus, Generation, OutcomeError, Run
 from testvibe_async.outcomes import Verdict
 from testvibe_async.reports.text import counted, duration, one_line, quoted
 
@@ -114,6 +114,8 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
         case errors.WaitTimeoutError(last_seen_at=seen_at):
             state = f", {error.status} then" if error.status else ""
             return f"not seen since {seen_at:%H:%M:%S} UTC{state}"
+        case errors.DispatchUnknownError(reason="accepted"):
+            return "it was dispatched, but its id is unknown"
         case errors.DispatchUnknownError(__cause__=cause):
             lost = f": {_what(cause).rstrip('.')}" if isinstance(cause, VibeError) else ""
             return f"it may have started: the answer to its dispatch was lost{lost}{_found(error)}"
@@ -127,6 +129,8 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             return "the service knows it no more"
         case errors.ObservationError(__cause__=VibeError() as cause):
             return f"not seen any more: {why(cause)}"
+        case errors.FeatureNotGeneratedError(__cause__=OutcomeError(outcome=Generation() as end)):
+            return f"the generation of its tests failed: {_generation_reason(end, None)}"
         case errors.ResponseError(is_quoted=False):
             return error.message
         case errors.ResponseError(advice=hint) if error.message.endswith(f"; {hint}"):

@@ -11,7 +11,6 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from attrs import evolve
 
 from tests.support.amounts import amount
 from tests.surfaces.reports.items import (
@@ -36,7 +35,6 @@ from testvibe_async.reports.page import href
 from testvibe_async.reports.report import Report
 from testvibe_async.reports.timeline import MOST_ROWS, clock, timeline
 
-ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'></pre></details>"
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 40
 
 
@@ -319,38 +317,7 @@ class TestSafety:
         }
         assert list(head).index(policy) < list(head).index(style)
         assert len(style.text) > 5_000 < len(script.text) * 2
-
-    def test_nothing_is_fetched_and_nothing_runs_from_attributes(self) -> None:
-        """No attribute loads, styles or runs anything: the policy would forbid it."""
-        page = page_of(*every_kind(), artifacts={214: [Path("a.zip")]})
-
-        for node in page:
-            assert node.tag not in {"iframe", "object", "embed", "base", "image", "use", "img"}
-            assert not {"src", "style", "action", "srcset"} & node.attributes.keys()
-            assert not any(name.startswith("on") for name in node.attributes)
-            address = node.attributes.get("href") or ""
-            assert node.tag != "link" or address.startswith("data:image/svg+xml,")
-            assert node.tag == "link" or not re.match(r"[a-z]+:|//", address)
-        style = page.all("style")[0].text
-        assert "url(" not in style
-        assert "@import" not in style
-
-    def test_data_stays_text(self) -> None:
-        """Names, errors, logs and paths that look like markup are shown as they are."""
-        test = CaseResult(ATTACK, "failed", 1000, ATTACK)
-        item = run_item(test, feature=ATTACK, config=ATTACK, log=ATTACK)
-        refused_item = evolve(ITEMS["refused"], feature=ATTACK, config="x")
-        page = page_of(item, refused_item, title=ATTACK)
-
-        assert len(page.all("script")) == 1
-        assert not page.all("img")
-        (failed, refused) = operations(page)
-        assert texts(failed.all("pre")) == [ATTACK, ATTACK]
-        assert texts(failed.all("bdi")) == [ATTACK, ATTACK]
-        assert texts(refused.all("bdi")) == [ATTACK]
-        assert failed.attributes["data-config"] == ATTACK
-        assert page.all("option")[1].attributes["value"] == ATTACK
-        assert texts(page.all("p", "title")) == [ATTACK]
+        assert not re.search(r"url\(|@import", style.text)
 
     @pytest.mark.parametrize(
         "name",
