@@ -18,8 +18,6 @@ from tests.support.inner_pytest import (
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
-pytest_plugins = ["pytester"]
-
 pytest.importorskip("xdist")
 
 PLAIN = """

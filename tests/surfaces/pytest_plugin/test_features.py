@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
-from tests.support.inner_pytest import SHOP, Inner, endless, ids_told, shows
+from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told, shows
 from testvibe_async._batch import workers
 from testvibe_async._dispatch import dispatcher
 from testvibe_async.testing import Emulator, Fault, Outcome
@@ -17,15 +17,16 @@ from testvibe_async.testing import Emulator, Fault, Outcome
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ["pytester"]
-
 NO_DIRECTORY = "Re: ../turns/??"
 
 
 def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
-    """Every feature that has tests is run once, and the item has the run's result and its time."""
+    """Every feature that has tests is run once, and the item has the run's result and its time.
+
+    So has its case in the JUnit report.
+    """
     service.add_feature("Reminders", kind="suggestion", status="draft")
-    result = inner.features("-v", "--durations=3")
+    result = inner.features("-v", "--durations=3", "--junitxml=report.xml")
 
     shows(
         result,
@@ -38,6 +39,16 @@ def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert service.count("run_feature") == 3
     assert service.count("list_features") == 1
+
+    cases = {str(case.get("name")): case for case in inner.report()}
+    assert set(cases) == set(FEATURES)
+    assert {case.get("classname") for case in cases.values()} == {"testvibe"}
+    assert not cases["Login"].findall("failure")
+    assert float(cases["Login"].get("time", 0)) == pytest.approx(30, abs=1)
+    messages = [each.get("message", "") for each in cases["Returns"].findall("failure")]
+    assert (messages[0], messages[1].startswith("run ")) == ("no refund", True)
+    properties = {each.get("value") for each in inner.report().iter("property")}
+    assert properties == set(map(str, service.runs))
 
 
 def test_a_failure_describes_the_run(inner: Inner, service: Emulator) -> None:

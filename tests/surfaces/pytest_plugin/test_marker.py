@@ -7,19 +7,22 @@ import pytest
 from tests.support.inner_pytest import RERUN, Inner, end_together, endless, shows
 from testvibe_async.testing import Emulator, Fault
 
-pytest_plugins = ["pytester"]
-
 
 @endless
 def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
-    """The fixture returns the finished run, passed or failed, which equal requests share."""
+    """The fixture returns the finished run, passed or failed, which equal requests share.
+
+    It works with any plugin that runs a test in an event loop.
+    """
     end_together(service, 2)
     inner.pytester.makepyfile(
         """
-        import pytest
+        import asyncio, pytest
 
+        @pytest.mark.asyncio
         @pytest.mark.testvibe("Login", config="Mobile", site_url="https://next.example")
-        def test_login(testvibe_run):
+        async def test_login(testvibe_run):
+            await asyncio.sleep(0)
             assert testvibe_run.is_success
             assert testvibe_run.config == "Mobile"
             assert testvibe_run.site_url == "https://next.example"
@@ -33,25 +36,8 @@ def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
                 assert testvibe_run.failures[0].error == "no refund"
         """
     )
-    inner().assert_outcomes(passed=3)
+    inner.asynchronous("asyncio_mode=strict").assert_outcomes(passed=3)
     assert len(service.runs) == service.max_active_runs == 2
-
-
-def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator) -> None:
-    """The fixture works with any plugin that runs a test in an event loop."""
-    inner.pytester.makepyfile(
-        """
-        import asyncio, pytest
-
-        @pytest.mark.asyncio
-        @pytest.mark.testvibe("Login")
-        async def test_login(testvibe_run):
-            await asyncio.sleep(0)
-            assert testvibe_run.is_success
-        """
-    )
-    inner.asynchronous("asyncio_mode=strict").assert_outcomes(passed=1)
-    assert len(service.runs) == 1
 
 
 def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) -> None:
@@ -134,39 +120,24 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
     result.assert_outcomes(skipped=3, xfailed=1, errors=2, deselected=1)
 
 
-@pytest.mark.parametrize(
-    ("marker", "message"),
-    [
-        (
-            "@pytest.mark.filterwarnings('error')",
-            "testvibe_run needs @pytest.mark.testvibe('a feature')",
-        ),
-        ("@pytest.mark.testvibe", "@pytest.mark.testvibe(*) missing *'feature'*"),
-        ("@pytest.mark.testvibe('a', 'b')", "@pytest.mark.testvibe(*) takes 2 *"),
-        ("@pytest.mark.testvibe('a', config=['b'])", "@*(*) 'config' must be str*[[]'b'[]]*"),
-        ("@pytest.mark.testvibe('a', confg='b')", "@pytest.mark.testvibe(*) got *'confg'*"),
-        (
-            "@pytest.mark.testvibe('a')\n        @pytest.mark.testvibe('b')",
-            "@pytest.mark.testvibe(*) twice: a test has one run",
-        ),
-    ],
-)
-def test_a_wrong_marker_is_reported(
-    inner: Inner, service: Emulator, marker: str, message: str
-) -> None:
+WRONG = {
+    "@pytest.mark.filterwarnings('error')": "testvibe_run needs @pytest.mark.testvibe('a feature')",
+    "@pytest.mark.testvibe": "@pytest.mark.testvibe(*) missing *'feature'*",
+    "@pytest.mark.testvibe('a', 'b')": "@pytest.mark.testvibe(*) takes 2 *",
+    "@pytest.mark.testvibe('a', config=['b'])": "@*(*) 'config' must be str*[[]'b'[]]*",
+    "@pytest.mark.testvibe('a', confg='b')": "@pytest.mark.testvibe(*) got *'confg'*",
+    "@pytest.mark.testvibe('a', site_url='shop.example')": "the site must be a URL *",
+    "@pytest.mark.testvibe('a')\n@pytest.mark.testvibe('b')": "@*(*) twice: a test has one run",
+}
+"""What is said of each wrong marker, or none."""
+
+
+def test_a_wrong_marker_is_reported(inner: Inner, service: Emulator) -> None:
     """A test with a wrong marker, or none, fails with one sentence; the others run."""
-    inner.pytester.makepyfile(
-        f"""
-        import pytest
-
-        {marker}
-        def test_wrong(testvibe_run): ...
-
-        @pytest.mark.testvibe("Login")
-        def test_right(testvibe_run): ...
-        """
-    )
-    shows(inner(), message, passed=1, errors=1)
+    tests = [f"{each}\ndef test_{n}(testvibe_run): ..." for n, each in enumerate(WRONG)]
+    right = '@pytest.mark.testvibe("Login")\ndef test_right(testvibe_run): ...'
+    inner.pytester.makepyfile("\n".join(["import pytest", *tests, right]))
+    shows(inner(), *WRONG.values(), passed=1, errors=len(WRONG))
     assert len(service.runs) == 1
 
 

@@ -11,8 +11,6 @@ from attrs import evolve
 from tests.support.inner_pytest import SHOP, Inner, shows
 from testvibe_async.testing import Emulator, Fault, Outcome
 
-pytest_plugins = ["pytester"]
-
 PLAIN = "def test_plain(): pass"
 SUGGESTION = {"id": 7, "name": "Wishes", "kind": "suggestion"}
 
@@ -148,12 +146,13 @@ class TestExpectedFailures:
     def test_an_outage_is_not_expected(
         self, inner: Inner, service: Emulator, operation: str, fault: Fault, said: str
     ) -> None:
-        """A feature that has no outcome fails, whatever mark expects its failure."""
+        """A feature or a test without an outcome fails, whatever mark expects its failure."""
         service.fail(operation, fault)
         service.fail("list_runs", Fault.status(404 if operation == "run_feature" else 503))
         inner.pytester.makeconftest(XFAIL)
+        inner.pytester.makepyfile(EXPECTED)
         result = inner.feature("Returns", "--testvibe-timeout=0.5")
-        shows(result, f"FAILED testvibe::Returns - {said}", failed=1)
+        shows(result, f"FAILED testvibe::Returns - {said}", failed=1, errors=1)
 
     def test_a_cancelled_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
         """A run that was cancelled neither passed nor failed: its test fails in these words."""
@@ -203,12 +202,6 @@ class TestExpectedFailures:
         shows(inner.feature("Login"), "*XPASS(strict)* the bank is closed", failed=1)
         assert len(service.runs) == 1
 
-    def test_a_test_that_gets_no_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
-        """The fixture's error is no failure that a test's own `xfail` expects."""
-        service.fail("run_feature", Fault.status(403))
-        inner.pytester.makepyfile(EXPECTED)
-        inner().assert_outcomes(errors=1)
-
 
 class TestPassedWithoutTests:
     """Runs that passed, and executed nothing."""
@@ -219,12 +212,16 @@ class TestPassedWithoutTests:
         ids=["empty", "none", "skipped"],
     )
     def test_a_feature_fails(self, inner: Inner, service: Emulator, tests: Any) -> None:
-        """Its test fails, and says that no test was executed; `xfail` does not expect that."""
+        """Its test fails, and says that no test was executed; `xfail` does not expect that.
+
+        A test that requests such a run gets an error in place of it.
+        """
         counts = {"total": len(tests or ()), "passed": 0, "failed": 0, "other": len(tests or ())}
         service.fail("get_run", Fault.edit(lambda run: {**run, "tests": tests, "summary": counts}))
         inner.pytester.makeconftest(XFAIL)
+        inner.marked('"Login"', body="assert testvibe_run.is_success")
         result = inner.feature("Login", "--junitxml=report.xml")
-        shows(result, "FAILED testvibe::Login - run * passed* no test*", failed=1)
+        shows(result, "FAILED testvibe::Login - run * passed* no test*", failed=1, errors=1)
         assert [each.get("value") for each in inner.report().iter("property")] == ["214"]
 
     def test_a_count_of_tests_is_enough(self, inner: Inner, service: Emulator) -> None:
@@ -232,24 +229,6 @@ class TestPassedWithoutTests:
         counted = {"tests": None, "summary": {"total": 2, "passed": 2, "failed": 0}}
         service.fail("get_run", Fault.edit(lambda run: {**run, **counted}))
         inner.feature("Login").assert_outcomes(passed=1)
-
-    def test_a_test_with_the_fixture_is_an_error(self, inner: Inner, service: Emulator) -> None:
-        """A test that requests such a run gets an error in place of it."""
-        service.fail("get_run", Fault.edit(lambda run: {**run, "tests": [], "summary": None}))
-        inner.marked('"Login"', body="assert testvibe_run.is_success")
-        inner().assert_outcomes(errors=1)
-
-
-def test_a_cancelled_generation_is_said_to_be(inner: Inner, service: Emulator) -> None:
-    """A feature whose generation was cancelled meanwhile says so."""
-    service.add_feature("Gift cards", status="draft")
-
-    def cancel(document: Any) -> Any:
-        service.finish_generation(document["requestId"], "cancelled")
-        return document
-
-    service.fail("generate_feature", Fault.edit(cancel), times=1)
-    shows(inner.feature("Gift*", "--testvibe-generate"), "*cancelled*", failed=1)
 
 
 @pytest.mark.parametrize(

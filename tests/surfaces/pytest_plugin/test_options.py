@@ -10,8 +10,6 @@ from tests.support.inner_pytest import Inner, shows
 from testvibe_async.pytest_plugin.options import Options, read_options
 from testvibe_async.testing import Emulator, Fault
 
-pytest_plugins = ["pytester"]
-
 
 def test_without_the_option_nothing_is_there(inner: Inner) -> None:
     """Without --testvibe nothing is collected, and no header is shown."""
@@ -110,14 +108,6 @@ def test_a_wrong_value_is_reported(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: *{message}"])
     assert service.requests == []
-
-
-@pytest.mark.parametrize("url", ["shop.example", "ftp://shop.example", "https://"])
-def test_the_site_of_a_marker_is_a_url(inner: Inner, service: Emulator, url: str) -> None:
-    """A marker refuses what is no URL, before anything is dispatched."""
-    inner.marked(f'"Login", site_url={url!r}')
-    shows(inner(), "*the site must be a URL *", errors=1)
-    assert not service.runs
 
 
 def test_a_project_is_found_by_its_name(

@@ -23,9 +23,7 @@ from tests.support.inner_pytest import (
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from xml.etree import ElementTree as ET
-
-pytest_plugins = ["pytester"]
+    pass
 
 
 def order(result: pytest.RunResult) -> list[str]:
@@ -72,12 +70,6 @@ def test_all_are_dispatched_before_the_first_test(inner: Inner, service: Emulato
     assert service.max_active_runs == 3
 
 
-def test_no_more_are_in_flight_than_asked(inner: Inner, service: Emulator) -> None:
-    """--testvibe-max-in-flight limits the runs in flight."""
-    inner.features("--testvibe-max-in-flight=1").assert_outcomes(passed=2, failed=2)
-    assert service.max_active_runs == 1
-
-
 @endless
 @pytest.mark.parametrize(
     ("argument", "failed"), [("-x", ["Login"]), ("--maxfail=3", ["Login", "Checkout"])]
@@ -119,31 +111,6 @@ def test_a_late_id_is_not_lost(inner: Inner, service: Emulator) -> None:
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert len(service.runs) == 3
     assert ids_told(result.outlines) == set(service.runs)
-
-
-def test_the_last_failures_can_be_run_alone(inner: Inner, service: Emulator) -> None:
-    """--lf dispatches only the features that failed."""
-    inner.features()
-    inner.features("--lf").assert_outcomes(failed=2, deselected=2)
-
-    assert service.count("run_feature", feature="Returns") == 2
-    assert service.count("run_feature") == 4
-
-
-def test_junit_has_the_features(inner: Inner, service: Emulator) -> None:
-    """The JUnit report has a case for each feature, with its time, its run, and its failure."""
-    inner.features("--junitxml=report.xml")
-
-    cases: dict[str | None, ET.Element] = {case.get("name"): case for case in inner.report()}
-    assert set(cases) == set(FEATURES)
-    assert {case.get("classname") for case in cases.values()} == {"testvibe"}
-    assert not cases["Login"].findall("failure")
-    assert float(cases["Login"].get("time", 0)) == pytest.approx(30, abs=1)
-    no_refund, run_failed = (each.get("message") for each in cases["Returns"].findall("failure"))
-    assert no_refund == "no refund"
-    assert (run_failed or "").startswith("run ")
-    properties = {each.get("value") for each in inner.report().iter("property")}
-    assert properties == set(map(str, service.runs))
 
 
 @pytest.mark.parametrize("service_options", [{"speed": 50.0}], ids=["polled together"])
