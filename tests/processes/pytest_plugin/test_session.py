@@ -70,15 +70,7 @@ def test_pytest_timeout_reaches_a_feature(inner: Inner, service: Emulator, limit
     """Each feature fails after the time that pytest-timeout gives it; their runs are listed."""
     pytest.importorskip("pytest_timeout")
     if limit == "a mark":
-        inner.pytester.makeconftest(
-            """
-            import pytest
-
-            def pytest_collection_modifyitems(items):
-                for item in items:
-                    item.add_marker(pytest.mark.timeout(0.3))
-            """
-        )
+        inner.mark("timeout(0.3)")
     arguments = [limit] if limit.startswith("--") else []
     result = inner.bare("-p", "pytest_timeout", "--testvibe", *arguments)
 

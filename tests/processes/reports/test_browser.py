@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from tests.processes.reports.browser import EXECUTABLE, chromium
+from tests.processes.reports.browser import EXECUTABLE, started, tab_of
 from tests.surfaces.reports.items import PASSED, every_kind, flaky_item, run_item
 from testvibe_async import CaseResult
 from testvibe_async.reports import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium here")
+
+T = TypeVar("T")
 
 ATTACK = "<script>alert(1)</script><img src=https://x.example onerror=alert(1)>"
 SHOWN = "[...document.querySelectorAll('.operation')].filter(o => o.checkVisibility()).length"
@@ -56,13 +60,26 @@ class Visit:
         self.evaluate("new Promise(done => setTimeout(done))")
 
 
+@contextmanager
+def entered(runner: asyncio.Runner, context: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """Enter an asynchronous context on real time."""
+    yield runner.run(context.__aenter__())
+    runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[tuple[asyncio.Runner, int]]:
+    """Start one browser for all tests, and a loop to talk to it at its port."""
+    with asyncio.Runner() as runner, entered(runner, started()) as port:
+        yield runner, port
+
+
 @pytest.fixture
-def browser() -> Iterator[Visit]:
-    """Open a browser."""
-    with asyncio.Runner() as runner:
-        context = chromium()
-        yield Visit(runner, runner.run(context.__aenter__()))
-        runner.run(context.__aexit__(None, None, None))
+def browser(chromium: tuple[asyncio.Runner, int]) -> Iterator[Visit]:
+    """Open a tab."""
+    runner, port = chromium
+    with entered(runner, tab_of(port)) as tab:
+        yield Visit(runner, tab)
 
 
 def test_it_is_quiet_and_fits(browser: Visit, page: Path) -> None:

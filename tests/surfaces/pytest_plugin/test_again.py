@@ -21,6 +21,7 @@ from tests.support.inner_pytest import (
     ids_told,
     shows,
 )
+from tests.surfaces.pytest_plugin.test_session import CtrlC
 from tests.surfaces.reports.items import ITEMS, run_ref
 from testvibe_async import ConfigError, Journal, OperationNotFoundError
 from testvibe_async.pytest_plugin.results import Result
@@ -195,14 +196,8 @@ class TestKilled:
 
     def test_ctrl_c_keeps_what_is_over_too(self, inner: Inner, service: Emulator) -> None:
         """After Ctrl-C the next session reports what was over without another run."""
-
-        class CtrlC:
-            def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-                if report.when == "teardown":
-                    raise KeyboardInterrupt
-
         dispatched(service, 3, lambda: finish(service, Login="passed"))
-        first = inner.features(JOURNAL, plugins=(CtrlC(),))
+        first = inner.features(JOURNAL, plugins=(CtrlC(service, "testvibe::Login"),))
         assert first.ret == pytest.ExitCode.INTERRUPTED
         first.stdout.fnmatch_lines(["pytest resumes them if it is run again with the same *"])
         assert len(ids_told(first.outlines)) == 2

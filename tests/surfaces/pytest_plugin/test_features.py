@@ -91,29 +91,6 @@ def test_the_tests_in_a_run_are_subtests(inner: Inner, service: Emulator) -> Non
     )
 
 
-def test_a_run_may_end_in_the_runners_own_words(inner: Inner, service: Emulator) -> None:
-    """A run that could not be executed fails its item with the service's status."""
-
-    def abort(run: Any) -> Any:
-        over: dict[str, Any] = {"status": "aborted", "tests": [], "log": None, "siteUrl": None}
-        return {**run, **over} if run["finishedUtc"] else run
-
-    service.fail("get_run", Fault.edit(abort))
-    said = "FAILED testvibe::Login - run * aborted: over with an undocumented status*"
-    shows(inner.feature("Login"), said, failed=1)
-
-
-def test_the_project_and_the_site_can_be_chosen(inner: Inner, service: Emulator) -> None:
-    """The options take precedence over the environment, and over the project's own site."""
-    project = service.add_project("Blog")
-    service.add_feature("Comments", project=project)
-    site = "--testvibe-site-url=https://next.example"
-    result = inner.features("-v", f"--testvibe-project={project.id}", site)
-
-    result.stdout.fnmatch_lines(["testvibe::Comments PASSED *"])
-    assert [run.site_url for run in service.runs.values()] == ["https://next.example"]
-
-
 class TestArtifacts:
     """The artifacts of a failed run."""
 

@@ -87,7 +87,7 @@ def test_emulators_and_clients(inner: Inner, service: Emulator, rule: str) -> No
 
 
 ASYNC_TESTS = """
-    import asyncio, gc, pytest
+    import asyncio, gc, pytest, pytest_asyncio
 
     @pytest.fixture
     def anyio_backend():
@@ -115,6 +115,17 @@ ASYNC_TESTS = """
         async with testvibe_client as client:
             await client.list_projects()
 
+    {fixture}
+    async def feature(testvibe_client, testvibe_emulator):
+        project = testvibe_client.project()
+        yield await project.create_feature("Mine", "Feature: Mine")
+        await project.delete_feature("Mine")
+        assert "Mine" not in testvibe_emulator.features
+
+    {mark}
+    async def test_used_in_a_teardown(feature, testvibe_client):
+        assert (await testvibe_client.project().get_feature("Mine")).id == feature.id
+
     def test_unused(testvibe_client):
         assert testvibe_client.server.startswith("http://127.0.0.1:")
 
@@ -127,47 +138,30 @@ ASYNC_TESTS = """
         gc.collect()
 """
 
+SESSION = "(loop_scope='session')"
 MODES = {
-    "asyncio, auto": ("asyncio_mode=auto", ""),
-    "asyncio, strict": ("asyncio_mode=strict", "@pytest.mark.asyncio"),
-    "one loop for all": ("asyncio_mode=auto", "@pytest.mark.asyncio(loop_scope='session')"),
-    "anyio": ("asyncio_mode=strict", "@pytest.mark.anyio"),
+    "asyncio, auto": ("asyncio_mode=auto", "", "@pytest.fixture"),
+    "asyncio, strict": ("asyncio_mode=strict", "@pytest.mark.asyncio", "@pytest_asyncio.fixture"),
+    "one loop for all": (
+        "asyncio_mode=auto",
+        f"@pytest.mark.asyncio{SESSION}",
+        f"@pytest_asyncio.fixture{SESSION}",
+    ),
+    "anyio": ("asyncio_mode=strict", "@pytest.mark.anyio", "@pytest.fixture"),
 }
-"""The options and the marks of asynchronous tests."""
+"""The option, the marks of asynchronous tests, and those of their fixtures."""
 
 
-@pytest.mark.parametrize(("option", "mark"), MODES.values(), ids=MODES)
-def test_a_client_is_closed_with_its_loop(inner: Inner, option: str, mark: str) -> None:
-    """With any plugin, and with unfinished work, no test causes a warning about an open client."""
-    inner.pytester.makepyfile(ASYNC_TESTS.format(mark=mark))
-    inner.asynchronous(option).assert_outcomes(passed=7)
+@pytest.mark.parametrize(("option", "mark", "fixture"), MODES.values(), ids=MODES)
+def test_a_client_is_closed_with_its_loop(
+    inner: Inner, option: str, mark: str, fixture: str
+) -> None:
+    """With any plugin, and with unfinished work, no test causes a warning about an open client.
 
-
-@pytest.mark.parametrize("decorator", ["@pytest_asyncio.fixture", "@pytest.fixture"])
-def test_a_fixture_may_use_the_client_to_the_end(inner: Inner, decorator: str) -> None:
-    """An asynchronous fixture can still use the client in its teardown."""
-    mark = "asyncio" if "asyncio" in decorator else "anyio"
-    inner.pytester.makepyfile(
-        f"""
-        import pytest, pytest_asyncio
-
-        @pytest.fixture
-        def anyio_backend():
-            return "asyncio"
-
-        {decorator}
-        async def feature(testvibe_client, testvibe_emulator):
-            project = testvibe_client.project()
-            yield await project.create_feature("Mine", "Feature: Mine")
-            await project.delete_feature("Mine")
-            assert "Mine" not in testvibe_emulator.features
-
-        @pytest.mark.{mark}
-        async def test_it(feature, testvibe_client):
-            assert (await testvibe_client.project().get_feature("Mine")).id == feature.id
-        """
-    )
-    inner.asynchronous("asyncio_mode=strict").assert_outcomes(passed=1)
+    An asynchronous fixture can still use the client in its teardown.
+    """
+    inner.pytester.makepyfile(ASYNC_TESTS.format(mark=mark, fixture=fixture))
+    inner.asynchronous(option).assert_outcomes(passed=8)
 
 
 def test_the_configured_service_has_a_fixture_of_its_own(inner: Inner, service: Emulator) -> None:

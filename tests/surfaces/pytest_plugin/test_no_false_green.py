@@ -23,15 +23,7 @@ def test_returns(testvibe_run):
     assert testvibe_run.is_success
 """
 
-MARKS = """
-import pytest
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.name != "Checkout":
-            item.add_marker(pytest.mark.{})
-"""
-XFAIL = MARKS.format('xfail(reason="the bank is closed")')
+XFAIL = 'xfail(reason="the bank is closed")'
 
 
 @pytest.mark.parametrize("rows", [[], [SUGGESTION]], ids=["empty", "suggestions"])
@@ -115,7 +107,7 @@ class TestUnableToRun:
         service.add_feature("Gift cards", status="draft")
         inner.features("-k", "Gift")
         inner.features("--lf").assert_outcomes(failed=1, deselected=3)
-        inner.pytester.makeconftest(MARKS.format("skip").replace('!= "Checkout"', '== "Login"'))
+        inner.mark("skip", condition='item.name == "Login"')
         inner.features("--testvibe-select=*g*").assert_outcomes(failed=1, skipped=1)
 
 
@@ -149,21 +141,24 @@ class TestExpectedFailures:
         """A feature or a test without an outcome fails, whatever mark expects its failure."""
         service.fail(operation, fault)
         service.fail("list_runs", Fault.status(404 if operation == "run_feature" else 503))
-        inner.pytester.makeconftest(XFAIL)
+        inner.mark(XFAIL)
         inner.pytester.makepyfile(EXPECTED)
         result = inner.feature("Returns", "--testvibe-timeout=0.5")
         shows(result, f"FAILED testvibe::Returns - {said}", failed=1, errors=1)
 
-    def test_a_cancelled_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
-        """A run that was cancelled neither passed nor failed: its test fails in these words."""
+    @pytest.mark.parametrize("status", ["cancelled", "aborted"])
+    def test_another_end_is_not_expected(
+        self, inner: Inner, service: Emulator, status: str
+    ) -> None:
+        """A run that neither passed nor failed fails its test with the service's status."""
 
-        def cancel(run: Any) -> Any:
-            return {**run, "status": "cancelled"} if run["finishedUtc"] else run
+        def end(run: Any) -> Any:
+            return {**run, "status": status} if run["finishedUtc"] else run
 
-        service.fail("get_run", Fault.edit(cancel))
-        inner.pytester.makeconftest(XFAIL)
+        service.fail("get_run", Fault.edit(end))
+        inner.mark(XFAIL)
         inner.pytester.makepyfile(EXPECTED)
-        said = "FAILED testvibe::Returns - run * cancelled: *"
+        said = f"FAILED testvibe::Returns - run * {status}: over with an undocumented status*"
         shows(inner.feature("Returns"), said, failed=3)
 
     @pytest.mark.parametrize(
@@ -184,7 +179,7 @@ class TestExpectedFailures:
         outcomes: dict[str, int],
     ) -> None:
         """A failed run and its tests are expected if the mark holds; a skipped one is not sent."""
-        inner.pytester.makeconftest(MARKS.format(mark))
+        inner.mark(mark)
         result = inner.feature("Returns", "-vrxs", *arguments)
 
         result.assert_outcomes(**outcomes)
@@ -198,7 +193,7 @@ class TestExpectedFailures:
     ) -> None:
         """With strict_xfail it fails, as any other test does; its subtests keep their results."""
         inner.pytester.makeini("[pytest]\nstrict_xfail = true")
-        inner.pytester.makeconftest(XFAIL)
+        inner.mark(XFAIL)
         shows(inner.feature("Login"), "*XPASS(strict)* the bank is closed", failed=1)
         assert len(service.runs) == 1
 
@@ -218,7 +213,7 @@ class TestPassedWithoutTests:
         """
         counts = {"total": len(tests or ()), "passed": 0, "failed": 0, "other": len(tests or ())}
         service.fail("get_run", Fault.edit(lambda run: {**run, "tests": tests, "summary": counts}))
-        inner.pytester.makeconftest(XFAIL)
+        inner.mark(XFAIL)
         inner.marked('"Login"', body="assert testvibe_run.is_success")
         result = inner.feature("Login", "--junitxml=report.xml")
         shows(result, "FAILED testvibe::Login - run * passed* no test*", failed=1, errors=1)

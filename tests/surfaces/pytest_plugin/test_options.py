@@ -20,14 +20,19 @@ def test_without_the_option_nothing_is_there(inner: Inner) -> None:
 
 
 def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> None:
-    """pytest's file takes all options of the command line, also in strict mode."""
-    service.add_feature("Gift cards", status="draft")
+    """pytest's file takes all options of the command line, also in strict mode.
+
+    They take precedence over the environment, and over the project's own site.
+    """
+    project = service.add_project("Blog")
+    for name, status in (("Returns", "generated"), ("Gift cards", "draft")):
+        service.add_feature(name, status=status, project=project)
     inner.pytester.makepyprojecttoml(
         f"""
         [tool.pytest]
         strict = true
         testvibe = true
-        testvibe_project = "{service.project_id}"
+        testvibe_project = "{project.id}"
         testvibe_select = ["Re*", "Gift cards"]
         testvibe_config = ["Mobile"]
         testvibe_site_url = "https://next.example"
@@ -42,9 +47,8 @@ def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> N
     )
     inner().assert_outcomes(passed=1, failed=2)
 
-    assert {(run.config, run.site_url) for run in service.runs.values()} == {
-        ("Mobile", "https://next.example")
-    }
+    places = {(run.project.id, run.config, run.site_url) for run in service.runs.values()}
+    assert places == {(project.id, "Mobile", "https://next.example")}
     assert service.max_active_runs == 1
     assert len(service.runs) == 3
     assert len(service.generations) == 1

@@ -32,6 +32,7 @@ from tests.surfaces.reports.parsed import ctrf_of, rendered
 from testvibe_async import CaseResult, RunStatus, __version__
 from testvibe_async.reports import to_junit, to_markdown
 from testvibe_async.reports.markdown import MAX_BYTES
+from testvibe_async.reports.report import Report
 
 
 def read(xml: str) -> Any:
@@ -250,7 +251,8 @@ def milliseconds(seconds: float) -> int:
 
 def test_a_test_of_ctrf() -> None:
     """A test has its suite, duration, message, trace and the log's lines, and no times."""
-    (_, test) = cases_in(run_item(PASSED, FAILED, config="Mobile", log="one\ntwo"))
+    item = run_item(PASSED, FAILED, config="Mobile", log="one\ntwo")
+    (_, test) = cases_in(item)
 
     assert test.pop("testId") != test.pop("executionId")
     assert test == {
@@ -263,14 +265,7 @@ def test_a_test_of_ctrf() -> None:
         "rawStatus": "failed",
         "type": "e2e",
         "stdout": ["one", "two"],
-        "extra": {
-            "verdict": "failed",
-            "runId": "214",
-            "featureId": "12",
-            "config": "Mobile",
-            "project": "p-1",
-            "server": "https://testvibe.example",
-        },
+        "extra": {"verdict": "failed", **Report.of([item]).entries[0].facts},
     }
 
 
@@ -324,12 +319,7 @@ def test_ctrf_marks_what_is_flaky() -> None:
     assert (second["status"], second["flaky"], second["retries"]) == ("passed", True, 1)
     (attempt,) = second["retryAttempts"]
     assert attempt.pop("attemptId") not in {second["executionId"], first["executionId"]}
-    failure = {
-        "status": "failed",
-        "duration": 9120,
-        "message": ERROR.partition("\n")[0],
-        "trace": ERROR,
-    }
+    failure = {"status": "failed", "duration": 9120, "message": MESSAGE, "trace": ERROR}
     assert attempt == {"attempt": 1, "extra": {"runId": "215"}, **failure}
     assert not {"flaky", "retries", "retryAttempts"} & alone.keys()
     assert (summary["passed"], summary["failed"], summary["flaky"]) == (2, 1, 1)
