@@ -57,6 +57,7 @@ def test_some_can_be_chosen(
 @pytest.mark.parametrize(
     ("arguments", "outcomes", "runs"),
     [
+        ([], {"failed": 1}, 0),
         (["--testvibe", "-m", "testvibe"], {"passed": 2, "failed": 2, "deselected": 1}, 3),
         (["--testvibe", "-m", "not testvibe"], {"failed": 1, "deselected": 3}, 0),
         (["testvibe::Login"], {"passed": 1}, 1),

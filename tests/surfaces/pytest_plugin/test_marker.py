@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.inner_pytest import RERUN, Inner, end_together, endless, shows
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator
 
 
 @endless
@@ -85,7 +85,10 @@ def test_settings_are_needed(
 
 
 def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> None:
-    """Tests that are skipped, not selected, or only collected, dispatch no run."""
+    """Tests that are skipped, not selected, or only collected, dispatch no run.
+
+    A marked test without the fixture would pass without a run: it is an error that says so.
+    """
     inner.pytester.makepyfile(
         """
         import pytest
@@ -108,6 +111,9 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
 
         def test_without_the_fixture(): ...
 
+        @pytest.mark.skip
+        def test_skipped_without_the_fixture(): ...
+
         @pytest.mark.skipif("True", reason="a text")
         def test_with_a_condition_in_a_text(testvibe_run): ...
         """
@@ -115,9 +121,10 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
     collected = inner("--collect-only", "-q")
     result = inner("-k", "not selected")
 
-    assert "7 tests collected" in collected.outlines[-1]
+    assert "8 tests collected" in collected.outlines[-1]
     assert service.requests == []
-    result.assert_outcomes(skipped=3, xfailed=1, errors=2, deselected=1)
+    said = "@pytest.mark.testvibe needs the fixture testvibe_run: *"
+    shows(result, said, skipped=4, xfailed=1, errors=2, deselected=1)
 
 
 WRONG = {
@@ -139,17 +146,6 @@ def test_a_wrong_marker_is_reported(inner: Inner, service: Emulator) -> None:
     inner.pytester.makepyfile("\n".join(["import pytest", *tests, right]))
     shows(inner(), *WRONG.values(), passed=1, errors=len(WRONG))
     assert len(service.runs) == 1
-
-
-def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator) -> None:
-    """The test is not run; the service's error is shown without a traceback."""
-    service.fail("run_feature", Fault.status(409))
-    inner.marked('"Login"')
-    result = inner()
-
-    said = ["the service says *409*", "POST *", "ERROR *::test_0 - Failed: the service says *"]
-    shows(result, *said, errors=1)
-    result.stdout.no_fnmatch_line("*suite.py*")
 
 
 def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator) -> None:

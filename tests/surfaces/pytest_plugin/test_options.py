@@ -11,14 +11,6 @@ from testvibe_async.pytest_plugin.options import Options, read_options
 from testvibe_async.testing import Emulator, Fault
 
 
-def test_without_the_option_nothing_is_there(inner: Inner) -> None:
-    """Without --testvibe nothing is collected, and no header is shown."""
-    result = inner()
-
-    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    result.stdout.no_fnmatch_line("testvibe*")
-
-
 def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> None:
     """pytest's file takes all options of the command line, also in strict mode.
 

@@ -20,16 +20,11 @@ from tests.support.inner_pytest import (
     ids_told,
     shows,
 )
+from tests.surfaces.pytest_plugin.test_choice import reported
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     pass
-
-
-def order(result: pytest.RunResult) -> list[str]:
-    """Return the features in the order in which they were reported."""
-    lines = [line for line in result.outlines if line.startswith("testvibe::")]
-    return list(dict.fromkeys(line.split()[0].removeprefix("testvibe::") for line in lines))
 
 
 class CtrlC:
@@ -66,7 +61,7 @@ def test_all_are_dispatched_before_the_first_test(inner: Inner, service: Emulato
     result = inner.features("-v")
 
     shows(result, "*::test_plain PASSED *", "testvibe::Login PASSED *", passed=3, failed=2)
-    assert order(result) == list(FEATURES)
+    assert reported(result) == list(FEATURES)
     assert service.max_active_runs == 3
 
 
@@ -81,7 +76,7 @@ def test_pytest_counts_the_failures(
     dispatched(service, 3, lambda: finish(service, Login="failed", Checkout="failed"))
     result = inner.features("-v", argument)
 
-    assert order(result) == failed
+    assert reported(result) == failed
     result.stdout.fnmatch_lines([f"!* stopping after {2 * len(failed)} failures !*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert service.max_active_runs == 3

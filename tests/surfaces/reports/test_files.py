@@ -205,14 +205,14 @@ def test_a_time_without_a_zone_is_refused(tmp_path: Path) -> None:
 
 def test_links_of_the_page_are_relative_to_it(tmp_path: Path) -> None:
     """The page's links to artifacts are relative to the page; other formats have the paths."""
-    file = tmp_path / "files" / "trace" / "a.zip"
+    file = tmp_path / "run 1" / "trace" / "a.zip"
     items, artifacts = [ITEMS["passed"]], {214: [file]}
 
     page = write_report(tmp_path / "out" / "report.html", items, artifacts=artifacts)
     junit = write_report(tmp_path / "out" / "report.xml", items, artifacts=artifacts)
 
     (link,) = (a for a in parsed(page.read_text()).all("a") if a.text == "trace/a.zip")
-    assert link.attributes["href"] == "../files/trace/a.zip"
+    assert link.attributes["href"] == "../run%201/trace/a.zip"
     (output,) = ET.fromstring(junit.read_text()).iter("system-out")  # noqa: S314 - written above
     assert output.text == f"[[ATTACHMENT|{file.as_posix()}]]"
     assert artifacts == {214: [file]}

@@ -94,6 +94,8 @@ def test_every_item_has_the_data_of_the_filters() -> None:
         ("1", "succeeded", "Default"),
     ]
     assert operations(page)[0].attributes["id"] == "operation-2"
+    notes = texts(page.all("p", "note"))
+    assert notes == ["1 file at the service, not downloaded"]
 
 
 def test_a_failed_run() -> None:
@@ -143,16 +145,6 @@ def test_an_error_like_the_reason_is_shown(error: str | None) -> None:
     )
 
     assert failure.text == f"✕xfailed{error or 'no error given'}"
-
-
-def test_files() -> None:
-    """Downloaded files are links; files that were not downloaded are counted."""
-    files = {214: [Path("out/run 1/trace/a.zip")]}
-    (link,) = operation_of(run_item(PASSED), artifacts=files).all("a")
-
-    assert (link.text, link.attributes["href"]) == ("trace/a.zip", "out/run%201/trace/a.zip")
-    notes = texts(page_of(*every_kind()).all("p", "note"))
-    assert notes == ["1 file at the service, not downloaded"]
 
 
 def test_features_by_configuration() -> None:
