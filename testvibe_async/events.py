@@ -53,8 +53,8 @@ logger: logging.Logger = logging.getLogger("testvibe_async")
 # https://docs.python.org/3/howto/logging.html#configuring-logging-for-a-library
 logger.addHandler(logging.NullHandler())
 
-told_logger: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(
-    logger, {"testvibe_told": True}
+reported_logger: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(
+    logger, {"testvibe_reported": True}
 )
 """The same logger, for warnings that the caller's results contain as well. It marks their records,
 so that the command line does not print them twice."""
