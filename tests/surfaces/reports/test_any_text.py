@@ -15,15 +15,21 @@ from junitparser.xunit2 import JUnitXml
 
 from tests.support.amounts import amount
 from tests.support.ci_systems import WICKED, obeyed
-from tests.surfaces.reports.items import ITEMS, Item, at, generation_item, run_item, run_ref
+from tests.surfaces.reports.items import (
+    ITEMS,
+    Item,
+    at,
+    attempted,
+    generation_item,
+    run_item,
+    run_ref,
+)
 from tests.surfaces.reports.parsed import Node, ctrf_of, parsed, rendered
 from testvibe_async import (
     BatchItem,
     CaseResult,
-    FeatureStatus,
     GenerationLog,
     ObservationError,
-    Run,
     RunStatus,
 )
 from testvibe_async.models import Section, SectionLog
@@ -63,71 +69,41 @@ texts = st.one_of(
     st.sampled_from(NASTY),
     st.lists(st.sampled_from(NASTY), min_size=2, max_size=3).map("".join),
 )
-maybe = st.none() | texts
-times = st.none() | st.floats(-1e5, 1e7).map(at)
-
-cases = st.builds(
-    CaseResult,
-    name=texts,
-    status=st.sampled_from(["passed", "failed", "skipped", None]) | texts,
-    duration_ms=st.none() | st.floats(),
-    error=maybe,
-)
-runs = st.builds(
-    Run,
-    run_id=st.integers(0, 5),
-    status=st.sampled_from([RunStatus.PASSED, RunStatus.FAILED]) | texts,
-    feature_id=st.none() | st.integers(),
-    feature_name=maybe,
-    config=maybe,
-    site_url=maybe,
-    created_at=times,
-    started_at=times,
-    finished_at=times,
-    tests=st.lists(cases, max_size=3).map(tuple),
-    log=maybe,
-)
-failed_runs = runs.map(lambda run: evolve(run, status=RunStatus.FAILED))
-attempts = st.lists(failed_runs, max_size=2).map(tuple)
 
 
-@st.composite
-def items(draw: st.DrawFn) -> Item:
-    """Draw an item of any kind."""
-    feature, config = draw(texts), draw(maybe)
-    match draw(st.sampled_from(["run", "run", "generation", "error", "skipped"])):
-        case "run":
-            return BatchItem(
-                feature=feature,
-                config=config,
-                ref=run_ref(),
-                outcome=draw(runs),
-                earlier=draw(attempts),
-            )
-        case "generation":
-            section = Section(draw(texts), conclusion=draw(maybe))
-            status: Any = draw(st.sampled_from(FeatureStatus) | texts)
-            return generation_item(status, sections=(section,))
-        case "error":
-            error = ObservationError(draw(texts), ref=run_ref())
-            return BatchItem(feature=feature, config=config, error=error)
-        case _:
-            return BatchItem(feature=feature, config=config)
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> Batch:
-    """Draw a batch."""
-    section = SectionLog(
-        draw(texts), draw(maybe), status_reason=draw(maybe), log=(draw(texts), draw(texts))
-    )
-    name = draw(texts).replace("\x00", "").replace("/", "_")
+def made_of(text: str, other: str, seconds: float) -> Batch:
+    """Return a batch that has one of two texts in each place, and any times."""
+    tests = (CaseResult(text, "failed", 1000, text), CaseResult(other, text, seconds, other))
+    where: dict[str, Any] = {"feature": text, "config": other, "site_url": text, "log": text}
+    times: dict[str, Any] = {"created_at": at(seconds), "started_at": None, "finished_at": at(9)}
+    failed = run_item(*tests, status=RunStatus.FAILED, **where, **times)
+    passed = run_item(CaseResult(text, "passed"), status=RunStatus.PASSED, **where)
+    items: list[Item] = [
+        failed,
+        attempted(passed, failed, failed),
+        attempted(evolve(ITEMS["refused"], feature=text, config=other), failed),
+        run_item(CaseResult(other, text), feature=other, config=text, status=text, run_id=215),
+        generation_item(text, sections=(Section(text, conclusion=other),)),
+        generation_item(sections=(Section(other, conclusion=text),)),
+        BatchItem(feature=text, config=text, error=ObservationError(text, ref=run_ref())),
+        BatchItem(feature=other, config=other),
+    ]
+    section = SectionLog(text, other, status_reason=text, log=(text, other))
+    file = Path("out") / text.replace("\x00", "").replace("/", "_")
     options: dict[str, Any] = {
-        "title": draw(texts),
-        "artifacts": {number: [Path("out") / name] for number in range(5)},
+        "title": text,
+        "artifacts": {214: [file]},
         "generation_logs": {"a1b2": GenerationLog(sections=(section,))},
     }
-    return draw(st.lists(items(), max_size=4)), options
+    return items, options
+
+
+def any_batch(test: Callable[[Batch], None]) -> Callable[[], None]:
+    """Return a test of batches of any texts, and of each nasty text in each place."""
+    for text in NASTY:
+        test = example(made_of(text, "x", 9))(test)
+    batches = st.builds(made_of, texts, texts, st.floats(-1e5, 1e7))
+    return settings(max_examples=amount(60, few=10), deadline=None)(given(batches)(test))
 
 
 MARKDOWN_TAGS = frozenset(
@@ -140,22 +116,6 @@ PAGE_TAGS = frozenset(
     | {"span", "a", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "form"}
     | {"label", "input", "select", "option", "button", "svg", "g", "rect", "line", "text"}
 )
-
-
-def made_of(text: str) -> Batch:
-    """Return a batch that has one text in each place."""
-    test = CaseResult(text, "failed", 1000, text)
-    run = run_item(test, feature=text, config=text, site_url=text, log=text)
-    refused = evolve(ITEMS["refused"], feature=text, config="x")
-    generation = generation_item(text, sections=(Section(text, conclusion=text),))
-    return [run, refused, generation], {"title": text}
-
-
-def any_batch(test: Callable[[Batch], None]) -> Callable[[], None]:
-    """Return a test of any batch, and of each nasty text in each place."""
-    for text in NASTY:
-        test = example(made_of(text))(test)
-    return settings(max_examples=amount(60, few=15), deadline=None)(given(batches())(test))
 
 
 @any_batch
