@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -219,17 +220,10 @@ def test_an_outage_at_the_start_is_waited_for(
     inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lists of features and of projects have the patience of polls."""
-    patience: list[float | None] = []
-
-    def note(call: Any) -> Any:
-        def called(*arguments: Any, max_outage: float | None = None) -> Any:
-            patience.append(max_outage)
-            return call(*arguments, max_outage=max_outage)
-
-        return called
-
-    for name in ("select", "choose_project"):
-        monkeypatch.setattr(suite, name, note(getattr(suite, name)))
+    calls = {name: AsyncMock(wraps=getattr(suite, name)) for name in ("select", "choose_project")}
+    for name, call in calls.items():
+        monkeypatch.setattr(suite, name, call)
     inner.features("--testvibe-project=Acme Shop", "--collect-only")
 
-    assert patience == [suite.MAX_OUTAGE, suite.MAX_OUTAGE]
+    awaited = [each for call in calls.values() for each in call.await_args_list]
+    assert [each.kwargs["max_outage"] for each in awaited] == [suite.MAX_OUTAGE] * 2
