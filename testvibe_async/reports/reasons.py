@@ -85,7 +85,9 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None = Non
         case Verdict.SKIPPED, _:
             return f"{what} was never dispatched: the batch was stopped before"
         case Verdict.UNKNOWN, _:
-            return "it may have been dispatched: check at the service before you dispatch it again"
+            is_accepted = getattr(item.error, "reason", None) == "accepted"
+            was = "was" if is_accepted else "may have been"
+            return f"it {was} dispatched: check at the service before you dispatch it again"
         case _, None:
             return one_line(why(item.error))
         case Verdict.ERROR, outcome:

@@ -80,6 +80,7 @@ KINDS: dict[str, Item] = {
     "forgotten": BatchItem(
         feature="x", ref=run_ref(), error=OperationNotFoundError("", ref=run_ref())
     ),
+    "accepted": BatchItem(feature="x", error=lost(reason="accepted")),
     "closed": BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9))),
 }
 WORDS = """
@@ -103,6 +104,7 @@ generation in flight: generation, in flight, in flight: it is * | error in fligh
 skipped: dispatch, skipped, skipped: it was never dispatched: the * | error skipped | failed
 waiting: dispatch, waiting, waiting: it is not dispatched yet: the * | error waiting | failed
 unknown: dispatch, unknown, unknown: it may have been * | error DispatchUnknownError | failed
+accepted: dispatch, unknown, unknown: it was dispatched: * | error DispatchUnknownError | failed
 dropped: dispatch, skipped, skipped: it may have been dispatched* | error skipped | failed
 forgotten: run, error, error: the service knows it no more | error OperationNotFoundError | failed
 closed: run, error, error: this client is closed* | error ClientClosedError | failed
