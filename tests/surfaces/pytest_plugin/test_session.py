@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,9 +21,6 @@ from tests.support.inner_pytest import (
 )
 from tests.surfaces.pytest_plugin.test_choice import reported
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    pass
 
 
 class CtrlC:
