@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.amounts import amount
-from tests.support.dialects import DIALECTS, Dialect, emulator_speaking
+from tests.support.dialects import DIALECTS, Dialect
 from tests.support.processes import ROOT
 from tests.support.timing import STEADY
 from tests.surfaces.cli.conftest import text_of, use, write
@@ -538,7 +538,7 @@ async def test_a_difference_is_named_with_what_follows(
     # Time is virtual for the service, and not for the clock of this machine.
     monkeypatch.setattr(judging, "MAX_SKEW", 1e6)
     outcomes = {"Wishlist": Outcome(run_status="passed"), "Checkout": Outcome(run_status="failed")}
-    async with emulator_speaking(DIALECTS[name], scenario=Scenario(outcomes=outcomes)) as emulator:
+    async with Emulator(**DIALECTS[name].options, scenario=Scenario(outcomes=outcomes)) as emulator:
         emulator.add_feature("Cart/Checkout")
         use(emulator, monkeypatch)
         await call("run Wishlist --wait --timeout 600")
