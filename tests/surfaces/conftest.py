@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from copy import copy
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from cyclopts import ArgumentCollection
@@ -26,4 +27,6 @@ def _options_are_read_once() -> Generator[None]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(collection, "_from_callable", read_once)
+        # In the command no pydantic is loaded, which would check each argument once more.
+        patched.setattr("cyclopts.argument._argument.parse_version", Mock(return_value=(1,)))
         yield
