@@ -33,7 +33,7 @@ from testvibe_async.mcp_server.toolkit import (
     tool,
 )
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
-from testvibe_async.models import Feature, FeatureStatus, Generation
+from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
 from testvibe_async.runner.selection import Selection
@@ -100,26 +100,29 @@ async def _require_latest(home: Project, feature: Feature, replace: str | None) 
         latest = await home.get_generation_status(feature.id)
     except errors.NotFoundError:
         latest = Generation(feature.id)
-    has_tests = feature.has_tests or latest.feature_status == FeatureStatus.GENERATED
-    names = _names_of(latest, feature if has_tests else None)
+    found = {feature.status, latest.feature_status} - {None, DRAFT}
+    is_first = latest.request_id is None and not found
+    names = _names_of(latest, feature)
     if latest.feature_status == FeatureStatus.GENERATING:
         why = f"has a generation in flight. {advice.IN_PROGRESS}"
-    elif replace in names or (replace is None and not has_tests):
+    elif replace in names or (replace is None and is_first):
         return
     elif not names:
         why = "has no generation that the service names, so none is replaced: tell the user."
-    elif replace is None:
+    elif replace is not None:
+        why = f"has another latest generation than {replace[:100]!r}. {_how_to_replace(names[0])}"
+    elif FeatureStatus.GENERATED in found:
         why = f"has tests already, and run_feature runs them. {_how_to_replace(names[0])}"
     else:
-        why = f"has another latest generation than {replace[:100]!r}. {_how_to_replace(names[0])}"
+        why = f"was generated before, without success. {_how_to_replace(names[0])}"
     name = feature.name or str(feature.id)
     raise ToolError(f"Nothing was started: {name!r} {why}")
 
 
-def _names_of(latest: Generation, feature: Feature | None) -> list[str]:
+def _names_of(latest: Generation, feature: Feature) -> list[str]:
     """Return what the latest generation may be called: its id first, or a date that it changed."""
     dates = [latest.updated_at]
-    if latest.request_id is None and feature is not None:
+    if latest.request_id is None:
         dates.append(feature.updated_at)
     names = [latest.request_id, *(serialize(date) for date in dates if date is not None)]
     return [name for name in names if name]

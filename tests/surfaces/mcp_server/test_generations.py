@@ -79,11 +79,12 @@ async def test_the_same_call_generates_once(emulator: Emulator, tmp_path: Path, 
 
 
 @both_tools
-async def test_what_is_replaced_is_named(emulator: Emulator, tool: str) -> None:
-    """Tests are replaced only by a call that names their generation; others ask nobody."""
+@pytest.mark.parametrize("status", ["generated", "failed", "cancelled"])
+async def test_what_is_replaced_is_named(emulator: Emulator, tool: str, status: str) -> None:
+    """A generation is replaced only by a call that names it; others ask nobody."""
     asked: list[str] = []
     async with connected(emulator, ask=answering(asked)) as mcp:
-        emulator.features["Returns"].status = "generated"
+        emulator.features["Returns"].status = status
         latest = await latest_of(mcp, "Returns")
         for arguments in ({}, {"replace": "another"}, {"replace": "2001-01-01T00:00:00Z"}):
             text = await refused(mcp, tool, feature="Returns", **arguments)

@@ -145,19 +145,20 @@ async def test_a_feature_never_generated_is_not_waited_for(emulator: Emulator) -
 async def test_a_wait_follows_a_newer_generation(emulator: Emulator) -> None:
     """A wait goes on with the latest generation where a newer one replaces it."""
     without_tests(emulator)
+    call = {"feature": "Checkout"}
     async with connected(emulator) as mcp:
-        first = await result_of(mcp, "generate_feature", feature="Checkout")
+        first = await result_of(mcp, "generate_feature", **call)
         waiting = asyncio.create_task(
-            result_of(mcp, "wait_for_generation", feature="Checkout", timeoutSeconds=170)
+            result_of(mcp, "wait_for_generation", **call, timeoutSeconds=170)
         )
         await asyncio.sleep(30)
         emulator.finish_generation(first["requestId"], "failed")
-        second = await result_of(mcp, "generate_feature", feature="Checkout")
+        second = await result_of(mcp, "generate_feature", **call, replace=first["requestId"])
         await asyncio.sleep(60)
         emulator.finish_generation(second["requestId"], "generated")
         answer = await waiting
-    assert answer["requestId"] == second["requestId"]
-    assert answer["inFlight"] is False
+    assert (answer["requestId"], answer["inFlight"]) == (second["requestId"], False)
+    assert first["requestId"] != second["requestId"]
 
 
 async def test_many_features_run_at_once(emulator: Emulator) -> None:
