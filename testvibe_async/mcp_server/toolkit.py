@@ -15,7 +15,7 @@ from functools import wraps
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from attrs import define, field, frozen
 from mcp.server.mcpserver import Context
@@ -35,6 +35,8 @@ from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.names import choose_project
+
+T = TypeVar("T")
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
@@ -254,7 +256,7 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
 
     def decorate(function: ToolFunction) -> Tool:
         made = _Tool.from_function(
-            _of_context(function, has_project=has_project),
+            of_context(function, has_project=has_project),
             title=function.__name__.replace("_", " ").capitalize(),
             description=inspect.cleandoc(function.__doc__ or ""),
             annotations=hints,
@@ -269,11 +271,13 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
     return decorate
 
 
-def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
-    """Return a tool's function as the SDK calls it: with a context, and with a project."""
+def of_context(
+    function: Callable[..., Awaitable[T]], *, has_project: bool = True
+) -> Callable[..., Awaitable[T]]:
+    """Return a function of a `Call` as the SDK calls it: with a context, and with a project."""
 
     @wraps(function)
-    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> Answer:  # noqa: ANN401 - any tool's
+    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> T:  # noqa: ANN401 - any tool's
         one = await Call.of(ctx, project) if has_project else Call(ctx)
         return await function(one, **arguments)
 
