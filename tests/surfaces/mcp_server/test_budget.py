@@ -10,14 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.types import TextResourceContents
 
-from tests.support.mcp_connection import (
-    Listener,
-    connected,
-    content_of,
-    refused,
-    result_of,
-    texts_of,
-)
+from tests.support.mcp_connection import Listener, connected, content_of, texts_of
 from testvibe_async import BatchItem, CaseResult, Run, RunRef, RunStatus
 from testvibe_async.mcp_server.answers import fitted, lines_of, page, text_of
 from testvibe_async.mcp_server.digests import digest
@@ -145,7 +138,7 @@ async def test_no_resource_is_longer_than_an_answer(
         assert call in read.text
         if "offset " in call:
             shown, _, end = read.text.rpartition(call)
-            rest = await result_of(mcp, "get_feature", feature="A", offset=int(end.split()[0]))
+            rest = await mcp.result("get_feature", feature="A", offset=int(end.split()[0]))
             assert LINES.startswith(shown.rpartition("\n")[0] + rest["gherkin"][:1])
 
 
@@ -170,7 +163,7 @@ async def test_parts_make_the_whole(
     following: dict[str, Any] | None = {}
     async with connected(large) as mcp:
         while following is not None:
-            part = await result_of(mcp, tool, **{**call, **following})
+            part = await mcp.result(tool, **{**call, **following})
             parts.append(part[member])
             assert len(part[member]) <= call.get("limit", len(whole))
             assert part.get("total", part.get("totalLines")) == len(
@@ -191,10 +184,10 @@ async def test_pages_of_runs_ask_for_no_more_than_they_need(emulator: Emulator) 
     rows = [{"runId": number, "status": "passed"} for number in range(9, 0, -1)]
     rule = emulator.fail("list_runs", Fault.body(json.dumps(rows[:4]).encode()))
     async with connected(emulator) as mcp:
-        first = await result_of(mcp, "list_runs", limit=3)
+        first = await mcp.result("list_runs", limit=3)
         rule.remove()
         emulator.fail("list_runs", Fault.body(json.dumps(rows[:7]).encode()))
-        second = await result_of(mcp, "list_runs", limit=3, cursor=first["nextCursor"])
+        second = await mcp.result("list_runs", limit=3, cursor=first["nextCursor"])
     assert [row["runId"] for row in first["runs"] + second["runs"]] == [9, 8, 7, 6, 5, 4]
     assert [dict(request.query)["limit"] for request in emulator.requests] == ["4", "7"]
     assert "total" not in first
@@ -203,34 +196,34 @@ async def test_pages_of_runs_ask_for_no_more_than_they_need(emulator: Emulator) 
 async def test_lists_are_filtered(large: Emulator) -> None:
     """A status and a part of a name choose rows, in any case; the total is that of what is left."""
     async with connected(large) as mcp:
-        found = await result_of(mcp, "list_features", status="FAILED", name="ture 99")
+        found = await mcp.result("list_features", status="FAILED", name="ture 99")
         assert [row["id"] for row in found["features"]] == [990, 992, 994, 996, 998]
         assert found["total"] == 5
-        runs = await result_of(mcp, "list_runs", status="failed", limit=2)
+        runs = await mcp.result("list_runs", status="failed", limit=2)
         assert [row["runId"] for row in runs["runs"]] == [1494, 1485]
-        files = await result_of(mcp, "list_files", name="/899.")
+        files = await mcp.result("list_files", name="/899.")
         assert files["total"] == 1
-        none = await result_of(mcp, "list_features", status="no tests")
+        none = await mcp.result("list_features", status="no tests")
         assert none == {"features": [], "total": 0, "statuses": ["failed", "generated"]}
         empty = await mcp.call_tool("list_features", {"status": "failed", "name": "no such"})
         assert texts_of(empty)[0] == "0 matching features of 1,000."
-        assert "cursor is wrong" in await refused(mcp, "list_features", cursor="next")
+        assert "cursor is wrong" in await mcp.refused("list_features", cursor="next")
 
 
 async def test_a_part_of_a_long_document_is_chosen(large: Emulator) -> None:
     """By lines of a file or a log; else a log shows its end, and a run the tests that failed."""
     async with connected(large) as mcp:
-        some = await result_of(mcp, "read_file", path="a", offset=7, lines=2)
+        some = await mcp.result("read_file", path="a", offset=7, lines=2)
         assert [line.split()[0] for line in some["content"].splitlines()] == ["7", "8"]
         assert some["nextOffset"] == 9
-        log = await result_of(mcp, "get_generation_log", feature="A")
+        log = await mcp.result("get_generation_log", feature="A")
         assert [each["log"][-1].split()[1] for each in log["sections"]] == ["899"] * 4
         assert all(each["totalLines"] == 900 for each in log["sections"])
-        other = await result_of(mcp, "get_generation_log", feature="A", offset=5, lines=2)
+        other = await mcp.result("get_generation_log", feature="A", offset=5, lines=2)
         assert [line.split()[1] for line in other["sections"][0]["log"]] == ["5", "6"]
-        rest = await result_of(mcp, "get_generation_log", feature="A", offset=898)
+        rest = await mcp.result("get_generation_log", feature="A", offset=898)
         assert [line.split()[1] for line in rest["sections"][0]["log"]] == ["898", "899"]
-        run = await result_of(mcp, "get_run", runId=1)
+        run = await mcp.result("get_run", runId=1)
     assert {test["status"] for test in run["tests"]} == {"failed"}
     assert "Shortened" in run["leftOut"]
 
@@ -334,7 +327,7 @@ async def test_what_is_shown_of_hidden_characters_counts(emulator: Emulator) -> 
             {"feature": "14", "timeoutSeconds": 1},
             progress_callback=listener,
         )
-        assert len(await refused(mcp, "get_feature", **{LONG: 1})) <= 20_000
-        assert len(await refused(mcp, LONG)) <= 20_000
+        assert len(await mcp.refused("get_feature", **{LONG: 1})) <= 20_000
+        assert len(await mcp.refused(LONG)) <= 20_000
     assert listener.messages
     assert max(map(len, listener.messages)) <= 2_000

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import pytest
 
 from tests.support.amounts import FULL, amount
-from tests.support.mcp_connection import Mode, connected, connected_by_http, content_of, text_of
+from tests.support.mcp_connection import (
+    Connection,
+    Mode,
+    connected,
+    connected_by_http,
+    content_of,
+    text_of,
+)
 from tests.surfaces.mcp_server.test_http import TOKEN, served
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
-
-    from mcp import Client as McpClient
 
 SCHEDULES = (*range(amount(20, 2)), *([76] if FULL else []))
 """The last one ends a server between the finding of a lost dispatch and its storing."""
@@ -55,7 +60,7 @@ class Impatient:
         self.mode: Mode = mode or cast("Mode", self.random.choice(["auto", "legacy"]))
 
     @asynccontextmanager
-    async def server(self) -> AsyncGenerator[McpClient]:
+    async def server(self) -> AsyncGenerator[Connection]:
         """Connect to a new server with the same folder."""
         if self.wire == "http":
             async with (
@@ -78,7 +83,7 @@ class Impatient:
         raise AssertionError
 
     async def _call(
-        self, mcp: McpClient, tool: str, arguments: dict[str, Any]
+        self, mcp: Connection, tool: str, arguments: dict[str, Any]
     ) -> dict[str, Any] | None:
         """Call once; None if the client gave up before it had the answer, or at an error."""
         call = asyncio.create_task(mcp.call_tool(tool, arguments))

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.mcp_connection import (
+    Connection,
     Listener,
     Mode,
     connected,
     content_of,
-    crossed,
-    given_up,
-    refused,
-    result_of,
     text_of,
     texts_of,
     without_tests,
@@ -28,8 +25,6 @@ from testvibe_async.testing import Fault
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
-
-    from mcp import Client as McpClient
 
     from testvibe_async.testing import Emulator
 
@@ -58,10 +53,10 @@ async def test_a_wait_has_an_end(
         await listener(progress, total, message)
 
     async with connected(emulator) as mcp:
-        await result_of(mcp, "run_feature", feature="Checkout")
+        await mcp.result("run_feature", feature="Checkout")
         if "gener" in tool:
             without_tests(emulator)
-            await result_of(mcp, "generate_feature", feature="Returns")
+            await mcp.result("generate_feature", feature="Returns")
         emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": "running"}))
         emulator.fail("list_runs", Fault.status(404))
         await mcp.list_tools()
@@ -96,7 +91,7 @@ async def test_each_call_starts_runs(
     for number in range(1, 4):
         async with connected(emulator, state_folder=tmp_path) as mcp:
             for more in (0, 1):
-                answer = await result_of(mcp, tool, **arguments)
+                answer = await mcp.result(tool, **arguments)
                 assert not answer.get("note")
                 assert runs_of_checkout(emulator) == 2 * number - 1 + more
 
@@ -110,13 +105,13 @@ async def test_a_result_that_was_not_delivered_comes_first_and_once(
     for seconds in (0, 3_600):
         before = runs_of_checkout(emulator)
         async with connected(emulator, state_folder=tmp_path) as mcp:
-            await given_up(mcp, tool, **arguments)
+            await mcp.give_up(tool, **arguments)
         await asyncio.sleep(seconds)
         async with connected(emulator, state_folder=tmp_path) as mcp:
-            first = await result_of(mcp, tool, **arguments)
+            first = await mcp.result(tool, **arguments)
             assert runs_of_checkout(emulator) == before + 1
             assert "your call at" in first["note"]
-            second = await result_of(mcp, tool, **arguments)
+            second = await mcp.result(tool, **arguments)
             assert runs_of_checkout(emulator) == before + 2
             assert not second.get("note")
         assert first["startedAt"] != second["startedAt"]
@@ -129,17 +124,17 @@ async def test_a_result_whose_answer_was_cancelled_on_its_way_is_not_delivered(
     """A cancellation that crosses the answer keeps the result for the next call, and once."""
     async with connected(emulator, "legacy") as mcp:
         await mcp.call_tool(tool, arguments)
-        await crossed(mcp, calls=3)
-        assert "your call at" in (await result_of(mcp, tool, **arguments))["note"]
+        await mcp.cross(calls=3)
+        assert "your call at" in (await mcp.result(tool, **arguments))["note"]
         assert runs_of_checkout(emulator) == 1
-        assert not (await result_of(mcp, tool, **arguments)).get("note")
+        assert not (await mcp.result(tool, **arguments)).get("note")
         assert runs_of_checkout(emulator) == 2
 
 
 async def test_two_calls_of_one_run_at_once_are_two_runs(emulator: Emulator) -> None:
     """Calls that do not wait for each other's answers start a run each."""
     async with connected(emulator) as mcp:
-        calls = (result_of(mcp, "run_feature", feature="Checkout") for _ in range(2))
+        calls = (mcp.result("run_feature", feature="Checkout") for _ in range(2))
         ids = {answer["runId"] for answer in await asyncio.gather(*calls)}
     assert len(ids) == len(emulator.runs) == 2
 
@@ -158,9 +153,9 @@ async def test_what_was_refused_is_tried_anew(
     tool, arguments = call
     async with connected(emulator) as mcp:
         rule = emulator.fail(operation, Fault.status(status))
-        assert said in await refused(mcp, tool, **arguments)
+        assert said in await mcp.refused(tool, **arguments)
         rule.remove()
-        assert not (await result_of(mcp, tool, **arguments)).get("note")
+        assert not (await mcp.result(tool, **arguments)).get("note")
     assert runs_of_checkout(emulator) == 1
 
 
@@ -175,7 +170,7 @@ async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> 
             (["Checkout"], "Default", 4),
         ):
             call = {"features": features, "config": config, "timeoutSeconds": 1}
-            await result_of(mcp, "run_features", **call)
+            await mcp.result("run_features", **call)
             assert emulator.count("run_feature") == runs
 
 
@@ -183,12 +178,12 @@ async def test_a_failure_on_the_way_does_not_generate_again(emulator: Emulator) 
     """A wait that failed continues with the generation that it had started."""
     without_tests(emulator)
     async with connected(emulator, max_generations=1) as mcp:
-        await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
+        await mcp.result("generate_and_run", feature="Checkout", timeoutSeconds=5)
         rule = emulator.fail("get_generation_status", Fault.status(403))
-        assert "TESTVIBE_API_KEY" in await refused(mcp, "generate_and_run", feature="Checkout")
+        assert "TESTVIBE_API_KEY" in await mcp.refused("generate_and_run", feature="Checkout")
         rule.remove()
         await asyncio.sleep(400)
-        both = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=170)
+        both = await mcp.result("generate_and_run", feature="Checkout", timeoutSeconds=170)
     assert both["run"]["status"] == "passed"
     assert emulator.count("generate_feature") == 1
 
@@ -206,7 +201,7 @@ async def test_a_call_after_a_restart_continues(
     content, options = dict[str, Any](inFlight=True), dict[str, Any](max_generations=1)
     while content["inFlight"]:
         async with connected(emulator, state_folder=tmp_path / "state", **options) as mcp:
-            content = await result_of(mcp, tool, **arguments, timeoutSeconds=20)
+            content = await mcp.result(tool, **arguments, timeoutSeconds=20)
         options["max_generations"] = 0
     assert runs_of_checkout(emulator) == 1
     assert len(emulator.generations) == (tool == "generate_and_run")
@@ -227,7 +222,7 @@ async def test_a_run_that_is_unknown_is_reported_once(
             digest = content_of(answer)
             assert (digest["verdict"], digest["inFlight"]) == ("unknown", False)
             assert "'unknown' may have been dispatched: before you run" in digest["note"]
-        await result_of(mcp, tool, **arguments)
+        await mcp.result(tool, **arguments)
     assert emulator.count("run_feature") == 2
 
 
@@ -258,14 +253,14 @@ async def test_a_journal_that_can_t_be_kept_starts_nothing(
             ("run_features", {"features": ["Checkout"]}),
             ("generate_feature", {"feature": "Checkout"}),
         ):
-            assert "nothing was started" in await refused(mcp, tool, **arguments)
+            assert "nothing was started" in await mcp.refused(tool, **arguments)
     assert emulator.count("run_feature") == emulator.count("generate_feature") == 0
 
 
 @asynccontextmanager
 async def two_servers(
     emulator: Emulator, folder: Path, mode: Mode = "auto"
-) -> AsyncGenerator[list[McpClient]]:
+) -> AsyncGenerator[list[Connection]]:
     """Connect to two servers with one folder."""
     options: Any = {"mode": mode, "state_folder": folder}
     async with connected(emulator, **options) as one, connected(emulator, **options) as other:
@@ -294,13 +289,13 @@ async def test_the_same_runs_by_two_servers_are_started_one_after_the_other(
     """While one server has a batch in flight, the other's call waits for it, and says so."""
     call: dict[str, Any] = {"features": ["Checkout"]}
     async with two_servers(emulator, tmp_path) as (first, second):
-        await result_of(first, "run_features", **call, timeoutSeconds=5)
+        await first.result("run_features", **call, timeoutSeconds=5)
         answer = await second.call_tool("run_features", {**call, "timeoutSeconds": 5})
         assert content_of(answer)["inFlight"] is True
         assert "call run_features again with the same arguments" in text_of(answer)
         assert len(emulator.runs) == 1
         for mcp in (first, second):
-            assert (await result_of(mcp, "run_features", **call, timeoutSeconds=170))["runs"] == []
+            assert (await mcp.result("run_features", **call, timeoutSeconds=170))["runs"] == []
     assert len(emulator.runs) == 2
 
 
@@ -310,12 +305,12 @@ async def test_a_cancellation_after_another_server_s_start_loses_no_result(
 ) -> None:
     """An answer that turns out to be unread is given again, and not the other server's."""
     async with two_servers(emulator, tmp_path, "legacy") as (first, second):
-        unread = (await result_of(first, tool, **arguments))["startedAt"]
-        other = (await result_of(second, tool, **arguments))["startedAt"]
-        await crossed(first, calls=3)
-        again = await result_of(first, tool, **arguments)
+        unread = (await first.result(tool, **arguments))["startedAt"]
+        other = (await second.result(tool, **arguments))["startedAt"]
+        await first.cross(calls=3)
+        again = await first.result(tool, **arguments)
         assert (again["startedAt"], runs_of_checkout(emulator)) == (unread, 2)
-        new = (await result_of(second, tool, **arguments))["startedAt"]
+        new = (await second.result(tool, **arguments))["startedAt"]
     assert len({unread, other, new}) == runs_of_checkout(emulator) == 3
 
 
@@ -325,13 +320,13 @@ async def test_a_result_that_one_server_is_about_to_deliver_is_not_another_s(
     """While an earlier result is on its way, the same call elsewhere waits, and starts its own."""
     emulator.fail("run_feature", Fault.delay(7), times=1)
     async with two_servers(emulator, tmp_path) as (first, second):
-        await given_up(first, "run_feature", feature="Checkout")
+        await first.give_up("run_feature", feature="Checkout")
         await asyncio.sleep(10)
         for operation in ("get_run", "list_runs"):
             emulator.fail(operation, Fault.delay(7), times=1)
-        earlier = asyncio.create_task(result_of(first, "run_feature", feature="Checkout"))
+        earlier = asyncio.create_task(first.result("run_feature", feature="Checkout"))
         await asyncio.sleep(1)
-        own = await result_of(second, "run_feature", feature="Checkout")
+        own = await second.result("run_feature", feature="Checkout")
         assert "your call at" in (await earlier)["note"]
     assert "note" not in own
     assert {(await earlier)["runId"], own["runId"]} == set(emulator.runs)
@@ -352,7 +347,7 @@ async def test_a_lock_that_another_server_deletes_is_made_anew(
 
     monkeypatch.setattr(os, "utime", delete_first)
     async with connected(emulator, state_folder=tmp_path) as mcp:
-        await result_of(mcp, "run_feature", feature="Checkout")
+        await mcp.result("run_feature", feature="Checkout")
     assert [path.suffix for path in deleted] == [".lock"]
     assert emulator.count("run_feature") == 1
 
@@ -364,13 +359,13 @@ async def test_a_journal_that_another_program_has_is_left_alone(
     without_tests(emulator)
     call = {"feature": "Checkout"}
     async with two_servers(emulator, tmp_path) as (first, second):
-        started = await result_of(first, "generate_feature", **call)
+        started = await first.result("generate_feature", **call)
         (path,) = tmp_path.glob("*.sqlite")  # noqa: ASYNC240 - a folder of a few files
         connection = sqlite3.connect(path, isolation_level=None)
         connection.execute("BEGIN EXCLUSIVE")
-        text = await refused(second, "generate_feature", **call)
+        text = await second.refused("generate_feature", **call)
         connection.close()
         assert "is in use" in text
-        told = await result_of(second, "generate_feature", **call)
+        told = await second.result("generate_feature", **call)
     assert told["requestId"] == started["requestId"]
     assert emulator.count("generate_feature") == 1
