@@ -17,6 +17,7 @@ from mcp.types import (
     TextContent,
 )
 
+from tests.support.timing import now
 from testvibe_async import Client
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator
@@ -43,6 +44,13 @@ class Connection(McpClient):
     async def result(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool, and return the structured content of its result."""
         return content_of(await self.call_tool(tool, arguments))
+
+    async def finished(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool until nothing is in flight."""
+        content: dict[str, Any] = {"inFlight": True}
+        while content.get("inFlight"):
+            content = await self.result(tool, **arguments)
+        return content
 
     async def refused(self, tool: str, **arguments: Any) -> str:
         """Call a tool that fails, and return the error's text."""
@@ -143,7 +151,9 @@ class Listener:
     def __init__(self) -> None:
         self.numbers: list[float] = []
         self.messages: list[str] = []
+        self.times: list[float] = []
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG002
         self.numbers.append(progress)
         self.messages.append(message or "")
+        self.times.append(now())

@@ -17,6 +17,7 @@ from tests.support.mcp_connection import (
     text_of,
     without_tests,
 )
+from tests.surfaces.mcp_server.test_patience import two_servers
 from tests.surfaces.mcp_server.test_tools import answering
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -42,14 +43,6 @@ async def emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-async def finished(mcp: Connection, tool: str, **arguments: Any) -> dict[str, Any]:
-    """Call a tool until nothing is in flight."""
-    content: dict[str, Any] = {"inFlight": True}
-    while content.get("inFlight"):
-        content = await mcp.result(tool, **arguments)
-    return content
-
-
 async def refused_in_the_end(mcp: Connection, tool: str, **arguments: Any) -> str:
     """Call a tool until nothing is in flight, and return the error's text."""
     while not (result := await mcp.call_tool(tool, arguments)).is_error:
@@ -63,14 +56,15 @@ def requests(emulator: Emulator) -> int:
 
 @both_tools
 async def test_the_same_call_generates_once(emulator: Emulator, tmp_path: Path, tool: str) -> None:
-    """A repetition, long after the end or a restart, or with another spelling, pays nothing."""
+    """A repetition, at once by another server, or long after the end or a restart, pays nothing."""
     ids, number = set[str](), str(emulator.features["Returns"].id)
-    for names in (("Returns", number), ("RETURNS", "Returns")):
-        async with connected(emulator, state_folder=tmp_path) as mcp:
-            for name in names:
-                both = await finished(mcp, tool, feature=name)
+    for names in (("Returns", "Returns"), ("RETURNS", number)):
+        async with two_servers(emulator, tmp_path) as two:
+            for both in await asyncio.gather(
+                *(mcp.finished(tool, feature=name) for mcp, name in zip(two, names, strict=True))
+            ):
                 ids.add(both.get("generation", both)["requestId"])
-                await asyncio.sleep(3_600)
+        await asyncio.sleep(3_600)
     assert requests(emulator) == len(ids) == 1
 
 
@@ -204,7 +198,7 @@ async def test_what_generate_feature_started_is_only_run(emulator: Emulator, sec
     async with connected(emulator) as mcp:
         started = await mcp.result("generate_feature", feature="Wishlist")
         await asyncio.sleep(seconds)
-        both = await finished(mcp, "generate_and_run", feature="wishlist")
+        both = await mcp.finished("generate_and_run", feature="wishlist")
     assert both["generation"]["requestId"] == started["requestId"]
     assert both["run"]["status"] == "passed"
     assert requests(emulator) == emulator.count("run_feature") == 1
@@ -237,7 +231,7 @@ async def test_what_provably_did_not_begin_is_started_by_the_same_call(
         await mcp.give_up(tool, feature="Returns")
         while not emulator.generations:
             await mcp.call_tool(tool, {"feature": "Returns"})
-        await finished(mcp, tool, feature="Returns")
+        await mcp.finished(tool, feature="Returns")
     assert len(emulator.generations) == 1
 
 

@@ -17,11 +17,9 @@ from tests.conftest import client_of
 from tests.support.mcp_connection import Mode, both_modes, connected_by_http
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server, serve_http, starts
-from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     from testvibe_async.testing import Emulator
 
@@ -62,25 +60,6 @@ async def served(emulator: Emulator, *, port: int = 0, **options: Any) -> AsyncG
     finally:
         signal.raise_signal(signal.SIGTERM)
         await server
-
-
-@pytest.mark.parametrize(("mode", "seconds"), [("auto", 1), ("legacy", 20)])
-async def test_a_result_that_a_client_gave_up_on_comes_first(
-    emulator: Emulator, tmp_path: Path, mode: Mode, seconds: int
-) -> None:
-    """With both protocols the call after one that was given up returns its result, once."""
-    call: dict[str, Any] = {"features": ["Checkout"], "timeoutSeconds": 170}
-    emulator.fail("run_feature", Fault.delay(7), times=1)
-    async with (
-        served(emulator, state_folder=tmp_path) as url,
-        connected_by_http(url, TOKEN, mode) as mcp,
-    ):
-        await mcp.give_up("run_features", seconds=seconds, **call)
-        await asyncio.sleep(100)
-        for number in (1, 2):
-            digest = await mcp.result("run_features", **call)
-            assert bool(digest["note"]) is (number == 1)
-            assert len(emulator.runs) == number
 
 
 WHO: list[tuple[str, str, int]] = [

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import sqlite3
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 
+from tests.support.amounts import FULL, amount
 from tests.support.mcp_connection import (
     Connection,
     Listener,
     Mode,
     connected,
+    connected_by_http,
     content_of,
     text_of,
     texts_of,
     without_tests,
 )
-from testvibe_async.testing import Fault
+from tests.support.timing import now
+from tests.surfaces.mcp_server.test_http import TOKEN, served
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
-
-    from testvibe_async.testing import Emulator
 
 MINE: list[tuple[str, dict[str, Any], int]] = [
     ("wait_for_run", {"runId": 214}, 120),
@@ -37,21 +41,12 @@ MINE: list[tuple[str, dict[str, Any], int]] = [
 ]
 
 
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
 @pytest.mark.parametrize(("tool", "arguments", "seconds"), MINE, ids=[each[0] for each in MINE])
 async def test_a_wait_has_an_end(
     emulator: Emulator, tool: str, arguments: dict[str, Any], seconds: int
 ) -> None:
     """A wait returns after 45 or 120 s, and says something at least every 10 s until then."""
-    listener, spoken = Listener(), list[float]()
-
-    async def note(progress: float, total: float | None, message: str | None) -> None:
-        spoken.append(now())
-        await listener(progress, total, message)
-
+    listener = Listener()
     async with connected(emulator) as mcp:
         await mcp.result("run_feature", feature="Checkout")
         if "gener" in tool:
@@ -61,11 +56,10 @@ async def test_a_wait_has_an_end(
         emulator.fail("list_runs", Fault.status(404))
         await mcp.list_tools()
         began = now()
-        answer = await mcp.call_tool(tool, arguments, progress_callback=note)
+        answer = await mcp.call_tool(tool, arguments, progress_callback=listener)
         assert now() - began == pytest.approx(seconds, abs=1.5)
     assert content_of(answer)["inFlight"] is True
-    gaps = [later - earlier for earlier, later in zip([began, *spoken], spoken, strict=False)]
-    assert max(gaps) < 10.5
+    assert max(later - earlier for earlier, later in pairwise([began, *listener.times])) < 10.5
     assert listener.numbers == list(range(1, len(listener.numbers) + 1))
 
 
@@ -96,18 +90,46 @@ async def test_each_call_starts_runs(
                 assert runs_of_checkout(emulator) == 2 * number - 1 + more
 
 
+Wire = Literal["stream", "http"]
+
+
+@asynccontextmanager
+async def connected_by(
+    wire: Wire, emulator: Emulator, folder: Path, mode: Mode
+) -> AsyncGenerator[Connection]:
+    """Connect to a new server with a folder."""
+    if wire == "stream":
+        async with connected(emulator, mode, state_folder=folder) as mcp:
+            yield mcp
+        return
+    async with (
+        served(emulator, state_folder=folder) as url,
+        connected_by_http(url, TOKEN, mode) as mcp,
+    ):
+        yield mcp
+
+
+@pytest.mark.parametrize(
+    ("wire", "mode"), [("stream", "auto"), ("http", "auto"), ("http", "legacy")]
+)
 @all_runs
-async def test_a_result_that_was_not_delivered_comes_first_and_once(
-    emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
+async def test_a_result_that_was_not_delivered_comes_first_and_once(  # noqa: PLR0913 - a table
+    *,
+    emulator: Emulator,
+    tmp_path: Path,
+    tool: str,
+    arguments: dict[str, Any],
+    wire: Wire,
+    mode: Mode,
 ) -> None:
     """After a client gave up, also if its server ended, its call returns that result; then new."""
     emulator.fail("run_feature", Fault.delay(7))
     for seconds in (0, 3_600):
         before = runs_of_checkout(emulator)
-        async with connected(emulator, state_folder=tmp_path) as mcp:
+        async with connected_by(wire, emulator, tmp_path, mode) as mcp:
             await mcp.give_up(tool, **arguments)
         await asyncio.sleep(seconds)
-        async with connected(emulator, state_folder=tmp_path) as mcp:
+        async with connected_by(wire, emulator, tmp_path, mode) as mcp:
             first = await mcp.result(tool, **arguments)
             assert runs_of_checkout(emulator) == before + 1
             assert "your call at" in first["note"]
@@ -172,20 +194,6 @@ async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> 
             call = {"features": features, "config": config, "timeoutSeconds": 1}
             await mcp.result("run_features", **call)
             assert emulator.count("run_feature") == runs
-
-
-async def test_a_failure_on_the_way_does_not_generate_again(emulator: Emulator) -> None:
-    """A wait that failed continues with the generation that it had started."""
-    without_tests(emulator)
-    async with connected(emulator, max_generations=1) as mcp:
-        await mcp.result("generate_and_run", feature="Checkout", timeoutSeconds=5)
-        rule = emulator.fail("get_generation_status", Fault.status(403))
-        assert "TESTVIBE_API_KEY" in await mcp.refused("generate_and_run", feature="Checkout")
-        rule.remove()
-        await asyncio.sleep(400)
-        both = await mcp.result("generate_and_run", feature="Checkout", timeoutSeconds=170)
-    assert both["run"]["status"] == "passed"
-    assert emulator.count("generate_feature") == 1
 
 
 @pytest.mark.parametrize(
@@ -265,22 +273,6 @@ async def two_servers(
     options: Any = {"mode": mode, "state_folder": folder}
     async with connected(emulator, **options) as one, connected(emulator, **options) as other:
         yield [one, other]
-
-
-@pytest.mark.parametrize("tool", ["generate_feature", "generate_and_run"])
-async def test_the_same_generation_by_two_servers_is_paid_once(
-    emulator: Emulator, tmp_path: Path, tool: str
-) -> None:
-    """Neither is refused: one starts it, and the other finds it."""
-    without_tests(emulator, tool)
-    ids = set[str]()
-    async with two_servers(emulator, tmp_path) as two:
-        for _ in range(4):
-            calls = (mcp.call_tool(tool, {"feature": "Checkout"}) for mcp in two)
-            for each in await asyncio.gather(*calls):
-                content = content_of(each)
-                ids.add((content.get("generation") or content)["requestId"])
-    assert emulator.count("generate_feature") == len(ids) == 1
 
 
 async def test_the_same_runs_by_two_servers_are_started_one_after_the_other(
@@ -369,3 +361,129 @@ async def test_a_journal_that_another_program_has_is_left_alone(
         told = await second.result("generate_feature", **call)
     assert told["requestId"] == started["requestId"]
     assert emulator.count("generate_feature") == 1
+
+
+SCHEDULES = (*range(amount(20, 2)), *([76] if FULL else []))
+"""The last one ends a server between the finding of a lost dispatch and its storing."""
+
+by_both_wires = pytest.mark.parametrize("wire", ["stream", "http"])
+
+FEATURES = ("Checkout", "Returns", "Wishlist")
+
+MAX_SERVERS = 400
+"""How many servers a client needs for one result, at most."""
+
+EACH_ASKS = 3
+"""How many results a client wants."""
+
+TIMEOUTS = (0.0, 0.0, 1.0, 2.0, 5.0, 60.0, 300.0)
+"""Seconds after which it gives up, one by chance."""
+
+EXPECTED_ERRORS = ("It may have started", "Call again")
+"""What an error says after which it calls again."""
+
+
+class Impatient:
+    """A client that repeats a call until it has the result, with servers that come and go."""
+
+    def __init__(
+        self, emulator: Emulator, folder: Path, seed: object, wire: Wire, mode: Mode | None = None
+    ) -> None:
+        self.random = random.Random(str(seed))  # noqa: S311 - a schedule
+        self.emulator = emulator
+        self.folder = folder
+        self.wire = wire
+        self.mode: Mode = mode or cast("Mode", self.random.choice(["auto", "legacy"]))
+
+    async def result(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call until there is a result, and give up in between."""
+        for _ in range(MAX_SERVERS):
+            async with connected_by(self.wire, self.emulator, self.folder, self.mode) as mcp:
+                for _ in range(self.random.randint(1, 3)):
+                    content = await self._call(mcp, tool, arguments)
+                    if content and not content.get("inFlight"):
+                        return content
+        raise AssertionError
+
+    async def _call(
+        self, mcp: Connection, tool: str, arguments: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Call once; None if the client gave up before it had the answer, or at an error."""
+        call = asyncio.create_task(mcp.call_tool(tool, arguments))
+        await asyncio.wait([call], timeout=self.random.choice(TIMEOUTS))
+        for _ in range(self.random.randint(0, 40)):  # Any moment of what goes on right now.
+            await asyncio.sleep(0)
+        if not call.done():
+            call.cancel()
+            await asyncio.wait([call])
+        if call.cancelled():
+            return None
+        if call.result().is_error:
+            assert any(words in text_of(call.result()) for words in EXPECTED_ERRORS)
+            return None
+        return content_of(call.result())
+
+
+def disturb(emulator: Emulator, chance: random.Random) -> None:
+    """Have some dispatches be slow, and some answers be lost."""
+    for operation in ("run_feature", "generate_feature"):
+        for fault in (Fault.lost(), Fault.delay(7), Fault.delay(50), Fault.status(503)):
+            skip = chance.randint(0, 4)
+            if chance.random() < 0.3:
+                emulator.fail(operation, fault, skip=skip, times=1)
+
+
+@by_both_wires
+@pytest.mark.parametrize("seed", SCHEDULES)
+async def test_what_was_asked_for_is_paid(tmp_path: Path, seed: int, wire: Wire) -> None:
+    """Each generation is paid once, with time-outs at any moment, lost answers and restarts."""
+    scenario = Scenario(failing_runs=0.3, failing_generations=0.3)
+    async with Emulator(scenario=scenario) as emulator:
+        client = Impatient(emulator, tmp_path, seed, wire)
+        disturb(emulator, client.random)
+        for name in FEATURES:
+            emulator.features[name].status = client.random.choice(["draft", "generated"])
+        for asked in range(1, EACH_ASKS + 1):
+            name = client.random.choice(FEATURES)
+            async with connected(emulator) as mcp:
+                status = await mcp.result("get_generation_status", feature=name)
+            replace = {"replace": status["requestId"]} if status["requestId"] else {}
+            tool = client.random.choice(["generate_feature", "generate_and_run"])
+            content = await client.result(tool, feature=name, **replace)
+            made = content.get("generation", content)["requestId"]
+            assert made != status["requestId"]
+            # What was there before any call does not count.
+            paid = [each for each in emulator.generations.values() if each.created_at >= 0]
+            assert len(paid) == asked
+            if emulator.generations[made].status == "generating":
+                emulator.finish_generation(made, client.random.choice(["generated", "failed"]))
+
+
+@by_both_wires
+@pytest.mark.parametrize("seed", SCHEDULES)
+async def test_each_result_of_runs_is_delivered_once(tmp_path: Path, seed: int, wire: Wire) -> None:
+    """Of two clients that share a folder each gets its results, and each result is one client's."""
+    async with Emulator(scenario=Scenario(failing_runs=0.3)) as emulator:
+        # The wire of the older protocol tells an answer from a cancellation that crosses it. A
+        # signal stops what this process serves over HTTP, so there it is one server.
+        clients = [
+            Impatient(emulator, tmp_path, f"{seed} {number}", wire, "legacy")
+            for number in range(2 if wire == "stream" else 1)
+        ]
+        chance = clients[0].random
+        for name in FEATURES:
+            emulator.features[name].status = "generated"
+        if late := chance.randint(0, 5):
+            emulator.fail("run_feature", Fault.delay(7), times=late)
+        tool = chance.choice(["run_feature", "run_features"])
+        call = {"feature": "Returns"} if tool == "run_feature" else {"features": list(FEATURES)}
+        size = len(call.get("features", [0]))
+
+        async def ask(client: Impatient) -> list[dict[str, Any]]:
+            return [await client.result(tool, **call) for _ in range(EACH_ASKS)]
+
+        results = [each for those in await asyncio.gather(*map(ask, clients)) for each in those]
+        assert len({content["startedAt"] for content in results}) == len(results)
+        # A server that ended before it sent them leaves nothing that proves it.
+        unknown = sum(size for content in results if content.get("verdict") == "unknown")
+        assert len(results) * size - unknown <= len(emulator.runs) <= len(results) * size

@@ -130,9 +130,7 @@ async def test_every_tool_returns_what_it_declares() -> None:
         assert await call("cancel_generation", **login) == ok
         over = await call("wait_for_generation", **login)
         assert (over["featureStatus"], over["inFlight"]) == ("cancelled", False)
-        both: dict[str, Any] = {"inFlight": True}
-        while both["inFlight"]:
-            both = await call("generate_and_run", **login, replace=started["requestId"])
+        both = await mcp.finished("generate_and_run", **login, replace=started["requestId"])
         assert both["generation"]["featureStatus"] == "generated"
         assert len(emulator.generations) == 2
         assert len((await call("get_generation_log", **login))["sections"]) == 2

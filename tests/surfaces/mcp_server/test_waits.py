@@ -21,6 +21,7 @@ from tests.support.mcp_connection import (
     texts_of,
     without_tests,
 )
+from tests.support.timing import now
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -36,18 +37,6 @@ async def emulator() -> AsyncGenerator[Emulator]:
     )
     async with Emulator(scenario=scenario) as emulator:
         yield emulator
-
-
-def polls(emulator: Emulator) -> int:
-    """Count the requests that poll operations."""
-    return sum(
-        emulator.count(operation)
-        for operation in ("get_run", "list_runs", "get_generation_status", "list_features")
-    )
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 @both_modes
@@ -96,9 +85,9 @@ async def test_a_cancelled_call_cancels_its_wait_alone(emulator: Emulator, mode:
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         assert (await other)["inFlight"] is True
-        seen = polls(emulator)
+        seen = emulator.count()
         await asyncio.sleep(30)
-        assert polls(emulator) == seen
+        assert emulator.count() == seen
         assert len(emulator.active_runs()) == 1
         assert (await mcp.result("wait_for_run", **wait))["status"] == "passed"
 
@@ -248,13 +237,16 @@ async def test_many_waits_end_in_one_digest(emulator: Emulator) -> None:
 async def test_generating_and_running_is_continued_without_paying_twice(
     emulator: Emulator,
 ) -> None:
-    """The same call continues what it started; once that was delivered, it runs the tests anew."""
+    """The same call continues, also after a failure; once that was delivered, tests run anew."""
     without_tests(emulator)
     call: dict[str, Any] = {"feature": "Checkout", "timeoutSeconds": 5}
-    async with connected(emulator) as mcp:
+    async with connected(emulator, max_generations=1) as mcp:
         first = await mcp.result("generate_and_run", **call)
         assert (first["inFlight"], first["run"]) == (True, None)
         assert "call generate_and_run again with the same arguments" in first["note"]
+        rule = emulator.fail("get_generation_status", Fault.status(403))
+        assert "TESTVIBE_API_KEY" in await mcp.refused("generate_and_run", feature="Checkout")
+        rule.remove()
         await asyncio.sleep(400)
         call["feature"] = "checkout"
         again = await mcp.result("generate_and_run", **call)
@@ -265,8 +257,7 @@ async def test_generating_and_running_is_continued_without_paying_twice(
         assert (over["inFlight"], over["run"]["status"]) == (False, "passed")
         assert over["run"]["runId"] == again["run"]["runId"]
         assert (await mcp.result("generate_and_run", **call))["run"]["runId"] == 215
-    assert emulator.count("generate_feature") == 1
-    assert emulator.count("run_feature") == 2
+    assert (emulator.count("generate_feature"), emulator.count("run_feature")) == (1, 2)
 
 
 async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None:
@@ -476,9 +467,7 @@ async def test_how_flaky() -> None:
     """Calls of the same run a feature ten times in all; what was refused does not count."""
     async with Emulator(scenario=SCENARIO) as emulator, connected(emulator) as mcp:
         emulator.fail("run_feature", Fault.status(401), skip=3, times=1)
-        digest: dict[str, Any] = {"inFlight": True}
-        while digest["inFlight"]:
-            digest = await mcp.result("run_features", features=["Checkout"], repeat=10)
+        digest = await mcp.finished("run_features", features=["Checkout"], repeat=10)
     (found,) = digest["stability"]
     assert (found["verdict"], found["passed"] + found["failed"]) == ("flaky", 9)
     assert (found["notCounted"], len(emulator.runs)) == (1, 9)
