@@ -392,7 +392,7 @@ class Impatient:
         self.random = random.Random(str(seed))  # noqa: S311 - a schedule
         self.emulator = emulator
         self.folder = folder
-        self.wire = wire
+        self.wire: Wire = wire
         self.mode: Mode = mode or cast("Mode", self.random.choice(["auto", "legacy"]))
 
     async def result(self, tool: str, **arguments: Any) -> dict[str, Any]:
