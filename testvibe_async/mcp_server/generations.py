@@ -7,6 +7,8 @@ decides by the tool's hints and its description. How many there may be is the ru
 docstrings are what a model reads.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from attrs import frozen
@@ -187,13 +189,20 @@ async def generate_feature(
     if work.is_new:
         return digests.answer_of_start(work, "wait_for_generation")
     operation = _operation_of(call, work.ref)
-    try:
+    async with _named_if_newer(target, replace):
         seen = await operation.poll()
-    except errors.VibeError:  # If another took its place, this says which.
-        await _require_latest(target.start.home, target.feature, replace)
-        raise
     note = _how_to_replace(operation.request_id) if seen.is_finished else ""
     return digests.answer_of_start(work, "wait_for_generation", seen, note)
+
+
+@asynccontextmanager
+async def _named_if_newer(target: Target, replace: str | None) -> AsyncGenerator[None]:
+    """If a newer generation took the place of a call's, refuse the call, and name the newer one."""
+    try:
+        yield
+    except errors.ObservationError:
+        await _require_latest(target.start.home, target.feature, replace)
+        raise
 
 
 def _operation_of(call: Call, ref: object) -> GenerationOperation:
@@ -208,7 +217,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     feature: FeatureName,  # noqa: ARG001 - `target` has it
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
-    replace: Replace = None,  # noqa: ARG001 - likewise
+    replace: Replace = None,
     timeoutSeconds: TimeoutSeconds = PATIENCE,
     target: Annotated[Target, Resolve(agreed_target)],
 ) -> Answer:
@@ -223,7 +232,8 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
         await run_start(call, "run of", features=features, config=config).choose()
     made = await wait.work_on(target.start)
     generation = _operation_of(call, made.ref)
-    note = await wait.follow(generation, "generate_and_run")
+    async with _named_if_newer(target, replace):
+        note = await wait.follow(generation, "generate_and_run")
     content: Document = {
         "startedAt": serialize(made.started_at),
         "generation": digests.document_of(generation),

@@ -128,16 +128,19 @@ async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator, to
     assert requests(emulator) == 2
 
 
-async def test_a_newer_generation_is_named_in_place_of_an_old_one(emulator: Emulator) -> None:
+@both_tools
+async def test_a_newer_generation_is_named_in_place_of_an_old_one(
+    emulator: Emulator, tool: str
+) -> None:
     """A call whose generation was superseded learns the name of the latest one."""
+    call, latest = {"feature": "Returns"}, dict[str, str]()
     async with connected(emulator) as mcp:
-        first = await mcp.result("generate_feature", feature="Returns")
-        emulator.finish_generation(first["requestId"], "generated")
-        second = await mcp.result("generate_feature", feature="Returns", replace=first["requestId"])
-        await asyncio.sleep(60)
-        emulator.finish_generation(second["requestId"], "generated")
-        text = await mcp.refused("generate_feature", feature="Returns")
-    assert f'`replace: "{second["requestId"]}"`' in text
+        for _ in range(2):
+            started = await mcp.result("generate_feature", **call, **latest)
+            await asyncio.sleep(60)
+            emulator.finish_generation(started["requestId"], "generated")
+            latest = {"replace": started["requestId"]}
+        assert f'`replace: "{latest["replace"]}"`' in await mcp.refused(tool, **call)
     assert requests(emulator) == 2
 
 

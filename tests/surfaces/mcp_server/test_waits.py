@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -165,15 +164,11 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
 
 async def test_what_failed_runs_again_and_is_flaky(emulator: Emulator) -> None:
     """A feature that passes in a later attempt succeeded, is flaky, and lists the runs before."""
-    listener = Listener()
-
-    def fail_first_run() -> None:
-        emulator.finish_run(min(emulator.runs), "failed")
-
     async with connected(emulator) as mcp:
-        asyncio.get_running_loop().call_later(20, fail_first_run)
+        loop = asyncio.get_running_loop()
+        loop.call_later(20, lambda: emulator.finish_run(min(emulator.runs), "failed"))
         arguments = {"features": ["Checkout"], "attempts": 2, "timeoutSeconds": 170}
-        result = await mcp.call_tool("run_features", arguments, progress_callback=listener)
+        result = await mcp.call_tool("run_features", arguments)
     digest = content_of(result)
     (row,) = digest["runs"]
     first, second = emulator.runs
@@ -289,14 +284,13 @@ async def test_what_can_t_be_seen_is_said_to_be_so(
     async with connected(emulator) as mcp:
         if tool != "run_features":
             await mcp.result("run_feature", feature="Checkout")
-        call = asyncio.create_task(mcp.result(tool, **arguments, timeoutSeconds=5))
-        assert "not observed" not in (await call)["note"]
-        rules = [emulator.fail(each, Fault.status(503)) for each in ("get_run", "list_runs")]
+        answer = await mcp.result(tool, **arguments, timeoutSeconds=5)
+        assert "not observed" not in answer["note"]
+        for operation in ("get_run", "list_runs"):
+            emulator.fail(operation, Fault.status(503))
         answer = await mcp.result(tool, **arguments, timeoutSeconds=30)
         assert answer["inFlight"] is True
         assert "not observed for 10 s" in answer["note"]
-        for rule in rules:
-            rule.remove()
 
 
 @pytest.mark.parametrize("fault", [Fault.delay(60), Fault.status(503)], ids=["hangs", "503"])
@@ -320,17 +314,13 @@ async def test_nothing_is_said_of_a_run_that_was_never_seen(
 
 
 @pytest.mark.parametrize("reason", ["Connection refused", "503"])
-async def test_runs_that_an_outage_holds_up_are_not_over(reason: str) -> None:
+async def test_runs_that_an_outage_holds_up_are_not_over(emulator: Emulator, reason: str) -> None:
     """The answer says why nothing has started, and advises one thing."""
-    async with AsyncExitStack() as stack:
-        emulator = Emulator()
-        async with emulator if reason.startswith("C") else nullcontext():
-            pass
-        if reason == "503":
-            await stack.enter_async_context(emulator)
-            for operation in ("run_feature", "list_runs", "get_run"):
-                emulator.fail(operation, Fault.status(503))
-        mcp = await stack.enter_async_context(connected(emulator))
+    async with Emulator() as closed:
+        pass
+    for operation in ("run_feature", "list_runs", "get_run"):
+        emulator.fail(operation, Fault.status(503))
+    async with connected(emulator if reason == "503" else closed) as mcp:
         call = {"features": ["Checkout", "Returns"], "timeoutSeconds": 15}
         answer = await mcp.call_tool("run_features", call)
         one = await mcp.call_tool("run_feature", {"feature": "Checkout"})
