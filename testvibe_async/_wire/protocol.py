@@ -140,7 +140,7 @@ def require_uncached(request: Request[Any], response: Response) -> None:
     Raises:
         MalformedResponseError: It does: its `Age` is the time spent in a cache.
     """
-    age = response.headers.get("Age", "").strip()
+    age = response.headers.get("Age", "0").strip()
     if request.is_uncached and age not in {"", "0"}:
         raise malformed(request, response, f"{_FROM_CACHE} (Age: {plain(age)})")
 
