@@ -87,7 +87,7 @@ def test_white_space_around_a_setting_is_taken_off(user_file: Path, around: str)
     assert load_settings(server, api_key=key, project=project, environment={}) == expected
     assert load_settings(environment=environment) == expected
     for empty in ("", " \n"):  # It says nothing: the next source counts.
-        given: dict[str, str] = {"api_key": empty, "project": empty}
+        given: dict[str, Any] = {"api_key": empty, "project": empty}
         assert load_settings(empty, **given, environment=environment) == expected
 
     state(user_file, f"project = {json.dumps(project)}")
