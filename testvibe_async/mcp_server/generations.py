@@ -38,6 +38,7 @@ from testvibe_async.mcp_server.waits import PATIENCE, Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
+from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
@@ -147,7 +148,13 @@ class Consent(BaseModel):
 async def ask_to_generate(
     ctx: Ctx, target: Annotated[Target, Resolve(target_of)]
 ) -> Consent | Elicit[Consent]:
-    """Ask the user for credits, if the client can and no earlier call started it."""
+    """Ask the user for credits, if the client can and no earlier call started it.
+
+    Raises:
+        GenerationLimitError: The server may start no more.
+    """
+    if not target.is_known and Call(ctx).session.limit.is_reached:
+        raise GenerationLimitError
     capabilities = ctx.client_capabilities
     can_ask = capabilities is not None and capabilities.elicitation is not None
     if target.is_known or not can_ask:

@@ -103,6 +103,9 @@ class Session:
     outage_changed: asyncio.Event = field(factory=asyncio.Event, init=False)
     """Set, and replaced, when an outage starts or ends."""
 
+    limit: GenerationLimit = field(factory=GenerationLimit, init=False)
+    """The limit on the generations that calls start."""
+
     starts: Starts = field(init=False)
     """Operations and batches that calls start."""
 
@@ -111,8 +114,8 @@ class Session:
 
     def __attrs_post_init__(self) -> None:
         """Make the client."""
-        limit = GenerationLimit()
-        limit.allowed = sys.maxsize if self.max_generations is None else self.max_generations
+        most = self.max_generations
+        self.limit.allowed = sys.maxsize if most is None else most
         hooks = Hooks(
             on_dispatched=self._remember,
             on_outage_started=self._note_outage,
@@ -120,7 +123,7 @@ class Session:
         )
         try:
             self._client = self.make_client(
-                poll_plan=_every_three_seconds, hooks=hooks, recorder=limit
+                poll_plan=_every_three_seconds, hooks=hooks, recorder=self.limit
             )
         except errors.ConfigError as error:
             self._client = error

@@ -262,16 +262,19 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
 
 
 async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> None:
-    """A limit counts what was started or may have been: no 404, no 409, nothing unsent."""
-    async with connected(emulator, max_generations=1) as mcp:
+    """A limit counts what was started or may have been; beyond it, no user is asked."""
+    asked: list[str] = []
+    async with connected(emulator, max_generations=1, ask=answering(asked)) as mcp:
         assert "list_features shows" in await mcp.refused("generate_feature", feature="No such")
         emulator.fail("generate_feature", Fault.status(409), times=2)
         for tool in BOTH:
             await mcp.refused(tool, feature="Wishlist")
         await mcp.result("generate_feature", feature="Returns")
+        asked.clear()
         for tool in BOTH:
             text = await mcp.refused(tool, feature="Wishlist")
             assert "may start no more generations (its option --max-generations)" in text
+    assert asked == []
     assert len(emulator.generations) == 1
 
 

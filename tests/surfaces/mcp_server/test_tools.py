@@ -157,6 +157,7 @@ async def test_every_tool_returns_what_it_declares() -> None:
         assert (await call("read_file", **file))["content"] == "module.exports = {};"
         assert (await call("list_configs"))["configs"][0]["name"] == "Default"
         assert await call("delete_feature", **login) == ok
+        assert "Login" not in emulator.features
 
 
 async def test_results_hold_a_line_and_the_document(emulator: Emulator) -> None:
