@@ -79,27 +79,17 @@ STATUS_MEMBERS = frozenset(
 ) - {"error"}
 """The members that hold a word of the service; the error of a test is its own text."""
 
-_ROWS = "[]"
-_MAY_LACK = {("log",), ("summary", "other"), ("specs", _ROWS, "kind")}
+_MAY_LACK = {"log", "summary.other", "specs[].kind"}
 """Declared members that an answer need not have."""
 
-_TYPES: Mapping[type, str] = {
-    type(None): "null",
-    bool: "bool",
-    int: "int",
-    str: "string",
-    dict: "object",
-    list: "array",
-}
+_TYPES = {"float": "number", "str": "string", "dict": "object", "list": "array", "NoneType": "null"}
+"""The names of JSON's types, where they are not Python's."""
 _IDENTIFIER = re.compile(r"(@odata\.)?[A-Za-z_$][A-Za-z_]*[0-9]{0,2}", re.ASCII)
 _NAME_CHARACTERS = 32
 _WORD = re.compile(r"[A-Za-z][A-Za-z_ -]{0,23}", re.ASCII)
 
-Place: TypeAlias = tuple[str, ...]
-"""The names that lead to a value, with `[]` for the rows of an array."""
-
-Difference: TypeAlias = tuple[str, Place, str]
-"""A kind, a place, and a form or a word: no value of an answer, except words and names.
+Difference: TypeAlias = tuple[str, str, str]
+"""A kind, a place such as `tests[].durationMs`, and a form or a word: no value of an answer.
 
 - `undeclared`: a member that is there is not declared;
 - `missing`: a declared member is not there;
@@ -112,39 +102,44 @@ Difference: TypeAlias = tuple[str, Place, str]
 def _differences(
     raw: object,
     value: Any,  # noqa: ANN401 - what was read
-    there: set[Place],
-    place: Place = (),
+    there: set[str],
+    place: str = "",
 ) -> Iterator[Difference]:
     """Compare a document with what the client reads in it; `there` receives all of its places."""
     whole, kind = raw, value.__class__  # Its type is unknown once it was found to be no list.
     if isinstance(raw, dict) and has(kind):
         members = cast("dict[str, object]", raw)
+        prefix = f"{place}." if place else ""
         names = [each.name for each in fields(kind) if each.name != EXTRA]
         known = {wire_name(name): getattr(value, name) for name in names}
+        there.update(prefix + name for name in members)
         for name, member in known.items():
             if name not in members and not member:
-                yield "missing", (*place, name), ""
-        there.update((*place, name) for name in members)
+                yield "missing", prefix + name, ""
         for name, member in members.items():
             if name not in known:
-                yield "undeclared", (*place, shown_name(name)), _form_of(member)
+                yield "undeclared", prefix + shown_name(name), _form_of(member)
             elif member is not None and name in value.extra:
-                yield "unreadable", (*place, name), _form_of(member)
+                yield "unreadable", prefix + name, _form_of(member)
             else:
-                yield from _differences(member, known[name], there, (*place, name))
+                yield from _differences(member, known[name], there, prefix + name)
     elif isinstance(raw, list) and kind is tuple:
         for row, member in zip(cast("list[object]", raw), value, strict=True):
-            yield from _differences(row, member, there, (*place, _ROWS))
+            yield from _differences(row, member, there, f"{place}[]")
     elif raw is not None:
         yield from _of_value(whole, value, place)
 
 
-def _of_value(raw: object, value: object, place: Place) -> Iterator[Difference]:
-    word = raw if isinstance(raw, str) and place[-1] in STATUS_MEMBERS else None
+def _of_value(raw: object, value: object, place: str) -> Iterator[Difference]:
+    word = raw if isinstance(raw, str) and _last(place) in STATUS_MEMBERS else None
     if word is not None and word.casefold() not in WORDS:
         yield "word", place, word if is_word(word) else f"string({len(word)})"
     elif raw != serialize(value):
         yield "form", place, word or _form_of(raw, is_time=isinstance(value, datetime))
+
+
+def _last(place: str) -> str:
+    return place.rpartition(".")[2]
 
 
 def _form_of(value: object, *, is_time: bool = False) -> str:
@@ -153,17 +148,13 @@ def _form_of(value: object, *, is_time: bool = False) -> str:
         return re.sub(r"\d", "9", str(value))
     if isinstance(value, str) and not value.strip("0123456789"):
         return "digits in a string" if value else "an empty string"
-    return _TYPES.get(type(value), "number")
+    name = type(value).__name__
+    return _TYPES.get(name, name)
 
 
 def is_word(text: str) -> bool:
     """Return whether a status looks like a word: anything else may be data, and is not shown."""
     return _WORD.fullmatch(text) is not None
-
-
-def shown_place(place: Place) -> str:
-    """Return a place as text, such as `tests[].durationMs`."""
-    return ".".join(place).replace(f".{_ROWS}", _ROWS)
 
 
 def shown_name(name: str) -> str:
@@ -223,7 +214,7 @@ class Exchange:
         values = list(self.value) if self.is_list else [self.value]
         if len(rows) != len(values):  # It is not known which ones can't be read.
             return []
-        there: set[Place] = set()
+        there: set[str] = set()
         pairs = zip(rows, values, strict=True)
         found = {each for pair in pairs for each in _differences(*pair, there)}
         # It is not documented which members there are before an end, or a first generation.
@@ -232,7 +223,7 @@ class Exchange:
         return sorted(
             (kind, place, detail)
             for kind, place, detail in found
-            if kind != "missing" or (place[-1] in wanted and place not in there | _MAY_LACK)
+            if kind != "missing" or (_last(place) in wanted and place not in there | _MAY_LACK)
         )
 
 

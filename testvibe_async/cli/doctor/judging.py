@@ -17,7 +17,7 @@ from attrs import frozen
 from testvibe_async import VibeError, errors
 from testvibe_async._config import Settings, is_documented_key, is_loopback
 from testvibe_async._wire import UnreadableError, read
-from testvibe_async.cli.doctor.contract import Exchange, all_of, is_word, shown_name, shown_place
+from testvibe_async.cli.doctor.contract import Exchange, all_of, is_word, shown_name
 from testvibe_async.cli.doctor.findings import Finding, Verdict, differs, holds, varies
 from testvibe_async.cli.words import plural, reason
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from testvibe_async import Feature, Listing, Run
-    from testvibe_async._wire import Response
 
 
 MAX_SKEW = 5.0
@@ -120,12 +119,8 @@ def is_lost(error: VibeError, exchanges: Sequence[Exchange], *, has_answered: bo
     if not exchanges or not is_refusal:
         return True
     answer = exchanges[-1].response
-    return has_answered and (300 <= answer.status < 400 or _is_page(answer))  # noqa: PLR2004
-
-
-def _is_page(answer: Response) -> bool:
-    """Return whether an answer is a page in place of a document; a 404 may be the service's."""
-    return answer.status == HTTPStatus.OK and answer.body.lstrip().startswith(b"<")
+    is_page = answer.status == HTTPStatus.OK and answer.body.lstrip().startswith(b"<")
+    return has_answered and (is_page or 300 <= answer.status < 400)  # noqa: PLR2004
 
 
 def about_outage(error: VibeError, left: Collection[str]) -> Finding:
@@ -254,10 +249,10 @@ def _found(exchange: Exchange) -> Iterator[Finding]:
         yield varies(name, f"its rows are in an object, beside {beside}", _READ)
     details: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for kind, place, detail in exchange.differences:
-        details[kind, shown_place(place)].append(detail)
+        details[kind, place].append(detail)
     places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for (kind, shown), found in details.items():
-        places[kind, ", ".join(found)].append(shown)
+    for (kind, place), found in details.items():
+        places[kind, ", ".join(found)].append(place)
     for (kind, detail), found in places.items():
         says, means = _DIFFERENCES[kind]
         is_serious = kind == "unreadable"
