@@ -68,7 +68,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
 
     examination = await _examine(common, run=run, generate=generate, run_id=run_id, is_agreed=yes)
     found = examination.findings
-    output, document = common.output, examination.document()
+    output, document = common.output, findings.document(found, int(examination.exit_code))
     output.document(document)
     name = f", project {examination.project_name}" if examination.project_name else ""
     output.say(f"{examination.settings.server}{escape(name)}\n")

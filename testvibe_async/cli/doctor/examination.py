@@ -14,18 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import Factory, define
 
 from testvibe_async import ConfigError, VibeError, errors
-from testvibe_async._util import __version__
 from testvibe_async._wire import GENERATION, RUN, Kind
 from testvibe_async.cli.doctor import judging
 from testvibe_async.cli.doctor.contract import Exchange, Tap
-from testvibe_async.cli.doctor.findings import (
-    Finding,
-    conclusion,
-    differs,
-    holds,
-    unchecked,
-    varies,
-)
+from testvibe_async.cli.doctor.findings import Finding, differs, holds, unchecked, varies
 from testvibe_async.cli.doctor.judging import CHECKS
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.words import plural, reason
@@ -39,9 +31,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-
-VERSION = 3
-"""The version of the document's form."""
 
 DEFAULT_FILE = "Configurations/Default.config.js"
 """The file that the documentation names."""
@@ -124,16 +113,6 @@ class Examination:
             says = f"there is no such {of}" if of in self._absent else why or _UNKNOWN[of]
             self.findings.append(unchecked(name, says))
 
-    def document(self) -> dict[str, Any]:
-        """Return the result as JSON."""
-        return {
-            "doctor": VERSION,
-            "package": __version__,
-            "exitCode": int(self.exit_code),
-            "conclusion": conclusion(self.findings),
-            "findings": [each.without_quotation.to_dict() for each in self.findings],
-        }
-
     async def _call(self, name: str, call: Awaitable[T]) -> tuple[T | None, Sequence[Exchange]]:
         """Await a call of the client; return its value and its exchanges, none without an answer.
 
@@ -193,7 +172,7 @@ class Examination:
         """
         projects, exchanges = await self._call("list_projects", self.client.list_projects())
         last = exchanges[-1]
-        obstacle = judging.about_obstacle(self.settings, last)
+        obstacle = judging.about_obstacle(last)
         if obstacle is not None and last.error is not None:
             self.findings.append(obstacle)
             self.codes.add(exit_code_of(last.error))
@@ -318,10 +297,9 @@ class Examination:
 
 def _names_to_try(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
     """Yield names to look features up by, each with the property that it tests."""
-    named = [each.name for each in features if each.name and each.name.isprintable()]
+    named = [name for each in features if (name := each.name) and name.isprintable()]
+    named = [name for name in named if name.swapcase().casefold() == name.casefold()]
     for name in [name for name in named if not name.isdigit()][:1]:
-        other = name.swapcase()
-        is_same = other.casefold() == name.casefold()
-        yield (other, "in any case") if is_same else (name, "as it is")
+        yield name.swapcase(), "in any case"
     for name in [name for name in named if "/" in name][:1]:
         yield name, "with a slash in it"
