@@ -306,9 +306,7 @@ HARMS: dict[str, dict[str, Fault]] = {
     "values": {"*": Fault.edit(planting(DECIDING))},
     "values and words": {"*": Fault.edit(planting(""))},
     "texts": {"*": Fault.edit(planting(WORDS))},
-    "a refused key": {
-        "*": Fault.body(refusal(SECRET, f"{SECRET}: {KEY} is revoked"), status=401),
-    },
+    "a refused key": {"*": Fault.body(refusal(SECRET, f"{SECRET}: {KEY} is revoked"), status=401)},
     "a redirect": {"*": Fault(kind="answer", answer=ELSEWHERE)},
     "pages": {"*": Fault.body(PAGE, content_type=f"text/{MARK}")},
     "an outage": {"*": Fault.body(refusal(SECRET, f"{SECRET} {KEY}"), status=500)},
