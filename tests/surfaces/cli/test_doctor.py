@@ -114,6 +114,10 @@ def without_names(rows: Any) -> Any:
     return [{name: row[name] for name in row if name != "name"} for row in rows]
 
 
+def without_end(status: Any) -> Any:
+    return status | {"featureStatus": None} if status["overallConclusion"] else status
+
+
 LAST = "list_configs\tas assumed, 3 rows"
 """The last check, where one failure does not end the others."""
 
@@ -156,6 +160,10 @@ SCENES = {
         *("--run Checkout", 5, "such a run counts as neither passed nor failed"),
         "its status is 'ready', which is not documented, and nothing says",
         middleware=Dialect(words={"passed": "ready"}, shows_end=False),
+    ),
+    "an end without a status": scene(
+        *("--generate Checkout --yes", 0, "generation\tseen to its end: queued, active; "),
+        faults={"get_generation_status": Fault.edit(without_end)},
     ),
     "polls that fail": scene("--run Checkout", 5, UNSEEN, faults={"get_run": Fault.status(500)}),
     "polls that are lost": scene("--run Checkout", 5, UNSEEN, faults={"get_run": Fault.reset()}),
@@ -222,6 +230,7 @@ async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.Monkey
     for operation, count in counts.items():
         assert emulator.count(operation) == count
     assert emulator.count("run_feature") == ("--run " in typed)
+    assert emulator.count("generate_feature") == ("--generate " in typed)
     assert emulator.count("get_run") < examination.LONGEST[RUN] / 3 + 5
 
 

@@ -35,17 +35,20 @@ if TYPE_CHECKING:
     from testvibe_async import Client
 
 
-def all_of(key: str, node: object) -> Iterator[Any]:
-    """Yield each value of a key in a part of the contract; alternatives do not count."""
+def all_of(key: str, node: object, *, alternatives: bool = True) -> Iterator[Any]:
+    """Yield each value of a key in a part of the contract, with or without its alternatives."""
     if isinstance(node, dict):
         for name, inner in cast("dict[str, Any]", node).items():
             if name == key:
                 yield inner
-            elif name == "$ref":
+            part = inner
+            if name == "$ref":
                 *_, group, schema = inner.split("/")
-                yield from all_of(key, openapi_document()["components"][group][schema])
-            else:
-                yield from all_of(key, inner)
+                part = openapi_document()["components"][group][schema]
+            yield from all_of(key, part, alternatives=alternatives)
+    elif isinstance(node, list) and alternatives:
+        for inner in cast("list[object]", node):
+            yield from all_of(key, inner)
 
 
 def _names_in(part: object) -> frozenset[str]:

@@ -204,7 +204,7 @@ def findings_of(exchange: Exchange) -> list[Finding]:
 
 def _agreement(exchange: Exchange) -> str:
     """Name what an answer agrees with: what is documented, or what is only assumed."""
-    bases = {*all_of("x-basis", exchange.contract)}
+    bases = {*all_of("x-basis", exchange.contract, alternatives=False)}
     says = f"as {bases.pop()}" if len(bases) == 1 else "as documented, in parts as assumed"
     if not exchange.is_list:
         return says
@@ -338,7 +338,7 @@ def about_watch(subject: str, polls: Sequence[Exchange], quoted: str) -> Iterato
     words = dict.fromkeys(
         [
             *(each.phase.value for each in seen if not each.is_finished),
-            *(each.status for each in seen[-1:] if is_word(each.status)),
+            *(each.status for each in seen[-1:] if is_word(each.status or "")),
         ]
     )
     yield holds(subject, f"seen to its end: {', '.join(words)}", quoted=quoted)
