@@ -17,7 +17,7 @@ from testvibe_async._config import load_settings
 from testvibe_async._util import escape
 from testvibe_async.cli.common import Common, require_settings
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
-from testvibe_async.cli.output import confirm
+from testvibe_async.cli.output import Yes, confirm
 
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
@@ -28,7 +28,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     run: Annotated[str | None, Parameter(name="--run")] = None,
     run_id: PositiveInt | None = None,
     generate: str | None = None,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
     report: Path | None = None,
     record: Path | None = None,
     common: Common = Common(),
