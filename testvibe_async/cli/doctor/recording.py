@@ -24,7 +24,7 @@ from testvibe_async.cli.doctor.contract import NAMES, STATUS_MEMBERS, WORDS, Exc
 from testvibe_async.testing import RecordedExchange, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 ATTEMPTS = 10
 """Maximum number of draws of synthetic values: one may contain an original text by accident."""
@@ -68,11 +68,15 @@ _USUAL = """
 """
 """Names and words that many services have around rows, ids and errors, in headers and addresses."""
 
-_KNOWN = {*_USUAL.split(), *_COUNTS, *map(str.casefold, NAMES), *WORDS}
-_VOCABULARY = _KNOWN | {
-    *re.findall(r"\w+", " ".join([*_KNOWN, *openapi_document()["paths"]]).casefold())
-}
-"""The names and words that may stay, in lower case: mainly the contract's."""
+
+def _with_parts(texts: Iterable[str]) -> set[str]:
+    """Return texts and the words in them, in lower case."""
+    texts = {*map(str.casefold, texts)}
+    return texts | {*re.findall(r"\w+", " ".join(texts))}
+
+
+_VOCABULARY = _with_parts([*_USUAL.split(), *_COUNTS, *NAMES, *WORDS, *openapi_document()["paths"]])
+"""The names and words that may stay: mainly the contract's."""
 
 
 def _observed(exchange: Exchange, tap: Tap) -> RecordedExchange:
@@ -124,7 +128,7 @@ def _preview(recording: Recording, kept: set[str]) -> Iterator[str]:
 
 def leaks(real: Recording, recording: Recording, *, kept: set[str]) -> int:
     """Return how many originals of four or more characters a recording holds."""
-    known = _VOCABULARY | {word.casefold() for word in kept}
+    known = _VOCABULARY | _with_parts(kept)
     words = _words_in(recording) - known
     searched = " ".join(words)
     return sum(
