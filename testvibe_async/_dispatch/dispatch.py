@@ -382,7 +382,7 @@ class RunDispatch(Dispatch[RunOperation]):
                 return None
             request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
             request = evolve(request, timeout=LATEST_RUN_SECONDS)
-            rows, began = None, Moment()
+            rows, began = None, Moment.now()
             try:
                 rows = await transport.call_page(request, retries=False)
             except (TransportError, ResponseError) as error:
@@ -494,7 +494,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
             raise TestsMadeError(latest)
         is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
         self.before = None if is_unnamed or latest == Generation() else latest
-        self.read_at = Moment()
+        self.read_at = Moment.now()
         return failure
 
     def _seen_before(self) -> dict[str, Any]:

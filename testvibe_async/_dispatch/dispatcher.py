@@ -63,7 +63,7 @@ class Dispatcher:
         self, parts: ClientParts, hooks: Emitter, recorder: Recorder | None = None
     ) -> None:
         self._parts = parts
-        self._recorder = recorder
+        self._recorders = () if recorder is None else (recorder,)
         self._transport = parts.transport
         self._hooks = hooks
         self._reconciler = Reconciler(parts)
@@ -79,7 +79,7 @@ class Dispatcher:
 
     def recorders_with(self, recorder: Recorder | None) -> tuple[Recorder, ...]:
         """Return the client's recorder and the recorder of one dispatch, where they exist."""
-        return tuple(each for each in (self._recorder, recorder) if each is not None)
+        return self._recorders if recorder is None else (*self._recorders, recorder)
 
     async def dispatch(
         self, dispatch: Dispatch[OperationT], *, retry_unknown: bool = False
