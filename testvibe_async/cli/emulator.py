@@ -88,7 +88,7 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         strict: Refuse fields and query parameters that are not documented.
         fault: A failure, as OPERATION:WHAT or OPERATION:WHAT*TIMES; repeat it for several. The
             operation is the service's name for it, or * for all; WHAT is an HTTP status, reset,
-            hang or garbage, or where it takes effect lost, unanswered, cut_head or truncated.
+            hang or garbage, or after it has taken effect lost, unanswered, cut_head or truncated.
         outage: An outage, such as 20s@60s: 503 for 20 s, from 60 s after the start on, in seconds
             of the emulated service; repeat it for several.
         limit: The rate of requests that are served, such as 100/s; one more is answered with 429.
