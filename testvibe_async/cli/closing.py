@@ -16,7 +16,6 @@ from attrs import evolve
 from rich.text import Text
 
 from testvibe_async import (
-    BatchItem,
     DispatchUnknownError,
     FeatureNotGeneratedError,
     Generation,
@@ -29,6 +28,7 @@ from testvibe_async import (
 from testvibe_async._util import escape
 from testvibe_async.cli.details import Line, end_of, error_lines, log_details, text_of
 from testvibe_async.cli.output import Output, warn
+from testvibe_async.cli.outputs import Outputs, the_batch
 from testvibe_async.cli.progress import word_of
 from testvibe_async.cli.result import Result, check_command, is_of_generation
 from testvibe_async.cli.words import NAME, Item, clock_time, is_lost, item_name, item_reason
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.exits import ExitCode
-    from testvibe_async.cli.outputs import Outputs
 
 
 NAMED = 10
@@ -187,7 +186,7 @@ def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) ->
         cause: The error; None for a signal, or an error that is not of the SDK.
     """
     # Without an item the reports of an earlier job would stay, perhaps those of a success.
-    known = evolve(result, items=result.items or [BatchItem(feature="The batch", error=cause)])
+    known = evolve(result, items=result.items or [the_batch(cause)])
     with suppress(OSError):  # What is in flight has to be named in any case.
         outputs.write(known)
     (_say_unfinished if result.stopped_by is None else _show)(result, outputs.output)

@@ -110,7 +110,6 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             common = evolve(common, server=plan.server, project=plan.project)
         decision = _decision(plan, unknown) if unknown else None
         files = files.or_kept(plan.options.get("files", {}))
-        files.check()
         journal = source.path if isinstance(source, Journal) else None
         async with watching(common, files=files, timeout=timeout, journal=journal) as watch:
             spec = spec_of(plan)
@@ -240,7 +239,6 @@ async def work(
         files: The files to write.
         common: The options of every command.
     """
-    files.check()
     found, record = await durable_named(batch, on, place_of(common), common.output)
     async with watching(common, files=files) as watch:
         watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
@@ -296,7 +294,11 @@ async def report(
     """
     from testvibe_async.reports.files import FORMATS  # noqa: PLC0415 - few commands need it
 
-    files.check(can_download=False)
+    if files.artifacts is not None:
+        raise ConfigError(
+            "a report asks no service, so it takes no --artifacts: to download those of a "
+            f"run, {NAME} runs download ID DIR"
+        )
     if batch is not None and any(batch.endswith(each.suffixes) for each in FORMATS):
         raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
     stored, place = stored_batches(), place_of(common)
@@ -346,7 +348,6 @@ async def wait(
         files: The files to write.
         common: The options of every command.
     """
-    files.check()
     refs = [each for each in operations if each.lstrip().startswith(("{", "["))]
     words = [each for each in operations if each not in refs]
     named: list[Ref] = []

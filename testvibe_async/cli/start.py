@@ -120,7 +120,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
         )
     if on_conflict != "generate" and not failed:
         refuse_without("--on-conflict generate", consent)
-    files.check()
     options.check()
     spec = BatchSpec(
         kind="run",
@@ -134,7 +133,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
         attempts=attempts or 1,
         repeat=repeat or 1,
     )
-    async with watching(common, files=files, timeout=timeout) as watch:
+    async with watching(
+        common, files=Files() if options.dry_run else files, timeout=timeout
+    ) as watch:
         if failed:
             await report_interrupted()
             word = features[0] if features else None
@@ -145,6 +146,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             whole = result_of(batch, common, files)
             watch.result = evolve(watch.result, parent=whole)
             if not jobs:
+                watch.outputs.write(whole)
                 return say_nothing(f"{said} {whole.still_red}".strip(), watch.result, common)
             warn(said) if batch.is_undecided else watch.connection.output.note(said)
         else:

@@ -301,6 +301,7 @@ async def watching(
     with ExitStack() as around:
         around.enter_context(shown_elsewhere())
         watch = Watch(common, files, around.enter_context(interruptible()), journal)
+        watch.outputs.begin()
         try:
             server = require_settings(common).server
             assert server is not None

@@ -125,7 +125,7 @@ WRONG = {
     "wait {}": "which operations?",
     "wait {} --file nosuch.json": "nosuch.json",
     "wait {} --timeout -1": "--timeout",
-    "wait {} --report r.pdf": "let it end in .xml",
+    "wait 214 --report r.pdf": "let it end in .xml",
     """wait '{"testvibe": "walk"}'""": 'does not say "run"',
     "work nope": "there is no batch named nope",
     "work nope --on x.sqlite": "there is no batch 'nope'",

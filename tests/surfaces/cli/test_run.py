@@ -346,6 +346,26 @@ async def test_report_of_a_wait_has_names_and_times(emulator: Emulator, call: Ca
     assert seconds == pytest.approx(run.finished_at - run.created_at, abs=2)
 
 
+@pytest.mark.parametrize("command", ["run Wishlist --wait", "resume", "wait 215"])
+async def test_report_of_a_command_that_is_killed(command: str, call: Call) -> None:
+    """From its start on a command leaves no report of an earlier success."""
+    await call("run Checkout --wait --report junit.xml")
+    await interrupted(call, "run Wishlist --wait", at=5)
+    killed: list[str] = []
+    later(5, lambda: killed.append(text_of("junit.xml")))
+    await interrupted(call, f"{command} --report junit.xml", at=10)
+    assert (killed[0].count("<error"), "still running, or was killed" in killed[0]) == (1, True)
+
+
+async def test_report_of_a_batch_without_failures(call: Call) -> None:
+    """`run --failed` with nothing to do reports on the batch; `--dry-run` leaves a report alone."""
+    await call("run Checkout Newsletter --wait --report junit.xml")
+    await call("run Checkout --wait --dry-run --report junit.xml")
+    assert text_of("junit.xml").count("<testsuite ") == 2
+    await call("run --failed --wait --report again.xml")
+    assert text_of("again.xml") == text_of("junit.xml")
+
+
 @pytest.mark.parametrize("fault", [Fault.status(401), Fault.status(503), Fault.hang(), "Ctrl-C"])
 async def test_report_where_the_features_could_not_be_listed(
     fault: Fault | str, emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
@@ -435,7 +455,7 @@ async def test_a_report_that_cannot_be_written_is_named(
             raise OSError(28, "No space left on device")
         return replace(part, target)
 
-    monkeypatch.setattr(Path, "replace", full)
+    later(2, monkeypatch.setattr, Path, "replace", full)
     ended = await call(f"run {feature} --wait -r junit.xml -r page.html")
     assert ended.code == code
     assert re.search(r"junit.xml.*: No space left on device\n", ended.errors)
