@@ -91,10 +91,10 @@ async def durable_named(
     """
     stored, record = stored_batches(), None
     if database is None:
-        record = stored.record_named(word, place)
-        if record is None or record.database is None or record.name is None:
-            raise ConfigError(f"batch {word} is in no database: name one with --on")
-        return durable_batch(record.database, record.name), record
+        for each in stored.records_named(word, place)[:1]:
+            if each.database is not None and each.name is not None:
+                return durable_batch(each.database, each.name), each
+        raise ConfigError(f"batch {word} is in no database: name one with --on")
     batch = durable_batch(database, word)
     plan = (await batch.status()).plan
     there = Place(plan.server, plan.project)

@@ -92,7 +92,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     if on is None:
         batch = await _unfinished(batch, place, common.output)
     assert batch is not None
-    record = None if on is not None else stored.record_named(batch, place)
+    record = None if on is not None else next(iter(stored.records_named(batch, place)), None)
     async with AsyncExitStack() as stack:
         source: DurableBatch | Journal
         if on is not None or (record is not None and record.database is not None):
@@ -143,15 +143,13 @@ async def _unfinished(word: str | None, place: Place, output: Output) -> str:
     stored = stored_batches()
     if word is None:
         return str((await stored.to_resume(place)).number)
-    last = stored.record_named(word, place)
-    if last is None or last.name != word:
-        return word
-    for record in stored.records():
-        if record.name == word and place.has(record) and not (await stored.read(record)).is_over:
-            if record != last:
-                output.note(f"{last} is over, and {record} is not.")
+    records = stored.records_named(word, place)
+    for record in records if len(records) > 1 else ():
+        if not (await stored.read(record)).is_over:
+            if record != records[0]:
+                output.note(f"{records[0]} is over, and {record} is not.")
             return str(record.number)
-    return str(last.number)
+    return str(records[0].number) if records else word
 
 
 async def _list_unfinished(common: Common) -> None:
@@ -183,13 +181,17 @@ async def discard(batch: str, /, *, common: Common = Common()) -> None:
         testvibe-async discard 12
 
     Args:
-        batch: Its number, or its name.
+        batch: Its number; or its name, if no other batch has that.
         common: The options of every command.
     """
     stored, place = stored_batches(), place_of(common)
-    record = stored.record_named(batch, place)
-    if record is None:
+    records = stored.records_named(batch, place)
+    if not records:
         raise ConfigError(f"{batch} is a file of your own: remove it")
+    if len(records) > 1:
+        numbers = ", ".join(str(each.number) for each in records)
+        raise ConfigError(f"{len(records)} batches are named {batch}: give a number, {numbers}")
+    record = records[0]
     if record.database is None:
         what = counts_of((await stored.read(record)).items)
     else:

@@ -84,7 +84,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     Args:
         features: Names, ids, or globs such as 'Log*'; '!Log*' takes away what it matches. With
             --failed the batch.
-        all_: Run all features that have tests.
+        all_: Run all features that have tests; with --on-conflict generate, the others too.
         wait: Wait until all runs are over, and show how they went.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -200,11 +201,10 @@ class Batches:
                 return batch
             what = "" if kind is None else f" of {kind}s"
             raise ConfigError(f"there is no batch{what}{place} yet")
-        record = self.record_named(word, place)
-        if record is None:
-            async with existing(Path(word)) as journal:
-                return Batch.of(journal, None, journal.path)
-        return await self.read(record)
+        if records := self.records_named(word, place):
+            return await self.read(records[0])
+        async with existing(Path(word)) as journal:
+            return Batch.of(journal, None, journal.path)
 
     async def to_resume(self, place: Place) -> Batch:
         """Return the last batch of a place that is not over.
@@ -247,11 +247,17 @@ class Batches:
             quarantine: The failures that are excused, in a batch that stored none.
 
         Raises:
-            ConfigError: There is no such batch, or it is another project's; or none is named, the
-                last one is over without a failure, and an earlier one has a failure that did not
-                pass since.
+            ConfigError: There is no such batch, it generated tests, or it is another project's; or
+                none is named, the last one is over without a failure, and an earlier one has a
+                failure that did not pass since.
         """
         batch = (await self.with_its_reruns(word, place, kind="run")).judged(quarantine)
+        if batch.spec.kind != "run":
+            names = shlex.join(item.feature_name for item in batch.failed) or "FEATURE"
+            raise ConfigError(
+                f"{batch.label} generated tests, and --failed only runs tests: to generate again "
+                f"what failed: testvibe-async generate {names}"
+            )
         if not place.has(batch):
             raise ConfigError(
                 f"{batch.label} is of project {batch.project} at {batch.server}, not{place}: "
@@ -270,8 +276,10 @@ class Batches:
                 settled |= {item.key for item in earlier.items if is_settled(item)}
         return batch
 
-    def record_named(self, word: str, place: Place) -> BatchRecord | None:
-        """Return the record of the batch that a word means; None if it means a file.
+    def records_named(self, word: str, place: Place) -> list[BatchRecord]:
+        """Return the records that a word means, the newest first; none if it means a file.
+
+        Only a name may mean several.
 
         Raises:
             ConfigError: There is no such batch.
@@ -280,7 +288,7 @@ class Batches:
         if word.isdecimal():
             found = [each for each in records if each.number == int(word)]
         elif Path(word).is_file() or Path(word).name != word or Path(word).suffix:
-            return None
+            return []
         else:
             found = [each for each in records if each.name == word and place.has(each)]
         if not found:
@@ -290,7 +298,7 @@ class Batches:
             raise ConfigError(
                 f"there is no batch {what}{word}: {similar_names(word, names) or newest}"
             )
-        return found[0]
+        return found
 
     async def each(
         self,

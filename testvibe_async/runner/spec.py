@@ -54,7 +54,8 @@ class BatchSpec:
     """Names, ids, globs such as `Log*`, and exclusions such as `!Log*`."""
 
     is_all: bool = False
-    """True to select all features with tests for runs, or without tests for generations."""
+    """True to select all features: for runs those with tests, unless missing tests are generated;
+    for generations those without."""
 
     configs: Sequence[str] = ()
     """The configurations that each feature runs with; none for the service's default one."""

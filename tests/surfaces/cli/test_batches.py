@@ -370,7 +370,7 @@ async def test_batch_is_named_from_start_to_end(emulator: Emulator, call: Call) 
     ended = await call("run Newsletter --wait --name other --json")
     assert ended.json["batch"] == "2"
     history = (await call("history --json")).json["batches"]
-    assert [each["batch"] for each in history] == [1, 2]
+    assert [(each["batch"], each["name"]) for each in history] == [(1, "nightly"), (2, "other")]
     for word in ("1", "nightly"):
         assert (await call("report --json", word)).json["summary"]["failed"] == 1
         history = (await call("history --json", word)).json["batches"]
@@ -524,6 +524,28 @@ async def test_rerun_that_is_not_over_is_named(emulator: Emulator, call: Call) -
     ended = await call("report 1")
     assert (ended.code, "resume 2\n" in ended.errors) == (4, True)
     assert "resume 1\n" not in ended.errors
+
+
+async def test_batches_of_one_name(call: Call) -> None:
+    """`history` shows the course of all of a name; `discard` forgets none of them by that name."""
+    for name in ("nightly", "other", "nightly"):
+        await call(f"run Checkout --wait --name {name}")
+    await call("run --failed nightly --wait")
+    ended = await call("history nightly")
+    rows = [line.split()[:2] for line in ended.lines if "\t" in line]
+    assert rows == [["1", "(nightly)"], ["3", "(nightly)"]]
+    (await call("discard nightly")).refuses("2 batches are named nightly: give a number, 3, 1")
+    assert (await call("discard other")).code == 0
+
+
+async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Call) -> None:
+    """`run --failed` of a batch of generations is refused, with the command that generates."""
+    emulator.fail("generate_feature", Fault.status(400), times=1)
+    await call(f"generate {GIFT_CARD} --watch")
+    requests = len(emulator.requests)
+    ended = await call("run --failed 1 --wait")
+    ended.refuses(f"what failed: testvibe-async generate {GIFT_CARD}")
+    assert len(emulator.requests) == requests
 
 
 async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
