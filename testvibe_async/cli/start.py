@@ -98,8 +98,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
             later run passed; 1 by default.
         repeat: Run each feature N times, and print its stability. Implies --wait; the runs are one
             after the other, unless --max-in-flight is given. The exit code is 0 if all features are
-            stable, and 1 if one is flaky or broken. A run that was refused or not observed does not
-            count.
+            stable or in quarantine, and 1 if another is flaky or broken. A run that was refused or
+            not observed does not count. Not with --attempts.
         failed: Rerun the failures of a batch; also features that could not be started, on the same
             site. Name the batch by its number, its name or the file of its journal; by default it
             is the last batch of runs of this project, or the one that this reran. The exit code is

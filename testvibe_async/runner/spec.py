@@ -41,12 +41,17 @@ def _require_site(_spec: object, _field: object, url: str | None) -> None:
         raise ConfigError(f"the site must be a URL such as https://shop.example, not {url!r}")
 
 
+def _refuse_attempts(spec: BatchSpec, _field: object, repeat: int) -> None:
+    if repeat > 1 and spec.attempts > 1:
+        raise ConfigError("repeated runs take no further attempts: each run counts by itself")
+
+
 @frozen(kw_only=True)
 class BatchSpec:
     """The description of a batch.
 
     Raises:
-        ConfigError: The site is no URL.
+        ConfigError: The site is no URL, or repeated runs are to have further attempts.
     """
 
     kind: Literal["run", "generation"]
@@ -75,7 +80,7 @@ class BatchSpec:
     attempts: int = 1
     """Maximum number of attempts for each feature."""
 
-    repeat: int = 1
+    repeat: int = field(default=1, validator=_refuse_attempts)
     """Number of runs of each feature, independent of their results, to show its stability."""
 
     @property
