@@ -294,10 +294,10 @@ def _say_remarks(result: Result, output: Output) -> None:
 def _say_next(result: Result, output: Output) -> None:
     """Print the commands that describe the failures, and the one that runs them again."""
     if result.failed_runs:
-        which = "it" if len(result.failed_runs) == 1 else "one"
-        output.say(f"\nMore of {which}: {NAME} runs diagnose {result.failed_runs[0]}")
+        which = "it" if len(result.failed_runs) == 1 else "the first failure"
+        output.say(f"\nTo diagnose {which}: {NAME} runs diagnose {result.failed_runs[0]}")
         if result.rerun is not None:
-            output.say(f"Run what failed again with:\n  {result.rerun}")
+            output.say(f"To rerun what failed:\n  {result.rerun}")
 
 
 def _how_to_wait(result: Result) -> str:
@@ -315,6 +315,7 @@ def _how_to_wait(result: Result) -> str:
 def _say_document(result: Result, output: Output) -> None:
     document = result.document
     if output.has_lines:
-        del document["items"]
+        if result.is_waited_for:  # Of the others there were events.
+            document["items"] = [each for each in document["items"] if each["ref"] is None]
         document = {"event": "end", **document}
     output.document(document)

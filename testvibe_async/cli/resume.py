@@ -331,8 +331,8 @@ async def wait(
 
     An operation is the id of a run, the name of a feature for what it has in flight, or a ref: what
     the other commands print of an operation with --json. A file may hold any number of refs, within
-    any other JSON. An item of a batch that has no ref, since it was refused or it is unknown
-    whether it started, is not waited for: it is named, and counts for the exit code.
+    any other JSON. If it has a feature that was refused, or whose dispatch is unknown, that feature
+    is named, and counts for the exit code.
 
     For example:
 

@@ -80,8 +80,8 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     story = ended.output[ended.output.index(f"\nReturns, run {run.id}: ") :]
     assert f"\nReturns, run {run.id}: {first}\n    Error: no\\x1b[2J button\n" in story
     assert all(f"\n    Returns, run {run.id}: {name}\n" in story for name in more)
-    assert f"More of it: testvibe-async runs diagnose {run.id}\n" in story
-    assert "Run what failed again with:\n  testvibe-async run --failed 1 --wait\n" in story
+    assert f"To diagnose it: testvibe-async runs diagnose {run.id}\n" in story
+    assert "To rerun what failed:\n  testvibe-async run --failed 1 --wait\n" in story
     assert re.search(r"\nBatch 1: 2 in [\d.]+ s: 1 passed, 1 failed\n$", story)
     ended = await call("run Checkout Returns --wait --quiet")
     assert (ended.code, ended.errors) == (1, "")
