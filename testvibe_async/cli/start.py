@@ -111,7 +111,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
     """
     wait = wait or repeat is not None
     if not wait:
-        refuse_without("--wait", files, timeout=timeout, max_failures=max_failures)
+        # A durable batch is judged by the command that ends it.
+        judged = files if options.on is None else evolve(files, fail_on_flaky=False)
+        refuse_without("--wait", judged, timeout=timeout, max_failures=max_failures)
     if not wait and options.on is None:
         refuse_without("--wait", max_in_flight=max_in_flight, attempts=attempts)
     if failed and (len(features) > 1 or all_ or config):
@@ -356,6 +358,7 @@ class _NewBatch:
             max_in_flight=spec.max_in_flight,
             max_generations=self.consent.max_generations,
             missing_only=spec.is_all,
+            options={"files": {"fail_on_flaky": watch.outputs.files.fail_on_flaky}},
         )
         if not is_new and (await batch.status()).is_over:
             raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")

@@ -197,9 +197,13 @@ class Watch:
 
         if works and found.is_over:
             self.connection.output.note(f"{found.label} was over before: nothing was left to do.")
-        mark = self.quarantine.mark
-        self.progress.follow(client, (), lambda: list(map(mark, found.items)), is_shared=True)
-        self.result = evolve(self.result, journal=None if record is None else found.path)
+        quarantine = self.quarantine
+        self.progress.follow(client, (), lambda: [*found.judged(quarantine).items], is_shared=True)
+        self.result = evolve(
+            self.result,
+            journal=None if record is None else found.path,
+            fails_on_flaky=self.result.fails_on_flaky or found.fails_on_flaky,
+        )
         noting = asyncio.create_task(note_changes())
         limit = asyncio.timeout(self.limit.remaining)
         try:
