@@ -201,6 +201,7 @@ class Outputs:
             "title": self._title,
             "artifacts": self.fetched,
             "generation_logs": result.logs,
+            "left_out": result.left_out,
             "started_at": started_at,
             "finished_at": finished_at,
         }

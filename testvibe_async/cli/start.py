@@ -154,6 +154,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
         else:
             found = await watch.select(spec)
             jobs, parent, has_tests = found.jobs, None, dict(found.has_tests)
+            watch.result = evolve(watch.result, left_out=found.unrunnable)
             for note in found.notes:
                 watch.connection.output.note(note)
             if not jobs:
@@ -389,6 +390,7 @@ class _NewBatch:
             "files": files,
             "project": project,
             "quarantine": self.watch.quarantine.to_dict(),
+            "left_out": dict(self.watch.result.left_out),
         }
         if self.options.no_journal:
             yield None

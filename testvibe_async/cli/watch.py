@@ -136,9 +136,11 @@ class Watch:
             waits: True to wait for the dispatched operations.
             is_resumed: True if the journal has the batch.
         """
+        stored = journal.plan.options if journal is not None and journal.plan is not None else {}
         self.result = evolve(
             self.result,
             journal=None if journal is None else journal.path,
+            left_out=stored.get("left_out", self.result.left_out),
             spec=spec,
             is_waited_for=waits,
         )

@@ -64,6 +64,12 @@ class Selection:
     """The names of all its configurations, likewise."""
 
     @property
+    def unrunnable(self) -> dict[str, str]:
+        """The names of the features that were left out for want of tests, each with the reason."""
+        left_out = (each for each in self.left_out if not each.is_suggestion)
+        return {each.name: why for each in left_out if (why := _why_left_out(each))}
+
+    @property
     def names(self) -> list[str]:
         """The names of the project's features, if they were listed."""
         return [each.name for each in self.listing or ()]

@@ -21,7 +21,7 @@ from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -132,6 +132,9 @@ class Batch:
     fails_on_flaky: bool
     """True if its command was to fail if a feature was flaky."""
 
+    left_out: Mapping[str, str]
+    """The features that its command left out for want of tests, each with the reason."""
+
     created_at: datetime
     items: Sequence[BatchItem[Run | Generation]]
     is_over: bool
@@ -184,6 +187,7 @@ class Batch:
             project_name=plan.options.get("project"),
             spec=spec_of(plan),
             fails_on_flaky=bool(plan.options.get("files", {}).get("fail_on_flaky")),
+            left_out=plan.options.get("left_out", {}),
             created_at=stored.created_at,
             items=[mark(with_limit_named(item)) for item in items],
             is_judged=quarantine is not None,

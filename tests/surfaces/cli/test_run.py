@@ -357,6 +357,21 @@ async def test_report_of_a_command_that_is_killed(command: str, call: Call) -> N
     assert (killed[0].count("<error"), "still running, or was killed" in killed[0]) == (1, True)
 
 
+async def test_features_without_tests_are_in_the_report(call: Call, emulator: Emulator) -> None:
+    """What `--all` or a glob leaves out is skipped, with the reason, in each report."""
+    said = 'message="without tests (draft)"'
+    emulator.add_feature("Proposed", kind="suggestion")
+    await interrupted(call, "run 'Check*' Wishlist --wait --report a.xml", at=10)
+    for command in ("report", "resume", "report"):
+        await call(f"{command} --report b.xml")
+        for name in ("a.xml", "b.xml"):
+            assert (text_of(name).count("<skipped"), text_of(name).count(said)) == (1, 1)
+    assert 'errors="0"' in text_of("b.xml")
+    ended = await call("run --all --wait --report a.xml")
+    assert ("Proposed" in text_of("a.xml"), said in text_of("a.xml")) == (False, True)
+    assert "without" not in ended.output
+
+
 async def test_report_of_a_batch_without_failures(call: Call) -> None:
     """`run --failed` with nothing to do reports on the batch; `--dry-run` leaves a report alone."""
     await call("run Checkout Newsletter --wait --report junit.xml")
