@@ -73,7 +73,12 @@ async def read_durable(batch: DurableBatch, record: BatchRecord | None) -> Batch
 
 
 async def durable_named(
-    word: str, database: str | None, place: Place, output: Output, *, parent: int | None = None
+    word: str,
+    database: str | None,
+    place: Place,
+    output: Output,
+    *,
+    parent: int | str | None = None,
 ) -> tuple[DurableBatch, BatchRecord | None]:
     """Return the durable batch that a word means, and its record among the batches of this machine.
 
@@ -84,7 +89,7 @@ async def durable_named(
         database: Its database; None for that of its record.
         place: The service and the project in force.
         output: The output for notes.
-        parent: The number of the batch whose failures it runs again.
+        parent: The batch whose failures it runs again, as its record has it.
 
     Raises:
         ConfigError: There is no such batch, or its database can't be read.

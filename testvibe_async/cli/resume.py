@@ -30,7 +30,7 @@ from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, Item, clock_time, plural
-from testvibe_async.runner.stored import Place, existing, spec_of
+from testvibe_async.runner.stored import Place, existing, spec_of, word_of
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
                 f"{plural(left, 'generation')}, and each costs credits. Resume it?"
             )
             await consent.allow(watch.generations, left, question=question)
-            watch.reruns = await stored.reruns_of(record)
+            watch.reruns = await stored.reruns_of(word_of(record, Path(batch)))
             if decision is not None:  # Nothing is decided where the rest is refused.
                 await source.decide(decision, feature=feature)
             if isinstance(source, Journal):
@@ -244,7 +244,7 @@ async def work(
     found, record = await durable_named(batch, on, place_of(common), common.output)
     async with watching(common, files=files) as watch:
         watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
-        watch.reruns = await stored_batches().reruns_of(record)
+        watch.reruns = [] if record is None else await stored_batches().reruns_of(record.number)
         return await watch.follow(found, record, works=True)
 
 

@@ -143,7 +143,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             word = features[0] if features else None
             batch = await stored_batches().to_rerun(word, watch.place, watch.quarantine)
             spec = batch.rerun(spec, on_conflict=on_conflict)
-            jobs, parent, said = batch.failed_jobs, batch.number, _state_of(batch)
+            jobs, parent, said = batch.failed_jobs, batch.word, _state_of(batch)
             has_tests = {item.feature: True for item in batch.failed if item.attempts}
             whole = result_of(batch, common, files)
             watch.result = evolve(watch.result, parent=whole)
@@ -280,8 +280,8 @@ class _NewBatch:
     None if they were requested by name."""
 
     options: BatchOptions
-    parent: int | None = None
-    """The number of the batch whose failures run again."""
+    parent: int | str | None = None
+    """The batch whose failures run again: its number, or the file of its journal."""
 
     waits: bool
     """True to wait for the dispatched operations."""

@@ -94,7 +94,7 @@ class Batches:
         *,
         name: str | None = None,
         project_name: str | None = None,
-        parent: int | None = None,
+        parent: int | str | None = None,
         database: str | None = None,
     ) -> BatchRecord:
         """Add a batch, and remove batches beyond the limit, or too old; see `working_on`.
@@ -339,7 +339,7 @@ class Batches:
         Raises:
             ConfigError: It can't be read.
         """
-        records = {each.number: each for each in self.records()}
+        records: dict[int | str, BatchRecord] = {each.number: each for each in self.records()}
         record = first = records.get(batch.number or 0)
         while record is not None:
             first, record = record, records.get(record.parent or 0)
@@ -376,18 +376,19 @@ class Batches:
 
     async def with_reruns(self, batch: Batch) -> Batch:
         """Return a batch with its reruns, as further attempts of its items."""
-        for rerun in await self.reruns_of(batch.record):
+        for rerun in await self.reruns_of(batch.word):
             batch = batch.after(rerun)
         return batch
 
-    async def reruns_of(self, batch: BatchRecord | None) -> list[Batch]:
+    async def reruns_of(self, word: int | str) -> list[Batch]:
         """Return the reruns of a batch, the oldest first, each with its own.
 
         A rerun that can't be read, such as one that another process holds, is omitted.
+
+        Args:
+            word: The `Batch.word` of the batch.
         """
-        if batch is None:
-            return []
-        children = [each for each in self.records() if each.parent == batch.number]
+        children = [each for each in self.records() if each.parent == word]
         found: list[Batch] = []
         for record in sorted(children, key=lambda each: each.number):
             with suppress(ConfigError):

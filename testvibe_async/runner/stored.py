@@ -43,8 +43,8 @@ class BatchRecord:
     project_name: str | None
     """The name that was given for the project; None if an id was given."""
 
-    parent: int | None
-    """The number of the batch whose failures it runs again; None if it does not."""
+    parent: int | str | None
+    """The `Batch.word` of the batch whose failures it runs again; None if it does not."""
 
     process: int
     """The process that runs the batch, or did last."""
@@ -212,6 +212,11 @@ class Batch:
         """Its number; None if its journal is a file of the caller's own."""
         return None if self.record is None else self.record.number
 
+    @property
+    def word(self) -> int | str:
+        """Its number, or else the file of its journal, by which its reruns name it."""
+        return word_of(self.record, self.path)
+
     def judged(self, quarantine: Quarantine) -> Self:
         """Return it marked by a quarantine, unless it is by the one that held when it ran."""
         if self.is_judged:
@@ -269,6 +274,11 @@ class Batch:
     def is_undecided(self) -> bool:
         """True if it has such items, or features that were not read."""
         return bool(self.undecided) or not self.is_complete
+
+
+def word_of(record: BatchRecord | None, journal: Path) -> int | str:
+    """Return the `Batch.word` of a batch."""
+    return str(journal.absolute()) if record is None else record.number
 
 
 def has_failed(item: BatchItem[Run | Generation]) -> bool:

@@ -242,6 +242,18 @@ async def test_failures_of_different_configurations_are_one_batch(
     )
 
 
+async def test_reruns_of_a_journal_in_a_file(emulator: Emulator, call: Call) -> None:
+    """What `run --failed FILE` ran again is a further attempt of that batch, as of a number."""
+    await interrupted(call, "run Returns Wishlist --wait --journal a.journal", at=30)
+    end_later(emulator, "passed", "Returns")
+    assert (await call("run --failed a.journal --wait")).code == 4
+    assert "1 flaky, 1 in flight" in (await call("report a.journal")).output
+    end_later(emulator, "passed", "Wishlist")
+    assert (await call("resume a.journal")).output.endswith(": 1 passed, 1 flaky\n")
+    (batch,) = (await call("history a.journal --json")).json["batches"]
+    assert (batch["flaky"], batch["passed"], len(emulator.runs)) == (1, 1, 3)
+
+
 async def test_resume_goes_on_with_all_that_runs_again(
     emulator: Emulator, call: Call, batches: Path
 ) -> None:
