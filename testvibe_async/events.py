@@ -53,8 +53,8 @@ logger: logging.Logger = logging.getLogger("testvibe_async")
 # https://docs.python.org/3/howto/logging.html#configuring-logging-for-a-library
 logger.addHandler(logging.NullHandler())
 
-told_logger: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(
-    logger, {"testvibe_told": True}
+reported_logger: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(
+    logger, {"testvibe_reported": True}
 )
 """The same logger, for warnings that the caller's results contain as well. It marks their records,
 so that the command line does not print them twice."""
@@ -370,7 +370,8 @@ class Emitter:
         """Call the event's hooks, and log the event. A failure of a hook is only logged."""
         for function in self._functions[event.hook]:
             try:
-                _refuse_awaitable(function(event))
+                if (result := function(event)) is not None:
+                    _refuse_awaitable(result)
             except (Exception, CancelledError):  # noqa: BLE001 - it is logged, whatever it is
                 _log(
                     logging.ERROR,

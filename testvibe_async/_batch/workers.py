@@ -441,6 +441,7 @@ class Workers(Generic[SnapshotT]):
         is_refused = is_key_refused(error)
         self._futile = self._futile + 1 if is_refused or is_not_sent(error) else 0
         self._failures += item.is_bad
+        self._recovery.note_progress()  # It may have been the last that could prove anything.
         if error is not None and self._futile >= MAX_FUTILE:
             self.stop()
             if is_refused:

@@ -20,7 +20,7 @@ from uuid import uuid4
 from attrs import define, evolve, field
 
 from testvibe_async._dispatch.finding import Finding, Progress
-from testvibe_async._http import Outlook
+from testvibe_async._http import Moment, Outlook
 from testvibe_async._util.waiting import is_cancelled
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
@@ -314,7 +314,7 @@ class Dispatch(ABC, Generic[OperationT]):
             service_at=transport.clock.at(now),
             timeout=transport.timeout,
             traceparent=self.traceparent,
-            **self._seen_before(now),
+            **self._seen_before(),
         )
         return self.intent
 
@@ -335,7 +335,7 @@ class Dispatch(ABC, Generic[OperationT]):
         """Send the request, and return the ref of the operation in the answer."""
 
     @abstractmethod
-    def _seen_before(self, now: float) -> dict[str, Any]:
+    def _seen_before(self) -> dict[str, Any]:
         """Return the fields of an intent that describe the state before the dispatch."""
 
 
@@ -370,14 +370,14 @@ class RunDispatch(Dispatch[RunOperation]):
                 return None
             request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
             request = evolve(request, timeout=LATEST_RUN_SECONDS)
-            rows, now = None, loop.time()
+            rows, began = None, Moment()
             try:
                 rows = await transport.call_page(request, retries=False)
             except (TransportError, ResponseError) as error:
                 if transport.outlook_after(error, request) in {Outlook.AWAY, Outlook.BUSY}:
                     run_ids.note_failure(self.project, now=loop.time())
                     return error
-            run_ids.note_list(self.project, rows, now=now)
+            run_ids.note_list(self.project, rows, at=began)
             return None
 
     def mark_dispatched(self, ref: Ref) -> None:
@@ -385,7 +385,7 @@ class RunDispatch(Dispatch[RunOperation]):
         self.parts.run_ids.note(self.project, cast("RunRef", ref).run_id)
         super().mark_dispatched(ref)
 
-    def _seen_before(self, now: float) -> dict[str, Any]:  # noqa: ARG002
+    def _seen_before(self) -> dict[str, Any]:
         run_ids = self.parts.run_ids
         return {
             "highest_run_id": run_ids.highest(self.project),
@@ -445,8 +445,8 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
     before: Generation | None = None
     """The feature's latest generation before the dispatch; None if it is unknown."""
 
-    read_at: float = 0.0
-    """The loop's clock when `before` was read."""
+    read_at: Moment | None = None
+    """The moment when `before` was read."""
 
     def _build_request(self) -> Request[DispatchedGeneration]:
         body = {"siteUrl": self.site_url}
@@ -482,11 +482,13 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
             raise TestsMadeError(latest)
         is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
         self.before = None if is_unnamed or latest == Generation() else latest
-        self.read_at = asyncio.get_running_loop().time()
+        self.read_at = Moment()
         return failure
 
-    def _seen_before(self, now: float) -> dict[str, Any]:
-        is_fresh = self.before is not None and now - self.read_at <= FRESH_SECONDS
+    def _seen_before(self) -> dict[str, Any]:
+        is_fresh = self.before is not None and not (
+            self.read_at is None or self.read_at.is_older_than(FRESH_SECONDS)
+        )
         return {
             "is_previous_known": is_fresh,
             "previous_id": self.previous_id if is_fresh else None,

@@ -29,7 +29,7 @@ from testvibe_async.errors import (
     ResponseError,
     VibeError,
 )
-from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, told_logger
+from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, reported_logger
 from testvibe_async.operations import operation_of
 
 if TYPE_CHECKING:
@@ -376,17 +376,19 @@ def _log_orphan(task: asyncio.Task[Operation[Any] | DispatchUnknownError]) -> No
     if task.cancelled():
         return
     if isinstance(error := task.exception(), Exception):
-        told_logger.warning("a dispatch whose caller was cancelled failed: %s", error)
+        reported_logger.warning("a dispatch whose caller was cancelled failed: %s", error)
     elif error is None and not isinstance(result := task.result(), DispatchUnknownError):
         text = escape(result.ref.to_json())
-        told_logger.warning("a dispatch whose caller was cancelled started an operation: %s", text)
+        reported_logger.warning(
+            "a dispatch whose caller was cancelled started an operation: %s", text
+        )
 
 
 def _log_other_feature(dispatch: Dispatch[Any], ref: Ref) -> None:
     """Log that the service started another feature than requested; the ref names the actual one."""
     feature_id = getattr(ref, "feature_id", None)
     if isinstance(dispatch.feature, int) and feature_id not in {None, dispatch.feature}:
-        told_logger.warning(
+        reported_logger.warning(
             "asked for feature %s, the service answered with feature %s: %s",
             dispatch.feature,
             feature_id,

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from testvibe_async._util import id_in, plain
 from testvibe_async.errors import ConfigError, ResponseError, TransportError
-from testvibe_async.events import told_logger
+from testvibe_async.events import reported_logger
 from testvibe_async.models import Feature
 from testvibe_async.outcomes import BatchItem
 
@@ -113,7 +113,9 @@ class JobSource:
             new = [config for config in configs if await self._distinct.is_new(feature, config)]
             if len(new) < len(configs):
                 name = plain(str(feature.name)) if isinstance(feature, Feature) else feature
-                told_logger.warning("feature %r was asked for twice, and is dispatched once", name)
+                reported_logger.warning(
+                    "feature %r was asked for twice, and is dispatched once", name
+                )
             for config in new:
                 job = _job(feature, config)
                 job = evolve(job, name=job.name or getattr(chosen, "name", None))
@@ -157,7 +159,7 @@ def select_features(
                 f"the service gives features an undocumented status ({words}), and none of the "
                 "others is meant: name the features"
             )
-        told_logger.warning(
+        reported_logger.warning(
             "features with an undocumented status (%s) are left out: name them to include them",
             words,
         )

@@ -32,7 +32,7 @@ from testvibe_async.errors import (
     ServerError,
     TransportError,
 )
-from testvibe_async.events import told_logger
+from testvibe_async.events import reported_logger
 from testvibe_async.intents import Intent
 from testvibe_async.refs import Ref
 
@@ -176,7 +176,7 @@ class Reconciler:
         except ClientClosedError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
-            told_logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
+            reported_logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
             return _unseen(before, repr(error)), True
         return self._judge(intent, before, search, others=others, may_prove=for_proof), False
 

@@ -238,14 +238,18 @@ async def _search_list(
     def is_late(row: Run) -> bool:
         return (row.created_at or now) > last
 
+    def is_after(row: Run) -> bool:
+        """Return whether a run is later by its id too: a service that was reset uses ids again."""
+        is_higher = intent.highest_run_id is None or row.run_id > intent.highest_run_id
+        return row.created_at is not None and is_late(row) and is_higher
+
     if intent.service_at is not None:
         started = [row for row in started if row.created_at is None or not is_late(row)]
     is_new = intent.highest_run_id is not None or not any(_is_close(row, intent) for row in started)
     return Search(
         [(row, _run_ref(intent, row)) for row in started],
         is_certain=is_new and not any(map(is_late, started)),
-        is_proof=intent.service_at is not None
-        and any(row.created_at and is_late(row) for row in rows),
+        is_proof=intent.service_at is not None and any(map(is_after, rows)),
     )
 
 

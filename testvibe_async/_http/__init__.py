@@ -2,9 +2,11 @@
 
 Exported for other packages: `Transport`, the retry policy, and `Sending`, which receives its
 reports on a dispatch; `HttpSession` below it, for requests that are sent once, immediately, and
-return a response whatever the status; and `failure_of`, for sessions with other hosts.
+return a response whatever the status; `Moment`, an instant whose age is known even if the machine
+sleeps; and `failure_of`, for sessions with other hosts.
 """
 
+from testvibe_async._http.clock import Moment
 from testvibe_async._http.failures import failure_of
 from testvibe_async._http.patience import OutageNotice, outlast
 from testvibe_async._http.retry import (
@@ -24,6 +26,7 @@ from testvibe_async._http.transport import Transport
 
 __all__ = [
     "HttpSession",
+    "Moment",
     "OutageNotice",
     "Outlook",
     "RetryPolicy",

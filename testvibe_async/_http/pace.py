@@ -115,7 +115,7 @@ class Pace:
         while len(answers) > WINDOW_ANSWERS or answers[0][0] < oldest:
             self._refused -= answers.popleft()[1]
         if self._counted_from is None or now - self._counted_from > COUNTED_SECONDS:
-            self._count_anew(now)
+            self._restart_period(now)
         self._accepted += 1
         if not self._is_probing or now < self._paused_until:
             return False
@@ -153,7 +153,7 @@ class Pace:
         self.is_free = False
         return seconds
 
-    def _count_anew(self, now: float) -> None:
+    def _restart_period(self, now: float) -> None:
         """Start another period of counting, unless the rate of the last one is still needed."""
         if self._counted_from is None:
             self._counted_from = now
@@ -163,7 +163,7 @@ class Pace:
 
     def _note_refusal(self, now: float) -> None:
         if self._counted_from is None or now - self._counted_from > COUNTED_SECONDS:
-            self._count_anew(now)
+            self._restart_period(now)
         self._answers.append((now, True))
         self._refused += 1
         while len(self._answers) > WINDOW_ANSWERS or self._answers[0][0] < now - WINDOW_SECONDS:

@@ -307,11 +307,11 @@ class Poller:
         self._queue.put(to_read)
         self._queue.start()
         if listed is not None:
-            await self._reader.take_in(listed)
-        for place, polled in enumerate(rescheduled, start=1):
+            await self._reader.apply_rows(listed)
+        for number, polled in enumerate(rescheduled, start=1):
             polled.is_in_progress = False
             self._plan_poll(polled)
-            if place % OPERATIONS_A_TURN == 0:
+            if number % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
     async def _fail_with_others(self, polled: PolledOperation[Any]) -> None:

@@ -125,19 +125,19 @@ class Reader:
             self.publish(polled, change, was_known=was_known)
         return None
 
-    async def take_in(self, listed: Listed) -> None:
+    async def apply_rows(self, listed: Listed) -> None:
         """Apply a list's rows to operations still in flight, and notify their listeners."""
         now, at = asyncio.get_running_loop().time(), datetime.now(UTC)
-        for place, polled in enumerate(listed.started, start=1):
+        for number, polled in enumerate(listed.started, start=1):
             self.publish(polled, polled.state.see_started(at=at))
-            if place % OPERATIONS_A_TURN == 0:
+            if number % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
-        for place, polled in enumerate(listed.running, start=1):
+        for number, polled in enumerate(listed.running, start=1):
             polled.polled_at = now
             polled.forget_answer()
             if not listed.is_refused:
                 polled.state.see_listed(now=now, at=at)
-            if place % OPERATIONS_A_TURN == 0:
+            if number % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
     def publish(

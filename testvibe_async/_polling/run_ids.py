@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from testvibe_async._http import Moment
     from testvibe_async.models import Run
 
 __all__ = ["RunIds"]
@@ -36,8 +37,8 @@ FRESH_SECONDS = 10.0
 class _Listed:
     """The last list of a project's runs."""
 
-    at: float
-    """The loop's clock when the list was read."""
+    at: Moment
+    """The moment before the list was read."""
     is_dated: bool
     """True if all rows say when they were created."""
 
@@ -62,14 +63,14 @@ class RunIds:
         if run_id > self._highest.get(project, 0):
             self._highest[project] = run_id
 
-    def note_list(self, project: str, rows: Sequence[Run] | None, *, now: float) -> None:
+    def note_list(self, project: str, rows: Sequence[Run] | None, *, at: Moment) -> None:
         """Note the latest runs of a project, newest first; None if they are not available."""
         ids = [row.run_id for row in rows or ()]
         if rows is None or ids != sorted(ids, reverse=True):
             self._listed[project] = None
             return
         self.note(project, max(ids, default=0))
-        self._listed[project] = _Listed(now, all(row.created_at is not None for row in rows))
+        self._listed[project] = _Listed(at, all(row.created_at is not None for row in rows))
 
     def note_failure(self, project: str, *, now: float) -> None:
         """Note that the list could not be read for a passing reason, and shows nothing for now."""
@@ -90,15 +91,20 @@ class RunIds:
         if project not in self._listed:
             return now >= self._retry_at.get(project, now)
         listed = self._listed[project]
-        is_stale = listed is not None and now - listed.at > FRESH_SECONDS
-        if listed is None or not is_stale:
+        if listed is None or not listed.at.is_older_than(FRESH_SECONDS):
             return False
-        return not listed.is_dated or service_time(now) is None
+        is_timeless = not listed.is_dated or service_time(now) is None
+        return is_timeless or listed.at.has_slept_since
 
     def known(self, project: str) -> int | None:
         """Return the highest observed id where no list shows the latest run; None otherwise."""
         return None if self._listed.get(project) else self._highest.get(project)
 
     def highest(self, project: str) -> int | None:
-        """Return the highest observed id, 0 for no run; None if no list shows the latest run."""
-        return self._highest.get(project, 0) if self._listed.get(project) else None
+        """Return the highest observed id, 0 for no run; None if no list shows the latest run.
+
+        A list from before the machine slept does not.
+        """
+        listed = self._listed.get(project)
+        is_shown = listed is not None and not listed.at.has_slept_since
+        return self._highest.get(project, 0) if is_shown else None

@@ -181,7 +181,7 @@ class LastPoll:
             if listed is not None and listed.is_refused:
                 return  # Reading all of them instead would send many more requests.
             if listed is not None:
-                await self._reader.take_in(listed)
+                await self._reader.apply_rows(listed)
                 shown = {*listed.running}
                 to_read = deque(polled for polled in operations if polled not in shown)
         # Not `gather`: once cancelled, it ends with the first read, and the others continue.

@@ -6,7 +6,7 @@ The names are listed in the package's README.
 from __future__ import annotations
 
 import logging
-from functools import wraps
+from functools import lru_cache, wraps
 from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -153,17 +153,9 @@ class OpenTelemetry(Telemetry):
 
     @_guarded
     def _note_request(self, event: RequestFinished) -> None:
-        address, status = urlsplit(event.url), event.status
-        is_error = status is None or status >= BAD_REQUEST
-        attributes = {
-            "http.request.method": event.method,
-            "http.response.status_code": status,
-            "error.type": str(status or "no answer") if is_error else None,
-            "server.address": address.hostname,
-            "server.port": address.port,
-            "testvibe.operation": event.operation,
-        }
-        self._requests.record(event.seconds, _known(attributes))
+        server = "/".join(event.url.split("/", 3)[:3])
+        attributes = _of_request(event.operation, event.method, server, event.status)
+        self._requests.record(event.seconds, attributes)
 
     @_guarded
     def _note_pause(self, event: Paused) -> None:
@@ -252,6 +244,24 @@ class _Current:
     def __exit__(self, *_exception: object) -> None:
         if self._token is not None:
             otel_context.detach(self._token)
+
+
+@lru_cache(maxsize=256)
+def _of_request(
+    operation: str, method: str, server: str, status: int | None
+) -> dict[str, str | int | float | bool]:
+    """Return the attributes of a request; many requests share them."""
+    address = urlsplit(server)
+    is_error = status is None or status >= BAD_REQUEST
+    attributes = {
+        "http.request.method": method,
+        "http.response.status_code": status,
+        "error.type": str(status or "no answer") if is_error else None,
+        "server.address": address.hostname,
+        "server.port": address.port,
+        "testvibe.operation": operation,
+    }
+    return _known(attributes)
 
 
 def _known(attributes: Mapping[str, Attribute]) -> dict[str, str | int | float | bool]:

@@ -10,6 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from testvibe_async._util.waiting import wait_uncancelled
@@ -87,16 +88,16 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             self._writing = asyncio.create_task(self._write_all(), name="testvibe_async writer")
 
     async def _write_all(self) -> None:
-        """Write all pending records, one transaction after the other."""
+        """Write all pending records, one transaction after the other, even if cancelled."""
         loop = asyncio.get_running_loop()
         while self._waiting:
             jobs, self._waiting = self._waiting, []
+            works = [work for work, _ in jobs]
+            writing = loop.run_in_executor(self._executor, self._commit, works)
+            with suppress(asyncio.CancelledError):  # The thread commits it anyway.
+                await wait_uncancelled([writing])
             try:
-                works = [work for work, _ in jobs]
-                results = await loop.run_in_executor(self._executor, self._commit, works)
-            except asyncio.CancelledError:
-                self._fail(jobs, RuntimeError("its writer was cancelled"))
-                raise
+                results = writing.result()
             except Exception as error:  # noqa: BLE001 - the waiting callers get it
                 self._fail(jobs, error)
                 continue

@@ -251,7 +251,7 @@ class _Log(logging.Handler):
         """Write one record."""
         line = record.args[0] if isinstance(record.args, tuple) and record.args else None
         event: Event | None = getattr(line, "event", None)
-        is_reported = event is not None or getattr(record, "testvibe_told", False)
+        is_reported = event is not None or getattr(record, "testvibe_reported", False)
         if self.verbose or not (self.hides_reported and is_reported):
             sys.stderr.write(_harmless(self._text(record, event)) + "\n")
 

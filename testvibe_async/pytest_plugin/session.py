@@ -104,7 +104,7 @@ class FeatureSession:
         Raises:
             pytest.UsageError: Server or key are missing or wrong.
         """
-        with _told_as_usage():
+        with _reported_as_usage():
             return Suite(self._options, self._tell)
 
     def _tell(self, event: OutageStarted | OutageEnded) -> None:
@@ -154,7 +154,7 @@ class FeatureSession:
 
     def pytest_sessionstart(self) -> None:
         """Report missing settings now, before tests are collected."""
-        with _told_as_usage():
+        with _reported_as_usage():
             str(self.suite)
 
     @pytest.hookimpl(optionalhook=True)
@@ -252,7 +252,7 @@ class FeatureSession:
     def _start(self, items: Iterable[pytest.Item]) -> None:
         requests = [self._requests[item] for item in items if item in self._requests]
         if requests:
-            with _told_as_usage():
+            with _reported_as_usage():
                 self.suite.start(requests)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -338,7 +338,7 @@ _RUN = pytest.StashKey["Run"]()
 
 
 @contextmanager
-def _told_as_usage() -> Generator[None]:
+def _reported_as_usage() -> Generator[None]:
     """Report wrong settings as pytest reports wrong options."""
     try:
         yield

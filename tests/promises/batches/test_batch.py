@@ -301,7 +301,7 @@ async def test_a_feature_that_is_named_twice_runs_once(
     assert [item.feature for item in items] == ["Checkout", "Checkout", "Wishlist", "Wishlist"]
     assert len(emulator.runs) == 4
     assert emulator.count("list_features") == lists
-    assert all(getattr(record, "testvibe_told", False) for record in caplog.records)
+    assert all(getattr(record, "testvibe_reported", False) for record in caplog.records)
     texts = [record.getMessage() for record in caplog.records]
     if asked == "a list":
         assert len(texts) == 4

@@ -112,7 +112,7 @@ async def test_another_feature_than_asked_for_is_said(
         record.getMessage()
     )
     assert operation.ref.to_json() in record.getMessage()
-    assert getattr(record, "testvibe_told", False)
+    assert getattr(record, "testvibe_reported", False)
 
 
 DRAFT = "Checkout with gift card"

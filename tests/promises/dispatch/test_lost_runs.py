@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, Hooks, Journal, Project, Ref, RunOperation, Verdict, errors
 from testvibe_async.intents import Intent
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
 
 ANSWER_LOST = [Fault.lost(), Fault.truncated(), Fault.edit(lambda _: {"unexpected": True})]
 """The service acts, and its answer does not arrive whole."""
@@ -633,3 +635,69 @@ async def test_a_clock_that_was_ahead_delays_nobody(emulator: Emulator, client: 
     await raised(errors.DispatchUnknownError, client.reconcile(intent))
 
     assert now() - began < 60
+
+
+@pytest.mark.parametrize("answer", [Fault.lost(), Fault.reset()])
+async def test_a_machine_that_slept_sends_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch, answer: Fault
+) -> None:
+    """What it dispatches then is found, though its event loop's clock stood still meanwhile."""
+    asleep = 0.0
+    local_time = time.time
+    monkeypatch.setattr(time, "time", lambda: local_time() + asleep)
+    async with Emulator(scenario=STEADY, clock=lambda: now() + asleep) as emulator:
+        async with client_of(emulator) as client, client_of(emulator) as other:
+            await client.project().run_feature("Returns")
+            asleep = 3600.0
+            await other.project().run_feature("Checkout")
+            emulator.fail("run_feature", answer, times=1)
+
+            items = await client.project().run_features(["Checkout", "Returns"], max_in_flight=1)
+
+        assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 2
+        assert len(emulator.runs) == 4
+        assert {ref.key[-1] for item in items if (ref := item.ref)} == {*[*emulator.runs][2:]}
+
+
+class Cache(Middleware):
+    """A cache on the way, which has had the list of features for an hour."""
+
+    def after(self, request: RecordedRequest, answer: Answer) -> Answer:
+        """Give the date of the hour before, and the age."""
+        if request.operation != "list_features":
+            return answer
+        date = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
+        return evolve(answer, headers={"Date": date, "Age": "3600"})
+
+
+async def test_a_cache_is_no_clock() -> None:
+    """The old date of an answer from a cache makes no run seem too late to be the lost one."""
+    async with Emulator(scenario=STEADY, middleware=Cache()) as emulator:
+        async with client_of(emulator) as client:
+            await client.project().run_feature("Returns")
+            await client.project().list_features()
+            emulator.fail("run_feature", Fault.lost(), times=1)
+
+            items = await client.project().run_features(["Checkout", "Returns"], max_in_flight=1)
+
+        assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 2
+        assert len(emulator.runs) == 3
+
+
+async def test_a_service_that_was_reset_proves_nothing() -> None:
+    """Where ids start anew, a later run with a lower id does not show that another is missing."""
+    async with Emulator(scenario=STEADY) as emulator:
+        port = int(emulator.url.rpartition(":")[2])
+        async with client_of(emulator) as client:
+            for _ in range(4):
+                await client.project().run_feature("Returns")
+            await emulator.aclose()
+            async with Emulator(scenario=STEADY, port=port) as anew:
+                anew.fail("run_feature", Fault.lost(), times=1)
+
+                items = await client.project().run_features(
+                    ["Checkout", "Returns"], max_in_flight=1
+                )
+
+                assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.SUCCEEDED]
+                assert len(anew.runs) == 2

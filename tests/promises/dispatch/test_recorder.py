@@ -11,7 +11,7 @@ from tests.support.notes import Notes
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, RetryPolicy, errors
-from testvibe_async.events import told_logger
+from testvibe_async.events import reported_logger
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
@@ -233,7 +233,7 @@ async def test_a_log_that_fails_loses_no_ref(
         raise ValueError
 
     emulator.fail("run_feature", Fault.edit(lambda answer: {**answer, "featureId": 99}))
-    monkeypatch.setattr(told_logger, "warning", fail)
+    monkeypatch.setattr(reported_logger, "warning", fail)
     checkout = emulator.features["Checkout"].id
     await raised(ValueError, client.project().run_feature(checkout))
     assert notes.steps == ["intended", "dispatched"]

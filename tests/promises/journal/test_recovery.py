@@ -509,3 +509,22 @@ async def test_many_are_sought_together(path: Path, emulator: Emulator, client: 
         await asyncio.sleep(2)
         assert len(batch.refs) == 30
     assert emulator.count("list_runs") - before < 6
+
+
+async def test_a_proof_that_does_not_come_is_not_waited_for(path: Path) -> None:
+    """With fewer attempts, the last feature that could provide it ends without a dispatch."""
+    async with Emulator(scenario=evolve(STEADY, run_duration=(600, 600))) as emulator:
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        names = ["Returns", "Wishlist", "Checkout"]
+        async with (
+            client_of(emulator) as client,
+            Journal(path) as journal,
+            client.project().run_features(names, journal=journal, attempts=2),
+        ):
+            await asyncio.sleep(3)
+            emulator.fail("run_feature", Fault.status(429, retry_after=60))
+            emulator.finish_run(max(emulator.runs), "failed")
+            await asyncio.sleep(4)
+        async with asyncio.timeout(900):
+            items = await ran(path, emulator, attempts=1, max_in_flight=1)
+        assert verdicts(items) == ["unknown", "succeeded", "failed"]

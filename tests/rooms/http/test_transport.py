@@ -14,7 +14,7 @@ from tests.support.peer import ONCE, http, peer
 from tests.support.timing import now
 from testvibe_async import ConfigError, OutcomeUnknownError, Project
 from testvibe_async._http import transport
-from testvibe_async._http.clock import ServiceClock
+from testvibe_async._http.clock import Moment, ServiceClock
 from testvibe_async._http.request_body import RequestBody
 from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async.testing import Emulator, Fault
@@ -94,14 +94,16 @@ async def test_a_request_may_be_shorter(
 DATE = "Thu, 26 Nov 2026 10:00:00 GMT"
 
 
-def test_a_slow_answer_and_one_without_a_date_change_nothing() -> None:
+async def test_a_slow_answer_and_one_without_a_date_change_nothing() -> None:
     """A slow one was written long ago, perhaps; a proxy's has no date, and keeps what is known."""
-    clock = ServiceClock()
-    clock.sample(DATE, sent=0.0, answered=1.1)
+    clock, began = ServiceClock(), Moment()
+    await asyncio.sleep(1.1)
+    clock.sample(DATE, sent=began)
     assert clock.at(2.0) is None
-    clock.sample(DATE, sent=2.0, answered=3.0)
-    clock.sample("", sent=4.0, answered=4.1)
-    assert clock.at(8.0) == datetime(2026, 11, 26, 10, 0, 5, tzinfo=UTC)
+    clock.sample(DATE, sent=Moment())
+    await asyncio.sleep(1)
+    clock.sample("", sent=Moment())
+    assert clock.at(6.1) == datetime(2026, 11, 26, 10, 0, 5, tzinfo=UTC)
 
 
 class Writer:
