@@ -106,7 +106,7 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
     try:
         for word in names:
             of_name = [each for each in batches if each.record and each.record.name == word]
-            named += of_name or [await stored.with_reruns(await stored.meant(word, place))]
+            named += of_name or [await stored.meant(word, place)]
     except ConfigError as error:
         # A feature may have run in few batches, so all are searched.
         features = {name.casefold() for name in names}

@@ -24,13 +24,13 @@ from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopt
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import operations_of, read_dispatches
 from testvibe_async.cli.options import Consent, Files, On, Timeout
-from testvibe_async.cli.output import Output, TextFile, name_of, read_text
+from testvibe_async.cli.output import TextFile, name_of, read_text
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, Item, clock_time, plural
-from testvibe_async.runner.stored import Place, existing, spec_of, word_of
+from testvibe_async.runner.stored import existing, spec_of, word_of
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
@@ -89,10 +89,9 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     stored, place = stored_batches(), place_of(common)
     if batch is None and on is not None:
         raise ConfigError("--on needs the name of a batch in that database")
-    if on is None:
-        batch = await _unfinished(batch, place, common.output)
+    record = None if on is not None else await stored.to_resume(batch, place)
+    batch = batch if record is None else str(record.number)
     assert batch is not None
-    record = None if on is not None else next(iter(stored.records_named(batch, place)), None)
     async with AsyncExitStack() as stack:
         source: DurableBatch | Journal
         if on is not None or (record is not None and record.database is not None):
@@ -130,26 +129,6 @@ async def resume(  # noqa: PLR0913 - each an option of its own
                 return await watch.perform(spec, source.items, source, is_resumed=True)
             await source.resume()
             return await watch.follow(source, record, works=True)
-
-
-async def _unfinished(word: str | None, place: Place, output: Output) -> str:
-    """Return the number or the file of the batch that a word means to `resume`.
-
-    A name means the last batch of that name that is not over; if all are, the last one.
-
-    Raises:
-        ConfigError: There is none, or another process works on one that comes first.
-    """
-    stored = stored_batches()
-    if word is None:
-        return str((await stored.to_resume(place)).number)
-    records = stored.records_named(word, place)
-    for record in records if len(records) > 1 else ():
-        if not (await stored.read(record)).is_over:
-            if record != records[0]:
-                output.note(f"{records[0]} is over, and {record} is not.")
-            return str(record.number)
-    return str(records[0].number) if records else word
 
 
 async def _list_unfinished(common: Common) -> None:
@@ -308,7 +287,7 @@ async def report(
         if batch is not None and on is not None:
             _, record = await durable_named(batch, on, place, common.output)
             batch = batch if record is None else str(record.number)
-        found = await stored.with_its_reruns(batch, place)
+        found = await stored.meant(batch, place)
     except ConfigError as error:
         if batch is None or not batch.isdecimal() or error.__cause__ is not None:
             raise

@@ -184,12 +184,13 @@ class Batches:
             return Batch.of(journal, record, journal.path)
 
     async def meant(
-        self, word: str | None, place: Place, *, kind: Literal["run", "generation"] | None = None
+        self, word: str | None, place: Place, *, kind: Literal["run"] | None = None
     ) -> Batch:
-        """Return the batch that a word means; without one, the last of a place.
+        """Return the batch that a word means, with its reruns.
 
         Args:
-            word: A number, a name, or the file of a journal; None for the batch that ended last.
+            word: A number, a name, or the file of a journal; None for the batch of the place that
+                ended last, or the one that this one reran.
             place: The service and the project in force.
             kind: The kind of its operations, if no word names the batch; None for either.
 
@@ -198,23 +199,31 @@ class Batches:
         """
         if word is None:
             async for batch in self.each(place, kind=kind, skips_unreadable=False):
-                return batch
+                return await self.with_reruns(await self._first_of(batch))
             what = "" if kind is None else f" of {kind}s"
             raise ConfigError(f"there is no batch{what}{place} yet")
         if records := self.records_named(word, place):
-            return await self.read(records[0])
+            return await self.with_reruns(await self.read(records[0]))
         async with existing(Path(word)) as journal:
-            return Batch.of(journal, None, journal.path)
+            return await self.with_reruns(Batch.of(journal, None, journal.path))
 
-    async def to_resume(self, place: Place) -> Batch:
-        """Return the last batch of a place that is not over.
+    async def to_resume(self, word: str | None, place: Place) -> BatchRecord | None:
+        """Return the batch that `resume` is about; None if a word means the file of a journal.
+
+        It is the last one that is not over, of that name or of the place. Where all of a name are
+        over, it is the last one.
 
         Raises:
             ConfigError: There is none, or one that comes first can't be read.
         """
-        async for batch in self.each(place, skips_unreadable=False):
+        named = [] if word is None else self.records_named(word, place)
+        if word is not None and len(named) <= 1:
+            return named[0] if named else None
+        async for batch in self.each(place, name=word, skips_unreadable=False):
             if not batch.is_over:
-                return batch
+                return batch.record
+        if named:
+            return named[0]
         elsewhere = ""
         for record in self.records():
             with suppress(ConfigError):
@@ -224,19 +233,6 @@ class Batches:
         raise ConfigError(
             f"nothing to resume: each batch of the last 30 days{place} is over{elsewhere}"
         )
-
-    async def with_its_reruns(
-        self, word: str | None, place: Place, *, kind: Literal["run"] | None = None
-    ) -> Batch:
-        """Return the batch that a word means, with its reruns.
-
-        Without a word it is the last one of a place, or the batch that this one reran.
-
-        Raises:
-            ConfigError: As in `meant`.
-        """
-        batch = await self.meant(word, place, kind=kind)
-        return await self.with_reruns(batch if word else await self.first_of(batch))
 
     async def to_rerun(self, word: str | None, place: Place, quarantine: Quarantine) -> Batch:
         """Return the batch of runs whose failures are to run again, with its reruns.
@@ -251,7 +247,7 @@ class Batches:
                 none is named, the last one is over without a failure, and an earlier one has a
                 failure that did not pass since.
         """
-        batch = (await self.with_its_reruns(word, place, kind="run")).judged(quarantine)
+        batch = (await self.meant(word, place, kind="run")).judged(quarantine)
         if batch.spec.kind != "run":
             names = shlex.join(item.feature_name for item in batch.failed) or "FEATURE"
             raise ConfigError(
@@ -305,6 +301,7 @@ class Batches:
         place: Place,
         *,
         kind: Literal["run", "generation"] | None = None,
+        name: str | None = None,
         skips_unreadable: bool = True,
     ) -> AsyncGenerator[Batch]:
         """Yield the batches of a place, the newest first.
@@ -315,6 +312,7 @@ class Batches:
             place: The service and the project. Where no service is in force, it is the one of the
                 newest batch.
             kind: The kind of their operations; None for both.
+            name: Their name; None for any.
             skips_unreadable: True to leave out batches that another process works on, and those
                 that can't be read. A batch without a journal is left out in any case.
 
@@ -322,7 +320,8 @@ class Batches:
             ConfigError: One can't be read, and is not left out.
         """
         for record in self.records():
-            if kind not in {None, record.kind} or not place.has(record):
+            is_meant = kind in {None, record.kind} and name in {None, record.name}
+            if not is_meant or not place.has(record):
                 continue
             place = Place(record.server, place.project or record.project)
             try:
@@ -333,7 +332,7 @@ class Batches:
                 if record.database is not None:
                     logger.warning("%s is left out: %s", record, error)
 
-    async def first_of(self, batch: Batch) -> Batch:
+    async def _first_of(self, batch: Batch) -> Batch:
         """Return the batch whose failures a rerun ran again; a batch that is no rerun itself.
 
         Raises:
