@@ -156,9 +156,11 @@ def checked_recorder(recorder: Recorder | None) -> Recorder | None:
     Raises:
         ConfigError: A method is missing.
     """
+    if recorder is None:
+        return None
     names = ("intended", "dispatched", "not_dispatched")
     lacking = [name for name in names if not callable(getattr(recorder, name, None))]
-    if recorder is not None and lacking:
+    if lacking:
         raise ConfigError(
             f"a recorder needs the method {lacking[0]}, which {type(recorder).__name__} lacks: "
             "pass an object with the methods of testvibe_async.intents.Recorder"

@@ -240,6 +240,18 @@ class Dispatch(ABC, Generic[OperationT]):
         if self.progress is Progress.PENDING:
             self.mark_written(sent)
 
+    def mark_lost(self) -> Intent:
+        """Note that the answer was lost; return the intent, which covers the time until now.
+
+        If the machine slept meanwhile, the request took longer than its time-out.
+        """
+        intent = self.intent or self.new_intent()
+        seconds = (datetime.now(UTC) - intent.intended_at).total_seconds()
+        if seconds > intent.timeout:
+            intent = evolve(intent, timeout=seconds)
+        self.is_lost, self.intent = True, intent
+        return intent
+
     def mark_accepted(self, intent: Intent) -> Intent:
         """Note that an attempt was accepted by an answer that can't be read; return its intent."""
         self.intent = evolve(intent, is_accepted=True)
@@ -370,7 +382,7 @@ class RunDispatch(Dispatch[RunOperation]):
                 return None
             request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
             request = evolve(request, timeout=LATEST_RUN_SECONDS)
-            rows, began = None, Moment()
+            rows, began = None, Moment.now()
             try:
                 rows = await transport.call_page(request, retries=False)
             except (TransportError, ResponseError) as error:
@@ -482,7 +494,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
             raise TestsMadeError(latest)
         is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
         self.before = None if is_unnamed or latest == Generation() else latest
-        self.read_at = Moment()
+        self.read_at = Moment.now()
         return failure
 
     def _seen_before(self) -> dict[str, Any]:

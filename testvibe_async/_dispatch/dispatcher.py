@@ -63,7 +63,7 @@ class Dispatcher:
         self, parts: ClientParts, hooks: Emitter, recorder: Recorder | None = None
     ) -> None:
         self._parts = parts
-        self._recorder = recorder
+        self._recorders = () if recorder is None else (recorder,)
         self._transport = parts.transport
         self._hooks = hooks
         self._reconciler = Reconciler(parts)
@@ -79,7 +79,7 @@ class Dispatcher:
 
     def recorders_with(self, recorder: Recorder | None) -> tuple[Recorder, ...]:
         """Return the client's recorder and the recorder of one dispatch, where they exist."""
-        return tuple(each for each in (self._recorder, recorder) if each is not None)
+        return self._recorders if recorder is None else (*self._recorders, recorder)
 
     async def dispatch(
         self, dispatch: Dispatch[OperationT], *, retry_unknown: bool = False
@@ -232,9 +232,8 @@ class Dispatcher:
                 if not _is_answer_lost(error):
                     raise
                 lost = error
-            dispatch.is_lost = True
+            intent = dispatch.mark_lost()
             self._hold.note_failure(lost)
-            intent = dispatch.intent or dispatch.new_intent()
             if _is_accepted(lost):
                 intent = dispatch.mark_accepted(intent)
             finding = await self._find(dispatch, intent)

@@ -52,6 +52,13 @@ PROJECT_ROWS = 10_000
 CLOCK_SLACK = timedelta(seconds=2)
 """Maximum difference of two HTTP dates and a timestamp, each in whole seconds."""
 
+CLOCK_DOUBT = timedelta(seconds=60)
+"""Maximum difference of an answer's `Date` and a run's time, if two machines set them.
+
+A run with a higher id than all before a dispatch may be of that dispatch, although its time is
+earlier by no more than this.
+"""
+
 
 class SearchError(Exception):
     """The answer is no evidence of the fate of the dispatch, for the reason in the text."""
@@ -154,15 +161,18 @@ def may_have_started(intent: Intent, candidate: Snapshot) -> bool:
 
     Its feature, configuration, site and time are compared, each if it is known.
     """
+    return _is_as_requested(intent, candidate) and not _is_from_before(intent, candidate)
+
+
+def _is_as_requested(intent: Intent, candidate: Snapshot) -> bool:
+    """Return whether an operation has the feature, configuration and site of a dispatch."""
     name = str(intent.feature)
     number = id_in(name)
     is_of_feature = candidate.feature_id == number
     if number is None:
         is_of_feature = (candidate.feature_name or "").casefold() == name.casefold()
-    if not is_of_feature or _is_from_before(intent, candidate):
-        return False
-    if isinstance(candidate, Generation):
-        return True
+    if not is_of_feature or isinstance(candidate, Generation):
+        return is_of_feature
     is_config = candidate.config in {None, intent.config or DEFAULT_CONFIG}
     return is_config and (intent.site_url is None or candidate.site_url in {None, intent.site_url})
 
@@ -212,7 +222,7 @@ async def _search_run(
 async def _search_list(
     intent: Intent, transport: Transport, *, shared: ProjectRuns | None, for_proof: bool
 ) -> Search:
-    first = None if intent.service_at is None else intent.service_at - CLOCK_SLACK
+    first = None if intent.service_at is None else intent.service_at - CLOCK_DOUBT
 
     def is_enough(rows: Listing[Run], limit: int) -> bool:
         return _has_all_since(rows, limit, since=first, floor=intent.highest_run_id)
@@ -221,6 +231,9 @@ async def _search_list(
     if shared is not None:
         limit = PROJECT_ROWS if for_proof else SHARED_ROWS
         rows = await shared.read(intent.project, limit)
+        if max((row.run_id for row in rows), default=0) < (intent.highest_run_id or 0):
+            what = "the list lacks the latest run before it: it is old, or the service was reset"
+            raise SearchError(what, may_pass=True)
         is_whole = is_enough(rows, limit)
     if rows is None or not (is_whole or for_proof):
         query = {"feature": intent.feature, "limit": FEATURE_ROWS}
@@ -238,19 +251,27 @@ async def _search_list(
     def is_late(row: Run) -> bool:
         return (row.created_at or now) > last
 
-    def is_after(row: Run) -> bool:
-        """Return whether a run is later by its id too: a service that was reset uses ids again."""
-        is_higher = intent.highest_run_id is None or row.run_id > intent.highest_run_id
-        return row.created_at is not None and is_late(row) and is_higher
-
     if intent.service_at is not None:
         started = [row for row in started if row.created_at is None or not is_late(row)]
     is_new = intent.highest_run_id is not None or not any(_is_close(row, intent) for row in started)
+    is_certain = is_new and bool(started) and not any(map(is_late, started))
+    if not started:
+        started = [row for row in rows if _is_early(intent, row) and not is_late(row)]
     return Search(
         [(row, _run_ref(intent, row)) for row in started],
-        is_certain=is_new and not any(map(is_late, started)),
-        is_proof=intent.service_at is not None and any(map(is_after, rows)),
+        is_certain=is_certain,
+        is_proof=intent.service_at is not None
+        and any(row.created_at and is_late(row) for row in rows),
     )
+
+
+def _is_early(intent: Intent, row: Run) -> bool:
+    """Return whether only a time, which another clock may have set, says that a run is older."""
+    if row.created_at is None or intent.service_at is None:
+        return False
+    is_near = row.created_at > intent.service_at - CLOCK_DOUBT
+    is_above = row.run_id > (intent.highest_run_id or 0)
+    return is_near and is_above and _is_as_requested(intent, row)
 
 
 def _has_all_since(

@@ -1,7 +1,7 @@
 """The service's clock, as shown by the `Date` headers of its answers.
 
 The local clock is read only to notice that the machine has slept: the event loop's clock stands
-still meanwhile, and the service's goes on.
+still meanwhile, and the service's does not.
 """
 
 from __future__ import annotations
@@ -11,44 +11,51 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import frozen
 
 from testvibe_async._wire import parse_date
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["Moment", "ServiceClock"]
+__all__ = ["Moment", "ServiceClock", "clock_lead"]
 
 MAX_SAMPLE_SECONDS = 1.0
-"""Maximum latency in seconds of an answer whose `Date` header counts: a slow answer's is old."""
+"""Maximum latency in seconds of an answer whose `Date` header counts."""
 
-MAX_SHIFT_SECONDS = 1.0
-"""Difference in seconds of two clocks' progress from which the machine has slept meanwhile."""
+MAX_LEAD_CHANGE = 1.0
+"""Change of the local clock's lead, in seconds, from which the machine has slept."""
 
 
-def _shift() -> float:
-    """Return how far the local clock is ahead of the one that stops while the machine sleeps."""
+def clock_lead() -> float:
+    """Return the lead of the local clock over the one that stops while the machine sleeps."""
     return time.time() - time.monotonic()
 
 
 @frozen
 class Moment:
-    """An instant of the event loop's clock, which tells later whether the machine has slept."""
+    """An instant whose age is known even if the machine sleeps."""
 
-    at: float = field(factory=lambda: asyncio.get_running_loop().time())
-    """The loop's clock."""
+    at: float
+    """The event loop's clock."""
 
-    _shift: float = field(factory=_shift)
+    lead: float
+    """The local clock's lead."""
+
+    @classmethod
+    def now(cls) -> Moment:
+        """Return the present instant."""
+        return cls(asyncio.get_running_loop().time(), clock_lead())
 
     @property
     def has_slept_since(self) -> bool:
-        """True if the machine has slept, or its clock was set: the loop's clock shows no age."""
-        return abs(_shift() - self._shift) > MAX_SHIFT_SECONDS
+        """True if the machine has slept since, or its clock was set: the age is then unknown."""
+        return abs(time.time() - time.monotonic() - self.lead) > MAX_LEAD_CHANGE
 
     def is_older_than(self, seconds: float) -> bool:
         """Return whether more seconds have passed, or may have."""
-        return asyncio.get_running_loop().time() - self.at > seconds or self.has_slept_since
+        return self.has_slept_since or asyncio.get_running_loop().time() - self.at > seconds
 
 
 class ServiceClock:
@@ -56,19 +63,27 @@ class ServiceClock:
 
     def __init__(self) -> None:
         self._date = ""
-        self._answered = Moment(0.0)
+        self._answered = self._lead = 0.0
         self._parsed: tuple[str, datetime | None] = "", None
         """The last parsed header and its time: many answers have the same header."""
 
-    def sample(self, date: str, *, sent: Moment) -> None:
-        """Store the `Date` header of an answer that comes now, unless it was slow or has none.
+    def sample(
+        self, headers: Mapping[str, str], *, sent: float, lead: float, answered: float
+    ) -> None:
+        """Store the `Date` of an answer, unless it may be old, or there is none.
+
+        A slow answer's is old, and so is one that the machine slept over, or a cache's.
 
         Args:
-            date: The header; empty if there is none. It is parsed only when needed.
-            sent: The moment when the request was sent.
+            headers: The answer's headers. The date is parsed only when needed.
+            sent: The loop's clock when the request was sent.
+            lead: The local clock's lead at the same time.
+            answered: The loop's clock when the answer had arrived.
         """
-        if date and not sent.is_older_than(MAX_SAMPLE_SECONDS):
-            self._date, self._answered = date, Moment()
+        has_slept = abs(time.time() - time.monotonic() - lead) > MAX_LEAD_CHANGE  # with few calls
+        is_old = has_slept or answered - sent > MAX_SAMPLE_SECONDS or headers.get("Age", "0") != "0"
+        if not is_old and (date := headers.get("Date", "")):
+            self._date, self._answered, self._lead = date, answered, lead
 
     def at(self, instant: float) -> datetime | None:
         """Return the service's time at an instant of the loop's clock.
@@ -76,12 +91,12 @@ class ServiceClock:
         It is accurate to about a second, like HTTP dates. None if no prompt answer had a date, or
         if the machine has slept since the last one.
         """
-        if self._answered.has_slept_since:
-            return None
         if self._parsed[0] != self._date:
             self._parsed = self._date, parse_date(self._date)
         date = self._parsed[1]
+        if date is None or abs(clock_lead() - self._lead) > MAX_LEAD_CHANGE:
+            return None
         try:
-            return None if date is None else date - timedelta(seconds=self._answered.at - instant)
+            return date - timedelta(seconds=self._answered - instant)
         except OverflowError:
             return None

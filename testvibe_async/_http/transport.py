@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._config import require_seconds
-from testvibe_async._http.clock import Moment, ServiceClock
+from testvibe_async._http.clock import ServiceClock, clock_lead
 from testvibe_async._http.pages import read_pages
 from testvibe_async._http.patience import OutageNotice, outlast
 from testvibe_async._http.retry import (
@@ -396,8 +396,7 @@ class Transport:
         is_read = sending is None and request.endpoint.is_repeatable
         before_writing = None if is_read else partial(self._before_writing, request, sending)
         await self._throttle.acquire(is_poll=is_poll)
-        began, status = Moment(), None
-        sent = began.at
+        sent, lead, status = loop.time(), clock_lead(), None
         try:
             if self.is_closed:  # Waiting for the slot may have taken minutes.
                 raise ClientClosedError
@@ -409,8 +408,7 @@ class Transport:
             finally:
                 if self._hooks.is_enabled(RequestFinished):
                     self._note_finished(request, status, loop.time() - sent)
-            if not response.age:  # A cache's answer has the date of long ago.
-                self.clock.sample(response.headers.get("Date", ""), sent=began)
+            self.clock.sample(response.headers, sent=sent, lead=lead, answered=loop.time())
             if status not in SUCCESS:
                 raise_for_status(request, response)
         except (TransportError, ResponseError) as error:

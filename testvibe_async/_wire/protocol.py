@@ -95,12 +95,6 @@ class Response:
         """The service's time of the answer; None if it is not given."""
         return parse_date(self.headers.get("Date", ""))
 
-    @property
-    def age(self) -> str:
-        """The time that it spent in a cache on the way; empty for none."""
-        age = self.headers.get("Age", "").strip()
-        return "" if age == "0" else age
-
 
 _ERRORS: Mapping[int, type[ResponseError]] = {
     400: InvalidRequestError,
@@ -146,8 +140,9 @@ def require_uncached(request: Request[Any], response: Response) -> None:
     Raises:
         MalformedResponseError: It does: its `Age` is the time spent in a cache.
     """
-    if request.is_uncached and response.age:
-        raise malformed(request, response, f"{_FROM_CACHE} (Age: {plain(response.age)})")
+    age = response.headers.get("Age", "0").strip()
+    if request.is_uncached and age not in {"", "0"}:
+        raise malformed(request, response, f"{_FROM_CACHE} (Age: {plain(age)})")
 
 
 def is_from_cache(error: ResponseError) -> bool:

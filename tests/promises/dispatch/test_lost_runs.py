@@ -684,6 +684,35 @@ async def test_a_cache_is_no_clock() -> None:
         assert len(emulator.runs) == 3
 
 
+class OtherClock(Middleware):
+    """A service whose runs have the time of a database, which is half a minute behind."""
+
+    def after(self, request: RecordedRequest, answer: Answer) -> Answer:
+        """Set the times of a list back."""
+        if request.operation != "list_runs":
+            return answer
+        rows = json.loads(answer.body)
+        for row in rows:
+            created_at = datetime.fromisoformat(row["createdUtc"]) - timedelta(seconds=30)
+            row["createdUtc"] = created_at.isoformat()
+        return evolve(answer, body=json.dumps(rows).encode())
+
+
+async def test_two_clocks_of_a_service_prove_nothing() -> None:
+    """A run with a higher id than all before may be the lost one, though its time is earlier."""
+    async with (
+        Emulator(scenario=STEADY, middleware=OtherClock()) as emulator,
+        client_of(emulator) as client,
+    ):
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        intent = (await _unknown(client.project())).intent
+        assert isinstance(intent, Intent)
+        await asyncio.sleep(600)
+        await client.project().run_feature("Returns")
+        error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
+        assert [ref.key[-1] for ref in error.candidates] == [min(emulator.runs)]
+
+
 async def test_a_service_that_was_reset_proves_nothing() -> None:
     """Where ids start anew, a later run with a lower id does not show that another is missing."""
     async with Emulator(scenario=STEADY) as emulator:
@@ -700,4 +729,5 @@ async def test_a_service_that_was_reset_proves_nothing() -> None:
                 )
 
                 assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.SUCCEEDED]
+                assert "the service was reset" in str(items[0].error)
                 assert len(anew.runs) == 2

@@ -135,21 +135,46 @@ async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(emulator
     assert caught.value.ref.run_id in emulator.runs
 
 
+class Wall(datetime):
+    """A local clock that is set by hand."""
+
+    present = datetime(2026, 6, 10, tzinfo=UTC)
+
+    @classmethod
+    def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # noqa: ARG003
+        return cls.present
+
+    @classmethod
+    def sleep(cls) -> None:
+        """Let five minutes pass, in which the event loop's clock stands still."""
+        cls.present += timedelta(minutes=5)
+
+
+async def test_a_slept_over_request_may_have_arrived_late(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The intent of a lost answer covers the time in which the machine slept."""
+    monkeypatch.setattr(dispatch, "datetime", Wall)
+
+    def sleep(_dispatch: object, _sent: float) -> None:
+        Wall.sleep()
+
+    monkeypatch.setattr(dispatch.Dispatch, "mark_answered", sleep)
+    emulator.fail("run_feature", Fault.reset())
+    async with client_of(emulator) as client:
+        error = await _unknown(client.project())
+    assert isinstance(error.intent, Intent)
+    assert error.intent.expires_after == timedelta(minutes=5, seconds=5)
+
+
 async def test_a_slept_over_intent_is_not_sent(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An intent that grew old by the wall's clock, while the loop's stood still, is not sent."""
-    now = datetime.now(UTC)
-
-    class Wall(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # noqa: ARG003
-            return now
 
     class Sleeping(Notes):
         async def intended(self, intent: Intent) -> None:
-            nonlocal now
-            now += timedelta(minutes=5)
+            Wall.sleep()
             await super().intended(intent)
 
     monkeypatch.setattr(dispatch, "datetime", Wall)

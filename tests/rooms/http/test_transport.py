@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -14,7 +15,7 @@ from tests.support.peer import ONCE, http, peer
 from tests.support.timing import now
 from testvibe_async import ConfigError, OutcomeUnknownError, Project
 from testvibe_async._http import transport
-from testvibe_async._http.clock import Moment, ServiceClock
+from testvibe_async._http.clock import ServiceClock, clock_lead
 from testvibe_async._http.request_body import RequestBody
 from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async.testing import Emulator, Fault
@@ -91,19 +92,26 @@ async def test_a_request_may_be_shorter(
     assert now() == pytest.approx(seconds, abs=0.1)
 
 
-DATE = "Thu, 26 Nov 2026 10:00:00 GMT"
+DATE = {"Date": "Thu, 26 Nov 2026 10:00:00 GMT"}
 
 
-async def test_a_slow_answer_and_one_without_a_date_change_nothing() -> None:
+def test_a_slow_answer_and_one_without_a_date_change_nothing() -> None:
     """A slow one was written long ago, perhaps; a proxy's has no date, and keeps what is known."""
-    clock, began = ServiceClock(), Moment()
-    await asyncio.sleep(1.1)
-    clock.sample(DATE, sent=began)
+    clock = ServiceClock()
+    sample = partial(clock.sample, lead=clock_lead())
+    sample(DATE, sent=0.0, answered=1.1)
     assert clock.at(2.0) is None
-    clock.sample(DATE, sent=Moment())
-    await asyncio.sleep(1)
-    clock.sample("", sent=Moment())
-    assert clock.at(6.1) == datetime(2026, 11, 26, 10, 0, 5, tzinfo=UTC)
+    sample(DATE, sent=2.0, answered=3.0)
+    sample({}, sent=4.0, answered=4.1)
+    sample({**DATE, "Age": "5"}, sent=4.0, answered=4.1)
+    assert clock.at(8.0) == datetime(2026, 11, 26, 10, 0, 5, tzinfo=UTC)
+
+
+def test_an_answer_that_the_machine_slept_over_changes_nothing() -> None:
+    """It was written before the sleep."""
+    clock = ServiceClock()
+    clock.sample(DATE, sent=2.0, lead=clock_lead() - 60, answered=3.0)
+    assert clock.at(3.0) is None
 
 
 class Writer:
