@@ -249,11 +249,9 @@ class Batches:
         """
         batch = (await self.meant(word, place, kind="run")).judged(quarantine)
         if batch.spec.kind != "run":
-            names = shlex.join(item.feature_name for item in batch.failed) or "FEATURE"
-            raise ConfigError(
-                f"{batch.label} generated tests, and --failed only runs tests: to generate again "
-                f"what failed: testvibe-async generate {names}"
-            )
+            names = shlex.join(item.feature_name for item in batch.failed)
+            again = names and f"; to generate again what failed: testvibe-async generate {names}"
+            raise ConfigError(f"{batch.label} generated tests, and --failed runs tests{again}")
         if not place.has(batch):
             raise ConfigError(
                 f"{batch.label} is of project {batch.project} at {batch.server}, not{place}: "
