@@ -136,6 +136,9 @@ class Entry:
     attempt: int = field(default=Factory(lambda self: len(self.item.earlier) + 1, takes_self=True))
     """The number of the attempt, from 1."""
 
+    left_out: str | None = None
+    """The reason why the feature was not selected; None for one of the batch."""
+
     is_missing: bool = False
     """True if it counts as an error that it was never dispatched."""
 
@@ -201,6 +204,8 @@ class Entry:
     @cached_property
     def reason(self) -> str:
         """The reason in one line, or the number of passed tests."""
+        if self.left_out is not None:
+            return one_line(self.left_out)
         which = f" (attempt {self.attempt})" if self.earlier else ""
         return reason_of(self.item, self._generation_log) + which
 

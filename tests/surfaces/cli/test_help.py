@@ -93,7 +93,7 @@ async def test_examples_work(
     """Each example of each help can be typed as it stands: it is no wrong call, and no defect."""
     monkeypatch.setenv("COLUMNS", "200")
     prepare(signed_in)
-    await call("run Checkout 'Login Functionality' --wait --quiet")
+    await call("run Checkout 'Login Functionality' --wait --quiet --name nightly")
     found = examples(words, (await call(*words, "--help-all")).output)
     assert found or words[0] in ELSEWHERE
     for example in dict.fromkeys(found):
