@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import client_of
 from tests.support.amounts import by_turns
 from tests.support.dialects import Dialect
-from tests.support.mcp_connection import connected, refused, result_of
+from tests.support.mcp_connection import connected
 from tests.support.timing import STEADY
 from tests.surfaces.tolerance.tolerance_stage import Seen, type_command
 from testvibe_async import ConfigError, IncompleteListError
@@ -126,10 +126,10 @@ class TestCutLists:
     async def test_tools_refuse(self, dialect: Dialect, why: str) -> None:
         """The tool that runs all says why not, and how it can; the one that lists says so too."""
         async with emulator_with(dialect) as emulator, connected(emulator) as mcp:
-            text = await refused(mcp, "run_features", all=True)
+            text = await mcp.refused("run_features", all=True)
             assert why in text
             assert text.endswith("run_features takes their names as `features`.")
-            rows = await result_of(mcp, "list_features")
+            rows = await mcp.result("list_features")
 
         assert (len(rows["features"]), len(emulator.runs)) == (20, 0)
 
