@@ -1,6 +1,7 @@
 """A finished run whose artifacts are downloaded."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
@@ -94,8 +95,10 @@ def entries(directory: Path) -> list[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for an effect of a thread or a socket, for which virtual time does not."""
-    while not condition():  # noqa: ASYNC110 - neither can set an event of this loop
+    """Wait for an effect of a thread or a socket, for which virtual time does not; at most 20 s."""
+    end = time.monotonic() + 20
+    while not condition():  # neither can set an event of this loop
+        assert time.monotonic() < end
         await asyncio.sleep(0)
 
 
