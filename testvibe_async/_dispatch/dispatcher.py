@@ -201,7 +201,7 @@ class Dispatcher:
                 is_final = dispatch.patience is None or dispatch.is_withdrawn
                 if is_final or not self._hold.note_failure(error) or not tries_left:
                     raise
-        self._reconciler.remember(ref, dispatch.intent if adopted else None)
+        self._reconciler.remember(ref, dispatch.intent if adopted or dispatch.recorders else None)
         dispatch.mark_dispatched(ref)
         operation = cast("type[OperationT]", dispatch.operation_class)(
             ref,
