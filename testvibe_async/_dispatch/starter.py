@@ -11,7 +11,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from testvibe_async._dispatch.dispatch import GenerationDispatch, RunDispatch
+from testvibe_async._dispatch.dispatch import GenerationDispatch, RunDispatch, TestsMadeError
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
@@ -168,9 +168,13 @@ class Starter:
                 on_ref=run.note,
                 on_accepted=run.on_accepted,
                 gate=run.gate,
+                missing_only=True,
             )
             run.begin_tests(dispatch)
-            generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
+            try:
+                generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
+            except TestsMadeError as made:
+                return made.latest
         else:  # It may end before another dispatch, which would cost credits.
             run.note(generation.ref)
         with suppress(OperationSupersededError):
