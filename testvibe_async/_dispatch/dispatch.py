@@ -131,7 +131,9 @@ class Dispatch(ABC, Generic[OperationT]):
     """The dispatch's span, for its intents and its ref; None if no span is recorded."""
 
     _began: float = field(default=0.0, init=False)
-    _written_at: float = field(default=0.0, init=False)
+    written_at: float = field(default=0.0, init=False)
+    """The loop's clock when it was last sent."""
+
     is_under_way: bool = field(default=False, init=False)
     """True from its beginning to its end, answered or not."""
     _is_recorded: bool = field(default=False, init=False)
@@ -175,7 +177,7 @@ class Dispatch(ABC, Generic[OperationT]):
     @property
     def dispatched_at(self) -> datetime:
         """The time when it was last sent, by the local clock, in UTC."""
-        ago = asyncio.get_running_loop().time() - self._written_at
+        ago = asyncio.get_running_loop().time() - self.written_at
         return datetime.now(UTC) - timedelta(seconds=ago)
 
     def begin(self) -> None:
@@ -232,7 +234,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def mark_written(self, now: float) -> None:
         """Note that writing begins: from now on, the request may have arrived."""
-        self.progress, self._written_at = Progress.WRITTEN, now
+        self.progress, self.written_at = Progress.WRITTEN, now
 
     def mark_answered(self, sent: float) -> None:
         """Note that an answer or error came, although writing was not observed.

@@ -204,7 +204,7 @@ class Dispatcher:
             ref,
             self._parts,
             adopted=adopted,
-            is_dispatched=True,
+            sent_at=dispatch.written_at,
             previous_id=dispatch.previous_id,
         )
         # The hook comes before anything else can fail: its purpose is to store the ref.
