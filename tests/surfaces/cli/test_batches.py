@@ -230,6 +230,8 @@ async def test_reruns_of_a_journal_in_a_file(emulator: Emulator, call: Call) -> 
     assert (await call("resume a.journal")).output.endswith(": 1 passed, 1 flaky\n")
     (batch,) = (await call("history a.journal --json")).json["batches"]
     assert (batch["flaky"], batch["passed"], len(emulator.runs)) == (1, 1, 3)
+    await call("run Returns Newsletter --wait --journal b.journal")
+    assert (await call("report b.journal")).output.endswith(": 1 passed, 1 failed\n")
 
 
 async def test_resume_goes_on_with_all_that_runs_again(
@@ -388,8 +390,9 @@ async def test_resume_by_name_takes_what_is_left(emulator: Emulator, call: Call)
     """A name means the last batch that is not over, which the first line names."""
     await interrupted(call, "run Wishlist --wait --name nightly", at=10)
     await call("run Checkout --wait --name nightly")
+    await interrupted(call, "run Wishlist --wait --name other", at=10)
     ended = await call("resume nightly")
-    assert (ended.code, len(emulator.runs)) == (0, 2)
+    assert (ended.code, len(emulator.runs)) == (0, 3)
     assert ended.lines[0] == "Batch 1 (nightly)."
     assert (await call("resume nightly")).lines[0] == "Batch 1 (nightly)."
     assert (await call("resume 2")).lines[0] == "Batch 2 (nightly)."
