@@ -14,6 +14,7 @@ import pytest
 
 from tests.surfaces.cli.conftest import interrupted, later, names_in, ran_since, text_of, use, write
 from testvibe_async import Client, Journal
+from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -359,12 +360,12 @@ async def test_batch_is_named_from_start_to_end(emulator: Emulator, call: Call) 
     assert "testvibe-async resume 1\n" in ended.errors
     ended = await call("run Newsletter --wait --name other --json")
     assert ended.json["batch"] == "2"
-    history = (await call("history --json")).json["batches"]
-    assert [(each["batch"], each["name"]) for each in history] == [(1, "nightly"), (2, "other")]
+    both = (await call("history --json")).json["batches"]
+    assert [(each["batch"], each["name"]) for each in both] == [(1, "nightly"), (2, "other")]
     for word in ("1", "nightly"):
         assert (await call("report --json", word)).json["summary"]["failed"] == 1
-        history = (await call("history --json", word)).json["batches"]
-        assert [each["batch"] for each in history] == [1]
+        (batch,) = (await call("history --json", word)).json["batches"]
+        assert batch["batch"] == 1
     before = len(emulator.runs)
     await call("run --failed nightly --wait")
     assert ran_since(emulator, before) == [("Returns", "Default")]
@@ -581,8 +582,10 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     ended.refuses("no batch has a feature '99': there is no batch 99: the newest is ")
 
 
-async def test_history_of_some_batches(call: Call) -> None:
-    """Ten batches are shown, or those of so many days, or so many; and it says if none is left."""
+async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few batches are shown, or those of so many days, or so many; it says if none is left."""
+    assert history.USUAL_LIMIT == 10
+    monkeypatch.setattr(history, "USUAL_LIMIT", 2)
     ended = await call("history")
     assert (ended.code, ended.output) == (0, "")
     assert ended.errors.startswith("There is no journal of a batch of runs of project ")
@@ -591,9 +594,8 @@ async def test_history_of_some_batches(call: Call) -> None:
     assert ended.output.endswith("\nThere is no other batch to compare it with.\n")
     await call("run Checkout --wait --quiet")
     assert "\nNothing changed with the last batch.\n" in (await call("history")).output
-    for _ in range(9):
-        await call("run Checkout --wait --quiet")
-    for options, number in (("", 10), ("--days 7", 11), ("--days 7 --limit 3", 3)):
+    await call("run Checkout --wait --quiet")
+    for options, number in (("", 2), ("--days 7", 3), ("--days 7 --limit 1", 1)):
         assert len((await call(f"history --json {options}")).json["batches"]) == number
 
 
