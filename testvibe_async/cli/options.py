@@ -21,7 +21,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.common import MORE
-from testvibe_async.cli.output import confirm
+from testvibe_async.cli.output import Yes, confirm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ class Files:
 class Consent:
     """The options that allow generations."""
 
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False
+    yes: Yes = False
     """Allow the generations without a question. Each costs credits."""
 
     max_generations: Annotated[NonNegativeInt | None, Parameter(metavar="N")] = None

@@ -17,7 +17,7 @@ from attrs import astuple, evolve, frozen
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import GenerationLog  # noqa: TC001 - as above
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
-from testvibe_async.reports.entries import Entry, Item
+from testvibe_async.reports.entries import Entry, Item, between
 from testvibe_async.reports.reasons import URGENCY, CaseStatus
 from testvibe_async.reports.text import counted, distinct, one_line
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from testvibe_async.reports.entries import Case
-
-__all__ = ["Report", "ReportOptions"]
 
 
 class ReportOptions(TypedDict, total=False):
@@ -124,9 +122,7 @@ class Report:
     @property
     def seconds(self) -> float | None:
         """Duration of the batch in seconds; None if unknown."""
-        if self.started_at is None or self.finished_at is None:
-            return None
-        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+        return between(self.started_at, self.finished_at)
 
     @property
     def by_urgency(self) -> list[Entry]:
