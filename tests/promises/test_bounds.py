@@ -19,6 +19,7 @@ from attrs import define, evolve, frozen
 
 from tests.conftest import KEY
 from tests.support.amounts import amount, some
+from tests.support.peer import http
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, RetryPolicy, RunFailedError, errors
@@ -56,8 +57,7 @@ class Answer:
 
 def document(body: bytes, *headers: str, status: int = 200) -> Answer:
     """Return an answer that holds a document."""
-    lines = (f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", "Connection: close", *headers)
-    return Answer("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+    return Answer(http(status, body, *headers))
 
 
 def run(run_id: object, **fields: Any) -> bytes:
@@ -310,10 +310,11 @@ async def test_a_heap_of_values_takes_little_memory(name: str) -> None:
         assert len(str(error)) < 1000
 
 
-@pytest.mark.parametrize("flood", FLOODS)
-async def test_a_flood_is_one_poll_that_failed(flood: str) -> None:
-    """A wait goes on after a poll that was flooded, and the next poll shows the end."""
-    async with service(FLOODS[flood][0], "/runs/1$") as (hostile, client):
+@pytest.mark.parametrize("name", [*FLOODS, *BODIES])
+async def test_a_hostile_answer_is_one_poll_that_failed(name: str) -> None:
+    """A wait goes on after a poll that was flooded, or can't be read; the next shows the end."""
+    answer = FLOODS[name][0] if name in FLOODS else document(BODIES[name])
+    async with service(answer, "/runs/1$") as (hostile, client):
         operation = await client.project().run_feature("Checkout")
         assert (await operation.wait(timeout=2 * TIMEOUT)).is_success
         assert hostile.received == 1
@@ -331,15 +332,6 @@ async def test_a_hostile_document_is_an_error(name: str, status: int) -> None:
         assert str(error).isprintable()
         assert len(str(error)) < 1000
         assert await client.list_projects() == []
-
-
-@pytest.mark.parametrize("name", BODIES)
-async def test_a_hostile_document_is_one_poll_that_failed(name: str) -> None:
-    """A wait goes on after a poll that can't be read, and the next poll shows the end."""
-    async with service(document(BODIES[name]), "/runs/1$") as (hostile, client):
-        operation = await client.project().run_feature("Checkout")
-        assert (await operation.wait(timeout=TIMEOUT)).is_success
-        assert hostile.received == 1
 
 
 @pytest.mark.parametrize("rows", [b'{"runId":9,"status":"running"}', b"7", b"{}"])

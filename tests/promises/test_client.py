@@ -14,7 +14,7 @@ from tests.conftest import KEY, client_of
 from tests.support.peer import ONCE
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Project, RetryPolicy, Run, RunOperation, RunRef, errors
+from testvibe_async import Client, Project, RetryPolicy, RunOperation, RunRef, errors
 from testvibe_async.testing import Emulator, Fault
 
 SERVER = "https://testvibe.example"
@@ -152,19 +152,9 @@ async def test_a_cancelled_close_still_closes(emulator: Emulator) -> None:
 async def test_opened_and_closed_in_different_tasks(emulator: Emulator) -> None:
     """One task opens, a second uses, a third closes."""
     client = client_of(emulator)
-
-    async def opened() -> None:
-        await client.__aenter__()
-
-    async def used() -> Run:
-        return await (await client.project().run_feature("Checkout"))
-
-    async def closed() -> None:
-        await client.__aexit__(None, None, None)
-
-    await asyncio.create_task(opened())
-    run = await asyncio.create_task(used())
-    await asyncio.create_task(closed())
+    await asyncio.create_task(client.__aenter__())
+    run = await asyncio.create_task(client.project().run_feature("Checkout").wait())
+    await asyncio.create_task(client.__aexit__(None, None, None))
 
     assert run.is_finished
 
@@ -312,25 +302,24 @@ async def test_a_session_with_its_own_credentials_is_refused() -> None:
     assert "word" not in str(caught.value)
 
 
-async def test_operations_of_another_client_are_refused(client: Client) -> None:
+async def test_operations_of_another_client_are_refused(client: Client, rival: Project) -> None:
     """An operation is looked up where it is: by the client that has it."""
-    async with Emulator() as another, client_of(another) as theirs:
-        operation = await theirs.project().run_feature("Checkout")
-        with pytest.raises(errors.ConfigError, match=r"run \d+ is of another Client"):
-            await client.gather(operation)
-        with pytest.raises(errors.ConfigError, match=r"run \d+ is of another Client"):
-            client.finished([operation])
-        with pytest.raises(errors.ConfigError, match=r"run \d+ is of another Client"):
-            client.changes([operation])
+    operation = await rival.run_feature("Checkout")
+    said = r"run \d+ is of another Client"
+    await raised(errors.ConfigError, client.gather(operation), match=said)
+    for wait in (client.finished, client.changes):
+        with pytest.raises(errors.ConfigError, match=said):
+            wait([operation])
 
 
-async def test_what_is_no_operation_is_refused(client: Client) -> None:
-    """A dispatch that was not awaited is no operation yet."""
-    dispatch = client.project().run_feature("Checkout")
-    with pytest.raises(errors.ConfigError, match="is an await missing"):
-        await client.gather(dispatch)  # type: ignore[call-overload]
-    dispatch.close()
-    with pytest.raises(errors.ConfigError, match="unpack it"):
-        await client.gather([])  # type: ignore[call-overload]
+async def test_what_is_no_operation_is_refused(client: Client, project: Project) -> None:
+    """A dispatch that was not awaited is no operation yet, a ref is to be attached."""
+    dispatch: Any = project.run_feature("Checkout")
+    await raised(errors.ConfigError, client.gather(dispatch), match="is an await missing")
+    ref: Any = (await dispatch).ref
+    said = r"run \d+ is a ref here: pass client.attach\(ref\)"
+    await raised(errors.ConfigError, client.gather(ref), match=said)
+    nothing: Any = []
+    await raised(errors.ConfigError, client.gather(nothing), match="unpack it")
     with pytest.raises(errors.ConfigError, match=OF_SECONDS):
-        client.finished([], timeout=-1)
+        client.finished(nothing, timeout=-1)

@@ -1,8 +1,6 @@
 """What the service's answers hold, what they come to, and what a batch says of its features."""
 
 # ruff: noqa: S301 - the pickles are our own
-
-# ruff: noqa: S301 - the pickles are our own
 import copy
 import pickle
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from testvibe_async import (
     CaseResult,
     Feature,
     Generation,
+    GenerationRef,
     Phase,
     Run,
     RunRef,
@@ -63,6 +62,8 @@ VALUES = [
     models.ProjectInfo("g"),
     models.RunSummary(1, 1),
     models.Transition(Phase.ACTIVE, "running", AT, PASSED),
+    RunRef(server="https://testvibe.example", project="p", run_id=214, dispatched_at=AT),
+    GenerationRef(server="https://testvibe.example", project="p", request_id="r", feature_id=1),
 ]
 
 
@@ -140,6 +141,7 @@ def test_a_run_that_did_not_pass_is_raised(run: Run) -> None:
         run.raise_for_status()
     assert caught.value.outcome is run
     assert (run.is_success, run.is_failure) == (False, True)
+    assert run.failures == tuple(test for test in run.tests if test.status == "failed")
 
 
 @pytest.mark.parametrize(
@@ -173,20 +175,6 @@ def test_the_error_of_a_failed_run_says_what_failed() -> None:
         only.raise_for_status()
 
 
-def test_the_failures_of_a_run_are_its_failed_tests() -> None:
-    """failures has the tests that failed, in order."""
-    assert [test.name for test in FAILED.failures] == ["locked out", "slow"]
-    assert PASSED.failures == ()
-
-
-def test_a_run_is_passed_by_its_documented_status_alone() -> None:
-    """is_passed is true for `passed`, and for nothing else."""
-    assert PASSED.is_success
-    assert not FAILED.is_success
-    assert not Run(1, RunStatus.RUNNING).is_success
-    assert not Run(1, "ok", finished_at=AT).is_success
-
-
 @pytest.mark.parametrize(
     ("generation", "kind", "text"),
     [
@@ -217,12 +205,13 @@ def test_no_tests_is_an_error(
 
 @pytest.mark.parametrize("value", VALUES)
 def test_a_value_pickles_and_copies(value: Any) -> None:
-    """Every model survives pickling and copying, its unknown fields too."""
+    """Every model survives pickling and copying, its unknown fields too, and what was not sent."""
     for other in (pickle.loads(pickle.dumps(value)), copy.copy(value), copy.deepcopy(value)):
         assert other == value
         assert type(other) is type(value)
         assert repr(other) == repr(value)
         assert getattr(other, "extra", None) == getattr(value, "extra", None)
+        assert other.to_dict() == value.to_dict()
 
 
 @pytest.mark.parametrize("value", VALUES)
@@ -273,21 +262,22 @@ def test_values_without_unknown_fields_share_an_empty_mapping() -> None:
 
 
 @pytest.mark.parametrize(
-    "status", [None, "draft", models.FeatureStatus.FAILED, models.FeatureStatus.CANCELLED]
+    ("status", "needs_tests", "is_undocumented"),
+    [
+        *((None, True, False), ("draft", True, False), ("ready", False, True), ("", False, True)),
+        (models.FeatureStatus.FAILED, True, False),
+        (models.FeatureStatus.CANCELLED, True, False),
+        (models.FeatureStatus.GENERATED, False, False),
+        (models.FeatureStatus.GENERATING, False, False),
+    ],
 )
-def test_a_feature_without_tests_needs_some(status: str | None) -> None:
-    """One that was never generated, or whose generation did not succeed."""
-    assert Feature(1, "Login", status=status).needs_tests
-
-
-@pytest.mark.parametrize(
-    "status", ["ready", "", models.FeatureStatus.GENERATED, models.FeatureStatus.GENERATING]
-)
-def test_a_feature_with_a_word_that_nobody_knows_needs_none(status: str) -> None:
-    """A misreading would cost credits."""
+def test_which_features_need_tests(
+    status: str | None, *, needs_tests: bool, is_undocumented: bool
+) -> None:
+    """Those without tests; one with a word that nobody knows does not: it would cost credits."""
     feature = Feature(1, "Login", status=status)
-    assert not feature.needs_tests
-    assert feature.has_undocumented_status == (status in {"ready", ""})
+    found = (feature.needs_tests, feature.has_undocumented_status)
+    assert found == (needs_tests, is_undocumented)
 
 
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)

@@ -1,9 +1,9 @@
 """The API key is sent in one header to one host, and is to be seen nowhere else.
 
-A text fails that holds eight characters of the key in a row. A key that a server repeats is tested
-in `http/test_key`, and the signature of a link in `artifacts/test_host_secrets`. Frames of aiohttp
-hold the headers of a request among their locals, and so does a frame of the caller that made the
-client: a traceback that shows locals is safe in the frames of this package alone.
+A text fails that holds eight characters of the key in a row. The signature of a link is tested in
+`artifacts/test_links`. Frames of aiohttp hold the headers of a request among their locals, and so
+does a frame of the caller that made the client: a traceback that shows locals is safe in the frames
+of this package alone.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import logging
 import pickle
 import traceback
 import warnings
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ import pytest
 import testvibe_async
 from tests.conftest import client_of
 from tests.promises import test_errors
-from tests.support.peer import hooks_into
+from tests.support.peer import hooks_into, http, peer
 from tests.support.raising import raised
-from testvibe_async import Client, ConfigError, Ref, ResponseError, VibeError
+from testvibe_async import Client, ConfigError, Ref, ResponseError, UnauthorizedError, VibeError
 from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -77,6 +77,16 @@ def own_locals(error: BaseException) -> Iterator[str]:
                 yield repr(frame.locals)
 
 
+def assert_hidden(error: VibeError, caplog: pytest.LogCaptureFixture) -> None:
+    """Expect no text of an error, in no form, and no log to show the key."""
+    assert not any(map(shows, texts_of(error)))
+    assert not any(map(shows, own_locals(error)))
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert not shows(pickle.dumps(error, protocol).decode("latin-1"))
+    assert not shows(json.dumps(error.to_dict()))
+    assert not any(map(shows, texts_of_logs(caplog)))
+
+
 def test_the_search_finds_a_part_of_the_key() -> None:
     """The tests below would fail where a log showed the middle of the key."""
     assert shows(f"Authorization: ...{KEY[20:30]}...")
@@ -93,9 +103,7 @@ async def test_whatever_fails_on_the_way_shows_no_key(
     emulator.fail("list_projects", getattr(Fault, fault)())
     async with client_of(emulator) as client:
         error = await raised(VibeError, client.list_projects())
-    assert not any(map(shows, texts_of(error)))
-    assert not any(map(shows, own_locals(error)))
-    assert not any(map(shows, texts_of_logs(caplog)))
+    assert_hidden(error, caplog)
 
 
 async def test_whatever_goes_well_shows_no_key(
@@ -232,20 +240,93 @@ async def test_whatever_goes_wrong_shows_no_key(caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(True)
     events: list[object] = []
+    seen = 0
     for kind in test_errors.CASES:
         async with Emulator(api_key=KEY) as fresh:
             error = await test_errors.raised(kind, fresh, hooks=hooks_into(events))
         assert type(error) is kind
-        assert not any(map(shows, texts_of(error)))
-        shown = list(own_locals(error))
-        assert shown or kind is ConfigError
-        assert not any(map(shows, shown))
-        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-            assert not shows(pickle.dumps(error, protocol).decode("latin-1"))
-        assert not shows(json.dumps(error.to_dict()))
-        if error.ref is not None:
-            assert not shows(error.ref.to_json())
+        assert list(own_locals(error)) or kind is ConfigError
+        assert_hidden(error, caplog)
+        seen += len(caplog.records)
+        caplog.clear()
     assert len(events) > 50
     assert not any(shows(f"{event} {event!r}") for event in events)
-    assert len(caplog.records) > 50
-    assert not any(map(shows, texts_of_logs(caplog)))
+    assert seen > 50
+
+
+def key_in(request: bytes) -> bytes:
+    """Return the line of a request that holds the key."""
+    return next(line for line in request.split(b"\r\n") if b"tvb_" in line)
+
+
+ECHOES: dict[str, Callable[[bytes], bytes]] = {
+    "message": lambda request: http(400, b'{"error": "x", "message": "' + key_in(request) + b'"}'),
+    "code": lambda request: http(400, b'{"error": "' + key_in(request) + b'", "message": "m"}'),
+    "500-body": lambda request: http(500, request),
+    "200-body": lambda request: http(200, request),
+    "field": lambda request: http(200, b'{"id": "' + key_in(request) + b'", "runId": 1}'),
+    "location": lambda request: http(
+        302, b"", "Location: /login/" + key_in(request).decode().split()[-1]
+    ),
+    "status-line": lambda request: b"HTTP/1.1 4xx " + key_in(request) + b"\r\n\r\n",
+    "no-http": lambda request: key_in(request) + b"\r\n\r\n",
+    "header": lambda request: (
+        b"HTTP/1.1 200 OK\r\n" + key_in(request).replace(b":", b"") + b"\r\n\r\n"
+    ),
+    "length": lambda request: (
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + key_in(request) + b"\r\n\r\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", ECHOES.values(), ids=ECHOES)
+async def test_an_echo_of_the_key_is_not_shown(
+    answer: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Wherever a server repeats the key, no error, cause, log or dict holds it."""
+    caplog.set_level(logging.DEBUG)
+    async with peer(answer) as service, service.client(api_key=KEY) as client:
+        error = await raised(ResponseError, client.project().get_feature("Checkout"))
+        assert KEY in service.requests[0].decode()
+    assert_hidden(error, caplog)
+
+
+CUT_ECHOES: dict[str, bytes] = {
+    "head": b"HTTP/1.1 200 OK\r\nX-Echo: %b\r\nY: b\r\n",
+    "status line": b"HTTP/1.1 200 %b",
+    "body": b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n%b",
+    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n%b",
+    "chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n",
+    "gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 47\r\n\r\n%b",
+}
+
+
+@pytest.mark.parametrize("answer", CUT_ECHOES)
+async def test_no_echo_that_is_cut_off(answer: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An echo before a lost connection is in no error or cause, whole or in part."""
+    caplog.set_level(logging.DEBUG)
+
+    def echo(request: bytes) -> bytes:
+        return CUT_ECHOES[answer] % key_in(request).split()[-1]
+
+    async with peer(echo) as service, service.client(api_key=KEY) as client:
+        error = await raised(VibeError, client.project().get_feature("Checkout"))
+    assert_hidden(error, caplog)
+    assert str(error).isprintable()
+    assert len(str(error)) < 500
+
+
+async def test_an_echo_of_the_key_is_masked() -> None:
+    """An error shows a placeholder where the key was."""
+    body = f'{{"error": "x", "message": "No such key: {KEY}"}}'.encode()
+    async with peer(http(401, body)) as service, service.client(api_key=KEY) as client:
+        error = await raised(UnauthorizedError, client.list_projects())
+    assert error.message == "No such key: tvb_..."
+
+
+async def test_a_short_key_is_not_searched_for_in_answers() -> None:
+    """A key that may be part of a word damages no answer."""
+    body = b'[{"id": "7f3c", "name": "test"}]'
+    async with peer(http(200, body)) as service, service.client(api_key="test") as client:
+        (project,) = await client.list_projects()
+    assert project.name == "test"

@@ -1,9 +1,6 @@
 """`to_dict`: what the service sent, under its own names, and no more, as plain JSON."""
 
-# ruff: noqa: S301 - the pickles are our own
-import copy
 import json
-import pickle
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
@@ -51,13 +48,6 @@ def test_every_value_and_error_has_it(module: Any) -> None:
     kinds = [getattr(module, name) for name in module.__all__]
     lacking = [kind for kind in kinds if not hasattr(kind, "to_dict")]
     assert [kind for kind in lacking if not issubclass(kind, StrEnum | list)] == []
-
-
-def test_copies_know_what_was_not_sent() -> None:
-    """A copy of a value, and one that was pickled, makes the same dict."""
-    summary = models.RunSummary(total=2)
-    for same in (copy.copy(summary), copy.deepcopy(summary), pickle.loads(pickle.dumps(summary))):
-        assert same.to_dict() == summary.to_dict() == {"total": 2}
 
 
 def test_an_instant_is_as_on_the_wire() -> None:

@@ -21,6 +21,8 @@ class Notes:
         self.seconds: dict[Step, float] = {}
         self.has_intent = asyncio.Event()
         self.failing: set[Step | None] = {failing}
+        self.error: BaseException = OSError("no space left on device")
+        """What it raises there."""
 
     @property
     def steps(self) -> list[Step]:
@@ -52,6 +54,6 @@ class Notes:
     async def _take(self, step: Step, intent: Intent, result: object) -> None:
         await asyncio.sleep(self.seconds.get(step, 0.0))
         if step in self.failing:
-            raise OSError("no space left on device")
+            raise self.error
         self.told.append((step, intent, result))
         self.has_intent.set()

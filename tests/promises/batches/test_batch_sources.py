@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import client_of
 from tests.promises.batches.test_batch import one_by_one
 from tests.support.batches import client_tasks
 from tests.support.raising import raised
@@ -114,14 +113,16 @@ async def test_what_comes_after_the_end_is_an_item_that_was_skipped(project: Pro
     ]
 
 
-async def test_what_fails_runs_again_before_more_is_read() -> None:
-    """A second attempt takes the place of the one that failed."""
-    scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed")})
-    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
-        names = iter(["Checkout", "Wishlist"])
-        await client.project().run_features(names, max_in_flight=1, attempts=2)
-        ran = [run.feature_name for run in reversed(await client.project().list_runs())]
+FAILING = Scenario(outcomes={"Checkout": Outcome(run_status="failed")})
 
+
+@pytest.mark.parametrize("scenario", [FAILING])
+async def test_what_fails_runs_again_before_more_is_read(
+    emulator: Emulator, project: Project
+) -> None:
+    """A second attempt takes the place of the one that failed."""
+    await project.run_features(iter(["Checkout", "Wishlist"]), max_in_flight=1, attempts=2)
+    ran = [run.feature_name for run in emulator.runs.values()]
     assert ran == ["Checkout", "Checkout", "Wishlist"]
 
 

@@ -1,25 +1,19 @@
 """Batches whose service goes away while they dispatch, or loses an answer to them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
 from tests.conftest import KEY, client_of
+from tests.promises.conftest import Events
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, NotSentError, Project, Verdict
+from testvibe_async import BatchItem, Client, NotSentError, Project, Verdict
 from testvibe_async.events import Hooks, OutageEnded, OutageStarted
 from testvibe_async.testing import Emulator, Fault, RecordedRequest
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from testvibe_async import Project
-
 
 NAMES = [f"Feature {number}" for number in range(60)]
 
@@ -36,9 +30,16 @@ def _features(emulator: Emulator) -> None:
         emulator.add_feature(name)
 
 
-def runs_by_feature(emulator: Emulator) -> Counter[str]:
-    """Return how often each feature was run."""
-    return Counter(run.feature.name for run in emulator.runs.values())
+def assert_each_ran_once(emulator: Emulator, items: list[BatchItem[Any]]) -> None:
+    """Expect each feature to have succeeded with its one run."""
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+    runs = Counter(run.feature.name for run in emulator.runs.values())
+    assert runs == dict.fromkeys((item.feature for item in items), 1)
+
+
+def is_of_20(sent: RecordedRequest) -> bool:
+    """Say whether a request is for one of the features, the third of six."""
+    return "/Feature 20/" in unquote(sent.path)
 
 
 @pytest.mark.parametrize(
@@ -51,29 +52,21 @@ def runs_by_feature(emulator: Emulator) -> Counter[str]:
         *((Fault.lost(), most) for most in (10, 20)),
     ],
 )
-async def test_an_outage_midway(emulator: Emulator, fault: Fault, max_in_flight: int) -> None:
+async def test_an_outage_midway(
+    emulator: Emulator, project: Project, events: Events, fault: Fault, max_in_flight: int
+) -> None:
     """Dispatches wait for its end. What was sent into it is found, or proved and sent again."""
     skip = 5 if max_in_flight == 10 else 15
     emulator.fail("*", fault, skip=skip, when=lambda _: now() < 20)
-    events: list[type[object]] = []
-    hooks = Hooks(
-        on_outage_started=lambda event: events.append(type(event)),
-        on_outage_ended=lambda event: events.append(type(event)),
-    )
-    async with client_of(emulator, hooks=hooks) as client:
-        items = await client.project().run_features(NAMES[:30], max_in_flight=max_in_flight)
-    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-    assert set(runs_by_feature(emulator).values()) == {1}
-    assert events == [OutageStarted, OutageEnded]
+    items = await project.run_features(NAMES[:25], max_in_flight=max_in_flight)
+    assert_each_ran_once(emulator, items)
+    assert len(events.of(OutageStarted)) == len(events.of(OutageEnded)) == 1
 
 
-async def test_few_dispatches_are_sent_into_an_outage(emulator: Emulator) -> None:
+async def test_few_dispatches_are_sent_into_an_outage(emulator: Emulator, project: Project) -> None:
     """At most those under way when it begins, and one probe at a time from then on."""
     emulator.fail("*", Fault.status(502), skip=20, when=lambda _: now() < 120)
-    async with (
-        client_of(emulator) as client,
-        client.project().run_features(NAMES, max_in_flight=60) as batch,
-    ):
+    async with project.run_features(NAMES, max_in_flight=60) as batch:
         await asyncio.sleep(20)
         before = emulator.count("run_feature")
         await asyncio.sleep(90)
@@ -98,8 +91,7 @@ async def test_an_outage_without_end_ends_the_batch(emulator: Emulator) -> None:
 
 async def test_a_refusing_proxy_delays_no_other(emulator: Emulator, project: Project) -> None:
     """Its dispatch is tried three times, while reads show that the service answers."""
-    page = Fault.status(404, body=PAGE)
-    refused = emulator.fail("*", page, when=lambda sent: "/Feature 20/" in unquote(sent.path))
+    refused = emulator.fail("*", Fault.status(404, body=PAGE), when=is_of_20)
     items = await project.run_features(NAMES[18:24], max_in_flight=2)
     assert [item.feature for item in items if item.verdict is Verdict.ERROR] == ["Feature 20"]
     assert refused.hits == 3
@@ -129,34 +121,30 @@ async def test_no_projects(emulator: Emulator, project: Project, fault: Fault, k
 @pytest.mark.parametrize(
     "fault", [Fault.status(502), Fault.status(503), Fault.reset()], ids=["502", "503", "reset"]
 )
-async def test_an_outage_at_the_start_costs_no_feature(emulator: Emulator, fault: Fault) -> None:
+async def test_an_outage_at_the_start_costs_no_feature(
+    emulator: Emulator, project: Project, events: Events, fault: Fault
+) -> None:
     """Nothing is sent before the service has answered a read."""
     emulator.fail("*", fault, when=lambda _: now() < 20)
-    started: list[OutageStarted] = []
-    hooks = Hooks(on_outage_started=started.append)
-    async with client_of(emulator, hooks=hooks) as client:
-        items = await client.project().run_features(NAMES[:30], max_in_flight=20)
+    items = await project.run_features(NAMES[:12], max_in_flight=8)
     assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-    assert emulator.count("run_feature") == 30
-    assert len(started) == 1
+    assert emulator.count("run_feature") == 12
+    assert len(events.of(OutageStarted)) == 1
 
 
 async def test_a_lost_answer_after_it_is_found(emulator: Emulator, project: Project) -> None:
     """The latest run is read once the service answers, so that a later one can be recognized."""
     emulator.fail("*", Fault.status(502), when=lambda _: now() < 20)
     emulator.fail("run_feature", Fault.lost(), times=5)
-    items = await project.run_features(NAMES[:30], max_in_flight=20)
-    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-    assert set(runs_by_feature(emulator).values()) == {1}
+    assert_each_ran_once(emulator, await project.run_features(NAMES[:12], max_in_flight=8))
 
 
 async def test_a_service_that_can_not_be_reached_ends_the_batch() -> None:
     """After `max_outage` nothing more is tried; the outage is announced once."""
     started: list[OutageStarted] = []
     hooks = Hooks(on_outage_started=started.append)
-    async with Client(
-        "http://127.0.0.1:1", api_key=KEY, project="p", max_outage=60, hooks=hooks
-    ) as client:
+    where = "http://127.0.0.1:1"
+    async with Client(where, api_key=KEY, project="p", max_outage=60, hooks=hooks) as client:
         batch = client.project().run_features(range(1, 500))
         await batch
     assert batch.summary.errors < 110
@@ -197,9 +185,7 @@ async def test_a_proved_absence_is_sent_again(emulator: Emulator, project: Proje
 async def test_the_last_one_is_the_proof(emulator: Emulator, project: Project) -> None:
     """The last run of many is held back, and proves that the first did not start."""
     emulator.fail("run_feature", Fault.reset(), times=1)
-    items = await project.run_features(NAMES[:3], max_in_flight=2)
-    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-    assert set(runs_by_feature(emulator).values()) == {1}
+    assert_each_ran_once(emulator, await project.run_features(NAMES[:3], max_in_flight=2))
 
 
 async def test_what_nothing_proves_is_unknown(emulator: Emulator, project: Project) -> None:
@@ -212,34 +198,24 @@ async def test_what_nothing_proves_is_unknown(emulator: Emulator, project: Proje
 
 async def test_a_second_answer_may_be_lost(emulator: Emulator, project: Project) -> None:
     """The run that it started is not taken for that of the first, which started nothing."""
-
-    def is_meant(sent: RecordedRequest) -> bool:
-        return "/Feature 20/" in unquote(sent.path)
-
-    emulator.fail("run_feature", Fault.reset(), times=1, when=is_meant)
-    emulator.fail(
-        "run_feature", Fault.lost(), times=1, when=lambda sent: now() > 10 and is_meant(sent)
+    emulator.fail("run_feature", Fault.reset(), times=1, when=is_of_20)
+    second = emulator.fail(
+        "run_feature", Fault.lost(), times=1, when=lambda sent: now() > 10 and is_of_20(sent)
     )
-    items = await project.run_features(NAMES[18:24], max_in_flight=2)
-    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-    assert set(runs_by_feature(emulator).values()) == {1}
+    assert_each_ran_once(emulator, await project.run_features(NAMES[18:24], max_in_flight=2))
+    assert second.hits == 1
 
 
 async def test_an_outage_meanwhile_delays_it(emulator: Emulator, project: Project) -> None:
     """The service is read again after it."""
     emulator.fail("run_feature", Fault.reset(), skip=1, times=1)
-    page = Fault.status(404, body=PAGE)
-    emulator.fail("*", page, when=lambda _: 4 < now() < 100)
-    items = await project.run_features(NAMES[:6], max_in_flight=2)
-    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-    assert set(runs_by_feature(emulator).values()) == {1}
+    emulator.fail("*", Fault.status(404, body=PAGE), when=lambda _: 4 < now() < 100)
+    assert_each_ran_once(emulator, await project.run_features(NAMES[:6], max_in_flight=2))
 
 
 async def test_it_is_sent_again_once(emulator: Emulator, project: Project) -> None:
     """A feature whose every answer is lost does not keep the batch for ever."""
-    lost = emulator.fail(
-        "run_feature", Fault.reset(), when=lambda sent: "/Feature 20/" in unquote(sent.path)
-    )
+    lost = emulator.fail("run_feature", Fault.reset(), when=is_of_20)
     items = await project.run_features(NAMES[18:24], max_in_flight=1)
     unknown = [item.feature for item in items if item.verdict is Verdict.UNKNOWN]
     assert unknown == ["Feature 20"]

@@ -58,31 +58,17 @@ async def test_waiting_dispatches_after_it(emulator: Emulator, project: Project)
     assert list(emulator.generations) == [running.request_id, own.request_id]
 
 
-async def test_two_that_wait_for_one(emulator: Emulator, project: Project) -> None:
-    """The loser of the race waits for the winner's generation, then dispatches its own."""
-    first = await project.generate_feature("Draft")
-    async with client_of(emulator) as other:
-        operations = await asyncio.gather(
-            project.generate_feature("Draft", on_conflict="wait"),
-            other.project().generate_feature("Draft", on_conflict="wait"),
-        )
-    own = {operation.request_id for operation in operations}
-    assert len(own) == 2
-    assert emulator.generations.keys() == {first.request_id, *own}
-    assert not any(operation.adopted for operation in operations)
-
-
-async def test_as_many_are_waited_for_as_come_before(emulator: Emulator, project: Project) -> None:
+async def test_as_many_are_waited_for_as_come_before(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
-    async with client_of(emulator) as rival:
-        theirs = await rival.project().generate_feature("Draft")
-        own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
-        for _ in range(4):
-            await asyncio.sleep(10)
-            emulator.finish_generation(theirs.request_id)
-            theirs = await rival.project().generate_feature("Draft")
-        operation = await own
-    assert list(emulator.generations)[-1] == operation.request_id
+    theirs = await rival.generate_feature("Draft")
+    own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
+    for _ in range(4):
+        await asyncio.sleep(10)
+        emulator.finish_generation(theirs.request_id)
+        theirs = await rival.generate_feature("Draft")
+    assert (await own).request_id == list(emulator.generations)[-1]
     assert len(emulator.generations) == 6
 
 
@@ -99,37 +85,34 @@ async def test_a_bare_conflict_is_raised(emulator: Emulator, project: Project) -
     """A 409 that repeats with nothing in flight is raised after three dispatches."""
     emulator.fail("generate_feature", Fault.status(409))
 
-    with pytest.raises(errors.GenerationInProgressError):
-        await project.generate_feature("Draft", on_conflict="wait")
+    dispatch = project.generate_feature("Draft", on_conflict="wait")
+    await raised(errors.GenerationInProgressError, dispatch)
 
     assert emulator.count("generate_feature") == 3
 
 
 async def test_an_ended_one_is_not_waited_for(emulator: Emulator, project: Project) -> None:
     """A finished generation that is shown as in flight costs one dispatch a second."""
-    over = await project.generate_feature("Draft")
-    await over
+    await project.generate_feature("Draft").wait()
     emulator.fail("generate_feature", Fault.status(409))
-    lagging = {
-        "featureStatus": "generating",
-        "overallStatus": "in_progress",
-        "overallConclusion": None,
-    }
-    emulator.fail("get_generation_status", Fault.edit(lambda answer: {**answer, **lagging}))
+    status = {"featureStatus": "generating", "overallStatus": "in_progress"}
+    lagging = status | {"overallConclusion": None}
+    emulator.fail("get_generation_status", Fault.edit(lambda answer: answer | lagging))
     began, asked = now(), emulator.count("generate_feature")
 
-    with pytest.raises(errors.GenerationInProgressError):
-        await project.generate_feature("Draft", on_conflict="wait")
+    dispatch = project.generate_feature("Draft", on_conflict="wait")
+    await raised(errors.GenerationInProgressError, dispatch)
 
     assert emulator.count("generate_feature") - asked == 3
     assert now() - began == pytest.approx(2, abs=0.1)
 
 
-async def test_an_attached_generation_is_known(emulator: Emulator, client: Client) -> None:
+async def test_an_attached_generation_is_known(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """A generation found in flight has a status at once, and tolerates a 404."""
-    async with client_of(emulator) as other:
-        await other.project().generate_feature("Draft")
-    joined = await client.project().generate_feature("Draft", on_conflict="attach")
+    await rival.generate_feature("Draft")
+    joined = await project.generate_feature("Draft", on_conflict="attach")
     emulator.fail("get_generation_status", Fault.status(404), times=1)
 
     assert joined.status == "generating"
@@ -137,34 +120,26 @@ async def test_an_attached_generation_is_known(emulator: Emulator, client: Clien
     assert (await joined).is_success
 
 
-async def test_generating_first_attaches(emulator: Emulator, project: Project) -> None:
-    """on_conflict="generate" does not pay twice where a generation is in flight."""
-    await project.generate_feature("Draft")
-
-    await project.run_feature("Draft", on_conflict="generate")
-
-    assert len(emulator.generations) == 1
-
-
-async def test_generating_first_pays_once(emulator: Emulator, project: Project) -> None:
+async def test_generating_first_pays_once(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """Where another generation supersedes this one, its tests are run."""
     own = asyncio.ensure_future(project.run_feature("Draft", on_conflict="generate"))
-    await asyncio.sleep(10)
+    await asyncio.sleep(11.9)
     (request_id,) = emulator.generations
-    await asyncio.sleep(1.9)
     emulator.finish_generation(request_id)
-    async with client_of(emulator) as rival:
-        theirs = await rival.project().generate_feature("Draft")
-        emulator.finish_generation(theirs.request_id)
+    theirs = await rival.generate_feature("Draft")
+    emulator.finish_generation(theirs.request_id)
 
     assert (await (await own)).is_success
     assert list(emulator.generations) == [request_id, theirs.request_id]
 
 
-async def test_tests_that_came_meanwhile_are_not_paid_for_again(emulator: Emulator) -> None:
+async def test_tests_that_came_meanwhile_are_not_paid_for_again(
+    emulator: Emulator, rival: Project
+) -> None:
     """Where another caller's generation ends right after the 409, its tests are run."""
-    async with client_of(emulator) as other:
-        theirs = await other.project().generate_feature("Draft")
+    theirs = await rival.generate_feature("Draft")
 
     def end_theirs(request: RequestFinished) -> None:
         if request.status == 409:
@@ -177,25 +152,23 @@ async def test_tests_that_came_meanwhile_are_not_paid_for_again(emulator: Emulat
     assert list(emulator.generations) == [theirs.request_id]
 
 
-async def test_closing_ends_the_wait_before_the_next_dispatch(emulator: Emulator) -> None:
+async def test_closing_ends_the_wait_before_the_next_dispatch(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
     """A call that waits before it dispatches again ends when the client closes."""
     emulator.fail("generate_feature", Fault.status(409))
-    client = client_of(emulator)
-    call = asyncio.ensure_future(
-        client.project().generate_feature("Checkout", on_conflict="attach")
-    )
+    call = asyncio.ensure_future(project.generate_feature("Checkout", on_conflict="attach"))
     await asyncio.sleep(0.5)
-    closed_at = now()
     await client.aclose()
 
     await raised(errors.ClientClosedError, call)
-    assert now() - closed_at < 0.1
+    assert now() < 0.6
 
 
 async def test_generating_first_may_fail(emulator: Emulator, project: Project) -> None:
     """Where the generation fails there is nothing to run, and the cause says so."""
-    with pytest.raises(errors.FeatureNotGeneratedError) as caught:
-        await project.run_feature("Broken", on_conflict="generate")
+    dispatch = project.run_feature("Broken", on_conflict="generate")
+    error = await raised(errors.FeatureNotGeneratedError, dispatch)
 
-    assert isinstance(caught.value.__cause__, GenerationFailedError)
+    assert isinstance(error.__cause__, GenerationFailedError)
     assert emulator.runs == {}

@@ -11,7 +11,9 @@ import aiohttp
 import pytest
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
-from tests.support.peer import ONCE, no_connection
+from tests.promises.conftest import Events
+from tests.support.batches import client_tasks
+from tests.support.peer import ONCE, hooks_into, no_connection
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, Project, Ref, RunOperation, errors
@@ -28,21 +30,6 @@ async def test_a_refusal_is_final(emulator: Emulator, project: Project, status: 
     await raised(Exception, project.run_feature("Checkout"), match=str(status))
 
     assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
-
-
-async def test_every_dispatch_is_reported(emulator: Emulator) -> None:
-    """on_dispatched gets the ref of each operation, answered or adopted."""
-    events: list[Dispatched] = []
-    async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
-        project = client.project()
-        run = await project.run_feature("Checkout")
-        emulator.fail("generate_feature", Fault.lost())
-        generation = await project.generate_feature("Draft")
-
-    assert [(event.ref, event.adopted) for event in events] == [
-        (run.ref, False),
-        (generation.ref, True),
-    ]
 
 
 async def test_an_async_hook_is_logged(
@@ -78,64 +65,38 @@ async def test_a_poll_interval_may_be_endless(emulator: Emulator) -> None:
     assert operation.run_id in emulator.runs
 
 
-async def test_an_unknown_dispatch_is_an_event(emulator: Emulator) -> None:
-    """The hook has what was asked for and the error, before the caller does."""
-    events: list[DispatchUnknown] = []
+async def test_an_unknown_dispatch_is_an_event(
+    emulator: Emulator, project: Project, events: Events
+) -> None:
+    """The hook has what was asked for and the error; without a list of runs it comes at once."""
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.lost())
-    async with client_of(emulator, hooks=Hooks(on_dispatch_unknown=events.append)) as client:
-        project = client.project()
-        with pytest.raises(errors.DispatchUnknownError) as caught:
-            await project.run_feature("Checkout", config="Mobile")
-    (event,) = events
-    assert event.error is caught.value
-    assert (event.kind, event.project, event.feature, event.config) == (
-        "run",
-        project.id,
-        "Checkout",
-        "Mobile",
+    error = await raised(
+        errors.DispatchUnknownError, project.run_feature("Checkout", config="Mobile")
     )
+    (event,) = events.of(DispatchUnknown)
+    assert event.error is error
+    asked = (event.kind, event.project, event.feature, event.config)
+    assert asked == ("run", project.id, "Checkout", "Mobile")
+    assert emulator.count("run_feature") == 1
+    assert now() == 0
 
 
 async def test_another_feature_than_asked_for_is_said(
-    emulator: Emulator, client: Client, caplog: pytest.LogCaptureFixture
+    emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A 202 that names another feature is taken, and logged at WARNING with the ref."""
-    feature = await client.project().get_feature("Checkout")
+    feature = await project.get_feature("Checkout")
     emulator.fail("run_feature", Fault.edit(lambda answer: answer | {"featureId": 9999}), times=1)
     with caplog.at_level(logging.WARNING):
-        operation = await client.project().run_feature(feature)
-        await client.project().run_feature(feature)
+        operation = await project.run_feature(feature)
+        await project.run_feature(feature)
     assert operation.feature_id == 9999
     (record,) = caplog.records
-    assert f"asked for feature {feature.id}, the service answered with feature 9999" in (
-        record.getMessage()
-    )
+    said = f"asked for feature {feature.id}, the service answered with feature 9999"
+    assert said in record.getMessage()
     assert operation.ref.to_json() in record.getMessage()
     assert getattr(record, "testvibe_reported", False)
-
-
-DRAFT = "Checkout with gift card"
-
-
-async def test_await_dispatches_and_wait_waits(emulator: Emulator, project: Project) -> None:
-    """Awaiting it gives the operation once it is dispatched, its wait() the outcome."""
-    operation = await project.run_feature("Checkout")
-    assert operation.status == "running"
-    run = await project.run_feature("Checkout").wait()
-    assert run.is_finished
-    generation = await project.generate_feature(DRAFT).wait(timeout=3600)
-    assert generation.is_success
-    assert (emulator.count("run_feature"), emulator.count("generate_feature")) == (2, 1)
-
-
-async def test_a_task_of_wait_may_be_cancelled_at_once(project: Project) -> None:
-    """No warning says that it was never awaited: pytest makes one an error."""
-    task = asyncio.create_task(project.run_feature("Checkout").wait())
-    task.cancel()
-    await raised(asyncio.CancelledError, task)
-    del task
-    gc.collect()
 
 
 async def test_its_time_out_is_of_the_wait(emulator: Emulator, project: Project) -> None:
@@ -158,27 +119,27 @@ WAYS: dict[str, Callable[[PendingOperation[RunOperation]], object]] = {
 async def test_it_is_a_coroutine(
     emulator: Emulator, project: Project, way: Callable[..., asyncio.Future[object]]
 ) -> None:
-    """It can be whatever a coroutine can be, and sends nothing before."""
+    """It can be whatever a coroutine can be, sends nothing before, and is awaited once."""
     pending = project.run_feature("Checkout")
     await asyncio.sleep(10)
     assert emulator.count("run_feature") == 0
     await way(pending)
+    await raised(RuntimeError, pending, match="already awaited")
     assert emulator.count("run_feature") == 1
 
 
-async def test_it_is_awaited_once(project: Project) -> None:
-    """A second await is refused, as a coroutine's is: it would dispatch twice."""
-    pending = project.run_feature("Checkout")
-    await pending
-    await raised(RuntimeError, pending, match="already awaited")
-
-
-async def test_a_cancelled_task_dispatches_nothing(emulator: Emulator, project: Project) -> None:
+@pytest.mark.parametrize("awaited", ["the dispatch", "its outcome"])
+async def test_a_cancelled_task_dispatches_nothing(
+    emulator: Emulator, project: Project, awaited: str
+) -> None:
     """A task that is cancelled before its first step sends nothing, and warns of nothing."""
-    task = asyncio.create_task(project.run_feature("Checkout"))
+    pending: Any = project.run_feature("Checkout")
+    task = asyncio.create_task(pending if awaited == "the dispatch" else pending.wait())
     task.cancel()
     await raised(asyncio.CancelledError, task)
     assert emulator.count("run_feature") == 0
+    del pending, task
+    gc.collect()
 
 
 @pytest.mark.parametrize("call", ["run_feature", "generate_feature"])
@@ -190,16 +151,24 @@ async def test_a_forgotten_await_warns(emulator: Emulator, project: Project, cal
     assert emulator.count(call) == 0
 
 
-async def test_a_cancelled_task_is_unknown(emulator: Emulator, client: Client) -> None:
+async def test_a_cancelled_task_is_unknown(emulator: Emulator, project: Project) -> None:
     """Cancelling the task of a POST raises DispatchUnknownError for its caller."""
-    emulator.fail("run_feature", Fault.delay(5))
-    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(1)
-    for task in asyncio.all_tasks():
+    caller = await dispatch_into(Fault.delay(5), emulator, project)
+    for task in client_tasks():
         if task.get_name() == "testvibe_async dispatch":
             task.cancel()
 
     await raised(errors.DispatchUnknownError, caller, match="its task was cancelled")
+
+
+async def dispatch_into(
+    fault: Fault, emulator: Emulator, project: Project, **options: Any
+) -> asyncio.Future[RunOperation]:
+    """Return a dispatch that met a fault a second ago."""
+    emulator.fail("run_feature", fault, times=1)
+    caller = asyncio.ensure_future(project.run_feature("Checkout", **options))
+    await asyncio.sleep(1)
+    return caller
 
 
 @pytest.mark.parametrize(
@@ -208,13 +177,10 @@ async def test_a_cancelled_task_is_unknown(emulator: Emulator, client: Client) -
     ids=["429", "retry_unknown"],
 )
 async def test_a_cancelled_caller_prevents_a_second_post(
-    emulator: Emulator, client: Client, fault: Fault, options: dict[str, Any]
+    emulator: Emulator, project: Project, fault: Fault, options: dict[str, Any]
 ) -> None:
     """A POST whose caller was cancelled is not repeated, where it otherwise would be."""
-    emulator.fail("run_feature", fault, times=1)
-    emulator.fail("run_feature", Fault.delay(5), times=1)
-    caller = asyncio.ensure_future(client.project().run_feature("Checkout", **options))
-    await asyncio.sleep(1)
+    caller = await dispatch_into(fault, emulator, project, **options)
     caller.cancel()
     await asyncio.sleep(60)
 
@@ -222,73 +188,56 @@ async def test_a_cancelled_caller_prevents_a_second_post(
     assert emulator.runs == {}
 
 
-async def test_a_cancelled_caller_prevents_a_queued_second_post() -> None:
+@pytest.mark.service(lists=False)
+async def test_a_cancelled_caller_prevents_a_queued_second_post(emulator: Emulator) -> None:
     """A second POST that waits for the rate, as its caller is cancelled, is not sent."""
-    async with Emulator(lists=False) as emulator, client_of(emulator, rate_limit=0.1) as client:
-        emulator.fail("run_feature", Fault.lost(), times=1)
-        caller = asyncio.ensure_future(client.project().run_feature("Checkout", retry_unknown=True))
-        await asyncio.sleep(25)  # the first POST begins at 10 s, the second one may at 30 s
+    async with client_of(emulator, rate_limit=0.1) as client:
+        caller = await dispatch_into(Fault.lost(), emulator, client.project(), retry_unknown=True)
+        await asyncio.sleep(24)  # the first POST begins at 10 s, the second one may at 30 s
         caller.cancel()
         await asyncio.sleep(60)
 
         assert emulator.count("run_feature") == 1
 
 
-async def dispatch_with_fault(
-    emulator: Emulator, fault: Fault
-) -> tuple[Client, asyncio.Future[RunOperation]]:
-    """Return a client, and its dispatch that met a fault a second ago."""
-    client = client_of(emulator)
-    emulator.fail("run_feature", fault)
-    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(1)
-    return client, caller
-
-
-async def test_closing_while_a_dispatch_waits_for_a_retry(emulator: Emulator) -> None:
-    """A dispatch that only waits to be sent again ends at once."""
-    client, caller = await dispatch_with_fault(emulator, Fault.status(429, retry_after=60))
-
-    await client.aclose()
-
-    await raised(errors.ClientClosedError, caller)
-    assert now() == 1
-    assert emulator.count("run_feature") == 1
-
-
-async def test_a_close_that_is_cancelled_twice_loses_no_id(emulator: Emulator) -> None:
+async def test_a_close_that_is_cancelled_twice_loses_no_id(
+    emulator: Emulator, client: Client, events: Events
+) -> None:
     """Time-outs within each other cancel a close twice; the POST is still finished."""
-    events: list[Dispatched] = []
     emulator.fail("run_feature", Fault.delay(5))
 
     async def body() -> None:
-        async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
+        async with client:
             await client.project().run_feature("Checkout")
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2), asyncio.timeout(1):
             await body()
 
-    assert [event.ref.key[-1] for event in events] == list(emulator.runs)
-    assert len(events) == 1
+    (event,) = events.of(Dispatched)
+    assert [event.ref.key[-1]] == list(emulator.runs)
     assert now() == pytest.approx(5, abs=0.1)
 
 
-async def test_a_second_close_changes_nothing(emulator: Emulator) -> None:
+async def test_a_second_close_changes_nothing(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
     """Cancelling one does not end the time that another grants; no dispatch begins meanwhile."""
-    client, caller = await dispatch_with_fault(emulator, Fault.delay(5))
+    caller = await dispatch_into(Fault.delay(5), emulator, project)
     first = asyncio.ensure_future(client.aclose())
 
     await raised(TimeoutError, asyncio.wait_for(client.aclose(), 0.5))
-    await raised(errors.ClientClosedError, client.project().run_feature("Checkout"))
+    await raised(errors.ClientClosedError, project.run_feature("Checkout"))
 
     await first
     assert (await caller).run_id in emulator.runs
 
 
-async def test_a_second_close_gives_no_more_time(emulator: Emulator) -> None:
+async def test_a_second_close_gives_no_more_time(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
     """However often a client is closed, a POST has 10 s from the first."""
-    client, caller = await dispatch_with_fault(emulator, Fault.hang())
+    caller = await dispatch_into(Fault.hang(), emulator, project)
     first = asyncio.ensure_future(client.aclose())
     await asyncio.sleep(9)
     await client.aclose()
@@ -296,20 +245,6 @@ async def test_a_second_close_gives_no_more_time(emulator: Emulator) -> None:
     assert now() == pytest.approx(11, abs=0.1)
     await first
     await raised(errors.DispatchUnknownError, caller, match="closed before it could be reconciled")
-
-
-@pytest.mark.parametrize("second", [Fault.status(409), Fault.status(401), Fault.reset()])
-async def test_a_refused_second_try(emulator: Emulator, project: Project, second: Fault) -> None:
-    """A refusal of the second POST does not prove what the first one did."""
-    emulator.fail("list_runs", Fault.status(404))
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    emulator.fail("run_feature", second)
-
-    with pytest.raises(errors.DispatchUnknownError, match="the answer was lost"):
-        await project.run_feature("Checkout", retry_unknown=True)
-
-    assert len(emulator.runs) == 1
-    assert emulator.count("run_feature") == 2
 
 
 async def test_the_second_try_waits_as_asked(emulator: Emulator, project: Project) -> None:
@@ -386,16 +321,17 @@ async def test_an_unknown_run_is_sent_twice(emulator: Emulator, project: Project
     assert emulator.count("run_feature") == 4
 
 
-async def test_two_lost_tries_are_judged_by_the_first(emulator: Emulator) -> None:
+async def test_two_lost_tries_are_judged_by_the_first(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """That the second try shows nothing says nothing of the first, which may be one of two runs."""
     emulator.fail("run_feature", Fault.lost(), times=2)
     emulator.fail("run_feature", Fault.reset())
-    async with client_of(emulator) as client, client_of(emulator) as other:
-        results = await asyncio.gather(
-            client.project().run_feature("Checkout", retry_unknown=True),
-            other.project().run_feature("Checkout"),
-            return_exceptions=True,
-        )
+    results = await asyncio.gather(
+        project.run_feature("Checkout", retry_unknown=True),
+        rival.run_feature("Checkout"),
+        return_exceptions=True,
+    )
     assert [getattr(error, "reason", None) for error in results] == ["ambiguous", "ambiguous"]
     assert len(getattr(results[0], "candidates", ())) == 2
 
@@ -465,22 +401,24 @@ async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> No
 
 
 @pytest.mark.parametrize("methods", [{"POST"}, {"POST", "GET"}], ids=["POST", "all"])
-async def test_an_error_of_the_session_loses_no_id(emulator: Emulator, methods: set[str]) -> None:
+async def test_an_error_of_the_session_loses_no_id(
+    emulator: Emulator, events: Events, methods: set[str]
+) -> None:
     """An error of a passed-in session after the POST is a lost answer, which it may not find."""
-    events: list[Dispatched] = []
 
     async def fail(end: aiohttp.TraceRequestEndParams) -> None:
         if end.method in methods:
             raise ZeroDivisionError
 
-    hooks = Hooks(on_dispatched=events.append)
+    hooks = hooks_into(events)
     async with at_each_end(fail) as session, client_of(emulator, session=session, hooks=hooks) as c:
         dispatch = c.project().run_feature("Checkout")
         if "GET" in methods:
             await raised(errors.DispatchUnknownError, dispatch, match="the answer was lost")
         else:
             assert (await dispatch).adopted
-            assert [event.ref.key[-1] for event in events] == list(emulator.runs)
+            (event,) = events.of(Dispatched)
+            assert ([event.ref.key[-1]], event.adopted) == (list(emulator.runs), True)
     assert len(emulator.runs) == 1
 
 

@@ -1,17 +1,16 @@
 """Generations whose answer was lost: reconciled by their status, never dispatched twice."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Received, Send, Sent, client_of, client_through
+from tests.conftest import Received, Send, Sent, client_through
+from tests.promises.conftest import Events
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Hooks, Journal, Operation, Project, errors
+from testvibe_async import Client, Operation, Project, errors
 from testvibe_async.events import Dispatched
-from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -59,10 +58,11 @@ async def test_the_poll_before_is_retried(emulator: Emulator, project: Project) 
 
 
 @pytest.mark.parametrize("fault", [Fault.status(404), Fault.body(b'{"hello": 1}')])
-async def test_odd_polls_prove_nothing(emulator: Emulator, project: Project, fault: Fault) -> None:
+async def test_odd_polls_prove_nothing(
+    emulator: Emulator, project: Project, rival: Project, fault: Fault
+) -> None:
     """An older generation that the poll before should have shown is never adopted."""
-    async with client_of(emulator) as other:
-        await (await other.project().generate_feature("Draft"))
+    await rival.generate_feature("Draft").wait()
     emulator.fail("get_generation_status", fault, times=1)
     emulator.fail("generate_feature", Fault.reset())
 
@@ -71,67 +71,63 @@ async def test_odd_polls_prove_nothing(emulator: Emulator, project: Project, fau
     assert len(emulator.generations) == 1
 
 
-async def test_a_known_generation_is_not_adopted(emulator: Emulator) -> None:
+async def test_a_known_generation_is_not_adopted(emulator: Emulator, rival: Project) -> None:
     """A generation that this client already has a handle on is not adopted."""
     known: list[Operation[Any]] = []
 
     async def race(request: Sent, send: Send) -> Received:
         if request.method == "POST":
-            theirs = await rival.project().generate_feature("Draft")
+            theirs = await rival.generate_feature("Draft")
             known.append(client.attach(theirs.ref))
             emulator.fail("generate_feature", Fault.reset())
         return await send(request)
 
-    async with client_through(race, emulator) as client, client_of(emulator) as rival:
+    async with client_through(race, emulator) as client:
         await lose(client.project())
 
         assert not known[0].done
 
 
-async def test_one_of_a_pause_is_not_adopted(emulator: Emulator, client: Client) -> None:
+async def test_one_of_a_pause_is_not_adopted(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """A poll long before the POST does not prove what was there before it."""
     emulator.fail("generate_feature", Fault.status(429, retry_after=100), times=1)
-    dispatch = asyncio.ensure_future(client.project().generate_feature("Draft"))
+    dispatch = asyncio.ensure_future(lose(project))
     await asyncio.sleep(20)
-    async with client_of(emulator) as rival:
-        await rival.project().generate_feature("Draft")
+    await rival.generate_feature("Draft")
     emulator.fail("generate_feature", Fault.reset())
 
-    await raised(errors.DispatchUnknownError, dispatch)
+    await dispatch
 
 
-async def test_a_dropped_handle_is_still_known(emulator: Emulator) -> None:
+async def test_a_dropped_handle_is_still_known(
+    emulator: Emulator, project: Project, events: Events
+) -> None:
     """A generation whose handle was dropped is not adopted for another dispatch."""
-    events: list[Dispatched] = []
-    async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
-        emulator.fail("generate_feature", Fault.reset(), skip=1)
-        first = asyncio.ensure_future(client.project().generate_feature("Draft"))
-        second = asyncio.ensure_future(
-            client.project().generate_feature("Draft", site_url="https://b.example")
-        )
-        await first
-        del first
+    emulator.fail("generate_feature", Fault.reset(), skip=1)
+    first = asyncio.ensure_future(project.generate_feature("Draft"))
+    second = asyncio.ensure_future(project.generate_feature("Draft", site_url="https://b.example"))
+    await first
+    del first
 
-        await raised(errors.DispatchUnknownError, second)
+    await raised(errors.DispatchUnknownError, second)
 
-    assert [event.adopted for event in events] == [False]
+    assert [event.adopted for event in events.of(Dispatched)] == [False]
 
 
 async def test_an_empty_id_is_reconciled(emulator: Emulator, project: Project) -> None:
     """An answer that names no generation counts as a lost one."""
-    emulator.fail(
-        "generate_feature", Fault.edit(lambda answer: {**answer, "requestId": ""}), times=1
-    )
-    operation = await project.generate_feature("Draft")
-    assert operation.adopted
+    empty = Fault.edit(lambda answer: answer | {"requestId": ""})
+    emulator.fail("generate_feature", empty, times=1)
+    assert (await project.generate_feature("Draft")).adopted
 
 
 async def test_an_empty_id_is_not_adopted(emulator: Emulator, project: Project) -> None:
     """A status that names no generation is not adopted."""
     emulator.fail("generate_feature", Fault.lost())
-    emulator.fail(
-        "get_generation_status", Fault.edit(lambda status: {**status, "requestId": ""}), skip=1
-    )
+    empty = Fault.edit(lambda status: status | {"requestId": ""})
+    emulator.fail("get_generation_status", empty, skip=1)
     await lose(project)
 
 
@@ -175,37 +171,15 @@ async def test_an_earlier_one_is_not_adopted(emulator: Emulator, project: Projec
     assert len(emulator.generations) == 2
 
 
-def hides_queued_ids(status: dict[str, Any]) -> dict[str, Any]:
-    """Leave the `requestId` out while a generation is in flight."""
-    if status.get("featureStatus") == "generating":
-        return {name: value for name, value in status.items() if name != "requestId"}
-    return status
-
-
-async def test_a_missing_request_id_proves_nothing(emulator: Emulator, client: Client) -> None:
-    """A status in flight that names no generation does not prove that none started."""
-    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    error = await lose(client.project())
-    assert isinstance(error.intent, Intent)
-
-    await raised(errors.DispatchUnknownError, client.reconcile(error.intent))
-
-
-async def test_a_resumed_journal_does_not_pay_again(emulator: Emulator, tmp_path: Path) -> None:
-    """A generation that is queued without a `requestId` is paid for once."""
-    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    for _ in range(3):
-        async with Journal(tmp_path / "batch.journal") as journal, client_of(emulator) as client:
-            await client.project().generate_features(["Draft"], journal=journal, timeout=60)
-
-    assert emulator.count("generate_feature") == 1
+HIDES_QUEUED_IDS = Fault.edit(
+    lambda status: status | ({"requestId": None} if status["featureStatus"] == "generating" else {})
+)
+"""A status without the `requestId` while a generation is in flight."""
 
 
 async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client) -> None:
     """A status that names its generation only at the second poll is asked again."""
-    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), skip=1, times=1)
+    emulator.fail("get_generation_status", HIDES_QUEUED_IDS, skip=1, times=1)
     emulator.fail("generate_feature", Fault.lost(), times=1)
 
     operation = await client.project().generate_feature("Draft")
@@ -214,21 +188,12 @@ async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client
     assert emulator.count("generate_feature") == 1
 
 
-async def test_a_queued_stranger_is_not_adopted(emulator: Emulator, client: Client) -> None:
+async def test_a_queued_stranger_is_not_adopted(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """A generation that was in flight without a `requestId` is not taken for a later one."""
-    async with client_of(emulator) as other:
-        await other.project().generate_feature("Draft")
-    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), times=1)
+    await rival.generate_feature("Draft")
+    emulator.fail("get_generation_status", HIDES_QUEUED_IDS, times=1)
     emulator.fail("generate_feature", Fault.reset(), times=1)
 
-    await lose(client.project())
-
-
-async def test_a_draft_proves_that_nothing_started(emulator: Emulator, client: Client) -> None:
-    """A feature that never had a generation, and is a draft still, shows that none started."""
-    emulator.fail("generate_feature", Fault.reset(), times=1)
-    error = await lose(client.project())
-    assert isinstance(error.intent, Intent)
-    assert error.reason == "absent"
-
-    assert await client.reconcile(error.intent) is None
+    await lose(project)

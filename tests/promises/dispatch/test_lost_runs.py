@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -13,11 +13,13 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
+from tests.promises.conftest import Events
 from tests.support.dialects import Dialect
-from tests.support.peer import http, peer
+from tests.support.peer import hooks_into, http, peer
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Hooks, Journal, Project, Ref, RunOperation, Verdict, errors
+from testvibe_async import Client, Journal, Project, RunOperation, Verdict, errors
+from testvibe_async.events import Dispatched
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
 
@@ -73,111 +75,80 @@ async def test_no_new_run_is_unknown(emulator: Emulator, project: Project, fault
     assert emulator.count("run_feature") == 1
 
 
-async def test_other_runs_are_not_adopted(emulator: Emulator, project: Project) -> None:
+async def test_other_runs_are_not_adopted(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """A run that is known, older, or of another feature or configuration is not adopted."""
     await project.run_feature("Checkout")
     await asyncio.sleep(10)
     await project.run_feature("Checkout")
     await project.run_feature("Returns")
-    async with client_of(emulator) as rival:
-        await rival.project().run_feature("Checkout", config="Mobile")
+    await rival.run_feature("Checkout", config="Mobile")
     emulator.fail("run_feature", Fault.lost())
 
-    operation = await project.run_feature("Checkout")
+    operation = await project.run_feature(emulator.features["Checkout"].id)
 
     assert operation.run_id == max(emulator.runs)
 
 
-async def test_odd_rows_are_no_proof(emulator: Emulator, client: Client, project: Project) -> None:
+async def test_odd_rows_are_no_proof(emulator: Emulator, project: Project, rival: Project) -> None:
     """Rows of other features and rows without a time are not adopted."""
-    async with client_of(emulator) as rival:
-        await rival.project().run_feature("Checkout")
-        await asyncio.sleep(20)
-        await rival.project().run_feature("Returns")
-    unfiltered = await project.list_runs()
-    assert len(unfiltered) == 2
+    await rival.run_feature("Checkout")
+    await asyncio.sleep(20)
+    await rival.run_feature("Returns")
+    rows = [row.to_dict() for row in await project.list_runs()]
+    assert len(rows) == 2
     emulator.fail("run_feature", Fault.reset())
-    rows = await client.request("GET", f"/projects/{project.id}/runs")
-    timeless = [{**row, "createdUtc": None} for row in rows]
-    emulator.fail("list_runs", Fault.edit(lambda _: [*rows, *timeless]))
+    emulator.fail("list_runs", Fault.edit(lambda _: [*rows, *hides_times(rows)]))
 
     await _unknown(project)
 
 
-async def test_a_feature_by_id(emulator: Emulator, project: Project) -> None:
-    """A run of a feature that was named by its id is adopted as well."""
-    feature = emulator.features["Checkout"].id
-    emulator.fail("run_feature", Fault.lost())
-
-    operation = await project.run_feature(feature)
-
-    assert operation.feature_id == feature
+def hides_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out when runs were created."""
+    return [row | {"createdUtc": None} for row in rows]
 
 
-async def test_without_lists_it_is_unknown_at_once() -> None:
-    """Where the service has no list of runs, DispatchUnknownError is raised at once."""
-    async with Emulator(lists=False) as emulator, client_of(emulator) as client:
-        emulator.fail("run_feature", Fault.lost())
-        await _unknown(client.project())
-
-        assert emulator.count("run_feature") == 1
-        assert now() == 0
-
-
+@pytest.mark.service(lists=False, scenario=STEADY)
 @pytest.mark.parametrize(
-    ("fault", "strangers", "is_found"),
-    [
-        (Fault.lost(), 0, True),
-        (Fault.lost(), 20, True),
-        (Fault.lost(), 70, False),
-        (Fault.reset(), 0, False),
-    ],
+    ("fault", "strangers"),
+    [(Fault.lost(), 0), (Fault.lost(), 20), (Fault.lost(), 70), (Fault.reset(), 0)],
 )
-async def test_the_next_ids_are_read(fault: Fault, strangers: int, *, is_found: bool) -> None:
+async def test_the_next_ids_are_read(
+    emulator: Emulator, project: Project, rival: Project, fault: Fault, strangers: int
+) -> None:
     """A run with one of the next 64 is adopted; that there is none proves nothing."""
-    async with (
-        Emulator(lists=False, scenario=STEADY) as emulator,
-        client_of(emulator) as client,
-        client_of(emulator) as stranger,
-    ):
-        before = await client.project().run_feature("Returns")
-        for _ in range(strangers):
-            await stranger.project().run_feature("Wishlist")
-        emulator.fail("run_feature", fault, times=1)
-        if is_found:
-            operation = await client.project().run_feature("Checkout")
-            assert operation.run_id == before.run_id + strangers + 1
-        else:
-            error = await _unknown(client.project())
-            assert error.reason == "unseen"
-        assert emulator.count("run_feature") == 2 + strangers
-        assert emulator.count("get_run") < 100
+    before = await project.run_feature("Returns")
+    for _ in range(strangers):
+        await rival.run_feature("Wishlist")
+    emulator.fail("run_feature", fault, times=1)
+    if fault.kind == "lost" and strangers < 64:
+        operation = await project.run_feature("Checkout")
+        assert operation.run_id == before.run_id + strangers + 1
+    else:
+        assert (await _unknown(project)).reason == "unseen"
+    assert emulator.count("run_feature") == 2 + strangers
+    assert emulator.count("get_run") < 100
 
 
+@pytest.mark.service(lists=False, scenario=STEADY)
 @pytest.mark.parametrize("when", ["before", "after", "undated"])
-async def test_without_lists_a_run_of_somebody_else(when: str) -> None:
+async def test_without_lists_a_run_of_somebody_else(
+    emulator: Emulator, project: Project, rival: Project, when: str
+) -> None:
     """It is not adopted if it began before, or if two may be it, or if it has no time."""
-    async with (
-        Emulator(lists=False, scenario=STEADY) as emulator,
-        client_of(emulator) as client,
-        client_of(emulator) as stranger,
-    ):
-        await client.project().run_feature("Returns")
-        emulator.fail("run_feature", Fault.reset(), times=1, skip=int(when == "before"))
-        if when == "before":
-            await stranger.project().run_feature("Checkout")
-            await asyncio.sleep(5)
-        if when == "undated":
-            undated = Fault.edit(lambda run: {**run, "createdUtc": None})
-            emulator.fail("get_run", undated)
-        dispatching = asyncio.create_task(client.project().run_feature("Checkout"))
-        await asyncio.sleep(0.1)
-        if when == "after":
-            await stranger.project().run_feature("Checkout")
-            await stranger.project().run_feature("Checkout")
-        elif when == "undated":
-            await stranger.project().run_feature("Checkout")
-        await raised(errors.DispatchUnknownError, dispatching)
+    await project.run_feature("Returns")
+    emulator.fail("run_feature", Fault.reset(), times=1, skip=int(when == "before"))
+    if when == "before":
+        await rival.run_feature("Checkout")
+        await asyncio.sleep(5)
+    if when == "undated":
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"createdUtc": None}))
+    dispatching = asyncio.create_task(_unknown(project))
+    await asyncio.sleep(0.1)
+    for _ in range({"before": 0, "after": 2, "undated": 1}[when]):
+        await rival.run_feature("Checkout")
+    await dispatching
 
 
 async def test_a_list_that_fails_is_retried(emulator: Emulator, project: Project) -> None:
@@ -189,9 +160,11 @@ async def test_a_list_that_fails_is_retried(emulator: Emulator, project: Project
 
 
 @pytest.mark.parametrize("held_up", ["rest", "queue"])
-async def test_an_earlier_run_is_not_adopted(emulator: Emulator, held_up: str) -> None:
+async def test_an_earlier_run_is_not_adopted(
+    emulator: Emulator, rival: Project, held_up: str
+) -> None:
     """A run that another caller dispatched while this dispatch was delayed is never adopted."""
-    async with client_of(emulator, max_connections=1) as client, client_of(emulator) as other:
+    async with client_of(emulator, max_connections=1) as client:
         waits: list[asyncio.Future[Any]] = []
         if held_up == "rest":
             emulator.fail("run_feature", Fault.status(429, retry_after=25), times=1)
@@ -199,13 +172,11 @@ async def test_an_earlier_run_is_not_adopted(emulator: Emulator, held_up: str) -
             emulator.fail("list_projects", Fault.delay(25), times=1)
             waits.append(asyncio.ensure_future(client.list_projects()))
             await asyncio.sleep(0)
-        dispatch = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        dispatch = asyncio.ensure_future(_unknown(client.project()))
         await asyncio.sleep(10)
         emulator.fail("run_feature", Fault.reset(), skip=1)
-        await other.project().run_feature("Checkout")
-
-        await raised(errors.DispatchUnknownError, dispatch)
-        await asyncio.gather(*waits)
+        await rival.run_feature("Checkout")
+        await asyncio.gather(dispatch, *waits)
 
     assert len(emulator.runs) == 1
 
@@ -233,13 +204,10 @@ async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: P
     assert now() == pytest.approx(30 + 120, abs=0.1)
 
 
-async def test_ambiguous(emulator: Emulator, project: Project) -> None:
+async def test_ambiguous(emulator: Emulator, project: Project, rival: Project) -> None:
     """Runs that may be it are named, and nothing is adopted."""
     emulator.fail("run_feature", Fault.lost())
-    async with client_of(emulator) as other:
-        first, error = await asyncio.gather(
-            _unknown(other.project()), _unknown(project), return_exceptions=False
-        )
+    first, error = await asyncio.gather(_unknown(rival), _unknown(project))
     assert first.reason == error.reason == "ambiguous"
     assert {ref.key[-1] for ref in error.candidates} == {*emulator.runs}
     assert emulator.count("run_feature") == 2
@@ -274,28 +242,27 @@ async def test_what_was_shown_once_is_kept(emulator: Emulator, project: Project)
     assert (await _unknown(project)).reason == "absent"
 
 
-async def test_a_run_of_another_process_is_not_adopted(emulator: Emulator) -> None:
+async def test_a_run_of_another_process_is_not_adopted(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """Of two processes within two seconds the second takes nothing of the first for its own."""
     features = ["Checkout", "Returns"]
-    async with client_of(emulator) as first, client_of(emulator) as second:
-        theirs = first.project().run_features(features)
-        async with theirs:
-            await asyncio.sleep(1)
-            emulator.fail("run_feature", Fault.reset())
-            items = await second.project().run_features(features)
-    assert [item.verdict for item in items] == ["unknown", "unknown"]
+    async with rival.run_features(features):
+        await asyncio.sleep(1)
+        emulator.fail("run_feature", Fault.reset())
+        items = await project.run_features(features)
     assert [getattr(item.error, "reason", None) for item in items] == ["absent", "absent"]
     assert len(emulator.runs) == 2
 
 
-async def test_a_run_that_may_have_been_there_before_is_ambiguous(emulator: Emulator) -> None:
+async def test_a_run_that_may_have_been_there_before_is_ambiguous(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """Where no id was seen before the dispatch, one that the clocks can't place is not adopted."""
-    async with client_of(emulator) as first:
-        await first.project().run_feature("Checkout")
+    await rival.run_feature("Checkout")
     emulator.fail("run_feature", Fault.reset())
     emulator.fail("list_runs", Fault.status(500), times=1)
-    async with client_of(emulator) as second:
-        error = await _unknown(second.project())
+    error = await _unknown(project)
     assert error.reason == "ambiguous"
     assert [ref.key[-1] for ref in error.candidates] == [*emulator.runs]
 
@@ -308,10 +275,8 @@ async def test_the_latest_run_is_read_once(emulator: Emulator, project: Project)
 
 
 @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
-async def test_a_run_under_way_is_kept(emulator: Emulator, dispatched: str) -> None:
+async def test_a_run_under_way_is_kept(emulator: Emulator, events: Events, dispatched: str) -> None:
     """While one dispatch waits for its answer, another of the feature does not adopt its run."""
-    refs: list[Ref] = []
-    hooks = Hooks(on_dispatched=lambda event: refs.append(event.ref))
     is_first = True
 
     async def delay_the_first_answer(request: Sent, send: Send) -> Received:
@@ -322,20 +287,16 @@ async def test_a_run_under_way_is_kept(emulator: Emulator, dispatched: str) -> N
         await asyncio.sleep(4 if is_delayed else 0)
         return response
 
+    hooks = hooks_into(events)
     async with client_through(delay_the_first_answer, emulator, hooks=hooks) as client:
         emulator.fail(dispatched, Fault.reset(), times=1, skip=1)
         dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
         feature = "Checkout" if dispatched == "run_feature" else "Draft"
-        results: tuple[Any, ...] = await asyncio.gather(
-            dispatch(feature, site_url="https://slow.example"),
-            dispatch(feature),
-            return_exceptions=True,
-        )
+        second = raised(errors.DispatchUnknownError, dispatch(feature))
+        first, _ = await asyncio.gather(dispatch(feature, site_url="https://slow.example"), second)
 
-    first, second = results
     assert not first.adopted
-    assert isinstance(second, errors.DispatchUnknownError)
-    assert refs == [first.ref]
+    assert [event.ref for event in events.of(Dispatched)] == [first.ref]
 
 
 async def test_another_project_blocks_nothing(emulator: Emulator, client: Client) -> None:
@@ -374,24 +335,24 @@ async def test_another_site_is_not_ours(
     assert isinstance(did_not, errors.DispatchUnknownError)
 
 
-async def test_an_attached_run_is_not_adopted(emulator: Emulator) -> None:
+async def test_an_attached_run_is_not_adopted(
+    emulator: Emulator, client: Client, rival: Project
+) -> None:
     """A run that this client already has a handle on is not adopted."""
-    async with client_of(emulator) as client, client_of(emulator) as other:
-        theirs = client.attach((await other.project().run_feature("Checkout")).ref)
-        emulator.fail("run_feature", Fault.reset())
+    theirs = client.attach((await rival.run_feature("Checkout")).ref)
+    emulator.fail("run_feature", Fault.reset())
 
-        await _unknown(client.project())
+    await _unknown(client.project())
 
-        assert not theirs.done
+    assert not theirs.done
 
 
-async def test_a_name_like_an_id(emulator: Emulator, client: Client, project: Project) -> None:
+async def test_a_name_like_an_id(emulator: Emulator, project: Project, rival: Project) -> None:
     """A number names a feature by its id alone, as it does at the service."""
     feature_id = emulator.features["Checkout"].id
     namesake = emulator.add_feature(str(feature_id))
-    async with client_of(emulator) as other:
-        await other.project().run_feature(namesake.id)
-    rows = await client.request("GET", f"/projects/{project.id}/runs")
+    await rival.run_feature(namesake.id)
+    rows = [row.to_dict() for row in await project.list_runs()]
     emulator.fail("list_runs", Fault.edit(lambda _: rows))
     emulator.fail("run_feature", Fault.reset())
 
@@ -410,10 +371,11 @@ async def test_one_of_many_is_found(emulator: Emulator, client: Client, project:
     assert len(emulator.runs) == 20
 
 
-async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator, project: Project) -> None:
+async def test_a_slow_answer_is_no_clock_sample(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """A list that arrives late does not make an older run of another caller seem new."""
-    async with client_of(emulator) as other:
-        await other.project().run_feature("Checkout")
+    await rival.run_feature("Checkout")
     await asyncio.sleep(6)
     emulator.fail("run_feature", Fault.reset())
     emulator.fail("*", Fault.slow(150))
@@ -423,79 +385,59 @@ async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator, project: Pro
     assert len(emulator.runs) == 1
 
 
-class TestCutLists:
-    """A list that may lack a candidate is no reason to adopt the one that it shows."""
-
-    @pytest.fixture
-    async def emulator(self) -> AsyncGenerator[Emulator]:
-        """A service that shows the two latest runs, and says that there are more."""
-        dialect = Dialect(paging="has_more", page_size=2)
-        async with Emulator(scenario=STEADY, middleware=dialect) as emulator:
-            yield emulator
-
-    async def test_anothers_run_is_not_adopted(self, emulator: Emulator, project: Project) -> None:
-        """Where the list is cut above our run, the others that it shows are left alone."""
-        emulator.fail("run_feature", Fault.lost(), times=1)
-        emulator.fail("list_runs", Fault.status(503), times=1)
-
-        async def rival() -> None:
-            async with client_of(emulator) as other:
-                await other.project().run_feature("Checkout", config="Mobile")
-                await other.project().run_feature("Checkout")
-
-        result, _ = await asyncio.gather(
-            project.run_feature("Checkout"), rival(), return_exceptions=True
-        )
-
-        assert len(emulator.runs) == 3
-        assert isinstance(result, errors.DispatchUnknownError)
-
-    async def test_ours_above_an_older_one(self, emulator: Emulator, project: Project) -> None:
-        """Where the list is the newest first, and reaches back far enough, it is as good as all."""
-        for _ in range(3):
-            await project.run_feature("Checkout")
-        await asyncio.sleep(10)
-        emulator.fail("run_feature", Fault.lost(), times=1)
-
-        operation = await project.run_feature("Checkout")
-
-        assert (operation.adopted, operation.run_id) == (True, max(emulator.runs))
+SHOWS_TWO = pytest.mark.service(scenario=STEADY, middleware=Dialect(paging="has_more", page_size=2))
+"""The service shows the two latest runs, and says that there are more."""
 
 
-async def test_nothing_is_adopted_from_an_odd_order() -> None:
+@SHOWS_TWO
+async def test_anothers_run_is_not_adopted(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
+    """Where the list is cut above our run, the others that it shows are left alone."""
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    emulator.fail("list_runs", Fault.status(503), times=1)
+
+    async def two_runs() -> None:
+        await rival.run_feature("Checkout", config="Mobile")
+        await rival.run_feature("Checkout")
+
+    await asyncio.gather(_unknown(project), two_runs())
+
+    assert len(emulator.runs) == 3
+
+
+@SHOWS_TWO
+async def test_ours_above_an_older_one(emulator: Emulator, project: Project) -> None:
+    """Where the list is the newest first, and reaches back far enough, it is as good as all."""
+    for _ in range(3):
+        await project.run_feature("Checkout")
+    await asyncio.sleep(10)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+
+    operation = await project.run_feature("Checkout")
+
+    assert (operation.adopted, operation.run_id) == (True, max(emulator.runs))
+
+
+async def test_nothing_is_adopted_from_an_odd_order(emulator: Emulator, project: Project) -> None:
     """A list of as many rows as were asked for, the oldest first, may lack the newest."""
-    async with Emulator(scenario=STEADY) as emulator, client_of(emulator) as client:
-        emulator.fail("run_feature", Fault.lost(), times=1)
+    emulator.fail("run_feature", Fault.lost(), times=1)
 
-        def after_older_ones(rows: Any) -> Any:
-            old = {**rows[0], "createdUtc": "2026-06-01T00:00:00Z"}
-            return [*({**old, "runId": number} for number in range(1, 200)), rows[0]]
+    def after_older_ones(rows: Any) -> Any:
+        old = {**rows[0], "createdUtc": "2026-06-01T00:00:00Z"}
+        return [*({**old, "runId": number} for number in range(1, 200)), *rows]
 
-        emulator.fail("list_runs", Fault.edit(after_older_ones))
-        await _unknown(client.project())
-
+    emulator.fail("list_runs", Fault.edit(after_older_ones), skip=1)
+    await _unknown(project)
     assert len(emulator.runs) == 1
 
 
-async def test_a_refused_limit_leaves_it_unknown() -> None:
+@pytest.mark.service(scenario=STEADY, middleware=Dialect(refuses_limit=True))
+async def test_a_refused_limit_leaves_it_unknown(emulator: Emulator, project: Project) -> None:
     """Where the list takes no limit, nobody says that nothing began."""
-    dialect = Dialect(refuses_limit=True)
-    async with (
-        Emulator(scenario=STEADY, middleware=dialect) as emulator,
-        client_of(emulator) as client,
-    ):
-        emulator.fail("run_feature", Fault.lost(), times=1)
-        with pytest.raises(errors.DispatchUnknownError, match="may have taken effect"):
-            await client.project().run_feature("Checkout")
-
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    assert "may have taken effect" in str(await _unknown(project))
     assert len(emulator.runs) == 1
-
-
-Document = dict[str, Any]
-
-
-def _with_a_twin(rows: list[Document]) -> list[Document]:
-    return [{**rows[0], "runId": rows[0]["runId"] + 1}, *rows]
 
 
 @pytest.mark.parametrize("count", [0, 9])
@@ -503,7 +445,8 @@ async def test_once_shown_counts(emulator: Emulator, project: Project, count: in
     """Where a list showed two runs that may be ours, later ones that show fewer decide nothing."""
     await project.run_feature("Returns")
     emulator.fail("run_feature", Fault.lost(), times=1)
-    emulator.fail("list_runs", Fault.edit(_with_a_twin), times=1)
+    twin = Fault.edit(lambda rows: [rows[0] | {"runId": rows[0]["runId"] + 1}, *rows])
+    emulator.fail("list_runs", twin, times=1)
     emulator.fail("list_runs", Fault.edit(lambda rows: rows[:count]), skip=1)
 
     error = await _unknown(project)
@@ -531,16 +474,6 @@ async def test_an_unknown_run_is_nobody_elses(emulator: Emulator, project: Proje
     assert reasons == ["absent", "ambiguous"]
 
 
-def hides_checkout(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave the runs of one feature out of a list."""
-    return [row for row in rows if row["featureName"] != "Checkout"]
-
-
-def hides_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out when runs were created."""
-    return [row | {"createdUtc": None} for row in rows]
-
-
 UNREADABLE = {
     "no JSON": Fault.edit(lambda _: b"started"),
     "no id": Fault.edit(lambda _: {"status": "accepted"}),
@@ -555,24 +488,23 @@ UNREADABLE = {
     "hidden", [{"service_at": None}, {}], ids=["the service's clock", "the runs' times"]
 )
 async def test_a_later_run_is_not_adopted(
-    emulator: Emulator, client: Client, hidden: dict[str, Any]
+    emulator: Emulator, client: Client, rival: Project, hidden: dict[str, Any]
 ) -> None:
     """What is not known to have started in time may be of somebody else."""
     emulator.fail("run_feature", Fault.reset(), times=1)
-    error = await _unknown(client.project())
-    assert isinstance(error.intent, Intent)
+    intent = (await _unknown(rival)).intent
+    assert isinstance(intent, Intent)
     await asyncio.sleep(3600)
-    hidden["intended_at"] = error.intent.intended_at - timedelta(hours=1)
-    stranger = await client.project().run_feature("Checkout")
-    if "service_at" not in hidden:
+    stranger = await rival.run_feature("Checkout")
+    if not hidden:
         emulator.fail("list_runs", Fault.edit(hides_times))
 
-    async with client_of(emulator) as later:
-        await later.list_projects()
-        with pytest.raises(errors.DispatchUnknownError) as unknown:
-            await later.reconcile(evolve(error.intent, **hidden))
+    await client.list_projects()
+    early = intent.intended_at - timedelta(hours=1)
+    reconciling = client.reconcile(evolve(intent, intended_at=early, **hidden))
+    error = await raised(errors.DispatchUnknownError, reconciling)
 
-    assert unknown.value.candidates == (stranger.ref,)
+    assert error.candidates == (stranger.ref,)
 
 
 @pytest.mark.parametrize("answer", UNREADABLE)
@@ -589,36 +521,38 @@ async def test_a_2xx_is_never_resent(emulator: Emulator, project: Project, answe
 
 
 @pytest.mark.parametrize("answer", UNREADABLE)
-async def test_a_journal_never_resends_it(emulator: Emulator, tmp_path: Path, answer: str) -> None:
+async def test_a_journal_never_resends_it(
+    emulator: Emulator, rival: Project, tmp_path: Path, answer: str
+) -> None:
     """A dispatch that was accepted stays unknown, though a list shows nothing of it."""
     emulator.fail("run_feature", UNREADABLE[answer], times=1)
-    emulator.fail("list_runs", Fault.edit(hides_checkout))
+    hides_it = Fault.edit(lambda rows: [row for row in rows if row["featureName"] != "Checkout"])
+    emulator.fail("list_runs", hides_it)
     for _ in range(3):
         async with Journal(tmp_path / "batch.journal") as journal, client_of(emulator) as client:
             items = await client.project().run_features(["Checkout"], journal=journal)
             assert [item.verdict for item in items] == [Verdict.UNKNOWN]
             assert not journal.is_over
-        async with client_of(emulator) as other:
-            await asyncio.sleep(60)
-            await other.project().run_feature("Returns")
+        await asyncio.sleep(60)
+        await rival.run_feature("Returns")
 
     assert emulator.count("run_feature", feature="Checkout") == 1
 
 
-async def test_a_journal_adopts_no_strangers_run(emulator: Emulator, tmp_path: Path) -> None:
+async def test_a_journal_adopts_no_strangers_run(
+    emulator: Emulator, project: Project, rival: Project, tmp_path: Path
+) -> None:
     """A run that somebody else started between two processes is not taken for a lost one."""
     path = tmp_path / "batch.journal"
     async with Journal(path) as journal, client_of(emulator) as client:
         await client.project().run_features(
             ["Checkout", "Returns"], journal=journal, max_in_flight=1, timeout=10
         )
-    async with client_of(emulator) as other:
-        theirs = await other.project().run_feature("Returns")
-        await theirs
+    await rival.run_feature("Returns").wait()
     await asyncio.sleep(600)
     emulator.fail("run_feature", Fault.reset(), times=1)
-    async with Journal(path) as journal, client_of(emulator) as client:
-        items = await client.project().run_features(journal=journal)
+    async with Journal(path) as journal:
+        items = await project.run_features(journal=journal)
 
     assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.UNKNOWN]
     assert items[1].ref is None
@@ -627,12 +561,12 @@ async def test_a_journal_adopts_no_strangers_run(emulator: Emulator, tmp_path: P
 async def test_a_clock_that_was_ahead_delays_nobody(emulator: Emulator, client: Client) -> None:
     """An intent from an hour ahead is waited for as long as its request may take, and no longer."""
     emulator.fail("run_feature", Fault.reset(), times=1)
-    error = await _unknown(client.project())
-    assert isinstance(error.intent, Intent)
-    intent = evolve(error.intent, intended_at=error.intent.intended_at + timedelta(hours=1))
+    intent = (await _unknown(client.project())).intent
+    assert isinstance(intent, Intent)
+    ahead = evolve(intent, intended_at=intent.intended_at + timedelta(hours=1))
     began = now()
 
-    await raised(errors.DispatchUnknownError, client.reconcile(intent))
+    await raised(errors.DispatchUnknownError, client.reconcile(ahead))
 
     assert now() - began < 60
 
@@ -670,18 +604,17 @@ class Cache(Middleware):
         return evolve(answer, headers={"Date": date, "Age": "3600"})
 
 
-async def test_a_cache_is_no_clock() -> None:
+@pytest.mark.service(scenario=STEADY, middleware=Cache())
+async def test_a_cache_is_no_clock(emulator: Emulator, project: Project) -> None:
     """The old date of an answer from a cache makes no run seem too late to be the lost one."""
-    async with Emulator(scenario=STEADY, middleware=Cache()) as emulator:
-        async with client_of(emulator) as client:
-            await client.project().run_feature("Returns")
-            await client.project().list_features()
-            emulator.fail("run_feature", Fault.lost(), times=1)
+    await project.run_feature("Returns")
+    await project.list_features()
+    emulator.fail("run_feature", Fault.lost(), times=1)
 
-            items = await client.project().run_features(["Checkout", "Returns"], max_in_flight=1)
+    items = await project.run_features(["Checkout", "Returns"], max_in_flight=1)
 
-        assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 2
-        assert len(emulator.runs) == 3
+    assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 2
+    assert len(emulator.runs) == 3
 
 
 class OtherClock(Middleware):
@@ -698,36 +631,31 @@ class OtherClock(Middleware):
         return evolve(answer, body=json.dumps(rows).encode())
 
 
-async def test_two_clocks_of_a_service_prove_nothing() -> None:
+@pytest.mark.service(scenario=STEADY, middleware=OtherClock())
+async def test_two_clocks_of_a_service_prove_nothing(emulator: Emulator, client: Client) -> None:
     """A run with a higher id than all before may be the lost one, though its time is earlier."""
-    async with (
-        Emulator(scenario=STEADY, middleware=OtherClock()) as emulator,
-        client_of(emulator) as client,
-    ):
-        emulator.fail("run_feature", Fault.lost(), times=1)
-        intent = (await _unknown(client.project())).intent
-        assert isinstance(intent, Intent)
-        await asyncio.sleep(600)
-        await client.project().run_feature("Returns")
-        error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
-        assert [ref.key[-1] for ref in error.candidates] == [min(emulator.runs)]
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    intent = (await _unknown(client.project())).intent
+    assert isinstance(intent, Intent)
+    await asyncio.sleep(600)
+    await client.project().run_feature("Returns")
+    error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
+    assert [ref.key[-1] for ref in error.candidates] == [min(emulator.runs)]
 
 
-async def test_a_service_that_was_reset_proves_nothing() -> None:
+async def test_a_service_that_was_reset_proves_nothing(
+    emulator: Emulator, project: Project
+) -> None:
     """Where ids start anew, a later run with a lower id does not show that another is missing."""
-    async with Emulator(scenario=STEADY) as emulator:
-        port = int(emulator.url.rpartition(":")[2])
-        async with client_of(emulator) as client:
-            for _ in range(4):
-                await client.project().run_feature("Returns")
-            await emulator.aclose()
-            async with Emulator(scenario=STEADY, port=port) as anew:
-                anew.fail("run_feature", Fault.lost(), times=1)
+    for _ in range(4):
+        await project.run_feature("Returns")
+    await emulator.aclose()
+    port = int(emulator.url.rpartition(":")[2])
+    async with Emulator(scenario=STEADY, port=port) as anew:
+        anew.fail("run_feature", Fault.lost(), times=1)
 
-                items = await client.project().run_features(
-                    ["Checkout", "Returns"], max_in_flight=1
-                )
+        items = await project.run_features(["Checkout", "Returns"], max_in_flight=1)
 
-                assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.SUCCEEDED]
-                assert "the service was reset" in str(items[0].error)
-                assert len(anew.runs) == 2
+        assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.SUCCEEDED]
+        assert "the service was reset" in str(items[0].error)
+        assert len(anew.runs) == 2

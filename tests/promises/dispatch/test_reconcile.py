@@ -8,12 +8,14 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.promises.conftest import Events
 from tests.support.dialects import Dialect
 from tests.support.notes import Notes, Step
+from tests.support.peer import hooks_into
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Operation, RunOperation, RunRef, errors
-from testvibe_async.events import Dispatched, Hooks
+from testvibe_async import Client, Operation, Project, RunRef, errors
+from testvibe_async.events import Dispatched
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
@@ -39,11 +41,10 @@ async def found(client: Client, intent: Intent, **known: Any) -> Operation[Any]:
     return operation
 
 
-async def test_an_intent_names_the_generation_before_it(emulator: Emulator) -> None:
+async def test_an_intent_names_the_generation_before_it(emulator: Emulator, rival: Project) -> None:
     """One that was read just now; what is older may not be the latest any more."""
-    async with client_of(emulator) as other:
-        before = await other.project().generate_feature("Draft")
-        emulator.finish_generation(before.request_id)
+    before = await rival.generate_feature("Draft")
+    emulator.finish_generation(before.request_id)
     intent = await intend(emulator, "generation")
     assert (intent.is_previous_known, intent.previous_id) == (True, before.request_id)
     emulator.fail("get_generation_status", Fault.status(404))
@@ -62,38 +63,31 @@ async def test_what_began_is_found(emulator: Emulator, client: Client, kind: str
 
 
 @pytest.mark.parametrize("failing", [None, "dispatched"])
-async def test_what_was_found_is_reported(emulator: Emulator, failing: Step | None) -> None:
+async def test_what_was_found_is_reported(
+    emulator: Emulator, events: Events, failing: Step | None
+) -> None:
     """The client's recorder and its hook receive it; a failure of the recorder is only logged."""
-    notes, events = Notes(failing=failing), list[Dispatched]()
-    async with client_of(
-        emulator, recorder=notes, hooks=Hooks(on_dispatched=events.append)
-    ) as client:
-        operation = await client.reconcile(intent := await intend(emulator))
-    assert operation is not None
-    assert [(event.ref, event.adopted, event.feature) for event in events] == [
-        (operation.ref, True, "Checkout")
-    ]
+    notes = Notes(failing=failing)
+    async with client_of(emulator, recorder=notes, hooks=hooks_into(events)) as client:
+        operation = await found(client, intent := await intend(emulator))
+    (event,) = events.of(Dispatched)
+    assert (event.ref, event.adopted, event.feature) == (operation.ref, True, "Checkout")
     assert notes.told == ([("dispatched", intent, operation.ref)] if failing is None else [])
 
 
 async def test_a_run_that_a_cut_list_showed_stays_a_candidate(
-    emulator: Emulator, client: Client
+    emulator: Emulator, client: Client, rival: Project
 ) -> None:
     """Where a later list omits it, another one of the same feature and time is not adopted."""
     intent = await intend(emulator)
-    async with client_of(emulator) as rival:
-        await rival.project().run_feature("Checkout")
-
-    def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [row | {"createdUtc": None} for row in rows]
-
-    cut = emulator.fail("list_runs", Fault.edit(without_times))
+    await rival.run_feature("Checkout")
+    timeless = Fault.edit(lambda rows: [row | {"createdUtc": None} for row in rows])
+    cut = emulator.fail("list_runs", timeless)
     await raised(errors.DispatchUnknownError, client.reconcile(evolve(intent, highest_run_id=None)))
     cut.remove()
     emulator.fail("list_runs", Fault.edit(lambda rows: rows[:1]))
     error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
-    assert error.reason == "ambiguous"
-    assert len(error.candidates) == 2
+    assert (error.reason, len(error.candidates)) == ("ambiguous", 2)
 
 
 async def test_a_generation_that_did_not_begin(emulator: Emulator, client: Client) -> None:
@@ -106,13 +100,14 @@ async def test_a_generation_that_did_not_begin(emulator: Emulator, client: Clien
 
 
 @pytest.mark.parametrize("feature", ["Returns", "Checkout"])
-async def test_a_later_run_is_a_proof(emulator: Emulator, client: Client, feature: str) -> None:
+async def test_a_later_run_is_a_proof(
+    emulator: Emulator, client: Client, rival: Project, feature: str
+) -> None:
     """What was created after the dispatch had ended, of any feature, is somebody else's."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
     await asyncio.sleep(40)
-    async with client_of(emulator) as other:
-        await other.project().run_feature(feature)
+    await rival.run_feature(feature)
     assert await client.reconcile(intent) is None
 
 
@@ -126,16 +121,16 @@ async def test_no_later_run_is_no_proof(emulator: Emulator, client: Client) -> N
     assert error.intent == intent
 
 
-async def test_known_operations_are_not_it(emulator: Emulator, client: Client) -> None:
+async def test_known_operations_are_not_it(
+    emulator: Emulator, client: Client, rival: Project
+) -> None:
     """An operation that is known to be another's is not adopted."""
-    async with client_of(emulator) as other:
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        intent = await intend(emulator)
-        theirs = await other.project().run_feature("Checkout")
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    theirs = await rival.run_feature("Checkout")
     error = await raised(errors.DispatchUnknownError, client.reconcile(intent, known=[theirs.ref]))
     assert error.reason == "absent"
-    adopted = await found(client, intent)
-    assert adopted.ref == theirs.ref
+    assert (await found(client, intent)).ref == theirs.ref
 
 
 async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client) -> None:
@@ -148,39 +143,29 @@ async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client)
     assert now() - began < 1
 
 
-async def test_without_a_list_the_next_ids_show_it() -> None:
+@pytest.mark.service(lists=False, scenario=STEADY)
+async def test_without_a_list_the_next_ids_show_it(emulator: Emulator, client: Client) -> None:
     """A later process reads them too, up to a run that is too late to be it."""
-    notes = Notes()
-    async with (
-        Emulator(lists=False, scenario=STEADY) as emulator,
-        client_of(emulator, recorder=notes) as dead,
-        client_of(emulator) as client,
-    ):
+    async with client_of(emulator, recorder=(notes := Notes())) as dead:
         before = await dead.project().run_feature("Returns")
         emulator.fail("run_feature", Fault.lost(), times=1)
         page = emulator.fail("get_run", Fault.status(404, body=b"<html>"))
         await raised(errors.DispatchUnknownError, dead.project().run_feature("Checkout"))
-        page.remove()
-        await asyncio.sleep(3600)
-        await client.project().run_feature("Checkout")
-        read = emulator.count("get_run")
-        found = await client.reconcile(notes.told[-1][1])
-        assert isinstance(found, RunOperation)
-        assert found.run_id == before.run_id + 1
-        assert emulator.count("get_run") - read < 10
+    page.remove()
+    await asyncio.sleep(3600)
+    await client.project().run_feature("Checkout")
+    read = emulator.count("get_run")
+    assert (await found(client, notes.told[-1][1])).ref.key[-1] == before.run_id + 1
+    assert emulator.count("get_run") - read < 10
 
 
 async def test_a_stale_status_is_waited_out(emulator: Emulator, client: Client) -> None:
     """A copy that is behind shows the old status first; the new one is found all the same."""
     intent = await intend(emulator, "generation")
     (generation,) = emulator.generations.values()
-    emulator.fail(
-        "get_generation_status",
-        Fault.edit(lambda _: {"status": "draft", "featureId": generation.feature_id}),
-        times=2,
-    )
-    operation = await found(client, intent)
-    assert operation.ref.key[-1] == generation.request_id
+    stale = Fault.edit(lambda _: {"status": "draft", "featureId": generation.feature_id})
+    emulator.fail("get_generation_status", stale, times=2)
+    assert (await found(client, intent)).ref.key[-1] == generation.request_id
 
 
 async def test_a_day_later(emulator: Emulator, client: Client) -> None:
@@ -221,18 +206,17 @@ async def test_an_open_intent_may_own_it(emulator: Emulator, client: Client) -> 
     await found(client, second)
 
 
-async def test_pages_prove_nothing() -> None:
+@pytest.mark.service(scenario=STEADY, middleware=Dialect(paging="cursor", page_size=2))
+async def test_pages_prove_nothing(emulator: Emulator, client: Client) -> None:
     """A list that comes in pages finds a run, and is no proof that there is none."""
-    dialect = Dialect(paging="cursor", page_size=2)
-    async with Emulator(scenario=STEADY, middleware=dialect) as paged, client_of(paged) as client:
-        for _ in range(3):
-            await client.project().run_feature("Returns")
-        paged.fail("run_feature", Fault.reset(), times=1)
-        intent = await intend(paged)
-        await asyncio.sleep(40)
-        for _ in range(3):
-            await client.project().run_feature("Returns")
-        await raised(errors.DispatchUnknownError, client.reconcile(intent))
+    for _ in range(3):
+        await client.project().run_feature("Returns")
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    await asyncio.sleep(40)
+    for _ in range(3):
+        await client.project().run_feature("Returns")
+    await raised(errors.DispatchUnknownError, client.reconcile(intent))
 
 
 async def test_rows_that_cannot_be_read_prove_nothing(emulator: Emulator, client: Client) -> None:
@@ -250,9 +234,9 @@ async def test_a_status_that_names_no_generation(emulator: Emulator, client: Cli
     """A status without a `requestId` shows nothing of the dispatch."""
     intent = evolve(await intend(emulator, "generation"), previous_id="r1")
     emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"requestId": None}))
-    with pytest.raises(errors.DispatchUnknownError, match="which generation it is of") as caught:
-        await client.reconcile(intent)
-    assert caught.value.reason == "unseen"
+    error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
+    assert "which generation it is of" in str(error)
+    assert error.reason == "unseen"
 
 
 async def test_a_status_needs_no_time(emulator: Emulator, client: Client) -> None:
@@ -263,32 +247,29 @@ async def test_a_status_needs_no_time(emulator: Emulator, client: Client) -> Non
     assert operation.ref.key[-1] in emulator.generations
 
 
-@pytest.mark.parametrize("member", ["server", "project"])
-async def test_the_same_id_elsewhere(emulator: Emulator, client: Client, member: str) -> None:
+@pytest.mark.parametrize("other", [{"server": "https://other.example"}, {"project": "other"}])
+async def test_the_same_id_elsewhere(
+    emulator: Emulator, client: Client, other: dict[str, Any]
+) -> None:
     """A known run of another project or server with the same id is no reason to pass ours over."""
     intent = await intend(emulator)
     (run_id,) = emulator.runs
     ref = RunRef(server=intent.server, project=intent.project, run_id=int(run_id))
-    other = (
-        evolve(ref, server="https://other.example")
-        if member == "server"
-        else evolve(ref, project="other")
-    )
-    operation = await found(client, intent, known=[other])
-    assert operation.ref == ref
+    assert (await found(client, intent, known=[evolve(ref, **other)])).ref == ref
 
 
-async def test_a_client_that_closes_ends_it(emulator: Emulator) -> None:
+@pytest.mark.parametrize("is_polling", [False, True])
+async def test_a_client_that_closes_ends_it(emulator: Emulator, *, is_polling: bool) -> None:
     """It does not wait on for what may still begin, and says that the client was closed."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    if is_polling:  # The close cuts off the poll, which is no failure to see the operation.
+        emulator.fail("list_runs", Fault.hang())
     async with client_of(emulator) as client:
-        await client.project().run_feature("Returns")
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        intent = await intend(emulator)
         reconciling = asyncio.ensure_future(client.reconcile(intent))
         await asyncio.sleep(10)
-        closed_at = now()
     await raised(errors.ClientClosedError, reconciling)
-    assert now() - closed_at < 1
+    assert now() < 7 + 10 + 1  # the dispatch was lost after 7 s
 
 
 async def test_nothing_is_said_of_what_was_not_polled(emulator: Emulator, client: Client) -> None:
@@ -306,16 +287,6 @@ async def test_an_id_with_zeros_before_it(emulator: Emulator, client: Client) ->
     await found(client, intent)
 
 
-async def test_a_client_that_closes_during_a_poll_ends_it(emulator: Emulator) -> None:
-    """A poll that the close cuts off is no failure to see the operation."""
-    intent = await intend(emulator)
-    emulator.fail("list_runs", Fault.hang())
-    async with client_of(emulator) as client:
-        reconciling = asyncio.ensure_future(client.reconcile(intent))
-        await asyncio.sleep(1)
-    await raised(errors.ClientClosedError, reconciling)
-
-
 @pytest.mark.parametrize("kind", ["run", "generation"])
 async def test_it_is_found_again(emulator: Emulator, client: Client, kind: str) -> None:
     """An intent may be reconciled at once and once more: its operation stays its own."""
@@ -327,14 +298,13 @@ async def test_it_is_found_again(emulator: Emulator, client: Client, kind: str) 
 
 @pytest.mark.parametrize("kind", ["run", "generation"])
 async def test_an_attached_one_proves_nothing(
-    emulator: Emulator, client: Client, kind: str
+    emulator: Emulator, client: Client, rival: Project, kind: str
 ) -> None:
     """An operation that this client has a handle on may be that of the dispatch, or another's."""
     intent = await intend(emulator, kind)
     async with client_of(emulator) as other:
-        theirs = await found(other, intent)
-    handle = client.attach(theirs.ref)
+        handle = client.attach((await found(other, intent)).ref)
     await asyncio.sleep(60)
-    await client.project().run_feature("Checkout")
+    await rival.run_feature("Checkout")
     error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
     assert (error.reason, error.candidates) == ("ambiguous", (handle.ref,))

@@ -10,7 +10,7 @@ from tests.conftest import client_of
 from tests.support.notes import Notes
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, RetryPolicy, errors
+from testvibe_async import Client, Project, RetryPolicy, errors
 from testvibe_async.events import reported_logger
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
@@ -29,21 +29,16 @@ async def client(emulator: Emulator, notes: Notes) -> Any:
 
 async def test_a_dispatch(client: Client, notes: Notes, emulator: Emulator) -> None:
     """The intent comes before the POST, and the ref before the handle."""
-    operation = await client.project().run_feature(
-        "Checkout", config="Mobile", site_url="https://x"
-    )
+    site = "https://x"
+    operation = await client.project().run_feature("Checkout", config="Mobile", site_url=site)
     assert notes.steps == ["intended", "dispatched"]
     assert notes.posts == [0]
     (_, intent, _), (_, same, ref) = notes.told
     assert same is intent
     assert ref == operation.ref
-    assert (intent.kind, intent.feature, intent.config, intent.site_url) == (
-        "run",
-        "Checkout",
-        "Mobile",
-        "https://x",
-    )
-    assert (intent.server, intent.project) == (emulator.url, emulator.project_id)
+    assert (intent.kind, intent.feature, intent.config) == ("run", "Checkout", "Mobile")
+    place = (intent.site_url, intent.server, intent.project)
+    assert place == (site, emulator.url, emulator.project_id)
     assert intent.highest_run_id == 0
     assert intent.service_at is not None
     assert Intent.from_json(intent.to_json()) == intent
@@ -67,28 +62,33 @@ async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
     assert notes.steps == []
 
 
-async def test_what_was_found_is_told(client: Client, notes: Notes, emulator: Emulator) -> None:
-    """An operation that was found is told as dispatched."""
-    emulator.fail("run_feature", Fault.lost())
-    operation = await client.project().run_feature("Checkout")
-    assert notes.steps == ["intended", "dispatched"]
-    assert notes.told[1][2] == operation.ref
-
-
-async def test_an_unknown_one_stays_open(client: Client, notes: Notes, emulator: Emulator) -> None:
-    """Where nobody knows, neither is told, and the error has the intent."""
-    emulator.fail("run_feature", Fault.reset())
+@pytest.mark.parametrize("is_found", [True, False])
+async def test_a_lost_answer(
+    client: Client, notes: Notes, emulator: Emulator, *, is_found: bool
+) -> None:
+    """What was found is told as dispatched; of what is unknown the error has the intent."""
+    emulator.fail("run_feature", Fault.lost() if is_found else Fault.reset())
+    if is_found:
+        operation = await client.project().run_feature("Checkout")
+        assert notes.steps == ["intended", "dispatched"]
+        assert notes.told[1][2] == operation.ref
+        return
     error = await raised(errors.DispatchUnknownError, client.project().run_feature("Checkout"))
     assert notes.steps == ["intended"]
     assert error.intent is notes.told[0][1]
 
 
-async def test_a_failure_before_it(client: Client, notes: Notes, emulator: Emulator) -> None:
+@pytest.mark.parametrize("error", [OSError("no space left on device"), asyncio.CancelledError()])
+async def test_a_failure_before_it(
+    client: Client, notes: Notes, emulator: Emulator, error: BaseException
+) -> None:
     """What it raises stops the dispatch: nothing is sent, and nothing is tried again."""
-    notes.failing = {"intended"}
-    with pytest.raises(errors.RecorderError, match="no space left on device") as caught:
-        await client.project().run_feature("Checkout")
-    assert isinstance(caught.value.__cause__, OSError)
+    notes.failing, notes.error = {"intended"}, error
+    said = "cancelled" if isinstance(error, asyncio.CancelledError) else str(error)
+    caught = await raised(
+        errors.RecorderError, client.project().run_feature("Checkout"), match=said
+    )
+    assert isinstance(caught.__cause__, OSError) == isinstance(error, OSError)
     assert emulator.count("run_feature") == 0
     assert notes.steps == ["not_dispatched"]
     assert now() < 1
@@ -143,21 +143,6 @@ async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator
     assert notes.steps[-1:] == ["not_dispatched"]
 
 
-class Cancelled(Notes):
-    """A recorder that cancels itself."""
-
-    async def intended(self, intent: Intent) -> None:  # noqa: ARG002
-        raise asyncio.CancelledError
-
-
-async def test_a_recorder_that_is_cancelled_is_named(emulator: Emulator) -> None:
-    """It ends its dispatch with a `RecorderError`."""
-    async with client_of(emulator, recorder=Cancelled(emulator)) as client:
-        with pytest.raises(errors.RecorderError, match="cancelled"):
-            await client.project().run_feature("Checkout")
-    assert emulator.count("run_feature") == 0
-
-
 class Stubborn(Notes):
     """A recorder that swallows its cancellation."""
 
@@ -191,17 +176,17 @@ async def test_many_at_once(client: Client, notes: Notes) -> None:
     assert now() == pytest.approx(0.5, abs=0.01)
 
 
-async def test_a_cancelled_callers_refusal_is_noted(emulator: Emulator, notes: Notes) -> None:
+async def test_a_cancelled_callers_refusal_is_noted(
+    client: Client, emulator: Emulator, notes: Notes
+) -> None:
     """A recorder that is slow to note a refusal is told of it, however its caller ends."""
     notes.seconds["not_dispatched"] = 3.0
     emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
-    async with client_of(emulator, recorder=notes) as client:
-        dispatching = asyncio.ensure_future(client.project().run_feature("Checkout"))
-        await asyncio.sleep(1)
-        assert notes.steps == ["intended"]
-        dispatching.cancel()
-        await asyncio.gather(dispatching, return_exceptions=True)
-        await asyncio.sleep(10)
+    dispatching = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(1)
+    assert notes.steps == ["intended"]
+    dispatching.cancel()
+    await asyncio.sleep(10)
     assert notes.steps == ["intended", "not_dispatched"]
 
 
@@ -240,22 +225,20 @@ async def test_a_log_that_fails_loses_no_ref(
 
 
 async def test_a_polled_run_is_known_where_no_list_shows_the_latest(
-    emulator: Emulator, client: Client, notes: Notes
+    emulator: Emulator, client: Client, notes: Notes, rival: Project
 ) -> None:
     """An intent names the highest run that this client has seen, dispatched by whomever."""
     emulator.fail("list_runs", Fault.status(404))
-    async with client_of(emulator) as other:
-        ref = (await other.project().run_feature("Checkout")).ref
+    ref = (await rival.run_feature("Checkout")).ref
     await client.attach(ref).poll()
     await client.project().run_feature("Returns")
     assert notes.told[0][1].known_run_id == ref.run_id
 
 
-async def test_a_listed_run_is_known(emulator: Emulator, client: Client, notes: Notes) -> None:
+async def test_a_listed_run_is_known(client: Client, notes: Notes, rival: Project) -> None:
     """An intent names the highest run that a list has shown to the poller, of any feature."""
     operations = [await client.project().run_feature("Checkout") for _ in range(4)]
-    async with client_of(emulator) as other:
-        theirs = await other.project().run_feature("Returns")
+    theirs = await rival.run_feature("Returns")
     await client.gather(*operations)
     await client.project().run_feature("Checkout")
     assert notes.told[-1][1].highest_run_id == theirs.run_id

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, client_of
+from tests.promises.conftest import Events
 from tests.support.once_only import ONCE_ONLY, once_only
 from tests.support.peer import ONCE, hooks_into
 from tests.support.raising import raised
@@ -184,62 +185,51 @@ async def test_reads_are_spread_over_time(emulator: Emulator) -> None:
     assert max(delays[-1] for delays in drawn) > 0.5
 
 
-async def test_retries_are_reported(emulator: Emulator) -> None:
+async def test_retries_are_reported(emulator: Emulator, client: Client, events: Events) -> None:
     """Each repetition is an event with its error, its number and its delay."""
     emulator.fail("list_projects", Fault.status(500), times=2)
-    seen: list[Event] = []
-    async with client_of(emulator, hooks=hooks_into(seen)) as client:
-        await client.list_projects()
-    retries = [event for event in seen if isinstance(event, RetryScheduled)]
-    assert [(event.operation, event.attempt) for event in retries] == [
-        ("list_projects", 1),
-        ("list_projects", 2),
-    ]
+    await client.list_projects()
+    retries = events.of(RetryScheduled)
+    asked = [(event.operation, event.attempt) for event in retries]
+    assert asked == [("list_projects", 1), ("list_projects", 2)]
     assert all(isinstance(event.error, errors.ServerError) for event in retries)
     assert sum(event.delay for event in retries) == pytest.approx(now())
-    finished = [event for event in seen if isinstance(event, RequestFinished)]
-    assert [event.status for event in finished] == [500, 500, 200]
+    assert [event.status for event in events.of(RequestFinished)] == [500, 500, 200]
 
 
-async def test_unanswered_requests_are_reported(emulator: Emulator) -> None:
+async def test_unanswered_requests_are_reported(emulator: Emulator, events: Events) -> None:
     """A request without an answer is an event without a status, with the time that it took."""
     emulator.fail("list_projects", Fault.hang())
-    seen: list[Event] = []
-    async with client_of(emulator, hooks=hooks_into(seen), timeout=5.0, retry=ONCE) as client:
+    async with client_of(emulator, hooks=hooks_into(events), timeout=5.0, retry=ONCE) as client:
         await raised(errors.OutcomeUnknownError, client.list_projects())
-    (event,) = [event for event in seen if isinstance(event, RequestFinished)]
+    (event,) = events.of(RequestFinished)
     assert (event.operation, event.method, event.status) == ("list_projects", "GET", None)
     assert event.url == f"{emulator.url}/api/v1/ops/projects"
     assert 5 <= event.seconds <= 6
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_refusal_delays_its_own_request(emulator: Emulator, status: int) -> None:
-    """After a Retry-After that request is sent again, and others are not held up."""
-    emulator.fail("list_projects", Fault.status(status, retry_after=20), times=1)
-    seen: list[Event] = []
-    async with client_of(emulator, hooks=hooks_into(seen)) as client:
-        first = asyncio.create_task(client.list_projects())
-        await asyncio.sleep(1)
-        others = [client.project().get_feature("Checkout"), client.project().list_configs()]
-        await asyncio.gather(first, *others)
-    assert [round(request.at) for request in emulator.requests] == [0, 1, 1, 20]
-    assert not [event for event in seen if isinstance(event, Paused)]
+@pytest.mark.parametrize("refusals", [1, 3])
+async def test_refusals_in_a_row_pause_all_requests(
+    emulator: Emulator, client: Client, events: Events, status: int, refusals: int
+) -> None:
+    """One delays its own request. After three nothing is sent for the time that they ask for.
 
-
-@pytest.mark.parametrize("status", [429, 503])
-async def test_refusals_in_a_row_pause_all_requests(emulator: Emulator, status: int) -> None:
-    """No request is sent for the time that they ask for; then one, and the others after it."""
-    emulator.fail("list_projects", Fault.status(status, retry_after=20), times=3)
-    seen: list[Event] = []
-    async with client_of(emulator, hooks=hooks_into(seen)) as client:
-        refused = [asyncio.create_task(client.list_projects()) for _ in range(3)]
-        await asyncio.sleep(1)
-        others = [client.project().get_feature("Checkout"), client.project().list_configs()]
-        await asyncio.gather(*refused, *others)
-    assert [round(request.at) for request in emulator.requests[:4]] == [0, 0, 0, 20]
+    Then one is sent, and the others after it.
+    """
+    emulator.fail("list_projects", Fault.status(status, retry_after=20), times=refusals)
+    refused = [asyncio.create_task(client.list_projects()) for _ in range(refusals)]
+    await asyncio.sleep(1)
+    others = [client.project().get_feature("Checkout"), client.project().list_configs()]
+    await asyncio.gather(*refused, *others)
+    sent = [round(request.at) for request in emulator.requests]
+    if refusals == 1:
+        assert sent == [0, 1, 1, 20]
+        assert events.of(Paused) == []
+        return
+    assert sent[:4] == [0, 0, 0, 20]
     assert all(20 <= request.at < 22 for request in emulator.requests[3:])
-    (pause,) = [event for event in seen if isinstance(event, Paused)]
+    (pause,) = events.of(Paused)
     assert pause.seconds == 20
     assert isinstance(pause.error, errors.ResponseError)
 
@@ -268,55 +258,48 @@ async def test_only_a_custom_get_is_repeated(emulator: Emulator, method: str, se
         assert seen in ({sent, 2 * sent} if method == "GET" else {sent})
 
 
-SHORT = Scenario(run_queue=0, run_duration=(0.6, 2))
-
-
 RUNS = 60
+short_runs = pytest.mark.parametrize("scenario", [Scenario(run_queue=0, run_duration=(0.6, 2))])
 
 
-async def _run_all(
-    scenario: Scenario, prepare: Callable[[Emulator], object], *, rate_limit: float | None = None
-) -> list[Event]:
+async def _run_all(emulator: Emulator, events: Events) -> list[Event]:
     """Run a feature many times at once; return the pauses and their ends."""
-    seen: list[Event] = []
-    hooks = Hooks(on_pause=seen.append, on_resume=seen.append)
-    async with (
-        Emulator(scenario=scenario, rate_limit=rate_limit) as emulator,
-        client_of(emulator, poll_interval=0.25, hooks=hooks) as client,
-    ):
-        prepare(emulator)
+    async with client_of(emulator, poll_interval=0.25, hooks=hooks_into(events)) as client:
         project = client.project()
         operations = await asyncio.gather(*(project.run_feature("Checkout") for _ in range(RUNS)))
         await client.gather(*operations)
         assert len(emulator.runs) == RUNS
-    return seen
+    return [event for event in events if isinstance(event, Paused | Resumed)]
 
 
+@short_runs
 @pytest.mark.parametrize("place", [0, 59])
-async def test_one_refusal_costs_its_own_request_a_second(place: int) -> None:
+async def test_one_refusal_costs_its_own_request_a_second(
+    emulator: Emulator, events: Events, place: int
+) -> None:
     """Runs of at most 2 s are over a little later, and nothing pauses."""
-    refusal = Fault.status(429, retry_after=1)
-    seen = await _run_all(SHORT, lambda it: it.fail("run_feature", refusal, skip=place, times=1))
+    emulator.fail("run_feature", Fault.status(429, retry_after=1), skip=place, times=1)
+    assert await _run_all(emulator, events) == []
     assert now() <= 2 + 1 + 0.75
-    assert seen == []
 
 
-async def test_random_refusals_of_polls_cost_those_polls() -> None:
+@short_runs
+async def test_random_refusals_of_polls_cost_those_polls(
+    emulator: Emulator, events: Events
+) -> None:
     """Every twentieth poll is refused; each comes back when it may, and nobody else waits."""
-    numbers = count()
-    refusal = Fault.status(503, retry_after=1)
-    seen = await _run_all(
-        SHORT, lambda it: it.fail("get_run", refusal, when=lambda _: next(numbers) % 20 == 0)
-    )
+    numbers, refusal = count(), Fault.status(503, retry_after=1)
+    emulator.fail("get_run", refusal, when=lambda _: next(numbers) % 20 == 0)
+    assert await _run_all(emulator, events) == []
     assert now() <= 6
-    assert seen == []
 
 
-async def test_a_limit_fails_no_dispatch() -> None:
+@short_runs
+@pytest.mark.service(rate_limit=20)
+async def test_a_limit_fails_no_dispatch(emulator: Emulator, events: Events) -> None:
     """60 runs at a service that takes 20 requests a second: all are dispatched, none twice."""
-    seen = await _run_all(SHORT, lambda _: None, rate_limit=20)
+    seen = await _run_all(emulator, events)
     assert now() <= 15
-    assert {type(event) for event in seen} <= {Paused, Resumed}
     assert [type(event) for event in seen[:2]] == [Paused, Resumed]
 
 
@@ -435,6 +418,7 @@ async def test_it_is_announced(emulator: Emulator) -> None:
     emulator.fail("*", Fault.status(503), when=lambda _: now() < 60)
     async with client_of(emulator, hooks=hooks) as client:
         await client.project().list_features(max_outage=100)
-    assert [kind for kind, _ in seen] == [OutageStarted, OutageEnded]
-    assert seen[0][1] < 10
-    assert 60 <= seen[1][1] < 95
+    (started, started_at), (ended, ended_at) = seen
+    assert (started, ended) == (OutageStarted, OutageEnded)
+    assert started_at < 10
+    assert 60 <= ended_at < 95

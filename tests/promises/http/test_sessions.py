@@ -20,21 +20,27 @@ from tests.support.timing import now
 from testvibe_async import Client, Project, errors
 from testvibe_async.testing import Emulator, Fault
 
+SERVER = "https://testvibe.example"
+
 
 async def test_a_session_of_the_caller_is_used_and_left_open(emulator: Emulator) -> None:
-    """A session that was passed in carries the calls, and is open and usable afterwards."""
-    async with aiohttp.ClientSession(headers={"X-Team": "shop"}) as session:
+    """It carries the calls, with the client's time-out and address, and is usable afterwards."""
+    emulator.fail("list_projects", Fault.delay(10.0), times=1)
+    async with aiohttp.ClientSession(
+        base_url="http://127.0.0.1:9/x/",
+        timeout=aiohttp.ClientTimeout(total=1.0),
+        headers={"X-Team": "shop"},
+    ) as session:
         async with client_of(emulator, session=session) as client:
-            await client.list_projects()
+            assert await client.list_projects()
         assert not session.closed
         async with session.get(emulator.url) as response:
             assert response.status == 401
     assert emulator.requests[0].headers["X-Team"] == "shop"
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
-    """The sessions that are made from now on."""
+async def test_an_own_one_is_closed(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one session that the client makes, at the first call, is closed; it keeps no cookies."""
     made: list[aiohttp.ClientSession] = []
     create = aiohttp.ClientSession
 
@@ -43,26 +49,14 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
         return made[-1]
 
     monkeypatch.setattr(aiohttp, "ClientSession", keep)
-    return made
-
-
-async def test_an_own_one_is_closed(emulator: Emulator, made: list[aiohttp.ClientSession]) -> None:
-    """The one session that the client makes, at the first call, is closed with it."""
     async with client_of(emulator) as client:
         assert made == []
         await client.list_projects()
+        (session,) = made
+        session.cookie_jar.update_cookies({"a": "b"}, URL(SERVER))
+        assert not session.cookie_jar.filter_cookies(URL(SERVER))
         await client.list_projects()
     assert [session.closed for session in made] == [True]
-
-
-async def test_it_keeps_no_cookies(emulator: Emulator, made: list[aiohttp.ClientSession]) -> None:
-    """A cookie of the service is not sent back."""
-    async with client_of(emulator) as client:
-        await client.list_projects()
-        (session,) = made
-        service = URL("https://testvibe.example")
-        session.cookie_jar.update_cookies({"a": "b"}, service)
-        assert not session.cookie_jar.filter_cookies(service)
 
 
 async def test_a_closed_session_is_refused(emulator: Emulator) -> None:
@@ -112,21 +106,6 @@ async def test_a_sessions_own_middlewares_are_kept(emulator: Emulator, operation
         await raised(errors.OutcomeUnknownError, call(client.project()))
     assert set(seen) == {request.method for request in emulator.requests}
     assert emulator.count(operation) == (2 if operation == "list_files" else 1)
-
-
-async def test_a_session_with_its_own_time_out_and_base_changes_nothing(emulator: Emulator) -> None:
-    """A passed-in session's time-out and base URL do not take the place of the client's."""
-    emulator.fail("list_projects", Fault.delay(10.0))
-    async with (
-        aiohttp.ClientSession(
-            base_url="http://127.0.0.1:9/x/", timeout=aiohttp.ClientTimeout(total=1.0)
-        ) as session,
-        client_of(emulator, session=session) as client,
-    ):
-        assert await client.list_projects()
-
-
-SERVER = "https://testvibe.example"
 
 
 with pytest.warns(DeprecationWarning, match="discouraged"):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import client_of
 from testvibe_async import BatchItem, Journal, Project, Run
-from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 
 @pytest.fixture
@@ -35,6 +35,24 @@ async def ran(
     """Run a batch to its end, in a process of its own."""
     async with client_of(emulator) as client:
         return await resumed(path, client.project(), *features, **options)
+
+
+async def leave_unknown(
+    path: Path,
+    emulator: Emulator,
+    features: Any,
+    *,
+    fault: Fault | None = None,
+    lists_read: int = 1,
+    **options: Any,
+) -> None:
+    """Lose the answers to a batch, and find nothing in the lists after some: as a crash does."""
+    lost = emulator.fail("run_feature", fault or Fault.lost())
+    hidden = emulator.fail("list_runs", Fault.status(404), skip=lists_read)
+    items = await ran(path, emulator, features, **options)
+    assert {*verdicts(items)} == {"unknown"}
+    lost.remove()
+    hidden.remove()
 
 
 def verdicts(items: list[BatchItem[Any]]) -> list[str]:

@@ -6,13 +6,13 @@ import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.journal.conftest import opened, resumed, verdicts
+from tests.promises.journal.conftest import leave_unknown, opened, resumed, verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import (
@@ -32,6 +32,7 @@ OUTCOMES = {"Returns": Outcome(run_status="failed"), "Doomed": Outcome(generatio
 
 
 FEATURES = ["Checkout", "Returns", "Wishlist"]
+ENDS = ["succeeded", "failed", "succeeded"]
 
 
 SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
@@ -39,9 +40,7 @@ SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
 
 async def test_a_whole_batch(path: Path, project: Project, emulator: Emulator) -> None:
     """Its items are those of the batch, also when the file is opened again, without a request."""
-    async with Journal(path) as journal:
-        items = await project.run_features([*FEATURES, "Nothing"], journal=journal)
-        assert journal.is_over
+    items = await resumed(path, project, [*FEATURES, "Nothing"])
     requests = len(emulator.requests)
     async with Journal(path) as journal:
         assert journal.is_over
@@ -72,8 +71,7 @@ async def test_what_goes_on_is_attached_to(path: Path, emulator: Emulator, clien
         async with first.project().run_features(FEATURES, journal=journal):
             await asyncio.sleep(10)
         assert verdicts(journal.items) == ["in flight"] * 3
-    items = await resumed(path, client.project())
-    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert verdicts(await resumed(path, client.project())) == ENDS
     assert emulator.count("run_feature") == 3
 
 
@@ -93,7 +91,7 @@ async def test_what_waited_is_dispatched(path: Path, emulator: Emulator, project
 
 
 async def test_after_an_outage_it_goes_on(path: Path, emulator: Emulator, project: Project) -> None:
-    """After an outage that ends the batch, or its time, the runs are attached to again."""
+    """After an outage or a refusal that ends the batch, the runs are attached to again."""
     outage = emulator.fail("get_run", Fault.status(500))
     items = await resumed(path, project, FEATURES, timeout=60)
     assert verdicts(items) == ["in flight"] * 3
@@ -105,20 +103,12 @@ async def test_after_an_outage_it_goes_on(path: Path, emulator: Emulator, projec
         items = await project.run_features(journal=journal)
         assert all(isinstance(item.error, errors.ObservationError) for item in items)
     outage.remove()
-    items = await resumed(path, project)
-    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
-    assert emulator.count("run_feature") == 3
-
-
-async def test_after_refusals_it_goes_on(path: Path, emulator: Emulator, project: Project) -> None:
-    """A key that may not see a run does not undo that it was dispatched."""
     refused = emulator.fail("get_run", Fault.status(403))
-    items = await resumed(path, project, FEATURES)
+    items = await resumed(path, project)
     assert verdicts(items) == ["in flight"] * 3
     assert all(isinstance(item.error, errors.ForbiddenError) for item in items)
     refused.remove()
-    items = await resumed(path, project)
-    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert verdicts(await resumed(path, project)) == ENDS
     assert emulator.count("run_feature") == 3
 
 
@@ -149,11 +139,7 @@ async def test_errors_are_read_back(
 
 async def test_attempts_are_kept(path: Path, emulator: Emulator, project: Project) -> None:
     """A failed attempt counts after a crash, and the item has all runs."""
-    async with (
-        Journal(path) as journal,
-        project.run_features(["Returns"], journal=journal, attempts=2),
-    ):
-        await asyncio.sleep(40)
+    await resumed(path, project, ["Returns"], attempts=2, timeout=40)
     async with Journal(path) as journal:
         (item,) = journal.items
         assert len(item.earlier) == 1
@@ -181,16 +167,6 @@ async def test_generations(path: Path, emulator: Emulator, client: Client) -> No
     assert emulator.count("generate_feature") == 1
 
 
-async def _cut_off(path: Path, emulator: Emulator, **options: Any) -> None:
-    """Leave intents open, as a crash does: the answers are lost and nothing is found."""
-    rule = emulator.fail("list_runs", Fault.status(404), skip=1)
-    async with Journal(path) as journal, client_of(emulator) as client:
-        items = await client.project().run_features(FEATURES, journal=journal, **options)
-        assert verdicts(items) == ["unknown"] * 3
-        assert verdicts(journal.items) == ["unknown"] * 3
-    rule.remove()
-
-
 @pytest.mark.parametrize("request_id", ["as it is", None])
 async def test_missing_tests_that_were_generated_meanwhile(
     path: Path, client: Client, emulator: Emulator, request_id: str | None
@@ -215,21 +191,17 @@ async def test_missing_tests_that_were_generated_meanwhile(
 
 async def test_what_began_is_adopted(path: Path, emulator: Emulator, client: Client) -> None:
     """What a lost dispatch started is found by the next batch, and waited for."""
-    emulator.fail("run_feature", Fault.lost(), times=3)
-    await _cut_off(path, emulator)
-    items = await resumed(path, client.project())
-    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    await leave_unknown(path, emulator, FEATURES)
+    assert verdicts(await resumed(path, client.project())) == ENDS
     assert emulator.count("run_feature") == 3
 
 
 async def test_what_was_lost_is_dispatched(path: Path, emulator: Emulator, client: Client) -> None:
     """Where a later run shows that nothing began, it is dispatched."""
-    emulator.fail("run_feature", Fault.reset(), times=3)
-    await _cut_off(path, emulator)
+    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
     await asyncio.sleep(40)
     await client.project().run_feature("Login functionality")
-    items = await resumed(path, client.project())
-    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert verdicts(await resumed(path, client.project())) == ENDS
     assert emulator.count("run_feature") == 3 + 1 + 3
 
 
@@ -245,7 +217,7 @@ async def test_the_last_one_is_held_back(path: Path, emulator: Emulator, client:
     async with Journal(path) as journal:
         began = now()
         items = await client.project().run_features(journal=journal)
-    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert verdicts(items) == ENDS
     assert emulator.count("run_feature") == 1 + 3
     assert len(emulator.runs) == 3
     assert now() - began > 35
@@ -272,8 +244,7 @@ async def test_a_late_one_shows_the_time(path: Path, emulator: Emulator, client:
 
 async def test_what_is_unknown_stays_so(path: Path, emulator: Emulator, client: Client) -> None:
     """Without a later run it is unknown again, and can be gone on with later."""
-    emulator.fail("run_feature", Fault.reset(), times=3)
-    await _cut_off(path, emulator)
+    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
     items = await resumed(path, client.project())
     assert verdicts(items) == ["unknown"] * 3
     assert all(getattr(item.error, "reason", "") == "absent" for item in items)
@@ -287,58 +258,53 @@ async def test_what_is_unknown_stays_so(path: Path, emulator: Emulator, client: 
 
 async def test_a_time_out_ends_it(path: Path, emulator: Emulator, client: Client) -> None:
     """A batch that is out of time gives up looking, and the next one looks again."""
-    emulator.fail("run_feature", Fault.reset(), times=3)
-    await _cut_off(path, emulator)
+    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
+    began = now()
     async with Journal(path) as journal:
-        began = now()
         items = await client.project().run_features(journal=journal, timeout=3)
         assert verdicts(items) == ["unknown"] * 3
         assert now() - began < 5
         assert len(journal.open_intents) == 3
 
 
-async def test_a_wrong_plan_leaves_none(path: Path, emulator: Emulator, client: Client) -> None:
+async def test_a_wrong_plan_leaves_none(path: Path, emulator: Emulator, project: Project) -> None:
     """Where a later feature is another one, what was gone on with before it is let go."""
-    emulator.fail("run_feature", Fault.lost(), times=3)
-    await _cut_off(path, emulator)
+    await leave_unknown(path, emulator, FEATURES)
     tasks = asyncio.all_tasks()
     async with Journal(path) as journal:
-        with pytest.raises(errors.ConfigError, match="other features"):
-            await client.project().run_features([*FEATURES[:2], "Else"], journal=journal)
+        batch = project.run_features([*FEATURES[:2], "Else"], journal=journal)
+        await raised(errors.ConfigError, batch, match="other features")
         assert not {task for task in asyncio.all_tasks() - tasks if "batch" in task.get_name()}
 
 
 async def test_no_decision(path: Path, emulator: Emulator) -> None:
     """What is no decision, and a journal that is not open, are refused in a sentence."""
-    emulator.fail("run_feature", Fault.reset(), times=3)
-    await _cut_off(path, emulator)
-    journal = Journal(path)
+    await leave_unknown(path, emulator, FEATURES)
+    journal, wrong = Journal(path), cast("Any", "retry")
     await raised(errors.ConfigError, journal.decide("drop"), match="open the journal")
     async with journal:
-        with pytest.raises(errors.ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
-            await journal.decide("retry")  # type: ignore[arg-type]
+        said = "'resend', 'drop' or a ref, not 'retry'"
+        await raised(errors.ConfigError, journal.decide(wrong), match=said)
         assert len(journal.open_intents) == 3
 
 
 @pytest.mark.parametrize("feature", [None, "Returns"])
 async def test_resend(path: Path, emulator: Emulator, client: Client, feature: str | None) -> None:
     """Somebody who knows better has them dispatched again, all or one."""
-    emulator.fail("run_feature", Fault.reset(), times=3)
-    await _cut_off(path, emulator)
+    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
     async with Journal(path) as journal:
         decided = await journal.decide("resend", feature=feature)
-    assert decided == (FEATURES if feature is None else [feature])
     emulator.fail("list_runs", Fault.status(404))
-    items = await resumed(path, client.project())
-    again = {"Returns": "failed"}
-    expected = [again.get(name, "succeeded") if name in decided else "unknown" for name in FEATURES]
-    assert verdicts(items) == expected
+    found = verdicts(await resumed(path, client.project()))
+    if feature is None:
+        assert (decided, found) == (FEATURES, ENDS)
+    else:
+        assert (decided, found) == ([feature], ["unknown", "failed", "unknown"])
 
 
 async def test_drop(path: Path, emulator: Emulator, client: Client) -> None:
     """What is dropped is left alone, and the rest goes on."""
-    emulator.fail("run_feature", Fault.reset(), times=3)
-    await _cut_off(path, emulator)
+    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
     async with Journal(path) as journal:
         await journal.decide("drop")
         assert journal.is_over
@@ -348,20 +314,23 @@ async def test_drop(path: Path, emulator: Emulator, client: Client) -> None:
 
 async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
     """A run that somebody names is taken for it."""
-    emulator.fail("run_feature", Fault.lost(), times=3)
-    await _cut_off(path, emulator)
-    (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
-    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
+    await leave_unknown(path, emulator, FEATURES)
+    ref = ref_of(emulator, "Checkout")
     async with Journal(path) as journal:
         await raised(errors.ConfigError, journal.decide(ref), match="3 are unknown")
         await journal.decide(ref, feature="Checkout")
         await raised(errors.ConfigError, journal.decide(ref), match="2 are unknown")
-        with pytest.raises(errors.ConfigError, match="nothing of feature 'Gift card' is unknown"):
-            await journal.decide("drop", feature="Gift card")
+        other = journal.decide("drop", feature="Gift card")
+        await raised(errors.ConfigError, other, match="nothing of feature 'Gift card' is unknown")
     async with Journal(path) as journal:
         assert journal.items[0].ref == ref
-        items = await client.project().run_features(journal=journal)
-    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+        assert verdicts(await client.project().run_features(journal=journal)) == ENDS
+
+
+def ref_of(emulator: Emulator, feature: str) -> RunRef:
+    """Return the ref of a feature's run."""
+    (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == feature)
+    return RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
 
 
 @pytest.mark.parametrize("mishap", [Fault.hang(), Fault.status(503), Fault.status(401)])
@@ -369,10 +338,8 @@ async def test_an_adoption_outlives_a_failed_poll(
     path: Path, emulator: Emulator, client: Client, mishap: Fault
 ) -> None:
     """A decision holds until a poll of the named run shows whether it fits."""
-    emulator.fail("run_feature", Fault.lost(), times=3)
-    await _cut_off(path, emulator)
-    (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
-    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
+    await leave_unknown(path, emulator, FEATURES)
+    ref = ref_of(emulator, "Checkout")
     async with Journal(path) as journal:
         await journal.decide(ref, feature="Checkout")
     failing = emulator.fail("get_run", mishap)
@@ -381,61 +348,60 @@ async def test_an_adoption_outlives_a_failed_poll(
         await other.project().run_features(journal=journal, timeout=2)
         assert journal.items[0].ref == ref
     failing.remove()
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal)
+    items = await resumed(path, client.project())
     assert items[0].outcome is not None
-    assert items[0].outcome.run_id == run_id
+    assert items[0].outcome.run_id == ref.run_id
 
 
-class TestOtherPlans:
-    @pytest.fixture
-    async def planned(self, path: Path, project: Project) -> Path:
-        await resumed(path, project, FEATURES, timeout=1)
-        return path
+@pytest.fixture
+async def planned(path: Path, project: Project) -> AsyncGenerator[Journal]:
+    """A journal that has a batch, opened again."""
+    await resumed(path, project, FEATURES, timeout=1)
+    async with Journal(path) as journal:
+        yield journal
 
-    @pytest.mark.parametrize(
-        "features", [["Checkout"], [*FEATURES, "Gift card"], ["Checkout", "Wishlist", "Returns"]]
-    )
-    async def test_other_features(
-        self, planned: Path, project: Project, emulator: Emulator, features: list[str]
-    ) -> None:
-        """Other features are refused in one sentence, and nothing is dispatched."""
-        async with Journal(planned) as journal:
-            with pytest.raises(errors.ConfigError, match="features"):
-                await project.run_features(features, journal=journal)
-        assert emulator.count("run_feature") == 3
 
-    async def test_another_place(self, planned: Path, client: Client, emulator: Emulator) -> None:
-        """Each is refused in one sentence that names both."""
-        project = client.project()
-        async with Journal(planned) as journal:
-            with pytest.raises(errors.ConfigError, match="for the site None, not https://x"):
-                project.run_features(journal=journal, site_url="https://x")
-            with pytest.raises(errors.ConfigError, match="another kind: run, not generation"):
-                project.generate_features(journal=journal)
-            with pytest.raises(errors.ConfigError, match="another project"):
-                client.project("other").run_features(journal=journal)
-            async with Client("https://other.example", api_key="tvb_" + "k" * 43) as other:
-                with pytest.raises(errors.ConfigError, match="another server"):
-                    other.project(emulator.project_id).run_features(journal=journal)
+@pytest.mark.parametrize(
+    "features", [["Checkout"], [*FEATURES, "Gift card"], ["Checkout", "Wishlist", "Returns"]]
+)
+async def test_other_features(
+    planned: Journal, project: Project, emulator: Emulator, features: list[str]
+) -> None:
+    """Other features are refused in one sentence, and nothing is dispatched."""
+    batch = project.run_features(features, journal=planned)
+    await raised(errors.ConfigError, batch, match="features")
+    assert emulator.count("run_feature") == 3
 
-    async def test_one_batch_at_a_time(self, planned: Path, project: Project) -> None:
-        """A journal has one batch each time it is opened."""
-        async with Journal(planned) as journal:
-            await project.run_features(journal=journal, timeout=1)
-            with pytest.raises(errors.ConfigError, match="open it again"):
-                project.run_features(journal=journal)
 
-    async def test_one_that_is_not_open(self, path: Path, project: Project) -> None:
-        """It must be open, and is opened once."""
-        journal = Journal(path)
-        with pytest.raises(errors.ConfigError, match="async with"):
-            project.run_features(journal=journal)
-        async with journal:
-            with pytest.raises(errors.ConfigError, match="open already"):
-                async with journal:
-                    pass
-        await journal.aclose()
+async def test_another_place(planned: Journal, client: Client, emulator: Emulator) -> None:
+    """Each is refused in one sentence that names both."""
+    project = client.project()
+    with pytest.raises(errors.ConfigError, match="for the site None, not https://x"):
+        project.run_features(journal=planned, site_url="https://x")
+    with pytest.raises(errors.ConfigError, match="another kind: run, not generation"):
+        project.generate_features(journal=planned)
+    with pytest.raises(errors.ConfigError, match="another project"):
+        client.project("other").run_features(journal=planned)
+    async with Client("https://other.example", api_key="tvb_" + "k" * 43) as other:
+        with pytest.raises(errors.ConfigError, match="another server"):
+            other.project(emulator.project_id).run_features(journal=planned)
+
+
+async def test_one_batch_at_a_time(planned: Journal, project: Project) -> None:
+    """A journal has one batch each time it is opened."""
+    await project.run_features(journal=planned, timeout=1)
+    with pytest.raises(errors.ConfigError, match="open it again"):
+        project.run_features(journal=planned)
+
+
+async def test_one_that_is_not_open(path: Path, project: Project) -> None:
+    """It must be open, and is opened once."""
+    journal = Journal(path)
+    with pytest.raises(errors.ConfigError, match="async with"):
+        project.run_features(journal=journal)
+    async with journal:
+        await raised(errors.ConfigError, journal.__aenter__(), match="open already")
+    await journal.aclose()
 
 
 def execute(path: Path, statement: str) -> None:
@@ -520,12 +486,8 @@ async def test_options_that_are_no_json_object(path: Path, options: Any) -> None
 
 async def test_a_lazy_source(path: Path, project: Project, emulator: Emulator) -> None:
     """A generator that was not read to its end is read again, and goes on where it was."""
-    first = iter(FEATURES)
-    async with (
-        Journal(path) as journal,
-        project.run_features(first, journal=journal, max_in_flight=1),
-    ):
-        await asyncio.sleep(40)
+    async with Journal(path) as journal:
+        await project.run_features(iter(FEATURES), journal=journal, max_in_flight=1, timeout=40)
         assert not journal.is_complete
     async with Journal(path) as journal:
         items = await project.run_features(iter(FEATURES), journal=journal)
@@ -556,13 +518,11 @@ async def test_features_that_nobody_named(path: Path, client: Client, emulator: 
     assert emulator.count("list_features") - lists <= 20  # polls, none of them to plan
 
 
-async def test_many_records_are_one_commit(path: Path, client: Client) -> None:
+async def test_many_records_are_one_commit(path: Path, project: Project) -> None:
     """What is recorded at once goes to the disk at once."""
-    names = [name for name in FEATURES for _ in range(1)]
+    configs = [None, *map(str, range(20))]
     async with Journal(path) as journal:
-        await client.project().run_features(
-            names, config=[None, *map(str, range(20))], journal=journal, timeout=5
-        )
+        await project.run_features(FEATURES, config=configs, journal=journal, timeout=5)
         assert journal.commits < 2 * 63  # as many were dispatched, each with two records or more
 
 

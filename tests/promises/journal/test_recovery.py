@@ -13,32 +13,18 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.journal.conftest import opened, ran, verdicts
+from tests.promises.journal.conftest import leave_unknown, opened, ran, resumed, verdicts
 from tests.support.journals import copy_of_the_disk
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, GenerationRef, Journal, RunRef, Verdict, errors
+from testvibe_async import Client, GenerationRef, Journal, Project, RunRef, Verdict, errors
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 
-async def leave_first_unknown(
-    path: Path,
-    emulator: Emulator,
-    features: list[str] | AsyncIterator[str],
-    *,
-    fault: Fault | None = None,
-) -> None:
-    """Lose the answer to the first dispatch of a batch, find nothing, and end the batch there."""
-    lost = emulator.fail("run_feature", fault or Fault.reset(), times=1)
-    hidden = emulator.fail("list_runs", Fault.status(404))
-    async with Journal(path) as journal, client_of(emulator) as client:
-        batch = client.project().run_features(features, journal=journal, max_in_flight=1)
-        async with batch:
-            item = await anext(batch)
-            assert item.verdict is Verdict.UNKNOWN
-    lost.remove()
-    hidden.remove()
+async def leave_unsent(path: Path, emulator: Emulator, features: Any) -> None:
+    """Lose the one dispatch of a batch, which did nothing."""
+    await leave_unknown(path, emulator, features, fault=Fault.reset(), lists_read=0, timeout=20)
 
 
 async def when(is_so: Callable[[], bool], *, within: float) -> float:
@@ -50,7 +36,7 @@ async def when(is_so: Callable[[], bool], *, within: float) -> float:
     return now() - began
 
 
-async def test_one_that_raises_leaves_the_plan_open(path: Path, emulator: Emulator) -> None:
+async def test_one_that_raises_leaves_the_plan_open(path: Path, project: Project) -> None:
     """Also where another worker waits to read: the resumed batch has all its features."""
 
     async def features(*, fails: bool) -> AsyncIterator[str]:
@@ -60,13 +46,12 @@ async def test_one_that_raises_leaves_the_plan_open(path: Path, emulator: Emulat
             raise OSError("the database of features is away")
         yield "Returns"
 
-    async with Journal(path) as journal, client_of(emulator) as client:
-        with pytest.raises(OSError, match="away"):
-            await client.project().run_features(features(fails=True), journal=journal)
+    async with Journal(path) as journal:
+        batch = project.run_features(features(fails=True), journal=journal)
+        await raised(OSError, batch, match="away")
         assert not journal.is_complete
-    async with Journal(path) as journal, client_of(emulator) as client:
-        batch = client.project().run_features(features(fails=False), journal=journal)
-        assert [item.feature for item in await batch] == ["Checkout", "Returns"]
+    items = await resumed(path, project, features(fails=False))
+    assert [item.feature for item in items] == ["Checkout", "Returns"]
 
 
 async def test_the_next_is_read_meanwhile(path: Path, emulator: Emulator) -> None:
@@ -77,7 +62,7 @@ async def test_the_next_is_read_meanwhile(path: Path, emulator: Emulator) -> Non
             yield name
         await asyncio.sleep(1000)
 
-    await leave_first_unknown(path, emulator, features(1))
+    await leave_unsent(path, emulator, features(1))
     async with (
         Journal(path) as journal,
         client_of(emulator) as client,
@@ -95,13 +80,10 @@ async def test_a_generation_proves_nothing_of_a_run(path: Path, emulator: Emulat
             yield name
             await asyncio.sleep(30)
 
-    await leave_first_unknown(path, emulator, features("Checkout"))
+    await leave_unsent(path, emulator, features("Checkout"))
     await asyncio.sleep(600)
-    async with Journal(path) as journal, client_of(emulator) as client:
-        batch = client.project().run_features(
-            features("Checkout", "Slow", "Nothing"), journal=journal, on_conflict="generate"
-        )
-        items = await batch
+    names = features("Checkout", "Slow", "Nothing")
+    items = await ran(path, emulator, names, on_conflict="generate")
     assert [item.verdict for item in items[:2]] == [Verdict.SUCCEEDED] * 2
 
 
@@ -174,7 +156,7 @@ async def test_one_that_is_to_be_sent_again_waits_for_a_slot_in_vain(
 
 async def test_an_outage_beyond_patience_leaves_it_unknown(path: Path, emulator: Emulator) -> None:
     """A service that stays away shows neither that it started nor that nothing did."""
-    await leave_first_unknown(path, emulator, ["Checkout"])
+    await leave_unsent(path, emulator, ["Checkout"])
     async with Journal(path) as journal, client_of(emulator, max_outage=5) as client:
         await client.list_projects()
         emulator.fail("*", Fault.status(503))
@@ -184,12 +166,12 @@ async def test_an_outage_beyond_patience_leaves_it_unknown(path: Path, emulator:
 
 
 async def test_a_lost_generation_of_missing_tests_is_dispatched_again(
-    emulator: Emulator, client: Client
+    emulator: Emulator, project: Project
 ) -> None:
     """As one of a batch of generations is: the status proves that nothing started."""
     emulator.add_feature("Fresh", status="draft")
     emulator.fail("generate_feature", Fault.reset(), times=1)
-    (item,) = await client.project().run_features(["Fresh"], on_conflict="generate")
+    (item,) = await project.run_features(["Fresh"], on_conflict="generate")
     assert item.outcome is not None
     assert (emulator.count("generate_feature"), len(emulator.generations)) == (2, 1)
 
@@ -207,7 +189,7 @@ async def test_it_is_decided_while_open(path: Path, emulator: Emulator, client: 
 
 async def test_a_client_that_closes_leaves_it_to_be_decided(path: Path, emulator: Emulator) -> None:
     """No batch is working on it any more."""
-    await leave_first_unknown(path, emulator, ["Checkout"])
+    await leave_unsent(path, emulator, ["Checkout"])
     emulator.fail("list_runs", Fault.hang())
     async with Journal(path) as journal:
         client = client_of(emulator)
@@ -249,35 +231,39 @@ async def test_fewer_attempts_on_resume_are_kept_to(path: Path, emulator: Emulat
     """A run that failed is its outcome where no other attempt is left."""
     emulator.add_feature("Failing")
     refused = emulator.fail("run_feature", Fault.status(401), skip=1)
-    async with Journal(path) as journal, client_of(emulator) as client:
-        await _run(client, journal, features=["Failing"], attempts=2)
+    await ran(path, emulator, ["Failing"], attempts=2)
     refused.remove()
-    async with Journal(path) as journal, client_of(emulator) as client:
-        (item,) = await _run(client, journal, attempts=1)
+    (item,) = await ran(path, emulator, attempts=1)
+    async with Journal(path) as journal:
         assert journal.is_over
     assert (item.verdict, len(item.attempts), len(emulator.runs)) == (Verdict.FAILED, 1, 1)
 
 
-@pytest.mark.parametrize("second", [Fault.status(401), Fault.status(500), Fault.lost()])
-async def test_a_second_try_hides_none(emulator: Emulator, client: Client, second: Fault) -> None:
-    """The intent in the error is of both, so that reconciling it finds what began."""
+@pytest.mark.parametrize(
+    "second",
+    [*map(Fault.status, (401, 409, 500)), Fault.reset(), Fault.lost()],
+    ids=["401", "409", "500", "reset", "lost"],
+)
+async def test_a_second_try_hides_none(emulator: Emulator, project: Project, second: Fault) -> None:
+    """What it meets proves nothing of the first; the error's intent finds what both began."""
     hidden = emulator.fail("list_runs", Fault.status(503), skip=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
     emulator.fail("run_feature", second, times=1)
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await client.project().run_feature("Checkout", retry_unknown=True)
-    intent = caught.value.intent
-    assert isinstance(intent, Intent)
+    error = await raised(
+        errors.DispatchUnknownError, project.run_feature("Checkout", retry_unknown=True)
+    )
+    assert "the answer was lost" in str(error)
+    assert emulator.count("run_feature") == 2
+    assert isinstance(error.intent, Intent)
     hidden.remove()
-    began = {run.id for run in emulator.runs.values()}
     async with client_of(emulator) as other:
-        if len(began) == 1:
-            found = await other.reconcile(intent)
+        if len(emulator.runs) == 1:
+            found = await other.reconcile(error.intent)
             assert found is not None
-            assert found.ref.key[-1] in began
+            assert found.ref.key[-1] in emulator.runs
             return
-        error = await raised(errors.DispatchUnknownError, other.reconcile(intent))
-    assert {ref.key[-1] for ref in error.candidates} == began
+        error = await raised(errors.DispatchUnknownError, other.reconcile(error.intent))
+    assert {ref.key[-1] for ref in error.candidates} == {*emulator.runs}
 
 
 FEATURES = ["Checkout", "Returns"]
@@ -294,20 +280,9 @@ OUTCOMES = {
 SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
 
 
-async def leave_unknown(path: Path, emulator: Emulator, *, lists_read: int = 0) -> None:
-    """Lose the answer to each dispatch of a batch, and find nothing in the lists after some."""
-    lost = emulator.fail("run_feature", Fault.lost())
-    hidden = emulator.fail("list_runs", Fault.status(404), skip=lists_read)
-    async with Journal(path) as journal, client_of(emulator) as client:
-        items = await client.project().run_features(FEATURES, journal=journal)
-        assert verdicts(items) == ["unknown"] * 2
-    lost.remove()
-    hidden.remove()
-
-
 async def test_one_of_another_place_is_refused(path: Path, emulator: Emulator) -> None:
     """What this dispatch started is of its server, project and kind, and of no other feature."""
-    await leave_unknown(path, emulator)
+    await leave_unknown(path, emulator, FEATURES, lists_read=0)
     place: Any = {"server": emulator.url, "project": emulator.project_id}
     ref = RunRef(**place, run_id=max(emulator.runs))
     others = {
@@ -327,25 +302,24 @@ async def test_one_of_another_place_is_refused(path: Path, emulator: Emulator) -
 
 @pytest.mark.parametrize("run_id", ["another feature's", "missing"])
 async def test_a_wrong_one_is_seen(
-    path: Path, emulator: Emulator, client: Client, run_id: str
+    path: Path, emulator: Emulator, project: Project, rival: Project, run_id: str
 ) -> None:
     """A run of another feature, or none, leaves it unknown; the right one is taken."""
-    await leave_unknown(path, emulator)
+    await leave_unknown(path, emulator, FEATURES, lists_read=0)
     runs = {run.feature_name: run.id for run in emulator.runs.values()}
-    async with client_of(emulator) as other:
-        theirs = await other.project().run_feature("Wishlist")
+    theirs = await rival.run_feature("Wishlist")
     wrong = theirs.run_id if run_id == "another feature's" else 9999
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=wrong)
     async with Journal(path) as journal:
         await journal.decide(ref, feature="Checkout")
-        items = await client.project().run_features(journal=journal)
+        items = await project.run_features(journal=journal)
         assert items[0].verdict is Verdict.UNKNOWN
         assert isinstance(items[0].error, errors.DispatchUnknownError)
         assert not journal.is_over
         assert len(journal.open_intents) == 2
     async with Journal(path) as journal:
         await journal.decide(evolve(ref, run_id=runs["Checkout"]), feature="Checkout")
-        items = await client.project().run_features(journal=journal)
+        items = await project.run_features(journal=journal)
     assert items[0].verdict is Verdict.SUCCEEDED
     assert emulator.count("run_feature", feature="Checkout") == 1
 
@@ -357,7 +331,7 @@ async def test_one_from_before_the_dispatch_is_none_of_it(
     """Neither an older id nor an earlier time can be what a dispatch started."""
     old = await client.project().run_feature("Checkout")
     await asyncio.sleep(86_400)
-    await leave_unknown(path, emulator, lists_read=int(is_listed))
+    await leave_unknown(path, emulator, FEATURES, lists_read=int(is_listed))
     async with Journal(path) as journal:
         assert journal.open_intents[0].highest_run_id == (old.run_id if is_listed else None)
         await journal.decide(old.ref, feature="Checkout")
@@ -365,14 +339,15 @@ async def test_one_from_before_the_dispatch_is_none_of_it(
     assert items[0].verdict is Verdict.UNKNOWN
 
 
-async def test_one_that_was_joined_is_resumed(path: Path, emulator: Emulator) -> None:
+async def test_one_that_was_joined_is_resumed(
+    path: Path, emulator: Emulator, project: Project, rival: Project
+) -> None:
     """A generation that a batch attached to is waited for by the next, not paid for again."""
     emulator.add_feature("Broken", status="draft")
-    async with client_of(emulator) as other:
-        theirs = await other.project().generate_feature("Broken")
+    theirs = await rival.generate_feature("Broken")
     for timeout in (20, None):
-        async with Journal(path) as journal, client_of(emulator) as client:
-            (item,) = await client.project().generate_features(
+        async with Journal(path) as journal:
+            (item,) = await project.generate_features(
                 ["Broken"], on_conflict="attach", journal=journal, timeout=timeout
             )
             assert journal.refs == [theirs.ref] or item.ref == theirs.ref
@@ -380,11 +355,12 @@ async def test_one_that_was_joined_is_resumed(path: Path, emulator: Emulator) ->
     assert emulator.count("generate_feature") == 2  # theirs, and the one that met a conflict
 
 
-async def test_one_that_a_run_joined_is_not_paid_for_again(path: Path, emulator: Emulator) -> None:
+async def test_one_that_a_run_joined_is_not_paid_for_again(
+    path: Path, emulator: Emulator, rival: Project
+) -> None:
     """A run that waits for another's generation does not pay for one after that has failed."""
     emulator.add_feature("Broken", status="draft")
-    async with client_of(emulator) as other:
-        await other.project().generate_feature("Broken")
+    await rival.generate_feature("Broken")
     for timeout in (20, None):
         await ran(path, emulator, ["Broken"], on_conflict="generate", timeout=timeout)
         await asyncio.sleep(300)
@@ -411,21 +387,17 @@ async def test_a_resume_without_them_uses_them(path: Path, emulator: Emulator) -
 async def test_a_proxys_word_is_not_final(path: Path, emulator: Emulator, fault: Fault) -> None:
     """A feature that a proxy refused is dispatched by the next batch."""
     rule = emulator.fail("run_feature", fault)
-    async with Journal(path) as journal, client_of(emulator) as client:
-        await client.project().run_features(FEATURES, journal=journal)
-        assert not journal.is_over
+    await ran(path, emulator, FEATURES)
     rule.remove()
-    items = await ran(path, emulator)
-    assert verdicts(items) == ["succeeded"] * 2
+    assert verdicts(await ran(path, emulator)) == ["succeeded"] * 2
 
 
 async def test_what_the_service_says_is_final(path: Path, emulator: Emulator) -> None:
     """A feature that the service does not know is not dispatched again."""
     for _ in range(2):
-        async with Journal(path) as journal, client_of(emulator) as client:
-            (item,) = await client.project().run_features(["No such"], journal=journal)
-            assert journal.is_over
-            assert item.verdict is Verdict.ERROR
+        assert verdicts(await ran(path, emulator, ["No such"])) == ["error"]
+    async with Journal(path) as journal:
+        assert journal.is_over
     assert emulator.count("run_feature") == 1
 
 
@@ -443,7 +415,7 @@ SECOND = "(SELECT document, checksum FROM rows WHERE id = 1)"
 )
 async def test_a_lost_row_is_noticed(path: Path, emulator: Emulator, damage: str) -> None:
     """A file that lacks a feature, or has one twice, says so in a sentence."""
-    await leave_unknown(path, emulator)
+    await leave_unknown(path, emulator, FEATURES, lists_read=0)
     with sqlite3.connect(path) as connection:
         connection.execute(damage)
     connection.close()
@@ -452,7 +424,7 @@ async def test_a_lost_row_is_noticed(path: Path, emulator: Emulator, damage: str
 
 async def test_any_damage_is_an_error_of_this_package(path: Path, emulator: Emulator) -> None:
     """Bytes changed at random are refused with a `VibeError`, and never taken for true."""
-    await leave_unknown(path, emulator)
+    await leave_unknown(path, emulator, FEATURES, lists_read=0)
     whole = path.read_bytes()
     async with Journal(path) as journal:
         expected = [item.to_dict() for item in journal.items]
@@ -492,20 +464,12 @@ async def test_a_file_that_is_gone(
         await journal.aclose()
 
 
-async def test_many_are_sought_together(path: Path, emulator: Emulator, client: Client) -> None:
+async def test_many_are_sought_together(path: Path, emulator: Emulator, project: Project) -> None:
     """What a crash left open of a project is searched for in one list, not one for each feature."""
-    names = [f"Feature {number}" for number in range(30)]
-    for name in names:
-        emulator.add_feature(name)
-    lost = emulator.fail("run_feature", Fault.lost())
-    hidden = emulator.fail("list_runs", Fault.status(404), skip=1)
-    async with Journal(path) as journal, client_of(emulator) as first:
-        items = await first.project().run_features(names, journal=journal)
-        assert verdicts(items) == ["unknown"] * 30
-    lost.remove()
-    hidden.remove()
+    names = [emulator.add_feature(f"Feature {number}").name for number in range(30)]
+    await leave_unknown(path, emulator, names)
     before = emulator.count("list_runs")
-    async with Journal(path) as journal, client.project().run_features(journal=journal) as batch:
+    async with Journal(path) as journal, project.run_features(journal=journal) as batch:
         await asyncio.sleep(2)
         assert len(batch.refs) == 30
     assert emulator.count("list_runs") - before < 6

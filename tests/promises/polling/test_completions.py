@@ -1,4 +1,4 @@
-"""Waiting for many operations: `Client.gather` and `Client.finished`."""
+"""Waiting for many operations: `Client.gather`, `Client.finished` and `Client.changes`."""
 
 import asyncio
 import gc
@@ -6,17 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.amounts import amount
+from tests.support.observing import dispatch_runs
 from tests.support.raising import raised
-from testvibe_async import Client, Operation, Ref, Run, RunOperation, RunRef, errors
-from testvibe_async.testing import Emulator, Fault
+from tests.support.timing import now
+from testvibe_async import Client, Operation, Project, Run, RunOperation, RunRef, errors
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 
 async def test_they_come_as_they_finish(emulator: Emulator, client: Client) -> None:
     """finished() yields operations in the order in which they finish."""
-    operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+    operations = await dispatch_runs(client.project(), 3)
     await operations[1].poll()
     emulator.finish_run(operations[2].run_id)
     await operations[2]
@@ -35,12 +38,8 @@ async def test_closing_early(
     emulator: Emulator, client: Client, method: Callable[..., Any]
 ) -> None:
     """Closing finished() or changes() before it listens to all leaves no listener."""
-    refs = [
-        RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
-        for number in range(1, 1301)
-    ]
-    operations = [client.attach(ref) for ref in refs]
-    waits = method(client, operations)
+    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
+    waits = method(client, [client.attach(evolve(ref, run_id=n)) for n in range(1, 1301)])
     first = asyncio.ensure_future(anext(waits))
     await asyncio.sleep(0)
     await waits.aclose()
@@ -60,7 +59,7 @@ async def test_no_operations(client: Client) -> None:
 
 async def test_one_that_can_not_be_observed_comes_last(emulator: Emulator, client: Client) -> None:
     """finished() yields all others before it raises for one that can't be observed."""
-    bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
+    bad, good = await dispatch_runs(client.project(), 2)
     emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
     completions = client.finished([bad, good])
 
@@ -70,38 +69,21 @@ async def test_one_that_can_not_be_observed_comes_last(emulator: Emulator, clien
     assert [operation async for operation in completions] == []
 
 
-async def test_a_closed_client_is_raised_once_for_each(emulator: Emulator) -> None:
+async def test_a_closed_client_is_raised_once_for_each(client: Client) -> None:
     """finished() of a closed client raises once for each operation, and then ends."""
-    async with client_of(emulator) as client:
-        operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+    operations = await dispatch_runs(client.project(), 3)
+    await client.aclose()
     completions = client.finished(operations)
-    refs: list[Ref | None] = []
     async with asyncio.timeout(60):
-        for _ in operations:
+        for operation in operations:
             error = await raised(errors.ClientClosedError, anext(completions))
-            refs.append(error.ref)
-
+            assert error.ref == operation.ref
         assert [operation async for operation in completions] == []
-
-    assert refs == [operation.ref for operation in operations]
-
-
-async def test_leaving_early_ends_the_polling_of_many(emulator: Emulator, client: Client) -> None:
-    """Dropping finished() ends the polling."""
-    operations = [await client.project().run_feature("Checkout") for _ in range(3)]
-    emulator.finish_run(operations[0].run_id)
-    async for _ in client.finished(operations):
-        break
-    await asyncio.sleep(1)
-    asked = emulator.count("get_run")
-    await asyncio.sleep(60)
-
-    assert emulator.count("get_run") == asked <= len(operations)
 
 
 async def test_a_closed_one_raises_nothing(emulator: Emulator, client: Client) -> None:
     """After aclose() an error that was to come last does not come."""
-    bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
+    bad, good = await dispatch_runs(client.project(), 2)
     emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
     completions = client.finished([bad, good])
     with pytest.raises(TimeoutError):
@@ -115,7 +97,7 @@ async def test_a_closed_one_raises_nothing(emulator: Emulator, client: Client) -
 
 async def test_a_kept_error_does_not_keep_polling(emulator: Emulator, client: Client) -> None:
     """Keeping what gather() raised, with its traceback, does not keep the polling."""
-    bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
+    bad, good = await dispatch_runs(client.project(), 2)
     emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
     error = await raised(errors.ForbiddenError, client.gather(bad, good))
     await asyncio.sleep(1)
@@ -128,7 +110,7 @@ async def test_a_kept_error_does_not_keep_polling(emulator: Emulator, client: Cl
 
 async def test_a_cancelled_step_loses_no_completion(client: Client) -> None:
     """The wait for the next completion can be cancelled and begun again."""
-    operations = [await client.project().run_feature("Checkout") for _ in range(2)]
+    operations = await dispatch_runs(client.project(), 2)
     completions = client.finished(operations)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(10):
@@ -165,3 +147,96 @@ def server_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
         for task in asyncio.all_tasks() - before
         if "aiohttp/web" in task.get_coro().cr_code.co_filename  # type: ignore[union-attr]
     }
+
+
+async def test_errors_among_outcomes(emulator: Emulator, client: Client, project: Project) -> None:
+    """With `return_exceptions` each place holds the outcome or the error of its operation."""
+    bad, *good = await dispatch_runs(project, 3)
+    emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+
+    error, *runs = await client.gather(bad, *good, return_exceptions=True)
+
+    assert isinstance(error, errors.ForbiddenError)
+    assert error.ref == bad.ref
+    assert [run.run_id for run in runs if isinstance(run, Run)] == [op.run_id for op in good]
+
+
+@pytest.mark.service(scenario=Scenario(run_queue=2, run_duration=(10, 60)))
+async def test_what_is_left_comes_last_as_errors(client: Client, project: Project) -> None:
+    """First all that ended in time, then a WaitTimeoutError for each of the others."""
+    operations = await dispatch_runs(project, 6)
+    ended: list[Operation[Run]] = []
+    late: list[errors.WaitTimeoutError] = []
+    finished = client.finished(operations, timeout=40)
+    async with asyncio.timeout(45):
+        while len(ended) + len(late) < len(operations):
+            try:
+                ended.append(await anext(finished))
+            except errors.WaitTimeoutError as error:
+                late.append(error)
+
+    assert ended
+    assert late
+    assert {round(error.elapsed) for error in late} == {40}
+    refs = [each.ref for each in ended] + [each.ref for each in late]
+    assert set(refs) == {operation.ref for operation in operations}
+    assert all(operation.done for operation in ended)
+    await raised(StopAsyncIteration, anext(finished))
+
+
+async def test_the_time_counts_from_the_first_step(client: Client, project: Project) -> None:
+    """Time that passes before or between the steps counts from the first one on."""
+    finished = client.finished(await dispatch_runs(project, 1), timeout=5)
+    await asyncio.sleep(3)
+    began = now()
+    await raised(errors.WaitTimeoutError, anext(finished))
+    assert now() - began == pytest.approx(5)
+
+
+async def test_the_last_poll_counts(emulator: Emulator, client: Client, project: Project) -> None:
+    """At the time-out what is left is polled once more: what has ended is no error."""
+    ended, late = await dispatch_runs(project, 2)
+    finished = client.finished([ended, late], timeout=5)
+    first = asyncio.ensure_future(anext(finished))
+    await asyncio.sleep(4.9)
+    emulator.finish_run(ended.run_id)
+
+    assert await first is ended
+    error = await raised(errors.WaitTimeoutError, anext(finished))
+    assert error.ref == late.ref
+
+
+async def test_no_time_is_one_poll(client: Client, project: Project, emulator: Emulator) -> None:
+    """A time-out of 0 polls each once; the error's note names the others that are left."""
+    ended, late, later = await dispatch_runs(project, 3)
+    emulator.finish_run(ended.run_id)
+    finished = client.finished([ended, late, later], timeout=0)
+    assert await anext(finished) is ended
+    error = await raised(errors.WaitTimeoutError, anext(finished))
+    assert error.ref == late.ref
+    (note,) = error.__notes__
+    assert str(later.ref) in note
+    assert now() == 0
+
+
+async def test_every_transition_comes_with_its_operation(client: Client, project: Project) -> None:
+    """Each operation has its present state first, then each transition up to the last."""
+    operations = await dispatch_runs(project, 4)
+    seen: dict[RunOperation, list[str]] = {operation: [] for operation in operations}
+    async for operation, transition in client.changes(operations):
+        seen[operation].append(str(transition))
+        assert transition.snapshot is None or transition.snapshot.run_id == operation.run_id
+
+    for words in seen.values():
+        assert words[0] == "queued running"
+        assert words[1:-1] in ([], ["active running"])
+        assert words[-1] in {"finished passed", "finished failed"}
+
+
+async def test_one_that_is_passed_twice_comes_twice(client: Client, project: Project) -> None:
+    """Each place has all transitions, for one set of polls."""
+    (operation,) = await dispatch_runs(project, 1)
+    words = [str(change) async for _, change in client.changes([operation, operation])]
+    assert words[::2] == words[1::2]
+    assert len(words) == 2 * len(set(words))
+    assert words[0] == "queued running"

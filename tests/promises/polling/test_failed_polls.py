@@ -1,22 +1,23 @@
 """Polls that fail or say nothing, odd words, and a service under maintenance: what ends a wait."""
 
 import asyncio
+import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from itertools import pairwise, product
 from typing import Any
 
-import aiohttp
 import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.promises.conftest import Events
 from tests.support.amounts import some
-from tests.support.observing import start_wait, statuses
+from tests.support.observing import dispatch_runs, start_wait, statuses
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, Phase, Project, Run, RunOperation, RunRef, errors
-from testvibe_async.events import OutageEnded, OutageStarted, PollFailed, StatusChanged
+from testvibe_async.events import OutageEnded, OutageStarted, PollFailed
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -61,17 +62,9 @@ async def test_each_waiter_has_its_error(emulator: Emulator, operation: RunOpera
     assert first.__traceback__ is not second.__traceback__
 
 
-async def test_a_closed_session_is_raised_at_once(emulator: Emulator) -> None:
-    """A wait through a passed-in session ends at the first poll after that was closed."""
-    session = aiohttp.ClientSession()
-    async with client_of(emulator, session=session) as client:
-        operation = await client.project().run_feature("Checkout")
-        await session.close()
-
-        error = await raised(errors.ConfigError, operation, match=r"session .* is closed")
-
-    assert error.ref == operation.ref
-    assert now() < 4
+def edited(**members: Any) -> Fault:
+    """Return a fault that changes members of an answer."""
+    return Fault.edit(lambda document: {**document, **members})
 
 
 @pytest.mark.parametrize(
@@ -106,20 +99,17 @@ async def test_one_unreadable(emulator: Emulator, operation: RunOperation, clien
 
 async def test_an_odd_status_is_no_end(emulator: Emulator, operation: RunOperation) -> None:
     """An undocumented status is kept as it came, and the polling goes on."""
-    emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "paused"}), times=1)
+    emulator.fail("get_run", edited(status="paused"), times=1)
 
     assert await statuses(operation) == [
-        (Phase.QUEUED, "running"),
-        (Phase.QUEUED, "paused"),
-        (Phase.ACTIVE, "running"),
-        (Phase.FINISHED, "passed"),
+        *((Phase.QUEUED, "running"), (Phase.QUEUED, "paused")),
+        *((Phase.ACTIVE, "running"), (Phase.FINISHED, "passed")),
     ]
 
 
 async def test_an_odd_status_may_end_it(emulator: Emulator, operation: RunOperation) -> None:
     """A status that is not documented is terminal once `finishedUtc` is set."""
-    over = {"status": "expired", "finishedUtc": "2026-06-10T16:02:54Z"}
-    emulator.fail("get_run", Fault.edit(lambda run: run | over))
+    emulator.fail("get_run", edited(status="expired", finishedUtc="2026-06-10T16:02:54Z"))
 
     run = await operation
 
@@ -160,17 +150,17 @@ async def test_what_was_never_observed_has_no_grace(emulator: Emulator, client: 
     assert now() < 1
 
 
-async def test_a_failed_poll_is_reported_to_the_hook(emulator: Emulator) -> None:
+async def test_a_failed_poll_is_reported_to_the_hook(
+    emulator: Emulator, events: Events, operation: RunOperation
+) -> None:
     """on_poll_failed reports each poll that failed, and whether the waits were ended by it."""
-    events: list[PollFailed] = []
-    async with client_of(emulator, hooks=Hooks(on_poll_failed=events.append)) as client:
-        operation = await client.project().run_feature("Checkout")
-        emulator.fail("get_run", Fault.status(500), times=2)
-        emulator.fail("get_run", Fault.status(401), times=2)
-        await raised(errors.UnauthorizedError, operation)
+    emulator.fail("get_run", Fault.status(500), times=2)
+    emulator.fail("get_run", Fault.status(401), times=2)
+    await raised(errors.UnauthorizedError, operation)
 
-    assert [event.is_final for event in events] == [False, False, False, True]
-    assert {event.ref for event in events} == {operation.ref}
+    failed = events.of(PollFailed)
+    assert [event.is_final for event in failed] == [False, False, False, True]
+    assert {event.ref for event in failed} == {operation.ref}
 
 
 async def test_a_refused_poll_comes_back_when_it_may(emulator: Emulator, project: Project) -> None:
@@ -210,41 +200,22 @@ STARTS = 7.0
 FEATURES = ["Checkout", "Returns", "Shopping cart"]
 
 
-async def by_waiting(client: Client) -> list[Run]:
-    """Await one run."""
-    return [await (await client.project().run_feature("Checkout"))]
+async def outcomes(client: Client, way: str) -> list[Run | None]:
+    """Run a feature, or several, and come to the outcomes in one of the ways."""
+    project = client.project()
+    if way == "batch":
+        return [item.outcome for item in await project.run_features(FEATURES)]
+    if way == "finished":
+        operations = [await project.run_feature(name) for name in FEATURES]
+        return [operation.outcome async for operation in client.finished(operations)]
+    operation = await project.run_feature("Checkout")
+    if way == "wait":
+        return [await operation]
+    return [[transition.snapshot async for transition in operation][-1]]
 
 
-async def by_iterating(client: Client) -> list[Run]:
-    """Iterate over the transitions of one run to the end."""
-    operation = await client.project().run_feature("Checkout")
-    seen = [transition.snapshot async for transition in operation]
-    assert seen[-1] is not None
-    return [seen[-1]]
-
-
-async def by_finished(client: Client) -> list[Run]:
-    """Take several runs as they end."""
-    operations = [await client.project().run_feature(name) for name in FEATURES]
-    return [
-        await operation
-        async for operation in client.finished(operations)
-        if isinstance(operation, RunOperation)
-    ]
-
-
-async def by_batch(client: Client) -> list[Run]:
-    """Run a batch."""
-    items = await client.project().run_features(FEATURES)
-    return [item.outcome for item in items if item.outcome is not None]
-
-
-WAYS: dict[str, tuple[Callable[[Client], Awaitable[list[Run]]], int]] = {
-    "wait": (by_waiting, 1),
-    "iteration": (by_iterating, 1),
-    "finished": (by_finished, len(FEATURES)),
-    "batch": (by_batch, len(FEATURES)),
-}
+WAYS = {"wait": 1, "iteration": 1, "finished": len(FEATURES), "batch": len(FEATURES)}
+"""How runs are observed, and how many."""
 
 
 STAND_INS = product(ANSWERS, WAYS, [60, 10])
@@ -262,18 +233,17 @@ async def test_a_stand_in(emulator: Emulator, answer: str, way: str, seconds: in
         on_outage_ended=lambda event: ended.append((now(), event)),
     )
     emulator.fail("*", ANSWERS[answer], when=lambda _: STARTS < now() < STARTS + seconds)
-    observe, count = WAYS[way]
     async with client_of(emulator, hooks=hooks) as client:
-        runs = await observe(client)
+        runs = await outcomes(client, way)
 
-    assert [run.is_success for run in runs] == [True] * count
+    assert [run is not None and run.is_success for run in runs] == [True] * WAYS[way]
     assert failed
     assert not any(event.is_final for event in failed)
-    assert len(announced) == len(ended) == 1
-    assert STARTS < announced[0][0] < STARTS + 3 + 6 + 1
-    assert announced[0][1].server == emulator.url
-    assert STARTS + seconds < ended[0][0] < STARTS + seconds + 31
-    assert ended[0][1].seconds == pytest.approx(ended[0][0] - STARTS, abs=3.5)
+    ((announced_at, outage),), ((ended_at, end),) = announced, ended
+    assert STARTS < announced_at < STARTS + 3 + 6 + 1
+    assert outage.server == emulator.url
+    assert STARTS + seconds < ended_at < STARTS + seconds + 31
+    assert end.seconds == pytest.approx(ended_at - STARTS, abs=3.5)
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -345,72 +315,53 @@ async def test_a_run_may_come_late(emulator: Emulator, body: bytes | None) -> No
         assert now() < 70
 
 
-async def test_one_failure_among_answers_is_no_outage(emulator: Emulator) -> None:
+async def test_one_failure_among_answers_is_no_outage(
+    emulator: Emulator, events: Events, operation: RunOperation
+) -> None:
     """What is answered in between is no time without answers."""
-    announced: list[OutageStarted] = []
     emulator.fail("get_run", Fault.status(500), times=1)
     emulator.fail("get_run", Fault.status(500), skip=2, times=1)
-    async with client_of(emulator, hooks=Hooks(on_outage_started=announced.append)) as client:
-        assert (await (await client.project().run_feature("Checkout"))).is_success
-    assert not announced
+    assert (await operation).is_success
+    assert not events.of(OutageStarted)
 
 
-async def test_a_route_that_fails_alone_is_no_outage_of_the_service(emulator: Emulator) -> None:
+async def test_a_route_that_fails_alone_is_no_outage_of_the_service(
+    emulator: Emulator, client: Client, events: Events, operation: RunOperation
+) -> None:
     """While another operation is seen, the service is there."""
-    announced: list[OutageStarted] = []
-    async with client_of(emulator, hooks=Hooks(on_outage_started=announced.append)) as client:
-        project = client.project()
-        bad, good = [await project.run_feature("Checkout") for _ in range(2)]
-        number = bad.run_id
-        emulator.fail("get_run", Fault.status(500), times=3, when=lambda run: run.run_id == number)
-        runs = await client.gather(bad, good)
+    other, number = await client.project().run_feature("Checkout"), operation.run_id
+    emulator.fail("get_run", Fault.status(500), times=3, when=lambda run: run.run_id == number)
+    runs = await client.gather(operation, other)
     assert [run.is_success for run in runs] == [True, True]
-    assert not announced
+    assert not events.of(OutageStarted)
 
 
 @pytest.mark.parametrize("retry_after", [None, 2])
 async def test_a_list_that_fails_delays_no_end(emulator: Emulator, retry_after: int | None) -> None:
     """What it would have shown is polled by id at the next tick."""
-    ended: list[float] = []
-
-    def note(event: StatusChanged) -> None:
-        if event.transition.phase == "finished":
-            ended.append(now())
-
-    hooks = Hooks(on_transition=note)
-    async with client_of(emulator, poll_interval=1, hooks=hooks) as client:
-        project = client.project()
-        operations = [await project.run_feature("Checkout") for _ in range(30)]
-        emulator.fail(
-            "list_runs", Fault.status(503, retry_after=retry_after), when=lambda _: now() > 27
-        )
+    async with client_of(emulator, poll_interval=1) as client:
+        operations = await dispatch_runs(client.project(), 30)
+        busy = Fault.status(503, retry_after=retry_after)
+        emulator.fail("list_runs", busy, when=lambda _: now() > 27)
         await client.gather(*operations)
-    assert len(ended) == 30
-    assert max(ended) < 32
+        assert now() < 32
 
 
-def edited(**members: Any) -> Fault:
-    """Return a fault that changes members of an answer."""
-    return Fault.edit(lambda document: {**document, **members})
-
-
-async def test_different_answers_are_an_outage(emulator: Emulator, project: Project) -> None:
+async def test_different_answers_are_an_outage(emulator: Emulator, operation: RunOperation) -> None:
     """Answers that break off at another place each time may get better."""
-    operation = await project.run_feature("Checkout")
     numbers = iter(range(9))
     emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": next(numbers)}), times=9)
     assert (await operation).is_finished
     assert emulator.count("get_run") >= 10
 
 
-async def test_an_odd_status_ends_the_wait_soon(emulator: Emulator, project: Project) -> None:
+async def test_an_odd_status_ends_the_wait_soon(
+    emulator: Emulator, operation: RunOperation
+) -> None:
     """Nobody can say whether it is an end: the error names the word, and poll() shows it."""
-    operation = await project.run_feature("Checkout")
     emulator.fail("get_run", Fault.edit(lambda run: {"runId": run["runId"], "status": "Timed_Out"}))
-    with pytest.raises(
-        errors.ObservationError, match="its status is 'Timed_Out', which is not documented"
-    ):
-        await operation
+    said = "its status is 'Timed_Out', which is not documented"
+    await raised(errors.ObservationError, operation, match=said)
     assert emulator.count("get_run") == 3
     assert (await operation.poll()).status == "Timed_Out"
     assert not operation.done
@@ -422,15 +373,15 @@ async def test_an_odd_field_blinds_no_wait(
     emulator: Emulator, client: Client, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is None, its value is kept, and the log says so once a client."""
-    emulator.fail("get_run", edited(createdUtc="yesterday", log=[{"line": 1}]))
-    operations = [await project.run_feature("Checkout") for _ in range(3)]
+    odd: dict[str, Any] = {"createdUtc": "yesterday", "log": [{"line": 1}]}
+    emulator.fail("get_run", edited(**odd))
+    operations = await dispatch_runs(project, 3)
     runs = await client.gather(*operations)
     await project.get_run(operations[0].run_id)
     assert [run.is_finished for run in runs] == [True] * 3
-    assert [run.extra for run in runs] == [{"createdUtc": "yesterday", "log": [{"line": 1}]}] * 3
+    assert [run.extra for run in runs] == [odd] * 3
     assert {(run.created_at, run.log) for run in runs} == {(None, None)}
-    texts = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert sorted(texts) == [
+    assert sorted(warnings_in(caplog.records)) == [
         (
             "Run.createdUtc can't be read and is left out: expected a time such as "
             "2026-06-10T14:32:07Z, got 'yesterday' at $.createdUtc"
@@ -439,10 +390,12 @@ async def test_an_odd_field_blinds_no_wait(
     ]
 
 
-async def test_a_number_beyond_all_sizes_is_left_out(emulator: Emulator, project: Project) -> None:
+async def test_a_number_beyond_all_sizes_is_left_out(
+    emulator: Emulator, operation: RunOperation
+) -> None:
     """It is kept as it came, and is no number of the run."""
     emulator.fail("get_run", edited(featureId=10**400))
-    run = await project.get_run((await project.run_feature("Checkout")).run_id)
+    run = await operation.poll()
     assert (run.feature_id, run.extra) == (None, {"featureId": 10**400})
 
 
@@ -451,9 +404,8 @@ async def test_much_that_is_unknown_is_cut_with_one_warning(
 ) -> None:
     """Of fields without a place 64 KiB are kept; the log says so once a client and model."""
     emulator.fail("get_run", edited(note="x" * 70_000, hint="y"))
-    operations = [await project.run_feature("Checkout") for _ in range(3)]
-    for operation in operations:
-        assert (await project.get_run(operation.run_id)).extra == {"hint": "y"}
+    for operation in await dispatch_runs(project, 3):
+        assert (await operation.poll()).extra == {"hint": "y"}
     assert [each.getMessage() for each in caplog.records] == [
         "Run.extra is cut: only 64 KiB of an answer's other fields are kept"
     ]
@@ -463,9 +415,7 @@ async def test_fields_without_end_are_not_logged_without_end(
     emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A service that invents fields can't fill a disk."""
-    deep: Any = 1
-    for _ in range(70):
-        deep = [deep]
+    deep: Any = json.loads("[" * 70 + "1" + "]" * 70)
     emulator.fail("get_feature", edited(**{f"field {number}": deep for number in range(500)}))
     await project.get_feature("Checkout")
     assert len(caplog.records) == 100
@@ -474,13 +424,11 @@ async def test_fields_without_end_are_not_logged_without_end(
 async def test_ids_may_be_digits(emulator: Emulator, client: Client, project: Project) -> None:
     """A list whose ids are texts, and whose statuses are capitals, serves as any other."""
 
-    def odd(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [
-            {**row, "runId": str(row["runId"]), "status": row["status"].upper()} for row in rows
-        ]
+    def odd(row: dict[str, Any]) -> dict[str, Any]:
+        return row | {"runId": str(row["runId"]), "status": row["status"].upper()}
 
-    emulator.fail("list_runs", Fault.edit(odd))
-    operations = [await project.run_feature("Checkout") for _ in range(50)]
+    emulator.fail("list_runs", Fault.edit(lambda rows: [*map(odd, rows)]))
+    operations = await dispatch_runs(project, 50)
     await client.gather(*operations)
     assert emulator.count("get_run") < 2.5 * len(operations)
 
@@ -574,14 +522,9 @@ async def test_the_first_year_is_no_time(
     assert not warnings_in(caplog.records)
 
 
-def without_id(status: Any) -> Any:
-    """Leave out which generation a status is of."""
-    return {name: value for name, value in status.items() if name != "requestId"}
-
-
 async def test_a_service_that_names_no_generation(emulator: Emulator, project: Project) -> None:
     """What was in flight after the dispatch, and then ended, is what was dispatched."""
-    emulator.fail("get_generation_status", Fault.edit(without_id))
+    emulator.fail("get_generation_status", edited(requestId=None))
     generation = await (await project.generate_feature("Draft"))
     assert generation.is_success
 
@@ -593,16 +536,17 @@ async def test_an_older_end(emulator: Emulator, project: Project, *, is_seen: bo
     ended = await project.get_generation_status("Checkout")
     operation = await project.generate_feature("Checkout")
     if is_seen:
-        emulator.fail("get_generation_status", Fault.edit(without_id), times=1)
+        emulator.fail("get_generation_status", edited(requestId=None), times=1)
         await operation.poll()
-    emulator.fail("get_generation_status", Fault.edit(lambda _: without_id(ended.to_dict())))
+    emulator.fail(
+        "get_generation_status", Fault.edit(lambda _: ended.to_dict() | {"requestId": None})
+    )
     await raised(errors.ObservationError, operation)
 
 
-async def test_an_unknown_word_ends_in_an_error(emulator: Emulator, project: Project) -> None:
+async def test_an_unknown_word_ends_in_an_error(
+    emulator: Emulator, operation: RunOperation
+) -> None:
     """A word that nobody knows, with a null end, is polled as long as an outage, and then named."""
-    emulator.fail(
-        "get_run", Fault.edit(lambda run: {**run, "status": "ready", "finishedUtc": None})
-    )
-    operation = await project.run_feature("Checkout")
+    emulator.fail("get_run", edited(status="ready", finishedUtc=None))
     await raised(errors.ObservationError, operation, match="ready")

@@ -2,21 +2,22 @@
 
 import asyncio
 import gc
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from attrs import evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
-from tests.support.observing import start_wait
+from tests.promises.conftest import Events
+from tests.support.observing import dispatch_runs, start_wait
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
-    Hooks,
     Phase,
     Project,
     RetryPolicy,
-    Run,
     RunOperation,
     RunStatus,
     errors,
@@ -155,16 +156,9 @@ async def test_an_older_answer_does_not_supersede(emulator: Emulator) -> None:
     late = LateAnswer("/generation", seconds=15)
     async with client_through(late, emulator) as client:
         project = client.project()
-        before = await (await project.generate_feature("Draft"))
+        before = await project.generate_feature("Draft").wait()
         operation = await project.generate_feature("Draft")
-        stale = {
-            "featureStatus": "generated",
-            "requestId": before.request_id,
-            "overallConclusion": "success",
-        }
-        emulator.fail(
-            "get_generation_status", Fault.edit(lambda answer: {**answer, **stale}), times=1
-        )
+        emulator.fail("get_generation_status", Fault.edit(lambda _: before.to_dict()), times=1)
         late.is_armed = True
         early = asyncio.ensure_future(operation.poll())
         wait = asyncio.ensure_future(operation.wait())
@@ -182,32 +176,27 @@ async def test_an_earlier_generation_never_supersedes(emulator: Emulator, projec
     operation = await project.generate_feature("Draft")
     await operation.poll()
     earlier = {"requestId": "before", "updatedUtc": "2026-01-01T00:00:00Z"}
-    rule = emulator.fail("get_generation_status", Fault.edit(lambda answer: answer | earlier))
-    wait = asyncio.ensure_future(operation.wait())
-    await asyncio.sleep(40)
+    stale = Fault.edit(lambda answer: answer | earlier)
+    rule = emulator.fail("get_generation_status", stale, when=lambda _: now() < 40)
+
+    assert (await operation).request_id == operation.request_id
     assert rule.hits > 2
-    assert not wait.done()
-    rule.remove()
-
-    assert (await wait).request_id == operation.request_id
 
 
-async def test_a_poll_that_fails_after_the_end_is_ignored(emulator: Emulator) -> None:
+async def test_a_poll_that_fails_after_the_end_is_ignored(
+    emulator: Emulator, events: Events, operation: RunOperation
+) -> None:
     """A poll that fails after the end was observed returns the outcome."""
-    events: list[PollFailed] = []
-    async with client_of(emulator, hooks=Hooks(on_poll_failed=events.append)) as client:
-        operation = await client.project().run_feature("Checkout")
-        emulator.fail("get_run", Fault.hang(), times=2)
-        early = asyncio.ensure_future(operation.poll())
-        wait = asyncio.ensure_future(operation.wait())
-        await asyncio.sleep(5)
-        emulator.finish_run(operation.run_id)
-        outcome = await operation.poll()
+    emulator.fail("get_run", Fault.hang(), times=2)
+    early, wait = asyncio.ensure_future(operation.poll()), start_wait(operation)
+    await asyncio.sleep(5)
+    emulator.finish_run(operation.run_id)
+    outcome = await operation.poll()
 
-        assert await early is outcome
-        assert await wait is outcome
-        await asyncio.sleep(100)
-    assert events == []
+    assert await early is outcome
+    assert await wait is outcome
+    await asyncio.sleep(100)
+    assert events.of(PollFailed) == []
 
 
 async def test_a_list_does_not_change_when_the_end_was_seen(emulator: Emulator) -> None:
@@ -277,9 +266,9 @@ async def test_each_caller_has_its_error(emulator: Emulator, operation: RunOpera
     assert emulator.count("get_run") == 1
 
 
-async def test_a_younger_snapshot_is_good_enough(emulator: Emulator, client: Client) -> None:
+async def test_a_younger_snapshot_is_good_enough(emulator: Emulator, project: Project) -> None:
     """210 polls of 3 runs in 2 s with `max_age=1` cost a request a run and second."""
-    operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+    operations = await dispatch_runs(project, 3)
     for _ in range(70):
         await asyncio.gather(*(operation.poll(max_age=1.0) for operation in operations))
         await asyncio.sleep(2 / 70)
@@ -314,53 +303,48 @@ async def test_what_is_over_is_free(emulator: Emulator, client: Client, project:
     assert len(emulator.requests) == before
 
 
-FAILING = evolve(STEADY, failing_runs=1)
+Reset = Callable[[], AbstractAsyncContextManager[Emulator]]
 
 
-async def run_before_a_reset(client: Client, emulator: Emulator) -> Run:
-    """Run a feature, which passes, and stop the service."""
-    run = await (await client.project().run_feature("Checkout"))
-    assert run.is_success
-    await emulator.aclose()
-    return run
+@pytest.fixture
+def reset(emulator: Emulator) -> Reset:
+    """Starts the service anew at the same address: ids begin again, and all runs fail."""
+
+    @asynccontextmanager
+    async def started() -> AsyncGenerator[Emulator]:
+        await emulator.aclose()
+        port, scenario = int(emulator.url.rpartition(":")[2]), evolve(STEADY, failing_runs=1)
+        async with Emulator(scenario=scenario, port=port) as second:
+            yield second
+
+    return started
 
 
-def port_of(emulator: Emulator) -> int:
-    """Return the port that a service listens on."""
-    return int(emulator.url.rpartition(":")[2])
-
-
-async def test_an_id_that_is_used_again_has_its_own_outcome() -> None:
+async def test_an_id_that_is_used_again_has_its_own_outcome(project: Project, reset: Reset) -> None:
     """The verdict of the operation that had the id before is never the new one's."""
-    async with Emulator(scenario=STEADY) as first, client_of(first) as client:
-        earlier = await run_before_a_reset(client, first)
-        async with Emulator(scenario=FAILING, port=port_of(first)) as second:
-            operation = await client.project().run_feature("Checkout")
-            assert operation.run_id == earlier.run_id
-            assert not operation.done
-            assert (await operation).status == RunStatus.FAILED
-            assert second.count("get_run") >= 1
+    earlier = await project.run_feature("Checkout").wait()
+    assert earlier.is_success
+    async with reset():
+        operation = await project.run_feature("Checkout")
+        assert operation.run_id == earlier.run_id
+        assert not operation.done
+        assert (await operation).status == RunStatus.FAILED
 
 
-async def test_a_ref_of_the_later_operation_attaches_to_it() -> None:
+async def test_a_ref_of_the_later_operation_attaches_to_it(client: Client, reset: Reset) -> None:
     """A ref that was dispatched after an outcome was seen is not of that outcome."""
-    async with Emulator(scenario=STEADY) as first, client_of(first) as client:
-        await run_before_a_reset(client, first)
-        async with Emulator(scenario=FAILING, port=port_of(first)) as second:
-            async with client_of(second) as other:
-                ref = (await other.project().run_feature("Checkout")).ref
-            assert (await client.attach(ref)).status == RunStatus.FAILED
+    assert (await client.project().run_feature("Checkout").wait()).is_success
+    async with reset() as second, client_of(second) as other:
+        ref = (await other.project().run_feature("Checkout")).ref
+        assert (await client.attach(ref)).status == RunStatus.FAILED
 
 
-async def test_the_run_of_another_feature_is_no_outcome() -> None:
+async def test_the_run_of_another_feature_is_no_outcome(
+    operation: RunOperation, reset: Reset
+) -> None:
     """Where the service was reset between two processes, an id may be that of another feature."""
-    async with Emulator(scenario=STEADY) as first, client_of(first) as client:
-        ref = (await client.project().run_feature("Checkout")).ref
-        await first.aclose()
-        async with Emulator(scenario=STEADY, port=port_of(first)) as second:
-            async with client_of(second) as other:
-                theirs = await other.project().run_feature("Wishlist")
-                assert (await theirs).run_id == ref.run_id
-            async with client_of(second) as resumed:
-                with pytest.raises(errors.ObservationError, match=r"of feature \d+, not \d+"):
-                    await resumed.attach(ref)
+    async with reset() as second, client_of(second) as other, client_of(second) as resumed:
+        theirs = await other.project().run_feature("Wishlist")
+        assert (await theirs).run_id == operation.run_id
+        attached = resumed.attach(operation.ref)
+        await raised(errors.ObservationError, attached, match=r"of feature \d+, not \d+")

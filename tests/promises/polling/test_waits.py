@@ -11,33 +11,23 @@ from attrs import evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.batches import client_tasks
-from tests.support.observing import start_wait, statuses
+from tests.support.observing import dispatch_runs, start_wait, statuses
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Phase, Project, RunOperation, Transition, errors
 from testvibe_async.testing import Emulator, Fault
 
-RUN_SECONDS = 30.0
 
-
-async def test_a_run_is_awaited_to_its_outcome(operation: RunOperation) -> None:
-    """Awaiting returns the digest, soon after the run ended."""
+async def test_a_run_is_awaited_to_its_outcome(emulator: Emulator, operation: RunOperation) -> None:
+    """It comes soon after the end, and is kept for good: no request, no time, the same value."""
     run = await operation
+    asked, at = len(emulator.requests), now()
 
     assert run.is_success
     assert operation.done
-    assert operation.outcome is run
-    assert RUN_SECONDS <= now() <= RUN_SECONDS + 3
-
-
-async def test_awaiting_again_costs_nothing(emulator: Emulator, operation: RunOperation) -> None:
-    """A terminal state is kept for good: no request, no time, the same value."""
-    first = await operation
-    asked, at = len(emulator.requests), now()
-
-    assert await operation is first
-    assert await operation.poll() is first
-    assert await operation.wait(timeout=1) is first
+    assert 30 <= at <= 30 + 3
+    assert await operation is await operation.poll() is operation.outcome is run
+    assert await operation.wait(timeout=1) is run
     assert await statuses(operation) == [(Phase.FINISHED, "passed")]
     assert (len(emulator.requests), now()) == (asked, at)
 
@@ -88,15 +78,13 @@ async def test_no_time_is_one_poll(
     assert emulator.count("get_run") == 2
 
 
-def wait(_client: Client, operation: RunOperation) -> Awaitable[Any]:
-    return operation.wait(timeout=0)
+WAYS: list[Callable[[Client, RunOperation], Awaitable[Any]]] = [
+    lambda _, operation: operation.wait(timeout=0),
+    lambda client, operation: anext(client.finished([operation], timeout=0)),
+]
 
 
-def first_finished(client: Client, operation: RunOperation) -> Awaitable[Any]:
-    return anext(client.finished([operation], timeout=0))
-
-
-@pytest.mark.parametrize("way", [wait, first_finished])
+@pytest.mark.parametrize("way", WAYS, ids=["wait", "finished"])
 @pytest.mark.parametrize("is_known", [True, False])
 async def test_no_time_is_one_poll_of_an_attached_one(
     emulator: Emulator,
@@ -118,19 +106,18 @@ async def test_a_last_poll_that_was_not_sent_says_nothing(emulator: Emulator) ->
     """Under a low limit of the rate, a time-out is no failure of the service."""
     async with client_of(emulator, rate_limit=0.5) as client:
         operation = await client.project().run_feature("Checkout")
-        with pytest.raises(errors.WaitTimeoutError) as caught:
-            await operation.wait(timeout=0.5)
-    assert (caught.value.failures, caught.value.__cause__) == (0, None)
+        error = await raised(errors.WaitTimeoutError, operation.wait(timeout=0.5))
+    assert (error.failures, error.__cause__) == (0, None)
 
 
-async def test_a_refused_list_is_not_made_up_for_by_reads(emulator: Emulator) -> None:
+async def test_a_refused_list_is_not_made_up_for_by_reads(
+    emulator: Emulator, project: Project
+) -> None:
     """At a time-out, a rate-limited list is no reason to read each operation by its id."""
-    async with client_of(emulator) as client:
-        operations = [await client.project().run_feature("Checkout") for _ in range(10)]
-        emulator.fail("list_runs", Fault.status(429))
-        waits = (operation.wait(timeout=0.5) for operation in operations)
-        results = await asyncio.gather(*waits, return_exceptions=True)
-    assert all(isinstance(result, errors.WaitTimeoutError) for result in results)
+    operations = await dispatch_runs(project, 10)
+    emulator.fail("list_runs", Fault.status(429))
+    waits = (raised(errors.WaitTimeoutError, each.wait(timeout=0.5)) for each in operations)
+    await asyncio.gather(*waits)
     assert emulator.count("get_run") == 0
 
 
@@ -138,10 +125,10 @@ async def test_the_last_poll_is_short(emulator: Emulator, operation: RunOperatio
     """A service that does not answer delays the error by a second."""
     await asyncio.sleep(1)
     emulator.fail("get_run", Fault.hang())
-    with pytest.raises(errors.WaitTimeoutError, match="1 poll has failed since") as caught:
-        await operation.wait(timeout=1)
+    said = "1 poll has failed since"
+    error = await raised(errors.WaitTimeoutError, operation.wait(timeout=1), match=said)
     assert now() == pytest.approx(3, abs=0.1)
-    assert isinstance(caught.value.__cause__, errors.OutcomeUnknownError)
+    assert isinstance(error.__cause__, errors.OutcomeUnknownError)
 
 
 async def test_the_error_says_how_old_it_is(emulator: Emulator, operation: RunOperation) -> None:
@@ -149,45 +136,40 @@ async def test_the_error_says_how_old_it_is(emulator: Emulator, operation: RunOp
     await operation.poll()
     seen_at = operation.observed_at
     emulator.fail("get_run", Fault.status(500))
-    with pytest.raises(
-        errors.WaitTimeoutError, match=r"was last seen at .* polls have failed"
-    ) as caught:
-        await operation.wait(timeout=20)
-    assert caught.value.last_seen_at == seen_at
-    assert caught.value.failures >= 2
-    assert isinstance(caught.value.__cause__, errors.ServerError)
+    said = r"was last seen at .* polls have failed"
+    error = await raised(errors.WaitTimeoutError, operation.wait(timeout=20), match=said)
+    assert error.last_seen_at == seen_at
+    assert error.failures >= 2
+    assert isinstance(error.__cause__, errors.ServerError)
 
 
 @pytest.mark.parametrize("lists", [True, False])
 async def test_a_shared_last_list(emulator: Emulator, project: Project, *, lists: bool) -> None:
     """Waits with one deadline cost one list call, and reads of what it leaves open, or of all."""
-    operations = [await project.run_feature("Checkout") for _ in range(20)]
+    operations = await dispatch_runs(project, 20)
     for operation in operations:
         await operation.poll()
     if not lists:
         emulator.fail("list_runs", Fault.status(500))
     before = len(emulator.requests)
-    waits = (operation.wait(timeout=0.5) for operation in operations)
-    results = await asyncio.gather(*waits, return_exceptions=True)
-    assert all(isinstance(result, errors.WaitTimeoutError) for result in results)
+    waits = (raised(errors.WaitTimeoutError, each.wait(timeout=0.5)) for each in operations)
+    await asyncio.gather(*waits)
     sent = [request.operation for request in emulator.requests[before:]]
     assert sent == ["list_runs", *["get_run"] * (1 if lists else 20)]
 
 
 @pytest.mark.parametrize("is_closed_first", [True, False])
-async def test_a_deadline_at_the_close(emulator: Emulator, *, is_closed_first: bool) -> None:
+async def test_a_deadline_at_the_close(
+    emulator: Emulator, client: Client, operation: RunOperation, *, is_closed_first: bool
+) -> None:
     """A wait whose time is over just as the client closes says so, and sends no last poll."""
-    client = client_of(emulator)
-    operation = await client.project().run_feature("Checkout")
 
     async def close() -> None:
         await asyncio.sleep(5)
         await client.aclose()
 
-    async def wait() -> None:
-        await raised(errors.WaitTimeoutError, operation.wait(timeout=5))
-
-    await asyncio.gather(*([close(), wait()] if is_closed_first else [wait(), close()]))
+    wait = raised(errors.WaitTimeoutError, operation.wait(timeout=5))
+    await asyncio.gather(*([close(), wait] if is_closed_first else [wait, close()]))
     assert now() < 6
     assert emulator.count("get_run") == 1  # none at the time-out
 
@@ -278,9 +260,13 @@ async def test_unused_ones(emulator: Emulator, client: Client, operation: RunOpe
     assert (await operation).is_success
 
 
-async def test_transitions_come_in_order(operation: RunOperation) -> None:
-    """The dispatch first, each change of phase or status once, ending with the outcome."""
-    transitions = [transition async for transition in operation]
+@pytest.mark.parametrize("seconds", [0, 40])
+async def test_transitions_come_in_order(operation: RunOperation, seconds: float) -> None:
+    """The dispatch, each change of phase or status once, the outcome; however slow the body is."""
+    transitions: list[Transition[Any]] = []
+    async for transition in operation:
+        transitions.append(transition)
+        await asyncio.sleep(seconds)
 
     assert [(transition.phase, transition.status) for transition in transitions] == [
         *((Phase.QUEUED, "running"), (Phase.ACTIVE, "running"), (Phase.FINISHED, "passed"))
@@ -301,15 +287,21 @@ async def test_an_attached_one_is_seen_first(emulator: Emulator, operation: RunO
     assert [transition.phase for transition in transitions] == ["queued", "active", "finished"]
 
 
-async def test_leaving_early_ends_the_polling(emulator: Emulator, operation: RunOperation) -> None:
-    """Dropping an iterator ends the polling."""
-    async for transition in operation:
-        if transition.phase is Phase.ACTIVE:
+@pytest.mark.parametrize("is_of_many", [False, True])
+async def test_leaving_early_ends_the_polling(
+    emulator: Emulator, client: Client, operation: RunOperation, *, is_of_many: bool
+) -> None:
+    """Dropping an iterator, of one operation or of many, ends the polling."""
+    other = await client.project().run_feature("Checkout")
+    asyncio.get_running_loop().call_later(5, emulator.finish_run, other.run_id)
+    async for _ in client.finished([operation, other]) if is_of_many else operation.updates():
+        if emulator.count("get_run"):
             break
+    await asyncio.sleep(1)
     asked = emulator.count("get_run")
     await asyncio.sleep(60)
 
-    assert emulator.count("get_run") == asked
+    assert 0 < emulator.count("get_run") == asked
 
 
 async def test_the_last_wait_ends_the_polls(emulator: Emulator, operation: RunOperation) -> None:
@@ -358,16 +350,6 @@ async def test_closing_drops_what_was_not_taken(operation: RunOperation) -> None
     await transitions.aclose()
 
     assert [transition async for transition in transitions] == []
-
-
-async def test_a_slow_consumer_misses_nothing(operation: RunOperation) -> None:
-    """Transitions are kept for a body that takes its time."""
-    seen: list[Phase] = []
-    async for transition in operation:
-        seen.append(transition.phase)
-        await asyncio.sleep(40)
-
-    assert seen == ["queued", "active", "finished"]
 
 
 async def test_a_cancelled_step_can_be_taken_again(operation: RunOperation) -> None:

@@ -4,14 +4,11 @@ A schedule is named by its seed and number alone: no other schedule has to run b
 """
 
 import gc
-import platform
-import subprocess
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import detangle
@@ -177,18 +174,4 @@ def _account(bug: detangle.BugReport, play: Play) -> str:
 
 
 def _report(what: str, seed: int, number: int) -> str:
-    return (
-        f"{what}\n"
-        f"Before it was shrunk: --seed {seed} --first {number} --schedules 1, "
-        f"at commit {_commit()}, Python {platform.python_version()}"
-    )
-
-
-def _commit() -> str:
-    """Return the commit of the working copy; a plus says that files have changed since."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    return f"{what}\nBefore it was shrunk: --seed {seed} --first {number} --schedules 1"

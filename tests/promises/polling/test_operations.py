@@ -1,8 +1,8 @@
 """What a handle on an operation offers: cancelling, logs, diagnosis, artifacts, and its ref."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -10,18 +10,9 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.support.observing import statuses
 from tests.support.raising import raised
-from tests.support.timing import STEADY, now
+from tests.support.timing import now
 from testvibe_async import Client, GenerationRef, Phase, Project, RunOperation, RunRef, errors
 from testvibe_async.testing import Emulator, Fault
-
-SCENARIO = STEADY
-
-
-@pytest.fixture
-def emulator(emulator: Emulator) -> Emulator:
-    """The service, with one more feature, which has no tests yet."""
-    emulator.add_feature("Draft", status="draft")
-    return emulator
 
 
 async def test_equal_handles(emulator: Emulator, client: Client, operation: RunOperation) -> None:
@@ -33,6 +24,14 @@ async def test_equal_handles(emulator: Emulator, client: Client, operation: RunO
     assert await client.project().run_feature("Checkout") != operation
     async with client_of(emulator) as other:
         assert other.attach(operation.ref) != operation
+
+
+STATUS = "get_generation_status"
+
+
+def shows(**members: Any) -> Fault:
+    """Return a status with other members."""
+    return Fault.edit(lambda status: status | members)
 
 
 async def test_polls_slow_down_with_age(emulator: Emulator, project: Project) -> None:
@@ -48,12 +47,8 @@ async def test_polls_slow_down_with_age(emulator: Emulator, project: Project) ->
 
 async def test_the_previous_status_is_ignored(emulator: Emulator, project: Project) -> None:
     """While a generation is new, a status of the one before it is tolerated."""
-    previous = {"requestId": "previous", "featureStatus": "generated"}
-    emulator.fail(
-        "get_generation_status",
-        Fault.edit(lambda status: status | previous),
-        when=lambda _: 0 < now() < 9,
-    )
+    previous = shows(requestId="previous", featureStatus="generated")
+    emulator.fail(STATUS, previous, when=lambda _: 0 < now() < 9)
     operation = await project.generate_feature("Draft")
 
     assert await statuses(operation) == [
@@ -67,9 +62,7 @@ async def test_the_previous_status_is_ignored(emulator: Emulator, project: Proje
 async def test_a_poll_of_the_previous_one_says_so(emulator: Emulator, project: Project) -> None:
     """A poll that shows only the previous generation raises, and never returns it."""
     operation = await project.generate_feature("Draft")
-    emulator.fail(
-        "get_generation_status", Fault.edit(lambda status: status | {"requestId": "previous"})
-    )
+    emulator.fail(STATUS, shows(requestId="previous"))
 
     await raised(errors.ObservationError, operation.poll(), match="still shows the one before")
 
@@ -77,15 +70,12 @@ async def test_a_poll_of_the_previous_one_says_so(emulator: Emulator, project: P
 async def test_superseded_before_it_was_seen(emulator: Emulator, project: Project) -> None:
     """Another request id after the first 10 s raises OperationSupersededError."""
     operation = await project.generate_feature("Draft")
-    emulator.fail(
-        "get_generation_status", Fault.edit(lambda status: status | {"requestId": "newer"})
-    )
+    emulator.fail(STATUS, shows(requestId="newer"))
 
     error = await raised(errors.OperationSupersededError, operation)
 
     assert 10 <= now() <= 16
-    assert error.newer_request_id == "newer"
-    assert error.ref == operation.ref
+    assert (error.newer_request_id, error.ref) == ("newer", operation.ref)
 
 
 async def test_superseded_after_it_was_seen(emulator: Emulator, project: Project) -> None:
@@ -93,25 +83,14 @@ async def test_superseded_after_it_was_seen(emulator: Emulator, project: Project
     operation = await project.generate_feature("Draft")
     await operation.poll()
     emulator.finish_generation(operation.request_id)
-    await project.generate_feature("Draft")
+    newer = await project.generate_feature("Draft")
 
-    await raised(errors.OperationSupersededError, operation)
+    error = await raised(errors.OperationSupersededError, operation)
 
+    assert error.newer_request_id == newer.request_id
+    assert newer.request_id in str(error)
     assert emulator.count("get_generation_status") == 2 + 1 + 2
     assert now() < 7
-
-
-async def test_a_status_without_id_is_ignored(emulator: Emulator, project: Project) -> None:
-    """A status without a request id is never taken for this generation."""
-    emulator.fail(
-        "get_generation_status",
-        Fault.edit(lambda status: {k: v for k, v in status.items() if k != "requestId"}),
-        skip=1,
-        times=9,
-    )
-    operation = await project.generate_feature("Draft")
-
-    assert (await operation).request_id == operation.request_id
 
 
 async def test_cancelling_what_is_over_does_nothing(emulator: Emulator, project: Project) -> None:
@@ -140,16 +119,13 @@ async def test_the_log_of_another_is_refused(project: Project) -> None:
     await raised(errors.OperationSupersededError, operation.log())
 
 
-async def test_an_old_ref_has_no_first_seconds(project: Project, client: Client) -> None:
+async def test_an_old_ref_has_no_first_seconds(client: Client, project: Project) -> None:
     """A generation attached long after its dispatch is superseded at the second poll."""
-    operation = await project.generate_feature("Draft")
-    document = json.loads(operation.ref.to_json()) | {
-        "requestId": "older",
-        "dispatchedUtc": "2026-01-01T00:00:00+00:00",
-    }
+    ref = (await project.generate_feature("Draft")).ref
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    older = client.attach(evolve(ref, request_id="older", dispatched_at=long_ago))
 
-    with pytest.raises(errors.OperationSupersededError):
-        await client.attach(GenerationRef.from_json(json.dumps(document)))
+    await raised(errors.OperationSupersededError, older)
 
     assert now() < 4
 
@@ -159,11 +135,7 @@ async def test_the_one_before_supersedes_none(emulator: Emulator, project: Proje
     first = await project.generate_feature("Draft")
     emulator.finish_generation(first.request_id)
     operation = await project.generate_feature("Draft")
-    emulator.fail(
-        "get_generation_status",
-        Fault.edit(lambda status: status | {"requestId": first.request_id}),
-        times=12,
-    )
+    emulator.fail(STATUS, shows(requestId=first.request_id), times=12)
     assert (await operation).request_id == operation.request_id
 
 
@@ -171,9 +143,16 @@ async def test_another_seen_once_changes_nothing(emulator: Emulator, project: Pr
     """One answer of another generation, between two of this one, changes nothing."""
     operation = await project.generate_feature("Draft")
     await operation.poll()
-    stale = Fault.edit(lambda status: status | {"requestId": "stale", "updatedUtc": None})
-    emulator.fail("get_generation_status", stale, times=1)
+    emulator.fail(STATUS, shows(requestId="stale", updatedUtc=None), times=1)
     assert (await operation.poll()).request_id == operation.request_id
+    assert (await operation).request_id == operation.request_id
+
+
+async def test_a_status_without_id_is_ignored(emulator: Emulator, project: Project) -> None:
+    """A status without a request id is never taken for this generation."""
+    emulator.fail(STATUS, shows(requestId=None), skip=1, times=9)
+    operation = await project.generate_feature("Draft")
+
     assert (await operation).request_id == operation.request_id
 
 
@@ -181,10 +160,7 @@ async def test_a_newer_generation_supersedes_at_once(emulator: Emulator, project
     """Another generation that is newer by `updatedUtc` needs no second answer."""
     operation = await project.generate_feature("Draft")
     await operation.poll()
-    newer = Fault.edit(
-        lambda status: status | {"requestId": "newer", "updatedUtc": "2099-01-01T00:00:00Z"}
-    )
-    emulator.fail("get_generation_status", newer)
+    emulator.fail(STATUS, shows(requestId="newer", updatedUtc="2099-01-01T00:00:00Z"))
     error = await raised(errors.OperationSupersededError, operation.poll())
     assert error.newer_request_id == "newer"
 
@@ -193,8 +169,7 @@ async def test_cancelling_leaves_others_alone(emulator: Emulator, project: Proje
     """A cancellation polls until it is sure which generation the service would cancel."""
     operation = await project.generate_feature("Draft")
     await operation.poll()
-    other = Fault.edit(lambda status: status | {"requestId": "other", "updatedUtc": None})
-    emulator.fail("get_generation_status", other)
+    emulator.fail(STATUS, shows(requestId="other", updatedUtc=None))
     await raised(errors.OperationSupersededError, operation.cancel())
     assert emulator.count("cancel_generation") == 0
 
@@ -204,14 +179,9 @@ async def test_a_clock_may_differ(emulator: Emulator, project: Project, seconds:
     """A ref that seems up to a minute old may be new: the one before it is waited out."""
     operation = await project.generate_feature("Draft")
     dispatched_at = datetime.now(UTC) - timedelta(seconds=seconds)
-    emulator.fail(
-        "get_generation_status",
-        Fault.edit(lambda status: status | {"requestId": "previous"}),
-        times=2,
-    )
+    emulator.fail(STATUS, shows(requestId="previous"), times=2)
     async with client_of(emulator) as other:
         attached = other.attach(evolve(operation.ref, dispatched_at=dispatched_at))
-
         assert (await attached).request_id == operation.request_id
 
 
