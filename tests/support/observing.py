@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from testvibe_async import Operation, Phase, Project, Run
+from testvibe_async import Operation, Phase, Project, Run, RunOperation
 from testvibe_async.testing import Emulator
 
 COUNT = 12
@@ -22,7 +22,7 @@ def start_wait(operation: Operation[Run]) -> asyncio.Task[Run]:
     return asyncio.ensure_future(operation.wait())
 
 
-async def dispatch_runs(project: Project, count: int) -> list[Operation[Run]]:
+async def dispatch_runs(project: Project, count: int) -> list[RunOperation]:
     """Dispatch runs of one feature, one after the other."""
     return [await project.run_feature("Checkout") for _ in range(count)]
 

@@ -377,7 +377,7 @@ async def test_an_odd_field_blinds_no_wait(
     emulator.fail("get_run", edited(**odd))
     operations = await dispatch_runs(project, 3)
     runs = await client.gather(*operations)
-    await project.get_run(operations[0].ref.key[-1])
+    await project.get_run(operations[0].run_id)
     assert [run.is_finished for run in runs] == [True] * 3
     assert [run.extra for run in runs] == [odd] * 3
     assert {(run.created_at, run.log) for run in runs} == {(None, None)}
