@@ -350,16 +350,17 @@ async def test_an_end_before_it_is_joined(emulator: Emulator, project: Project) 
     assert paid(emulator) == 1
 
 
-async def test_a_superseded_one_is_not_repeated(emulator: Emulator, tmp_path: Path) -> None:
+async def test_a_superseded_one_is_not_repeated(
+    emulator: Emulator, project: Project, tmp_path: Path
+) -> None:
     """A resumed run whose generation another one followed ends as that did, if it failed too."""
     path = tmp_path / "batch.journal"
     async with client_of(emulator) as client, Journal(path) as journal:
         batch = client.project().run_features(["Draft"], journal=journal, on_conflict="generate")
         await raised(TimeoutError, asyncio.wait_for(batch, timeout=5))
-    for own in list(emulator.generations):
-        emulator.finish_generation(own, "failed")
-    async with client_of(emulator) as client:
-        another = await client.project().generate_feature("Draft")
+    (own,) = emulator.generations
+    emulator.finish_generation(own, "failed")
+    another = await project.generate_feature("Draft")
     emulator.finish_generation(another.ref.request_id, "failed")
     async with client_of(emulator) as client, Journal(path) as journal:
         (item,) = await client.project().run_features(journal=journal)

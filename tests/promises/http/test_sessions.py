@@ -292,12 +292,12 @@ async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeErr
 
 
 @pytest.mark.parametrize("status", [303, 408])
-async def test_some_statuses_prove_nothing(emulator: Emulator, status: int) -> None:
-    """303 and 408 do not prove that nothing began: the run is looked for, and found."""
-
+async def test_some_statuses_prove_nothing(
+    emulator: Emulator, project: Project, status: int
+) -> None:
+    """303 and 408 do not prove that nothing began: the run is looked for."""
     emulator.fail("run_feature", Fault.status(status))
-    async with client_of(emulator) as client:
-        error = await raised(errors.DispatchUnknownError, client.project().run_feature("Checkout"))
+    error = await raised(errors.DispatchUnknownError, project.run_feature("Checkout"))
     assert error.reason == "absent"
 
 
