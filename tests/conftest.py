@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
 
 from tests.support.amounts import amount
+from tests.support.arguments import assemble_once
 from tests.support.recorder import Recorder
 from tests.support.systems import left_out, missing
 from testvibe_async import Client, Project, RunOperation
@@ -76,6 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
     sqlite3.connect = sqlite3_dbapi2.connect = connect
     gc.disable()
     config.pluginmanager.register(Recorder())
+    assemble_once()
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -181,6 +183,15 @@ async def client_through(
         client_of(emulator, session=session, **options) as client,
     ):
         yield client
+
+
+def settings_of(emulator: Emulator) -> dict[str, str]:
+    """Return the variables that name a service, its key and its project."""
+    return {
+        "TESTVIBE_SERVER": emulator.url,
+        "TESTVIBE_API_KEY": emulator.api_key,
+        "TESTVIBE_PROJECT": emulator.project_id,
+    }
 
 
 def client_of(emulator: Emulator, **options: Any) -> Client:

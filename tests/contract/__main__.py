@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.support.dialects import DIALECTS, Dialect, emulator_speaking
+from tests.conftest import settings_of
+from tests.support.dialects import DIALECTS, Dialect
 from testvibe_async.cli import app
-from testvibe_async.testing import Outcome, Scenario, VirtualTimeLoop
+from testvibe_async.testing import Emulator, Outcome, Scenario, VirtualTimeLoop
 
 FOLDER = Path(__file__).parent / "recordings"
 RECORDED = (
@@ -33,15 +34,11 @@ SCENARIO = Scenario(
 
 async def record(name: str, dialect: Dialect) -> None:
     """Record one service: its lists, a run that fails, and a generation."""
-    async with emulator_speaking(dialect, shop=False, scenario=SCENARIO) as emulator:
+    async with Emulator(**dialect.options, shop=False, scenario=SCENARIO) as emulator:
         for feature in ("Checkout", "Returns", "Wishlist", "Gift cards", "Search", "Sign in"):
             emulator.add_feature(feature)
         emulator.add_feature("Loyalty points", status="draft")
-        os.environ.update(
-            TESTVIBE_SERVER=emulator.url,
-            TESTVIBE_API_KEY=emulator.api_key,
-            TESTVIBE_PROJECT=emulator.project_id,
-        )
+        os.environ.update(settings_of(emulator))
         options = ("--run", "Returns", "--generate", "Loyalty points", "--yes", "--quiet")
         await app.perform(["doctor", *options, "--record", str(FOLDER / f"{name}.json")])
 

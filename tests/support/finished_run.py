@@ -1,51 +1,24 @@
-"""A finished run whose artifacts are downloaded, and tests on real time.
-
-Some tests hold up the thread that writes a file until the event loop has done something else, for
-which virtual time would not wait: these tests run on real time.
-"""
+"""A finished run whose artifacts are downloaded."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from functools import wraps
+from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
+import pytest
 from attrs import define
 
 from tests.conftest import client_of
-from tests.support.peer import Peer
+from tests.support.peer import Answering, Peer, Serving, peer, scripted
 from testvibe_async import Client, RetryPolicy, RunOperation
 from testvibe_async.testing import Emulator, Fault
 
-P = ParamSpec("P")
-
-
 AT_ONCE = RetryPolicy(base_delay=0)
-
-
 SECRET = "sig=TheSignature"
-
-
 PATHS = ["trace/locked-out.zip", "screenshots/locked-out.png", "report/index.html"]
-
-
 CONTENT = bytes(range(256)) * 4_000
-
-
-def on_real_time(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Run a test on an ordinary event loop, and check that no task is left."""
-
-    @wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        async def main() -> None:
-            async with asyncio.timeout(30):
-                await test(*args, **kwargs)
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-
-        asyncio.run(main())
-
-    return run
 
 
 @define
@@ -62,15 +35,22 @@ class Case:
         plain = {"kind": "trace", "size": None, "url": None}
         self.emulator.fail("get_run_artifacts", Fault.edit(lambda _: [plain | r for r in rows]))
 
-    def serve(self, origin: Peer, size: int | None, *paths: str) -> None:
-        """Let the service list artifacts on a host, all of one size."""
-        paths = paths or ("a.zip",)
-        self.list_as(
-            *(
-                {"path": path, "size": size, "url": f"{origin.url}/{place}?{SECRET}"}
-                for place, path in enumerate(paths)
+    @asynccontextmanager
+    async def serving(
+        self, answer: Answering | Serving, size: int | None, *paths: str
+    ) -> AsyncGenerator[Peer]:
+        """Let the service list artifacts on a host, all of one size.
+
+        The host answers as a `peer` does, or as a coroutine function for `scripted` says.
+        """
+        start: Any = scripted if iscoroutinefunction(answer) else peer
+        async with start(answer) as origin:
+            rows = (
+                {"path": path, "size": size, "url": f"{origin.url}/{index}?{SECRET}"}
+                for index, path in enumerate(paths or ("a.zip",))
             )
-        )
+            self.list_as(*rows)
+            yield origin
 
     async def download(self, **options: Any) -> list[Path]:
         """Download what the run left."""
@@ -97,6 +77,15 @@ async def finished_run(tmp_path: Path, **options: Any) -> AsyncGenerator[Case]:
         run = await client.project().run_feature("F")
         emulator.finish_run(run.run_id, "failed")
         yield Case(emulator, client, run, tmp_path / "artifacts")
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.fixture
+async def case(tmp_path: Path) -> AsyncGenerator[Case]:
+    """A run that is over, and where its artifacts go; each `conftest.py` imports it."""
+    async with finished_run(tmp_path) as case:
+        yield case
 
 
 def entries(directory: Path) -> list[str]:
@@ -105,9 +94,9 @@ def entries(directory: Path) -> list[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for an effect of a thread or a socket."""
+    """Wait for an effect of a thread or a socket, for which virtual time does not."""
     while not condition():  # noqa: ASYNC110 - neither can set an event of this loop
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
 
 
 def downloads(case: Case) -> int:

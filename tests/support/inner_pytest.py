@@ -200,6 +200,19 @@ class Inner:
         )
         self.pytester.makepyfile("\n".join(["import pytest", *tests]))
 
+    def mark(self, mark: str, condition: str = "True") -> None:
+        """Have a conftest.py mark each item for which a condition holds."""
+        self.pytester.makeconftest(
+            f"""
+            import pytest
+
+            def pytest_collection_modifyitems(items):
+                for item in items:
+                    if {condition}:
+                        item.add_marker(pytest.mark.{mark})
+            """
+        )
+
     def features(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
         """Run it with features."""
         return self("--testvibe", *arguments, plugins=plugins)
@@ -212,10 +225,6 @@ class Inner:
         """Run it with the plugins for asynchronous tests, pytest-asyncio's in its auto mode."""
         loops = ("asyncio_default_fixture_loop_scope=function", "asyncio_mode=auto", *arguments)
         return self(*(word for loop in loops for word in ("-o", loop)), plugins=ASYNCHRONOUS)
-
-    def process(self, *arguments: str) -> pytest.RunResult:
-        """Run it in a process of its own."""
-        return self.pytester.runpytest_subprocess(*arguments)
 
     def bare(self, *arguments: str) -> pytest.RunResult:
         """Run it in a process of its own, with only this plugin and those that are named."""

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial, wraps
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal, ParamSpec, Self, get_args
 
 import httpx2
+import pytest
 from mcp import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import (
@@ -16,6 +17,7 @@ from mcp.types import (
     TextContent,
 )
 
+from tests.support.timing import now
 from testvibe_async import Client
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator
@@ -25,14 +27,60 @@ P = ParamSpec("P")
 Mode = Literal["auto", "legacy"]
 """The protocol without a handshake, or the one with a handshake."""
 
+both_modes = pytest.mark.parametrize("mode", get_args(Mode))
+
 CLIENT_OPTIONS = {"api_key", "project", "timeout"}
 """Which options of a connection are the SDK client's."""
+
+
+class Connection(McpClient):
+    """The official client, with what tests ask of it."""
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await super().__aenter__()
+        return self
+
+    async def result(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool, and return the structured content of its result."""
+        return content_of(await self.call_tool(tool, arguments))
+
+    async def finished(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool until nothing is in flight."""
+        content: dict[str, Any] = {"inFlight": True}
+        while content.get("inFlight"):
+            content = await self.result(tool, **arguments)
+        return content
+
+    async def refused(self, tool: str, **arguments: Any) -> str:
+        """Call a tool that fails, and return the error's text."""
+        result = await self.call_tool(tool, arguments)
+        assert result.is_error, result.structured_content
+        return text_of(result)
+
+    async def give_up(self, tool: str, *, seconds: float = 3, **arguments: Any) -> None:
+        """Call a tool, and give up after some seconds, as a client does that says so."""
+        call = asyncio.create_task(self.call_tool(tool, arguments))
+        await asyncio.sleep(seconds)
+        call.cancel()
+        await asyncio.wait([call])
+
+    async def cross(self, *, calls: int) -> None:
+        """Cancel so many calls, all answered by now, as a client does that gave up."""
+        for number in range(1, calls + 1):
+            parameters = CancelledNotificationParams(request_id=number)
+            await self.session.send_notification(CancelledNotification(params=parameters))
+        await self.list_prompts()  # A request that follows it on the same wire.
+
+    async def latest(self, feature: str) -> str:
+        """Return what a feature's latest generation is called."""
+        return str((await self.result("get_generation_status", feature=feature))["requestId"])
 
 
 @asynccontextmanager
 async def connected(
     emulator: Emulator, mode: Mode = "auto", *, ask: Any = None, **options: Any
-) -> AsyncGenerator[McpClient]:
+) -> AsyncGenerator[Connection]:
     """Connect the official client to a server in this process.
 
     Args:
@@ -44,17 +92,19 @@ async def connected(
     settings: dict[str, Any] = {"api_key": emulator.api_key, "project": emulator.project_id}
     settings |= {name: options.pop(name) for name in list(options) if name in CLIENT_OPTIONS}
     server = make_server(partial(Client, emulator.url, **settings), **options)
-    async with McpClient(server, mode=mode, elicitation_callback=ask) as mcp:
+    async with Connection(server, mode=mode, elicitation_callback=ask) as mcp:
         yield mcp
 
 
 @asynccontextmanager
-async def connected_by_http(url: str, token: str, mode: Mode = "auto") -> AsyncGenerator[McpClient]:
+async def connected_by_http(
+    url: str, token: str, mode: Mode = "auto"
+) -> AsyncGenerator[Connection]:
     """Connect the official client to an HTTP server that requires a token."""
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=None) as http,
-        McpClient(streamable_http_client(url, http_client=http), mode=mode) as mcp,
+        Connection(streamable_http_client(url, http_client=http), mode=mode) as mcp,
     ):
         yield mcp
 
@@ -75,39 +125,6 @@ def without_tests(emulator: Emulator, tool: str = "generate_feature") -> None:
         for name in ("Checkout", "Returns", "Wishlist"):
             if name in emulator.features:
                 emulator.features[name].status = "draft"
-
-
-async def latest_of(mcp: McpClient, feature: str) -> str:
-    """Return what a feature's latest generation is called."""
-    return str((await result_of(mcp, "get_generation_status", feature=feature))["requestId"])
-
-
-async def crossed(mcp: McpClient, *, calls: int) -> None:
-    """Say, as a client that gave up does, that so many calls are cancelled, all answered by now."""
-    for number in range(1, calls + 1):
-        parameters = CancelledNotificationParams(request_id=number)
-        await mcp.session.send_notification(CancelledNotification(params=parameters))
-    await mcp.list_prompts()  # A request that follows it on the same wire.
-
-
-async def result_of(mcp: McpClient, tool: str, **arguments: Any) -> dict[str, Any]:
-    """Call a tool, and return the structured content of its result."""
-    return content_of(await mcp.call_tool(tool, arguments))
-
-
-async def given_up(mcp: McpClient, tool: str, *, seconds: float = 3, **arguments: Any) -> None:
-    """Call a tool, and give up after some seconds, as a client does that says so."""
-    call = asyncio.create_task(mcp.call_tool(tool, arguments))
-    await asyncio.sleep(seconds)
-    call.cancel()
-    await asyncio.wait([call])
-
-
-async def refused(mcp: McpClient, tool: str, **arguments: Any) -> str:
-    """Call a tool that fails, and return the error's text."""
-    result = await mcp.call_tool(tool, arguments)
-    assert result.is_error, result.structured_content
-    return text_of(result)
 
 
 def content_of(result: CallToolResult) -> dict[str, Any]:
@@ -134,7 +151,9 @@ class Listener:
     def __init__(self) -> None:
         self.numbers: list[float] = []
         self.messages: list[str] = []
+        self.times: list[float] = []
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG002
         self.numbers.append(progress)
         self.messages.append(message or "")
+        self.times.append(now())

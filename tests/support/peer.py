@@ -4,7 +4,7 @@ import asyncio
 import errno
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
@@ -32,6 +32,10 @@ class Request(bytes):
         return dict(line.lower().split(": ", 1) for line in self.decode().split("\r\n")[1:-2])
 
 
+Answering: TypeAlias = bytes | Callable[[Request], bytes | None]
+Serving: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
 @define
 class Peer:
     """A server that sends scripted answers, and keeps the requests that it received."""
@@ -46,9 +50,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def scripted(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncGenerator[Peer]:
+async def scripted(serve: Serving) -> AsyncGenerator[Peer]:
     """Start a server whose connections a function serves, once a request has come."""
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,7 +65,7 @@ async def scripted(
 
 
 @asynccontextmanager
-async def peer(answer: bytes | Callable[[Request], bytes | None]) -> AsyncGenerator[Peer]:
+async def peer(answer: Answering) -> AsyncGenerator[Peer]:
     """Answer each connection's first request with these bytes, or with those of a function.
 
     None leaves the connection open, without an answer.

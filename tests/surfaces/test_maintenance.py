@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.amounts import by_turns
 from tests.support.inner_pytest import ENDLESS, inner, service
-from tests.support.mcp_connection import connected, result_of
+from tests.support.mcp_connection import connected
 from tests.support.timing import STEADY, now
 from tests.surfaces.cli.conftest import call, machine, use
 from testvibe_async.testing import Fault
@@ -89,7 +89,7 @@ async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list
 
     async with connected(emulator) as mcp:
         if tool == "wait_for_run":
-            await result_of(mcp, "run_feature", feature="Checkout")
+            await mcp.result("run_feature", feature="Checkout")
         away(emulator, page, seconds)
         arguments = {**TOOLS[tool], "timeoutSeconds": 170}
         began = now()

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from attrs import define, field, frozen
-from mcp import Client as McpClient
 
 from tests.conftest import client_of
 from tests.support.amounts import FULL, by_turns
 from tests.support.inner_pytest import inner, service, service_options
-from tests.support.mcp_connection import latest_of
+from tests.support.mcp_connection import Connection
 from tests.support.timing import STEADY
 from tests.surfaces.cli.conftest import call, machine, use
 from testvibe_async.mcp_server import make_server
@@ -114,9 +113,9 @@ class Tool:
         emulator = stage.emulator
         arguments = {"feature": self.feature}
         server = make_server(partial(client_of, emulator), state_folder=stage.states)
-        async with McpClient(server) as mcp:
+        async with Connection(server) as mcp:
             if self.feature != "Draft":
-                stage.replaced = stage.replaced or await latest_of(mcp, self.feature)
+                stage.replaced = stage.replaced or await mcp.latest(self.feature)
                 arguments["replace"] = stage.replaced
             for _ in range(PATIENCE):
                 answer = await mcp.call_tool(self.name, arguments)

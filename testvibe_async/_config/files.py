@@ -24,16 +24,6 @@ from testvibe_async.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "REPOSITORY_FILE",
-    "RepositoryFile",
-    "UserFile",
-    "find_repository",
-    "read_repository_file",
-    "read_user_file",
-    "user_file_path",
-]
-
 REPOSITORY_FILE = ".testvibe-async.toml"
 """The name of a repository's file."""
 

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._wire import Endpoint
 
-__all__ = ["FoundSettings", "Setting", "Settings", "find_settings", "load_settings"]
-
 ARGUMENT = "argument"
 """The source of a value that was passed."""
 

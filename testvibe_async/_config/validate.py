@@ -16,22 +16,6 @@ from urllib.parse import urlsplit
 from testvibe_async._util import API_PATH
 from testvibe_async.errors import ConfigError
 
-__all__ = [
-    "is_documented_key",
-    "is_loopback",
-    "masked",
-    "require_age",
-    "require_api_key",
-    "require_choice",
-    "require_count",
-    "require_encrypted",
-    "require_kind",
-    "require_rate",
-    "require_seconds",
-    "require_timeout",
-    "server_name",
-]
-
 T = TypeVar("T")
 
 _logger = logging.getLogger("testvibe_async")

@@ -25,7 +25,7 @@ from testvibe_async.runner.stored import Worker
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from testvibe_async._dispatch import Features, GenerateConflict, Job, RunConflict
     from testvibe_async.client import Client
@@ -82,6 +82,7 @@ class DurableBatch:
         attempts: int = 1,
         max_generations: int | None = None,
         missing_only: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> bool:
         """Store the batch, for workers to carry. Submitting the same batch again does nothing.
 
@@ -99,6 +100,8 @@ class DurableBatch:
             max_generations: Maximum number of generations that all workers together may dispatch,
                 including those of missing tests, 0 or more; None for no limit. Each costs credits.
             missing_only: As in `generate_features`.
+            options: Values that you want back, a JSON object: `status` has them as `plan.options`.
+                The same batch has the same ones.
 
         Returns:
             False if it was there already.
@@ -143,7 +146,11 @@ class DurableBatch:
             attempts=attempts,
             on_conflict=on_conflict,
             missing_only=missing_only or features is None,
-            options={"batch": spec.to_dict(), "max_generations": max_generations},
+            options={
+                **(options or {}),
+                "batch": spec.to_dict(),
+                "max_generations": max_generations,
+            },
         )
         async with self._opened(is_planned=False) as store:
             return await store.submit(plan, jobs)

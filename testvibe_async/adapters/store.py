@@ -12,7 +12,7 @@ import asyncio
 import json
 from collections import deque
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -26,9 +26,10 @@ from testvibe_async.adapters.database import (
     NEW_OPERATION,
     OPERATIONS,
     UNAVAILABLE,
+    WORKERS,
 )
 from testvibe_async.adapters.entries import EntryStore, row_of
-from testvibe_async.adapters.workers import Heartbeat, has_no_owner
+from testvibe_async.adapters.workers import beat, has_no_owner, new_worker
 from testvibe_async.errors import DispatchUnknownError, RecorderError
 from testvibe_async.events import logger
 from testvibe_async.intents import Intent
@@ -87,8 +88,7 @@ class DurableStore(EntryStore):
         """All entries of the batch are planned."""
         self.is_leaving: bool = False
         """True if the worker ends, and leaves what has no end yet to others."""
-        self._heartbeat = Heartbeat(database, batch)
-        self.worker: str = self._heartbeat.worker
+        self.worker: str = new_worker()
         """The name of this process as a worker."""
         self._max_in_flight = 1
         self._claiming = asyncio.Lock()
@@ -110,7 +110,7 @@ class DurableStore(EntryStore):
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
             with suppress(*UNAVAILABLE):
-                await self.write(self._heartbeat.end)
+                await self.write(self._forget)
 
     def begin(self, plan: Plan) -> Plan:  # noqa: ARG002 - that of the journal's protocol
         """Return the stored plan, for `run_features`."""
@@ -124,8 +124,8 @@ class DurableStore(EntryStore):
         async with self._claiming:
             while not self._claimed:
                 free = max(1, self._max_in_flight - len(self._carried))
-                query = self._claimable().limit(min(free, CLAIMED_AT_ONCE))
-                entries, is_over = await self.write(partial(self._claim, query))
+                asked = {"carried": [*self._carried], "most": min(free, CLAIMED_AT_ONCE)}
+                entries, is_over = await self.write(partial(self._claim, asked))
                 if is_over:
                     return None
                 self._carried |= {entry.index: entry for entry in entries}
@@ -135,9 +135,9 @@ class DurableStore(EntryStore):
             return self._claimed.popleft()
 
     def _claim(
-        self, query: sa.Select[Any], connection: sa.Connection
+        self, asked: dict[str, Any], connection: sa.Connection
     ) -> tuple[list[Entry[Any]], bool]:
-        rows = connection.execute(query).all()
+        rows = connection.execute(self._claimable, asked).all()
         token = uuid4().hex
         taken = ITEMS.update().where(self._mine, ITEMS.c.number.in_([row.number for row in rows]))
         if rows:
@@ -148,12 +148,13 @@ class DurableStore(EntryStore):
             self._claims[entry] = _Claim(token, paid, entry.intent is not None, entry.intent)
         return entries, not rows and not self._is_any_left(connection)
 
+    @cached_property
     def _claimable(self) -> sa.Select[Any]:
-        """Return the query of the unclaimed entries that may be carried now.
+        """The query of the unclaimed entries that may be carried now.
 
         That nothing started is proved by a later dispatch alone. So the last planned entry is held
         back until each other one is dispatched, and what was found absent is carried again after a
-        later one.
+        later one. The parameters are the entries `carried` here, and how many to return at `most`.
         """
         others = ITEMS.alias()
         mine = others.c.batch == self.batch
@@ -174,7 +175,8 @@ class DurableStore(EntryStore):
         )
         is_due = sa.or_(ITEMS.c.state != EntryState.PLANNED, is_to_dispatch)
         # A claim may have been committed although the database went away before it said so.
-        is_lost = sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.number.not_in([*self._carried]))
+        carried: sa.BindParameter[int] = sa.bindparam("carried", expanding=True)
+        is_lost = sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.number.not_in(carried))
         is_anothers = sa.and_(ITEMS.c.owner != self.worker, has_no_owner())
         query = sa.select(ITEMS).where(
             self._mine,
@@ -185,6 +187,7 @@ class DurableStore(EntryStore):
             ),
         )
         query = query.order_by(ITEMS.c.state == EntryState.PLANNED, ITEMS.c.number)
+        query = query.limit(sa.bindparam("most", type_=sa.Integer))
         return query.with_for_update(skip_locked=True, of=ITEMS)
 
     def _is_any_left(self, connection: sa.Connection) -> bool:
@@ -330,8 +333,11 @@ class DurableStore(EntryStore):
                 logger.warning("%s: a heartbeat failed, and is repeated: %r", self, error)
 
     def _beat(self, connection: sa.Connection) -> None:
-        if dead := self._heartbeat.beat(connection):
+        if dead := beat(connection, self._database, self.batch, self.worker):
             logger.warning("%s: taking over from %s", self, ", ".join(dead))
+
+    def _forget(self, connection: sa.Connection) -> None:
+        connection.execute(WORKERS.delete().where(WORKERS.c.id == self.worker))
 
 
 def _key_of(ref: Ref) -> str:

@@ -20,42 +20,27 @@ from testvibe_async.adapters.database import ITEMS, WORKERS
 if TYPE_CHECKING:
     from testvibe_async.adapters.database import Database
 
-__all__ = ["Heartbeat", "has_no_owner", "workers_of"]
+__all__ = ["beat", "has_no_owner", "new_worker", "workers_of"]
 
 DEAD_SECONDS = 5.0
 """After how long without a heartbeat a worker is dead."""
 
 
-class Heartbeat:
-    """The heartbeat of this process as a worker of one batch."""
+def new_worker() -> str:
+    """Return the name of this process as one more worker."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
-    def __init__(self, database: Database, batch: str) -> None:
-        """Make it, before the first beat."""
-        self.worker: str = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        """The name of this process as a worker."""
-        self._database = database
-        self._batch = batch
 
-    def beat(self, connection: sa.Connection) -> list[str]:
-        """Note that this worker is alive, and forget dead workers; return their names."""
-        values = {
-            "batch": self._batch,
-            "machine": _machine(),
-            "pid": os.getpid(),
-            "beat_at": self._database.now,
-        }
-        here = WORKERS.update().where(WORKERS.c.id == self.worker)
-        if connection.execute(here.values(**values)).rowcount == 0:
-            connection.execute(WORKERS.insert().values(id=self.worker, **values))
-        living = workers_of(connection, self._database)
-        dead = [worker for worker, is_alive in living.items() if not is_alive]
-        if dead:
-            connection.execute(WORKERS.delete().where(WORKERS.c.id.in_(dead)))
-        return dead
-
-    def end(self, connection: sa.Connection) -> None:
-        """Note that this worker has ended."""
-        connection.execute(WORKERS.delete().where(WORKERS.c.id == self.worker))
+def beat(connection: sa.Connection, database: Database, batch: str, worker: str) -> list[str]:
+    """Note that a worker of this process is alive, and forget dead workers; return their names."""
+    values = {"batch": batch, "machine": _machine(), "pid": os.getpid(), "beat_at": database.now}
+    here = WORKERS.update().where(WORKERS.c.id == worker)
+    if connection.execute(here.values(**values)).rowcount == 0:
+        connection.execute(WORKERS.insert().values(id=worker, **values))
+    dead = [name for name, is_alive in workers_of(connection, database).items() if not is_alive]
+    if dead:
+        connection.execute(WORKERS.delete().where(WORKERS.c.id.in_(dead)))
+    return dead
 
 
 def workers_of(

@@ -73,7 +73,12 @@ async def read_durable(batch: DurableBatch, record: BatchRecord | None) -> Batch
 
 
 async def durable_named(
-    word: str, database: str | None, place: Place, output: Output, *, parent: int | None = None
+    word: str,
+    database: str | None,
+    place: Place,
+    output: Output,
+    *,
+    parent: int | str | None = None,
 ) -> tuple[DurableBatch, BatchRecord | None]:
     """Return the durable batch that a word means, and its record among the batches of this machine.
 
@@ -84,17 +89,17 @@ async def durable_named(
         database: Its database; None for that of its record.
         place: The service and the project in force.
         output: The output for notes.
-        parent: The number of the batch whose failures it runs again.
+        parent: The batch whose failures it runs again, as its record has it.
 
     Raises:
         ConfigError: There is no such batch, or its database can't be read.
     """
     stored, record = stored_batches(), None
     if database is None:
-        record = stored.record_named(word, place)
-        if record is None or record.database is None or record.name is None:
-            raise ConfigError(f"batch {word} is in no database: name one with --on")
-        return durable_batch(record.database, record.name), record
+        for each in stored.records_named(word, place)[:1]:
+            if each.database is not None and each.name is not None:
+                return durable_batch(each.database, each.name), each
+        raise ConfigError(f"batch {word} is in no database: name one with --on")
     batch = durable_batch(database, word)
     plan = (await batch.status()).plan
     there = Place(plan.server, plan.project)

@@ -16,7 +16,6 @@ from attrs import evolve
 from rich.text import Text
 
 from testvibe_async import (
-    BatchItem,
     DispatchUnknownError,
     FeatureNotGeneratedError,
     Generation,
@@ -29,6 +28,7 @@ from testvibe_async import (
 from testvibe_async._util import escape
 from testvibe_async.cli.details import Line, end_of, error_lines, log_details, text_of
 from testvibe_async.cli.output import Output, warn
+from testvibe_async.cli.outputs import Outputs, the_batch
 from testvibe_async.cli.progress import word_of
 from testvibe_async.cli.result import Result, check_command, is_of_generation
 from testvibe_async.cli.words import NAME, Item, clock_time, is_lost, item_name, item_reason
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.exits import ExitCode
-    from testvibe_async.cli.outputs import Outputs
 
 
 NAMED = 10
@@ -187,7 +186,7 @@ def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) ->
         cause: The error; None for a signal, or an error that is not of the SDK.
     """
     # Without an item the reports of an earlier job would stay, perhaps those of a success.
-    known = evolve(result, items=result.items or [BatchItem(feature="The batch", error=cause)])
+    known = evolve(result, items=result.items or [the_batch(cause)])
     with suppress(OSError):  # What is in flight has to be named in any case.
         outputs.write(known)
     (_say_unfinished if result.stopped_by is None else _show)(result, outputs.output)
@@ -295,10 +294,10 @@ def _say_remarks(result: Result, output: Output) -> None:
 def _say_next(result: Result, output: Output) -> None:
     """Print the commands that describe the failures, and the one that runs them again."""
     if result.failed_runs:
-        which = "it" if len(result.failed_runs) == 1 else "one"
-        output.say(f"\nMore of {which}: {NAME} runs diagnose {result.failed_runs[0]}")
+        which = "it" if len(result.failed_runs) == 1 else "the first failure"
+        output.say(f"\nTo diagnose {which}: {NAME} runs diagnose {result.failed_runs[0]}")
         if result.rerun is not None:
-            output.say(f"Run what failed again with:\n  {result.rerun}")
+            output.say(f"To rerun what failed:\n  {result.rerun}")
 
 
 def _how_to_wait(result: Result) -> str:
@@ -316,6 +315,7 @@ def _how_to_wait(result: Result) -> str:
 def _say_document(result: Result, output: Output) -> None:
     document = result.document
     if output.has_lines:
-        del document["items"]
+        if result.is_waited_for:  # Of the others there were events.
+            document["items"] = [each for each in document["items"] if each["ref"] is None]
         document = {"event": "end", **document}
     output.document(document)

@@ -35,17 +35,13 @@ Speed = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 RETENTION = 10_000
 """Maximum number of runs, and of generations, that the service keeps, which take some 20 MiB."""
 
-_KINDS = {
-    "reset": Fault.reset,
-    "lost": Fault.lost,
-    "hang": Fault.hang,
-    "truncated": Fault.truncated,
-    "garbage": Fault.garbage,
-}
+_KINDS = ("reset", "lost", "hang", "unanswered", "truncated", "cut_head", "garbage")
+"""The faults that an option can name, by the class methods of `Fault`."""
+
 _NUMBER = r"\d+(?:\.\d+)?"
 _FORMS = {
     "--fault": (
-        r"(?P<operation>[a-z_]+|\*):(?P<what>[1-5]\d\d|[a-z]+)(?:\*(?P<times>\d+))?",
+        r"(?P<operation>[a-z_]+|\*):(?P<what>[1-5]\d\d|[a-z_]+)(?:\*(?P<times>\d+))?",
         "OPERATION:WHAT*TIMES, such as run_feature:503*3",
     ),
     "--outage": (
@@ -91,8 +87,8 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         credits: Maximum number of generations that may be dispatched; unlimited by default.
         strict: Refuse fields and query parameters that are not documented.
         fault: A failure, as OPERATION:WHAT or OPERATION:WHAT*TIMES; repeat it for several. The
-            operation is the service's name for it, or * for all; WHAT is an HTTP status, or reset,
-            lost (it takes effect, and the connection is reset), hang, truncated or garbage.
+            operation is the service's name for it, or * for all; WHAT is an HTTP status, reset,
+            hang or garbage, or after it has taken effect lost, unanswered, cut_head or truncated.
         outage: An outage, such as 20s@60s: 503 for 20 s, from 60 s after the start on, in seconds
             of the emulated service; repeat it for several.
         limit: The rate of requests that are served, such as 100/s; one more is answered with 429.
@@ -158,7 +154,7 @@ def _add_fault(service: Emulator, text: str) -> None:
     try:
         service.fail(
             found["operation"],
-            Fault.status(int(what)) if what.isdecimal() else _KINDS[what](),
+            Fault.status(int(what)) if what.isdecimal() else getattr(Fault, what)(),
             times=int(times) if times else None,
         )
     except ValueError as error:

@@ -5,9 +5,9 @@ Decides when to ask before a feature is deleted, and nothing else: each command 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
@@ -15,7 +15,7 @@ from testvibe_async.cli import completion
 from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.output import Output, TextFile, confirm, read_text
+from testvibe_async.cli.output import Output, TextFile, Yes, confirm, read_text
 
 if TYPE_CHECKING:
     from testvibe_async import Feature
@@ -131,7 +131,7 @@ async def delete(
     feature: FeatureName,
     /,
     *,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
     common: Common = Common(),
 ) -> None:
     """Delete a feature.

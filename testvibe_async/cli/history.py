@@ -51,12 +51,14 @@ async def history(
 
         testvibe-async history
         testvibe-async history Checkout
+        testvibe-async history nightly
         testvibe-async history --days 7
         testvibe-async history --limit 30 --json
         testvibe-async history 11 12
 
     Args:
-        names: Features; or numbers, names, or files of journals of batches, else the last ones.
+        names: Features; or numbers or files of journals of batches, or a name for all batches of
+            that name; else the last batches.
         limit: Maximum number of batches; 10 if both are omitted.
         days: Only batches of the last so many days.
         common: The options of every command.
@@ -99,13 +101,14 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
         ConfigError: A name means neither, or both kinds are named.
     """
     stored = stored_batches()
-    if not names:
-        return [each async for each in stored.with_all_reruns(place)][:most][::-1], set()
+    batches = [each async for each in stored.with_all_reruns(place)][::-1]
+    named = [] if names else batches
     try:
-        named = [await stored.with_reruns(await stored.meant(word, place)) for word in names]
+        for word in names:
+            of_name = [each for each in batches if each.record and each.record.name == word]
+            named += of_name or [await stored.meant(word, place)]
     except ConfigError as error:
         # A feature may have run in few batches, so all are searched.
-        batches = [each async for each in stored.with_all_reruns(place)][::-1]
         features = {name.casefold() for name in names}
         trends = trends_of(batches)
         for name in names:
@@ -119,7 +122,9 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
             if any(trend.is_one_of(features) for trend in trends_of([batch]))
         ]
         return of_them[-most:], features
-    return sorted(named, key=lambda each: each.created_at)[-most:], set()
+    if names:
+        named.sort(key=lambda each: each.created_at)
+    return named[-most:], set()
 
 
 def _course(trend: Trend) -> Text:
@@ -132,8 +137,9 @@ def _course(trend: Trend) -> Text:
 
 
 def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
-    """Return the cells of a batch, so short that the table fits into fifty columns."""
-    begin = f"{batch.number or '—'}  {batch.created_at.astimezone():%d %b %H:%M}"
+    """Return the cells of a batch, without a name so short that they fit into fifty columns."""
+    word = "—" if batch.record is None else batch.record.word
+    begin = f"{word}  {batch.created_at.astimezone():%d %b %H:%M}"
     took = duration(counts["seconds"]) if counts["seconds"] else None
     numbers = [counts[name] for name in ("runs", "passed", "failed", "flaky")]
     return [begin, *numbers, counts["other"] or None, took]
@@ -165,6 +171,7 @@ def _document(batch: Batch) -> dict[str, Any]:
     counts = Counter(word_of([item]) for item in batch.items)
     return {
         "batch": batch.number,
+        "name": batch.record and batch.record.name,
         "createdUtc": batch.created_at,
         "journal": batch.path if batch.database is None else None,
         "server": batch.server,

@@ -122,8 +122,8 @@ def read_dispatches(
                 undispatched.append(_undispatched(members, file))
     if not refs and not undispatched:
         raise ConfigError(
-            "which operations? Give ids of runs, names of features, refs as JSON, or --file FILE "
-            f"with what 'run --json' printed; {NAME} resume continues the last batch"
+            "which operations? Give run ids, features or refs, or --file FILE with the output of "
+            f"'run --json'; to continue the last batch: {NAME} resume"
         )
     return list(refs.values()), undispatched
 

@@ -6,15 +6,12 @@ Decides which options make sense together. What a report contains is decided in
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
 from math import inf
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from attrs import AttrsInstance, asdict, frozen
@@ -24,8 +21,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.common import MORE
-from testvibe_async.cli.output import confirm
-from testvibe_async.cli.words import NAME
+from testvibe_async.cli.output import Yes, confirm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,33 +114,13 @@ class Files:
             fail_on_flaky=self.fail_on_flaky or bool(kept.get("fail_on_flaky")),
         )
 
-    def check(self, *, can_download: bool = True) -> None:
-        """Refuse files that could not be written, before anything is dispatched.
-
-        Args:
-            can_download: True if the command sends requests to the service.
-
-        Raises:
-            ConfigError: There is one of no known format, or in a folder that can't be written to,
-                or artifacts can't be downloaded.
-        """
-        if self.artifacts is not None and not can_download:
-            raise ConfigError(
-                "a report asks no service, so it takes no --artifacts: to download those of a "
-                f"run, {NAME} runs download ID DIR"
-            )
-        for _, path in self.targets:
-            _require_writable(path, f"the report {path} can't be written")
-        if self.artifacts is not None:
-            _require_folder(self.artifacts, "the artifacts can't be downloaded")
-
 
 @Parameter(name="*")
 @frozen(kw_only=True)
 class Consent:
     """The options that allow generations."""
 
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False
+    yes: Yes = False
     """Allow the generations without a question. Each costs credits."""
 
     max_generations: Annotated[NonNegativeInt | None, Parameter(metavar="N")] = None
@@ -241,24 +217,3 @@ def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> Non
         if value is not None and value != () and value is not False:
             word = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{word} means nothing without {option}: add {option}")
-
-
-def _require_writable(path: Path, otherwise: str) -> None:
-    """Refuse a file that could be neither replaced nor made, or a device that can't be opened."""
-    from testvibe_async.reports.files import stream_at  # noqa: PLC0415 - few commands need it
-
-    if path.is_dir():
-        raise ConfigError(f"{otherwise}: it is a folder")
-    if stream_at(path) is None:
-        _require_folder(Path(os.path.realpath(path)).parent, otherwise)
-    elif not os.access(path, os.W_OK):
-        raise ConfigError(f"{otherwise}: {os.strerror(errno.EACCES)}")
-
-
-def _require_folder(path: Path, otherwise: str) -> None:
-    """Refuse a folder that can neither be written to nor made; nothing is left in it."""
-    folder = next(each for each in (path, *path.absolute().parents) if each.exists())
-    try:
-        TemporaryDirectory(dir=folder).cleanup()
-    except OSError as error:
-        raise ConfigError(f"{otherwise}: {folder}: {error.strerror}") from error

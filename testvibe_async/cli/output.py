@@ -287,6 +287,10 @@ The `StdioPath` of cyclopts would do the same, but needs Python 3.12.
 """
 
 
+Yes: TypeAlias = Annotated[bool, Parameter(name=("--yes", "-y"))]
+"""The type of an option that answers a question beforehand."""
+
+
 def read_text(path: Path) -> str:
     """Return a text with unchanged line ends.
 

@@ -14,12 +14,13 @@ import os
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from rich.filesize import decimal
 from rich.text import Text
 
-from testvibe_async import Run, Verdict, VibeError
+from testvibe_async import BatchItem, ConfigError, Run, Verdict, VibeError
 from testvibe_async._util import escape
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.output import Output, warn
@@ -72,6 +73,25 @@ class Outputs:
                 work = self._fetch(client, item.latest_ref.project, run.run_id)
                 self._tasks.append(asyncio.create_task(work))
 
+    def begin(self) -> None:
+        """Replace earlier reports by ones that say that the batch is not over.
+
+        So a command that is killed leaves no report of an earlier success. What is written into a
+        pipe or a device gets only the results.
+
+        Raises:
+            ConfigError: One can't be written, or artifacts can't be downloaded.
+        """
+        if self.files.artifacts is not None:
+            _require_folder(self.files.artifacts)
+        if not self.files.report:
+            return
+        from testvibe_async.reports.files import stream_at, write_reports  # noqa: PLC0415 - see `write`
+
+        files = [each for each in self.files.targets if stream_at(each[1]) is None]
+        for path, error in write_reports(files, [_NOT_OVER], title=self._title).items():
+            raise ConfigError(f"the report {path} can't be written: {_cause(error)}") from error
+
     def write(self, result: Result) -> None:
         """Write the reports with the results so far; each that can't be written is named.
 
@@ -91,8 +111,7 @@ class Outputs:
         raised = next(iter(errors.values()), None) if passed else None
         for path, error in errors.items():
             if error is not raised and path not in self._unwritten:
-                why = error.strerror or error if isinstance(error, OSError) else error
-                warn(f"The report {path} is not written: {why}")
+                warn(f"The report {path} is not written: {_cause(error)}")
         self._unwritten = set(errors)
         if raised is not None:
             raise raised
@@ -172,15 +191,44 @@ class Outputs:
             else:
                 self.fetched[run_id] = found
 
+    @property
+    def _title(self) -> str:
+        return self.files.title or "TestVibe"
+
     def _options(self, result: Result) -> ReportOptions:
         started_at, finished_at = _times(result)
         return {
-            "title": self.files.title or "TestVibe",
+            "title": self._title,
             "artifacts": self.fetched,
             "generation_logs": result.logs,
+            "left_out": result.left_out,
             "started_at": started_at,
             "finished_at": finished_at,
         }
+
+
+def the_batch(error: VibeError | None) -> Item:
+    """Return the item of reports that stands for a batch of which no item is known."""
+    return BatchItem(feature="The batch", error=error)
+
+
+_NOT_OVER = the_batch(ConfigError("not over: its command is still running, or was killed"))
+"""The item of a report that is written at the start."""
+
+
+def _cause(error: OSError | ConfigError) -> str:
+    """Return why a report can't be written."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def _require_folder(path: Path) -> None:
+    """Refuse a folder that can neither be written to nor made; nothing is left in it."""
+    folder = next(each for each in (path, *path.absolute().parents) if each.exists())
+    try:
+        TemporaryDirectory(dir=folder).cleanup()
+    except OSError as error:
+        why = f"the artifacts can't be downloaded: {folder}: {error.strerror}"
+        raise ConfigError(why) from error
 
 
 def _times(result: Result) -> tuple[datetime | None, datetime | None]:

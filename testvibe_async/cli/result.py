@@ -80,6 +80,9 @@ class Result:
     stored: Batch | None = None
     """The batch as it was read; None for one of this command, or other operations."""
 
+    left_out: Mapping[str, str] = field(factory=dict[str, str])
+    """The features that were left out for want of tests, each with the reason; for reports."""
+
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
 
@@ -281,6 +284,7 @@ def result_of(batch: Batch, common: Common, files: Files = Files()) -> Result:
         spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
         stored=batch,
+        left_out=batch.left_out,
         left=batch.unfinished,
     )
 

@@ -24,13 +24,13 @@ from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopt
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import operations_of, read_dispatches
 from testvibe_async.cli.options import Consent, Files, On, Timeout
-from testvibe_async.cli.output import Output, TextFile, name_of, read_text
+from testvibe_async.cli.output import TextFile, name_of, read_text
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, Item, clock_time, plural
-from testvibe_async.runner.stored import Place, existing, spec_of
+from testvibe_async.runner.stored import existing, spec_of, word_of
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
@@ -89,10 +89,9 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     stored, place = stored_batches(), place_of(common)
     if batch is None and on is not None:
         raise ConfigError("--on needs the name of a batch in that database")
-    if on is None:
-        batch = await _unfinished(batch, place, common.output)
+    record = None if on is not None else await stored.to_resume(batch, place)
+    batch = batch if record is None else str(record.number)
     assert batch is not None
-    record = None if on is not None else stored.record_named(batch, place)
     async with AsyncExitStack() as stack:
         source: DurableBatch | Journal
         if on is not None or (record is not None and record.database is not None):
@@ -110,7 +109,6 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             common = evolve(common, server=plan.server, project=plan.project)
         decision = _decision(plan, unknown) if unknown else None
         files = files.or_kept(plan.options.get("files", {}))
-        files.check()
         journal = source.path if isinstance(source, Journal) else None
         async with watching(common, files=files, timeout=timeout, journal=journal) as watch:
             spec = spec_of(plan)
@@ -124,35 +122,13 @@ async def resume(  # noqa: PLR0913 - each an option of its own
                 f"{plural(left, 'generation')}, and each costs credits. Resume it?"
             )
             await consent.allow(watch.generations, left, question=question)
-            watch.reruns = await stored.reruns_of(record)
+            watch.reruns = await stored.reruns_of(word_of(record, Path(batch)))
             if decision is not None:  # Nothing is decided where the rest is refused.
                 await source.decide(decision, feature=feature)
             if isinstance(source, Journal):
                 return await watch.perform(spec, source.items, source, is_resumed=True)
             await source.resume()
             return await watch.follow(source, record, works=True)
-
-
-async def _unfinished(word: str | None, place: Place, output: Output) -> str:
-    """Return the number or the file of the batch that a word means to `resume`.
-
-    A name means the last batch of that name that is not over; if all are, the last one.
-
-    Raises:
-        ConfigError: There is none, or another process works on one that comes first.
-    """
-    stored = stored_batches()
-    if word is None:
-        return str((await stored.to_resume(place)).number)
-    last = stored.record_named(word, place)
-    if last is None or last.name != word:
-        return word
-    for record in stored.records():
-        if record.name == word and place.has(record) and not (await stored.read(record)).is_over:
-            if record != last:
-                output.note(f"{last} is over, and {record} is not.")
-            return str(record.number)
-    return str(last.number)
 
 
 async def _list_unfinished(common: Common) -> None:
@@ -184,13 +160,17 @@ async def discard(batch: str, /, *, common: Common = Common()) -> None:
         testvibe-async discard 12
 
     Args:
-        batch: Its number, or its name.
+        batch: Its number; or its name, if no other batch has that.
         common: The options of every command.
     """
     stored, place = stored_batches(), place_of(common)
-    record = stored.record_named(batch, place)
-    if record is None:
+    records = stored.records_named(batch, place)
+    if not records:
         raise ConfigError(f"{batch} is a file of your own: remove it")
+    if len(records) > 1:
+        numbers = ", ".join(str(each.number) for each in records)
+        raise ConfigError(f"{len(records)} batches are named {batch}: give a number, {numbers}")
+    record = records[0]
     if record.database is None:
         what = counts_of((await stored.read(record)).items)
     else:
@@ -240,11 +220,10 @@ async def work(
         files: The files to write.
         common: The options of every command.
     """
-    files.check()
     found, record = await durable_named(batch, on, place_of(common), common.output)
     async with watching(common, files=files) as watch:
         watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
-        watch.reruns = await stored_batches().reruns_of(record)
+        watch.reruns = [] if record is None else await stored_batches().reruns_of(record.number)
         return await watch.follow(found, record, works=True)
 
 
@@ -296,7 +275,11 @@ async def report(
     """
     from testvibe_async.reports.files import FORMATS  # noqa: PLC0415 - few commands need it
 
-    files.check(can_download=False)
+    if files.artifacts is not None:
+        raise ConfigError(
+            "a report asks no service, so it takes no --artifacts: to download those of a "
+            f"run, {NAME} runs download ID DIR"
+        )
     if batch is not None and any(batch.endswith(each.suffixes) for each in FORMATS):
         raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
     stored, place = stored_batches(), place_of(common)
@@ -304,7 +287,7 @@ async def report(
         if batch is not None and on is not None:
             _, record = await durable_named(batch, on, place, common.output)
             batch = batch if record is None else str(record.number)
-        found = await stored.with_its_reruns(batch, place)
+        found = await stored.meant(batch, place)
     except ConfigError as error:
         if batch is None or not batch.isdecimal() or error.__cause__ is not None:
             raise
@@ -327,8 +310,8 @@ async def wait(
 
     An operation is the id of a run, the name of a feature for what it has in flight, or a ref: what
     the other commands print of an operation with --json. A file may hold any number of refs, within
-    any other JSON. An item of a batch that has no ref, since it was refused or it is unknown
-    whether it started, is not waited for: it is named, and counts for the exit code.
+    any other JSON. If it has a feature that was refused, or whose dispatch is unknown, that feature
+    is named, and counts for the exit code.
 
     For example:
 
@@ -346,7 +329,6 @@ async def wait(
         files: The files to write.
         common: The options of every command.
     """
-    files.check()
     refs = [each for each in operations if each.lstrip().startswith(("{", "["))]
     words = [each for each in operations if each not in refs]
     named: list[Ref] = []

@@ -34,14 +34,15 @@ from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import result_of
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import NAME, Item, clock_time, item_name, plural
-from testvibe_async.runner.forecast import Forecast, forecast
 from testvibe_async.runner.generation_limit import LIMITED
+from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Collection, Sequence
 
     from testvibe_async.cli.watch import Watch
+    from testvibe_async.runner.spec import Forecast
     from testvibe_async.runner.stored import Batch
 
 
@@ -84,7 +85,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     Args:
         features: Names, ids, or globs such as 'Log*'; '!Log*' takes away what it matches. With
             --failed the batch.
-        all_: Run all features that have tests.
+        all_: Run all features that have tests; with --on-conflict generate, the others too.
         wait: Wait until all runs are over, and show how they went.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
@@ -98,8 +99,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
             later run passed; 1 by default.
         repeat: Run each feature N times, and print its stability. Implies --wait; the runs are one
             after the other, unless --max-in-flight is given. The exit code is 0 if all features are
-            stable, and 1 if one is flaky or broken. A run that was refused or not observed does not
-            count.
+            stable or in quarantine, and 1 if another is flaky or broken. A run that was refused or
+            not observed does not count. Not with --attempts.
         failed: Rerun the failures of a batch; also features that could not be started, on the same
             site. Name the batch by its number, its name or the file of its journal; by default it
             is the last batch of runs of this project, or the one that this reran. The exit code is
@@ -111,7 +112,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
     """
     wait = wait or repeat is not None
     if not wait:
-        refuse_without("--wait", files, timeout=timeout, max_failures=max_failures)
+        # A durable batch is judged by the command that ends it.
+        judged = files if options.on is None else evolve(files, fail_on_flaky=False)
+        refuse_without("--wait", judged, timeout=timeout, max_failures=max_failures)
     if not wait and options.on is None:
         refuse_without("--wait", max_in_flight=max_in_flight, attempts=attempts)
     if failed and (len(features) > 1 or all_ or config):
@@ -120,7 +123,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
         )
     if on_conflict != "generate" and not failed:
         refuse_without("--on-conflict generate", consent)
-    files.check()
     options.check()
     spec = BatchSpec(
         kind="run",
@@ -134,39 +136,41 @@ async def run(  # noqa: PLR0913 - each an option of its own
         attempts=attempts or 1,
         repeat=repeat or 1,
     )
-    async with watching(common, files=files, timeout=timeout) as watch:
+    async with watching(
+        common, files=Files() if options.dry_run else files, timeout=timeout
+    ) as watch:
         if failed:
             await report_interrupted()
             word = features[0] if features else None
             batch = await stored_batches().to_rerun(word, watch.place, watch.quarantine)
             spec = batch.rerun(spec, on_conflict=on_conflict)
-            jobs, parent, said = batch.failed_jobs, batch.number, _state_of(batch)
+            jobs, parent, said = batch.failed_jobs, batch.word, _state_of(batch)
             has_tests = {item.feature: True for item in batch.failed if item.attempts}
+            found = Selection(features=(), has_tests=has_tests)
             whole = result_of(batch, common, files)
             watch.result = evolve(watch.result, parent=whole)
             if not jobs:
+                watch.outputs.write(whole)
                 return say_nothing(f"{said} {whole.still_red}".strip(), watch.result, common)
             warn(said) if batch.is_undecided else watch.connection.output.note(said)
         else:
             found = await watch.select(spec)
-            jobs, parent, has_tests = found.jobs, None, dict(found.has_tests)
+            jobs, parent = found.jobs, None
+            watch.result = evolve(watch.result, left_out=found.unrunnable)
             for note in found.notes:
                 watch.connection.output.note(note)
             if not jobs:
                 raise ConfigError("no feature has tests to run: generate some first")
-        question = "Generate first the tests of {}? Each generation costs credits."
-        new = _NewBatch(
+        return await _NewBatch(
             watch=watch,
             spec=spec,
             jobs=jobs,
-            has_tests=has_tests,
+            found=found,
             consent=consent,
-            question=question,
             options=options,
             parent=parent,
             waits=wait,
-        )
-        return await new.perform()
+        ).perform()
 
 
 def _state_of(batch: Batch) -> str:
@@ -237,19 +241,15 @@ async def generate(  # noqa: PLR0913 - each an option of its own
             return say_nothing(" ".join(["Nothing to generate.", *notes]), watched.result, common)
         for note in found.notes:
             watched.connection.output.note(note)
-        question = "Generate {}? Each costs credits."
-        new = _NewBatch(
+        return await _NewBatch(
             watch=watched,
             spec=spec,
             jobs=found.jobs,
-            has_tests=found.has_tests,
-            generating=found.generating,
+            found=found,
             consent=consent,
-            question=question if found.is_wider else None,
             options=options,
             waits=watch,
-        )
-        return await new.perform()
+        ).perform()
 
 
 @frozen(kw_only=True)
@@ -263,20 +263,13 @@ class _NewBatch:
     jobs: Sequence[Item]
     """An item for each operation."""
 
-    has_tests: Mapping[int | str, bool]
-    """True or False for each feature of the jobs; missing if it is unknown."""
-
-    generating: Collection[int | str] = ()
-    """The features that are being generated, likewise."""
+    found: Selection
+    """What is known of their features."""
 
     consent: Consent
-    question: str | None
-    """The question asked before generations are dispatched, with {} for the number of features;
-    None if they were requested by name."""
-
     options: BatchOptions
-    parent: int | None = None
-    """The number of the batch whose failures run again."""
+    parent: int | str | None = None
+    """The batch whose failures run again: its number, or the file of its journal."""
 
     waits: bool
     """True to wait for the dispatched operations."""
@@ -288,17 +281,19 @@ class _NewBatch:
             ConfigError: A database does not take it.
         """
         watch, spec, options = self.watch, self.spec, self.options
-        foreseen = partial(forecast, spec, has_tests=self.has_tests)
+        foreseen = partial(spec.forecast, has_tests=self.found.has_tests)
         if options.dry_run:
-            jobs, most = spec.repeated(self.jobs), self.consent.max_generations
-            return self._say_plan(foreseen(jobs, generating=self.generating, max_generations=most))
+            jobs, most, busy = spec.repeated(self.jobs), self.consent.max_generations, self.found
+            return self._say_plan(foreseen(jobs, generating=busy.generating, max_generations=most))
         if options.on is not None and (spec.repeat > 1 or spec.max_failures is not None):
             raise ConfigError("--on takes no --repeat and no --max-failures")
         if spec.may_generate:
             # A generation that is under way now may be over when its feature is dispatched.
             generated = foreseen(self.jobs).generated
             what = plural(len(generated), "feature") + self._replacing(generated)
-            question = self.question and self.question.format(what)
+            question: str | None = f"Generate first the tests of {what}? Each costs credits."
+            if spec.kind == "generation":
+                question = f"Generate {what}? Each costs credits." if self.found.is_wider else None
             await self.consent.allow(watch.generations, len(generated), question=question)
         if options.on is not None:
             return await self._store(options.on)
@@ -334,7 +329,7 @@ class _NewBatch:
 
     def _replacing(self, generated: Collection[int | str]) -> str:
         """Return how many of the features to generate have tests already; empty if none has."""
-        number = sum(self.has_tests.get(feature, False) for feature in generated)
+        number = sum(self.found.has_tests.get(feature, False) for feature in generated)
         return f", replacing the tests of {number}" if number else ""
 
     async def _store(self, database: str) -> ExitCode:
@@ -354,6 +349,7 @@ class _NewBatch:
             max_in_flight=spec.max_in_flight,
             max_generations=self.consent.max_generations,
             missing_only=spec.is_all,
+            options={"files": {"fail_on_flaky": watch.outputs.files.fail_on_flaky}},
         )
         if not is_new and (await batch.status()).is_over:
             raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
@@ -384,6 +380,7 @@ class _NewBatch:
             "files": files,
             "project": project,
             "quarantine": self.watch.quarantine.to_dict(),
+            "left_out": dict(self.watch.result.left_out),
         }
         if self.options.no_journal:
             yield None

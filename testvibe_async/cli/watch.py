@@ -136,9 +136,11 @@ class Watch:
             waits: True to wait for the dispatched operations.
             is_resumed: True if the journal has the batch.
         """
+        stored = journal.plan.options if journal is not None and journal.plan is not None else {}
         self.result = evolve(
             self.result,
             journal=None if journal is None else journal.path,
+            left_out=stored.get("left_out", self.result.left_out),
             spec=spec,
             is_waited_for=waits,
         )
@@ -197,9 +199,13 @@ class Watch:
 
         if works and found.is_over:
             self.connection.output.note(f"{found.label} was over before: nothing was left to do.")
-        mark = self.quarantine.mark
-        self.progress.follow(client, (), lambda: list(map(mark, found.items)), is_shared=True)
-        self.result = evolve(self.result, journal=None if record is None else found.path)
+        quarantine = self.quarantine
+        self.progress.follow(client, (), lambda: [*found.judged(quarantine).items], is_shared=True)
+        self.result = evolve(
+            self.result,
+            journal=None if record is None else found.path,
+            fails_on_flaky=self.result.fails_on_flaky or found.fails_on_flaky,
+        )
         noting = asyncio.create_task(note_changes())
         limit = asyncio.timeout(self.limit.remaining)
         try:
@@ -301,6 +307,7 @@ async def watching(
     with ExitStack() as around:
         around.enter_context(shown_elsewhere())
         watch = Watch(common, files, around.enter_context(interruptible()), journal)
+        watch.outputs.begin()
         try:
             server = require_settings(common).server
             assert server is not None

@@ -47,15 +47,11 @@ def clock_time(at: datetime) -> str:
     return f"{at.astimezone():%H:%M:%S}"
 
 
-def unless_default(config: str | None) -> str | None:
-    """Return a configuration's name; None for the default one, which is not worth naming."""
-    return None if config == DEFAULT_CONFIG else config
-
-
 def item_name(item: Item) -> str:
     """Return a feature's name, and the configuration if it is not the default one."""
-    config = unless_default(item.config or getattr(item.outcome, "config", None))
-    return f"{item.feature_name} [{config}]" if config else item.feature_name
+    config = item.config or getattr(item.outcome, "config", None)
+    is_named = config and config != DEFAULT_CONFIG
+    return f"{item.feature_name} [{config}]" if is_named else item.feature_name
 
 
 def reason(error: VibeError | OSError) -> str:

@@ -18,12 +18,9 @@ from attrs import frozen
 from mcp.types import Annotations, CallToolResult, TextContent
 
 from testvibe_async._util import clean
-from testvibe_async._wire import serialize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from attrs import AttrsInstance
 
 T = TypeVar("T")
 
@@ -144,14 +141,6 @@ def on_missing_tools(text: str, not_offered: Iterable[str]) -> str:
     """Return a sentence on the tools that a text names and a server does not offer."""
     named = ", ".join(name for name in not_offered if re.search(rf"\b{name}\b", text))
     return f" This server does not offer {named}: tell the user if you need it." if named else ""
-
-
-def rows(values: Iterable[AttrsInstance]) -> list[Document]:
-    """Return the rows of a list, without nulls and empty lists, to keep them short."""
-    return [
-        {field: member for field, member in serialize(value).items() if member not in (None, [])}
-        for value in values
-    ]
 
 
 def fitting(pieces: Iterable[T], room: int) -> list[T]:

@@ -21,7 +21,7 @@ from testvibe_async._util import id_in
 from testvibe_async.mcp_server import tools
 from testvibe_async.mcp_server.advice import explain
 from testvibe_async.mcp_server.answers import sentence, text_of, visible
-from testvibe_async.mcp_server.toolkit import Call, Ctx, Session, document_of
+from testvibe_async.mcp_server.toolkit import Call, Session, document_of, of_context
 
 Reader: TypeAlias = Callable[..., Awaitable[str]]
 
@@ -46,12 +46,16 @@ def add_prompts(server: MCPServer[Session]) -> None:
 
 
 def _explained(read: Reader) -> Reader:
-    """Decorate a resource or a prompt: its errors reach the client, with what to do next."""
+    """Make a resource or a prompt of a function of a `Call`.
 
-    @wraps(read)
+    Its errors reach the client, with what to do next.
+    """
+    inner = of_context(read)
+
+    @wraps(inner)
     async def call(**arguments: object) -> str:
         try:
-            return visible(await read(**arguments))
+            return visible(await inner(**arguments))
         except (VibeError, ToolError) as error:
             code = INVALID_PARAMS if isinstance(error, NotFoundError) else INTERNAL_ERROR
             text = explain(error, arguments) if isinstance(error, VibeError) else str(error)
@@ -61,9 +65,8 @@ def _explained(read: Reader) -> Reader:
 
 
 @_explained
-async def run_digest(ctx: Ctx, runId: str, project: str | None = None) -> str:
+async def run_digest(call: Call, *, runId: str) -> str:
     """Read a run's digest, as JSON."""
-    call = await Call.of(ctx, project)
     return text_of(await document_of(call, tools.get_run, runId=_run_id(runId)))
 
 
@@ -76,9 +79,9 @@ def _run_id(text: str) -> int:
 
 
 @_explained
-async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) -> str:
+async def feature_gherkin(call: Call, *, feature: str) -> str:
     """Read a feature's Gherkin."""
-    return await _gherkin_of(await Call.of(ctx, project), feature)
+    return await _gherkin_of(call, feature)
 
 
 async def _gherkin_of(call: Call, feature: str) -> str:
@@ -91,16 +94,14 @@ async def _gherkin_of(call: Call, feature: str) -> str:
 
 
 @_explained
-async def last_log(ctx: Ctx, feature: str, project: str | None = None) -> str:
+async def last_log(call: Call, *, feature: str) -> str:
     """Read the log of a feature's latest generation, section by section, as JSON."""
-    call = await Call.of(ctx, project)
     return text_of(await document_of(call, tools.get_generation_log, feature=feature))
 
 
 @_explained
-async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) -> str:
+async def diagnose_failed_run(call: Call, *, runId: str) -> str:
     """Find out why a run failed, and whether the site, the feature or the test is to blame."""
-    call = await Call.of(ctx, project)
     document = await document_of(call, tools.diagnose_run, runId=_run_id(runId))
     return (
         f"Find out why run {runId} failed. For each failing test say whether the site is broken, "
@@ -114,9 +115,9 @@ async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) 
 
 
 @_explained
-async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None = None) -> str:
+async def diagnose_failed_generation(call: Call, *, feature: str) -> str:
     """Find out why a generation made no tests, and how the feature's Gherkin should change."""
-    call = evolve(await Call.of(ctx, project), parts=3)
+    call = evolve(call, parts=3)
     log = await document_of(call, tools.get_generation_log, feature=feature)
     return (
         f"Find out why the generation of the feature {feature!r} failed. Read the reason and "

@@ -7,6 +7,8 @@ decides by the tool's hints and its description. How many there may be is the ru
 docstrings are what a model reads.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from attrs import frozen
@@ -33,9 +35,10 @@ from testvibe_async.mcp_server.toolkit import (
     tool,
 )
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
-from testvibe_async.models import Feature, FeatureStatus, Generation
+from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
+from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
@@ -100,26 +103,29 @@ async def _require_latest(home: Project, feature: Feature, replace: str | None) 
         latest = await home.get_generation_status(feature.id)
     except errors.NotFoundError:
         latest = Generation(feature.id)
-    has_tests = feature.has_tests or latest.feature_status == FeatureStatus.GENERATED
-    names = _names_of(latest, feature if has_tests else None)
+    found = {feature.status, latest.feature_status} - {None, DRAFT}
+    is_first = latest.request_id is None and not found
+    names = _names_of(latest, feature)
     if latest.feature_status == FeatureStatus.GENERATING:
         why = f"has a generation in flight. {advice.IN_PROGRESS}"
-    elif replace in names or (replace is None and not has_tests):
+    elif replace in names or (replace is None and is_first):
         return
     elif not names:
         why = "has no generation that the service names, so none is replaced: tell the user."
-    elif replace is None:
+    elif replace is not None:
+        why = f"has another latest generation than {replace[:100]!r}. {_how_to_replace(names[0])}"
+    elif FeatureStatus.GENERATED in found:
         why = f"has tests already, and run_feature runs them. {_how_to_replace(names[0])}"
     else:
-        why = f"has another latest generation than {replace[:100]!r}. {_how_to_replace(names[0])}"
+        why = f"was generated before, without success. {_how_to_replace(names[0])}"
     name = feature.name or str(feature.id)
     raise ToolError(f"Nothing was started: {name!r} {why}")
 
 
-def _names_of(latest: Generation, feature: Feature | None) -> list[str]:
+def _names_of(latest: Generation, feature: Feature) -> list[str]:
     """Return what the latest generation may be called: its id first, or a date that it changed."""
     dates = [latest.updated_at]
-    if latest.request_id is None and feature is not None:
+    if latest.request_id is None:
         dates.append(feature.updated_at)
     names = [latest.request_id, *(serialize(date) for date in dates if date is not None)]
     return [name for name in names if name]
@@ -142,7 +148,13 @@ class Consent(BaseModel):
 async def ask_to_generate(
     ctx: Ctx, target: Annotated[Target, Resolve(target_of)]
 ) -> Consent | Elicit[Consent]:
-    """Ask the user for credits, if the client can and no earlier call started it."""
+    """Ask the user for credits, if the client can and no earlier call started it.
+
+    Raises:
+        GenerationLimitError: The server may start no more.
+    """
+    if not target.is_known and Call(ctx).session.limit.is_reached:
+        raise GenerationLimitError
     capabilities = ctx.client_capabilities
     can_ask = capabilities is not None and capabilities.elicitation is not None
     if target.is_known or not can_ask:
@@ -184,13 +196,20 @@ async def generate_feature(
     if work.is_new:
         return digests.answer_of_start(work, "wait_for_generation")
     operation = _operation_of(call, work.ref)
-    try:
+    async with _named_if_newer(target, replace):
         seen = await operation.poll()
-    except errors.VibeError:  # If another took its place, this says which.
-        await _require_latest(target.start.home, target.feature, replace)
-        raise
     note = _how_to_replace(operation.request_id) if seen.is_finished else ""
     return digests.answer_of_start(work, "wait_for_generation", seen, note)
+
+
+@asynccontextmanager
+async def _named_if_newer(target: Target, replace: str | None) -> AsyncGenerator[None]:
+    """If a newer generation took the place of a call's, refuse the call, and name the newer one."""
+    try:
+        yield
+    except errors.ObservationError:
+        await _require_latest(target.start.home, target.feature, replace)
+        raise
 
 
 def _operation_of(call: Call, ref: object) -> GenerationOperation:
@@ -205,7 +224,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     feature: FeatureName,  # noqa: ARG001 - `target` has it
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
-    replace: Replace = None,  # noqa: ARG001 - likewise
+    replace: Replace = None,
     timeoutSeconds: TimeoutSeconds = PATIENCE,
     target: Annotated[Target, Resolve(agreed_target)],
 ) -> Answer:
@@ -220,7 +239,8 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
         await run_start(call, "run of", features=features, config=config).choose()
     made = await wait.work_on(target.start)
     generation = _operation_of(call, made.ref)
-    note = await wait.follow(generation, "generate_and_run")
+    async with _named_if_newer(target, replace):
+        note = await wait.follow(generation, "generate_and_run")
     content: Document = {
         "startedAt": serialize(made.started_at),
         "generation": digests.document_of(generation),

@@ -66,7 +66,8 @@ def run_start(
         wanted: The other members of the batch's description.
     """
     home, is_one = call.home, word != "runs"
-    spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
+    with refused_if_wrong():
+        spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
     features = sorted({each.casefold() for each in spec.features})
     more = (features, spec.is_all, spec.configs, spec.site_url, spec.attempts, spec.repeat)
     place = call.place(word, *more)

@@ -15,7 +15,7 @@ from functools import wraps
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from attrs import define, field, frozen
 from mcp.server.mcpserver import Context
@@ -35,6 +35,8 @@ from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.names import choose_project
+
+T = TypeVar("T")
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
@@ -101,6 +103,9 @@ class Session:
     outage_changed: asyncio.Event = field(factory=asyncio.Event, init=False)
     """Set, and replaced, when an outage starts or ends."""
 
+    limit: GenerationLimit = field(factory=GenerationLimit, init=False)
+    """The limit on the generations that calls start."""
+
     starts: Starts = field(init=False)
     """Operations and batches that calls start."""
 
@@ -109,8 +114,8 @@ class Session:
 
     def __attrs_post_init__(self) -> None:
         """Make the client."""
-        limit = GenerationLimit()
-        limit.allowed = sys.maxsize if self.max_generations is None else self.max_generations
+        most = self.max_generations
+        self.limit.allowed = sys.maxsize if most is None else most
         hooks = Hooks(
             on_dispatched=self._remember,
             on_outage_started=self._note_outage,
@@ -118,7 +123,7 @@ class Session:
         )
         try:
             self._client = self.make_client(
-                poll_plan=_every_three_seconds, hooks=hooks, recorder=limit
+                poll_plan=_every_three_seconds, hooks=hooks, recorder=self.limit
             )
         except errors.ConfigError as error:
             self._client = error
@@ -254,7 +259,7 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
 
     def decorate(function: ToolFunction) -> Tool:
         made = _Tool.from_function(
-            _of_context(function, has_project=has_project),
+            of_context(function, has_project=has_project),
             title=function.__name__.replace("_", " ").capitalize(),
             description=inspect.cleandoc(function.__doc__ or ""),
             annotations=hints,
@@ -269,11 +274,13 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
     return decorate
 
 
-def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
-    """Return a tool's function as the SDK calls it: with a context, and with a project."""
+def of_context(
+    function: Callable[..., Awaitable[T]], *, has_project: bool = True
+) -> Callable[..., Awaitable[T]]:
+    """Return a function of a `Call` as the SDK calls it: with a context, and with a project."""
 
     @wraps(function)
-    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> Answer:  # noqa: ANN401 - any tool's
+    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> T:  # noqa: ANN401 - any tool's
         one = await Call.of(ctx, project) if has_project else Call(ctx)
         return await function(one, **arguments)
 

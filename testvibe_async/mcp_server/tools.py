@@ -195,7 +195,7 @@ async def get_run(
     run = await call.home.get_run(runId)
     if cursor is None:
         return Answer(say(run), document_of_run(run, call.room))
-    tests = answers.page("tests", answers.rows(run.tests), call.room, cursor=cursor)
+    tests = answers.page("tests", [test.to_dict() for test in run.tests], call.room, cursor=cursor)
     return Answer(f"{len(tests['tests'])} of {counted(len(run.tests), 'test')}.", tests)
 
 
@@ -289,7 +289,7 @@ def _listed(  # noqa: PLR0913 - each by name
         status: The status; None for any.
         is_total: True if there are no more rows than were listed.
     """
-    nouns, found = f"{noun}s", answers.rows(listing)
+    nouns, found = f"{noun}s", [each.to_dict() for each in listing]
     if status:
         known = sorted(set(map(_status_of, found)))
         found = [row for row in found if _status_of(row).casefold() == status.casefold()]

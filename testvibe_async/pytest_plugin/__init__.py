@@ -34,18 +34,6 @@ if TYPE_CHECKING:
     from testvibe_async.pytest_plugin.session import FeatureSession
     from testvibe_async.testing import Emulator
 
-__all__ = [
-    "testvibe_client",
-    "testvibe_client_options",
-    "testvibe_emulator",
-    "testvibe_emulator_options",
-    "testvibe_run",
-    "testvibe_service_client",
-    "testvibe_session_emulator",
-    "testvibe_session_emulator_options",
-    "testvibe_shared_client",
-]
-
 SPEED = 100.0
 """Speed of a fixture's emulator, as a multiple of the service's: a run takes about 0.3 s."""
 

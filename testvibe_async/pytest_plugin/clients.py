@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.events import RequestFinished
 
-__all__ = ["client_for_each_loop", "client_options", "loop_bound_client", "serve_emulator"]
-
 CLOSE_SECONDS = 15.0
 """Timeout for another thread's loop to close a client, which itself takes at most 10 s."""
 

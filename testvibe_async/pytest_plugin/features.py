@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from testvibe_async.pytest_plugin.suite import Suite
     from testvibe_async.reports.entries import Case
 
-__all__ = ["EARLIER_RUNS", "FLAKY", "RUN", "FeatureCollector", "FeatureItem", "RunFailed"]
-
 RUN = "testvibe_run"
 EARLIER_RUNS = "testvibe_earlier_runs"
 FLAKY = "testvibe_flaky"
@@ -62,13 +60,7 @@ class RunFailed(AssertionError):  # noqa: N818 - a verdict; the message is the r
 class FeatureCollector(pytest.Collector):
     """The collector of all chosen features."""
 
-    def __init__(
-        self,
-        *,
-        suite: Suite,
-        node_ids: Collection[str],
-        **options: Any,  # noqa: ANN401 - pytest's
-    ) -> None:
+    def __init__(self, *, suite: Suite, node_ids: Collection[str], **options: Any) -> None:  # noqa: ANN401 - pytest's
         super().__init__(**options)
         self._suite = suite
         self._node_ids = node_ids

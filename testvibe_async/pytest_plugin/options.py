@@ -17,20 +17,6 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = [
-    "LEFTOVERS",
-    "MARKER",
-    "ROOT",
-    "WORKER_OUTPUT",
-    "Options",
-    "add_options",
-    "given_options",
-    "is_enabled",
-    "option_value",
-    "read_options",
-    "take_node_ids",
-]
-
 LEFTOVERS = pytest.StashKey[list[str]]()
 """The operations that are still running after the session, as the JSON of their refs."""
 

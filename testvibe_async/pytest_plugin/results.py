@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.reports.entries import Case, Entry, Item
 
-__all__ = ["Result", "describe_error"]
-
 LOG_LINES = 20
 """Number of lines that are shown of a log's end."""
 

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from testvibe_async import Run
     from testvibe_async.events import OutageStarted
 
-__all__ = ["FeatureSession", "advice"]
-
 
 class NoRun(pytest.fail.Exception):  # type: ignore[misc,name-defined]
     """A test that needs a run has none; no `xfail` expects that."""

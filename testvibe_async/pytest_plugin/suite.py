@@ -24,6 +24,7 @@ from attrs.validators import instance_of
 
 from testvibe_async import BatchItem, Client, Hooks, Journal, VibeError, errors
 from testvibe_async._artifacts import safe_paths
+from testvibe_async.events import StatusChanged
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
@@ -39,11 +40,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import Project, Ref, Run
-    from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, StatusChanged
+    from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
     from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.runner.selection import Selection
-
-__all__ = ["RunRequest", "Suite", "open_journal"]
 
 T = TypeVar("T")
 
@@ -105,7 +104,7 @@ class Suite:
             project=options.project,
             poll_interval=options.poll_interval,
             hooks=Hooks(
-                on_dispatched=self._add,
+                on_dispatched=self._follow,
                 on_transition=self._follow,
                 on_outage_started=tell,
                 on_outage_ended=tell,
@@ -282,13 +281,10 @@ class Suite:
         for file in files_of(path) if path else ():
             file.unlink(missing_ok=True)
 
-    def _add(self, event: Dispatched) -> None:
-        self.in_flight[event.ref.key] = event.ref
-
-    def _follow(self, event: StatusChanged) -> None:
-        if event.transition.phase is Phase.FINISHED:
+    def _follow(self, event: Dispatched | StatusChanged) -> None:
+        if isinstance(event, StatusChanged) and event.transition.phase is Phase.FINISHED:
             self.in_flight.pop(event.ref.key, None)
-        else:  # What a session before this one dispatched is seen here first.
+        else:  # What a session before this one dispatched is first seen in a transition.
             self.in_flight[event.ref.key] = event.ref
 
 

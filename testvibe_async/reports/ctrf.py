@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.reports.entries import Case, Entry, Item
 
-__all__ = ["to_ctrf"]
-
 _TOOL = "testvibe-async"
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://pypi.org/project/testvibe-async")
 _STATUSES = ("passed", "failed", "skipped", "pending", "other")

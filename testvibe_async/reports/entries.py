@@ -17,7 +17,7 @@ from attrs import Factory, evolve, field, frozen
 
 from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.reports.reasons import CaseStatus, reason_of, status_of, why
+from testvibe_async.reports.reasons import STATUSES, CaseStatus, reason_of, status_of, why
 from testvibe_async.reports.text import cut, distinct, one_line, tail
 
 if TYPE_CHECKING:
@@ -27,25 +27,11 @@ if TYPE_CHECKING:
 
     from testvibe_async.models import CaseResult, GenerationLog
 
-__all__ = ["IMAGES", "Case", "Entry", "Item"]
-
 Item = BatchItem[Run | Generation]
 
 Kind = Literal["run", "generation", "dispatch"]
 """The kind of operation of an item: `dispatch` where none was dispatched and shows its kind."""
 
-
-_OF_OPERATION = {
-    Verdict.SUCCEEDED: CaseStatus.PASSED,
-    Verdict.FAILED: CaseStatus.FAILED,
-    Verdict.QUARANTINED: CaseStatus.QUARANTINED,
-    Verdict.ERROR: CaseStatus.ERROR,
-    Verdict.UNKNOWN: CaseStatus.UNKNOWN,
-    Verdict.IN_FLIGHT: CaseStatus.PENDING,
-    Verdict.WAITING: CaseStatus.PENDING,
-    Verdict.SKIPPED: CaseStatus.SKIPPED,
-}
-"""The status of the case that stands for an operation."""
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 _RANKS = (IMAGES, {".zip"}, {".webm", ".mp4"})
@@ -120,12 +106,12 @@ class Times:
     @property
     def queue_seconds(self) -> float | None:
         """Time in the queue, in seconds."""
-        return _between(self.queued_at, self.started_at)
+        return between(self.queued_at, self.started_at)
 
     @property
     def seconds(self) -> float | None:
         """Duration in seconds, including the time in the queue if the start is unknown."""
-        return _between(self.started_at or self.queued_at, self.finished_at)
+        return between(self.started_at or self.queued_at, self.finished_at)
 
 
 @frozen(kw_only=True, eq=False)
@@ -149,6 +135,9 @@ class Entry:
 
     attempt: int = field(default=Factory(lambda self: len(self.item.earlier) + 1, takes_self=True))
     """The number of the attempt, from 1."""
+
+    left_out: str | None = None
+    """The reason why the feature was not selected; None for one of the batch."""
 
     is_missing: bool = False
     """True if it counts as an error that it was never dispatched."""
@@ -215,6 +204,8 @@ class Entry:
     @cached_property
     def reason(self) -> str:
         """The reason in one line, or the number of passed tests."""
+        if self.left_out is not None:
+            return one_line(self.left_out)
         which = f" (attempt {self.attempt})" if self.earlier else ""
         return reason_of(self.item, self._generation_log) + which
 
@@ -283,7 +274,7 @@ class Entry:
         names = distinct(one_line(test.name) or "(no name)" for test in results)
         cases = [self._case(*each) for each in zip(results, names, strict=True)]
         if self.verdict in {Verdict.FAILED, Verdict.QUARANTINED}:
-            is_shown = any(case.status is _OF_OPERATION[self.verdict] for case in cases)
+            is_shown = any(case.status is STATUSES[self.verdict] for case in cases)
         else:
             failures = (case for attempt in self.earlier for case in attempt.failures)
             is_shown = all(case.name in names and not case.is_operation for case in failures)
@@ -322,7 +313,7 @@ class Entry:
         if self.item.error:  # The whole reason, without the attempt.
             reasons = [*(reasons if self.verdict is Verdict.UNKNOWN else ()), why(self.item.error)]
         return self._as_case(
-            CaseStatus.ERROR if self.is_missing else _OF_OPERATION[self.verdict],
+            CaseStatus.ERROR if self.is_missing else STATUSES[self.verdict],
             "\n".join(reasons),
             tuple(attempt.as_failure() for attempt in self.earlier),
         )
@@ -358,7 +349,7 @@ def _seconds(milliseconds: float | None) -> float | None:
     return milliseconds / 1000
 
 
-def _between(start: datetime | None, end: datetime | None) -> float | None:
+def between(start: datetime | None, end: datetime | None) -> float | None:
     """Return seconds, never below 0, since the two may come from different clocks."""
     return None if start is None or end is None else max(0.0, (end - start).total_seconds())
 

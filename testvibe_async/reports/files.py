@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from testvibe_async.reports.entries import Item
     from testvibe_async.reports.report import ReportOptions
 
-__all__ = ["FORMATS", "Format", "report_target", "write_report", "write_reports"]
-
 
 @frozen
 class Format:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.reports.entries import Case, Entry, Item
 
-__all__ = ["to_junit"]
-
 _RESULTS = {
     CaseStatus.FAILED: "failure",
     CaseStatus.ERROR: "error",

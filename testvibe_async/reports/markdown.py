@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.reports.entries import Case, Entry, Item
 
-__all__ = ["to_markdown"]
-
 MAX_BYTES = 1_000_000
 """Limit of a summary in bytes. GitHub refuses the summary of a step from 1 MiB on."""
 

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.reports.entries import Case, Entry, Item
 
-__all__ = ["to_html"]
-
 MAX_IMAGE_BYTES = 1_000_000
 """Size of the largest screenshot that becomes part of the page."""
 

@@ -12,28 +12,13 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import errors
 from testvibe_async.errors import VibeError
-from testvibe_async.models import FeatureStatus, Generation, Run
+from testvibe_async.models import FeatureStatus, Generation, OutcomeError, Run
 from testvibe_async.outcomes import Verdict
 from testvibe_async.reports.text import counted, duration, one_line, quoted
 
 if TYPE_CHECKING:
     from testvibe_async.models import CaseResult, GenerationLog
     from testvibe_async.outcomes import BatchItem
-
-__all__ = ["URGENCY", "CaseStatus", "reason_of", "status_of", "why"]
-
-
-URGENCY = (
-    Verdict.FAILED,
-    Verdict.ERROR,
-    Verdict.UNKNOWN,
-    Verdict.IN_FLIGHT,
-    Verdict.WAITING,
-    Verdict.SKIPPED,
-    Verdict.QUARANTINED,
-    Verdict.SUCCEEDED,
-)
-"""The verdicts, the most urgent first."""
 
 
 class CaseStatus(StrEnum):
@@ -60,6 +45,22 @@ class CaseStatus(StrEnum):
     """An undocumented status without an error."""
 
 
+STATUSES = {
+    Verdict.FAILED: CaseStatus.FAILED,
+    Verdict.ERROR: CaseStatus.ERROR,
+    Verdict.UNKNOWN: CaseStatus.UNKNOWN,
+    Verdict.IN_FLIGHT: CaseStatus.PENDING,
+    Verdict.WAITING: CaseStatus.PENDING,
+    Verdict.SKIPPED: CaseStatus.SKIPPED,
+    Verdict.QUARANTINED: CaseStatus.QUARANTINED,
+    Verdict.SUCCEEDED: CaseStatus.PASSED,
+}
+"""The status of the case that stands for an operation, by its verdict; the most urgent first."""
+
+URGENCY = tuple(STATUSES)
+"""The verdicts, the most urgent first."""
+
+
 def status_of(test: CaseResult) -> CaseStatus:
     """Return how a test ended."""
     if test.is_failure:
@@ -84,7 +85,9 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None = Non
         case Verdict.SKIPPED, _:
             return f"{what} was never dispatched: the batch was stopped before"
         case Verdict.UNKNOWN, _:
-            return "it may have been dispatched: check at the service before you dispatch it again"
+            is_accepted = getattr(item.error, "reason", None) == "accepted"
+            was = "was" if is_accepted else "may have been"
+            return f"it {was} dispatched: check at the service before you dispatch it again"
         case _, None:
             return one_line(why(item.error))
         case Verdict.ERROR, outcome:
@@ -113,6 +116,8 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
         case errors.WaitTimeoutError(last_seen_at=seen_at):
             state = f", {error.status} then" if error.status else ""
             return f"not seen since {seen_at:%H:%M:%S} UTC{state}"
+        case errors.DispatchUnknownError(reason="accepted"):
+            return "it was dispatched, but its id is unknown"
         case errors.DispatchUnknownError(__cause__=cause):
             lost = f": {_what(cause).rstrip('.')}" if isinstance(cause, VibeError) else ""
             return f"it may have started: the answer to its dispatch was lost{lost}{_found(error)}"
@@ -123,9 +128,11 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
         case errors.TransportError():
             return f"no whole answer came: {error.what}"
         case errors.OperationNotFoundError():
-            return "the service knows it no more"
+            return "the service no longer has it"
         case errors.ObservationError(__cause__=VibeError() as cause):
             return f"not seen any more: {why(cause)}"
+        case errors.FeatureNotGeneratedError(__cause__=OutcomeError(outcome=Generation() as end)):
+            return f"the generation of its tests failed: {_generation_reason(end, None)}"
         case errors.ResponseError(is_quoted=False):
             return error.message
         case errors.ResponseError(advice=hint) if error.message.endswith(f"; {hint}"):

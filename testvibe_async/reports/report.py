@@ -16,8 +16,8 @@ from attrs import astuple, evolve, frozen
 
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import GenerationLog  # noqa: TC001 - as above
-from testvibe_async.outcomes import BatchSummary, Verdict
-from testvibe_async.reports.entries import Entry, Item
+from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
+from testvibe_async.reports.entries import Entry, Item, between
 from testvibe_async.reports.reasons import URGENCY, CaseStatus
 from testvibe_async.reports.text import counted, distinct, one_line
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from testvibe_async.reports.entries import Case
-
-__all__ = ["Report", "ReportOptions"]
 
 
 class ReportOptions(TypedDict, total=False):
@@ -40,6 +38,9 @@ class ReportOptions(TypedDict, total=False):
 
     generation_logs: Mapping[str, GenerationLog]
     """By request id, what `get_generation_log` returned."""
+
+    left_out: Mapping[str, str]
+    """The features that were not selected, by their names, each with the reason: `skipped`."""
 
     started_at: datetime | None
     """The time of the start; by default the earliest time of an item."""
@@ -100,6 +101,11 @@ class Report:
                 is_missing=dispatched.is_success and item.verdict is Verdict.SKIPPED,
             )
             for number, item in enumerate(items, 1)
+        ] + [
+            Entry(item=BatchItem(feature=name), number=number, left_out=why)
+            for number, (name, why) in enumerate(
+                options.get("left_out", {}).items(), len(items) + 1
+            )
         ]
         names = distinct(entry.called for entry in unnamed)
         entries = tuple(evolve(each, name=name) for each, name in zip(unnamed, names, strict=True))
@@ -116,9 +122,7 @@ class Report:
     @property
     def seconds(self) -> float | None:
         """Duration of the batch in seconds; None if unknown."""
-        if self.started_at is None or self.finished_at is None:
-            return None
-        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+        return between(self.started_at, self.finished_at)
 
     @property
     def by_urgency(self) -> list[Entry]:

@@ -16,8 +16,6 @@ from testvibe_async._util import clean, without_commands
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["counted", "cut", "distinct", "duration", "essence", "one_line", "quoted", "tail"]
-
 NAME_CHARACTERS = 500
 """Length of a text on one line."""
 

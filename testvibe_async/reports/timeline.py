@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from testvibe_async.reports.entries import Entry
     from testvibe_async.reports.report import Report
 
-__all__ = ["clock", "timeline"]
-
 MOST_ROWS = 40
 """Number of operations up to which each has a row of its own, with a name."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,7 +94,7 @@ class Batches:
         *,
         name: str | None = None,
         project_name: str | None = None,
-        parent: int | None = None,
+        parent: int | str | None = None,
         database: str | None = None,
     ) -> BatchRecord:
         """Add a batch, and remove batches beyond the limit, or too old; see `working_on`.
@@ -183,12 +184,13 @@ class Batches:
             return Batch.of(journal, record, journal.path)
 
     async def meant(
-        self, word: str | None, place: Place, *, kind: Literal["run", "generation"] | None = None
+        self, word: str | None, place: Place, *, kind: Literal["run"] | None = None
     ) -> Batch:
-        """Return the batch that a word means; without one, the last of a place.
+        """Return the batch that a word means, with its reruns.
 
         Args:
-            word: A number, a name, or the file of a journal; None for the batch that ended last.
+            word: A number, a name, or the file of a journal; None for the batch of the place that
+                ended last, or the one that this one reran.
             place: The service and the project in force.
             kind: The kind of its operations, if no word names the batch; None for either.
 
@@ -197,24 +199,31 @@ class Batches:
         """
         if word is None:
             async for batch in self.each(place, kind=kind, skips_unreadable=False):
-                return batch
+                return await self.with_reruns(await self._first_of(batch))
             what = "" if kind is None else f" of {kind}s"
             raise ConfigError(f"there is no batch{what}{place} yet")
-        record = self.record_named(word, place)
-        if record is None:
-            async with existing(Path(word)) as journal:
-                return Batch.of(journal, None, journal.path)
-        return await self.read(record)
+        if records := self.records_named(word, place):
+            return await self.with_reruns(await self.read(records[0]))
+        async with existing(Path(word)) as journal:
+            return await self.with_reruns(Batch.of(journal, None, journal.path))
 
-    async def to_resume(self, place: Place) -> Batch:
-        """Return the last batch of a place that is not over.
+    async def to_resume(self, word: str | None, place: Place) -> BatchRecord | None:
+        """Return the batch that `resume` is about; None if a word means the file of a journal.
+
+        It is the last one that is not over, of that name or of the place. Where all of a name are
+        over, it is the last one.
 
         Raises:
             ConfigError: There is none, or one that comes first can't be read.
         """
-        async for batch in self.each(place, skips_unreadable=False):
+        named = [] if word is None else self.records_named(word, place)
+        if word is not None and len(named) <= 1:
+            return named[0] if named else None
+        async for batch in self.each(place, name=word, skips_unreadable=False):
             if not batch.is_over:
-                return batch
+                return batch.record
+        if named:
+            return named[0]
         elsewhere = ""
         for record in self.records():
             with suppress(ConfigError):
@@ -225,19 +234,6 @@ class Batches:
             f"nothing to resume: each batch of the last 30 days{place} is over{elsewhere}"
         )
 
-    async def with_its_reruns(
-        self, word: str | None, place: Place, *, kind: Literal["run"] | None = None
-    ) -> Batch:
-        """Return the batch that a word means, with its reruns.
-
-        Without a word it is the last one of a place, or the batch that this one reran.
-
-        Raises:
-            ConfigError: As in `meant`.
-        """
-        batch = await self.meant(word, place, kind=kind)
-        return await self.with_reruns(batch if word else await self.first_of(batch))
-
     async def to_rerun(self, word: str | None, place: Place, quarantine: Quarantine) -> Batch:
         """Return the batch of runs whose failures are to run again, with its reruns.
 
@@ -247,11 +243,15 @@ class Batches:
             quarantine: The failures that are excused, in a batch that stored none.
 
         Raises:
-            ConfigError: There is no such batch, or it is another project's; or none is named, the
-                last one is over without a failure, and an earlier one has a failure that did not
-                pass since.
+            ConfigError: There is no such batch, it generated tests, or it is another project's; or
+                none is named, the last one is over without a failure, and an earlier one has a
+                failure that did not pass since.
         """
-        batch = (await self.with_its_reruns(word, place, kind="run")).judged(quarantine)
+        batch = (await self.meant(word, place, kind="run")).judged(quarantine)
+        if batch.spec.kind != "run":
+            names = shlex.join(item.feature_name for item in batch.failed)
+            again = names and f"; to generate again what failed: testvibe-async generate {names}"
+            raise ConfigError(f"{batch.label} generated tests, and --failed runs tests{again}")
         if not place.has(batch):
             raise ConfigError(
                 f"{batch.label} is of project {batch.project} at {batch.server}, not{place}: "
@@ -270,8 +270,10 @@ class Batches:
                 settled |= {item.key for item in earlier.items if is_settled(item)}
         return batch
 
-    def record_named(self, word: str, place: Place) -> BatchRecord | None:
-        """Return the record of the batch that a word means; None if it means a file.
+    def records_named(self, word: str, place: Place) -> list[BatchRecord]:
+        """Return the records that a word means, the newest first; none if it means a file.
+
+        Only a name may mean several.
 
         Raises:
             ConfigError: There is no such batch.
@@ -280,7 +282,7 @@ class Batches:
         if word.isdecimal():
             found = [each for each in records if each.number == int(word)]
         elif Path(word).is_file() or Path(word).name != word or Path(word).suffix:
-            return None
+            return []
         else:
             found = [each for each in records if each.name == word and place.has(each)]
         if not found:
@@ -290,13 +292,14 @@ class Batches:
             raise ConfigError(
                 f"there is no batch {what}{word}: {similar_names(word, names) or newest}"
             )
-        return found[0]
+        return found
 
     async def each(
         self,
         place: Place,
         *,
         kind: Literal["run", "generation"] | None = None,
+        name: str | None = None,
         skips_unreadable: bool = True,
     ) -> AsyncGenerator[Batch]:
         """Yield the batches of a place, the newest first.
@@ -307,6 +310,7 @@ class Batches:
             place: The service and the project. Where no service is in force, it is the one of the
                 newest batch.
             kind: The kind of their operations; None for both.
+            name: Their name; None for any.
             skips_unreadable: True to leave out batches that another process works on, and those
                 that can't be read. A batch without a journal is left out in any case.
 
@@ -314,7 +318,8 @@ class Batches:
             ConfigError: One can't be read, and is not left out.
         """
         for record in self.records():
-            if kind not in {None, record.kind} or not place.has(record):
+            is_meant = kind in {None, record.kind} and name in {None, record.name}
+            if not is_meant or not place.has(record):
                 continue
             place = Place(record.server, place.project or record.project)
             try:
@@ -325,13 +330,13 @@ class Batches:
                 if record.database is not None:
                     logger.warning("%s is left out: %s", record, error)
 
-    async def first_of(self, batch: Batch) -> Batch:
+    async def _first_of(self, batch: Batch) -> Batch:
         """Return the batch whose failures a rerun ran again; a batch that is no rerun itself.
 
         Raises:
             ConfigError: It can't be read.
         """
-        records = {each.number: each for each in self.records()}
+        records: dict[int | str, BatchRecord] = {each.number: each for each in self.records()}
         record = first = records.get(batch.number or 0)
         while record is not None:
             first, record = record, records.get(record.parent or 0)
@@ -368,18 +373,19 @@ class Batches:
 
     async def with_reruns(self, batch: Batch) -> Batch:
         """Return a batch with its reruns, as further attempts of its items."""
-        for rerun in await self.reruns_of(batch.record):
+        for rerun in await self.reruns_of(batch.word):
             batch = batch.after(rerun)
         return batch
 
-    async def reruns_of(self, batch: BatchRecord | None) -> list[Batch]:
+    async def reruns_of(self, word: int | str) -> list[Batch]:
         """Return the reruns of a batch, the oldest first, each with its own.
 
         A rerun that can't be read, such as one that another process holds, is omitted.
+
+        Args:
+            word: The `Batch.word` of the batch.
         """
-        if batch is None:
-            return []
-        children = [each for each in self.records() if each.parent == batch.number]
+        children = [each for each in self.records() if each.parent == word]
         found: list[Batch] = []
         for record in sorted(children, key=lambda each: each.number):
             with suppress(ConfigError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fnmatch import fnmatchcase
-from operator import attrgetter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
@@ -62,6 +62,12 @@ class Selection:
 
     config_names: Sequence[str] = ()
     """The names of all its configurations, likewise."""
+
+    @property
+    def unrunnable(self) -> dict[str, str]:
+        """The names of the features that were left out for want of tests, each with the reason."""
+        left_out = (each for each in self.left_out if not each.is_suggestion)
+        return {each.name: why for each in left_out if (why := _why_left_out(each))}
 
     @property
     def names(self) -> list[str]:
@@ -182,8 +188,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
     twice: list[str] = []
     is_wider = spec.is_all
     if spec.is_all:
-        is_meant = attrgetter("has_tests" if spec.kind == "run" else "needs_tests")
-        chosen |= {each.id: each for each in select_features(listing, is_meant)}
+        chosen |= {each.id: each for each in select_features(listing, partial(_is_of_all, spec))}
         left_out = [each for each in listing if each.id not in chosen]
     for word in spec.features:
         found = _named(word, listing)
@@ -277,6 +282,13 @@ def _known(features: Mapping[Any, Feature]) -> dict[str, Any]:
         "has_tests": {word: each.has_tests for word, each in known.items()},
         "generating": busy,
     }
+
+
+def _is_of_all(spec: BatchSpec, feature: Feature) -> bool:
+    """Return whether a batch of all features has a feature."""
+    if spec.kind == "generation":
+        return feature.needs_tests
+    return feature.has_tests or (spec.may_generate and _lacks_tests(feature))
 
 
 def _lacks_tests(feature: Feature) -> bool:

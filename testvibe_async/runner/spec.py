@@ -1,6 +1,7 @@
 """The description of a batch, as a value that every surface creates and that is stored with it.
 
-Decides the defaults, and which call of the SDK performs a batch. It selects no features: see
+Decides the defaults, which call of the SDK performs a batch, how many generations it may dispatch,
+and what the service will refuse for certain. It selects no features: see
 `selection`.
 """
 
@@ -16,7 +17,7 @@ from testvibe_async.runner.generation_limit import with_limit_named
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from testvibe_async._dispatch import Features
     from testvibe_async.batch import Batch
@@ -36,9 +37,29 @@ IN_FLIGHT = {"run": RUNS_IN_FLIGHT, "generation": GENERATIONS_IN_FLIGHT}
 """Both, by the kind of operation."""
 
 
+@frozen
+class Forecast:
+    """The known dispatches that a batch will make."""
+
+    dispatched: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
+    refused: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
+    """Runs of a feature without tests, and generations of one that is being generated."""
+
+    limited: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
+    """Jobs that need one more generation than are allowed."""
+
+    generated: set[int | str] = field(factory=set["int | str"])
+    """The features that may be generated."""
+
+
 def _require_site(_spec: object, _field: object, url: str | None) -> None:
     if url is not None and not re.match(r"https?://[^\s/]+(/\S*)?$", url):
         raise ConfigError(f"the site must be a URL such as https://shop.example, not {url!r}")
+
+
+def _refuse_attempts(spec: BatchSpec, _field: object, repeat: int) -> None:
+    if repeat > 1 and spec.attempts > 1:
+        raise ConfigError("repeated runs take no further attempts: each run counts by itself")
 
 
 @frozen(kw_only=True)
@@ -46,7 +67,7 @@ class BatchSpec:
     """The description of a batch.
 
     Raises:
-        ConfigError: The site is no URL.
+        ConfigError: The site is no URL, or repeated runs are to have further attempts.
     """
 
     kind: Literal["run", "generation"]
@@ -54,7 +75,8 @@ class BatchSpec:
     """Names, ids, globs such as `Log*`, and exclusions such as `!Log*`."""
 
     is_all: bool = False
-    """True to select all features with tests for runs, or without tests for generations."""
+    """True to select all features: for runs those with tests, unless missing tests are generated;
+    for generations those without."""
 
     configs: Sequence[str] = ()
     """The configurations that each feature runs with; none for the service's default one."""
@@ -74,7 +96,7 @@ class BatchSpec:
     attempts: int = 1
     """Maximum number of attempts for each feature."""
 
-    repeat: int = 1
+    repeat: int = field(default=1, validator=_refuse_attempts)
     """Number of runs of each feature, independent of their results, to show its stability."""
 
     @property
@@ -102,6 +124,44 @@ class BatchSpec:
         """Return an item for each run of these jobs."""
         numbers = range(1, self.repeat + 1)
         return [evolve(job, repetition=number) for job in jobs for number in numbers]
+
+    def forecast(
+        self,
+        jobs: Iterable[BatchItem[Any]],
+        *,
+        has_tests: Mapping[int | str, bool],
+        generating: Collection[int | str] = (),
+        max_generations: int | None = None,
+    ) -> Forecast:
+        """Return what the batch will do with its jobs, for certain or at most.
+
+        Args:
+            jobs: An item for each operation.
+            has_tests: True or False for each feature, as the jobs name it; unknown ones are
+                missing.
+            generating: The features that are being generated, likewise.
+            max_generations: Maximum number of generations; None for no limit.
+        """
+        found = Forecast()
+        for job in jobs:
+            is_generated = self.kind == "generation" or not has_tests.get(job.feature, False)
+            if (
+                self.on_conflict == "raise"
+                and self.kind == "generation"
+                and job.feature in generating
+            ):
+                found.refused.append(job)
+            elif not self.may_generate:
+                is_refused = not has_tests.get(job.feature, True)
+                (found.refused if is_refused else found.dispatched).append(job)
+            elif not is_generated or job.feature in found.generated:
+                found.dispatched.append(job)
+            elif max_generations is not None and len(found.generated) >= max_generations:
+                found.limited.append(job)
+            else:
+                found.generated.add(job.feature)
+                found.dispatched.append(job)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON object, for `from_dict`."""

@@ -21,7 +21,7 @@ from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -43,8 +43,8 @@ class BatchRecord:
     project_name: str | None
     """The name that was given for the project; None if an id was given."""
 
-    parent: int | None
-    """The number of the batch whose failures it runs again; None if it does not."""
+    parent: int | str | None
+    """The `Batch.word` of the batch whose failures it runs again; None if it does not."""
 
     process: int
     """The process that runs the batch, or did last."""
@@ -132,6 +132,9 @@ class Batch:
     fails_on_flaky: bool
     """True if its command was to fail if a feature was flaky."""
 
+    left_out: Mapping[str, str]
+    """The features that its command left out for want of tests, each with the reason."""
+
     created_at: datetime
     items: Sequence[BatchItem[Run | Generation]]
     is_over: bool
@@ -184,6 +187,7 @@ class Batch:
             project_name=plan.options.get("project"),
             spec=spec_of(plan),
             fails_on_flaky=bool(plan.options.get("files", {}).get("fail_on_flaky")),
+            left_out=plan.options.get("left_out", {}),
             created_at=stored.created_at,
             items=[mark(with_limit_named(item)) for item in items],
             is_judged=quarantine is not None,
@@ -207,6 +211,11 @@ class Batch:
     def number(self) -> int | None:
         """Its number; None if its journal is a file of the caller's own."""
         return None if self.record is None else self.record.number
+
+    @property
+    def word(self) -> int | str:
+        """Its number, or else the file of its journal, by which its reruns name it."""
+        return word_of(self.record, self.path)
 
     def judged(self, quarantine: Quarantine) -> Self:
         """Return it marked by a quarantine, unless it is by the one that held when it ran."""
@@ -265,6 +274,11 @@ class Batch:
     def is_undecided(self) -> bool:
         """True if it has such items, or features that were not read."""
         return bool(self.undecided) or not self.is_complete
+
+
+def word_of(record: BatchRecord | None, journal: Path) -> int | str:
+    """Return the `Batch.word` of a batch."""
+    return str(journal.absolute()) if record is None else record.number
 
 
 def has_failed(item: BatchItem[Run | Generation]) -> bool:

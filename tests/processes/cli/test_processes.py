@@ -87,22 +87,6 @@ def test_package_loads_nothing_of_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "extra", "words"),
-    [("cyclopts", "cli", ()), ("sqlalchemy", "durable", ("work", "nightly", "--on", "x.sqlite"))],
-)
-def test_missing_extra(package: str, extra: str, words: tuple[str, ...]) -> None:
-    """The same holds for a process in which it is not installed."""
-    script = (
-        f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {words!r}; "
-        "from testvibe_async.cli import main; main()"
-    )
-    (output, errors), code = finished(python=("-c", script))
-    assert (output, code) == ("", 2)
-    assert errors.endswith(f"pip install 'testvibe-async[{extra}]'\n")
-    assert errors.count("\n") == 1
-
-
-@pytest.mark.parametrize(
     ("closed", "arguments", "code"),
     [
         (">&-", "features list", 0),
@@ -164,42 +148,18 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_emulator_serves_until_a_signal(stop: signal.Signals) -> None:
+def test_emulator_serves_until_a_signal() -> None:
     """A client that has evaluated the lines works; a signal ends the emulator quietly, with 0."""
     with started("emulator", "--port", "0", "--speed", "100") as process:
         assert process.stdout is not None
         exports = "".join(process.stdout.readline() for _ in range(3))
         user = f"{exports}exec {shlex.join([sys.executable, '-c', USER])}"
         assert output_of("/bin/sh", "-c", user) == "run 214 is over: True\n"
-        process.send_signal(stop)
+        process.send_signal(signal.SIGTERM)
         output, errors = process.communicate()
     url = exports.split("=")[1].split()[0]
     assert (process.returncode, output) == (0, "")
     assert errors == f"Serving 17 features at {url} until Ctrl-C.\n"
-
-
-def test_data_through_pipes(service: Service, machine: Path) -> None:
-    """Gherkin, refs and a key from one process's pipe are what the next one has."""
-    variables = environment_of(service)
-    gherkin = "Feature: Piped\n\n  Scenario: Ünïcode\n    Given a pipe\n"
-    create = ("features", "create", "Piped", "--file", "-", "--quiet")
-    assert finished(*create, stdin=gherkin, **variables) == (("", ""), 0)
-    assert finished("features", "show", "Piped", "--gherkin", **variables) == ((gherkin, ""), 0)
-    # The emulator is shared: others count its features.
-    assert finished("features", "delete", "Piped", "--yes", "-q", **variables) == (("", ""), 0)
-    (output, _), _ = finished("run", "Checkout", "--json", **variables)
-    (output, errors), code = finished("wait", "--file", "-", stdin=output, **variables)
-    assert code in {0, 1}
-    assert errors == "Batch 1 has the results.\n"
-    assert "1/1  run " in output
-    assert "\x1b" not in output
-    place = str(machine / "piped")
-    login = ("login", "--server", service.url)
-    assert finished(*login, stdin=service.api_key, XDG_CONFIG_HOME=place)[1] == 0
-    (output, errors), code = finished("projects", XDG_CONFIG_HOME=place)
-    assert (code, errors) == (0, "")
-    assert output.startswith(service.project_id)
 
 
 def test_after_a_crash(slow_service: Service, machine: Path) -> None:

@@ -162,24 +162,6 @@ def test_ctrl_c_at_a_prompt(command: str, prompt: str, service: Service) -> None
     assert ("stopped by Ctrl-C" in terminal.output) is command.startswith("doctor")
 
 
-@pytest.mark.parametrize(
-    ("command", "question", "said"),
-    [
-        ("generate --all", "Generate 1 feature? Each costs credits", "nothing was dispatched"),
-        ("features delete Checkout", "[y/N] ", "nothing was deleted"),
-    ],
-)
-def test_anything_but_a_yes_does_nothing(
-    command: str, question: str, said: str, service: Service
-) -> None:
-    """The question waits for its answer, and Enter alone means no."""
-    with closing(Terminal(*command.split(), **environment_of(service))) as terminal:
-        terminal.read_until(question)
-        terminal.type("")
-        assert terminal.read_to_end() == 2
-    assert said in terminal.output
-
-
 def test_a_terminal_does_not_show_the_key(service: Service, machine: Path) -> None:
     """What is typed at the prompt for the key is not echoed."""
     with closing(Terminal("login", XDG_CONFIG_HOME=str(machine / "typed"))) as terminal:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from tests.conftest import settings_of
 from tests.processes.journal.worker import STEPS
 from tests.support.processes import Process
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -55,13 +56,9 @@ def dispatches(emulator: Emulator, kind: str) -> Counter[str]:
 
 
 def _started(emulator: Emulator, journal: Path, **options: Any) -> Process:
-    options |= {
-        "server": emulator.url,
-        "api_key": emulator.api_key,
-        "project": emulator.project_id,
-        "journal": str(journal),
-    }
-    return Process("tests.processes.journal.worker", json.dumps(options), env=os.environ)
+    options["journal"] = str(journal)
+    variables = {**os.environ, **settings_of(emulator)}
+    return Process("tests.processes.journal.worker", json.dumps(options), env=variables)
 
 
 async def _work(emulator: Emulator, journal: Path, **options: Any) -> tuple[int, list[str]]:
@@ -70,7 +67,7 @@ async def _work(emulator: Emulator, journal: Path, **options: Any) -> tuple[int,
         output, errors = await asyncio.to_thread(process.communicate)
     code = process.wait()
     assert code <= 0, errors + output
-    return code, [] if code else json.loads(output.splitlines()[-1])["verdicts"]
+    return code, [] if code else json.loads(output.splitlines()[-1])
 
 
 async def _killed_at(step: str, kind: str, *, lists: bool, folder: Path) -> None:

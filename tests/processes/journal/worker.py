@@ -1,7 +1,6 @@
 """A process that works on a journal's batch, and kills itself at a given step if it is asked to.
 
-`python -m tests.processes.journal.worker OPTIONS`, where the options are one JSON object. It
-prints its items as JSON at the end.
+`python -m tests.processes.journal.worker OPTIONS`, where the options are one JSON object.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from testvibe_async import BatchItem, Client, Journal, VibeError
+from testvibe_async import Client, Journal
 from testvibe_async._http.request_body import RequestBody
 
 STEPS = (
@@ -74,17 +73,11 @@ def crash_at(step: str, journal: Journal) -> None:  # noqa: C901 - one line for 
     RequestBody.write_with_length = send  # type: ignore[method-assign, assignment]
 
 
-async def work(options: dict[str, Any]) -> list[BatchItem[Any]]:
-    """Work on the batch to its end."""
+async def work(options: dict[str, Any]) -> None:
+    """Work on the batch to its end, and print its verdicts."""
     async with (
         Journal(options["journal"]) as journal,
-        Client(
-            options["server"],
-            api_key=options["api_key"],
-            project=options["project"],
-            poll_interval=options.get("poll_interval", 0.1),
-            timeout=options.get("timeout", 2.0),
-        ) as client,
+        Client(poll_interval=0.1, timeout=2.0) as client,
     ):
         if options.get("step"):
             crash_at(options["step"], journal)
@@ -97,8 +90,7 @@ async def work(options: dict[str, Any]) -> list[BatchItem[Any]]:
             journal=journal,
             max_in_flight=options.get("max_in_flight", 1),
         )
-        items: list[BatchItem[Any]] = await batch
-        return items
+        print(json.dumps([item.verdict for item in await batch]))
 
 
 def _announce_intents(most: int) -> None:
@@ -124,15 +116,5 @@ def _announce_intents(most: int) -> None:
     Journal.save, Journal.commit = save_few, commit_few  # type: ignore[method-assign]
 
 
-def main() -> None:
-    """Work as the first argument says."""
-    try:
-        items = asyncio.run(work(json.loads(sys.argv[1])))
-    except VibeError as error:
-        print(json.dumps({"error": str(error)}))
-        sys.exit(2)
-    print(json.dumps({"verdicts": [str(item.verdict) for item in items]}))
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run(work(json.loads(sys.argv[1])))

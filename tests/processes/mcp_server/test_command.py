@@ -14,7 +14,7 @@ import pytest
 
 from tests.processes.mcp_server.test_stdio import LONG, begin, raw, receive, send, service
 from tests.support.commands import Terminal, environment, finished, started
-from tests.support.mcp_connection import connected_by_http, on_real_time, result_of
+from tests.support.mcp_connection import connected_by_http, on_real_time
 from testvibe_async.cli.mcp import mcp as command
 from testvibe_async.testing import Emulator, Fault
 
@@ -50,7 +50,7 @@ async def test_it_serves_http_with_a_token_of_its_own() -> None:
 
             with suppress(ExceptionGroup, OSError):  # The end of the server cuts the client off.
                 async with connected_by_http(shown[1], shown[2]) as mcp:
-                    run = await result_of(mcp, "run_feature", feature="Checkout")
+                    run = await mcp.result("run_feature", feature="Checkout")
                     call = {"runId": run["runId"]}
                     wait = mcp.call_tool("wait_for_run", call, progress_callback=stop)
                     await asyncio.wait([asyncio.create_task(wait)])

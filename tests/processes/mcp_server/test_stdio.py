@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from mcp import Client as McpClient
 from mcp.client.stdio import StdioServerParameters
 
 from tests.support.commands import Started, environment, started
-from tests.support.mcp_connection import Listener, content_of, on_real_time, result_of
+from tests.support.mcp_connection import Connection, Listener, content_of, on_real_time
 from tests.surfaces.mcp_server.test_tools import COMBINED, OPERATIONS
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
@@ -71,12 +70,12 @@ def service(emulator: Emulator) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def served(emulator: Emulator) -> AsyncGenerator[McpClient]:
+async def served(emulator: Emulator) -> AsyncGenerator[Connection]:
     """Have the official client start the command, and connect to it."""
     parameters = StdioServerParameters(
         command=sys.executable, args=list(COMMAND), env=environment(**service(emulator))
     )
-    async with McpClient(parameters) as mcp:
+    async with Connection(parameters) as mcp:
         yield mcp
 
 
@@ -86,7 +85,7 @@ async def test_the_official_client_is_served() -> None:
     listener = Listener()
     async with Emulator(speed=1e3) as emulator, served(emulator) as mcp:
         assert {tool.name for tool in (await mcp.list_tools()).tools} == OPERATIONS | COMBINED
-        run = await result_of(mcp, "run_feature", feature="Wishlist")
+        run = await mcp.result("run_feature", feature="Wishlist")
         wait = {"runId": run["runId"]}
         over = content_of(await mcp.call_tool("wait_for_run", wait, progress_callback=listener))
     assert over["inFlight"] is False

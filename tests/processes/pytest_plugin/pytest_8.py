@@ -43,8 +43,8 @@ def test_features_are_refused(pytester: pytest.Pytester, service: Emulator, argu
     assert service.requests == []
 
 
-def test_the_marker_works(pytester: pytest.Pytester, service: Emulator) -> None:
-    """A test gets the run that its marker asks for; numbers in the file are read."""
+def test_marker_and_fixtures_work(pytester: pytest.Pytester, service: Emulator) -> None:
+    """A test gets the run of its marker, or an emulator and a client; the file is read."""
     pytester.makeini(
         "[pytest]\ntestvibe_max_in_flight = 3\ntestvibe_poll_interval = 0.02\n"
         "testvibe_config = Mobile"
@@ -57,9 +57,20 @@ def test_the_marker_works(pytester: pytest.Pytester, service: Emulator) -> None:
         def test_it(testvibe_run):
             assert testvibe_run.is_finished
             assert testvibe_run.config == "Mobile"
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.mark.anyio
+        async def test_client(testvibe_client, testvibe_emulator):
+            assert await (await testvibe_client.project().run_feature("Checkout"))
+
+        def test_plain(testvibe_session_emulator):
+            assert testvibe_session_emulator.features
         """
     )
-    pytester.runpytest_inprocess("-W", "error").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("-W", "error").assert_outcomes(passed=3)
     assert len(service.runs) == 1
 
 
@@ -79,24 +90,3 @@ def test_a_wrong_number_is_reported(pytester: pytest.Pytester, service: Emulator
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --testvibe-max-in-flight must be a number: *'many'"])
     assert service.requests == []
-
-
-def test_the_fixtures_work(pytester: pytest.Pytester) -> None:
-    """Fixtures bring an emulator and a client of it, also for asynchronous tests."""
-    pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.fixture
-        def anyio_backend():
-            return "asyncio"
-
-        @pytest.mark.anyio
-        async def test_it(testvibe_client, testvibe_emulator):
-            assert await (await testvibe_client.project().run_feature("Checkout"))
-
-        def test_plain(testvibe_session_emulator):
-            assert testvibe_session_emulator.features
-        """
-    )
-    pytester.runpytest_inprocess("-W", "error").assert_outcomes(passed=2)

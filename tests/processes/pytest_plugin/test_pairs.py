@@ -10,8 +10,6 @@ from tests.support.amounts import FULL
 from tests.support.inner_pytest import Inner, fail_first_run
 from testvibe_async.testing import Emulator
 
-pytest_plugins = ["pytester"]
-
 PLUGINS = {
     "rerunfailures": "-p rerunfailures --reruns=1",
     "randomly": "-p randomly",
@@ -42,7 +40,10 @@ ROWS: list[tuple[str, ...]] = [
 
 @pytest.mark.parametrize("plugins", ROWS, ids=" + ".join)
 def test_reports_agree(inner: Inner, service: Emulator, plugins: tuple[str, ...]) -> None:
-    """Exit code, terminal and JUnit report count one flaky feature, one failed, and own tests."""
+    """Exit code, terminal and JUnit report count one flaky feature, one failed, and own tests.
+
+    The lines about the tests of a run are not captured as the output of a test.
+    """
     marks = [mark for name, mark in MARKS.items() if name in plugins]
     tests = [f"{mark}\nasync def test_{number}(): pass" for number, mark in enumerate(marks)]
     backend = "@pytest.fixture\ndef anyio_backend(): return 'asyncio'"
@@ -58,6 +59,7 @@ def test_reports_agree(inner: Inner, service: Emulator, plugins: tuple[str, ...]
 
         count = result.parseoutcomes()
         suite = inner.report()
+        result.stdout.no_fnmatch_line("*Captured*")
         assert result.ret == (pytest.ExitCode.TESTS_FAILED if failed else pytest.ExitCode.OK)
         assert count.get("failed", 0) == failed
         assert count["passed"] == 2 + len(tests) - (own != "pass")

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from importlib.metadata import entry_points
 
 import pytest
 
@@ -20,8 +21,6 @@ from tests.support.inner_pytest import (
 )
 from tests.surfaces.pytest_plugin.test_again import JOURNAL, kept
 from testvibe_async.testing import Emulator
-
-pytest_plugins = ["pytester"]
 
 CHEAP = {
     "testvibe_async",
@@ -43,47 +42,26 @@ LOADED = """
 """
 
 
-def test_nothing_is_loaded_that_is_not_needed(inner: Inner) -> None:
-    """A session without the plugin's fixtures loads a few small modules, and no other package."""
+def test_a_session_of_others_is_left_alone(inner: Inner) -> None:
+    """A session without the plugin's fixtures loads a few small modules, and causes no warning."""
     inner.pytester.makeconftest(LOADED)
+    inner.pytester.makepyprojecttoml('[tool.pytest]\nstrict = true\nfilterwarnings = ["error"]')
     inner.pytester.makepyfile("def test_plain(): pass")
-
     others = ("asyncio", "anyio", "detangle", "hypothesispytest", "schemathesis")
-    result = inner.process(*(word for other in others for word in ("-p", f"no:{other}")))
+    without = (word for other in others for word in ("-p", f"no:{other}"))
+    result = inner.pytester.run(sys.executable, "-W", "error", "-m", "pytest", *without)
 
     result.assert_outcomes(passed=1)
     (line,) = (line for line in result.outlines if line.startswith("LOADED"))
     assert set(line.split()[1:]) == CHEAP
-
-
-def test_it_can_be_switched_off(inner: Inner) -> None:
-    """-p no:testvibe removes all options of the plugin."""
-    result = inner.process("-p", "no:testvibe", "--help")
-
-    result.stdout.fnmatch_lines(["*--collect-only*"])
-    result.stdout.no_fnmatch_line("*testvibe*")
-
-
-def test_nothing_warns(inner: Inner) -> None:
-    """The plugin causes no warning, with all strictness on."""
-    inner.pytester.makepyprojecttoml('[tool.pytest]\nstrict = true\nfilterwarnings = ["error"]')
-    inner.pytester.makepyfile("def test_plain(): pass")
-    command = (sys.executable, "-W", "error", "-m", "pytest", "-p", "no:asyncio")
-    result = inner.pytester.run(*command)
-
-    result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*warning*")
     result.stdout.no_fnmatch_line("testvibe*")
 
 
-def test_reports_are_not_captured(inner: Inner, service: Emulator) -> None:
-    """The terminal's lines about a run's tests are not captured as output of the test."""
-    result = inner.bare("--testvibe", "-v")
-
-    result.assert_outcomes(passed=2, failed=2)
-    result.stdout.fnmatch_lines_random(["testvibe::Returns SUBFAILED[[]Returns works[]] *"])
-    result.stdout.no_fnmatch_line("*Captured*")
-    assert len(service.runs) == 3
+def test_it_can_be_switched_off() -> None:
+    """`-p no:testvibe` disables the plugin by the name of its entry point."""
+    (plugin,) = entry_points(group="pytest11", name="testvibe")
+    assert plugin.value == "testvibe_async.pytest_plugin"
 
 
 @endless
@@ -92,15 +70,7 @@ def test_pytest_timeout_reaches_a_feature(inner: Inner, service: Emulator, limit
     """Each feature fails after the time that pytest-timeout gives it; their runs are listed."""
     pytest.importorskip("pytest_timeout")
     if limit == "a mark":
-        inner.pytester.makeconftest(
-            """
-            import pytest
-
-            def pytest_collection_modifyitems(items):
-                for item in items:
-                    item.add_marker(pytest.mark.timeout(0.3))
-            """
-        )
+        inner.mark("timeout(0.3)")
     arguments = [limit] if limit.startswith("--") else []
     result = inner.bare("-p", "pytest_timeout", "--testvibe", *arguments)
 

@@ -18,8 +18,6 @@ from tests.support.inner_pytest import (
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
-pytest_plugins = ["pytester"]
-
 pytest.importorskip("xdist")
 
 PLAIN = """
@@ -139,15 +137,7 @@ def test_what_was_not_run_is_not_green(inner: Inner, service: Emulator) -> None:
     """With pytest-xdist a worker decides the same."""
     service.add_feature("Gift cards", status="draft")
     service.fail("run_feature", Fault.status(403), when=lambda r: "Login" in str(r.feature))
-    inner.pytester.makeconftest(
-        """
-        import pytest
-
-        def pytest_collection_modifyitems(items):
-            for item in items:
-                item.add_marker(pytest.mark.xfail(reason="the bank is closed"))
-        """
-    )
+    inner.mark('xfail(reason="the bank is closed")')
     result = inner.workers("--testvibe")
 
     result.assert_outcomes(skipped=1, failed=1, xfailed=1, xpassed=1)

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.processes.reports.browser import Browser, chromium
+from tests.processes.reports.browser import Browser, started, tab_of
 from tests.surfaces.reports.items import FAILED, PASSED, every_kind, flaky_item, run_item
 from testvibe_async.reports import write_report
 
@@ -43,7 +43,7 @@ async def picture(browser: Browser) -> bytes:
 async def examine(axe: str, page: Path, folder: Path | None) -> int:
     """Examine all screens; return the number of rules that are violated."""
     number = 0
-    async with chromium() as browser:
+    async with started() as port, tab_of(port) as browser:
         for width, scheme in SCREENS:
             # So high that all is on the screen: what is not is neither painted nor examined.
             await browser.set_screen(width, scheme, height=5000)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-__all__ = ["EXECUTABLE", "Browser", "chromium"]
-
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-headless-shell")
 START_SECONDS = 20
 KEYS: dict[str, dict[str, Any]] = {
@@ -112,28 +110,19 @@ _PROBLEMS = {
 
 
 @asynccontextmanager
-async def chromium() -> AsyncGenerator[Browser]:
-    """Start a browser; skip the test where it does not start."""
+async def started() -> AsyncGenerator[int]:
+    """Start a browser, and return its port; skip the test where it does not start."""
     assert EXECUTABLE is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        flags = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            "--remote-debugging-port=0",
-        ]
-        flags += ["--no-first-run", "--disable-background-networking", f"--user-data-dir={profile}"]
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
+        quiet = ("--no-first-run", "--disable-background-networking", f"--user-data-dir={profile}")
         process = await asyncio.create_subprocess_exec(
-            EXECUTABLE, *flags, stderr=asyncio.subprocess.PIPE
+            EXECUTABLE,
+            *(*flags, *quiet, "--remote-debugging-port=0"),
+            stderr=asyncio.subprocess.PIPE,
         )
         try:
-            port = await _port_of(process)
-            async with aiohttp.ClientSession() as session, _tab(session, port) as socket:
-                browser = Browser(socket)
-                for domain in ("Page", "Runtime", "Log", "Network", "Audits"):
-                    await browser.call(f"{domain}.enable")
-                yield browser
+            yield await _port_of(process)
         finally:
             process.terminate()
             await process.communicate()
@@ -152,10 +141,13 @@ async def _port_of(process: asyncio.subprocess.Process) -> int:
 
 
 @asynccontextmanager
-async def _tab(
-    session: aiohttp.ClientSession, port: int
-) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
-    async with session.put(f"http://127.0.0.1:{port}/json/new?about:blank") as response:
-        address = (await response.json())["webSocketDebuggerUrl"]
-    async with session.ws_connect(address, max_msg_size=0) as socket:
-        yield socket
+async def tab_of(port: int) -> AsyncGenerator[Browser]:
+    """Open a tab of the browser at a port."""
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        async with session.put("/json/new?about:blank") as response:
+            address = (await response.json())["webSocketDebuggerUrl"]
+        async with session.ws_connect(address, max_msg_size=0) as socket:
+            browser = Browser(socket)
+            for domain in ("Page", "Runtime", "Log", "Network", "Audits"):
+                await browser.call(f"{domain}.enable")
+            yield browser

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 
-from tests.processes.reports.browser import EXECUTABLE, chromium
+from tests.processes.reports.browser import EXECUTABLE, Browser, started, tab_of
 from tests.surfaces.reports.items import PASSED, every_kind, flaky_item, run_item
 from testvibe_async import CaseResult
 from testvibe_async.reports import write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium here")
+pytestmark = [
+    pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium here"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 ATTACK = "<script>alert(1)</script><img src=https://x.example onerror=alert(1)>"
 SHOWN = "[...document.querySelectorAll('.operation')].filter(o => o.checkVisibility()).length"
@@ -32,132 +35,125 @@ def page(tmp_path: Path) -> Path:
     return write_report(tmp_path / "report.html", items, title=ATTACK)
 
 
-class Visit:
-    """A browser whose methods are called from plain functions, on real time."""
-
-    def __init__(self, runner: asyncio.Runner, browser: Any) -> None:
-        self._runner = runner
-        self._browser = browser
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._browser, name)
-        return found if not callable(found) else self._called(found)
-
-    def _called(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *arguments, **options: self._runner.run(method(*arguments, **options))
-
-    def counts(self) -> tuple[Any, Any]:
-        """Return the count that the page shows, and the number of visible operations."""
-        return self.evaluate(COUNT), self.evaluate(SHOWN)
-
-    def click(self, selector: str) -> None:
-        """Click an element, and wait for what follows."""
-        self.evaluate(f"document.querySelector({selector!r}).click()")
-        self.evaluate("new Promise(done => setTimeout(done))")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def port() -> AsyncGenerator[int]:
+    """Start one browser for all tests."""
+    async with started() as port:
+        yield port
 
 
-@pytest.fixture
-def browser() -> Iterator[Visit]:
-    """Open a browser."""
-    with asyncio.Runner() as runner:
-        context = chromium()
-        yield Visit(runner, runner.run(context.__aenter__()))
-        runner.run(context.__aexit__(None, None, None))
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(port: int) -> AsyncGenerator[Browser]:
+    """Open a tab."""
+    async with tab_of(port) as browser:
+        yield browser
 
 
-def test_it_is_quiet_and_fits(browser: Visit, page: Path) -> None:
+async def counts(browser: Browser) -> tuple[Any, Any]:
+    """Return the count that the page shows, and the number of visible operations."""
+    return await browser.evaluate(COUNT), await browser.evaluate(SHOWN)
+
+
+async def click(browser: Browser, selector: str) -> None:
+    """Click an element, and wait for what follows."""
+    await browser.evaluate(f"document.querySelector({selector!r}).click()")
+    await browser.evaluate("new Promise(done => setTimeout(done))")
+
+
+async def test_it_is_quiet_and_fits(browser: Browser, page: Path) -> None:
     """The page requests nothing else, violates no policy, and fits any screen in both schemes."""
     for width, scheme in [(1280, "light"), (400, "dark")]:
-        browser.set_screen(width, scheme)
-        browser.open(page)
-        assert browser.evaluate(COUNT) == "8 runs and generations"
-        assert browser.evaluate("document.documentElement.scrollWidth") == width
+        await browser.set_screen(width, scheme)
+        await browser.open(page)
+        assert await browser.evaluate(COUNT) == "8 runs and generations"
+        assert await browser.evaluate("document.documentElement.scrollWidth") == width
         assert browser.requests == [page.as_uri()]
         assert browser.problems == []
 
 
-def test_an_attack_would_be_noticed(browser: Visit, page: Path) -> None:
+async def test_an_attack_would_be_noticed(browser: Browser, page: Path) -> None:
     """A script from data violates the policy, which these tests notice."""
-    page.write_text(page.read_text().replace("</footer>", f"{ATTACK}</footer>"))
-    browser.open(page)
+    await browser.open(page)
+    await browser.evaluate(f"document.querySelector('footer').innerHTML = {ATTACK!r}")
+    await browser.evaluate("new Promise(done => setTimeout(done))")
     assert browser.problems
 
 
-def test_keys_are_enough(browser: Visit, page: Path) -> None:
+async def test_keys_are_enough(browser: Browser, page: Path) -> None:
     """Filters, search, folds and links work by the keyboard, and the count is shown."""
-    browser.open(page)
-    browser.tab_to(".verdict.failed")
-    browser.press(" ")
-    assert browser.counts() == ("3 of 8 runs and generations", 3)
-    browser.press(" ")
-    assert browser.counts() == ("8 runs and generations", 8)
+    await browser.open(page)
+    await browser.tab_to(".verdict.failed")
+    await browser.press(" ")
+    assert await counts(browser) == ("3 of 8 runs and generations", 3)
+    await browser.press(" ")
+    assert await counts(browser) == ("8 runs and generations", 8)
 
-    browser.tab_to("#search")
-    browser.press(*"LOCKED-OUT user")
-    assert browser.counts() == ("1 of 8 runs and generations", 1)
-    browser.press("Escape")
-    assert browser.counts() == ("8 runs and generations", 8)
+    await browser.tab_to("#search")
+    await browser.press(*"LOCKED-OUT user")
+    assert await counts(browser) == ("1 of 8 runs and generations", 1)
+    await browser.press("Escape")
+    assert await counts(browser) == ("8 runs and generations", 8)
 
-    browser.tab_to("#config")
-    browser.press("M")
-    assert browser.counts() == ("2 of 8 runs and generations", 2)
+    await browser.tab_to("#config")
+    await browser.press("M")
+    assert await counts(browser) == ("2 of 8 runs and generations", 2)
 
-    browser.tab_to("#unfold")
-    browser.press("Enter")
-    assert browser.evaluate("document.querySelectorAll('.operation[open]').length") == 2
-    browser.tab_to("#operation-2 > summary")
-    browser.press("Enter")
-    assert not browser.evaluate("document.getElementById('operation-2').open")
+    await browser.tab_to("#unfold")
+    await browser.press("Enter")
+    assert await browser.evaluate("document.querySelectorAll('.operation[open]').length") == 2
+    await browser.tab_to("#operation-2 > summary")
+    await browser.press("Enter")
+    assert not await browser.evaluate("document.getElementById('operation-2').open")
 
 
-def test_a_link_finds_what_a_filter_hides(browser: Visit, page: Path) -> None:
+async def test_a_link_finds_what_a_filter_hides(browser: Browser, page: Path) -> None:
     """A link to an operation that a filter hides shows it."""
-    browser.open(page)
-    browser.click(".verdict.failed")
-    browser.click('.matrix a[href="#operation-1"]')
-    assert browser.counts() == ("8 runs and generations", 8)
-    assert browser.evaluate("document.activeElement.parentElement.id") == "operation-1"
-    assert browser.evaluate("document.getElementById('operation-1').open")
+    await browser.open(page)
+    await click(browser, ".verdict.failed")
+    await click(browser, '.matrix a[href="#operation-1"]')
+    assert await counts(browser) == ("8 runs and generations", 8)
+    assert await browser.evaluate("document.activeElement.parentElement.id") == "operation-1"
+    assert await browser.evaluate("document.getElementById('operation-1').open")
 
 
-def test_filters_are_in_the_address(browser: Visit, page: Path) -> None:
+async def test_filters_are_in_the_address(browser: Browser, page: Path) -> None:
     """The address has the filters, and opened again it shows the same."""
-    browser.open(page)
-    browser.click(".verdict.failed")
-    browser.tab_to("#search")
-    browser.press(*"user")
-    shown = browser.counts()
-    assert browser.evaluate("location.hash") == "#status=failed&search=user"
+    await browser.open(page)
+    await click(browser, ".verdict.failed")
+    await browser.tab_to("#search")
+    await browser.press(*"user")
+    shown = await counts(browser)
+    assert await browser.evaluate("location.hash") == "#status=failed&search=user"
     assert shown[1] < 3
-    url = browser.evaluate("location.href")
-    browser.go_to("about:blank")
-    browser.go_to(url)
-    assert browser.counts() == shown
+    url = await browser.evaluate("location.href")
+    await browser.go_to("about:blank")
+    await browser.go_to(url)
+    assert await counts(browser) == shown
 
 
-def test_the_first_failure_is_above_the_fold(browser: Visit, tmp_path: Path) -> None:
+async def test_the_first_failure_is_above_the_fold(browser: Browser, tmp_path: Path) -> None:
     """A failure is seen without scrolling, with its error, on a small screen of a laptop."""
     items = [*every_kind(), *(run_item(PASSED, run_id=n, feature=f"F{n}") for n in range(300, 340))]
-    browser.set_screen(1280, "light")
-    browser.open(write_report(tmp_path / "report.html", items))
+    await browser.set_screen(1280, "light")
+    await browser.open(write_report(tmp_path / "report.html", items))
     bottom = "document.querySelector('.group pre').getBoundingClientRect().bottom"
-    assert browser.evaluate(bottom) < 720
+    assert await browser.evaluate(bottom) < 720
 
 
-def test_flaky_is_a_filter(browser: Visit, tmp_path: Path) -> None:
+async def test_flaky_is_a_filter(browser: Browser, tmp_path: Path) -> None:
     """The flaky button shows what is flaky alone, dims the other bars, and adds to others."""
-    browser.open(write_report(tmp_path / "report.html", [*every_kind(), flaky_item()]))
-    browser.click(".verdict.flaky")
-    assert browser.counts() == ("1 of 8 runs and generations", 1)
-    assert browser.evaluate(BRIGHT) == ["8", "8"]
-    browser.click(".verdict.error")
-    assert browser.counts() == ("3 of 8 runs and generations", 3)
+    await browser.open(write_report(tmp_path / "report.html", [*every_kind(), flaky_item()]))
+    await click(browser, ".verdict.flaky")
+    assert await counts(browser) == ("1 of 8 runs and generations", 1)
+    assert await browser.evaluate(BRIGHT) == ["8", "8"]
+    await click(browser, ".verdict.error")
+    assert await counts(browser) == ("3 of 8 runs and generations", 3)
 
 
-def test_without_a_script_all_is_there(browser: Visit, page: Path) -> None:
+async def test_without_a_script_all_is_there(browser: Browser, page: Path) -> None:
     """Without scripts every operation is shown, and no control without an effect."""
-    browser.call("Emulation.setScriptExecutionDisabled", value=True)
-    browser.open(page)
-    assert browser.evaluate(SHOWN) == 8
-    assert not browser.evaluate("document.getElementById('filters').checkVisibility()")
-    assert browser.evaluate("document.querySelectorAll('button:enabled').length") == 2
+    await browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    await browser.open(page)
+    assert await browser.evaluate(SHOWN) == 8
+    assert not await browser.evaluate("document.getElementById('filters').checkVisibility()")
+    assert await browser.evaluate("document.querySelectorAll('button:enabled').length") == 2

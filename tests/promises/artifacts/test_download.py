@@ -9,67 +9,53 @@ from typing import Any
 
 import pytest
 
-from tests.support.finished_run import (
-    CONTENT,
-    PATHS,
-    SECRET,
-    downloads,
-    entries,
-    finished_run,
-    on_real_time,
-)
+from tests.support.finished_run import CONTENT, PATHS, SECRET, Case, downloads, entries
 from tests.support.peer import chunked, http, peer
 from tests.support.raising import raised
 from testvibe_async import ConfigError
 
 
-@on_real_time
-async def test_every_artifact_is_a_whole_file_under_its_own_name(tmp_path: Path) -> None:
+async def test_every_artifact_is_a_whole_file_under_its_own_name(case: Case) -> None:
     """The paths come back in the service's order, and nothing else is in the directory."""
-    async with finished_run(tmp_path) as case:
-        paths = await case.download()
-        assert [path.relative_to(case.directory).as_posix() for path in paths] == PATHS
-        assert {path: len(content) for path, content in case.files().items()} == {
-            artifact.path: artifact.size_bytes for artifact in await case.run.artifacts()
-        }
+    paths = await case.download()
+    assert [path.relative_to(case.directory).as_posix() for path in paths] == PATHS
+    assert {path: len(content) for path, content in case.files().items()} == {
+        artifact.path: artifact.size_bytes for artifact in await case.run.artifacts()
+    }
     with zipfile.ZipFile(paths[0]) as archive:
         assert archive.testzip() is None
 
 
-@on_real_time
-async def test_a_project_downloads_any_of_its_runs(tmp_path: Path) -> None:
+async def test_a_project_downloads_any_of_its_runs(case: Case, tmp_path: Path) -> None:
     """A run's id is enough, and the directory may be a string, and be made with its parents."""
-    async with finished_run(tmp_path) as case:
-        directory = str(tmp_path / "new" / "er")
-        project = case.client.project()
-        paths = await project.download_artifacts(case.run.run_id, directory)
-        assert [os.fspath(path) for path in paths] == [os.path.join(directory, p) for p in PATHS]  # noqa: PTH118
-        assert all(path.stat().st_size for path in paths)
+    directory = str(tmp_path / "new" / "er")
+    project = case.client.project()
+    paths = await project.download_artifacts(case.run.run_id, directory)
+    assert [os.fspath(path) for path in paths] == [os.path.join(directory, p) for p in PATHS]  # noqa: PTH118
+    assert all(path.stat().st_size for path in paths)
 
 
-@on_real_time
-async def test_nothing_to_download_leaves_no_directory(tmp_path: Path) -> None:
+async def test_nothing_to_download_leaves_no_directory(case: Case) -> None:
     """Nothing uploaded, or nothing of these kinds, is nothing downloaded, and no error."""
-    async with finished_run(tmp_path) as case:
-        assert await case.download(kinds={"video"}) == []
-        case.list_as()
-        assert await case.download() == []
-        assert not case.directory.exists()
+    assert await case.download(kinds={"video"}) == []
+    case.list_as()
+    assert await case.download() == []
+    assert not case.directory.exists()
 
 
-@on_real_time
-async def test_kinds_choose_what_is_downloaded(tmp_path: Path) -> None:
-    """Only artifacts of these kinds are asked for, and their names do not depend on the choice."""
-    async with finished_run(tmp_path) as case:
-        twins = [{"path": "A", "kind": "x"}, {"path": "a", "kind": "trace"}]
-        assert [path.name for path in await case.download(kinds={"screenshot"})] == [
-            "locked-out.png"
-        ]
-        assert await case.download(kinds=["video"]) == []
-        assert downloads(case) == 1
-        async with peer(http(200, b"x")) as origin:
-            case.list_as(*({**twin, "url": origin.url} for twin in twins))
-            assert [path.name for path in await case.download(kinds=("trace",))] == ["a-2"]
+async def test_kinds_choose_what_is_downloaded(case: Case) -> None:
+    """Only artifacts of these kinds are asked for, and their names do not depend on the choice.
+
+    A kind that only the service knows can be chosen too.
+    """
+    twins = [{"path": "A", "kind": "har"}, {"path": "a", "kind": "trace"}]
+    assert [path.name for path in await case.download(kinds={"screenshot"})] == ["locked-out.png"]
+    assert await case.download(kinds=["video"]) == []
+    assert downloads(case) == 1
+    async with peer(http(200, b"x")) as origin:
+        case.list_as(*({**twin, "url": origin.url} for twin in twins))
+        assert [path.name for path in await case.download(kinds=("trace",))] == ["a-2"]
+        assert [path.name for path in await case.download(kinds={"har"})] == ["A"]
 
 
 @pytest.mark.parametrize(
@@ -80,161 +66,124 @@ async def test_kinds_choose_what_is_downloaded(tmp_path: Path) -> None:
         ({"on_progress": asyncio.sleep}, "on_progress"),
     ],
 )
-@on_real_time
 async def test_wrong_arguments_send_nothing(
-    tmp_path: Path, options: dict[str, Any], named: str
+    case: Case, options: dict[str, Any], named: str
 ) -> None:
     """A single kind, no downloads at once or an async hook is a ConfigError that says which."""
-    async with finished_run(tmp_path) as case:
-        await raised(ConfigError, case.download(**options), match=named)
-        assert case.emulator.count("get_run_artifacts") == 0
+    await raised(ConfigError, case.download(**options), match=named)
+    assert case.emulator.count("get_run_artifacts") == 0
 
 
-@on_real_time
-async def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
+async def test_an_unfinished_run_is_refused(case: Case) -> None:
     """The artifacts of a run in flight are a ConfigError that names its status, and no list."""
-    async with finished_run(tmp_path) as case:
-        run = await case.client.project().run_feature("F")
-        await raised(ConfigError, run.download_artifacts(case.directory), match="running")
-        assert not case.directory.exists()
+    run = await case.client.project().run_feature("F")
+    await raised(ConfigError, run.download_artifacts(case.directory), match="running")
+    assert not case.directory.exists()
 
 
 @pytest.mark.parametrize("is_listed", [True, False])
-@on_real_time
-async def test_an_unknown_kind_is_refused(tmp_path: Path, *, is_listed: bool) -> None:
+async def test_an_unknown_kind_is_refused(case: Case, *, is_listed: bool) -> None:
     """A kind that is neither documented nor listed is a ConfigError, before anything is fetched."""
-    async with finished_run(tmp_path) as case:
-        if not is_listed:
-            case.list_as()
-        with pytest.raises(ConfigError, match=r"'traces'.*trace"):
-            await case.download(kinds={"traces", "screenshot"})
-        assert downloads(case) == 0
-        assert not case.directory.exists()
+    if not is_listed:
+        case.list_as()
+    with pytest.raises(ConfigError, match=r"'traces'.*trace"):
+        await case.download(kinds={"traces", "screenshot"})
+    assert downloads(case) == 0
+    assert not case.directory.exists()
 
 
-@on_real_time
-async def test_an_undocumented_kind_that_is_listed_is_downloaded(tmp_path: Path) -> None:
-    """A kind that only the service knows can be chosen."""
-    async with finished_run(tmp_path) as case, peer(http(200, b"x")) as origin:
-        case.list_as({"path": "a.har", "kind": "har", "url": origin.url})
-        assert [path.name for path in await case.download(kinds={"har"})] == ["a.har"]
-
-
-@on_real_time
-async def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
-    """An existing file of the same name and size is replaced."""
-    async with finished_run(tmp_path) as case, peer(http(200, b"new")) as origin:
-        case.serve(origin, 3)
-        case.directory.mkdir()
-        (case.directory / "a.zip").write_bytes(b"old")
+@pytest.mark.parametrize(
+    ("answer", "size", "content"),
+    [
+        (http(200, b"new"), 3, b"new"),
+        (http(200), 0, b""),
+        (http(200), None, b""),
+        (http(200, CONTENT), None, CONTENT),
+        (chunked(CONTENT), None, CONTENT),
+    ],
+)
+async def test_a_file_replaces_the_one_that_is_there(
+    case: Case, answer: bytes, size: int | None, content: bytes
+) -> None:
+    """A file may be empty; without a declared size, the host's or the end of the body counts."""
+    case.directory.mkdir()
+    (case.directory / "a.zip").write_bytes(b"old")
+    async with case.serving(answer, size):
         await case.download()
-        assert case.files() == {"a.zip": b"new"}
+    assert case.files() == {"a.zip": content}
 
 
-@pytest.mark.parametrize("size", [0, None])
-@on_real_time
-async def test_an_empty_file_is_a_file(tmp_path: Path, size: int | None) -> None:
-    """A file of zero bytes is downloaded like any other."""
-    async with finished_run(tmp_path) as case, peer(http(200, b"")) as origin:
-        case.serve(origin, size)
-        await case.download()
-        assert case.files() == {"a.zip": b""}
-
-
-@pytest.mark.parametrize("answer", [http(200, CONTENT), chunked(CONTENT)])
-@on_real_time
-async def test_an_undeclared_size_is_accepted(tmp_path: Path, answer: bytes) -> None:
-    """Without a declared size the host's Content-Length counts, or else the end of the body."""
-    async with finished_run(tmp_path) as case, peer(answer) as origin:
-        case.serve(origin, None)
-        await case.download()
-        assert case.files() == {"a.zip": CONTENT}
-
-
-@on_real_time
-async def test_an_error_of_on_progress_is_raised(tmp_path: Path) -> None:
+async def test_an_error_of_on_progress_is_raised(case: Case) -> None:
     """An error of `on_progress` ends the downloads, and is raised as it is."""
 
     def fail(_: object) -> None:
         raise LookupError
 
-    async with finished_run(tmp_path) as case, peer(http(200, CONTENT)) as origin:
-        case.serve(origin, None)
+    async with case.serving(http(200, CONTENT), None):
         await raised(LookupError, case.download(on_progress=fail))
-        assert case.files() == {}
+    assert case.files() == {}
 
 
-@on_real_time
-async def test_every_path_stays_inside_the_directory(tmp_path: Path) -> None:
+async def test_every_path_stays_inside_the_directory(case: Case, tmp_path: Path) -> None:
     """No path leads out of the directory, and no artifact takes another's place."""
     paths = ["../out", "/etc/out", "..\\out", "C:\\out", "A.png", "a.png", "a.png", "d", "d/e"]
     paths += ["\0", "\ud800", "", "con", "x" * 10_000, ".git/config", "a/../../out"]
-    async with finished_run(tmp_path) as case:
-        async with peer(lambda request: http(200, request.target.encode())) as origin:
-            case.serve(origin, None, *paths)
-            found = await case.download()
-        assert entries(tmp_path) == ["artifacts"]
-        contents = [f"/{place}?{SECRET}".encode() for place in range(len(paths))]
-        assert [path.read_bytes() for path in found] == contents
-        assert sorted(case.files().values()) == sorted(contents)
+    async with case.serving(lambda request: http(200, request.target.encode()), None, *paths):
+        found = await case.download()
+    assert entries(tmp_path) == ["artifacts"]
+    contents = [f"/{place}?{SECRET}".encode() for place in range(len(paths))]
+    assert [path.read_bytes() for path in found] == contents
+    assert sorted(case.files().values()) == sorted(contents)
 
 
 @pytest.mark.parametrize("target", ["outside", "missing", "inside/../../outside", "inside"])
-@on_real_time
-async def test_a_directory_that_is_a_link_is_not_followed(tmp_path: Path, target: str) -> None:
+async def test_a_directory_that_is_a_link_is_not_followed(
+    case: Case, tmp_path: Path, target: str
+) -> None:
     """A link in the place of a directory is an error, wherever it leads, and nothing is written."""
     outside = tmp_path / "outside"
     outside.mkdir()
-    async with finished_run(tmp_path) as case:
-        (case.directory / "inside").mkdir(parents=True)
-        (case.directory / "trace").symlink_to(tmp_path / target)
-        with pytest.raises(NotADirectoryError, match="no link is followed") as caught:
-            await case.download(kinds={"trace"})
-        assert caught.value.filename == os.fspath(case.directory / "trace")
-        assert entries(outside) == entries(case.directory / "inside") == []
-        assert downloads(case) == 0
+    (case.directory / "inside").mkdir(parents=True)
+    (case.directory / "trace").symlink_to(tmp_path / target)
+    with pytest.raises(NotADirectoryError, match="no link is followed") as caught:
+        await case.download(kinds={"trace"})
+    assert caught.value.filename == os.fspath(case.directory / "trace")
+    assert entries(outside) == entries(case.directory / "inside") == []
+    assert downloads(case) == 0
 
 
 @pytest.mark.parametrize("make", ["symlink_to", "hardlink_to"])
-@on_real_time
-async def test_a_link_in_a_files_place_is_replaced(tmp_path: Path, make: str) -> None:
+async def test_a_link_in_a_files_place_is_replaced(case: Case, tmp_path: Path, make: str) -> None:
     """An artifact replaces a link in its place, not the file that the link names."""
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
-    async with finished_run(tmp_path) as case, peer(http(200, b"x")) as origin:
-        case.serve(origin, 1)
-        case.directory.mkdir()
-        getattr(case.directory / "a.zip", make)(outside)
+    case.directory.mkdir()
+    getattr(case.directory / "a.zip", make)(outside)
+    async with case.serving(http(200, b"x"), 1):
         (path,) = await case.download()
-        assert not path.is_symlink()
-        assert path.read_bytes() == b"x"
+    assert not path.is_symlink()
+    assert path.read_bytes() == b"x"
     assert outside.read_bytes() == b"precious"
 
 
-@on_real_time
-async def test_the_directory_itself_may_be_a_link(tmp_path: Path) -> None:
+async def test_the_directory_itself_may_be_a_link(case: Case, tmp_path: Path) -> None:
     """A link as the download directory is followed."""
     (tmp_path / "real").mkdir()
     (tmp_path / "artifacts").symlink_to(tmp_path / "real")
-    async with finished_run(tmp_path) as case:
-        assert len(await case.download()) == 3
+    assert len(await case.download()) == 3
     assert (tmp_path / "real" / PATHS[0]).is_file()
 
 
-@on_real_time
-async def test_a_file_in_the_directorys_place_is_an_error(tmp_path: Path) -> None:
+async def test_a_file_in_the_directorys_place_is_an_error(case: Case) -> None:
     """The operating system's error is raised as it is, and the file stays."""
-    async with finished_run(tmp_path) as case:
-        case.directory.write_bytes(b"precious")
-        await raised(FileExistsError, case.download())
-        assert case.directory.read_bytes() == b"precious"
+    case.directory.write_bytes(b"precious")
+    await raised(FileExistsError, case.download())
+    assert case.directory.read_bytes() == b"precious"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX's")
-@on_real_time
-async def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
+async def test_a_file_has_the_usual_permissions(case: Case, tmp_path: Path) -> None:
     """Others may read a file as the umask says, not only its owner as with temporary files."""
-    async with finished_run(tmp_path) as case:
-        (report,) = await case.download(kinds={"report"})
-        (tmp_path / "usual").touch()
-        assert report.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    (report,) = await case.download(kinds={"report"})
+    (tmp_path / "usual").touch()
+    assert report.stat().st_mode == (tmp_path / "usual").stat().st_mode

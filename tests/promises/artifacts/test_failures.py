@@ -2,41 +2,41 @@
 
 import asyncio
 import zipfile
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run, on_real_time, until
-from tests.support.peer import Request, http, peer, scripted
+from tests.support.finished_run import CONTENT, SECRET, Case, downloads, finished_run, until
+from tests.support.peer import ONCE, Request, http
 from tests.support.raising import raised
 from testvibe_async import DownloadProgress, Hooks, RetryPolicy, errors
 from testvibe_async.testing import Fault
 
-FAULTS: dict[str, tuple[Fault, type[errors.VibeError], int]] = {
-    "reset": (Fault.reset(), errors.OutcomeUnknownError, 2),
-    "truncated": (Fault.truncated(), errors.OutcomeUnknownError, 2),
-    "hang": (Fault.hang(), errors.OutcomeUnknownError, 2),
-    "garbage": (Fault.garbage(), errors.MalformedResponseError, 1),
-    "500": (Fault.status(500), errors.ServerError, 2),
-    "503": (Fault.status(503, retry_after=0), errors.ServerError, 2),
-    "429": (Fault.status(429), errors.RateLimitedError, 2),
-    "400": (Fault.status(400), errors.ResponseError, 1),
-    "204": (Fault.body(b"", status=204), errors.ResponseError, 1),
-    "206": (Fault.body(b"x", status=206), errors.ResponseError, 1),
-    "416": (Fault.body(b"x", status=416), errors.ResponseError, 1),
-}
-"""What a download meets, what is raised of it, and how often it is sent."""
 
-
-@pytest.mark.parametrize("name", FAULTS)
-@on_real_time
-async def test_a_download_meets_a_fault(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "kind", "sent"),
+    [
+        (Fault.reset(), errors.OutcomeUnknownError, 2),
+        (Fault.truncated(), errors.OutcomeUnknownError, 2),
+        (Fault.hang(), errors.OutcomeUnknownError, 2),
+        (Fault.garbage(), errors.MalformedResponseError, 1),
+        (Fault.status(500), errors.ServerError, 2),
+        (Fault.status(503, retry_after=0), errors.ServerError, 2),
+        (Fault.status(429), errors.RateLimitedError, 2),
+        (Fault.status(400), errors.ResponseError, 1),
+        (Fault.body(b"", status=204), errors.ResponseError, 1),
+        (Fault.body(b"x", status=206), errors.ResponseError, 1),
+        (Fault.body(b"x", status=416), errors.ResponseError, 1),
+    ],
+)
+async def test_a_download_meets_a_fault(
+    tmp_path: Path, fault: Fault, kind: type[errors.VibeError], sent: int
+) -> None:
     """Each raises its own error after the attempts of the policy, and one that passes nothing."""
-    fault, kind, sent = FAULTS[name]
     twice = RetryPolicy(attempts=2, base_delay=0)
-    async with finished_run(tmp_path, timeout=0.3, retry=twice) as case:
+    async with finished_run(tmp_path, retry=twice) as case:
         rule = case.emulator.fail("download", fault)
         error = await raised(errors.VibeError, case.download(kinds={"trace"}))
         assert type(error) is kind
@@ -45,38 +45,31 @@ async def test_a_download_meets_a_fault(tmp_path: Path, name: str) -> None:
             assert error.attempts == sent
         assert case.files() == {}
         rule.remove()
-        if sent > 1 and name != "hang":
+        if sent > 1:
             case.emulator.fail("download", fault, times=1)
             assert zipfile.is_zipfile((await case.download(kinds={"trace"}))[0])
 
 
-@on_real_time
 async def test_a_slow_download_does_not_time_out(tmp_path: Path) -> None:
     """The timeout bounds the silence: a download that makes progress may take longer."""
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(http(200, b"", length=8))
         for _turn in range(8):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(1)
             writer.write(b"x")
 
-    async with (
-        finished_run(tmp_path, timeout=0.5, retry=RetryPolicy(attempts=1)) as case,
-        scripted(serve) as origin,
-    ):
-        case.serve(origin, 8)
+    async with finished_run(tmp_path, timeout=5, retry=ONCE) as case, case.serving(serve, 8):
         await case.download()
         assert case.files() == {"a.zip": b"x" * 8}
 
 
-@on_real_time
-async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
+async def test_a_host_that_can_not_be_reached(case: Case) -> None:
     """A refused connection raises NotSentError, caused by the error of the system."""
-    async with finished_run(tmp_path) as case:
-        async with peer(b"") as origin:
-            case.serve(origin, 1)
-        error = await raised(errors.NotSentError, case.download(), match="could not connect")
-        assert isinstance(error.__cause__, aiohttp.ClientConnectorError)
+    async with case.serving(b"", 1):
+        pass
+    error = await raised(errors.NotSentError, case.download(), match="could not connect")
+    assert isinstance(error.__cause__, aiohttp.ClientConnectorError)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +80,6 @@ async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
     ],
     ids=["malformed chunk", "endless 100 Continue"],
 )
-@on_real_time
 async def test_a_host_that_ends_no_answer(tmp_path: Path, first: bytes, then: bytes) -> None:
     """What is no answer, and what aiohttp can't parse, ends a download after the time-out."""
     is_over = asyncio.Event()
@@ -97,13 +89,11 @@ async def test_a_host_that_ends_no_answer(tmp_path: Path, first: bytes, then: by
         with suppress(ConnectionError):
             while not reader.at_eof():
                 await writer.drain()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(1)
                 writer.write(then)
         is_over.set()
 
-    once = RetryPolicy(attempts=1)
-    async with finished_run(tmp_path, timeout=0.3, retry=once) as case, scripted(serve) as origin:
-        case.list_as({"path": "a", "url": f"{origin.url}/?{SECRET}"})
+    async with finished_run(tmp_path, retry=ONCE) as case, case.serving(serve, None):
         error = await raised(errors.VibeError, case.download())
         await is_over.wait()
         assert case.files() == {}
@@ -111,9 +101,25 @@ async def test_a_host_that_ends_no_answer(tmp_path: Path, first: bytes, then: by
     assert SECRET not in str(error)
 
 
+async def test_a_host_that_trickles(tmp_path: Path) -> None:
+    """A byte now and then keeps no download alive, however much came before."""
+    is_over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(200, bytes(100_000), length=200_000))
+        while not (reader.at_eof() or writer.is_closing()):
+            writer.write(b"x")
+            await asyncio.sleep(1)
+        is_over.set()
+
+    async with finished_run(tmp_path, retry=ONCE) as case, case.serving(serve, 200_000):
+        await raised(errors.OutcomeUnknownError, case.download(), match="too slow")
+        assert case.files() == {}
+        await is_over.wait()
+
+
 @pytest.mark.parametrize("refusals", [False, True])
-@on_real_time
-async def test_a_host_that_gives_a_byte_is_given_up(tmp_path: Path, *, refusals: bool) -> None:
+async def test_a_host_that_gives_a_byte_is_given_up(case: Case, *, refusals: bool) -> None:
     """Connections that bring a byte each end a download, with new links in between too."""
 
     def answer(_: Request) -> bytes:
@@ -121,8 +127,7 @@ async def test_a_host_that_gives_a_byte_is_given_up(tmp_path: Path, *, refusals:
             return http(403, b"")
         return http(200, CONTENT[:1], length=len(CONTENT))
 
-    async with finished_run(tmp_path) as case, peer(answer) as origin:
-        case.serve(origin, len(CONTENT))
+    async with case.serving(answer, len(CONTENT)) as origin:
         await raised((errors.OutcomeUnknownError, errors.ResponseError), case.download())
         assert len(origin.requests) <= 10
         assert case.files() == {}
@@ -131,8 +136,7 @@ async def test_a_host_that_gives_a_byte_is_given_up(tmp_path: Path, *, refusals:
 @pytest.mark.parametrize(
     ("size", "content"), [(len(CONTENT), CONTENT), (None, CONTENT), (None, CONTENT[:20])]
 )
-@on_real_time
-async def test_a_cut_starts_over(tmp_path: Path, size: int | None, content: bytes) -> None:
+async def test_a_cut_starts_over(case: Case, size: int | None, content: bytes) -> None:
     """The whole file is requested again, and nothing of the first part is left in it."""
 
     def answer(_: Request) -> bytes:
@@ -140,15 +144,13 @@ async def test_a_cut_starts_over(tmp_path: Path, size: int | None, content: byte
             return http(200, b"?" * 900_000, 'ETag: "one"', length=len(CONTENT))
         return http(200, content)
 
-    async with finished_run(tmp_path) as case, peer(answer) as origin:
-        case.serve(origin, size)
+    async with case.serving(answer, size) as origin:
         await case.download()
         assert case.files() == {"a.zip": content}
         assert ["range" in request.headers for request in origin.requests] == [False, False]
 
 
-@on_real_time
-async def test_progress_falls_back_when_a_download_starts_over(tmp_path: Path) -> None:
+async def test_progress_falls_back_when_a_download_starts_over(case: Case) -> None:
     """The bytes of the first part are not counted twice."""
     done: list[int] = []
     is_seen = asyncio.Event()
@@ -164,8 +166,7 @@ async def test_progress_falls_back_when_a_download_starts_over(tmp_path: Path) -
         if is_first:
             await is_seen.wait()
 
-    async with finished_run(tmp_path) as case, scripted(serve) as origin:
-        case.serve(origin, len(CONTENT))
+    async with case.serving(serve, len(CONTENT)):
         await case.download(on_progress=note)
     restart = next(place for place, size in enumerate(done) if place and size < done[place - 1])
     assert done[:restart] == sorted(done[:restart])
@@ -173,12 +174,14 @@ async def test_progress_falls_back_when_a_download_starts_over(tmp_path: Path) -
     assert done[-1] == len(CONTENT)
 
 
-@pytest.mark.parametrize(("at_once", "most"), [(1, 1), (3, 3), (4, 4), (99, 10)])
-@on_real_time
-async def test_downloads_at_once_are_bounded(tmp_path: Path, at_once: int, most: int) -> None:
-    """max_at_once bounds how many are downloaded at once, and that many are."""
-    waiting = 0
-    seen = 0
+@pytest.mark.parametrize(
+    ("calls", "at_once", "most"), [(1, 1, 1), (1, 3, 3), (1, 4, 4), (1, 99, 7), (2, 4, 7)]
+)
+async def test_downloads_at_once_are_bounded(
+    tmp_path: Path, calls: int, at_once: int, most: int
+) -> None:
+    """`max_at_once` bounds those of a call, and the client's connections those of all calls."""
+    waiting = seen = 0
     go_on = asyncio.Event()
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -188,17 +191,20 @@ async def test_downloads_at_once_are_bounded(tmp_path: Path, at_once: int, most:
         if waiting == most:
             go_on.set()
         await go_on.wait()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
         waiting -= 1
         writer.write(http(200, b"x"))
 
-    async with finished_run(tmp_path) as case, scripted(serve) as origin:
-        case.serve(origin, 1, *(f"{number}.zip" for number in range(10)))
-        assert len(await case.download(max_at_once=at_once)) == 10
+    paths = (f"{number}.zip" for number in range(10))
+    async with (
+        finished_run(tmp_path, max_connections=7) as case,
+        case.serving(serve, None, *paths),
+    ):
+        await asyncio.gather(*(case.download(max_at_once=at_once) for _ in range(calls)))
+        assert len(case.files()) == 10
     assert seen == most
 
 
-@on_real_time
 async def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
     """The first error is raised bare; files that were complete stay, and others leave nothing."""
 
@@ -211,57 +217,39 @@ async def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
         return http(400 if hangs else 503, b"")
 
     many_attempts = RetryPolicy(attempts=10_000, base_delay=0)
-    async with finished_run(tmp_path, retry=many_attempts) as case, peer(answer) as origin:
-        case.serve(origin, 1, "whole", "fails", "hangs", "never started")
+    paths = ("whole", "fails", "hangs", "never started")
+    async with (
+        finished_run(tmp_path, retry=many_attempts) as case,
+        case.serving(answer, 1, *paths) as origin,
+    ):
         error = await raised(errors.ResponseError, case.download(max_at_once=2))
         assert error.status == 400
         assert case.files() == {"whole": b"x"}
         assert not any(request.target.startswith("/3") for request in origin.requests)
 
 
-@on_real_time
-async def test_no_more_connections_than_allowed(tmp_path: Path) -> None:
-    """Downloads of all calls together wait for one of the client's connections."""
-    at_once = most = 0
-
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
-        await asyncio.sleep(0.05)
-        at_once -= 1
-        writer.write(http(200, b"x"))
-
-    async with finished_run(tmp_path, max_connections=2) as case, scripted(serve) as origin:
-        case.list_as(*({"path": f"{n}", "url": f"{origin.url}/{n}"} for n in range(5)))
-        await asyncio.gather(case.download(max_at_once=4), case.download(max_at_once=4))
-    assert most == 2
-
-
-@on_real_time
-async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_cancelled_download_leaves_nothing(case: Case) -> None:
     """Neither a file nor a task nor a connection is left, and other downloads go on."""
-    async with finished_run(tmp_path) as case:
 
-        def answer(request: Request) -> bytes | None:
-            return http(200, b"x") if request.target.startswith("/0") else None
+    def answer(request: Request) -> bytes | None:
+        return http(200, b"x") if request.target.startswith("/0") else None
 
-        async with peer(answer) as origin:
-            case.serve(origin, 1, "whole", "hangs", "too")
-            task = asyncio.create_task(case.download())
-            await until(lambda: len(origin.requests) == 3 and "whole" in case.files())
-            task.cancel()
-            await raised(asyncio.CancelledError, task)
-            assert case.files() == {"whole": b"x"}
+    async with case.serving(answer, 1, "whole", "hangs", "too") as origin:
+        task = asyncio.create_task(case.download())
+        await until(lambda: len(origin.requests) == 3 and "whole" in case.files())
+        task.cancel()
+        await raised(asyncio.CancelledError, task)
+        assert case.files() == {"whole": b"x"}
 
 
 @pytest.mark.parametrize("attempts", [1, 4])
-@on_real_time
 async def test_closing_the_client_ends_downloads(tmp_path: Path, attempts: int) -> None:
     """They raise ClientClosedError and leave nothing; a new one is refused."""
     retry = RetryPolicy(attempts=attempts, base_delay=0)
-    async with finished_run(tmp_path, retry=retry) as case, peer(lambda _: None) as origin:
-        case.serve(origin, 1)
+    async with (
+        finished_run(tmp_path, retry=retry) as case,
+        case.serving(lambda _: None, 1) as origin,
+    ):
         task = asyncio.create_task(case.download())
         await until(lambda: bool(origin.requests))
         await case.client.aclose()
@@ -270,13 +258,11 @@ async def test_closing_the_client_ends_downloads(tmp_path: Path, attempts: int) 
         await raised(errors.ClientClosedError, case.download())
 
 
-@on_real_time
 async def test_closing_the_client_ends_a_pause(tmp_path: Path) -> None:
     """Closing the client ends a download that waits for its next attempt."""
-    async with AsyncExitStack() as stack:
-        retrying = asyncio.Event()
-        hooks = Hooks(on_retry=lambda _: retrying.set())
-        case = await stack.enter_async_context(finished_run(tmp_path, hooks=hooks))
+    retrying = asyncio.Event()
+    hooks = Hooks(on_retry=lambda _: retrying.set())
+    async with finished_run(tmp_path, hooks=hooks) as case:
         case.emulator.fail("download", Fault.status(503, retry_after=60))
         task = asyncio.create_task(case.download())
         await retrying.wait()

@@ -1,5 +1,6 @@
 """Links to artifacts: which are taken, what their host sees, and what follows when they expire."""
 
+import asyncio
 import gzip
 import logging
 import traceback
@@ -11,7 +12,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.dialects import Dialect
-from tests.support.finished_run import PATHS, SECRET, downloads, finished_run, on_real_time
+from tests.support.finished_run import PATHS, SECRET, Case, downloads, finished_run
 from tests.support.peer import http, peer
 from tests.support.raising import raised
 from testvibe_async import DownloadProgress, Hooks, errors
@@ -30,49 +31,43 @@ from testvibe_async.testing import Emulator, Fault
         *("http://blobs.example/x", "http://10.0.0.1/x"),
     ],
 )
-@on_real_time
-async def test_an_unsafe_link_is_refused(tmp_path: Path, link: str | None) -> None:
+async def test_an_unsafe_link_is_refused(case: Case, link: str | None) -> None:
     """A missing link, or one without a valid encrypted address, is refused unsent."""
-    async with finished_run(tmp_path) as case:
-        case.list_as({"path": "a.zip", "url": link and f"{link}?{SECRET}"})
-        with pytest.raises(errors.MalformedResponseError, match=r"link.*, at 'a\.zip'") as caught:
-            await case.download()
-        assert caught.value.url.endswith("/artifacts")
-        assert SECRET not in str(caught.value)
-        assert case.files() == {}
+    case.list_as({"path": "a.zip", "url": link and f"{link}?{SECRET}"})
+    with pytest.raises(errors.MalformedResponseError, match=r"link.*, at 'a\.zip'") as caught:
+        await case.download()
+    assert caught.value.url.endswith("/artifacts")
+    assert SECRET not in str(caught.value)
+    assert case.files() == {}
 
 
-@on_real_time
-async def test_a_link_is_sent_as_it_is(tmp_path: Path) -> None:
+async def test_a_link_is_sent_as_it_is(case: Case) -> None:
     """A link is sent with its characters unchanged, as its signature demands."""
     path = "/a%2fb%7E+c/%C3%BC?x=%2B%2f&sig=a+b%20c=&y=~"
-    async with finished_run(tmp_path) as case, peer(http(200, b"x")) as origin:
+    async with peer(http(200, b"x")) as origin:
         case.list_as({"path": "a", "url": origin.url + path})
         await case.download()
         assert [request.target for request in origin.requests] == [path]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-@on_real_time
-async def test_a_link_that_has_expired_is_fetched_anew(tmp_path: Path, status: int) -> None:
+async def test_a_link_that_has_expired_is_fetched_anew(case: Case, status: int) -> None:
     """Links that are refused are fetched anew, once for all of them."""
 
     def expired(artifacts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [row | {"url": row["url"].partition("?")[0] + "?sig=old"} for row in artifacts]
 
-    async with finished_run(tmp_path) as case:
-        case.emulator.fail("get_run_artifacts", Fault.edit(expired), times=1)
-        is_old = case.emulator.fail(
-            "download", Fault.status(status), when=lambda request: request.query["sig"] == "old"
-        )
-        await case.download(max_at_once=3)
-        assert case.files().keys() == set(PATHS)
-        assert case.emulator.count("get_run_artifacts") == 2
-        assert is_old.hits in {1, 2, 3}
-        assert downloads(case) == 3 + is_old.hits
+    case.emulator.fail("get_run_artifacts", Fault.edit(expired), times=1)
+    is_old = case.emulator.fail(
+        "download", Fault.status(status), when=lambda request: request.query["sig"] == "old"
+    )
+    await case.download(max_at_once=3)
+    assert case.files().keys() == set(PATHS)
+    assert case.emulator.count("get_run_artifacts") == 2
+    assert is_old.hits in {1, 2, 3}
+    assert downloads(case) == 3 + is_old.hits
 
 
-@on_real_time
 async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
     """Links that expire during a download are renewed."""
     clock = [0.0]
@@ -93,42 +88,35 @@ async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-@on_real_time
-async def test_a_link_that_is_always_refused_is_an_error(tmp_path: Path, status: int) -> None:
+async def test_a_link_that_is_always_refused_is_an_error(case: Case, status: int) -> None:
     """After three new links a refusal is raised, and not as one of the API key."""
-    async with finished_run(tmp_path) as case:
-        case.emulator.fail("download", Fault.status(status))
-        with pytest.raises(errors.ResponseError, match="refuses the link") as caught:
-            await case.download(kinds={"trace"})
-        assert not isinstance(caught.value, errors.UnauthorizedError | errors.ForbiddenError)
-        assert isinstance(caught.value, errors.NotFoundError) == (status == 404)
-        assert caught.value.status == status
-        assert downloads(case) == 4
-        assert case.emulator.count("get_run_artifacts") == 4
+    case.emulator.fail("download", Fault.status(status))
+    with pytest.raises(errors.ResponseError, match="refuses the link") as caught:
+        await case.download(kinds={"trace"})
+    assert not isinstance(caught.value, errors.UnauthorizedError | errors.ForbiddenError)
+    assert isinstance(caught.value, errors.NotFoundError) == (status == 404)
+    assert caught.value.status == status
+    assert downloads(case) == 4
+    assert case.emulator.count("get_run_artifacts") == 4
 
 
-@on_real_time
-async def test_an_artifact_that_is_no_longer_listed_is_refused(tmp_path: Path) -> None:
+async def test_an_artifact_that_is_no_longer_listed_is_refused(case: Case) -> None:
     """An artifact that is no longer listed is tried with its old link, whose error is raised."""
-    async with finished_run(tmp_path) as case:
-        case.emulator.fail("download", Fault.status(404))
-        nothing: list[object] = []
-        case.emulator.fail("get_run_artifacts", Fault.edit(lambda _: nothing), skip=1)
-        await raised(errors.NotFoundError, case.download(kinds={"trace"}))
+    case.emulator.fail("download", Fault.status(404))
+    nothing: list[object] = []
+    case.emulator.fail("get_run_artifacts", Fault.edit(lambda _: nothing), skip=1)
+    await raised(errors.NotFoundError, case.download(kinds={"trace"}))
 
 
-@on_real_time
-async def test_a_refusal_of_new_links_is_raised(tmp_path: Path) -> None:
+async def test_a_refusal_of_new_links_is_raised(case: Case) -> None:
     """An error of the service while fetching new links is raised."""
-    async with finished_run(tmp_path) as case:
-        case.emulator.fail("download", Fault.status(403))
-        case.emulator.fail("get_run_artifacts", Fault.status(404), skip=1)
-        error = await raised(errors.NotFoundError, case.download())
-        assert error.url.startswith(case.emulator.url)
+    case.emulator.fail("download", Fault.status(403))
+    case.emulator.fail("get_run_artifacts", Fault.status(404), skip=1)
+    error = await raised(errors.NotFoundError, case.download())
+    assert error.url.startswith(case.emulator.url)
 
 
 @pytest.mark.parametrize("paging", ["link", "cursor"])
-@on_real_time
 async def test_a_list_of_pages_is_downloaded_whole(tmp_path: Path, paging: Any) -> None:
     """Where the service lists artifacts by pages, those of all pages are downloaded."""
     pages = Dialect(paging=paging, page_size=1)
@@ -137,7 +125,6 @@ async def test_a_list_of_pages_is_downloaded_whole(tmp_path: Path, paging: Any) 
         assert len(found) == downloads(case) == 3
 
 
-@on_real_time
 async def test_the_key_never_goes_to_the_host(tmp_path: Path) -> None:
     """Neither the key nor anything of a session that was passed in is sent with a download."""
     headers = {"Authorization": "Bearer tvb_session", "X-Api-Key": "tvb_session"}
@@ -156,36 +143,31 @@ async def test_the_key_never_goes_to_the_host(tmp_path: Path) -> None:
         assert not session.closed
 
 
-@on_real_time
-async def test_a_host_sets_no_cookies(tmp_path: Path) -> None:
+async def test_a_host_sets_no_cookies(case: Case) -> None:
     """A cookie that an answer sets is not sent with the next request."""
     answer = http(200, b"x", "Set-Cookie: session=one; Path=/")
-    async with finished_run(tmp_path) as case, peer(answer) as origin:
-        origin.url = origin.url.replace("127.0.0.1", "localhost")  # an address has no cookies
-        case.serve(origin, 1, "a", "b")
+    async with peer(answer) as origin:
+        url = origin.url.replace("127.0.0.1", "localhost")  # an address has no cookies
+        case.list_as(*({"path": name, "url": f"{url}/{name}"} for name in "ab"))
         await case.download(max_at_once=1)
         assert ["cookie" in request.headers for request in origin.requests] == [False, False]
 
 
-@on_real_time
-async def test_a_compressed_file_is_kept_as_it_is(tmp_path: Path) -> None:
+async def test_a_compressed_file_is_kept_as_it_is(case: Case) -> None:
     """A file that is stored compressed stays so, with the size that the service declares."""
     content = gzip.compress(b"x" * 1000)
     answer = http(200, content, "Content-Encoding: gzip")
-    async with finished_run(tmp_path) as case, peer(answer) as origin:
-        case.serve(origin, len(content))
+    async with case.serving(answer, len(content)):
         await case.download()
-        assert case.files() == {"a.zip": content}
+    assert case.files() == {"a.zip": content}
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@on_real_time
-async def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
+async def test_a_redirect_is_not_followed(case: Case, status: int) -> None:
     """A redirect of the host raises an error that says so, and is not followed."""
-    async with finished_run(tmp_path) as case, peer(http(200, b"x")) as elsewhere:
+    async with peer(http(200, b"x")) as elsewhere:
         redirect = http(status, b"", f"Location: {elsewhere.url}/?{SECRET}")
-        async with peer(redirect) as origin:
-            case.serve(origin, 1)
+        async with case.serving(redirect, 1):
             error = await raised(errors.ResponseError, case.download(), match="not followed")
         assert error.status == status
         assert elsewhere.requests == []
@@ -206,7 +188,6 @@ async def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
         b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nno chunk " + SECRET.encode(),
     ],
 )
-@on_real_time
 async def test_no_signature(
     tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -214,8 +195,7 @@ async def test_no_signature(
     caplog.set_level(logging.DEBUG)
     seen: list[Any] = []
     hooks = Hooks(on_request=seen.append, on_retry=seen.append)
-    async with finished_run(tmp_path, hooks=hooks) as case, peer(answer) as origin:
-        case.serve(origin, 2)
+    async with finished_run(tmp_path, hooks=hooks) as case, case.serving(answer, 2) as origin:
         error = await raised(errors.VibeError, case.download(on_progress=seen.append))
         assert origin.requests
         assert SECRET in origin.requests[0].target
@@ -224,13 +204,12 @@ async def test_no_signature(
         assert repr(vars(error)).count(f"{origin.url}/0") == 1
 
 
-@on_real_time
 async def test_downloads_are_reported_to_hooks(tmp_path: Path) -> None:
-    """Every request to the host is an event, and so is every retry."""
+    """Every request to the host is an event, and so is every retry, with the pause before it."""
     seen: list[RequestFinished | RetryScheduled] = []
     hooks = Hooks(on_request=seen.append, on_retry=seen.append)
     async with finished_run(tmp_path, hooks=hooks) as case:
-        case.emulator.fail("download", Fault.status(503), times=1)
+        case.emulator.fail("download", Fault.status(503, retry_after=7), times=1)
         case.emulator.fail("download", Fault.truncated(), times=1)
         seen.clear()
         await case.download(kinds={"report"})
@@ -241,4 +220,5 @@ async def test_downloads_are_reported_to_hooks(tmp_path: Path) -> None:
         assert {event.url.partition("/artifacts")[0] for event in requests} == {
             case.emulator.artifact_url
         }
-        assert [event.attempt for event in retries] == [1, 2]
+        assert [(event.attempt, event.delay) for event in retries] == [(1, 7.0), (2, 0.0)]
+        assert asyncio.get_running_loop().time() == pytest.approx(7.0)

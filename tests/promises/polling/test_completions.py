@@ -178,8 +178,8 @@ async def test_what_is_left_comes_last_as_errors(client: Client, project: Projec
     assert ended
     assert late
     assert {round(error.elapsed) for error in late} == {40}
-    found = [operation.ref for operation in ended], [error.ref for error in late]
-    assert {*found[0], *found[1]} == {operation.ref for operation in operations}
+    refs = [each.ref for each in ended] + [each.ref for each in late]
+    assert set(refs) == {operation.ref for operation in operations}
     assert all(operation.done for operation in ended)
     await raised(StopAsyncIteration, anext(finished))
 

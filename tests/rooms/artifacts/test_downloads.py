@@ -11,22 +11,20 @@ from typing import Any
 import pytest
 from aiohttp.http_exceptions import BadStatusLine
 
-from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run, on_real_time, until
-from tests.support.peer import chunked, http, peer, scripted
-from testvibe_async import Artifact, Client, Hooks, RetryPolicy, errors
+from tests.support.finished_run import CONTENT, SECRET, Case, downloads, until
+from tests.support.peer import chunked, http
+from testvibe_async import Artifact, Client, errors
 from testvibe_async._artifacts import downloader, part_file
 from testvibe_async._artifacts.downloader import Downloader
 from testvibe_async._artifacts.host import BLOCK_BYTES
-from testvibe_async.testing import Fault
 
 STEPS = [(part_file, "_create"), (downloader, "append"), (Path, "replace")]
 """What touches the disk, and where it is looked up."""
 
 
 @pytest.mark.parametrize(("module", "step"), [*STEPS, (part_file, "_remove")])
-@on_real_time
 async def test_a_cancellation_waits_for_the_disk(
-    tmp_path: Path, module: object, step: str, monkeypatch: pytest.MonkeyPatch
+    case: Case, module: object, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancelled download waits for its thread before it removes the file."""
     started, go_on = threading.Event(), threading.Event()
@@ -38,13 +36,13 @@ async def test_a_cancellation_waits_for_the_disk(
         whole(*arguments)
 
     monkeypatch.setattr(module, step, slow)
-    async with finished_run(tmp_path) as case, peer(http(200, CONTENT)) as origin:
-        case.serve(origin, len(CONTENT))
+    async with case.serving(http(200, CONTENT), len(CONTENT)):
         task = asyncio.create_task(case.download())
         await until(started.is_set)
         for _ in range(3):
             task.cancel()
-            await asyncio.sleep(0.01)
+            for _step in range(10):
+                await asyncio.sleep(0)
             assert not task.done()
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
@@ -53,38 +51,33 @@ async def test_a_cancellation_waits_for_the_disk(
         assert case.files() == ({"a.zip": CONTENT} if is_whole else {})
 
 
-@on_real_time
 async def test_no_download_begins_after_the_close(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is still queued when the client closes is not requested."""
-    async with finished_run(tmp_path) as case:
-        fetch = Downloader._download_all
+    fetch = Downloader._download_all
 
-        async def fetch_later(*arguments: Any) -> None:
-            await case.client.aclose()
-            await fetch(*arguments)
+    async def fetch_later(*arguments: Any) -> None:
+        await case.client.aclose()
+        await fetch(*arguments)
 
-        monkeypatch.setattr(Downloader, "_download_all", fetch_later)
-        with pytest.raises(errors.ClientClosedError):
-            await case.download()
-        assert downloads(case) == 0
+    monkeypatch.setattr(Downloader, "_download_all", fetch_later)
+    with pytest.raises(errors.ClientClosedError):
+        await case.download()
+    assert downloads(case) == 0
 
 
-@on_real_time
-async def test_a_junction_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_junction_is_not_followed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A junction of Windows counts as a link."""
     monkeypatch.setattr("testvibe_async._artifacts.part_file._MOUNT_POINT", 0)
-    async with finished_run(tmp_path) as case:
-        (case.directory / "trace").mkdir(parents=True)
-        with pytest.raises(NotADirectoryError):
-            await case.download(kinds={"trace"})
+    (case.directory / "trace").mkdir(parents=True)
+    with pytest.raises(NotADirectoryError):
+        await case.download(kinds={"trace"})
 
 
 @pytest.mark.parametrize(("module", "step"), STEPS)
-@on_real_time
 async def test_a_full_disk_is_an_error_of_the_operating_system(
-    tmp_path: Path, module: object, step: str, monkeypatch: pytest.MonkeyPatch
+    case: Case, module: object, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error of the disk is raised as it is, without a retry, and leaves no file."""
 
@@ -92,8 +85,7 @@ async def test_a_full_disk_is_an_error_of_the_operating_system(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(module, step, fail)
-    async with finished_run(tmp_path) as case, peer(http(200, CONTENT)) as origin:
-        case.serve(origin, None)
+    async with case.serving(http(200, CONTENT), None) as origin:
         with pytest.raises(OSError, match="space") as caught:
             await case.download()
         assert caught.value.errno == errno.ENOSPC
@@ -101,10 +93,7 @@ async def test_a_full_disk_is_an_error_of_the_operating_system(
         assert len(origin.requests) == (step != "_create")
 
 
-@on_real_time
-async def test_the_disk_is_for_threads_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_disk_is_for_threads_alone(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that may block is done in the event loop, and writes are of a block or more."""
     threads: list[threading.Thread] = []
     writes: list[int] = []
@@ -121,8 +110,7 @@ async def test_the_disk_is_for_threads_alone(
 
     for module, name in STEPS:
         spy(module, name)
-    async with finished_run(tmp_path) as case, peer(http(200, b"x" * 3_000_000)) as origin:
-        case.serve(origin, 3_000_000)
+    async with case.serving(http(200, b"x" * 3_000_000), 3_000_000):
         await case.download()
         assert len(case.files()["a.zip"]) == 3_000_000
     assert threading.main_thread() not in threads
@@ -144,9 +132,8 @@ async def test_the_disk_is_for_threads_alone(
         (chunked(b"x" * 101), None, "more than 100"),
     ],
 )
-@on_real_time
 async def test_a_wrong_size_is_an_error(
-    tmp_path: Path,
+    case: Case,
     answer: bytes,
     declared: int | None,
     message: str,
@@ -163,53 +150,13 @@ async def test_a_wrong_size_is_an_error(
 
     monkeypatch.setattr(downloader, "append", write)
     monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 100)
-    async with finished_run(tmp_path) as case, peer(answer) as origin:
-        case.serve(origin, declared)
+    async with case.serving(answer, declared) as origin:
         with pytest.raises(errors.MalformedResponseError, match=message) as caught:
             await case.download()
         assert caught.value.status == 200
         assert case.files() == {}
         assert len(origin.requests) == 1
     assert sum(written) <= 100
-
-
-@on_real_time
-async def test_a_hosts_retry_after_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Retry-After` of an artifact host is the pause, as it was and as it was reported."""
-    reported: list[float] = []
-    paused: list[float] = []
-
-    async def pause(seconds: float) -> None:
-        paused.append(seconds)
-
-    hooks = Hooks(on_retry=lambda event: reported.append(event.delay))
-    async with finished_run(tmp_path, hooks=hooks) as case:
-        monkeypatch.setattr(case.client._parts.transport, "sleep", pause)
-        case.emulator.fail("download", Fault.status(503, retry_after=7), times=1)
-        await case.download(kinds={"trace"})
-    assert reported == paused == [7.0]
-
-
-@on_real_time
-async def test_a_host_that_trickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte now and then keeps no download alive, however much came before."""
-    monkeypatch.setattr("testvibe_async._artifacts.host.BLOCK_SECONDS", 0.2)
-    is_over = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(http(200, bytes(100_000), length=200_000))
-        while not (reader.at_eof() or writer.is_closing()):
-            writer.write(b"x")
-            await asyncio.sleep(0.01)
-        is_over.set()
-
-    once = RetryPolicy(attempts=1)
-    async with finished_run(tmp_path, retry=once) as case, scripted(serve) as origin:
-        case.serve(origin, 200_000)
-        with pytest.raises(errors.OutcomeUnknownError, match="too slow"):
-            await case.download()
-        assert case.files() == {}
-        await is_over.wait()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Artifact paths are hostile: whatever they hold, a file ends up below its directory, alone."""
 
+import string
 import unicodedata
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -20,8 +21,14 @@ _names = ["", "..", "a-2", "a.png", "A.PNG", "U\u0308", "SS", "C:", "con", "NUL.
 _pieces = st.sampled_from(_letters + _names)
 _text = st.text(max_size=12) | st.text(st.characters(), max_size=4)
 paths = st.lists(_pieces | _text, max_size=5).map("/".join) | st.lists(_pieces | _text).map("".join)
-plain_names = st.from_regex(r"[A-Za-z0-9_-]{1,8}(\.[a-z]{2,4})?", fullmatch=True).filter(
-    lambda name: name.partition(".")[0].upper() not in RESERVED
+plain_names = st.builds(
+    "".join,
+    st.tuples(
+        st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=8).filter(
+            lambda stem: stem.upper() not in RESERVED
+        ),
+        st.sampled_from(["", ".md", ".zip", ".html"]),
+    ),
 )
 
 

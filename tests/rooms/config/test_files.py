@@ -53,6 +53,23 @@ def the_repository_file() -> RepositoryFile:
     return found
 
 
+def refusal(path: Path, text: str, read: Callable[[], object]) -> str:
+    """Return what is said of a file: one sentence that begins with its path and shows no key."""
+    write(path, text)
+    with pytest.raises(errors.ConfigError) as caught:
+        read()
+    said = str(caught.value)
+    assert said.startswith(str(path))
+    assert "\n" not in said
+    assert KEY[8:16] not in said
+    assert caught.value.__cause__ is None
+    return said
+
+
+def refuse(*_arguments: object, **_options: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
 def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
     """From the working directory upward, the first file found is the one that counts."""
     write_repository_file(repository, 'project = "far"')
@@ -68,8 +85,14 @@ def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
 def test_nothing_above_counts(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file above the root is not read; without a repository only the working directory counts."""
+    """A file above the root is not read; without a repository only the working directory counts.
+
+    A linked working tree, whose .git is a file, is a repository too.
+    """
     write_repository_file(tmp_path, 'project = "above"')
+    assert find_repository() == repository
+    (repository / ".git").rmdir()
+    (repository / ".git").write_text("gitdir: /elsewhere\n")
     assert find_repository() == repository
     assert read_repository_file() is None
     (tmp_path / "folder").mkdir()
@@ -80,22 +103,12 @@ def test_nothing_above_counts(
     assert the_repository_file().project == "here"
 
 
-def test_a_working_copy_whose_git_is_a_file_is_a_repository(repository: Path) -> None:
-    """A linked working tree has a file .git, and is a repository all the same."""
-    (repository / ".git").rmdir()
-    (repository / ".git").write_text("gitdir: /elsewhere\n")
-    assert find_repository() == repository
-
-
 def test_unseen_folders_are_empty(
     repository: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder above that is closed to us, or a home that is, is no error."""
     write_repository_file(repository, 'project = "p"')
     write(user_file, "[[[")
-
-    def refuse(*_arguments: object, **_options: object) -> None:
-        raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "stat", refuse)
     monkeypatch.setattr(Path, "exists", refuse)
@@ -128,24 +141,9 @@ def test_a_deleted_working_directory_has_no_file(
 )
 def test_a_key_in_a_repository_is_refused(repository: Path, text: str) -> None:
     """A repository's file that holds a key is refused with what to do, and the key is not shown."""
-    path = write_repository_file(repository, text)
-    with pytest.raises(errors.ConfigError, match="revoke the key") as caught:
-        read_repository_file()
-    assert str(caught.value).startswith(f"{path} holds an API key")
-    assert KEY[4:20] not in str(caught.value)
-
-
-def refusal(path: Path, text: str, read: Callable[[], object]) -> str:
-    """Return what is said of a file: one sentence that begins with its path and shows no key."""
-    write(path, text)
-    with pytest.raises(errors.ConfigError) as caught:
-        read()
-    said = str(caught.value)
-    assert said.startswith(str(path))
-    assert "\n" not in said
-    assert KEY[8:] not in said
-    assert caught.value.__cause__ is None
-    return said
+    said = refusal(repository / ".testvibe-async.toml", text, read_repository_file)
+    assert " holds an API key" in said
+    assert "revoke the key" in said
 
 
 @pytest.mark.parametrize(
@@ -196,9 +194,6 @@ def test_an_unreadable_file_says_why(repository: Path, monkeypatch: pytest.Monke
     """A file that can't be read raises an error with the system's message."""
     path = write_repository_file(repository, "")
 
-    def refuse(*_arguments: object, **_options: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(errors.ConfigError, match="can't be read: Permission denied") as caught:
         read_repository_file()
@@ -245,15 +240,11 @@ def test_what_is_a_private_file(
     assert others == [system == "nt"] * 5
 
 
-def test_the_users_file_is_where_the_platform_has_it() -> None:
-    """platformdirs says where the user's file is."""
+def test_the_users_file_is_where_the_platform_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """platformdirs says where the user's file is; without that package there is none."""
     path = user_file_path()
     assert path is not None
     assert path.parts[-2:] == ("testvibe-async", "config.toml")
-
-
-def test_without_platformdirs_there_is_no_users_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package is optional: without it there is no user's file, and no error."""
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     assert user_file_path() is None
     assert read_user_file() is None

@@ -74,11 +74,7 @@ def test_a_key_that_no_header_can_hold_is_refused(
     assert str(caught.value).startswith(f"{variable}: " if variable else "the API key")
     assert KEY[4:20] not in repr(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_an_empty_key_is_refused() -> None:
-    """A command that reads a key says that it is empty."""
-    with pytest.raises(ConfigError, match="is empty"):
+    with pytest.raises(ConfigError, match="is empty"):  # A command reads one.
         require_api_key("")
 
 
@@ -90,6 +86,9 @@ def test_white_space_around_a_setting_is_taken_off(user_file: Path, around: str)
     environment = {"TESTVIBE_SERVER": server, "TESTVIBE_API_KEY": key, "TESTVIBE_PROJECT": project}
     assert load_settings(server, api_key=key, project=project, environment={}) == expected
     assert load_settings(environment=environment) == expected
+    for empty in ("", " \n"):  # It says nothing: the next source counts.
+        given: dict[str, Any] = {"api_key": empty, "project": empty}
+        assert load_settings(empty, **given, environment=environment) == expected
 
     state(user_file, f"project = {json.dumps(project)}")
     name = json.dumps(server)
@@ -98,29 +97,15 @@ def test_white_space_around_a_setting_is_taken_off(user_file: Path, around: str)
     assert load_settings(environment={}) == expected
 
 
-def test_white_space_alone_says_nothing() -> None:
-    """What is empty, or white space alone, is none: the next source counts, and none is needed."""
-    environment = {"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": KEY, "TESTVIBE_PROJECT": "\n"}
-    for empty in ("", " \n"):
-        settings = load_settings(empty, api_key=empty, project=empty, environment=environment)
-        assert settings == Settings(server=HOME, api_key=KEY, project=None)
-
-
-@pytest.fixture
-def warned_of(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Begin without a warning of any key."""
-    seen: set[int] = set()
-    monkeypatch.setattr("testvibe_async._config.validate._warned_of", seen)
-    return seen
-
-
-@pytest.mark.usefixtures("warned_of")
 @pytest.mark.parametrize(
     "key",
     [KEY[:-1], KEY + "0", "TVB_" + KEY[4:], KEY[4:], KEY[:-1] + "-", f'"{KEY}"', "k", "a/b+c=="],
 )
-def test_a_key_of_another_form_warns_once(key: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_key_of_another_form_warns_once(
+    key: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A key of another form is used as it is; the first use logs one warning, without the key."""
+    monkeypatch.setattr("testvibe_async._config.validate._warned_of", set[int]())
     environment = {"TESTVIBE_API_KEY": f"{key}\n"}
     for _ in range(3):
         assert load_settings(HOME, environment=environment).api_key == key

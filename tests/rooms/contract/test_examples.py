@@ -79,29 +79,15 @@ async def prepare(client: Client) -> None:
     await asyncio.sleep(30)
 
 
-def differences(example: Any, answer: Any, place: str = "$") -> list[str]:
-    """Say where an answer lacks a member of an example, or has another type of value there.
-
-    Each row of a list has its like in the answer: a test that passed, with no error, and one that
-    failed, with one.
-    """
-    if type(example) is not type(answer):
-        return [f"{place} is {answer!r}, not like {example!r}"]
-    if isinstance(example, dict):
-        members = cast("dict[str, object]", example)
-        missing = [f"{place} has no {name}" for name in members if name not in answer]
-        there = [name for name in members if name in answer]
-        return missing + [
-            each
-            for name in there
-            for each in differences(members[name], answer[name], f"{place}.{name}")
-        ]
-    if isinstance(example, list):
-        rows = cast("list[object]", example)
-        found = [[differences(row, other, f"{place}[]") for other in answer] for row in rows]
-        unlike = [of_row for of_row in found if [] not in of_row]
-        return unlike[0][0] if unlike and answer else [f"{place} is empty"] if unlike else []
-    return []
+def shape(document: Any, place: str = "$") -> set[str]:
+    """Return the types of value that a document has in each place; the rows of a list are one."""
+    if isinstance(document, dict):
+        members = cast("dict[str, object]", document).items()
+        return {each for name, value in members for each in shape(value, f"{place}.{name}")}
+    if isinstance(document, list):
+        rows = cast("list[object]", document)
+        return {each for row in rows for each in shape(row, f"{place}[]")}
+    return {f"{place}: {type(document).__name__}"}
 
 
 def test_all_examples_are_here() -> None:
@@ -146,7 +132,7 @@ async def test_the_emulator_answers_the_like(
     answer = await send(client, *SENT[name])
     assert emulator.requests[-1].operation == name
     assert emulator.requests[-1].status == int(status)
-    assert differences(EXAMPLES[name, status], answer) == []
+    assert shape(EXAMPLES[name, status]) - shape(answer) == set()
 
 
 async def test_errors_are_as_printed(emulator: Emulator, client: Client) -> None:
@@ -163,16 +149,9 @@ async def test_errors_are_as_printed(emulator: Emulator, client: Client) -> None
     } == ERRORS
 
 
-@pytest.mark.parametrize(
-    ("answer", "difference"),
-    [
-        ({}, "$ has no a"),
-        ({"a": [], "b": 1}, "$.a is empty"),
-        ({"a": [{"c": 1}], "b": 1}, "$.a[].c is 1, not like 'x'"),
-        ({"a": [{"c": "y"}], "b": "1"}, "$.b is '1', not like 1"),
-    ],
-)
-def test_a_difference_is_seen(answer: Any, difference: str) -> None:
+def test_a_difference_is_seen() -> None:
     """A missing member, an empty list and a value of another type are differences."""
-    assert differences({"a": [{"c": "x"}], "b": 1}, answer)[0] == difference
-    assert differences({"a": [{"c": "x"}], "b": 1}, {"a": [{"c": "y"}], "b": 2, "d": 0}) == []
+    example: Any = {"a": [{"c": "x"}], "b": 1}
+    assert shape(example) <= shape({"a": [{"c": "y"}, {"c": None}], "b": 2, "d": 0})
+    others: list[Any] = [{}, {"a": [], "b": 1}, {"a": [{"c": 1}], "b": 1}, {"a": [{"c": ""}]}]
+    assert all(shape(example) - shape(answer) for answer in others)

@@ -14,7 +14,7 @@ from attrs import field, frozen
 from tests.support.dialects.pages import error_page, login_page
 from tests.support.dialects.writing import written
 from testvibe_async._wire import openapi_document
-from testvibe_async.testing import Answer, Emulator, Middleware, RecordedRequest
+from testvibe_async.testing import Answer, Middleware, RecordedRequest
 from testvibe_async.testing.answers import JSON_TYPE, Refusal
 from testvibe_async.testing.operations import find_route
 
@@ -98,6 +98,15 @@ class Dialect(Middleware):
     gzip: bool = False
 
     @property
+    def options(self) -> dict[str, Any]:
+        """The options of an emulator that differs so."""
+        return {
+            "middleware": self,
+            "rate_limit": self.rate_limit,
+            "dispatch_lag": self.dispatch_lag,
+        }
+
+    @property
     def cuts_lists(self) -> bool:
         """True if a list is cut as it is written, so that the operation has to return all rows."""
         return self.paging is not None or self.oldest_first
@@ -154,16 +163,6 @@ class Dialect(Middleware):
         if self.login == "page" or request.path == page:
             return login_page()
         return _redirect(302, f"{page}?{urlencode({'ReturnUrl': request.path})}")
-
-
-def emulator_speaking(dialect: Dialect, **options: Any) -> Emulator:
-    """Make an emulator of a service that differs; the options are `Emulator`'s."""
-    return Emulator(
-        middleware=dialect,
-        rate_limit=dialect.rate_limit,
-        dispatch_lag=dialect.dispatch_lag,
-        **options,
-    )
 
 
 def _has_json(request: RecordedRequest) -> bool:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import pytest
 from anyio.from_thread import start_blocking_portal
 from attrs import frozen
-from cyclopts.argument import _collection
 
 from testvibe_async.cli import app
 from testvibe_async.cli.exits import ENDING
@@ -94,23 +93,6 @@ def returning(value: object) -> Callable[..., Any]:
         return value
 
     return call
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _groups_are_read_once() -> Generator[None]:
-    """Keep what cyclopts works out for each parse of a command: nearly half of its time."""
-    name = "_resolve_groups_from_callable"
-    resolve: Callable[..., Any] = getattr(_collection, name)
-    known: dict[object, Any] = {}
-
-    def resolve_once(command: object, *more: object, **options: object) -> object:
-        if command not in known:
-            known[command] = resolve(command, *more, **options)
-        return known[command]
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(_collection, name, resolve_once)
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -198,14 +198,24 @@ def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("package", "typed"),
-    [("cyclopts", ""), ("rich", ""), ("platformdirs", "logout --server https://s")],
+    ("package", "typed", "extra"),
+    [
+        ("cyclopts", "", "cli"),
+        ("rich", "", "cli"),
+        ("platformdirs", "logout --server https://s", "cli"),
+        ("sqlalchemy", "work nightly --on x.sqlite", "durable"),
+    ],
 )
 def test_missing_extra_names_the_pip_command(
-    package: str, typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    package: str,
+    typed: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A package of the extra that is needed, at once or later, is named in one sentence."""
-    for name in [name for name in sys.modules if name.startswith(("testvibe_async.cli.", "rich."))]:
+    modules = ("testvibe_async.cli.", "testvibe_async.adapters.", "rich.", "sqlalchemy.")
+    for name in [name for name in sys.modules if name.startswith(modules)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(sys, "argv", ["testvibe-async", *typed.split()])
@@ -214,7 +224,7 @@ def test_missing_extra_names_the_pip_command(
     assert caught.value.code == 2
     said = capsys.readouterr().err
     assert f" {package}, " in said
-    assert said.endswith(": pip install 'testvibe-async[cli]'\n")
+    assert said.endswith(f": pip install 'testvibe-async[{extra}]'\n")
 
 
 def test_other_missing_module_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,19 @@ async def test_half_a_character_is_recorded_as_it_was_written(
     assert re.fullmatch(r'\[\{"name":"\\ud83d [A-Z][a-z]{5}","path":"[a-z]"\}\]', configs.answer)
 
 
+async def test_words_of_a_status_are_kept(call: Call, signed_in: Emulator, tmp_path: Path) -> None:
+    """A status may be of several words, which the preview names; more than a word is data."""
+    statuses = ["Timed-Out gracefully", "Sekret: of Berlin", "x" * 25]
+    rows = [{"name": "a", "path": "x", "state": each} for each in statuses]
+    signed_in.fail("list_configs", Fault.body(json.dumps(rows).encode()))
+    ended = await call("doctor --record", str(tmp_path / "r.json"))
+    answer = Recording.load(tmp_path / "r.json").exchanges[-1].answer
+    first, *others = [each["state"] for each in json.loads(answer)]
+    assert first == statuses[0]
+    assert not {*others} & {*statuses}
+    assert "in it as they are: Timed-Out gracefully\n" in ended.errors
+
+
 async def test_what_is_rare_does_not_prevent_a_recording(
     call: Call, signed_in: Emulator, tmp_path: Path
 ) -> None:
@@ -306,9 +319,7 @@ HARMS: dict[str, dict[str, Fault]] = {
     "values": {"*": Fault.edit(planting(DECIDING))},
     "values and words": {"*": Fault.edit(planting(""))},
     "texts": {"*": Fault.edit(planting(WORDS))},
-    "a refused key": {
-        "*": Fault.body(refusal(SECRET, f"{SECRET}: {KEY} is revoked"), status=401),
-    },
+    "a refused key": {"*": Fault.body(refusal(SECRET, f"{SECRET}: {KEY} is revoked"), status=401)},
     "a redirect": {"*": Fault(kind="answer", answer=ELSEWHERE)},
     "pages": {"*": Fault.body(PAGE, content_type=f"text/{MARK}")},
     "an outage": {"*": Fault.body(refusal(SECRET, f"{SECRET} {KEY}"), status=500)},

@@ -14,7 +14,7 @@ from attrs import evolve
 
 from tests.support.durable import put_on_virtual_time
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import press_ctrl_c, text_of
+from tests.surfaces.cli.conftest import later, press_ctrl_c, text_of
 from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -100,6 +100,14 @@ async def test_a_batch_that_is_followed(call: Call, on: str) -> None:
     await asyncio.sleep(5)
     await call("work nightly")
     assert (await following).code == 1
+
+
+async def test_options_that_judge_are_stored(call: Call, on: str, emulator: Emulator) -> None:
+    """`--fail-on-flaky` holds for each worker and for `report`, as of a batch with a journal."""
+    await call("run Checkout --attempts 2 --fail-on-flaky --on", on, "--name", "nightly")
+    later(5, emulator.finish_run, 214, "failed")
+    assert [(await call(command)).code for command in ("work 1", "report 1")] == [1, 1]
+    assert emulator.count("run_feature") == 2
 
 
 async def test_a_follower_outlasts_its_database(call: Call, on: str) -> None:

@@ -167,6 +167,7 @@ async def test_equal_reasons_are_told_once(call: Call, emulator: Emulator) -> No
         "  and 2 more",
     ]
     assert ended.output.endswith(": 1 passed, 1 failed, 13 errors\n")
+    assert "--on-conflict" not in ended.output
 
 
 async def test_configuration_is_named_where_it_is_not_the_usual(call: Call) -> None:
@@ -174,27 +175,6 @@ async def test_configuration_is_named_where_it_is_not_the_usual(call: Call) -> N
     ended = await call("run Checkout --wait -q -c Default -c Mobile")
     named = {line.partition(", run ")[0] for line in ended.lines if ", run 21" in line}
     assert {name.strip() for name in named} == {"Checkout", "Checkout [Mobile]"}
-
-
-@pytest.mark.parametrize(
-    ("typed", "hint"),
-    [
-        ("run 'Checkout with gift card' --wait", "--on-conflict generate"),
-        ("generate Returns --watch --on-conflict raise", "--on-conflict attach"),
-        ("run nosuch 12345 --wait", ""),
-    ],
-)
-async def test_conflict_comes_with_a_way_out(
-    typed: str, hint: str, call: Call, emulator: Emulator
-) -> None:
-    """A refusal because of a feature's state names the option that helps."""
-    await call("generate Returns")
-    emulator.fail("list_features", Fault.status(404))
-    ended = await call(typed)
-    assert ended.code in {2, 3}
-    said = ended.output + ended.errors
-    assert hint in said
-    assert hint or "--on-conflict" not in said
 
 
 async def test_failed_generation_shows_the_end_of_its_log(call: Call, emulator: Emulator) -> None:

@@ -56,20 +56,12 @@ async def test_without_watch_it_dispatches_and_ends(emulator: Emulator, call: Ca
     assert (ended.code, ended.output[-14:]) == (0, ": 1 generated\n")
 
 
-@pytest.mark.parametrize("form", ["", "--json=lines"])
-async def test_watch_shows_each_change(form: str, call: Call) -> None:
-    """With --watch each change is a line, or an object on a line, and the sum is the last."""
-    ended = await call(f"generate {GIFT_CARD} --watch {form}")
+async def test_watch_shows_each_change(call: Call) -> None:
+    """With --watch each change is a line, and the sum is the last."""
+    ended = await call(f"generate {GIFT_CARD} --watch")
     assert (ended.code, ended.errors) == (0, "")
-    if form:
-        *changes, end = ended.events
-        words = [change["status"] for change in changes]
-        assert changes[0]["ref"]["testvibe"] == "generation"
-        assert [change["status"] for change in changes if change["outcome"]] == ["generated"]
-        assert (end["event"], end["exitCode"], end["summary"]["succeeded"]) == ("end", 0, 1)
-    else:
-        words = re.findall(r"1  generation  (\w+) ", ended.output)
-        assert re.search(r"\nBatch 1: 1 in 1:\d\d: 1 generated\n$", ended.output)
+    words = re.findall(r"1  generation  (\w+) ", ended.output)
+    assert re.search(r"\nBatch 1: 1 in 1:\d\d: 1 generated\n$", ended.output)
     assert list(dict.fromkeys(words)) == ["queued", "generating", "generated"]
 
 
@@ -159,21 +151,13 @@ async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None
 
 async def test_status_log_and_cancel(emulator: Emulator, call: Call) -> None:
     """A generation has a status and a log, and is cancelled as long as it is in flight."""
-    for command, said in (("status", "was never generated"), ("log", "has no generation log")):
-        ended = await call(f"generation {command} {GIFT_CARD}")
-        assert (ended.code, ended.output) == (0, f"Checkout with gift card {said}.\n")
     await call(f"generate {GIFT_CARD} --watch")
     ended = await call("generation status 'CHECKOUT with gift card'")
     assert ended.output.startswith("Generation of Checkout with gift card: generated\n")
-    assert "\n  success       " in ended.output
     assert (await call(f"generation status {GIFT_CARD} --json")).json[
         "featureStatus"
     ] == "generated"
     assert (await call(f"generation log {GIFT_CARD} --json")).json["sections"]
-    short, whole = [
-        (await call(f"generation log {GIFT_CARD} {n}")).lines for n in ("--lines 1", "")
-    ]
-    assert len(short) < len(whole)
     await call("generate 'Draft 0'")
     ended = await call("generation cancel 'Draft 0'")
     assert (ended.code, ended.output) == (0, "The generation of Draft 0 is cancelled.\n")

@@ -100,11 +100,7 @@ def test_no_key_is_stored_in_a_pipe(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
 def test_the_file_is_private_from_its_first_byte_on(
-    service: Service,
-    run: Run,
-    log_in: LogIn,
-    file: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    service: Service, run: Run, log_in: LogIn, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At no moment could others read the key; a file that was open to others is repaired."""
     modes: set[int] = set()
@@ -187,10 +183,7 @@ def test_what_is_no_key_is_not_stored(
 
 
 def test_a_server_must_be_named_and_encrypted(
-    service: Service,
-    run: Run,
-    log_in: LogIn,
-    monkeypatch: pytest.MonkeyPatch,
+    service: Service, run: Run, log_in: LogIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a terminal it is given by option or variable; a variable's key is noted."""
     assert callable(log_in)
@@ -208,11 +201,7 @@ def test_a_server_must_be_named_and_encrypted(
     ("text", "said"), [("[[[", " is not TOML"), ("[servers.x]\n", ": the server must be such as")]
 )
 def test_a_file_that_cant_be_changed_is_left_alone(
-    text: str,
-    said: str,
-    log_in: LogIn,
-    file: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    text: str, said: str, log_in: LogIn, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An invalid file is not overwritten; on a full disk no part of a new one is left."""
     write(file, text)
@@ -248,11 +237,7 @@ def test_people_are_asked(
 
 
 def test_a_repositorys_server_gets_no_key(
-    service: Service,
-    run: Run,
-    log_in: LogIn,
-    own: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    service: Service, run: Run, log_in: LogIn, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cloned repository's server gets a key only after a login, which its file can't prevent."""
     monkeypatch.setenv("TESTVIBE_API_KEY", service.api_key)

@@ -80,30 +80,14 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     story = ended.output[ended.output.index(f"\nReturns, run {run.id}: ") :]
     assert f"\nReturns, run {run.id}: {first}\n    Error: no\\x1b[2J button\n" in story
     assert all(f"\n    Returns, run {run.id}: {name}\n" in story for name in more)
-    assert f"More of it: testvibe-async runs diagnose {run.id}\n" in story
-    assert "Run what failed again with:\n  testvibe-async run --failed 1 --wait\n" in story
+    assert f"To diagnose it: testvibe-async runs diagnose {run.id}\n" in story
+    assert "To rerun what failed:\n  testvibe-async run --failed 1 --wait\n" in story
     assert re.search(r"\nBatch 1: 2 in [\d.]+ s: 1 passed, 1 failed\n$", story)
     ended = await call("run Checkout Returns --wait --quiet")
     assert (ended.code, ended.errors) == (1, "")
     assert ended.output.startswith("Returns, run ")
     assert "passed" not in ended.output
     assert (await call("run Checkout --wait --quiet")).output == ""
-
-
-async def test_features_and_configurations_are_picked(emulator: Emulator, call: Call) -> None:
-    """Globs are matched in any case; each feature runs with each configuration, at a site."""
-    site = "https://staging.example"
-    for more in ("", "--wait"):
-        command = f"run check?ut return? -c Default -c Mobile --site-url {site} {more}"
-        ended = await call(command)
-        pairs = {(run.feature_name, run.config, run.site_url) for run in emulator.runs.values()}
-        assert pairs == {
-            (n, c, site) for n in ("Checkout", "Returns") for c in ("Default", "Mobile")
-        }
-    assert len(emulator.runs) == 8
-    assert "Checkout [Mobile]" in ended.output
-    assert "Returns [Mobile], run " in ended.output
-    assert ended.output.endswith("s: 2 passed, 2 failed\n")
 
 
 async def test_all_runs_what_has_tests(emulator: Emulator, call: Call) -> None:
@@ -196,17 +180,6 @@ async def test_what_nobody_knows_is_in_the_document(emulator: Emulator, call: Ca
     assert (document["summary"]["unknown"], document["summary"]["errors"]) == (1, 0)
     assert (item["verdict"], item["ref"]) == ("unknown", None)
     assert item["check"] == "testvibe-async runs list --feature Checkout"
-
-
-async def test_stopped_wait_names_what_goes_on(emulator: Emulator, call: Call) -> None:
-    """Stopped by Ctrl-C it says what failed, how far it came, and how to go on."""
-    ended = await interrupted(call, "run Returns Wishlist --wait", at=60)
-    assert ended.code == 130
-    assert re.search(r"\n\nReturns, run \d+: .*\n    Error: .*\n\n$", ended.output)
-    assert "Stopped: 2 in 1:00: 1 failed, 1 in flight\n" in ended.errors
-    (run,) = emulator.active_runs()
-    assert f"\n  run {run.id}  Wishlist\n" in ended.errors
-    assert (await call(words_of_wait(ended))).code == 0
 
 
 async def test_cancelled_command_names_what_goes_on(
@@ -320,6 +293,8 @@ async def test_report_is_left_at_ctrl_c(call: Call) -> None:
     typed = "run Returns Wishlist Checkout --wait --max-in-flight 1 --report junit.xml --title Shop"
     ended = await interrupted(call, f"{typed} --artifacts files", at=45)
     assert ended.code == 130
+    assert re.search(r"\n\nReturns, run \d+: .*\n    Error: .*\n\n$", ended.output)
+    assert "Stopped: 3 in 45.0 s: 1 failed, 1 in flight, 1 skipped\n" in ended.errors
     assert cases_in("junit.xml") == {
         "Returns": "failed",
         "Wishlist": "error",
@@ -344,6 +319,41 @@ async def test_report_of_a_wait_has_names_and_times(emulator: Emulator, call: Ca
     seconds = float(ET.parse("junit.xml").getroot().get("time", "0"))  # noqa: S314 - our own file
     run = emulator.runs[214]
     assert seconds == pytest.approx(run.finished_at - run.created_at, abs=2)
+
+
+@pytest.mark.parametrize("command", ["run Wishlist --wait", "resume", "wait 215"])
+async def test_report_of_a_command_that_is_killed(command: str, call: Call) -> None:
+    """From its start on a command leaves no report of an earlier success."""
+    await call("run Checkout --wait --report junit.xml")
+    await interrupted(call, "run Wishlist --wait", at=5)
+    killed: list[str] = []
+    later(5, lambda: killed.append(text_of("junit.xml")))
+    await interrupted(call, f"{command} --report junit.xml", at=10)
+    assert (killed[0].count("<error"), "still running, or was killed" in killed[0]) == (1, True)
+
+
+async def test_features_without_tests_are_in_the_report(call: Call, emulator: Emulator) -> None:
+    """What `--all` or a glob leaves out is skipped, with the reason, in each report."""
+    said = 'message="without tests (draft)"'
+    emulator.add_feature("Proposed", kind="suggestion")
+    await interrupted(call, "run 'Check*' Wishlist --wait --report a.xml", at=10)
+    for command in ("report", "resume", "report"):
+        await call(f"{command} --report b.xml")
+        for name in ("a.xml", "b.xml"):
+            assert (text_of(name).count("<skipped"), text_of(name).count(said)) == (1, 1)
+    assert 'errors="0"' in text_of("b.xml")
+    ended = await call("run --all --wait --report a.xml")
+    assert ("Proposed" in text_of("a.xml"), said in text_of("a.xml")) == (False, True)
+    assert "without" not in ended.output
+
+
+async def test_report_of_a_batch_without_failures(call: Call) -> None:
+    """`run --failed` with nothing to do reports on the batch; `--dry-run` leaves a report alone."""
+    await call("run Checkout Newsletter --wait --report junit.xml")
+    await call("run Checkout --wait --dry-run --report junit.xml")
+    assert text_of("junit.xml").count("<testsuite ") == 2
+    await call("run --failed --wait --report again.xml")
+    assert text_of("again.xml") == text_of("junit.xml")
 
 
 @pytest.mark.parametrize("fault", [Fault.status(401), Fault.status(503), Fault.hang(), "Ctrl-C"])
@@ -435,7 +445,7 @@ async def test_a_report_that_cannot_be_written_is_named(
             raise OSError(28, "No space left on device")
         return replace(part, target)
 
-    monkeypatch.setattr(Path, "replace", full)
+    later(2, monkeypatch.setattr, Path, "replace", full)
     ended = await call(f"run {feature} --wait -r junit.xml -r page.html")
     assert ended.code == code
     assert re.search(r"junit.xml.*: No space left on device\n", ended.errors)

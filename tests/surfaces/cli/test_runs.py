@@ -233,9 +233,10 @@ async def test_wait_counts_what_was_not_dispatched(
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(document)))
         return await call("wait --file -")
 
-    ended = await piped(f"run Checkout {GIFT_CARD} --json")
-    assert (ended.code, ended.output.endswith(": 1 passed, 1 error\n")) == (3, True)
-    assert "\nCheckout with gift card\n" in ended.output
+    for form in ("--json", "--json=lines", "--json=lines --wait"):
+        ended = await piped(f"run Checkout {GIFT_CARD} {form}")
+        assert (ended.code, ended.output.endswith(": 1 passed, 1 error\n")) == (3, True)
+        assert "\nCheckout with gift card\n" in ended.output
     ended = await piped(f"run {GIFT_CARD} --json")
     assert (ended.code, ended.output.endswith("1: 1 error\n")) == (3, True)
     limited = "--on-conflict generate --max-generations 0"
@@ -252,6 +253,13 @@ async def test_damaged_item_is_refused(error: object, call: Call) -> None:
     """An item that can't be read is refused in a sentence with the name of its file."""
     write("runs.json", json.dumps([{"feature": "A", "verdict": "error", "error": error}]))
     (await call("wait --file runs.json")).refuses("runs.json has a damaged item")
+
+
+async def test_item_of_another_release(call: Call) -> None:
+    """An error of a class that is not known here can't be understood, and is no defect."""
+    error = {"type": "LaterError", "message": "x"}
+    write("runs.json", json.dumps([{"feature": "A", "verdict": "error", "error": error}]))
+    assert (await call("wait --file runs.json")).code == 5
 
 
 async def test_runs_and_generations_together(call: Call) -> None:
@@ -274,7 +282,7 @@ async def test_unknown_run(emulator: Emulator, call: Call) -> None:
     unknown = RunRef(server=emulator.url, project=emulator.project_id, run_id=999).to_json()
     ended = await call("wait", unknown, *refs)
     assert (ended.code, ended.output[-21:]) == (3, "s: 1 passed, 1 error\n")
-    assert "run 999: the service knows it no more" in ended.output
+    assert "run 999: the service no longer has it" in ended.output
     ref = RunRef(server="http://127.0.0.1:1", project="p", run_id=1).to_json()
     ended = await call("wait", *refs, ref)
     ended.refuses("testvibe-async: run 1 is an operation of http://127.0.0.1:1")

@@ -74,6 +74,8 @@ async def test_all(emulator: Emulator, call: Call) -> None:
     rest = [name for name in ready if not name.startswith("Log") and name != "Returns"]
     assert await chosen(call, "run --all !Log* !returns") == rest
     assert (await chosen(call, "generate --all"))[-2:] == ["Draft", "Broken"]
+    either = await chosen(call, "run --all --on-conflict generate")
+    assert sorted(either) == sorted([*ready, "Checkout with gift card", "Draft", "Broken", "Busy"])
     said = (await call("run Check* --dry-run")).errors
     assert said.startswith("Left out: without tests (draft): Checkout with gift card.\n")
     odd = {"id": 999, "name": "Odd", "status": "archived"}

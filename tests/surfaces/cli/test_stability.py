@@ -97,6 +97,7 @@ async def test_quarantined(call: Call) -> None:
     document = (await call("run Returns --wait --json")).json
     assert document["items"][0]["quarantine"]["owner"] == "Ann"
     ended = await call("run Returns --repeat 3")
+    assert (ended.code, "Returns: broken: 3 of 3 runs failed" in ended.output) == (0, True)
     assert ended.output.count("Returns: quarantined until") == 1
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.mcp_connection import connected, refused, result_of, without_tests
+from tests.support.mcp_connection import connected, without_tests
 from testvibe_async import (
     CaseResult,
     FeatureStatus,
@@ -106,18 +106,18 @@ async def test_a_wrong_name_leads_to_the_right_one(emulator: Emulator) -> None:
     emulator.add_feature("Login with SSO")
     async with connected(emulator) as mcp:
         for tool in ("run_feature", "get_feature", "wait_for_generation", "generate_and_run"):
-            text = await refused(mcp, tool, feature="login")
+            text = await mcp.refused(tool, feature="login")
             assert text.endswith("Did you mean 'Login Functionality' or 'Login with SSO'?")
-        text = await refused(mcp, "list_runs", feature="Chekout")
+        text = await mcp.refused("list_runs", feature="Chekout")
         assert text.endswith("Did you mean 'Checkout'?")
-        text = await refused(mcp, "get_feature", feature="Nothing like it")
+        text = await mcp.refused("get_feature", feature="Nothing like it")
         assert "There are 'Abandoned cart reminder', " in text
         assert text.endswith(" more.")
         emulator.fail("list_features", Fault.status(503))
-        assert "list_features shows" in await refused(mcp, "get_feature", feature="login")
-        assert "list_runs shows the ids" in await refused(mcp, "get_run", runId="latest")
-        assert "list_features shows" in await refused(mcp, "get_feature")
-        text = await refused(mcp, "create_feature", name="Checkout", gherkin="Feature: Checkout")
+        assert "list_features shows" in await mcp.refused("get_feature", feature="login")
+        assert "list_runs shows the ids" in await mcp.refused("get_run", runId="latest")
+        assert "list_features shows" in await mcp.refused("get_feature")
+        text = await mcp.refused("create_feature", name="Checkout", gherkin="Feature: Checkout")
         assert "get_feature shows what is there" in text
 
 
@@ -127,32 +127,32 @@ async def test_a_project_is_named_too(emulator: Emulator) -> None:
     emulator.add_feature("Elsewhere", project=other)
     async with connected(emulator) as mcp:
         for project in ("other shop", other.id):
-            found = await result_of(mcp, "list_features", project=project)
+            found = await mcp.result("list_features", project=project)
             assert [each["name"] for each in found["features"]] == ["Elsewhere"]
-        assert (await result_of(mcp, "list_features"))["total"] == len(emulator.features)
-        text = await refused(mcp, "generate_feature", feature="Elsewhere", project="Othr Shop")
+        assert (await mcp.result("list_features"))["total"] == len(emulator.features)
+        text = await mcp.refused("generate_feature", feature="Elsewhere", project="Othr Shop")
         assert text == (
             "Nothing was done: there is no project 'Othr Shop': did you mean 'Other Shop'? "
             f"{NAME_PROJECT}"
         )
         emulator.fail("list_projects", Fault.status(404))
-        assert "404" in await refused(mcp, "list_features", project="Other Shop")
+        assert "404" in await mcp.refused("list_features", project="Other Shop")
     assert emulator.count("generate_feature") == 0
 
 
 async def test_the_project_that_is_set_may_be_a_name(emulator: Emulator) -> None:
     """Tools, resources and prompts find it in any case; a wrong one names the setting."""
     async with connected(emulator, project="Nope") as mcp:
-        text = await refused(mcp, "run_features", all=True)
+        text = await mcp.refused("run_features", all=True)
         assert "there is no project 'Nope': there is only 'Acme Shop'." in text
         assert "TESTVIBE_PROJECT" in text
-        assert (await result_of(mcp, "list_features", project="Acme Shop"))["total"]
+        assert (await mcp.result("list_features", project="Acme Shop"))["total"]
     async with connected(emulator, project="acme shop") as mcp:
-        assert (await result_of(mcp, "get_project"))["name"] == "Acme Shop"
-        await result_of(mcp, "run_feature", feature="Checkout")
+        assert (await mcp.result("get_project"))["name"] == "Acme Shop"
+        await mcp.result("run_feature", feature="Checkout")
         assert await mcp.read_resource("testvibe://features/Checkout/gherkin")
         emulator.fail("list_projects", Fault.status(503))
-        assert "try again later" in await refused(mcp, "list_features")
+        assert "try again later" in await mcp.refused("list_features")
     assert emulator.count("run_feature") == 1
 
 
@@ -163,15 +163,15 @@ async def test_a_configuration_that_is_not_there_is_refused(emulator: Emulator, 
     call = {"features": ["Checkout"]} if tool == "run_features" else one
     without_tests(emulator, tool)
     async with connected(emulator) as mcp:
-        await result_of(mcp, "list_configs")
-        text = await refused(mcp, tool, **call, config="Firefux")
+        await mcp.result("list_configs")
+        text = await mcp.refused(tool, **call, config="Firefux")
         assert "Nothing was started: there is no configuration 'Firefux'" in text
         assert emulator.count("run_feature") == emulator.count("generate_feature") == 0
-        text = await refused(mcp, tool, **call, siteUrl="not a url")
+        text = await mcp.refused(tool, **call, siteUrl="not a url")
         assert "siteUrl is wrong" in text
         path = "Configurations/Firefux.config.js"
-        await result_of(mcp, "write_file", path=path, content="module.exports = {};")
-        await result_of(mcp, tool, **call, config="Firefux")
+        await mcp.result("write_file", path=path, content="module.exports = {};")
+        await mcp.result(tool, **call, config="Firefux")
 
 
 AT = datetime(2026, 6, 10, tzinfo=UTC)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from mcp import Client as McpClient
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS
 
-from tests.support.mcp_connection import connected, latest_of, result_of
+from tests.support.mcp_connection import Connection, connected
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -70,17 +69,17 @@ async def test_a_resource_is_the_document_of_a_tool() -> None:
     """A log is the document that get_generation_log returns, and a run that of get_run."""
     scenario = Scenario(outcomes={"Checkout": Outcome(generation_status="failed")})
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        latest = await latest_of(mcp, "Checkout")
-        started = await result_of(mcp, "generate_feature", feature="Checkout", replace=latest)
+        latest = await mcp.latest("Checkout")
+        started = await mcp.result("generate_feature", feature="Checkout", replace=latest)
         emulator.finish_generation(started["requestId"], "failed")
-        log = await result_of(mcp, "get_generation_log", feature="Checkout")
+        log = await mcp.result("get_generation_log", feature="Checkout")
         read = text_of(await mcp.read_resource("testvibe://features/checkout/generation/log"))
         assert json.loads(read) == log
         assert any(part["statusReason"] for part in log["sections"])
-        run = (await result_of(mcp, "run_feature", feature="Wishlist"))["runId"]
-        await result_of(mcp, "wait_for_run", runId=run)
+        run = (await mcp.result("run_feature", feature="Wishlist"))["runId"]
+        await mcp.result("wait_for_run", runId=run)
         read = text_of(await mcp.read_resource(f"testvibe://runs/{run}"))
-        assert json.loads(read) == await result_of(mcp, "get_run", runId=run)
+        assert json.loads(read) == await mcp.result("get_run", runId=run)
 
 
 async def test_another_project_is_named_in_the_uri(emulator: Emulator) -> None:
@@ -123,7 +122,7 @@ async def test_without_configuration_reading_says_what_to_set() -> None:
     def unconfigured(**_: object) -> Client:
         raise ConfigError("no server")
 
-    async with McpClient(make_server(unconfigured)) as mcp:
+    async with Connection(make_server(unconfigured)) as mcp:
         with pytest.raises(MCPError, match="Set TESTVIBE_SERVER"):
             await mcp.read_resource("testvibe://runs/214")
         with pytest.raises(MCPError, match="Set TESTVIBE_SERVER"):
@@ -134,8 +133,8 @@ async def test_a_failed_run_is_handed_over_with_its_diagnosis() -> None:
     """The prompt holds the failures, the Gherkin and the log, and warns about credits."""
     scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed", error="No such thing")})
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        run = await result_of(mcp, "run_feature", feature="Checkout")
-        await result_of(mcp, "wait_for_run", runId=run["runId"])
+        run = await mcp.result("run_feature", feature="Checkout")
+        await mcp.result("wait_for_run", runId=run["runId"])
         words = words_of(await mcp.get_prompt("diagnose_failed_run", {"runId": str(run["runId"])}))
     for part in ("No such thing", "Feature: Checkout", "costs credits", "get_run_artifacts"):
         assert part in words
@@ -144,8 +143,8 @@ async def test_a_failed_run_is_handed_over_with_its_diagnosis() -> None:
 async def test_a_failed_generation_is_handed_over_with_its_log(emulator: Emulator) -> None:
     """The prompt holds the log and the Gherkin, and asks for consent before credits are spent."""
     async with connected(emulator) as mcp:
-        latest = await latest_of(mcp, "Checkout")
-        started = await result_of(mcp, "generate_feature", feature="Checkout", replace=latest)
+        latest = await mcp.latest("Checkout")
+        started = await mcp.result("generate_feature", feature="Checkout", replace=latest)
         emulator.finish_generation(started["requestId"], "failed")
         prompt = await mcp.get_prompt("diagnose_failed_generation", {"feature": "checkout"})
     words = words_of(prompt)

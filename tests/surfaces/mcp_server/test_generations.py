@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from mcp import Client as McpClient
 
 from tests.support.mcp_connection import (
+    Connection,
     Mode,
+    both_modes,
     connected,
     content_of,
-    crossed,
-    given_up,
-    latest_of,
-    refused,
-    result_of,
     text_of,
     without_tests,
 )
+from tests.surfaces.mcp_server.test_patience import two_servers
 from tests.surfaces.mcp_server.test_tools import answering
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -46,15 +43,7 @@ async def emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-async def finished(mcp: McpClient, tool: str, **arguments: Any) -> dict[str, Any]:
-    """Call a tool until nothing is in flight."""
-    content: dict[str, Any] = {"inFlight": True}
-    while content.get("inFlight"):
-        content = await result_of(mcp, tool, **arguments)
-    return content
-
-
-async def refused_in_the_end(mcp: McpClient, tool: str, **arguments: Any) -> str:
+async def refused_in_the_end(mcp: Connection, tool: str, **arguments: Any) -> str:
     """Call a tool until nothing is in flight, and return the error's text."""
     while not (result := await mcp.call_tool(tool, arguments)).is_error:
         assert content_of(result)["inFlight"] is True
@@ -67,30 +56,32 @@ def requests(emulator: Emulator) -> int:
 
 @both_tools
 async def test_the_same_call_generates_once(emulator: Emulator, tmp_path: Path, tool: str) -> None:
-    """A repetition, long after the end or a restart, or with another spelling, pays nothing."""
+    """A repetition, at once by another server, or long after the end or a restart, pays nothing."""
     ids, number = set[str](), str(emulator.features["Returns"].id)
-    for names in (("Returns", number), ("RETURNS", "Returns")):
-        async with connected(emulator, state_folder=tmp_path) as mcp:
-            for name in names:
-                both = await finished(mcp, tool, feature=name)
+    for names in (("Returns", "Returns"), ("RETURNS", number)):
+        async with two_servers(emulator, tmp_path) as two:
+            for both in await asyncio.gather(
+                *(mcp.finished(tool, feature=name) for mcp, name in zip(two, names, strict=True))
+            ):
                 ids.add(both.get("generation", both)["requestId"])
-                await asyncio.sleep(3_600)
+        await asyncio.sleep(3_600)
     assert requests(emulator) == len(ids) == 1
 
 
 @both_tools
-async def test_what_is_replaced_is_named(emulator: Emulator, tool: str) -> None:
-    """Tests are replaced only by a call that names their generation; others ask nobody."""
+@pytest.mark.parametrize("status", ["generated", "failed", "cancelled"])
+async def test_what_is_replaced_is_named(emulator: Emulator, tool: str, status: str) -> None:
+    """A generation is replaced only by a call that names it; others ask nobody."""
     asked: list[str] = []
     async with connected(emulator, ask=answering(asked)) as mcp:
-        emulator.features["Returns"].status = "generated"
-        latest = await latest_of(mcp, "Returns")
+        emulator.features["Returns"].status = status
+        latest = await mcp.latest("Returns")
         for arguments in ({}, {"replace": "another"}, {"replace": "2001-01-01T00:00:00Z"}):
-            text = await refused(mcp, tool, feature="Returns", **arguments)
+            text = await mcp.refused(tool, feature="Returns", **arguments)
             assert f'`replace: "{latest}"`' in text
         assert asked == []
         assert requests(emulator) == 0
-        await result_of(mcp, tool, feature="Returns", replace=latest)
+        await mcp.result(tool, feature="Returns", replace=latest)
         assert len(asked) == 1
     assert requests(emulator) == 1
 
@@ -106,16 +97,16 @@ async def test_a_repetition_that_crosses_the_answer_replaces_nothing(
     """
     async with Emulator(scenario=Scenario(failing_generations=0)) as emulator:
         async with connected(emulator, mode="legacy", state_folder=tmp_path / "first") as mcp:
-            call = {"feature": "Checkout", "replace": await latest_of(mcp, "Checkout")}
+            call = {"feature": "Checkout", "replace": await mcp.latest("Checkout")}
             await mcp.call_tool(tool, call)
-            await crossed(mcp, calls=3)
+            await mcp.cross(calls=3)
             (request,) = [each for each in emulator.generations if each != call["replace"]][-1:]
             emulator.finish_generation(request, "generated")
             if keeps_files:
-                again = await result_of(mcp, tool, **call)
+                again = await mcp.result(tool, **call)
                 assert again.get("generation", again)["requestId"] == request
         async with connected(emulator, state_folder=tmp_path / "second") as mcp:
-            assert f'`replace: "{request}"`' in await refused(mcp, tool, **call)
+            assert f'`replace: "{request}"`' in await mcp.refused(tool, **call)
         assert requests(emulator) == 1
 
 
@@ -123,32 +114,33 @@ async def test_a_repetition_that_crosses_the_answer_replaces_nothing(
 async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator, tool: str) -> None:
     """The same call returns the failure, and says what to pass for another generation."""
     async with connected(emulator) as mcp:
-        first = (await result_of(mcp, "generate_feature", feature="Returns"))["requestId"]
+        first = (await mcp.result("generate_feature", feature="Returns"))["requestId"]
         emulator.finish_generation(first, "failed")
-        await result_of(mcp, "update_feature", feature="Returns", gherkin="Feature: Returns")
-        told = await result_of(mcp, tool, feature="Returns")
+        await mcp.result("update_feature", feature="Returns", gherkin="Feature: Returns")
+        told = await mcp.result(tool, feature="Returns")
         assert told.get("generation", told)["requestId"] == first
         assert told["note"].startswith("Nothing was started: ")
         assert f'`replace: "{first}"`' in told["note"]
         assert (told.get("run"), told.get("inFlight", False)) == (None, False)
         assert (requests(emulator), emulator.count("run_feature")) == (1, 0)
-        second = await result_of(mcp, tool, feature="Returns", replace=first)
+        second = await mcp.result(tool, feature="Returns", replace=first)
         assert second.get("generation", second)["requestId"] != first
     assert requests(emulator) == 2
 
 
-async def test_a_newer_generation_is_named_in_place_of_an_old_one(emulator: Emulator) -> None:
+@both_tools
+async def test_a_newer_generation_is_named_in_place_of_an_old_one(
+    emulator: Emulator, tool: str
+) -> None:
     """A call whose generation was superseded learns the name of the latest one."""
+    call, latest = {"feature": "Returns"}, dict[str, str]()
     async with connected(emulator) as mcp:
-        first = await result_of(mcp, "generate_feature", feature="Returns")
-        emulator.finish_generation(first["requestId"], "generated")
-        second = await result_of(
-            mcp, "generate_feature", feature="Returns", replace=first["requestId"]
-        )
-        await asyncio.sleep(60)
-        emulator.finish_generation(second["requestId"], "generated")
-        text = await refused(mcp, "generate_feature", feature="Returns")
-    assert f'`replace: "{second["requestId"]}"`' in text
+        for _ in range(2):
+            started = await mcp.result("generate_feature", **call, **latest)
+            await asyncio.sleep(60)
+            emulator.finish_generation(started["requestId"], "generated")
+            latest = {"replace": started["requestId"]}
+        assert f'`replace: "{latest["replace"]}"`' in await mcp.refused(tool, **call)
     assert requests(emulator) == 2
 
 
@@ -168,9 +160,9 @@ async def test_a_service_without_request_ids_names_a_date(
     async with Emulator(scenario=Scenario(failing_generations=0)) as emulator:
         emulator.fail("get_generation_status", fault)
         async with connected(emulator) as mcp:
-            shown = await result_of(mcp, shown_by, feature="Checkout")
+            shown = await mcp.result(shown_by, feature="Checkout")
             call = {"feature": "Checkout", "replace": shown["updatedUtc"]}
-            assert call["replace"] in await refused(mcp, tool, feature="Checkout")
+            assert call["replace"] in await mcp.refused(tool, feature="Checkout")
             for _ in range(2):
                 await mcp.call_tool(tool, call)
         assert requests(emulator) == 1
@@ -186,7 +178,7 @@ async def test_what_has_no_name_is_not_replaced() -> None:
             )
         async with connected(emulator) as mcp:
             for arguments in ({}, {"replace": "None"}, {"replace": ""}):
-                text = await refused(mcp, "generate_feature", feature="Checkout", **arguments)
+                text = await mcp.refused("generate_feature", feature="Checkout", **arguments)
                 assert "Nothing was started" in text
         assert requests(emulator) == 0
 
@@ -196,9 +188,9 @@ async def test_what_is_in_flight_elsewhere_is_waited_for(emulator: Emulator, too
     """A generation that somebody else started is neither replaced nor doubled."""
     running = emulator.add_feature("Running", status="generating")
     async with connected(emulator) as mcp:
-        latest = await latest_of(mcp, "Running")
+        latest = await mcp.latest("Running")
         for arguments in ({}, {"replace": latest}):
-            text = await refused(mcp, tool, feature=str(running.id), **arguments)
+            text = await mcp.refused(tool, feature=str(running.id), **arguments)
             assert "wait_for_generation" in text
     assert requests(emulator) == 0
 
@@ -207,9 +199,9 @@ async def test_what_is_in_flight_elsewhere_is_waited_for(emulator: Emulator, too
 async def test_what_generate_feature_started_is_only_run(emulator: Emulator, seconds: int) -> None:
     """The step from a generation, over or not, to its run generates nothing."""
     async with connected(emulator) as mcp:
-        started = await result_of(mcp, "generate_feature", feature="Wishlist")
+        started = await mcp.result("generate_feature", feature="Wishlist")
         await asyncio.sleep(seconds)
-        both = await finished(mcp, "generate_and_run", feature="wishlist")
+        both = await mcp.finished("generate_and_run", feature="wishlist")
     assert both["generation"]["requestId"] == started["requestId"]
     assert both["run"]["status"] == "passed"
     assert requests(emulator) == emulator.count("run_feature") == 1
@@ -226,7 +218,7 @@ async def test_what_is_unknown_is_not_sent_again(emulator: Emulator, tool: str) 
             text = await refused_in_the_end(mcp, tool, feature="Returns")
             assert "It may have started" in text
         broken.remove()
-        found = await result_of(mcp, tool, feature="Returns")
+        found = await mcp.result(tool, feature="Returns")
     assert found.get("generation", found)["requestId"] in emulator.generations
     assert requests(emulator) == 1
 
@@ -239,14 +231,14 @@ async def test_what_provably_did_not_begin_is_started_by_the_same_call(
     """A repetition starts the generation once the service shows that none began: one is paid."""
     emulator.fail("generate_feature", Fault.status(503), times=1)
     async with connected(emulator) as mcp:
-        await given_up(mcp, tool, feature="Returns")
+        await mcp.give_up(tool, feature="Returns")
         while not emulator.generations:
             await mcp.call_tool(tool, {"feature": "Returns"})
-        await finished(mcp, tool, feature="Returns")
+        await mcp.finished(tool, feature="Returns")
     assert len(emulator.generations) == 1
 
 
-@pytest.mark.parametrize("mode", get_args(Mode))
+@both_modes
 async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
     emulator: Emulator, tmp_path: Path, mode: Mode
 ) -> None:
@@ -270,16 +262,19 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
 
 
 async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> None:
-    """A limit counts what was started or may have been: no 404, no 409, nothing unsent."""
-    async with connected(emulator, max_generations=1) as mcp:
-        assert "list_features shows" in await refused(mcp, "generate_feature", feature="No such")
+    """A limit counts what was started or may have been; beyond it, no user is asked."""
+    asked: list[str] = []
+    async with connected(emulator, max_generations=1, ask=answering(asked)) as mcp:
+        assert "list_features shows" in await mcp.refused("generate_feature", feature="No such")
         emulator.fail("generate_feature", Fault.status(409), times=2)
         for tool in BOTH:
-            await refused(mcp, tool, feature="Wishlist")
-        await result_of(mcp, "generate_feature", feature="Returns")
+            await mcp.refused(tool, feature="Wishlist")
+        await mcp.result("generate_feature", feature="Returns")
+        asked.clear()
         for tool in BOTH:
-            text = await refused(mcp, tool, feature="Wishlist")
+            text = await mcp.refused(tool, feature="Wishlist")
             assert "may start no more generations (its option --max-generations)" in text
+    assert asked == []
     assert len(emulator.generations) == 1
 
 
@@ -292,4 +287,4 @@ async def test_what_may_have_started_is_counted_once(emulator: Emulator, fault: 
         while not emulator.generations:
             await mcp.call_tool("generate_feature", {"feature": "Returns"})
         unseen.remove()
-        assert "--max-generations" in await refused(mcp, "generate_feature", feature="Wishlist")
+        assert "--max-generations" in await mcp.refused("generate_feature", feature="Wishlist")

@@ -7,26 +7,19 @@ import signal
 import socket
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 from tests.conftest import client_of
-from tests.support.mcp_connection import (
-    Mode,
-    connected_by_http,
-    given_up,
-    result_of,
-)
+from tests.support.mcp_connection import Mode, both_modes, connected_by_http
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server, serve_http, starts
-from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     from testvibe_async.testing import Emulator
 
@@ -69,25 +62,6 @@ async def served(emulator: Emulator, *, port: int = 0, **options: Any) -> AsyncG
         await server
 
 
-@pytest.mark.parametrize(("mode", "seconds"), [("auto", 1), ("legacy", 20)])
-async def test_a_result_that_a_client_gave_up_on_comes_first(
-    emulator: Emulator, tmp_path: Path, mode: Mode, seconds: int
-) -> None:
-    """With both protocols the call after one that was given up returns its result, once."""
-    call: dict[str, Any] = {"features": ["Checkout"], "timeoutSeconds": 170}
-    emulator.fail("run_feature", Fault.delay(7), times=1)
-    async with (
-        served(emulator, state_folder=tmp_path) as url,
-        connected_by_http(url, TOKEN, mode) as mcp,
-    ):
-        await given_up(mcp, "run_features", seconds=seconds, **call)
-        await asyncio.sleep(100)
-        for number in (1, 2):
-            digest = await result_of(mcp, "run_features", **call)
-            assert bool(digest["note"]) is (number == 1)
-            assert len(emulator.runs) == number
-
-
 WHO: list[tuple[str, str, int]] = [
     ("Authorization", f"bearer  {TOKEN}", 200),
     ("Authorization", "", 401),
@@ -121,7 +95,7 @@ async def test_who_is_served(emulator: Emulator) -> None:
     assert emulator.count() == 0
 
 
-@pytest.mark.parametrize("mode", get_args(Mode))
+@both_modes
 async def test_a_result_is_delivered_once_its_response_was_sent(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, mode: Mode
 ) -> None:
@@ -175,7 +149,7 @@ async def test_a_request_has_10_s_to_arrive(emulator: Emulator, sent: str) -> No
     """
     loop = asyncio.get_running_loop()
     async with served(emulator) as url, connected_by_http(url, TOKEN) as mcp:
-        await result_of(mcp, "run_feature", feature="Wishlist")
+        await mcp.result("run_feature", feature="Wishlist")
         host, port = "127.0.0.1", int(url.rpartition(":")[2].removesuffix("/mcp"))
         reader, writer = await asyncio.open_connection(host, port)
         began = loop.time()
@@ -201,7 +175,7 @@ async def test_a_client_goes_on_after_a_restart(emulator: Emulator) -> None:
         port = int(url.rpartition(":")[2].removesuffix("/mcp"))
         connection = connected_by_http(url, TOKEN, mode="legacy")
         mcp = await connection.__aenter__()
-        await result_of(mcp, "run_feature", feature="Checkout")
+        await mcp.result("run_feature", feature="Checkout")
     async with served(emulator, port=port):
-        assert (await result_of(mcp, "get_run", runId=214))["runId"] == 214
+        assert (await mcp.result("get_run", runId=214))["runId"] == 214
         await connection.__aexit__(None, None, None)

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import sqlite3
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 
+from tests.support.amounts import FULL, amount
 from tests.support.mcp_connection import (
+    Connection,
     Listener,
     Mode,
     connected,
+    connected_by_http,
     content_of,
-    crossed,
-    given_up,
-    refused,
-    result_of,
     text_of,
     texts_of,
     without_tests,
 )
-from testvibe_async.testing import Fault
+from tests.support.timing import now
+from tests.surfaces.mcp_server.test_http import TOKEN, served
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
-
-    from mcp import Client as McpClient
-
-    from testvibe_async.testing import Emulator
 
 MINE: list[tuple[str, dict[str, Any], int]] = [
     ("wait_for_run", {"runId": 214}, 120),
@@ -42,35 +41,25 @@ MINE: list[tuple[str, dict[str, Any], int]] = [
 ]
 
 
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
 @pytest.mark.parametrize(("tool", "arguments", "seconds"), MINE, ids=[each[0] for each in MINE])
 async def test_a_wait_has_an_end(
     emulator: Emulator, tool: str, arguments: dict[str, Any], seconds: int
 ) -> None:
     """A wait returns after 45 or 120 s, and says something at least every 10 s until then."""
-    listener, spoken = Listener(), list[float]()
-
-    async def note(progress: float, total: float | None, message: str | None) -> None:
-        spoken.append(now())
-        await listener(progress, total, message)
-
+    listener = Listener()
     async with connected(emulator) as mcp:
-        await result_of(mcp, "run_feature", feature="Checkout")
+        await mcp.result("run_feature", feature="Checkout")
         if "gener" in tool:
             without_tests(emulator)
-            await result_of(mcp, "generate_feature", feature="Returns")
+            await mcp.result("generate_feature", feature="Returns")
         emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": "running"}))
         emulator.fail("list_runs", Fault.status(404))
         await mcp.list_tools()
         began = now()
-        answer = await mcp.call_tool(tool, arguments, progress_callback=note)
+        answer = await mcp.call_tool(tool, arguments, progress_callback=listener)
         assert now() - began == pytest.approx(seconds, abs=1.5)
     assert content_of(answer)["inFlight"] is True
-    gaps = [later - earlier for earlier, later in zip([began, *spoken], spoken, strict=False)]
-    assert max(gaps) < 10.5
+    assert max(later - earlier for earlier, later in pairwise([began, *listener.times])) < 10.5
     assert listener.numbers == list(range(1, len(listener.numbers) + 1))
 
 
@@ -96,27 +85,55 @@ async def test_each_call_starts_runs(
     for number in range(1, 4):
         async with connected(emulator, state_folder=tmp_path) as mcp:
             for more in (0, 1):
-                answer = await result_of(mcp, tool, **arguments)
+                answer = await mcp.result(tool, **arguments)
                 assert not answer.get("note")
                 assert runs_of_checkout(emulator) == 2 * number - 1 + more
 
 
+Wire = Literal["stream", "http"]
+
+
+@asynccontextmanager
+async def connected_by(
+    wire: Wire, emulator: Emulator, folder: Path, mode: Mode
+) -> AsyncGenerator[Connection]:
+    """Connect to a new server with a folder."""
+    if wire == "stream":
+        async with connected(emulator, mode, state_folder=folder) as mcp:
+            yield mcp
+        return
+    async with (
+        served(emulator, state_folder=folder) as url,
+        connected_by_http(url, TOKEN, mode) as mcp,
+    ):
+        yield mcp
+
+
+@pytest.mark.parametrize(
+    ("wire", "mode"), [("stream", "auto"), ("http", "auto"), ("http", "legacy")]
+)
 @all_runs
-async def test_a_result_that_was_not_delivered_comes_first_and_once(
-    emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
+async def test_a_result_that_was_not_delivered_comes_first_and_once(  # noqa: PLR0913 - a table
+    *,
+    emulator: Emulator,
+    tmp_path: Path,
+    tool: str,
+    arguments: dict[str, Any],
+    wire: Wire,
+    mode: Mode,
 ) -> None:
     """After a client gave up, also if its server ended, its call returns that result; then new."""
     emulator.fail("run_feature", Fault.delay(7))
     for seconds in (0, 3_600):
         before = runs_of_checkout(emulator)
-        async with connected(emulator, state_folder=tmp_path) as mcp:
-            await given_up(mcp, tool, **arguments)
+        async with connected_by(wire, emulator, tmp_path, mode) as mcp:
+            await mcp.give_up(tool, **arguments)
         await asyncio.sleep(seconds)
-        async with connected(emulator, state_folder=tmp_path) as mcp:
-            first = await result_of(mcp, tool, **arguments)
+        async with connected_by(wire, emulator, tmp_path, mode) as mcp:
+            first = await mcp.result(tool, **arguments)
             assert runs_of_checkout(emulator) == before + 1
             assert "your call at" in first["note"]
-            second = await result_of(mcp, tool, **arguments)
+            second = await mcp.result(tool, **arguments)
             assert runs_of_checkout(emulator) == before + 2
             assert not second.get("note")
         assert first["startedAt"] != second["startedAt"]
@@ -129,17 +146,17 @@ async def test_a_result_whose_answer_was_cancelled_on_its_way_is_not_delivered(
     """A cancellation that crosses the answer keeps the result for the next call, and once."""
     async with connected(emulator, "legacy") as mcp:
         await mcp.call_tool(tool, arguments)
-        await crossed(mcp, calls=3)
-        assert "your call at" in (await result_of(mcp, tool, **arguments))["note"]
+        await mcp.cross(calls=3)
+        assert "your call at" in (await mcp.result(tool, **arguments))["note"]
         assert runs_of_checkout(emulator) == 1
-        assert not (await result_of(mcp, tool, **arguments)).get("note")
+        assert not (await mcp.result(tool, **arguments)).get("note")
         assert runs_of_checkout(emulator) == 2
 
 
 async def test_two_calls_of_one_run_at_once_are_two_runs(emulator: Emulator) -> None:
     """Calls that do not wait for each other's answers start a run each."""
     async with connected(emulator) as mcp:
-        calls = (result_of(mcp, "run_feature", feature="Checkout") for _ in range(2))
+        calls = (mcp.result("run_feature", feature="Checkout") for _ in range(2))
         ids = {answer["runId"] for answer in await asyncio.gather(*calls)}
     assert len(ids) == len(emulator.runs) == 2
 
@@ -158,9 +175,9 @@ async def test_what_was_refused_is_tried_anew(
     tool, arguments = call
     async with connected(emulator) as mcp:
         rule = emulator.fail(operation, Fault.status(status))
-        assert said in await refused(mcp, tool, **arguments)
+        assert said in await mcp.refused(tool, **arguments)
         rule.remove()
-        assert not (await result_of(mcp, tool, **arguments)).get("note")
+        assert not (await mcp.result(tool, **arguments)).get("note")
     assert runs_of_checkout(emulator) == 1
 
 
@@ -175,22 +192,8 @@ async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> 
             (["Checkout"], "Default", 4),
         ):
             call = {"features": features, "config": config, "timeoutSeconds": 1}
-            await result_of(mcp, "run_features", **call)
+            await mcp.result("run_features", **call)
             assert emulator.count("run_feature") == runs
-
-
-async def test_a_failure_on_the_way_does_not_generate_again(emulator: Emulator) -> None:
-    """A wait that failed continues with the generation that it had started."""
-    without_tests(emulator)
-    async with connected(emulator, max_generations=1) as mcp:
-        await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
-        rule = emulator.fail("get_generation_status", Fault.status(403))
-        assert "TESTVIBE_API_KEY" in await refused(mcp, "generate_and_run", feature="Checkout")
-        rule.remove()
-        await asyncio.sleep(400)
-        both = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=170)
-    assert both["run"]["status"] == "passed"
-    assert emulator.count("generate_feature") == 1
 
 
 @pytest.mark.parametrize(
@@ -206,7 +209,7 @@ async def test_a_call_after_a_restart_continues(
     content, options = dict[str, Any](inFlight=True), dict[str, Any](max_generations=1)
     while content["inFlight"]:
         async with connected(emulator, state_folder=tmp_path / "state", **options) as mcp:
-            content = await result_of(mcp, tool, **arguments, timeoutSeconds=20)
+            content = await mcp.result(tool, **arguments, timeoutSeconds=20)
         options["max_generations"] = 0
     assert runs_of_checkout(emulator) == 1
     assert len(emulator.generations) == (tool == "generate_and_run")
@@ -227,7 +230,7 @@ async def test_a_run_that_is_unknown_is_reported_once(
             digest = content_of(answer)
             assert (digest["verdict"], digest["inFlight"]) == ("unknown", False)
             assert "'unknown' may have been dispatched: before you run" in digest["note"]
-        await result_of(mcp, tool, **arguments)
+        await mcp.result(tool, **arguments)
     assert emulator.count("run_feature") == 2
 
 
@@ -258,34 +261,18 @@ async def test_a_journal_that_can_t_be_kept_starts_nothing(
             ("run_features", {"features": ["Checkout"]}),
             ("generate_feature", {"feature": "Checkout"}),
         ):
-            assert "nothing was started" in await refused(mcp, tool, **arguments)
+            assert "nothing was started" in await mcp.refused(tool, **arguments)
     assert emulator.count("run_feature") == emulator.count("generate_feature") == 0
 
 
 @asynccontextmanager
 async def two_servers(
     emulator: Emulator, folder: Path, mode: Mode = "auto"
-) -> AsyncGenerator[list[McpClient]]:
+) -> AsyncGenerator[list[Connection]]:
     """Connect to two servers with one folder."""
     options: Any = {"mode": mode, "state_folder": folder}
     async with connected(emulator, **options) as one, connected(emulator, **options) as other:
         yield [one, other]
-
-
-@pytest.mark.parametrize("tool", ["generate_feature", "generate_and_run"])
-async def test_the_same_generation_by_two_servers_is_paid_once(
-    emulator: Emulator, tmp_path: Path, tool: str
-) -> None:
-    """Neither is refused: one starts it, and the other finds it."""
-    without_tests(emulator, tool)
-    ids = set[str]()
-    async with two_servers(emulator, tmp_path) as two:
-        for _ in range(4):
-            calls = (mcp.call_tool(tool, {"feature": "Checkout"}) for mcp in two)
-            for each in await asyncio.gather(*calls):
-                content = content_of(each)
-                ids.add((content.get("generation") or content)["requestId"])
-    assert emulator.count("generate_feature") == len(ids) == 1
 
 
 async def test_the_same_runs_by_two_servers_are_started_one_after_the_other(
@@ -294,13 +281,13 @@ async def test_the_same_runs_by_two_servers_are_started_one_after_the_other(
     """While one server has a batch in flight, the other's call waits for it, and says so."""
     call: dict[str, Any] = {"features": ["Checkout"]}
     async with two_servers(emulator, tmp_path) as (first, second):
-        await result_of(first, "run_features", **call, timeoutSeconds=5)
+        await first.result("run_features", **call, timeoutSeconds=5)
         answer = await second.call_tool("run_features", {**call, "timeoutSeconds": 5})
         assert content_of(answer)["inFlight"] is True
         assert "call run_features again with the same arguments" in text_of(answer)
         assert len(emulator.runs) == 1
         for mcp in (first, second):
-            assert (await result_of(mcp, "run_features", **call, timeoutSeconds=170))["runs"] == []
+            assert (await mcp.result("run_features", **call, timeoutSeconds=170))["runs"] == []
     assert len(emulator.runs) == 2
 
 
@@ -310,12 +297,12 @@ async def test_a_cancellation_after_another_server_s_start_loses_no_result(
 ) -> None:
     """An answer that turns out to be unread is given again, and not the other server's."""
     async with two_servers(emulator, tmp_path, "legacy") as (first, second):
-        unread = (await result_of(first, tool, **arguments))["startedAt"]
-        other = (await result_of(second, tool, **arguments))["startedAt"]
-        await crossed(first, calls=3)
-        again = await result_of(first, tool, **arguments)
+        unread = (await first.result(tool, **arguments))["startedAt"]
+        other = (await second.result(tool, **arguments))["startedAt"]
+        await first.cross(calls=3)
+        again = await first.result(tool, **arguments)
         assert (again["startedAt"], runs_of_checkout(emulator)) == (unread, 2)
-        new = (await result_of(second, tool, **arguments))["startedAt"]
+        new = (await second.result(tool, **arguments))["startedAt"]
     assert len({unread, other, new}) == runs_of_checkout(emulator) == 3
 
 
@@ -325,13 +312,13 @@ async def test_a_result_that_one_server_is_about_to_deliver_is_not_another_s(
     """While an earlier result is on its way, the same call elsewhere waits, and starts its own."""
     emulator.fail("run_feature", Fault.delay(7), times=1)
     async with two_servers(emulator, tmp_path) as (first, second):
-        await given_up(first, "run_feature", feature="Checkout")
+        await first.give_up("run_feature", feature="Checkout")
         await asyncio.sleep(10)
         for operation in ("get_run", "list_runs"):
             emulator.fail(operation, Fault.delay(7), times=1)
-        earlier = asyncio.create_task(result_of(first, "run_feature", feature="Checkout"))
+        earlier = asyncio.create_task(first.result("run_feature", feature="Checkout"))
         await asyncio.sleep(1)
-        own = await result_of(second, "run_feature", feature="Checkout")
+        own = await second.result("run_feature", feature="Checkout")
         assert "your call at" in (await earlier)["note"]
     assert "note" not in own
     assert {(await earlier)["runId"], own["runId"]} == set(emulator.runs)
@@ -352,7 +339,7 @@ async def test_a_lock_that_another_server_deletes_is_made_anew(
 
     monkeypatch.setattr(os, "utime", delete_first)
     async with connected(emulator, state_folder=tmp_path) as mcp:
-        await result_of(mcp, "run_feature", feature="Checkout")
+        await mcp.result("run_feature", feature="Checkout")
     assert [path.suffix for path in deleted] == [".lock"]
     assert emulator.count("run_feature") == 1
 
@@ -364,13 +351,139 @@ async def test_a_journal_that_another_program_has_is_left_alone(
     without_tests(emulator)
     call = {"feature": "Checkout"}
     async with two_servers(emulator, tmp_path) as (first, second):
-        started = await result_of(first, "generate_feature", **call)
+        started = await first.result("generate_feature", **call)
         (path,) = tmp_path.glob("*.sqlite")  # noqa: ASYNC240 - a folder of a few files
         connection = sqlite3.connect(path, isolation_level=None)
         connection.execute("BEGIN EXCLUSIVE")
-        text = await refused(second, "generate_feature", **call)
+        text = await second.refused("generate_feature", **call)
         connection.close()
         assert "is in use" in text
-        told = await result_of(second, "generate_feature", **call)
+        told = await second.result("generate_feature", **call)
     assert told["requestId"] == started["requestId"]
     assert emulator.count("generate_feature") == 1
+
+
+SCHEDULES = (*range(amount(20, 2)), *([76] if FULL else []))
+"""The last one ends a server between the finding of a lost dispatch and its storing."""
+
+by_both_wires = pytest.mark.parametrize("wire", ["stream", "http"])
+
+FEATURES = ("Checkout", "Returns", "Wishlist")
+
+MAX_SERVERS = 400
+"""How many servers a client needs for one result, at most."""
+
+EACH_ASKS = 3
+"""How many results a client wants."""
+
+TIMEOUTS = (0.0, 0.0, 1.0, 2.0, 5.0, 60.0, 300.0)
+"""Seconds after which it gives up, one by chance."""
+
+EXPECTED_ERRORS = ("It may have started", "Call again")
+"""What an error says after which it calls again."""
+
+
+class Impatient:
+    """A client that repeats a call until it has the result, with servers that come and go."""
+
+    def __init__(
+        self, emulator: Emulator, folder: Path, seed: object, wire: Wire, mode: Mode | None = None
+    ) -> None:
+        self.random = random.Random(str(seed))  # noqa: S311 - a schedule
+        self.emulator = emulator
+        self.folder = folder
+        self.wire: Wire = wire
+        self.mode: Mode = mode or cast("Mode", self.random.choice(["auto", "legacy"]))
+
+    async def result(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call until there is a result, and give up in between."""
+        for _ in range(MAX_SERVERS):
+            async with connected_by(self.wire, self.emulator, self.folder, self.mode) as mcp:
+                for _ in range(self.random.randint(1, 3)):
+                    content = await self._call(mcp, tool, arguments)
+                    if content and not content.get("inFlight"):
+                        return content
+        raise AssertionError
+
+    async def _call(
+        self, mcp: Connection, tool: str, arguments: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Call once; None if the client gave up before it had the answer, or at an error."""
+        call = asyncio.create_task(mcp.call_tool(tool, arguments))
+        await asyncio.wait([call], timeout=self.random.choice(TIMEOUTS))
+        for _ in range(self.random.randint(0, 40)):  # Any moment of what goes on right now.
+            await asyncio.sleep(0)
+        if not call.done():
+            call.cancel()
+            await asyncio.wait([call])
+        if call.cancelled():
+            return None
+        if call.result().is_error:
+            assert any(words in text_of(call.result()) for words in EXPECTED_ERRORS)
+            return None
+        return content_of(call.result())
+
+
+def disturb(emulator: Emulator, chance: random.Random) -> None:
+    """Have some dispatches be slow, and some answers be lost."""
+    for operation in ("run_feature", "generate_feature"):
+        for fault in (Fault.lost(), Fault.delay(7), Fault.delay(50), Fault.status(503)):
+            skip = chance.randint(0, 4)
+            if chance.random() < 0.3:
+                emulator.fail(operation, fault, skip=skip, times=1)
+
+
+@by_both_wires
+@pytest.mark.parametrize("seed", SCHEDULES)
+async def test_what_was_asked_for_is_paid(tmp_path: Path, seed: int, wire: Wire) -> None:
+    """Each generation is paid once, with time-outs at any moment, lost answers and restarts."""
+    scenario = Scenario(failing_runs=0.3, failing_generations=0.3)
+    async with Emulator(scenario=scenario) as emulator:
+        client = Impatient(emulator, tmp_path, seed, wire)
+        disturb(emulator, client.random)
+        for name in FEATURES:
+            emulator.features[name].status = client.random.choice(["draft", "generated"])
+        for asked in range(1, EACH_ASKS + 1):
+            name = client.random.choice(FEATURES)
+            async with connected(emulator) as mcp:
+                status = await mcp.result("get_generation_status", feature=name)
+            replace = {"replace": status["requestId"]} if status["requestId"] else {}
+            tool = client.random.choice(["generate_feature", "generate_and_run"])
+            content = await client.result(tool, feature=name, **replace)
+            made = content.get("generation", content)["requestId"]
+            assert made != status["requestId"]
+            # What was there before any call does not count.
+            paid = [each for each in emulator.generations.values() if each.created_at >= 0]
+            assert len(paid) == asked
+            if emulator.generations[made].status == "generating":
+                emulator.finish_generation(made, client.random.choice(["generated", "failed"]))
+
+
+@by_both_wires
+@pytest.mark.parametrize("seed", SCHEDULES)
+async def test_each_result_of_runs_is_delivered_once(tmp_path: Path, seed: int, wire: Wire) -> None:
+    """Of two clients that share a folder each gets its results, and each result is one client's."""
+    async with Emulator(scenario=Scenario(failing_runs=0.3)) as emulator:
+        # The wire of the older protocol tells an answer from a cancellation that crosses it. A
+        # signal stops what this process serves over HTTP, so there it is one server.
+        clients = [
+            Impatient(emulator, tmp_path, f"{seed} {number}", wire, "legacy")
+            for number in range(2 if wire == "stream" else 1)
+        ]
+        chance = clients[0].random
+        for name in FEATURES:
+            emulator.features[name].status = "generated"
+        if late := chance.randint(0, 5):
+            emulator.fail("run_feature", Fault.delay(7), times=late)
+        tool = chance.choice(["run_feature", "run_features"])
+        call = {"feature": "Returns"} if tool == "run_feature" else {"features": list(FEATURES)}
+        size = len(call.get("features", [0]))
+
+        async def ask(client: Impatient) -> list[dict[str, Any]]:
+            return [await client.result(tool, **call) for _ in range(EACH_ASKS)]
+
+        results = [each for those in await asyncio.gather(*map(ask, clients)) for each in those]
+        assert len({content["startedAt"] for content in results}) == len(results)
+        # A server that ended before it sent them leaves nothing that proves it.
+        unknown = sum(size for content in results if content.get("verdict") == "unknown")
+        assert len(results) * size - unknown <= len(emulator.runs) <= len(results) * size

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import inspect
 import json
-from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from mcp import Client as McpClient
 from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitResult, ToolAnnotations
 
 from tests.conftest import KEY
 from tests.support.mcp_connection import (
+    Connection,
     Mode,
+    both_modes,
     connected,
     content_of,
-    refused,
-    result_of,
     text_of,
     texts_of,
     without_tests,
@@ -42,11 +40,9 @@ write_file list_configs
 
 OPERATIONS = frozenset(NAMES.split())
 
-both_modes = pytest.mark.parametrize("mode", get_args(Mode))
-
 
 async def tools() -> dict[str, Tool]:
-    async with McpClient(make_server(unconfigured)) as mcp:
+    async with Connection(make_server(unconfigured)) as mcp:
         return {tool.name: tool for tool in (await mcp.list_tools()).tools}
 
 
@@ -116,7 +112,7 @@ async def test_every_tool_returns_what_it_declares() -> None:
     )
     gherkin = "Feature: Login\n\n  Scenario: In\n    Given in\n\n  Scenario: Out\n    Given out\n"
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        call, login, ok = partial(result_of, mcp), {"feature": "Login"}, {"ok": True}
+        call, login, ok = mcp.result, {"feature": "Login"}, {"ok": True}
         (project,) = (await call("list_projects"))["projects"]
         assert project["id"] == emulator.project_id
         assert (await call("get_project"))["name"] == "Acme Shop"
@@ -134,9 +130,7 @@ async def test_every_tool_returns_what_it_declares() -> None:
         assert await call("cancel_generation", **login) == ok
         over = await call("wait_for_generation", **login)
         assert (over["featureStatus"], over["inFlight"]) == ("cancelled", False)
-        both: dict[str, Any] = {"inFlight": True}
-        while both["inFlight"]:
-            both = await call("generate_and_run", **login, replace=started["requestId"])
+        both = await mcp.finished("generate_and_run", **login, replace=started["requestId"])
         assert both["generation"]["featureStatus"] == "generated"
         assert len(emulator.generations) == 2
         assert len((await call("get_generation_log", **login))["sections"]) == 2
@@ -163,6 +157,7 @@ async def test_every_tool_returns_what_it_declares() -> None:
         assert (await call("read_file", **file))["content"] == "module.exports = {};"
         assert (await call("list_configs"))["configs"][0]["name"] == "Default"
         assert await call("delete_feature", **login) == ok
+        assert "Login" not in emulator.features
 
 
 async def test_results_hold_a_line_and_the_document(emulator: Emulator) -> None:
@@ -179,7 +174,7 @@ async def test_results_hold_a_line_and_the_document(emulator: Emulator) -> None:
 async def test_a_run_in_flight_is_not_diagnosed_yet(emulator: Emulator) -> None:
     """No test of a run in flight is said to have passed or failed; the next step is named."""
     async with connected(emulator) as mcp:
-        run = await result_of(mcp, "run_feature", feature="Checkout")
+        run = await mcp.result("run_feature", feature="Checkout")
         answer = await mcp.call_tool("diagnose_run", {"runId": run["runId"]})
     assert texts_of(answer)[0] == "Run 214 is running: wait_for_run waits for it."
 
@@ -189,7 +184,7 @@ async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
     broken = rb'{"id": 14, "name": "A\ud83d", "gherkin": "\udc00", "new": {"\ud83d": ["\ud83d"]}}'
     emulator.fail("get_feature", Fault.body(broken), times=2)
     async with connected(emulator, "legacy") as mcp:
-        found = await result_of(mcp, "get_feature", feature="Checkout")
+        found = await mcp.result("get_feature", feature="Checkout")
         assert (found["name"], found["gherkin"], found["new"]) == ("A?", "?", {"?": ["?"]})
         read = await mcp.read_resource("testvibe://features/14/gherkin")
         assert getattr(read.contents[0], "text", None) == "?"
@@ -229,7 +224,7 @@ async def test_arguments_that_are_wrong_are_refused(
 ) -> None:
     """An argument that is missing or out of range is named in a line, and nothing is sent."""
     async with connected(emulator) as mcp:
-        text = await refused(mcp, tool, **arguments)
+        text = await mcp.refused(tool, **arguments)
     assert said in text
     assert "\n" not in text
     assert "pydantic" not in text
@@ -243,7 +238,7 @@ async def test_a_refused_key_is_named_by_its_variable_and_never_shown(
     """The one error for a refused key names the variable, and not the key."""
     call = {"runIds": [1, 2]} if tool == "wait_for_runs" else {}
     async with connected(emulator, api_key=KEY) as mcp:
-        text = await refused(mcp, tool, **call)
+        text = await mcp.refused(tool, **call)
     assert "401" in text
     assert "set TESTVIBE_API_KEY" in text
     assert KEY not in text
@@ -259,12 +254,12 @@ async def test_without_configuration_each_tool_says_what_to_set(
     monkeypatch.setenv("TESTVIBE_SERVER", server)
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
     numbers: dict[str, Any] = {"runId": 1, "runIds": [1]}
-    async with McpClient(make_server()) as mcp:
+    async with Connection(make_server()) as mcp:
         for tool in (await mcp.list_tools()).tools:
             required = tool.input_schema.get("required", [])
             arguments: dict[str, Any] = {name: numbers.get(name, "A") for name in required}
             more = {"all": True} if tool.name == "run_features" else {}
-            text = await refused(mcp, tool.name, **arguments, **more)
+            text = await mcp.refused(tool.name, **arguments, **more)
             assert f"{fact} Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in text
             assert not [word for word in ("in code", "allow") if word in text]
 
@@ -272,9 +267,9 @@ async def test_without_configuration_each_tool_says_what_to_set(
 async def test_without_a_project_the_error_says_how_to_name_one(emulator: Emulator) -> None:
     """Without a default project a call names one, or its error names list_projects."""
     async with connected(emulator, project=None) as mcp:
-        text = await refused(mcp, "list_features")
+        text = await mcp.refused("list_features")
         assert "list_projects shows the names and ids" in text
-        assert await result_of(mcp, "list_features", project=emulator.project_id)
+        assert await mcp.result("list_features", project=emulator.project_id)
 
 
 async def names(**options: Any) -> set[str]:
@@ -365,7 +360,7 @@ async def test_a_prompt_s_missing_argument_is_named(emulator: Emulator, mode: Mo
 
 
 async def instructions(**options: Any) -> str:
-    async with McpClient(make_server(**options)) as mcp:
+    async with Connection(make_server(**options)) as mcp:
         return str(mcp.instructions)
 
 
@@ -387,11 +382,11 @@ async def test_advice_says_which_tools_are_not_offered(emulator: Emulator) -> No
     emulator.features["Returns"].status = "draft"
     async with connected(emulator, exclude_tools=excluded) as mcp:
         for feature, missing in (("Chekout", "list_features"), ("Returns", "generate_feature")):
-            text = await refused(mcp, "run_feature", feature=feature)
+            text = await mcp.refused("run_feature", feature=feature)
             assert f" This server does not offer {missing}: tell the user" in text
-        started = await result_of(mcp, "run_feature", feature="Checkout")
+        started = await mcp.result("run_feature", feature="Checkout")
         assert "does not offer wait_for_run:" in started["note"]
-        text = await refused(mcp, "generate_feature", feature="Checkout")
+        text = await mcp.refused("generate_feature", feature="Checkout")
         assert text.startswith("This server does not offer generate_feature")
-        text = await refused(mcp, "get_features")
+        text = await mcp.refused("get_features")
         assert text.startswith("There is no tool 'get_features'. Did you mean 'get_feature'")

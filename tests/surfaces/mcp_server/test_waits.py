@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.mcp_connection import (
     Listener,
     Mode,
+    both_modes,
     connected,
     content_of,
-    refused,
-    result_of,
     text_of,
     texts_of,
     without_tests,
 )
+from tests.support.timing import now
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-
-both_modes = pytest.mark.parametrize("mode", get_args(Mode))
 
 
 @pytest.fixture
@@ -42,18 +38,6 @@ async def emulator() -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-def polls(emulator: Emulator) -> int:
-    """Count the requests that poll operations."""
-    return sum(
-        emulator.count(operation)
-        for operation in ("get_run", "list_runs", "get_generation_status", "list_features")
-    )
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
 @both_modes
 async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
     emulator: Emulator, mode: Mode
@@ -65,7 +49,7 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
     listener = Listener()
     note = "Nothing was cancelled: call wait_for_run again with the same arguments."
     async with connected(emulator, mode) as mcp:
-        wait = {"runId": (await result_of(mcp, "run_feature", feature="Checkout"))["runId"]}
+        wait = {"runId": (await mcp.result("run_feature", feature="Checkout"))["runId"]}
         began = now()
         first = await mcp.call_tool(
             "wait_for_run", {**wait, "timeoutSeconds": 30}, progress_callback=listener
@@ -91,29 +75,29 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
 async def test_a_cancelled_call_cancels_its_wait_alone(emulator: Emulator, mode: Mode) -> None:
     """A cancelled wait leaves another wait and the run alone; after both no poll is sent."""
     async with connected(emulator, mode) as mcp:
-        run = await result_of(mcp, "run_feature", feature="Checkout")
+        run = await mcp.result("run_feature", feature="Checkout")
         wait = {"runId": run["runId"]}
         cancelled = asyncio.create_task(mcp.call_tool("wait_for_run", wait))
-        other = asyncio.create_task(result_of(mcp, "wait_for_run", **wait, timeoutSeconds=20))
+        other = asyncio.create_task(mcp.result("wait_for_run", **wait, timeoutSeconds=20))
         await asyncio.sleep(5)
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         assert (await other)["inFlight"] is True
-        seen = polls(emulator)
+        seen = emulator.count()
         await asyncio.sleep(30)
-        assert polls(emulator) == seen
+        assert emulator.count() == seen
         assert len(emulator.active_runs()) == 1
-        assert (await result_of(mcp, "wait_for_run", **wait))["status"] == "passed"
+        assert (await mcp.result("wait_for_run", **wait))["status"] == "passed"
 
 
 async def test_waits_poll_every_three_seconds_at_any_age(emulator: Emulator) -> None:
     """A generation is polled every 3 s as long as it takes, as the service's own tools do."""
     without_tests(emulator)
     async with connected(emulator) as mcp:
-        await result_of(mcp, "generate_feature", feature="Checkout")
+        await mcp.result("generate_feature", feature="Checkout")
         for _ in range(3):
-            await result_of(mcp, "wait_for_generation", feature="Checkout", timeoutSeconds=110)
+            await mcp.result("wait_for_generation", feature="Checkout", timeoutSeconds=110)
     at = [each.at for each in emulator.requests if each.operation == "get_generation_status"]
     assert at[-1] > 300
     assert max(later - earlier for earlier, later in pairwise(at)) < 3.5
@@ -124,13 +108,13 @@ async def test_what_the_service_does_not_know_yet_is_waited_for(emulator: Emulat
     without_tests(emulator)
     emulator.fail("list_runs", Fault.status(404))
     async with connected(emulator) as mcp:
-        run = await result_of(mcp, "run_feature", feature="Login Functionality")
+        run = await mcp.result("run_feature", feature="Login Functionality")
         emulator.fail("get_run", Fault.status(404), times=3)
-        assert not (await result_of(mcp, "wait_for_run", runId=run["runId"]))["inFlight"]
-        await result_of(mcp, "generate_feature", feature="Checkout")
+        assert not (await mcp.result("wait_for_run", runId=run["runId"]))["inFlight"]
+        await mcp.result("generate_feature", feature="Checkout")
         emulator.fail("get_generation_status", Fault.status(404), times=3)
         wait = {"feature": "Checkout", "timeoutSeconds": 30}
-        assert (await result_of(mcp, "wait_for_generation", **wait))["inFlight"]
+        assert (await mcp.result("wait_for_generation", **wait))["inFlight"]
 
 
 async def test_a_feature_never_generated_is_not_waited_for(emulator: Emulator) -> None:
@@ -145,19 +129,18 @@ async def test_a_feature_never_generated_is_not_waited_for(emulator: Emulator) -
 async def test_a_wait_follows_a_newer_generation(emulator: Emulator) -> None:
     """A wait goes on with the latest generation where a newer one replaces it."""
     without_tests(emulator)
+    call = {"feature": "Checkout"}
     async with connected(emulator) as mcp:
-        first = await result_of(mcp, "generate_feature", feature="Checkout")
-        waiting = asyncio.create_task(
-            result_of(mcp, "wait_for_generation", feature="Checkout", timeoutSeconds=170)
-        )
+        first = await mcp.result("generate_feature", **call)
+        waiting = asyncio.create_task(mcp.result("wait_for_generation", **call, timeoutSeconds=170))
         await asyncio.sleep(30)
         emulator.finish_generation(first["requestId"], "failed")
-        second = await result_of(mcp, "generate_feature", feature="Checkout")
+        second = await mcp.result("generate_feature", **call, replace=first["requestId"])
         await asyncio.sleep(60)
         emulator.finish_generation(second["requestId"], "generated")
         answer = await waiting
-    assert answer["requestId"] == second["requestId"]
-    assert answer["inFlight"] is False
+    assert (answer["requestId"], answer["inFlight"]) == (second["requestId"], False)
+    assert first["requestId"] != second["requestId"]
 
 
 async def test_many_features_run_at_once(emulator: Emulator) -> None:
@@ -181,15 +164,11 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
 
 async def test_what_failed_runs_again_and_is_flaky(emulator: Emulator) -> None:
     """A feature that passes in a later attempt succeeded, is flaky, and lists the runs before."""
-    listener = Listener()
-
-    def fail_first_run() -> None:
-        emulator.finish_run(min(emulator.runs), "failed")
-
     async with connected(emulator) as mcp:
-        asyncio.get_running_loop().call_later(20, fail_first_run)
+        loop = asyncio.get_running_loop()
+        loop.call_later(20, lambda: emulator.finish_run(min(emulator.runs), "failed"))
         arguments = {"features": ["Checkout"], "attempts": 2, "timeoutSeconds": 170}
-        result = await mcp.call_tool("run_features", arguments, progress_callback=listener)
+        result = await mcp.call_tool("run_features", arguments)
     digest = content_of(result)
     (row,) = digest["runs"]
     first, second = emulator.runs
@@ -204,7 +183,7 @@ async def test_failures_are_shortened() -> None:
     error = "x" * 1000 + "\nand much more"
     scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed", error=error)})
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        (row,) = (await result_of(mcp, "run_features", features=["Checkout"]))["runs"]
+        (row,) = (await mcp.result("run_features", features=["Checkout"]))["runs"]
         assert (row["verdict"], row["status"]) == ("failed", "failed")
         assert row["summary"]["failed"] == len(row["failures"]) >= 1
         assert {failure["error"] for failure in row["failures"]} == {"x" * 299 + "…"}
@@ -224,7 +203,7 @@ async def test_a_batch_that_times_out_goes_on(emulator: Emulator) -> None:
         assert text_of(answer).startswith("In flight: 1 of 3 runs are over")
         assert (digest["summary"]["inFlight"], digest["summary"]["waiting"]) == (1, 1)
         assert "call run_features again with the same arguments" in digest["note"]
-        again = await result_of(mcp, "run_features", **call, timeoutSeconds=170)
+        again = await mcp.result("run_features", **call, timeoutSeconds=170)
         assert (again["summary"]["succeeded"], again["verdict"]) == (3, "succeeded")
         assert again["runs"] == []
     assert emulator.count("run_feature") == 3
@@ -234,8 +213,8 @@ async def test_many_waits_end_in_one_digest(emulator: Emulator) -> None:
     """A digest has a row for each run that did not succeed, what is to be acted on first."""
     listener = Listener()
     async with connected(emulator) as mcp:
-        short = (await result_of(mcp, "run_feature", feature="Wishlist"))["runId"]
-        long = (await result_of(mcp, "run_feature", feature="Checkout"))["runId"]
+        short = (await mcp.result("run_feature", feature="Wishlist"))["runId"]
+        long = (await mcp.result("run_feature", feature="Checkout"))["runId"]
         emulator.finish_run(short)
         arguments = {"runIds": [long, 999, short, long], "timeoutSeconds": 20}
         result = await mcp.call_tool("wait_for_runs", arguments, progress_callback=listener)
@@ -253,25 +232,27 @@ async def test_many_waits_end_in_one_digest(emulator: Emulator) -> None:
 async def test_generating_and_running_is_continued_without_paying_twice(
     emulator: Emulator,
 ) -> None:
-    """The same call continues what it started; once that was delivered, it runs the tests anew."""
+    """The same call continues, also after a failure; once that was delivered, tests run anew."""
     without_tests(emulator)
     call: dict[str, Any] = {"feature": "Checkout", "timeoutSeconds": 5}
-    async with connected(emulator) as mcp:
-        first = await result_of(mcp, "generate_and_run", **call)
+    async with connected(emulator, max_generations=1) as mcp:
+        first = await mcp.result("generate_and_run", **call)
         assert (first["inFlight"], first["run"]) == (True, None)
         assert "call generate_and_run again with the same arguments" in first["note"]
+        rule = emulator.fail("get_generation_status", Fault.status(403))
+        assert "TESTVIBE_API_KEY" in await mcp.refused("generate_and_run", feature="Checkout")
+        rule.remove()
         await asyncio.sleep(400)
         call["feature"] = "checkout"
-        again = await result_of(mcp, "generate_and_run", **call)
+        again = await mcp.result("generate_and_run", **call)
         assert again["generation"]["featureStatus"] == "generated"
         assert (again["inFlight"], again["run"]["status"]) == (True, "running")
         call["timeoutSeconds"] = 170
-        over = await result_of(mcp, "generate_and_run", **call)
+        over = await mcp.result("generate_and_run", **call)
         assert (over["inFlight"], over["run"]["status"]) == (False, "passed")
         assert over["run"]["runId"] == again["run"]["runId"]
-        assert (await result_of(mcp, "generate_and_run", **call))["run"]["runId"] == 215
-    assert emulator.count("generate_feature") == 1
-    assert emulator.count("run_feature") == 2
+        assert (await mcp.result("generate_and_run", **call))["run"]["runId"] == 215
+    assert (emulator.count("generate_feature"), emulator.count("run_feature")) == (1, 2)
 
 
 async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None:
@@ -302,15 +283,14 @@ async def test_what_can_t_be_seen_is_said_to_be_so(
     """A wait that times out during an outage says that nothing was seen, and since when."""
     async with connected(emulator) as mcp:
         if tool != "run_features":
-            await result_of(mcp, "run_feature", feature="Checkout")
-        call = asyncio.create_task(result_of(mcp, tool, **arguments, timeoutSeconds=5))
-        assert "not observed" not in (await call)["note"]
-        rules = [emulator.fail(each, Fault.status(503)) for each in ("get_run", "list_runs")]
-        answer = await result_of(mcp, tool, **arguments, timeoutSeconds=30)
+            await mcp.result("run_feature", feature="Checkout")
+        answer = await mcp.result(tool, **arguments, timeoutSeconds=5)
+        assert "not observed" not in answer["note"]
+        for operation in ("get_run", "list_runs"):
+            emulator.fail(operation, Fault.status(503))
+        answer = await mcp.result(tool, **arguments, timeoutSeconds=30)
         assert answer["inFlight"] is True
         assert "not observed for 10 s" in answer["note"]
-        for rule in rules:
-            rule.remove()
 
 
 @pytest.mark.parametrize("fault", [Fault.delay(60), Fault.status(503)], ids=["hangs", "503"])
@@ -334,17 +314,13 @@ async def test_nothing_is_said_of_a_run_that_was_never_seen(
 
 
 @pytest.mark.parametrize("reason", ["Connection refused", "503"])
-async def test_runs_that_an_outage_holds_up_are_not_over(reason: str) -> None:
+async def test_runs_that_an_outage_holds_up_are_not_over(emulator: Emulator, reason: str) -> None:
     """The answer says why nothing has started, and advises one thing."""
-    async with AsyncExitStack() as stack:
-        emulator = Emulator()
-        async with emulator if reason.startswith("C") else nullcontext():
-            pass
-        if reason == "503":
-            await stack.enter_async_context(emulator)
-            for operation in ("run_feature", "list_runs", "get_run"):
-                emulator.fail(operation, Fault.status(503))
-        mcp = await stack.enter_async_context(connected(emulator))
+    async with Emulator() as closed:
+        pass
+    for operation in ("run_feature", "list_runs", "get_run"):
+        emulator.fail(operation, Fault.status(503))
+    async with connected(emulator if reason == "503" else closed) as mcp:
         call = {"features": ["Checkout", "Returns"], "timeoutSeconds": 15}
         answer = await mcp.call_tool("run_features", call)
         one = await mcp.call_tool("run_feature", {"feature": "Checkout"})
@@ -369,7 +345,7 @@ async def test_more_features_than_fit_are_counted(emulator: Emulator) -> None:
 async def test_an_answer_has_one_verdict(emulator: Emulator) -> None:
     """What ends while a wait that is over polls once more is over in all of the answer."""
     async with connected(emulator) as mcp:
-        run_id = (await result_of(mcp, "run_feature", feature="Checkout"))["runId"]
+        run_id = (await mcp.result("run_feature", feature="Checkout"))["runId"]
         rules = [emulator.fail(each, Fault.status(503)) for each in ("get_run", "list_runs")]
         call = {"runId": run_id, "timeoutSeconds": 30}
         waiting = asyncio.create_task(mcp.call_tool("wait_for_run", call))
@@ -388,7 +364,7 @@ async def test_a_list_that_is_needed_is_waited_for(emulator: Emulator) -> None:
     async with connected(emulator) as mcp:
         rule = emulator.fail("list_features", Fault.status(503))
         asyncio.get_running_loop().call_later(5, rule.remove)
-        content = await result_of(mcp, "run_features", all=True, timeoutSeconds=60)
+        content = await mcp.result("run_features", all=True, timeoutSeconds=60)
     assert content["summary"]["total"] > 1
 
 
@@ -432,12 +408,12 @@ async def test_features_are_chosen_as_on_the_command_line(
     }
     async with connected(emulator) as mcp:
         for status, total in (("suggestion", 1), ("draft", 0)):
-            found = await result_of(mcp, "list_features", status=status, name="proposed")
+            found = await mcp.result("list_features", status=status, name="proposed")
             assert found["total"] == total
     for seconds in (5, 170):
         async with connected(emulator, state_folder=tmp_path) as mcp:
             call = {"features": ["!Log*"], "all": True, "timeoutSeconds": seconds}
-            digest = await result_of(mcp, "run_features", **call)
+            digest = await mcp.result("run_features", **call)
         assert {each["feature"]: each["status"] for each in digest["notRun"]} == left_out
     ran = {run.feature_name for run in emulator.runs.values()}
     every = {name for name in emulator.features if name not in left_out}
@@ -449,10 +425,10 @@ async def test_one_feature_is_no_glob(emulator: Emulator, name: str) -> None:
     """run_feature takes a name as it is, or an id."""
     emulator.add_feature("Sign in")
     async with connected(emulator) as mcp:
-        assert "has no feature" in await refused(mcp, "run_feature", feature=name)
+        assert "has no feature" in await mcp.refused("run_feature", feature=name)
         feature = emulator.add_feature(name)
         for word in (name, feature.id):
-            await result_of(mcp, "run_feature", feature=word)
+            await mcp.result("run_feature", feature=word)
     assert {run.feature_name for run in emulator.runs.values()} == {name}
 
 
@@ -481,9 +457,7 @@ async def test_how_flaky() -> None:
     """Calls of the same run a feature ten times in all; what was refused does not count."""
     async with Emulator(scenario=SCENARIO) as emulator, connected(emulator) as mcp:
         emulator.fail("run_feature", Fault.status(401), skip=3, times=1)
-        digest: dict[str, Any] = {"inFlight": True}
-        while digest["inFlight"]:
-            digest = await result_of(mcp, "run_features", features=["Checkout"], repeat=10)
+        digest = await mcp.finished("run_features", features=["Checkout"], repeat=10)
     (found,) = digest["stability"]
     assert (found["verdict"], found["passed"] + found["failed"]) == ("flaky", 9)
     assert (found["notCounted"], len(emulator.runs)) == (1, 9)
@@ -502,9 +476,9 @@ async def test_quarantine(feature: str, days: int, verdict: str, sentence: str) 
     write_quarantine(feature, days=days)
     features = {"Newsletter", "Wishlist", feature} - ({"Wishlist"} if days > 0 else set())
     async with Emulator(scenario=SCENARIO) as emulator, connected(emulator) as mcp:
-        digest = await result_of(mcp, "run_features", features=sorted(features))
+        digest = await mcp.result("run_features", features=sorted(features))
         (row,) = (each for each in digest["runs"] if each["feature"] == feature)
-        waited = await result_of(mcp, "wait_for_runs", runIds=[row["runId"]])
+        waited = await mcp.result("wait_for_runs", runIds=[row["runId"]])
     assert row["verdict"] == verdict
     assert sentence in row["quarantine"]
     assert digest["verdict"] == ("succeeded" if verdict == "quarantined" else "failed")
@@ -515,7 +489,7 @@ async def test_invalid_entry(emulator: Emulator) -> None:
     """It is said before anything is started."""
     write_quarantine("Returns", days=60)
     async with connected(emulator) as mcp:
-        said = await refused(mcp, "run_features", features=["Returns"])
+        said = await mcp.refused("run_features", features=["Returns"])
     assert said.startswith("Nothing was started: ")
     assert "until is at most" in said
     assert emulator.count("run_feature") == 0

@@ -16,7 +16,7 @@ import pytest
 from attrs import fields_dict
 
 from benchmarks.peers import cost_table
-from tests.conftest import client_of
+from tests.conftest import client_of, settings_of
 from testvibe_async import Batch, Client, Hooks, Journal, Operation
 from testvibe_async.cli.app import NAMES, app
 from testvibe_async.testing import Emulator
@@ -78,9 +78,8 @@ async def emulator(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Emulator]:
 
 
 def use(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TESTVIBE_SERVER", emulator.url)
-    monkeypatch.setenv("TESTVIBE_API_KEY", emulator.api_key)
-    monkeypatch.setenv("TESTVIBE_PROJECT", emulator.project_id)
+    for name, value in settings_of(emulator).items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize(("page", "code"), FRAGMENTS, ids=map(str, range(len(FRAGMENTS))))
@@ -122,17 +121,16 @@ async def test_a_test_passes(place: int) -> None:
 
 
 @pytest.mark.parametrize(("page", "code"), SCRIPTS, ids=map(str, range(len(SCRIPTS))))
-def test_a_script_runs(
-    page: str,
-    code: str,
-    testvibe_emulator: Emulator,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.usefixtures("emulator")
+async def test_a_script_runs(
+    page: str, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The first example runs on real time, on an emulator in another thread."""
-    use(testvibe_emulator, monkeypatch)
+    """The first example runs as it stands, in the event loop of the test."""
+    mains: list[Any] = []
+    monkeypatch.setattr("asyncio.run", mains.append)
 
     exec(compile(code, page, "exec"), {})  # noqa: S102 - our own page
+    await mains.pop()
 
     assert re.match(r"(passed|failed) RunSummary\(", capsys.readouterr().out)
 

@@ -21,6 +21,7 @@ from tests.support.inner_pytest import (
     ids_told,
     shows,
 )
+from tests.surfaces.pytest_plugin.test_session import CtrlC
 from tests.surfaces.reports.items import ITEMS, run_ref
 from testvibe_async import ConfigError, Journal, OperationNotFoundError
 from testvibe_async.pytest_plugin.results import Result
@@ -31,18 +32,19 @@ from testvibe_async.testing import Emulator, Fault
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ["pytester"]
-
 
 TWICE = "--testvibe-attempts=2"
+JOURNAL = "--testvibe-journal=kept"
 
 
-def test_a_flaky_feature_passes_and_is_named(inner: Inner, service: Emulator) -> None:
+@pytest.mark.parametrize("more", [(), (JOURNAL,)], ids=["", "with a journal"])
+def test_a_flaky_feature_passes_and_is_named(
+    inner: Inner, service: Emulator, more: tuple[str, ...]
+) -> None:
     """A feature whose second run passes is a passed test; summary, report and files name both."""
     fail_first_run(service)
-    result = inner.feature(
-        *("Checkout", TWICE, "--junitxml=report.xml", "--testvibe-artifacts=found")
-    )
+    artifacts = "--testvibe-artifacts=found"
+    result = inner.feature("Checkout", TWICE, "--junitxml=report.xml", artifacts, *more)
 
     first, second = service.runs
     flaky = f"FLAKY testvibe::Checkout - run {first} failed, run {second} passed"
@@ -143,22 +145,20 @@ class TestReruns:
     def test_a_generation_that_failed_is_not_paid_for_again(
         self, inner: Inner, service: Emulator
     ) -> None:
-        """A rerun of a feature whose tests could not be generated starts no generation."""
+        """A rerun of a feature whose generation was cancelled says so, and starts no other."""
         service.add_feature("Gift cards", status="draft")
 
-        def fail(document: Any) -> Any:
-            service.finish_generation(document["requestId"], "failed")
+        def cancel(document: Any) -> Any:
+            service.finish_generation(document["requestId"], "cancelled")
             return document
 
-        service.fail("generate_feature", Fault.edit(fail))
+        service.fail("generate_feature", Fault.edit(cancel))
         result = inner.feature("Gift cards", "--testvibe-generate")
 
-        result.assert_outcomes(failed=1)
+        said = "FAILED testvibe::Gift cards - the generation of its tests failed: it was cancelled"
+        shows(result, said, failed=1)
         assert result.outlines[-1].count("rerun") == 1
         assert len(service.generations) == 1
-
-
-JOURNAL = "--testvibe-journal=kept"
 
 
 def kept(inner: Inner) -> int:
@@ -182,15 +182,6 @@ def test_a_refusal_is_not_kept(inner: Inner, service: Emulator) -> None:
     assert len(service.runs) == 1
 
 
-def test_attempts_are_new_runs(inner: Inner, service: Emulator) -> None:
-    """A flaky feature has the runs that it has without a journal."""
-    fail_first_run(service)
-    result = inner.feature("Login", JOURNAL, "--testvibe-attempts=2")
-
-    shows(result, "FLAKY testvibe::Login - run * failed, run * passed", passed=1)
-    assert len(service.runs) == 2
-
-
 def test_what_may_still_run_keeps_its_journal() -> None:
     """All else is dispatched again by the next session, also a run that the service forgot."""
     forgotten = OperationNotFoundError("it is gone", ref=run_ref())
@@ -205,14 +196,8 @@ class TestKilled:
 
     def test_ctrl_c_keeps_what_is_over_too(self, inner: Inner, service: Emulator) -> None:
         """After Ctrl-C the next session reports what was over without another run."""
-
-        class CtrlC:
-            def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-                if report.when == "teardown":
-                    raise KeyboardInterrupt
-
         dispatched(service, 3, lambda: finish(service, Login="passed"))
-        first = inner.features(JOURNAL, plugins=(CtrlC(),))
+        first = inner.features(JOURNAL, plugins=(CtrlC(service, "testvibe::Login"),))
         assert first.ret == pytest.ExitCode.INTERRUPTED
         first.stdout.fnmatch_lines(["pytest resumes them if it is run again with the same *"])
         assert len(ids_told(first.outlines)) == 2

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from tests.support.inner_pytest import FEATURES, Inner, shows
 from testvibe_async.pytest_plugin import suite
 from testvibe_async.testing import Emulator, Fault
-
-pytest_plugins = ["pytester"]
 
 without_lists = pytest.mark.parametrize("service_options", [{"lists": False}], ids=["no lists"])
 """The mark of a test whose service has no list of features, which is an assumed route."""
@@ -59,6 +58,7 @@ def test_some_can_be_chosen(
 @pytest.mark.parametrize(
     ("arguments", "outcomes", "runs"),
     [
+        ([], {"failed": 1}, 0),
         (["--testvibe", "-m", "testvibe"], {"passed": 2, "failed": 2, "deselected": 1}, 3),
         (["--testvibe", "-m", "not testvibe"], {"failed": 1, "deselected": 3}, 0),
         (["testvibe::Login"], {"passed": 1}, 1),
@@ -80,33 +80,33 @@ def test_features_and_other_tests_are_told_apart(
     assert service.count("run_feature") == runs
 
 
-def test_names_with_brackets_are_names(inner: Inner, service: Emulator) -> None:
-    """A node id is the same in every session, for any name, so that --lf finds it again."""
-    service.add_feature("Login v1.2 [beta]")
-    service.fail("run_feature", Fault.status(404), times=1, when=lambda r: "beta" in str(r.feature))
-    mobile = ("Login*", "-v", "--testvibe-config=Mobile")
-
-    inner.feature(*mobile).assert_outcomes(passed=1, failed=1)
-    said = "testvibe::Login v1.2 [[]beta[]][[]Mobile[]] PASSED *"
-    shows(inner.feature(*mobile, "--lf"), said, passed=1, deselected=1)
-
-
 @pytest.mark.parametrize(
-    ("name", "shown"), [("Weird [x] :: y", "Weird (x) :: y"), ("New [beta]", "New [beta]")]
+    ("name", "shown", "options"),
+    [
+        ("Weird [x] :: y", "Weird (x) :: y", ()),
+        ("New [beta]", "New [beta]", ()),
+        ("Login v1.2 [beta]", "Login v1.2 [beta][Mobile]", ("--testvibe-config=Mobile",)),
+    ],
 )
 def test_a_name_with_brackets_is_the_same_everywhere(
-    inner: Inner, service: Emulator, name: str, shown: str
+    inner: Inner, service: Emulator, name: str, shown: str, options: tuple[str, ...]
 ) -> None:
-    """pytest adds a bracket to a name with brackets that does not end in one: it gets others."""
+    """A node id is the same in every session, for any name, so that --lf finds it again.
+
+    pytest adds a bracket to a name with brackets that does not end in one: it gets others.
+    """
     service.add_feature(name)
-    service.fail("list_features", Fault.edit(lambda rows: rows[-1:]))
-    service.fail("run_feature", Fault.status(404), times=1)
+    service.fail("list_features", Fault.edit(lambda rows: [rows[0], rows[-1]]))
+    service.fail("run_feature", Fault.status(404), times=1, when=lambda r: name in str(r.feature))
     node_id = f"testvibe::{shown}".replace("[", "[[]")
 
-    result = inner.features("-v", "--junitxml=report.xml")
-    shows(result, f"{node_id} FAILED *", f"FAILED {node_id} - *", failed=1)
-    assert [case.get("name") for case in inner.report()] == [shown.rsplit("::", maxsplit=1)[-1]]
-    shows(inner("-v", f"testvibe::{shown}"), f"{node_id} PASSED *", passed=1)
+    result = inner.features("-v", "--junitxml=report.xml", *options)
+    shows(result, f"{node_id} FAILED *", f"FAILED {node_id} - *", passed=1, failed=1)
+    assert inner.report()[1].get("name") == shown.rsplit("::", maxsplit=1)[-1]
+    lines = [f"{node_id} PASSED *"]
+    shows(inner.features("-v", "--lf", *options), *lines, passed=1, deselected=1)
+    shows(inner("-v", f"testvibe::{shown}", *options), *lines, passed=1)
+    assert len(service.runs) == 3
 
 
 def test_features_of_one_name_are_told_apart(inner: Inner, service: Emulator) -> None:
@@ -220,17 +220,10 @@ def test_an_outage_at_the_start_is_waited_for(
     inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lists of features and of projects have the patience of polls."""
-    patience: list[float | None] = []
-
-    def note(call: Any) -> Any:
-        def called(*arguments: Any, max_outage: float | None = None) -> Any:
-            patience.append(max_outage)
-            return call(*arguments, max_outage=max_outage)
-
-        return called
-
-    for name in ("select", "choose_project"):
-        monkeypatch.setattr(suite, name, note(getattr(suite, name)))
+    calls = {name: AsyncMock(wraps=getattr(suite, name)) for name in ("select", "choose_project")}
+    for name, call in calls.items():
+        monkeypatch.setattr(suite, name, call)
     inner.features("--testvibe-project=Acme Shop", "--collect-only")
 
-    assert patience == [suite.MAX_OUTAGE, suite.MAX_OUTAGE]
+    awaited = [each for call in calls.values() for each in call.await_args_list]
+    assert [each.kwargs["max_outage"] for each in awaited] == [suite.MAX_OUTAGE] * 2

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
-from tests.support.inner_pytest import SHOP, Inner, endless, ids_told, shows
+from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told, shows
 from testvibe_async._batch import workers
 from testvibe_async._dispatch import dispatcher
 from testvibe_async.testing import Emulator, Fault, Outcome
@@ -17,49 +16,47 @@ from testvibe_async.testing import Emulator, Fault, Outcome
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ["pytester"]
-
 NO_DIRECTORY = "Re: ../turns/??"
 
 
 def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
-    """Every feature that has tests is run once, and the item has the run's result and its time."""
-    service.add_feature("Reminders", kind="suggestion", status="draft")
-    result = inner.features("-v", "--durations=3")
+    """Every feature that has tests is run once, and the item has the run's result and its time.
 
+    A failure has the run, each failing test with its error, and the log's end, without a traceback.
+    The JUnit report has the same.
+    """
+    service.add_feature("Reminders", kind="suggestion", status="draft")
+    result = inner.features("-v", "--durations=3", "--junitxml=report.xml")
+
+    run_id = next(run.id for run in service.runs.values() if run.feature_name == "Returns")
     shows(
         result,
         "testvibe: project * of http://127.0.0.1:*",
         *("testvibe::Login PASSED *", "testvibe::Checkout PASSED *", "testvibe::Returns FAILED *"),
-        "30.00s call     testvibe::Login",
+        *("_* Feature: Returns [[]Returns works[]] _*", "no refund"),
+        "_* Feature: Returns _*",
+        f"run {run_id} failed: 1 of 1 test failed, on https://shop.acme.example",
+        *("Returns works", "  no refund", "The end of its log:", "*1 failed"),
+        "30.00s call     testvibe::*",
+        f"FAILED testvibe::Returns - run {run_id} failed: 1 of 1 test failed*",
         passed=2,
         failed=2,
     )
+    for unwanted in ("*Captured*", "*.py:*", "*Traceback*", "*(attempt*", "*Its runs before*"):
+        result.stdout.no_fnmatch_line(unwanted)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert service.count("run_feature") == 3
     assert service.count("list_features") == 1
 
-
-def test_a_failure_describes_the_run(inner: Inner, service: Emulator) -> None:
-    """The report has the run, each failing test with its error, and the log's end, no traceback."""
-    result = inner.feature("Returns")
-
-    (run_id,) = service.runs
-    shows(
-        result,
-        "_* Feature: Returns [[]Returns works[]] _*",
-        "no refund",
-        "_* Feature: Returns _*",
-        f"run {run_id} failed: 1 of 1 test failed, on https://shop.acme.example",
-        "Returns works",
-        "  no refund",
-        "The end of its log:",
-        "*1 failed",
-        f"FAILED testvibe::Returns - run {run_id} failed: 1 of 1 test failed*",
-        failed=2,
-    )
-    for unwanted in ("*Captured*", "*.py*", "*Traceback*", "*(attempt*", "*Its runs before*"):
-        result.stdout.no_fnmatch_line(unwanted)
+    cases = {str(case.get("name")): case for case in inner.report()}
+    assert set(cases) == set(FEATURES)
+    assert {case.get("classname") for case in cases.values()} == {"testvibe"}
+    assert not cases["Login"].findall("failure")
+    assert float(cases["Login"].get("time", 0)) == pytest.approx(30, abs=1)
+    messages = [each.get("message", "") for each in cases["Returns"].findall("failure")]
+    assert (messages[0], messages[1].startswith("run ")) == ("no refund", True)
+    properties = {each.get("value") for each in inner.report().iter("property")}
+    assert properties == set(map(str, service.runs))
 
 
 def test_the_tests_in_a_run_are_subtests(inner: Inner, service: Emulator) -> None:
@@ -80,29 +77,6 @@ def test_the_tests_in_a_run_are_subtests(inner: Inner, service: Emulator) -> Non
     )
 
 
-def test_a_run_may_end_in_the_runners_own_words(inner: Inner, service: Emulator) -> None:
-    """A run that could not be executed fails its item with the service's status."""
-
-    def abort(run: Any) -> Any:
-        over: dict[str, Any] = {"status": "aborted", "tests": [], "log": None, "siteUrl": None}
-        return {**run, **over} if run["finishedUtc"] else run
-
-    service.fail("get_run", Fault.edit(abort))
-    said = "FAILED testvibe::Login - run * aborted: over with an undocumented status*"
-    shows(inner.feature("Login"), said, failed=1)
-
-
-def test_the_project_and_the_site_can_be_chosen(inner: Inner, service: Emulator) -> None:
-    """The options take precedence over the environment, and over the project's own site."""
-    project = service.add_project("Blog")
-    service.add_feature("Comments", project=project)
-    site = "--testvibe-site-url=https://next.example"
-    result = inner.features("-v", f"--testvibe-project={project.id}", site)
-
-    result.stdout.fnmatch_lines(["testvibe::Comments PASSED *"])
-    assert [run.site_url for run in service.runs.values()] == ["https://next.example"]
-
-
 class TestArtifacts:
     """The artifacts of a failed run."""
 
@@ -119,13 +93,9 @@ class TestArtifacts:
         service.add_feature(NO_DIRECTORY)
         result = inner.features(f"--testvibe-artifacts={tmp_path / 'found'}")
 
-        failed = [run.id for run in service.runs.values() if run.status == "failed"]
-        names = {
-            f"{name} run {run_id}" for name in ("Returns", "Re_ .._turns___") for run_id in failed
-        }
-        found = {path.name for path in (tmp_path / "found").iterdir()}
-        assert len(found) == len(failed) == 2
-        assert found < names
+        ids = {run.feature_name: run.id for run in service.runs.values()}
+        names = {f"Returns run {ids['Returns']}", f"Re_ .._turns___ run {ids[NO_DIRECTORY]}"}
+        assert {path.name for path in (tmp_path / "found").iterdir()} == names
         assert list((tmp_path / "found").rglob("*.zip"))
         result.stdout.fnmatch_lines(["Its artifacts:", "  *Returns run *.zip"])
 
@@ -233,39 +203,22 @@ class TestUnobserved:
         assert not service.runs
 
 
-def test_a_terminal_obeys_nothing_from_the_service(inner: Inner, service: Emulator) -> None:
-    """Colours and other escapes are removed from all text of the service."""
-    red = "\x1b[31mred\x1b[0m \x1b]0;title\x07"
-    service.add_feature(f"A {red}")
-
-    def paint(run: Any) -> Any:
-        test: dict[str, Any] = {"name": red, "status": "failed", "error": f"{red}\n{red}"}
-        return {**run, "status": "failed", "tests": [test], "siteUrl": red, "log": f"{red}\n{red}"}
-
-    service.fail("get_run", Fault.edit(paint))
-    result = inner.feature("A*", "-v", "-rA")
-
-    assert "\x1b" not in result.stdout.str()
-    result.stdout.fnmatch_lines(["testvibe::A red FAILED *", "_* Feature: A red [[]red[]] _*"])
-
-
-def test_a_ci_system_obeys_nothing_from_the_service(inner: Inner, service: Emulator) -> None:
-    """Names, errors and logs, in the terminal's lines and in a JUnit report, command nothing."""
-    service.add_feature(WICKED.replace("\r", ""))
+def test_nothing_from_the_service_is_obeyed(inner: Inner, service: Emulator) -> None:
+    """Names, errors and logs command no terminal and no CI system, there or in a JUnit report."""
+    text = f"\x1b[31mred\x1b[0m \x1b]0;title\x07{WICKED}"
+    service.add_feature(text.replace("\r", ""))
     for operation in ("get_run", "list_runs", "diagnose_run"):
-        service.fail(operation, Fault.edit(wicked))
+        service.fail(operation, Fault.edit(lambda document: wicked(document, text)))
     result = inner.features("-v", "-rA", "--junitxml=report.xml", "--showlocals")
 
     assert result.parseoutcomes()["failed"] >= 2
-    assert "# #vso[" in result.stdout.str()
-    assert not obeyed(re.sub(r"\x1b\[\d*m", "", result.stdout.str()))
-    assert "\u202e" not in result.stdout.str()
-    assert not obeyed("\n".join(inner.report().itertext()))
+    for shown in (result.stdout.str(), "\n".join(inner.report().itertext())):
+        assert "# #vso[" in shown
+        assert not obeyed(shown)
+        assert "\u202e" not in shown
 
 
-@pytest.mark.parametrize(
-    ("operation", "status"), [("run_feature", 400), ("get_run", 200), ("list_features", 200)]
-)
+@pytest.mark.parametrize(("operation", "status"), [("run_feature", 400), ("get_run", 200)])
 def test_no_line_of_a_refusal_is_obeyed(
     inner: Inner, service: Emulator, operation: str, status: int
 ) -> None:

@@ -7,20 +7,27 @@ import pytest
 from tests.support.inner_pytest import Inner, shows
 from testvibe_async.testing import Emulator
 
-pytest_plugins = ["pytester"]
-
 PLAIN = {
-    "each test has an emulator of its own": """
-        def test_one(testvibe_emulator, testvibe_emulator_options):
+    "a test has an emulator of its own, and a session one that keeps its state": """
+        def test_one(testvibe_emulator, testvibe_session_emulator, testvibe_emulator_options):
             testvibe_emulator.add_feature("Mine")
+            testvibe_session_emulator.add_feature("Mine")
             assert testvibe_emulator_options == {"speed": 100.0}
 
-        def test_another(testvibe_emulator):
+        def test_another(testvibe_emulator, testvibe_session_emulator):
             assert "Mine" not in testvibe_emulator.features
+            assert "Mine" in testvibe_session_emulator.features
     """,
-    "overridden options are those of the emulators": """
+    "overridden options are those of the emulators and the client": """
         import pytest
+        from testvibe_async import Hooks
         from testvibe_async.testing import Scenario
+
+        seen = []
+
+        @pytest.fixture
+        def testvibe_client_options():
+            return {"hooks": Hooks(on_request=seen.append), "poll_interval": 0.01}
 
         @pytest.fixture
         def testvibe_emulator_options():
@@ -35,34 +42,10 @@ PLAIN = {
             testvibe_emulator.add_feature("Login")
             run = await (await testvibe_client.project().run_feature("Login"))
             assert run.status == "failed"
+            assert "run_feature" in [event.operation for event in seen]
 
         def test_the_sessions(testvibe_session_emulator):
             assert testvibe_session_emulator.features == {}
-    """,
-    "a session has one emulator, which keeps its state": """
-        def test_one(testvibe_session_emulator):
-            testvibe_session_emulator.add_feature("Mine")
-
-        def test_another(testvibe_session_emulator):
-            assert "Mine" in testvibe_session_emulator.features
-    """,
-    "overridden hooks are called": """
-        import pytest
-        from testvibe_async import Hooks
-
-        seen = []
-
-        @pytest.fixture
-        def testvibe_client_options():
-            return {"hooks": Hooks(on_request=seen.append), "poll_interval": 0.01}
-
-        async def test_it(testvibe_client):
-            await testvibe_client.list_projects()
-            assert [event.operation for event in seen] == ["list_projects"]
-    """,
-    "a client of the emulator has no routes of the settings file": """
-        async def test_it(testvibe_client):
-            assert await testvibe_client.project().list_runs() == []
     """,
     "a client that is used in another thread is closed there": """
         from anyio.from_thread import start_blocking_portal
@@ -76,11 +59,11 @@ PLAIN = {
         def test_it(portal, testvibe_client):
             assert portal.call(testvibe_client.list_projects)
     """,
-    "no client is of the service that the environment names": """
+    "no client is of the service or the routes that environment and settings file name": """
         import os
 
         async def test_client(testvibe_client, testvibe_emulator):
-            await testvibe_client.project().run_feature("Checkout")
+            assert await testvibe_client.project().list_runs() == []
             assert testvibe_client.server == testvibe_emulator.url
 
         async def test_client_alone(testvibe_client):
@@ -94,7 +77,7 @@ PLAIN = {
 
 @pytest.mark.parametrize("rule", PLAIN)
 def test_emulators_and_clients(inner: Inner, service: Emulator, rule: str) -> None:
-    """The fixtures do what the rule says, whatever environment and settings file name."""
+    """The fixtures do what the rule says, and send nothing to the service of the settings."""
     inner.pytester.path.joinpath(".testvibe-async.toml").write_text(
         '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n'
     )
@@ -104,7 +87,7 @@ def test_emulators_and_clients(inner: Inner, service: Emulator, rule: str) -> No
 
 
 ASYNC_TESTS = """
-    import asyncio, gc, pytest
+    import asyncio, gc, pytest, pytest_asyncio
 
     @pytest.fixture
     def anyio_backend():
@@ -132,6 +115,17 @@ ASYNC_TESTS = """
         async with testvibe_client as client:
             await client.list_projects()
 
+    {fixture}
+    async def feature(testvibe_client, testvibe_emulator):
+        project = testvibe_client.project()
+        yield await project.create_feature("Mine", "Feature: Mine")
+        await project.delete_feature("Mine")
+        assert "Mine" not in testvibe_emulator.features
+
+    {mark}
+    async def test_used_in_a_teardown(feature, testvibe_client):
+        assert (await testvibe_client.project().get_feature("Mine")).id == feature.id
+
     def test_unused(testvibe_client):
         assert testvibe_client.server.startswith("http://127.0.0.1:")
 
@@ -144,47 +138,30 @@ ASYNC_TESTS = """
         gc.collect()
 """
 
+SESSION = "(loop_scope='session')"
 MODES = {
-    "asyncio, auto": ("asyncio_mode=auto", ""),
-    "asyncio, strict": ("asyncio_mode=strict", "@pytest.mark.asyncio"),
-    "one loop for all": ("asyncio_mode=auto", "@pytest.mark.asyncio(loop_scope='session')"),
-    "anyio": ("asyncio_mode=strict", "@pytest.mark.anyio"),
+    "asyncio, auto": ("asyncio_mode=auto", "", "@pytest.fixture"),
+    "asyncio, strict": ("asyncio_mode=strict", "@pytest.mark.asyncio", "@pytest_asyncio.fixture"),
+    "one loop for all": (
+        "asyncio_mode=auto",
+        f"@pytest.mark.asyncio{SESSION}",
+        f"@pytest_asyncio.fixture{SESSION}",
+    ),
+    "anyio": ("asyncio_mode=strict", "@pytest.mark.anyio", "@pytest.fixture"),
 }
-"""The options and the marks of asynchronous tests."""
+"""The option, the marks of asynchronous tests, and those of their fixtures."""
 
 
-@pytest.mark.parametrize(("option", "mark"), MODES.values(), ids=MODES)
-def test_a_client_is_closed_with_its_loop(inner: Inner, option: str, mark: str) -> None:
-    """With any plugin, and with unfinished work, no test causes a warning about an open client."""
-    inner.pytester.makepyfile(ASYNC_TESTS.format(mark=mark))
-    inner.asynchronous(option).assert_outcomes(passed=7)
+@pytest.mark.parametrize(("option", "mark", "fixture"), MODES.values(), ids=MODES)
+def test_a_client_is_closed_with_its_loop(
+    inner: Inner, option: str, mark: str, fixture: str
+) -> None:
+    """With any plugin, and with unfinished work, no test causes a warning about an open client.
 
-
-@pytest.mark.parametrize("decorator", ["@pytest_asyncio.fixture", "@pytest.fixture"])
-def test_a_fixture_may_use_the_client_to_the_end(inner: Inner, decorator: str) -> None:
-    """An asynchronous fixture can still use the client in its teardown."""
-    mark = "asyncio" if "asyncio" in decorator else "anyio"
-    inner.pytester.makepyfile(
-        f"""
-        import pytest, pytest_asyncio
-
-        @pytest.fixture
-        def anyio_backend():
-            return "asyncio"
-
-        {decorator}
-        async def feature(testvibe_client, testvibe_emulator):
-            project = testvibe_client.project()
-            yield await project.create_feature("Mine", "Feature: Mine")
-            await project.delete_feature("Mine")
-            assert "Mine" not in testvibe_emulator.features
-
-        @pytest.mark.{mark}
-        async def test_it(feature, testvibe_client):
-            assert (await testvibe_client.project().get_feature("Mine")).id == feature.id
-        """
-    )
-    inner.asynchronous("asyncio_mode=strict").assert_outcomes(passed=1)
+    An asynchronous fixture can still use the client in its teardown.
+    """
+    inner.pytester.makepyfile(ASYNC_TESTS.format(mark=mark, fixture=fixture))
+    inner.asynchronous(option).assert_outcomes(passed=8)
 
 
 def test_the_configured_service_has_a_fixture_of_its_own(inner: Inner, service: Emulator) -> None:

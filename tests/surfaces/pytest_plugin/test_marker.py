@@ -5,21 +5,24 @@ from __future__ import annotations
 import pytest
 
 from tests.support.inner_pytest import RERUN, Inner, end_together, endless, shows
-from testvibe_async.testing import Emulator, Fault
-
-pytest_plugins = ["pytester"]
+from testvibe_async.testing import Emulator
 
 
 @endless
 def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
-    """The fixture returns the finished run, passed or failed, which equal requests share."""
+    """The fixture returns the finished run, passed or failed, which equal requests share.
+
+    It works with any plugin that runs a test in an event loop.
+    """
     end_together(service, 2)
     inner.pytester.makepyfile(
         """
-        import pytest
+        import asyncio, pytest
 
+        @pytest.mark.asyncio
         @pytest.mark.testvibe("Login", config="Mobile", site_url="https://next.example")
-        def test_login(testvibe_run):
+        async def test_login(testvibe_run):
+            await asyncio.sleep(0)
             assert testvibe_run.is_success
             assert testvibe_run.config == "Mobile"
             assert testvibe_run.site_url == "https://next.example"
@@ -33,25 +36,8 @@ def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
                 assert testvibe_run.failures[0].error == "no refund"
         """
     )
-    inner().assert_outcomes(passed=3)
+    inner.asynchronous("asyncio_mode=strict").assert_outcomes(passed=3)
     assert len(service.runs) == service.max_active_runs == 2
-
-
-def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator) -> None:
-    """The fixture works with any plugin that runs a test in an event loop."""
-    inner.pytester.makepyfile(
-        """
-        import asyncio, pytest
-
-        @pytest.mark.asyncio
-        @pytest.mark.testvibe("Login")
-        async def test_login(testvibe_run):
-            await asyncio.sleep(0)
-            assert testvibe_run.is_success
-        """
-    )
-    inner.asynchronous("asyncio_mode=strict").assert_outcomes(passed=1)
-    assert len(service.runs) == 1
 
 
 def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) -> None:
@@ -99,7 +85,10 @@ def test_settings_are_needed(
 
 
 def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> None:
-    """Tests that are skipped, not selected, or only collected, dispatch no run."""
+    """Tests that are skipped, not selected, or only collected, dispatch no run.
+
+    A marked test without the fixture would pass without a run: it is an error that says so.
+    """
     inner.pytester.makepyfile(
         """
         import pytest
@@ -122,6 +111,9 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
 
         def test_without_the_fixture(): ...
 
+        @pytest.mark.skip
+        def test_skipped_without_the_fixture(): ...
+
         @pytest.mark.skipif("True", reason="a text")
         def test_with_a_condition_in_a_text(testvibe_run): ...
         """
@@ -129,56 +121,31 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
     collected = inner("--collect-only", "-q")
     result = inner("-k", "not selected")
 
-    assert "7 tests collected" in collected.outlines[-1]
+    assert "8 tests collected" in collected.outlines[-1]
     assert service.requests == []
-    result.assert_outcomes(skipped=3, xfailed=1, errors=2, deselected=1)
+    said = "@pytest.mark.testvibe needs the fixture testvibe_run: *"
+    shows(result, said, skipped=4, xfailed=1, errors=2, deselected=1)
 
 
-@pytest.mark.parametrize(
-    ("marker", "message"),
-    [
-        (
-            "@pytest.mark.filterwarnings('error')",
-            "testvibe_run needs @pytest.mark.testvibe('a feature')",
-        ),
-        ("@pytest.mark.testvibe", "@pytest.mark.testvibe(*) missing *'feature'*"),
-        ("@pytest.mark.testvibe('a', 'b')", "@pytest.mark.testvibe(*) takes 2 *"),
-        ("@pytest.mark.testvibe('a', config=['b'])", "@*(*) 'config' must be str*[[]'b'[]]*"),
-        ("@pytest.mark.testvibe('a', confg='b')", "@pytest.mark.testvibe(*) got *'confg'*"),
-        (
-            "@pytest.mark.testvibe('a')\n        @pytest.mark.testvibe('b')",
-            "@pytest.mark.testvibe(*) twice: a test has one run",
-        ),
-    ],
-)
-def test_a_wrong_marker_is_reported(
-    inner: Inner, service: Emulator, marker: str, message: str
-) -> None:
+WRONG = {
+    "@pytest.mark.filterwarnings('error')": "testvibe_run needs @pytest.mark.testvibe('a feature')",
+    "@pytest.mark.testvibe": "@pytest.mark.testvibe(*) missing *'feature'*",
+    "@pytest.mark.testvibe('a', 'b')": "@pytest.mark.testvibe(*) takes 2 *",
+    "@pytest.mark.testvibe('a', config=['b'])": "@*(*) 'config' must be str*[[]'b'[]]*",
+    "@pytest.mark.testvibe('a', confg='b')": "@pytest.mark.testvibe(*) got *'confg'*",
+    "@pytest.mark.testvibe('a', site_url='shop.example')": "the site must be a URL *",
+    "@pytest.mark.testvibe('a')\n@pytest.mark.testvibe('b')": "@*(*) twice: a test has one run",
+}
+"""What is said of each wrong marker, or none."""
+
+
+def test_a_wrong_marker_is_reported(inner: Inner, service: Emulator) -> None:
     """A test with a wrong marker, or none, fails with one sentence; the others run."""
-    inner.pytester.makepyfile(
-        f"""
-        import pytest
-
-        {marker}
-        def test_wrong(testvibe_run): ...
-
-        @pytest.mark.testvibe("Login")
-        def test_right(testvibe_run): ...
-        """
-    )
-    shows(inner(), message, passed=1, errors=1)
+    tests = [f"{each}\ndef test_{n}(testvibe_run): ..." for n, each in enumerate(WRONG)]
+    right = '@pytest.mark.testvibe("Login")\ndef test_right(testvibe_run): ...'
+    inner.pytester.makepyfile("\n".join(["import pytest", *tests, right]))
+    shows(inner(), *WRONG.values(), passed=1, errors=len(WRONG))
     assert len(service.runs) == 1
-
-
-def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator) -> None:
-    """The test is not run; the service's error is shown without a traceback."""
-    service.fail("run_feature", Fault.status(409))
-    inner.marked('"Login"')
-    result = inner()
-
-    said = ["the service says *409*", "POST *", "ERROR *::test_0 - Failed: the service says *"]
-    shows(result, *said, errors=1)
-    result.stdout.no_fnmatch_line("*suite.py*")
 
 
 def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator) -> None:

@@ -11,8 +11,6 @@ from attrs import evolve
 from tests.support.inner_pytest import SHOP, Inner, shows
 from testvibe_async.testing import Emulator, Fault, Outcome
 
-pytest_plugins = ["pytester"]
-
 PLAIN = "def test_plain(): pass"
 SUGGESTION = {"id": 7, "name": "Wishes", "kind": "suggestion"}
 
@@ -25,15 +23,7 @@ def test_returns(testvibe_run):
     assert testvibe_run.is_success
 """
 
-MARKS = """
-import pytest
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.name != "Checkout":
-            item.add_marker(pytest.mark.{})
-"""
-XFAIL = MARKS.format('xfail(reason="the bank is closed")')
+XFAIL = 'xfail(reason="the bank is closed")'
 
 
 @pytest.mark.parametrize("rows", [[], [SUGGESTION]], ids=["empty", "suggestions"])
@@ -70,66 +60,48 @@ class TestUnableToRun:
         return {"scenario": evolve(SHOP, outcomes=outcomes)}
 
     @pytest.mark.parametrize(
-        ("status", "others"),
+        ("status", "arguments", "outcomes"),
         [
-            *(("failed", []), ("cancelled", []), ("generating", [])),
-            *(("failed", ["--testvibe-select=Log*"]), ("generating", ["--testvibe-select=Log*"])),
+            ("failed", ["--testvibe-select=Gift*"], {"failed": 1}),
+            ("cancelled", ["--testvibe-select=Gift*"], {"failed": 1}),
+            ("generating", ["--testvibe-select=Gift*"], {"failed": 1}),
+            ("failed", ["--testvibe-select=*g*"], {"failed": 1, "passed": 1}),
+            ("generating", ["--testvibe-select=*g*"], {"failed": 1, "passed": 1}),
+            ("draft", ["--testvibe-select=*g*"], {"passed": 1, "skipped": 1}),
+            ("draft", ["--testvibe-select=*g*", "--testvibe-generate"], {"failed": 1, "passed": 1}),
+            ("draft", ["--testvibe-select=Gift*"], {"failed": 1}),
+            ("draft", ["--testvibe-select=Gift cards"], {"failed": 1}),
+            ("draft", ["-k", "Gift"], {"failed": 1, "deselected": 3}),
         ],
     )
-    def test_without_a_generation_that_succeeded(
-        self, inner: Inner, service: Emulator, status: str, others: list[str]
+    def test_without_tests(
+        self,
+        inner: Inner,
+        service: Emulator,
+        status: str,
+        arguments: list[str],
+        outcomes: dict[str, int],
     ) -> None:
-        """A feature whose generation failed, was cancelled or is in progress fails its test."""
+        """A feature without tests fails; a draft is skipped, not dispatched, where others run."""
         service.add_feature("Gift cards", status=status)
-        result = inner.feature("Gift*", *others)
-
-        said = "FAILED testvibe::Gift cards - *Only generated features can run*"
-        shows(result, said, failed=1, passed=len(others))
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
-
-    @pytest.mark.parametrize(
-        ("arguments", "outcomes"),
-        [
-            (["--testvibe-select=*g*"], {"passed": 1, "skipped": 1}),
-            (["--testvibe-select=*g*", "--testvibe-generate"], {"failed": 1, "passed": 1}),
-            (["--testvibe-select=Gift*"], {"failed": 1}),
-            (["--testvibe-select=Gift cards"], {"failed": 1}),
-            (["-k", "Gift"], {"failed": 1, "deselected": 3}),
-        ],
-        ids=["others run", "others run, generate", "alone", "named", "others deselected"],
-    )
-    def test_drafts_are_skipped_beside_others_alone(
-        self, inner: Inner, service: Emulator, arguments: list[str], outcomes: dict[str, int]
-    ) -> None:
-        """A draft is skipped without a dispatch where other features run; else it fails."""
-        service.add_feature("Gift cards", status="draft")
         service.fail("generate_feature", Fault.status(403))
-        result = inner.features("-rs", *arguments)
+        result = inner.features("-rsf", *arguments)
 
-        result.assert_outcomes(**outcomes)
         assert bool(result.ret) == ("failed" in outcomes)
+        refused = "*403*" if "--testvibe-generate" in arguments else "*Only generated features *"
+        said = f"FAILED testvibe::Gift cards - {refused}"
         if "skipped" in outcomes:
-            result.stdout.fnmatch_lines(["SKIPPED [[]1[]] testvibe: *never generated*"])
-            assert service.count("run_feature") == 1
+            said = "SKIPPED [[]1[]] testvibe: *never generated*"
+        shows(result, said, **outcomes)
+        assert service.count("run_feature") == outcomes.get("passed", 0) + outcomes.get("failed", 0)
 
     def test_drafts_beside_what_does_not_run_fail(self, inner: Inner, service: Emulator) -> None:
         """--lf counts what it leaves to run, and a skipped feature does not run."""
         service.add_feature("Gift cards", status="draft")
         inner.features("-k", "Gift")
         inner.features("--lf").assert_outcomes(failed=1, deselected=3)
-        inner.pytester.makeconftest(MARKS.format("skip").replace('!= "Checkout"', '== "Login"'))
+        inner.mark("skip", condition='item.name == "Login"')
         inner.features("--testvibe-select=*g*").assert_outcomes(failed=1, skipped=1)
-
-
-@pytest.mark.parametrize(("skip", "outcome"), [("", "errors"), ("@pytest.mark.skip", "skipped")])
-def test_a_marker_needs_its_fixture(
-    inner: Inner, service: Emulator, skip: str, outcome: str
-) -> None:
-    """A marked test without the fixture would pass without a run: it is an error that says so."""
-    marked = f'import pytest\n{skip}\n@pytest.mark.testvibe("Login")\ndef test_login(): ...\n'
-    inner.pytester.makepyfile(marked + PLAIN)
-    shows(inner(), *["*testvibe_run*"] * (outcome == "errors"), **{outcome: 1, "passed": 1})
-    assert not service.runs
 
 
 class TestExpectedFailures:
@@ -148,23 +120,29 @@ class TestExpectedFailures:
     def test_an_outage_is_not_expected(
         self, inner: Inner, service: Emulator, operation: str, fault: Fault, said: str
     ) -> None:
-        """A feature that has no outcome fails, whatever mark expects its failure."""
+        """A feature or a test without an outcome fails, whatever mark expects its failure."""
         service.fail(operation, fault)
         service.fail("list_runs", Fault.status(404 if operation == "run_feature" else 503))
-        inner.pytester.makeconftest(XFAIL)
-        result = inner.feature("Returns", "--testvibe-timeout=0.5")
-        shows(result, f"FAILED testvibe::Returns - {said}", failed=1)
-
-    def test_a_cancelled_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
-        """A run that was cancelled neither passed nor failed: its test fails in these words."""
-
-        def cancel(run: Any) -> Any:
-            return {**run, "status": "cancelled"} if run["finishedUtc"] else run
-
-        service.fail("get_run", Fault.edit(cancel))
-        inner.pytester.makeconftest(XFAIL)
+        inner.mark(XFAIL)
         inner.pytester.makepyfile(EXPECTED)
-        said = "FAILED testvibe::Returns - run * cancelled: *"
+        result = inner.feature("Returns", "--testvibe-timeout=0.5")
+        lines = [f"FAILED testvibe::Returns - {said}", f"ERROR *::test_returns - Failed: {said}"]
+        shows(result, *lines, failed=1, errors=1)
+        result.stdout.no_fnmatch_line("*suite.py*")
+
+    @pytest.mark.parametrize("status", ["cancelled", "aborted"])
+    def test_another_end_is_not_expected(
+        self, inner: Inner, service: Emulator, status: str
+    ) -> None:
+        """A run that neither passed nor failed fails its test with the service's status."""
+
+        def end(run: Any) -> Any:
+            return {**run, "status": status} if run["finishedUtc"] else run
+
+        service.fail("get_run", Fault.edit(end))
+        inner.mark(XFAIL)
+        inner.pytester.makepyfile(EXPECTED)
+        said = f"FAILED testvibe::Returns - run * {status}: over with an undocumented status*"
         shows(inner.feature("Returns"), said, failed=3)
 
     @pytest.mark.parametrize(
@@ -185,7 +163,7 @@ class TestExpectedFailures:
         outcomes: dict[str, int],
     ) -> None:
         """A failed run and its tests are expected if the mark holds; a skipped one is not sent."""
-        inner.pytester.makeconftest(MARKS.format(mark))
+        inner.mark(mark)
         result = inner.feature("Returns", "-vrxs", *arguments)
 
         result.assert_outcomes(**outcomes)
@@ -199,15 +177,9 @@ class TestExpectedFailures:
     ) -> None:
         """With strict_xfail it fails, as any other test does; its subtests keep their results."""
         inner.pytester.makeini("[pytest]\nstrict_xfail = true")
-        inner.pytester.makeconftest(XFAIL)
+        inner.mark(XFAIL)
         shows(inner.feature("Login"), "*XPASS(strict)* the bank is closed", failed=1)
         assert len(service.runs) == 1
-
-    def test_a_test_that_gets_no_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
-        """The fixture's error is no failure that a test's own `xfail` expects."""
-        service.fail("run_feature", Fault.status(403))
-        inner.pytester.makepyfile(EXPECTED)
-        inner().assert_outcomes(errors=1)
 
 
 class TestPassedWithoutTests:
@@ -219,12 +191,16 @@ class TestPassedWithoutTests:
         ids=["empty", "none", "skipped"],
     )
     def test_a_feature_fails(self, inner: Inner, service: Emulator, tests: Any) -> None:
-        """Its test fails, and says that no test was executed; `xfail` does not expect that."""
+        """Its test fails, and says that no test was executed; `xfail` does not expect that.
+
+        A test that requests such a run gets an error in place of it.
+        """
         counts = {"total": len(tests or ()), "passed": 0, "failed": 0, "other": len(tests or ())}
         service.fail("get_run", Fault.edit(lambda run: {**run, "tests": tests, "summary": counts}))
-        inner.pytester.makeconftest(XFAIL)
+        inner.mark(XFAIL)
+        inner.marked('"Login"', body="assert testvibe_run.is_success")
         result = inner.feature("Login", "--junitxml=report.xml")
-        shows(result, "FAILED testvibe::Login - run * passed* no test*", failed=1)
+        shows(result, "FAILED testvibe::Login - run * passed* no test*", failed=1, errors=1)
         assert [each.get("value") for each in inner.report().iter("property")] == ["214"]
 
     def test_a_count_of_tests_is_enough(self, inner: Inner, service: Emulator) -> None:
@@ -232,24 +208,6 @@ class TestPassedWithoutTests:
         counted = {"tests": None, "summary": {"total": 2, "passed": 2, "failed": 0}}
         service.fail("get_run", Fault.edit(lambda run: {**run, **counted}))
         inner.feature("Login").assert_outcomes(passed=1)
-
-    def test_a_test_with_the_fixture_is_an_error(self, inner: Inner, service: Emulator) -> None:
-        """A test that requests such a run gets an error in place of it."""
-        service.fail("get_run", Fault.edit(lambda run: {**run, "tests": [], "summary": None}))
-        inner.marked('"Login"', body="assert testvibe_run.is_success")
-        inner().assert_outcomes(errors=1)
-
-
-def test_a_cancelled_generation_is_said_to_be(inner: Inner, service: Emulator) -> None:
-    """A feature whose generation was cancelled meanwhile says so."""
-    service.add_feature("Gift cards", status="draft")
-
-    def cancel(document: Any) -> Any:
-        service.finish_generation(document["requestId"], "cancelled")
-        return document
-
-    service.fail("generate_feature", Fault.edit(cancel), times=1)
-    shows(inner.feature("Gift*", "--testvibe-generate"), "*cancelled*", failed=1)
 
 
 @pytest.mark.parametrize(

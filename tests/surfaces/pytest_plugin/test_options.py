@@ -10,26 +10,21 @@ from tests.support.inner_pytest import Inner, shows
 from testvibe_async.pytest_plugin.options import Options, read_options
 from testvibe_async.testing import Emulator, Fault
 
-pytest_plugins = ["pytester"]
-
-
-def test_without_the_option_nothing_is_there(inner: Inner) -> None:
-    """Without --testvibe nothing is collected, and no header is shown."""
-    result = inner()
-
-    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    result.stdout.no_fnmatch_line("testvibe*")
-
 
 def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> None:
-    """pytest's file takes all options of the command line, also in strict mode."""
-    service.add_feature("Gift cards", status="draft")
+    """pytest's file takes all options of the command line, also in strict mode.
+
+    They take precedence over the environment, and over the project's own site.
+    """
+    project = service.add_project("Blog")
+    for name, status in (("Returns", "generated"), ("Gift cards", "draft")):
+        service.add_feature(name, status=status, project=project)
     inner.pytester.makepyprojecttoml(
         f"""
         [tool.pytest]
         strict = true
         testvibe = true
-        testvibe_project = "{service.project_id}"
+        testvibe_project = "{project.id}"
         testvibe_select = ["Re*", "Gift cards"]
         testvibe_config = ["Mobile"]
         testvibe_site_url = "https://next.example"
@@ -44,9 +39,8 @@ def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> N
     )
     inner().assert_outcomes(passed=1, failed=2)
 
-    assert {(run.config, run.site_url) for run in service.runs.values()} == {
-        ("Mobile", "https://next.example")
-    }
+    places = {(run.project.id, run.config, run.site_url) for run in service.runs.values()}
+    assert places == {(project.id, "Mobile", "https://next.example")}
     assert service.max_active_runs == 1
     assert len(service.runs) == 3
     assert len(service.generations) == 1
@@ -110,14 +104,6 @@ def test_a_wrong_value_is_reported(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: *{message}"])
     assert service.requests == []
-
-
-@pytest.mark.parametrize("url", ["shop.example", "ftp://shop.example", "https://"])
-def test_the_site_of_a_marker_is_a_url(inner: Inner, service: Emulator, url: str) -> None:
-    """A marker refuses what is no URL, before anything is dispatched."""
-    inner.marked(f'"Login", site_url={url!r}')
-    shows(inner(), "*the site must be a URL *", errors=1)
-    assert not service.runs
 
 
 def test_a_project_is_found_by_its_name(

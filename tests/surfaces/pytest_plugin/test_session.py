@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,18 +19,8 @@ from tests.support.inner_pytest import (
     ids_told,
     shows,
 )
+from tests.surfaces.pytest_plugin.test_choice import reported
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from xml.etree import ElementTree as ET
-
-pytest_plugins = ["pytester"]
-
-
-def order(result: pytest.RunResult) -> list[str]:
-    """Return the features in the order in which they were reported."""
-    lines = [line for line in result.outlines if line.startswith("testvibe::")]
-    return list(dict.fromkeys(line.split()[0].removeprefix("testvibe::") for line in lines))
 
 
 class CtrlC:
@@ -68,14 +57,8 @@ def test_all_are_dispatched_before_the_first_test(inner: Inner, service: Emulato
     result = inner.features("-v")
 
     shows(result, "*::test_plain PASSED *", "testvibe::Login PASSED *", passed=3, failed=2)
-    assert order(result) == list(FEATURES)
+    assert reported(result) == list(FEATURES)
     assert service.max_active_runs == 3
-
-
-def test_no_more_are_in_flight_than_asked(inner: Inner, service: Emulator) -> None:
-    """--testvibe-max-in-flight limits the runs in flight."""
-    inner.features("--testvibe-max-in-flight=1").assert_outcomes(passed=2, failed=2)
-    assert service.max_active_runs == 1
 
 
 @endless
@@ -89,7 +72,7 @@ def test_pytest_counts_the_failures(
     dispatched(service, 3, lambda: finish(service, Login="failed", Checkout="failed"))
     result = inner.features("-v", argument)
 
-    assert order(result) == failed
+    assert reported(result) == failed
     result.stdout.fnmatch_lines([f"!* stopping after {2 * len(failed)} failures !*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert service.max_active_runs == 3
@@ -119,31 +102,6 @@ def test_a_late_id_is_not_lost(inner: Inner, service: Emulator) -> None:
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert len(service.runs) == 3
     assert ids_told(result.outlines) == set(service.runs)
-
-
-def test_the_last_failures_can_be_run_alone(inner: Inner, service: Emulator) -> None:
-    """--lf dispatches only the features that failed."""
-    inner.features()
-    inner.features("--lf").assert_outcomes(failed=2, deselected=2)
-
-    assert service.count("run_feature", feature="Returns") == 2
-    assert service.count("run_feature") == 4
-
-
-def test_junit_has_the_features(inner: Inner, service: Emulator) -> None:
-    """The JUnit report has a case for each feature, with its time, its run, and its failure."""
-    inner.features("--junitxml=report.xml")
-
-    cases: dict[str | None, ET.Element] = {case.get("name"): case for case in inner.report()}
-    assert set(cases) == set(FEATURES)
-    assert {case.get("classname") for case in cases.values()} == {"testvibe"}
-    assert not cases["Login"].findall("failure")
-    assert float(cases["Login"].get("time", 0)) == pytest.approx(30, abs=1)
-    no_refund, run_failed = (each.get("message") for each in cases["Returns"].findall("failure"))
-    assert no_refund == "no refund"
-    assert (run_failed or "").startswith("run ")
-    properties = {each.get("value") for each in inner.report().iter("property")}
-    assert properties == set(map(str, service.runs))
 
 
 @pytest.mark.parametrize("service_options", [{"speed": 50.0}], ids=["polled together"])

@@ -116,18 +116,9 @@ def quarantined_item(verdict: Verdict = Verdict.QUARANTINED, *tests: CaseResult)
 def flaky_item(**fields: Any) -> Item:
     """Make the item of a feature whose second run passed."""
     passed = CaseResult(FAILED.name, "passed", 8000)
-    return attempted(
-        run_item(
-            PASSED,
-            passed,
-            run_id=216,
-            created_at=at(50),
-            started_at=at(51),
-            finished_at=at(80),
-            **fields,
-        ),
-        run_item(PASSED, FAILED, run_id=215, **fields),
-    )
+    times: dict[str, Any] = {"created_at": at(50), "started_at": at(51), "finished_at": at(80)}
+    second = run_item(PASSED, passed, run_id=216, **times, **fields)
+    return attempted(second, run_item(PASSED, FAILED, run_id=215, **fields))
 
 
 _REFUSED = FeatureNotGeneratedError(

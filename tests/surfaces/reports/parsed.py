@@ -1,17 +1,39 @@
-"""HTML as a tree, read strictly: each element is closed, in order."""
+"""Reports as their readers take them: XML, JSON by its schema, HTML as a tree, read strictly."""
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 from attrs import define, field
+from jsonschema import Draft7Validator
 from markdown_it import MarkdownIt
+
+from testvibe_async.reports import to_ctrf, to_junit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Node", "parsed", "rendered"]
+    from tests.surfaces.reports.items import Item
+
+SCHEMA = json.loads((Path(__file__).parent / "ctrf-schema-0.0.json").read_text())
+VALIDATOR: Any = Draft7Validator(SCHEMA, format_checker=Draft7Validator.FORMAT_CHECKER)
+
+
+def junit_of(*items: Item, **options: Any) -> ET.Element:
+    """Return the JUnit report of items."""
+    return ET.fromstring(to_junit(items, **options))  # noqa: S314 - written here
+
+
+def ctrf_of(*items: Item, **options: Any) -> Any:
+    """Return the CTRF report of items, which is valid."""
+    document = json.loads(to_ctrf(items, **options).encode())
+    VALIDATOR.validate(document)
+    return document
+
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 

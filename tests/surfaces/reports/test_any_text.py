@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import json
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
 
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from junitparser.xunit2 import JUnitXml
 
 from tests.support.amounts import amount
 from tests.support.ci_systems import WICKED, obeyed
-from tests.surfaces.reports.items import Item, at, generation_item, run_ref
-from tests.surfaces.reports.parsed import Node, parsed, rendered
-from tests.surfaces.reports.test_formats import VALIDATOR
+from tests.surfaces.reports.items import (
+    ITEMS,
+    Item,
+    at,
+    attempted,
+    generation_item,
+    run_item,
+    run_ref,
+)
+from tests.surfaces.reports.parsed import Node, ctrf_of, parsed, rendered
 from testvibe_async import (
     BatchItem,
     CaseResult,
-    FeatureStatus,
     GenerationLog,
     ObservationError,
-    Run,
     RunStatus,
 )
 from testvibe_async.models import Section, SectionLog
 from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.reports.report import Report
+from testvibe_async.reports.text import one_line
+
+Batch: TypeAlias = tuple[list[Item], dict[str, Any]]
+"""Items, and the options of a report on them."""
 
 NASTY = [
     "\x1b[31mred\x1b[0m",
@@ -45,7 +55,11 @@ NASTY = [
     "a\r\nb\rc",
     "x" * 30_000,
     "\u202e\u2066",
-    "&#60;b&gt;",
+    "&#60;b&gt; &lt; &amp;",
+    "<img src=x onerror=alert(1)>\"'></summary></details>",
+    "[link](https://x.example) ![](https://x.example/a.png) www.x.example a@x.example",
+    "`code` ``more`` **bold** _it_ ~~no~~ $x$ :bug: @someone #12 \\",
+    *("# heading", "1. one", "- list", "> quote", "\\", "a | b \\| c"),
     WICKED,
     " ",
     "",
@@ -55,71 +69,41 @@ texts = st.one_of(
     st.sampled_from(NASTY),
     st.lists(st.sampled_from(NASTY), min_size=2, max_size=3).map("".join),
 )
-maybe = st.none() | texts
-times = st.none() | st.floats(-1e5, 1e7).map(at)
-
-cases = st.builds(
-    CaseResult,
-    name=texts,
-    status=st.sampled_from(["passed", "failed", "skipped", None]) | texts,
-    duration_ms=st.none() | st.floats(),
-    error=maybe,
-)
-runs = st.builds(
-    Run,
-    run_id=st.integers(0, 5),
-    status=st.sampled_from([RunStatus.PASSED, RunStatus.FAILED]) | texts,
-    feature_id=st.none() | st.integers(),
-    feature_name=maybe,
-    config=maybe,
-    site_url=maybe,
-    created_at=times,
-    started_at=times,
-    finished_at=times,
-    tests=st.lists(cases, max_size=3).map(tuple),
-    log=maybe,
-)
-failed_runs = runs.map(lambda run: evolve(run, status=RunStatus.FAILED))
-attempts = st.lists(failed_runs, max_size=2).map(tuple)
 
 
-@st.composite
-def items(draw: st.DrawFn) -> Item:
-    """Draw an item of any kind."""
-    feature, config = draw(texts), draw(maybe)
-    match draw(st.sampled_from(["run", "run", "generation", "error", "skipped"])):
-        case "run":
-            return BatchItem(
-                feature=feature,
-                config=config,
-                ref=run_ref(),
-                outcome=draw(runs),
-                earlier=draw(attempts),
-            )
-        case "generation":
-            section = Section(draw(texts), conclusion=draw(maybe))
-            status: Any = draw(st.sampled_from(FeatureStatus) | texts)
-            return generation_item(status, sections=(section,))
-        case "error":
-            error = ObservationError(draw(texts), ref=run_ref())
-            return BatchItem(feature=feature, config=config, error=error)
-        case _:
-            return BatchItem(feature=feature, config=config)
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> tuple[list[Item], dict[str, Any]]:
-    """Draw items, and the options of a report on them."""
-    section = SectionLog(
-        draw(texts), draw(maybe), status_reason=draw(maybe), log=(draw(texts), draw(texts))
-    )
-    name = draw(texts).replace("\x00", "").replace("/", "_")
+def made_of(text: str, other: str, seconds: float) -> Batch:
+    """Return a batch that has one of two texts in each place, and any times."""
+    tests = (CaseResult(text, "failed", 1000, text), CaseResult(other, text, seconds, other))
+    where: dict[str, Any] = {"feature": text, "config": other, "site_url": text, "log": text}
+    times: dict[str, Any] = {"created_at": at(seconds), "started_at": None, "finished_at": at(9)}
+    failed = run_item(*tests, status=RunStatus.FAILED, **where, **times)
+    passed = run_item(CaseResult(text, "passed"), status=RunStatus.PASSED, **where)
+    items: list[Item] = [
+        failed,
+        attempted(passed, failed, failed),
+        attempted(evolve(ITEMS["refused"], feature=text, config=other), failed),
+        run_item(CaseResult(other, text), feature=other, config=text, status=text, run_id=215),
+        generation_item(text, sections=(Section(text, conclusion=other),)),
+        generation_item(sections=(Section(other, conclusion=text),)),
+        BatchItem(feature=text, config=text, error=ObservationError(text, ref=run_ref())),
+        BatchItem(feature=other, config=other),
+    ]
+    section = SectionLog(text, other, status_reason=text, log=(text, other))
+    file = Path("out") / text.replace("\x00", "").replace("/", "_")
     options: dict[str, Any] = {
-        "title": draw(texts),
-        "artifacts": {number: [Path("out") / name] for number in range(5)},
+        "title": text,
+        "artifacts": {214: [file]},
         "generation_logs": {"a1b2": GenerationLog(sections=(section,))},
     }
-    return draw(st.lists(items(), max_size=4)), options
+    return items, options
+
+
+def any_batch(test: Callable[[Batch], None]) -> Callable[[], None]:
+    """Return a test of batches of any texts, and of each nasty text in each place."""
+    for text in NASTY:
+        test = example(made_of(text, "x", 9))(test)
+    batches = st.builds(made_of, texts, texts, st.floats(-1e5, 1e7))
+    return settings(max_examples=amount(60, few=10), deadline=None)(given(batches)(test))
 
 
 MARKDOWN_TAGS = frozenset(
@@ -133,13 +117,9 @@ PAGE_TAGS = frozenset(
     | {"label", "input", "select", "option", "button", "svg", "g", "rect", "line", "text"}
 )
 
-any_batch = given(batches())
-few = settings(max_examples=amount(60, few=15), deadline=None)
 
-
-@few
 @any_batch
-def test_junit(batch: tuple[list[Item], dict[str, Any]]) -> None:
+def test_junit(batch: Batch) -> None:
     """The XML parses, and each name, error and log comes back as it went in."""
     report = Report.of(batch[0], **batch[1])
     text = to_junit(batch[0], **batch[1])
@@ -158,24 +138,20 @@ def test_junit(batch: tuple[list[Item], dict[str, Any]]) -> None:
             assert all((result.text or "") in {"", *errors} for result in case.result)
 
 
-@few
 @any_batch
-def test_ctrf(batch: tuple[list[Item], dict[str, Any]]) -> None:
+def test_ctrf(batch: Batch) -> None:
     """The JSON is valid, can be encoded, and holds each test."""
-    text = to_ctrf(batch[0], **batch[1])
-    document = json.loads(text.encode())
-    VALIDATOR.validate(document)
+    document = ctrf_of(*batch[0], **batch[1])
 
-    assert not obeyed(text)
+    assert not obeyed(to_ctrf(batch[0], **batch[1]))
     expected = [c for entry in Report.of(batch[0], **batch[1]).entries for c in entry.cases]
     tests = document["results"]["tests"]
     assert [t["name"] for t in tests] == [c.name for c in expected]
     assert [t.get("trace", "") for t in tests] == [c.error for c in expected]
 
 
-@few
 @any_batch
-def test_markdown(batch: tuple[list[Item], dict[str, Any]]) -> None:
+def test_markdown(batch: Batch) -> None:
     """The rendered Markdown has every row, and only elements that the report itself makes."""
     text = to_markdown(batch[0], **batch[1])
     page = rendered(text)
@@ -184,17 +160,23 @@ def test_markdown(batch: tuple[list[Item], dict[str, Any]]) -> None:
     assert not obeyed(text)
     assert {node.tag for node in page} - {"document"} <= MARKDOWN_TAGS
     assert page.all("h2")[0].text == report.title
-    assert len(page.all("tr")) == (len(report.entries) + 1 if report.entries else 0)
+    names = [cells.all("td")[1].text for cells in page.all("tr")[1:]]
+    assert names == [one_line(entry.feature, 200) for entry in report.by_urgency]
+    failures = [case for entry in report.by_urgency for case in entry.failures]
+    for case in failures:
+        assert f"{one_line(case.name, 200)} {case.status}" in page.text
     shown = [pre.text.removesuffix("\n") for pre in page.all("pre")]
-    short = [c.error for e in report.by_urgency for c in e.failures if len(c.error) < 4000]
+    short = [case.error for case in failures if len(case.error) < 4000]
     assert [error for error in short if (error or "no error given") not in shown] == []
     text.encode()
 
 
-@few
 @any_batch
-def test_html(batch: tuple[list[Item], dict[str, Any]]) -> None:
-    """The page parses strictly into elements that the report itself makes, with all texts."""
+def test_html(batch: Batch) -> None:
+    """The page parses strictly into elements that the report itself makes, with all texts.
+
+    No attribute loads, styles or runs anything: the policy would forbid it.
+    """
     html = to_html(batch[0], **batch[1])
     page = parsed(html)
     report = Report.of(batch[0], **batch[1])
@@ -202,11 +184,20 @@ def test_html(batch: tuple[list[Item], dict[str, Any]]) -> None:
     assert not obeyed(html)
     assert {node.tag for node in page} - {"document"} <= PAGE_TAGS
     assert len(page.all("script")) == len(page.all("style")) == 1
-    assert not any(name.startswith("on") for node in page for name in node.attributes)
+    for node in page:
+        assert not {"src", "style", "action", "srcset"} & node.attributes.keys()
+        assert not any(name.startswith("on") for name in node.attributes)
+        external = "data:image/svg" if node.tag == "link" else r"[a-z]+:|//"
+        is_external = re.match(external, node.attributes.get("href") or "") is not None
+        assert is_external == (node.tag == "link")
+    assert page.all("p", "title")[0].text == report.title
+    options = [option.attributes["value"] for option in page.all("option")]
+    assert options == (["", *report.configs] if len(report.configs) > 1 else [])
     lines = page.all("details", "operation")
     assert len(lines) == len(report.entries)
     for line, entry in zip(lines, report.by_urgency, strict=True):
         assert line.all("bdi")[0].text == entry.feature
+        assert line.attributes.get("data-config") == entry.config
         attempts = (*entry.earlier, entry)
         tests = [c for each in attempts for c in each.cases if not c.is_operation]
         assert_shown(line, [c.error for c in tests if c.is_failed])

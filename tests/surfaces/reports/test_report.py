@@ -1,18 +1,16 @@
-"""What all formats show: names, verdicts, reasons, tests, times."""
+"""What all formats show: names, verdicts, reasons, tests, times; how texts and numbers look."""
 
 from __future__ import annotations
 
-import json
 import re
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
-from xml.etree import ElementTree as ET
 
 import pytest
 from attrs import evolve
 
+from tests.support.ci_systems import obeyed
 from tests.surfaces.reports.items import (
     ERROR,
     FAILED,
@@ -28,11 +26,11 @@ from tests.surfaces.reports.items import (
     run_item,
     run_ref,
 )
+from tests.surfaces.reports.parsed import ctrf_of, junit_of
 from testvibe_async import (
     BatchItem,
     CaseResult,
     ClientClosedError,
-    ConfigError,
     FeatureStatus,
     OperationNotFoundError,
     RunStatus,
@@ -43,8 +41,20 @@ from testvibe_async.models import Section
 from testvibe_async.pytest_plugin.features import outcome_of
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
+from testvibe_async.reports.text import (
+    counted,
+    cut,
+    distinct,
+    duration,
+    essence,
+    one_line,
+    quoted,
+    tail,
+)
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from testvibe_async import GenerationLog
     from testvibe_async.errors import UnknownReason
     from testvibe_async.reports.entries import Entry
@@ -70,6 +80,7 @@ KINDS: dict[str, Item] = {
     "forgotten": BatchItem(
         feature="x", ref=run_ref(), error=OperationNotFoundError("", ref=run_ref())
     ),
+    "accepted": BatchItem(feature="x", error=lost(reason="accepted")),
     "closed": BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9))),
 }
 WORDS = """
@@ -93,8 +104,9 @@ generation in flight: generation, in flight, in flight: it is * | error in fligh
 skipped: dispatch, skipped, skipped: it was never dispatched: the * | error skipped | failed
 waiting: dispatch, waiting, waiting: it is not dispatched yet: the * | error waiting | failed
 unknown: dispatch, unknown, unknown: it may have been * | error DispatchUnknownError | failed
+accepted: dispatch, unknown, unknown: it was dispatched: * | error DispatchUnknownError | failed
 dropped: dispatch, skipped, skipped: it may have been dispatched* | error skipped | failed
-forgotten: run, error, error: the service knows it no more | error OperationNotFoundError | failed
+forgotten: run, error, error: the service no longer has it | error OperationNotFoundError | failed
 closed: run, error, error: this client is closed* | error ClientClosedError | failed
 """
 """By name: kind, verdict, status and reason; the last result of JUnit; the last status of CTRF."""
@@ -109,11 +121,11 @@ def test_an_item_in_words(row: str) -> None:
     entry = entry_of(item)
     assert fnmatchcase(f"{entry.kind}, {entry.verdict}, {entry.status}: {entry.reason}", words)
 
-    *_, case = ET.fromstring(reports.to_junit([item])).iter("testcase")  # noqa: S314 - ours
+    *_, case = junit_of(item).iter("testcase")
     assert "".join(f"{each.tag} {each.get('type')}" for each in case) == element
     if entry.cases[-1].is_operation:
         assert [each.get("message") for each in case] == [entry.reason] * len(case)
-    test = json.loads(reports.to_ctrf([item]))["results"]["tests"][-1]
+    test = ctrf_of(item)["results"]["tests"][-1]
     assert (test["status"], test["rawStatus"]) == (status, entry.cases[-1].raw_status)
 
 
@@ -162,20 +174,22 @@ def test_the_operation_is_a_case_where_no_test_shows_a_failure(
         assert [case.status for case in entry.cases[-1].earlier] == [CaseStatus.FAILED]
 
 
+LOST = "it may have started: the answer to its dispatch was lost"
+
+
 @pytest.mark.parametrize(
-    ("reason", "end"),
+    ("reason", "said"),
     [
-        ("absent", "; most likely it did not, for nothing of it was found"),
-        ("unseen", "dispatch was lost"),
-        ("ambiguous", "; it may be run 12 or run 13"),
+        ("absent", f"{LOST}; most likely it did not, for nothing of it was found"),
+        ("unseen", LOST),
+        ("ambiguous", f"{LOST}; it may be run 12 or run 13"),
+        ("accepted", "it was dispatched, but its id is unknown"),
     ],
 )
-def test_an_unknown_dispatch_says_what_was_found(reason: UnknownReason, end: str) -> None:
+def test_an_unknown_dispatch_says_what_was_found(reason: UnknownReason, said: str) -> None:
     """What was looked for since is in the reason, in other words for each."""
     candidates = (run_ref(12), run_ref(13)) if reason == "ambiguous" else ()
-    said = why(lost(reason=reason, candidates=candidates))
-    assert said.startswith("it may have started: the answer to its dispatch was lost")
-    assert said.endswith(end)
+    assert why(lost(reason=reason, candidates=candidates)) == said
 
 
 def test_a_generation_log_says_why() -> None:
@@ -318,15 +332,6 @@ def test_headline(items: list[Item], headline: str) -> None:
     assert Report.of(items).headline == headline
 
 
-def test_a_report_counts_as_its_batch_does() -> None:
-    """Each item has one verdict everywhere, also a run whose last polls failed."""
-    report = Report.of(ITEMS.values())
-
-    summary = report.summary
-    assert report.verdicts[Verdict.IN_FLIGHT] == summary.in_flight
-    assert report.verdicts[Verdict.ERROR] == summary.errors
-
-
 def test_failures_come_first() -> None:
     """The order is failed, error, in flight, skipped, succeeded."""
     report = Report.of(every_kind())
@@ -346,17 +351,93 @@ def test_the_time_of_a_report() -> None:
     assert Report.of([ITEMS["refused"]], started_at=at(0)).seconds == 0
 
 
-def test_a_time_without_a_zone_is_refused() -> None:
-    """A naive time, which can't be compared with the service's, is refused."""
-    naive = datetime.now(UTC).replace(tzinfo=None)
-
-    with pytest.raises(ConfigError, match="has no time zone: pass one that has"):
-        Report.of([], started_at=naive)
-
-
 def test_the_public_names_are_those_of_the_reference() -> None:
     """Its page has all of them; the types of `ReportOptions` are there at run time."""
     page = Path(__file__).parents[3] / ".github" / "reference" / "reports.rst"
     names = re.findall(r"^\.\. auto\w+:: (\w+)$", page.read_text(), re.MULTILINE)
     assert sorted(names) == sorted(reports.__all__)
     assert get_type_hints(reports.ReportOptions)["title"] is str
+
+
+def test_one_line() -> None:
+    """White space of any kind is one blank, and a text that is too long ends in an ellipsis."""
+    assert one_line("  a\n\tb\u00a0c\x1b[0m  ") == "a b c"
+    assert one_line("a\u2028b") == "a\ufffdb"
+    assert one_line("abcdef", 6) == "abcdef"
+    assert one_line("abcdefg", 6) == "abcde…"
+    assert one_line("a" * 10_000_000, 6) == "aaaaa…"
+    assert one_line("a" + " " * 100 + "b", 6) == "a…"
+
+
+def test_cut() -> None:
+    """The middle of a long text is left out with a note; its ends stay."""
+    assert cut("\n  indented\nlast\n\n") == "  indented\nlast"
+    assert cut("a" * 100, 100) == "a" * 100
+    assert cut("a" * 750 + "b" * 1000 + "c" * 250, 1000) == (
+        f"{'a' * 750}\n… 1,000 characters left out …\n{'c' * 250}"
+    )
+
+
+def test_tail() -> None:
+    """The last lines of a log stay, with a note on the lines before them."""
+    assert tail("a\nb\n", lines=2) == "a\nb"
+    assert tail("a\nb\nc\n", lines=2) == "… 1 earlier lines left out …\nb\nc"
+    assert len(tail("x" * 100_000)) < 21_000
+    assert tail("") == ""
+
+
+def test_quoted() -> None:
+    """A text of the service is on one line, in quotes that it can't close."""
+    assert quoted('no\n"tests"') == "\"no 'tests'\""
+
+
+def test_distinct() -> None:
+    """Names that repeat are numbered, and no number makes two names the same."""
+    assert distinct(["a", "b", "a", "a (2)", "a", "a (2)"]) == [
+        *("a", "b", "a (2)"),
+        *("a (2) (2)", "a (3)", "a (2) (3)"),
+    ]
+    assert len(set(distinct(["same"] * 20_000))) == 20_000
+
+
+def test_counted() -> None:
+    """A number agrees with what it counts."""
+    assert [counted(n, "test") for n in (0, 1, 1234)] == ["0 tests", "1 test", "1,234 tests"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (None, ""),
+        (0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (125, "2 min 5 s"),
+        (3599.9, "1 h 0 min"),
+        (3840, "1 h 4 min"),
+    ],
+)
+def test_duration(seconds: float | None, expected: str) -> None:
+    """A duration has its two greatest units."""
+    assert duration(seconds) == expected
+
+
+def test_errors_of_one_cause_have_one_essence() -> None:
+    """Places in the code, what was tried and how long it took make no difference; words do."""
+    error = "\x1b[31mError: no button\x1b[0m\n\nExpected: 1\nReceived: {}\n\nCall log:\n  - {} ms\n"
+    stack = "    at pay.ts:{}:9\n  > 3 | await page.click()\n      |       ^\n"
+    plain = "Error: no button\n\nExpected: 1\nReceived: 2\n"
+    both = [essence(plain + stack.format(n)) for n in (1, 2)]
+    assert both[0] == both[1] == "Error: no button\nExpected: 1\nReceived: 2"
+    assert essence(error.format(2, 50)) == both[0]
+    assert essence(error.format(3, 50)) != both[0]
+
+
+@pytest.mark.parametrize("offset", range(9))
+def test_what_is_left_out_uncovers_no_command(offset: int) -> None:
+    """A line that begins where a part was left out is no command of a CI system either."""
+    text = "::error::" * 50 + "x" * offset
+    assert not obeyed(cut(text, 100))
+    assert not obeyed(tail(text, limit=100))

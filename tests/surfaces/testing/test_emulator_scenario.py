@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.surfaces.testing.conftest import Caller, Emulate
-from testvibe_async.testing import Emulator, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 REALISTIC = Scenario(seed="story", failing_runs=0.5, failing_generations=0.5)
 
@@ -119,13 +119,29 @@ async def test_a_feature_can_have_a_fixed_outcome(
         (Scenario, {"verification": float("nan")}),
         (Scenario, {"failing_runs": 1.1}),
         (Scenario, {"failing_generations": -0.1}),
-        *[(Emulator, {"speed": speed}) for speed in (0, -1, float("nan"), float("inf"))],
-        *[(Emulator, {"rate_limit": rate}) for rate in (0, -1, float("nan"), float("inf"))],
+        *[
+            (kind, {option: number})
+            for kind, option in (
+                *((Emulator, "speed"), (Emulator, "rate_limit")),
+                (Fault.slow, "bytes_per_second"),
+            )
+            for number in (0, -1, float("nan"), float("inf"))
+        ],
+        (Emulator().fail, {"operation": "run_featur", "fault": Fault.reset()}),
+        (Emulator().fail, {"operation": "*", "fault": Fault.reset(), "times": 0}),
+        (Emulator().fail, {"operation": "*", "fault": Fault.reset(), "skip": -1}),
+        (Emulator().count, {"operation": "run_features"}),
+        (Emulator().count, {"operation": "run_feature", "feature": "Chekout"}),
+        (Emulator().count, {"operation": "get_run", "run_id": 1}),
+        (Emulator().add_feature, {"name": "checkout"}),
     ],
 )
 def test_what_is_impossible_is_refused(kind: Any, options: dict[str, Any]) -> None:
-    """Undocumented statuses, contradictions, durations, shares and rates out of range are."""
-    with pytest.raises(ValueError, match=r"must be|needs"):
+    """Undocumented statuses, contradictions and numbers out of range are, and misspelt names.
+
+    A fault that could never apply is refused too, and so is a count that could only be zero.
+    """
+    with pytest.raises(ValueError, match=r"must be|needs|No (operation|feature|run)|already has"):
         kind(**options)
 
 

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -75,16 +74,6 @@ PROGRESS = re.compile(r"^testvibe [.A-Za-z]+ *\[", re.MULTILINE)
 
 # Its words are waited for as long as an outage: tests/promises/polling holds their end.
 _WAITED_FOR = "other-end-words-alone"
-
-
-@pytest.fixture(autouse=True)
-def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work on a machine without settings."""
-    (tmp_path / "repository" / ".git").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.chdir(tmp_path / "repository")
 
 
 def emulator_named(name: str, **options: Any) -> Emulator:

@@ -1,22 +1,18 @@
 """Lists in pages and lists that are cut, of a project with 42 features: all are run, or none."""
 
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.amounts import by_turns
-from tests.support.dialects import Dialect, emulator_speaking
-from tests.support.inner_pytest import SPEED
-from tests.support.mcp_connection import connected, refused, result_of
+from tests.support.dialects import Dialect
+from tests.support.mcp_connection import connected
 from tests.support.timing import STEADY
-from tests.surfaces.tolerance.tolerance_stage import Seen, play_pytest, type_command
-from testvibe_async import ConfigError, IncompleteListError, Verdict
+from tests.surfaces.tolerance.tolerance_stage import Seen, type_command
+from testvibe_async import ConfigError, IncompleteListError
 from testvibe_async.testing import Emulator, Fault
-
-pytest_plugins = ["pytester"]
 
 COUNT = 42
 
@@ -31,17 +27,9 @@ CUT = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work on a machine without settings."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.chdir(tmp_path)
-
-
 def emulator_with(dialect: Dialect, *, status: str = "generated", **options: Any) -> Emulator:
     """Make a service with 42 features."""
-    emulator = emulator_speaking(dialect, shop=False, scenario=STEADY, **options)
+    emulator = Emulator(**dialect.options, shop=False, scenario=STEADY, **options)
     for number in range(COUNT):
         emulator.add_feature(f"Feature {number:03}", status=status)
     return emulator
@@ -65,16 +53,6 @@ async def test_all_pages_are_run(pages: str, what: str) -> None:
     assert {run.feature_name for run in emulator.runs.values()} == {*emulator.features}
     assert len(emulator.runs) == COUNT
     assert emulator.count("list_features") == 3
-
-
-@pytest.mark.parametrize("pages", FOLLOWED)
-async def test_a_batch_runs_all_pages(pages: str) -> None:
-    """A batch without names has 42 items."""
-    async with emulator_with(FOLLOWED[pages]) as emulator, client_of(emulator) as client:
-        items = await client.project().run_features()
-
-    assert len(items) == len(emulator.runs) == COUNT
-    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
 
 
 @pytest.mark.parametrize(
@@ -121,21 +99,20 @@ async def test_nothing_of_a_cut_list_is_dispatched(cut: str, typing: str) -> Non
 class TestCutLists:
     """A list whose next page nobody can ask for is refused, wherever all of it is needed."""
 
-    async def test_named_features_are_run(self, dialect: Dialect, why: str) -> None:
-        """Names are run, also one that is not on the page that came: a cut list refuses none."""
-        emulator = emulator_with(dialect)
-        seen = await typed(emulator, "run", "Feature 041", "feature 002", "--wait")
+    @pytest.mark.parametrize(
+        ("typing", "shown", "times"),
+        [
+            ("run 'Feature 041' 'feature 002' --wait", "2 passed", 1),
+            ("features list", "\tgenerated\t", 20),
+        ],
+    )
+    async def test_what_needs_no_whole_list_is_done(
+        self, dialect: Dialect, why: str, typing: str, shown: str, times: int
+    ) -> None:
+        """Names are run, also one that is not on the page that came; a list warns once."""
+        seen = await typed(emulator_with(dialect), *shlex.split(typing))
 
-        assert (seen.code, seen.verdicts) == (0, {"passed": 2})
-        assert seen.text.count(why) == 1
-
-    async def test_a_list_says_that_it_is_cut(self, dialect: Dialect, why: str) -> None:
-        """`features list` shows what came, and warns once that it is not all."""
-        seen = await typed(emulator_with(dialect), "features", "list")
-
-        assert seen.code == 0
-        assert seen.text.count("\tgenerated\t") == 20
-        assert seen.text.count(why) == 1
+        assert (seen.code, seen.text.count(why), seen.text.count(shown)) == (0, 1, times)
 
     async def test_a_batch_refuses(self, dialect: Dialect, why: str) -> None:
         """A batch without names raises before it dispatches anything."""
@@ -149,22 +126,12 @@ class TestCutLists:
     async def test_tools_refuse(self, dialect: Dialect, why: str) -> None:
         """The tool that runs all says why not, and how it can; the one that lists says so too."""
         async with emulator_with(dialect) as emulator, connected(emulator) as mcp:
-            text = await refused(mcp, "run_features", all=True)
+            text = await mcp.refused("run_features", all=True)
             assert why in text
             assert text.endswith("run_features takes their names as `features`.")
-            rows = await result_of(mcp, "list_features")
+            rows = await mcp.result("list_features")
 
         assert (len(rows["features"]), len(emulator.runs)) == (20, 0)
-
-
-def test_pytest_collects_nothing_of_a_cut_list(pytester: pytest.Pytester) -> None:
-    """The collection fails, and names the option that does without the list."""
-    emulator = emulator_with(CUT["total"][0], speed=SPEED)
-    seen = play_pytest(emulator, pytester)
-
-    assert (seen.code, emulator.runs) == (2, {})
-    assert CUT["total"][1] in seen.text
-    assert "--testvibe-select NAME" in seen.text
 
 
 @pytest.mark.parametrize("word", ["ready", "GENERATED"])

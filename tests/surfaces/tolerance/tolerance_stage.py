@@ -18,16 +18,16 @@ from unittest.mock import patch
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from attrs import define, field
+from attrs import define, evolve, field
 
-from tests.conftest import client_of
-from tests.support.dialects import Dialect, emulator_speaking
+from tests.conftest import client_of, settings_of
+from tests.support.dialects import Dialect
 from tests.support.inner_pytest import Inner
 from tests.support.mcp_connection import connected, texts_of
-from tests.support.timing import now
+from tests.support.timing import STEADY, now
 from testvibe_async import DispatchUnknownError, Generation, Operation, Run, VibeError
 from testvibe_async.cli import app
-from testvibe_async.testing import Emulator, Outcome, RecordedRequest, Scenario, VirtualTimeLoop
+from testvibe_async.testing import Emulator, Outcome, RecordedRequest, VirtualTimeLoop
 
 FAILING = "Returns"
 SLASHED = "Terms/Privacy"
@@ -103,17 +103,9 @@ class Seen:
 
 def emulator_of(dialect: Dialect, **options: Any) -> Emulator:
     """Make a service that differs in one way, with a few features."""
-    scenario = Scenario(
-        run_queue=(5, 5),
-        run_duration=(25, 25),
-        failing_runs=0,
-        generation_warm_up=(20, 20),
-        generation_section=(35, 35),
-        verification=(10, 10),
-        failing_generations=0,
-        outcomes={FAILING: Outcome(failing=(f"{FAILING} works",), error="no refund")},
-    )
-    emulator = emulator_speaking(dialect, shop=False, scenario=scenario, **options)
+    outcome = Outcome(failing=(f"{FAILING} works",), error="no refund")
+    scenario = evolve(STEADY, outcomes={FAILING: outcome})
+    emulator = Emulator(**dialect.options, shop=False, scenario=scenario, **options)
     for name in FEATURES:
         emulator.add_feature(name)
     emulator.add_feature(DRAFT, status="draft")
@@ -290,15 +282,6 @@ async def type_command(seen: Seen, *words: str) -> None:
             seen.verdicts[word.removesuffix("s") if word == "errors" else word] += int(count)
     if "generate" in words:  # A generation is found again by its feature.
         seen.ids |= {*emulator.generations} if "generation" in printed else set()
-
-
-def settings_of(emulator: Emulator) -> dict[str, str]:
-    """Return the variables that name a service."""
-    return {
-        "TESTVIBE_SERVER": emulator.url,
-        "TESTVIBE_API_KEY": emulator.api_key,
-        "TESTVIBE_PROJECT": emulator.project_id,
-    }
 
 
 SUMMARY = {

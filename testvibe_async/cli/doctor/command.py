@@ -17,7 +17,7 @@ from testvibe_async._config import load_settings
 from testvibe_async._util import escape
 from testvibe_async.cli.common import Common, require_settings
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
-from testvibe_async.cli.output import confirm
+from testvibe_async.cli.output import Yes, confirm
 
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
@@ -28,7 +28,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     run: Annotated[str | None, Parameter(name="--run")] = None,
     run_id: PositiveInt | None = None,
     generate: str | None = None,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
     report: Path | None = None,
     record: Path | None = None,
     common: Common = Common(),
@@ -68,7 +68,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
 
     examination = await _examine(common, run=run, generate=generate, run_id=run_id, is_agreed=yes)
     found = examination.findings
-    output, document = common.output, examination.document()
+    output, document = common.output, findings.document(found, int(examination.exit_code))
     output.document(document)
     name = f", project {examination.project_name}" if examination.project_name else ""
     output.say(f"{examination.settings.server}{escape(name)}\n")

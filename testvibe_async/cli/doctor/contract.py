@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from attrs import field, fields, frozen, has
@@ -36,134 +35,114 @@ if TYPE_CHECKING:
     from testvibe_async import Client
 
 
-Place: TypeAlias = tuple[str, ...]
-"""The names that lead to a value, with `[]` for the rows of an array."""
-
-ROWS = "[]"
-STATUS_MEMBERS = frozenset(
-    {
-        *("status", "state", "featureStatus", "overallStatus", "overallConclusion"),
-        *("conclusion", "verdict", "kind", "source"),
-    }
-)
-"""The members that hold a word of the service."""
-
-_TYPES: Mapping[type, str] = {
-    type(None): "null",
-    bool: "bool",
-    int: "int",
-    str: "string",
-    dict: "object",
-    list: "array",
-}
-_IDENTIFIER = re.compile(r"(@odata\.)?[A-Za-z_$][A-Za-z_]*[0-9]{0,2}", re.ASCII)
-_NAME_CHARACTERS = 32
-_WORD = re.compile(r"[A-Za-z][A-Za-z_ ]{0,23}", re.ASCII)
-_IN_NO_LIST = {"gherkin", "rationale", "content", "tests", "artifacts", "log"}
-"""Members that the rows of a list need not have."""
-
-_MAY_LACK = {
-    *(("get_run", "log"), ("get_run", "url"), ("list_runs", "summary")),
-    *(("diagnose_run", "other"), ("diagnose_run", "kind"), ("diagnose_run", "source")),
-}
-"""Further members that an answer need not have, besides the members that show an end."""
-
-
-Difference: TypeAlias = tuple[str, Place, str]
-"""A kind, a place, and a form or a word: no value of an answer, except words and names.
-
-- `undeclared`: a member that is there is not declared;
-- `missing`: a declared member is not there;
-- `unreadable`: the client can't read it, and leaves it out;
-- `form`: it is written in another form than the documented one;
-- `word`: it holds a word that is not known;
-- `spelling`: it holds a known word in another case.
-"""
-
-
-@cache
-def operations() -> Mapping[str, Any]:
-    """Return the operations of the contract, by the service's names."""
-    return {
-        definition["operationId"]: {"route": f"{method.upper()} {path}", **definition}
-        for path, methods in openapi_document()["paths"].items()
-        for method, definition in methods.items()
-        if method != "parameters"
-    }
-
-
-@cache
-def known_names() -> frozenset[str]:
-    """Return the names of all members of the contract."""
-    found = all_of("properties", openapi_document())
-    return frozenset(name for properties in found for name in properties)
-
-
-@cache
-def known_words() -> frozenset[str]:
-    """Return the words of the contract that a status may be."""
-    found = all_of("x-words", openapi_document())
-    return frozenset(word for words in found for listed in words.values() for word in listed)
-
-
-def all_of(key: str, node: object) -> Iterator[Any]:
-    """Yield each value of a key in a part of the contract; alternatives do not count."""
+def all_of(key: str, node: object, *, alternatives: bool = True) -> Iterator[Any]:
+    """Yield each value of a key in a part of the contract, with or without its alternatives."""
     if isinstance(node, dict):
         for name, inner in cast("dict[str, Any]", node).items():
             if name == key:
                 yield inner
-            elif name == "$ref":
+            part = inner
+            if name == "$ref":
                 *_, group, schema = inner.split("/")
-                yield from all_of(key, openapi_document()["components"][group][schema])
-            else:
-                yield from all_of(key, inner)
+                part = openapi_document()["components"][group][schema]
+            yield from all_of(key, part, alternatives=alternatives)
+    elif isinstance(node, list) and alternatives:
+        for inner in cast("list[object]", node):
+            yield from all_of(key, inner)
+
+
+def _names_in(part: object) -> frozenset[str]:
+    return frozenset(name for properties in all_of("properties", part) for name in properties)
+
+
+OPERATIONS: Mapping[str, Any] = {
+    definition["operationId"]: definition
+    for methods in openapi_document()["paths"].values()
+    for method, definition in methods.items()
+    if method != "parameters"
+}
+"""The operations of the contract, by the service's names."""
+
+NAMES = _names_in(openapi_document())
+"""The names of all members of the contract."""
+
+WORDS = frozenset(
+    word
+    for words in all_of("x-words", openapi_document())
+    for listed in words.values()
+    for word in listed
+)
+"""The words of the contract that a status may be."""
+
+STATUS_MEMBERS = frozenset(
+    name
+    for properties in all_of("properties", openapi_document())
+    for name, schema in properties.items()
+    if "x-words" in schema
+) - {"error"}
+"""The members that hold a word of the service; the error of a test is its own text."""
+
+_MAY_LACK = {"log", "summary.other", "specs[].kind"}
+"""Declared members that an answer need not have."""
+
+_TYPES = {"float": "number", "str": "string", "dict": "object", "list": "array", "NoneType": "null"}
+"""The names of JSON's types, where they are not Python's."""
+_IDENTIFIER = re.compile(r"(@odata\.)?[A-Za-z_$][A-Za-z_]*[0-9]{0,2}", re.ASCII)
+_NAME_CHARACTERS = 32
+_WORD = re.compile(r"[A-Za-z][A-Za-z_ -]{0,23}", re.ASCII)
+
+Difference: TypeAlias = tuple[str, str, str]
+"""A kind, a place such as `tests[].durationMs`, and a form or a word: no value of an answer.
+
+- `undeclared`: a member that is there is not declared;
+- `missing`: a declared member is not there;
+- `unreadable`: the client can't read it, and leaves it out;
+- `form`: it is written in another form, or a known word in another case;
+- `word`: it holds a word that is not known.
+"""
 
 
 def _differences(
     raw: object,
     value: Any,  # noqa: ANN401 - what was read
-    there: set[Place],
-    place: Place = (),
+    there: set[str],
+    place: str = "",
 ) -> Iterator[Difference]:
-    """Compare a document with what the client reads in it.
-
-    Args:
-        raw: The document.
-        value: What the client reads in it.
-        there: Receives the places of all members that the document has.
-        place: The place of the document.
-    """
+    """Compare a document with what the client reads in it; `there` receives all of its places."""
     whole, kind = raw, value.__class__  # Its type is unknown once it was found to be no list.
     if isinstance(raw, dict) and has(kind):
         members = cast("dict[str, object]", raw)
+        prefix = f"{place}." if place else ""
         names = [each.name for each in fields(kind) if each.name != EXTRA]
         known = {wire_name(name): getattr(value, name) for name in names}
-        there.update((*place, name) for name in members)
+        there.update(prefix + name for name in members)
         for name, member in known.items():
             if name not in members and not member:
-                yield "missing", (*place, name), ""
+                yield "missing", prefix + name, ""
         for name, member in members.items():
             if name not in known:
-                yield "undeclared", (*place, shown_name(name)), _form_of(member)
+                yield "undeclared", prefix + shown_name(name), _form_of(member)
             elif member is not None and name in value.extra:
-                yield "unreadable", (*place, name), _form_of(member)
+                yield "unreadable", prefix + name, _form_of(member)
             else:
-                yield from _differences(member, known[name], there, (*place, name))
+                yield from _differences(member, known[name], there, prefix + name)
     elif isinstance(raw, list) and kind is tuple:
         for row, member in zip(cast("list[object]", raw), value, strict=True):
-            yield from _differences(row, member, there, (*place, ROWS))
+            yield from _differences(row, member, there, f"{place}[]")
     elif raw is not None:
         yield from _of_value(whole, value, place)
 
 
-def _of_value(raw: object, value: object, place: Place) -> Iterator[Difference]:
-    word = raw if isinstance(raw, str) and place[-1] in STATUS_MEMBERS else None
-    if word is not None and word.casefold() not in known_words():
-        yield "word", place, _shown_word(word)
-    elif word is not None and raw != serialize(value):
-        yield "spelling", place, word
+def _of_value(raw: object, value: object, place: str) -> Iterator[Difference]:
+    word = raw if isinstance(raw, str) and _last(place) in STATUS_MEMBERS else None
+    if word is not None and word.casefold() not in WORDS:
+        yield "word", place, word if is_word(word) else f"string({len(word)})"
     elif raw != serialize(value):
-        yield "form", place, _form_of(raw, is_time=isinstance(value, datetime))
+        yield "form", place, word or _form_of(raw, is_time=isinstance(value, datetime))
+
+
+def _last(place: str) -> str:
+    return place.rpartition(".")[2]
 
 
 def _form_of(value: object, *, is_time: bool = False) -> str:
@@ -172,17 +151,13 @@ def _form_of(value: object, *, is_time: bool = False) -> str:
         return re.sub(r"\d", "9", str(value))
     if isinstance(value, str) and not value.strip("0123456789"):
         return "digits in a string" if value else "an empty string"
-    return _TYPES.get(type(value), "number")
+    name = type(value).__name__
+    return _TYPES.get(name, name)
 
 
-def _shown_word(word: str) -> str:
-    """Return the displayable form of a word that the contract lacks: it may be data."""
-    return word if _WORD.fullmatch(word) else f"string({len(word)})"
-
-
-def shown_place(place: Place) -> str:
-    """Return a place as text, such as `tests[].durationMs`."""
-    return ".".join(place).replace(f".{ROWS}", ROWS)
+def is_word(text: str) -> bool:
+    """Return whether a status looks like a word: anything else may be data, and is not shown."""
+    return _WORD.fullmatch(text) is not None
 
 
 def shown_name(name: str) -> str:
@@ -213,6 +188,18 @@ class Exchange:
         return self.request.endpoint.name
 
     @property
+    def usual_status(self) -> int:
+        """The status of a success in the contract."""
+        return int(min(OPERATIONS[self.name]["responses"]))
+
+    @property
+    def contract(self) -> Any:  # noqa: ANN401 - a part of a document
+        """The operation's basis, and the content of a success, in the contract."""
+        operation = OPERATIONS[self.name]
+        content = operation["responses"][str(self.usual_status)]["content"]
+        return {"x-basis": operation["x-basis"], "content": content}
+
+    @property
     def is_not_there(self) -> bool:
         """True if the service itself says that the thing asked for does not exist."""
         return isinstance(self.error, NotFoundError) and self.error.code is not None
@@ -223,30 +210,24 @@ class Exchange:
         return isinstance(self.value, Listing)
 
     @property
-    def differences(self) -> Iterator[Difference]:
-        """Differences between the answer and the contract, in order; none for an error."""
-        if self.error is not None:
-            return
+    def differences(self) -> list[Difference]:
+        """Differences between a usable answer and the contract, in order."""
         body = self.response.body
         rows = list(read_rows(body)) if self.is_list else [read(body, object)]
         values = list(self.value) if self.is_list else [self.value]
         if len(rows) != len(values):  # It is not known which ones can't be read.
-            return
-        there: set[Place] = set()
+            return []
+        there: set[str] = set()
         pairs = zip(rows, values, strict=True)
         found = {each for pair in pairs for each in _differences(*pair, there)}
-        for kind, place, detail in sorted(found):
-            if kind != "missing" or not (place in there or self._may_lack(place[-1])):
-                yield kind, place, detail
-
-    def _may_lack(self, name: str) -> bool:
-        """Return whether an answer need not have a member, as things stand."""
         # It is not documented which members there are before an end, or a first generation.
-        is_whole = getattr(self.value, "request_id", True) and getattr(
-            self.value, "is_finished", True
+        is_whole = all(getattr(self.value, each, True) for each in ("request_id", "is_finished"))
+        wanted = _names_in(self.contract) if is_whole else ()
+        return sorted(
+            (kind, place, detail)
+            for kind, place, detail in found
+            if kind != "missing" or (_last(place) in wanted and place not in there | _MAY_LACK)
         )
-        is_optional = (self.name, name) in _MAY_LACK or (self.is_list and name in _IN_NO_LIST)
-        return is_optional or not is_whole
 
 
 @frozen(eq=False)
@@ -278,6 +259,6 @@ class Tap:
 
         http.send = sent
 
-    def of(self, name: str, *, since: int = 0) -> list[Exchange]:
-        """Return the exchanges of one operation, from the one of an index on."""
-        return [each for each in self.exchanges[since:] if each.name == name]
+    def of(self, name: str) -> list[Exchange]:
+        """Return the exchanges of one operation."""
+        return [each for each in self.exchanges if each.name == name]

@@ -13,44 +13,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import Factory, define
 
-from testvibe_async import ConfigError, ResponseError, VibeError, errors
-from testvibe_async._util import __version__
+from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._wire import GENERATION, RUN, Kind
 from testvibe_async.cli.doctor import judging
 from testvibe_async.cli.doctor.contract import Exchange, Tap
-from testvibe_async.cli.doctor.findings import (
-    Finding,
-    conclusion,
-    differs,
-    holds,
-    unchecked,
-    varies,
-)
+from testvibe_async.cli.doctor.findings import Finding, differs, holds, unchecked, varies
 from testvibe_async.cli.doctor.judging import CHECKS
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
-from testvibe_async.cli.words import duration, plural, reason
+from testvibe_async.cli.words import plural, reason
 from testvibe_async.runner.names import chosen_project
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from testvibe_async import Client, Feature, Listing, Project, ProjectInfo, Run
+    from testvibe_async import Client, Feature, Listing, Project, ProjectInfo
     from testvibe_async._config import Settings
 
 
 T = TypeVar("T")
-
-VERSION = 3
-"""The version of the document's form."""
 
 DEFAULT_FILE = "Configurations/Default.config.js"
 """The file that the documentation names."""
 
 NO_RUN = 2**31 - 1
 """The id of a run that no service has."""
-
-MAX_LOST = 2
-"""The number of calls in a row without an answer of the service that are an outage."""
 
 LONGEST = {RUN: 600.0, GENERATION: 3600.0}
 """Seconds for which an operation is watched: a run takes about 30."""
@@ -60,10 +46,6 @@ _UNKNOWN = {
     "feature": "no feature is known: --run FEATURE names one, and so does --run-id ID",
 }
 """The reasons why the checks that read a thing can't be made."""
-
-
-_NO_RESULT = (errors.ServerError, errors.RateLimitedError)
-"""The answers that show nothing of an operation."""
 
 _NOT_STARTED = {
     errors.ConflictError: "it can't start now",
@@ -99,11 +81,8 @@ class Examination:
     codes: set[ExitCode] = Factory(set[ExitCode])
     """The exit codes that apply, except that of differences."""
 
-    _lost: list[Finding] = Factory(list["Finding"])
-    """The findings of the last calls in a row that got no answer of the service."""
-
-    _skipped: dict[str, str] = Factory(dict[str, str])
-    """The reasons why checks that read a thing were not made, by `Check.of`."""
+    _absent: set[str] = Factory(set[str])
+    """The things that are not there, by `Check.of`."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -126,50 +105,41 @@ class Examination:
             why = "stopped by Ctrl-C, which stops nothing at the service"
             self.codes.add(ExitCode.INTERRUPTED)
         seen = {"list_projects", *(finding.subject for finding in self.findings)}
-        left = [name for name in CHECKS if name not in seen]
-        self.findings += (
-            [unchecked(name, self._skipped.get(CHECKS[name].of, why)) for name in left]
-            if outage is None
-            else [judging.about_outage(outage, left if self.findings else ())]
-        )
-
-    def document(self) -> dict[str, Any]:
-        """Return the result as JSON."""
-        return {
-            "doctor": VERSION,
-            "package": __version__,
-            "exitCode": int(self.exit_code),
-            "conclusion": conclusion(self.findings),
-            "findings": [each.without_quotation.to_dict() for each in self.findings],
-        }
+        left = {name: check.of for name, check in CHECKS.items() if name not in seen}
+        if outage is not None:
+            self.findings.append(judging.about_outage(outage, left if self.findings else ()))
+            return
+        for name, of in left.items():
+            says = f"there is no such {of}" if of in self._absent else why or _UNKNOWN[of]
+            self.findings.append(unchecked(name, says))
 
     async def _call(self, name: str, call: Awaitable[T]) -> tuple[T | None, Sequence[Exchange]]:
-        """Await a call of the client; return its value, and the exchanges that it took.
+        """Await a call of the client; return its value and its exchanges, none without an answer.
 
         Raises:
-            VibeError: An outage: the service never answered, or not to the call before either.
+            VibeError: An outage: no answer came, and none to the list of projects either.
         """
-        before, value, has_answered = len(self.tap.exchanges), None, bool(self.findings)
-        lost, self._lost = self._lost, []
+        before, value = len(self.tap.exchanges), None
         try:
             value = await call
         except VibeError as error:
-            finding = unchecked(name, "no result came", quoted=reason(error))
-            is_away = judging.is_outage(
-                error, self.tap.exchanges[before:], has_answered=has_answered
-            )
-            if is_away:
-                self._lost = [*lost, finding]
-            if len(self._lost) == MAX_LOST:
-                self.findings = [each for each in self.findings if each not in lost]
-                raise
-            if is_away or isinstance(error, _NO_RESULT) or not isinstance(error, ResponseError):
-                if not has_answered:
+            exchanges, has_answered = self.tap.exchanges[before:], bool(self.findings)
+            if judging.is_lost(error, exchanges, has_answered=has_answered):
+                if not has_answered or await self._is_away():
                     raise
                 self.codes.add(exit_code_of(error))
-                self.findings.append(finding)
+                self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
                 return None, []
         return value, self.tap.exchanges[before:]
+
+    async def _is_away(self) -> bool:
+        """Ask for the list of projects again; return whether no answer came."""
+        before = len(self.tap.exchanges)
+        try:
+            await self.client.list_projects()
+        except VibeError as error:
+            return judging.is_lost(error, self.tap.exchanges[before:])
+        return False
 
     async def _ask(
         self,
@@ -187,13 +157,10 @@ class Examination:
         self, of: str, thing: object, project: Project, *, is_listed: bool
     ) -> None:
         """Make each check that reads one thing, by the client's method of its name."""
-        if thing is None:
-            self._skipped[of] = _UNKNOWN[of]
-            return
-        for name in [name for name, check in CHECKS.items() if check.of == of]:
+        for name in [name for name, check in CHECKS.items() if check.of == of and thing]:
             value, exchanges = await self._call(name, getattr(project, name)(thing))
             if exchanges and exchanges[-1].is_not_there and not is_listed:
-                self._skipped[of] = f"there is no such {of}"
+                self._absent.add(of)
                 return
             self.findings += judging.about_answers(value, exchanges)
 
@@ -205,7 +172,7 @@ class Examination:
         """
         projects, exchanges = await self._call("list_projects", self.client.list_projects())
         last = exchanges[-1]
-        obstacle = judging.about_obstacle(self.settings, last)
+        obstacle = judging.about_obstacle(last)
         if obstacle is not None and last.error is not None:
             self.findings.append(obstacle)
             self.codes.add(exit_code_of(last.error))
@@ -259,9 +226,8 @@ class Examination:
             await self._watch(RUN, run)
         if (feature := self.to_generate) is not None:
             await self._call("get_generation_status", project.get_generation_status(feature))
-            await self._watch(
-                GENERATION, await self._dispatch(GENERATION, project.generate_feature(feature))
-            )
+            generation = await self._dispatch(GENERATION, project.generate_feature(feature))
+            await self._watch(GENERATION, generation)
         of_run = await self._read_runs(project, None if run is None else run.run_id)
         await self._read_feature(project, features, of_run)
         files = await self._ask("list_files", project.list_files())
@@ -292,14 +258,12 @@ class Examination:
         """Poll an operation to its end, if it started, and describe the observations."""
         if operation is None:
             return
-        now = asyncio.get_running_loop().time
-        began, subject = now(), kind.name
-        outcome, exchanges = await self._call(subject, operation.wait(timeout=LONGEST[kind]))
+        outcome, exchanges = await self._call(kind.name, operation.wait(timeout=LONGEST[kind]))
         if outcome is not None:
             polls = [each for each in exchanges if each.name == kind.read_by.name]
-            quoted = f"{subject} {getattr(operation, 'run_id', None) or operation.request_id}"
-            took = f"{plural(len(polls), 'poll')} in {duration(now() - began)}"
-            self.findings += judging.about_watch(subject, polls, f"{quoted}, {took}")
+            name = getattr(operation, "run_id", None) or operation.request_id
+            quoted = f"{kind.name} {name}, {plural(len(polls), 'poll')}"
+            self.findings += judging.about_watch(kind.name, polls, quoted)
 
     async def _read_runs(self, project: Project, dispatched: int | None) -> int | None:
         """Read all about runs, and one of them; return the feature that it is of."""
@@ -307,9 +271,12 @@ class Examination:
         if runs is not None:
             judge = partial(judging.about_runs, runs=runs)
             await self._ask("list_runs", project.list_runs(limit=1), judge)
-        run_id = dispatched or self.run_id or _sample_run(runs or ())
+        run_id = dispatched or self.run_id
+        if runs and run_id is None:
+            # A failed one says most.
+            run_id = max(runs, key=lambda run: (run.is_failure, run.is_finished)).run_id
         await self._check_all("run", run_id, project, is_listed=run_id != self.run_id)
-        if "run" in self._skipped and run_id is not None:
+        if "run" in self._absent:
             self.codes.add(ExitCode.REFUSED)
         seen = [each.value for each in self.tap.of("get_run") if each.error is None]
         await self._ask("get_run", project.get_run(NO_RUN), judging.about_errors)
@@ -328,18 +295,11 @@ class Examination:
             await self._ask("get_feature", project.get_feature(name), judge)
 
 
-def _sample_run(runs: Sequence[Run]) -> int | None:
-    """Choose a run to read: a failed one says most; None if there is none."""
-    ranked = sorted(runs, key=lambda run: (run.is_failure, run.is_finished), reverse=True)
-    return ranked[0].run_id if ranked else None
-
-
 def _names_to_try(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
     """Yield names to look features up by, each with the property that it tests."""
-    named = [name for each in features if (name := each.name).isprintable() and not name.isdigit()]
-    if named := list(filter(None, named)):
-        other = named[0].swapcase()
-        is_same = other.casefold() == named[0].casefold()
-        yield (other, "in any case") if is_same else (named[0], "as it is")
-    if slashed := [name for name in named if "/" in name]:
-        yield slashed[0], "with a slash in it"
+    named = [name for each in features if (name := each.name) and name.isprintable()]
+    named = [name for name in named if name.swapcase().casefold() == name.casefold()]
+    for name in [name for name in named if not name.isdigit()][:1]:
+        yield name.swapcase(), "in any case"
+    for name in [name for name in named if "/" in name][:1]:
+        yield name, "with a slash in it"

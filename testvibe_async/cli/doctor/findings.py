@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from testvibe_async._config import REPOSITORY_FILE
+from testvibe_async._util import __version__
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.cli.output import json_of
 from testvibe_async.cli.words import plural
@@ -21,6 +22,10 @@ from testvibe_async.cli.words import plural
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+
+VERSION = 3
+"""The version of the document's form."""
 
 
 class Verdict(StrEnum):
@@ -72,6 +77,17 @@ differs: partial[Finding] = partial(Finding, verdict=Verdict.DIFFERS, has_conseq
 
 unchecked: partial[Finding] = partial(Finding, verdict=Verdict.UNCHECKED)
 """Make a finding that something could not be checked, and why."""
+
+
+def document(findings: Sequence[Finding], exit_code: int) -> dict[str, Any]:
+    """Return the findings as JSON."""
+    return {
+        "doctor": VERSION,
+        "package": __version__,
+        "exitCode": exit_code,
+        "conclusion": conclusion(findings),
+        "findings": [each.without_quotation.to_dict() for each in findings],
+    }
 
 
 def conclusion(findings: Sequence[Finding]) -> str:

@@ -17,22 +17,14 @@ from attrs import frozen
 from testvibe_async import VibeError, errors
 from testvibe_async._config import Settings, is_documented_key, is_loopback
 from testvibe_async._wire import UnreadableError, read
-from testvibe_async.cli.doctor.contract import (
-    Exchange,
-    all_of,
-    known_words,
-    operations,
-    shown_name,
-    shown_place,
-)
+from testvibe_async.cli.doctor.contract import Exchange, all_of, is_word, shown_name
 from testvibe_async.cli.doctor.findings import Finding, Verdict, differs, holds, varies
 from testvibe_async.cli.words import plural, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from testvibe_async import Feature, Listing, Run
-    from testvibe_async._wire import Response
 
 
 MAX_SKEW = 5.0
@@ -93,7 +85,6 @@ CHECKS: dict[str, Check] = {
 }
 """The operations that read, in the order in which they are checked."""
 
-_VARIABLE = "TESTVIBE_API_KEY"
 _NOTHING = "no command works"
 _READ = "read all the same"
 _DIFFERENCES = {
@@ -102,7 +93,6 @@ _DIFFERENCES = {
     "unreadable": ("{places}: {details}", "they can't be read, and are shown empty"),
     "form": ("{places}: written as {details}", _READ),
     "word": ("{places} has words that are not documented: {details}", _READ),
-    "spelling": ("{places}: the known words in another case: {details}", _READ),
 }
 """The sentence for each kind of difference, and its consequence."""
 
@@ -113,7 +103,7 @@ _DECIDING = {"status", "featureStatus"}
 """The members whose words decide the state of an operation or a feature."""
 
 
-def is_outage(error: VibeError, exchanges: Sequence[Exchange], *, has_answered: bool) -> bool:
+def is_lost(error: VibeError, exchanges: Sequence[Exchange], *, has_answered: bool = True) -> bool:
     """Return whether a call got no answer of the service.
 
     Args:
@@ -122,18 +112,17 @@ def is_outage(error: VibeError, exchanges: Sequence[Exchange], *, has_answered: 
         has_answered: True if the service answered before, so that a page or a redirect is not all
             that is at this address.
     """
-    if isinstance(error, errors.TransportError | errors.ObservationError | errors.ServerError):
+    is_refusal = isinstance(error, errors.ResponseError) and not isinstance(
+        error, errors.ServerError | errors.RateLimitedError
+    )
+    if not exchanges or not is_refusal:
         return True
-    answers = [each.response for each in exchanges[-1:] if has_answered]
-    return any(300 <= each.status < 400 or _is_page(each) for each in answers)  # noqa: PLR2004
+    answer = exchanges[-1].response
+    is_page = answer.status == HTTPStatus.OK and answer.body.lstrip().startswith(b"<")
+    return has_answered and (is_page or 300 <= answer.status < 400)  # noqa: PLR2004
 
 
-def _is_page(answer: Response) -> bool:
-    """Return whether an answer is a page in place of a document; a 404 may be the service's."""
-    return answer.status == HTTPStatus.OK and answer.body.lstrip().startswith(b"<")
-
-
-def about_outage(error: VibeError, left: Sequence[str]) -> Finding:
+def about_outage(error: VibeError, left: Collection[str]) -> Finding:
     """Describe the outage that ended the checks.
 
     Args:
@@ -146,15 +135,12 @@ def about_outage(error: VibeError, left: Sequence[str]) -> Finding:
     return Finding("service", says, advice, quoted=reason(error), verdict=Verdict.OUTAGE)
 
 
-def about_obstacle(settings: Settings, exchange: Exchange) -> Finding | None:
+def about_obstacle(exchange: Exchange) -> Finding | None:
     """Describe why the first answer makes further ones pointless; None if it does not."""
     error = exchange.error
     if isinstance(error, errors.UnauthorizedError | errors.ForbiddenError):
-        advice = "testvibe-async login stores another one"
-        if settings.key_source == _VARIABLE:
-            advice = f"set {_VARIABLE} to another key; it overrides one that login stored"
-        says, means = f"refused: {error.status}", f"{_NOTHING}: {advice}"
-        return differs("key", says, means, quoted=reason(error))
+        means = f"{_NOTHING}: testvibe-async login stores another; TESTVIBE_API_KEY overrides it"
+        return differs("key", f"refused: {error.status}", means, quoted=reason(error))
     if error is not None and not error.is_from_service:
         says = f"answers {exchange.response.status}, and not as the service does"
         means = (
@@ -218,9 +204,7 @@ def findings_of(exchange: Exchange) -> list[Finding]:
 
 def _agreement(exchange: Exchange) -> str:
     """Name what an answer agrees with: what is documented, or what is only assumed."""
-    known = operations()[exchange.name]
-    answer = known["responses"][min(known["responses"])]["content"]
-    bases = {known["x-basis"], *all_of("x-basis", answer)}
+    bases = {*all_of("x-basis", exchange.contract, alternatives=False)}
     says = f"as {bases.pop()}" if len(bases) == 1 else "as documented, in parts as assumed"
     if not exchange.is_list:
         return says
@@ -235,15 +219,14 @@ def _unusable(exchange: Exchange) -> Finding:
     # A dispatch is needed by the command of its name, `run` or `generate`.
     check = CHECKS.get(name) or Check(commands=name.partition("_")[0])
     setting, quoted = "", reason(error)
-    needed = f"these do not work here: {check.commands}{check.instead}"
-    is_route = operations()[name]["x-basis"] == "assumed" and error.code is None
-    if is_route and exchange.response.status in {404, 405}:
-        says = f"{route}: {exchange.response.status}; this route is assumed, and not there"
+    if isinstance(error, errors.EndpointNotFoundError):
+        says = f"{route}: {error.status}; this route is assumed, and not there"
         setting, quoted = f'{name} = "{_elsewhere(route)}"', ""
     elif isinstance(error, errors.MalformedResponseError):
         says = f"{route}: the answer can't be read"
     else:
         says = f"{route}: {error.status} {shown_name(error.code or '')}".rstrip()
+    needed = f"these do not work here: {check.commands}{check.instead}"
     make, means = (differs, needed) if check.commands else (varies, "no command needs it")
     return make(name, says, means, setting=setting, quoted=quoted)
 
@@ -262,10 +245,10 @@ def _found(exchange: Exchange) -> Iterator[Finding]:
         yield varies(name, f"its rows are in an object, beside {beside}", _READ)
     details: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for kind, place, detail in exchange.differences:
-        details[kind, shown_place(place)].append(detail)
+        details[kind, place].append(detail)
     places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for (kind, shown), found in details.items():
-        places[kind, ", ".join(found)].append(shown)
+    for (kind, place), found in details.items():
+        places[kind, ", ".join(found)].append(place)
     for (kind, detail), found in places.items():
         says, means = _DIFFERENCES[kind]
         is_serious = kind == "unreadable"
@@ -278,9 +261,8 @@ def _found(exchange: Exchange) -> Iterator[Finding]:
     if faults := len(getattr(exchange.value, "unreadable", ())):
         means = "those rows are left out, and the list is incomplete"
         yield differs(name, f"{plural(faults, 'row')} can't be read", means)
-    usual = int(min(operations()[name]["responses"]))
-    if status != usual:
-        yield varies(name, f"answers {status}, not {usual}", "taken for the same")
+    if status != exchange.usual_status:
+        yield varies(name, f"answers {status}, not {exchange.usual_status}", "taken for the same")
 
 
 def _about_pages(pages: Sequence[Exchange], rows: Listing[object]) -> Iterator[Finding]:
@@ -297,7 +279,7 @@ def _about_pages(pages: Sequence[Exchange], rows: Listing[object]) -> Iterator[F
 def about_runs(
     limited: Sequence[Run] | None, exchanges: Sequence[Exchange], *, runs: Sequence[Run]
 ) -> Iterator[Finding]:
-    """Describe in which order runs are listed, and whether a limit is kept.
+    """Describe in which order runs are listed, and whether a limit is accepted.
 
     Args:
         limited: The list with the limit 1; None if it is refused.
@@ -305,46 +287,36 @@ def about_runs(
         runs: The list without a limit.
     """
     name, last, ids = "list_runs", exchanges[-1], [run.run_id for run in runs]
-    newest_first = ids == sorted(ids, reverse=True)
+    newest = max(ids, default=0)
     if limited is None:
         means = "runs list --limit does not work; runs are polled by their ids"
         quoted = reason(last.error) if last.error is not None else ""
         yield differs(name, f"a limit is refused: {last.response.status}", means, quoted=quoted)
-        return
-    if not newest_first:
+    elif ids != sorted(ids, reverse=True) or any(run.run_id < newest for run in limited[:1]):
         means = "runs list --limit shows the oldest, and a run whose dispatch got no answer may not"
         yield differs(name, "not the newest first", f"{means} be found")
-    if len(limited) > 1:
-        yield differs(name, "a limit is not kept", "more rows are read than needed")
-    elif newest_first and ids and limited and limited[0].run_id < ids[0]:
-        says = "a limit does not leave the newest"
-        yield differs(name, says, "runs list --limit shows old runs")
 
 
 def about_errors(_run: Run | None, exchanges: Sequence[Exchange]) -> Iterator[Finding]:
     """Describe an error, by the answer for a run that is not there."""
-    yield _about_error(exchanges[-1])
-
-
-def _about_error(exchange: Exchange) -> Finding:
-    status, body = exchange.response.status, exchange.response.body
-    if not isinstance(exchange.error, errors.NotFoundError):
+    error, response = exchanges[-1].error, exchanges[-1].response
+    if not isinstance(error, errors.NotFoundError):
         means = "a run that is not there is waited for in vain"
-        return differs("errors", f"a run that is not there: {status}, not 404", means)
+        yield differs("errors", f"a run that is not there: {response.status}, not 404", means)
+        return
     try:
-        document = read(body, object)
+        document: Any = read(response.body, object)
     except UnreadableError:
-        says = f"{'a web page' if body.lstrip().startswith(b'<') else 'no JSON'}, not as JSON"
+        seen = "no JSON"
     else:
-        says = "a string, not with error and message"
-        if isinstance(document, dict):
-            members = cast("dict[str, object]", document)
-            if isinstance(members.get("error"), str) and isinstance(members.get("message"), str):
-                return holds("errors", "404 comes with the documented code and message")
-            names = ", ".join(sorted(map(shown_name, members)))
-            says = f"an object of {names}, not with error and message"
+        members = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+        if all(isinstance(members.get(name), str) for name in ("error", "message")):
+            yield holds("errors", "404 comes with the documented code and message")
+            return
+        names = ", ".join(sorted(map(shown_name, members)))
+        seen = f"an object of {names}" if names else "a text"
     means = "the status decides, and what can be read of the reason is shown"
-    return varies("errors", f"404 comes as {says}", means)
+    yield varies("errors", f"404 comes with {seen}, not with error and message", means)
 
 
 def about_name(
@@ -362,11 +334,14 @@ def about_name(
 
 def about_watch(subject: str, polls: Sequence[Exchange], quoted: str) -> Iterator[Finding]:
     """Describe an operation that was observed to its end."""
-    phases = dict.fromkeys(each.value.phase.value for each in polls if each.error is None)
-    ended = [each.value.status for each in polls[-1:] if each.error is None]
-    words = [word for word in ended if word in known_words()]
-    seen = ", ".join([*(phase for phase in phases if phase != "finished"), *words])
-    yield holds(subject, f"seen to its end: {seen}", quoted=quoted)
+    seen = [each.value for each in polls if each.error is None]
+    words = dict.fromkeys(
+        [
+            *(each.phase.value for each in seen if not each.is_finished),
+            *(each.status for each in seen[-1:] if is_word(each.status or "")),
+        ]
+    )
+    yield holds(subject, f"seen to its end: {', '.join(words)}", quoted=quoted)
     absent = [each for each in polls if isinstance(each.error, errors.NotFoundError)]
     if absent and polls[-1].error is None:
         says = f"not there for {plural(len(absent), 'poll')} after its dispatch"

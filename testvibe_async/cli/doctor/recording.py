@@ -12,7 +12,6 @@ import hmac
 import json
 import re
 import secrets
-from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
@@ -20,18 +19,12 @@ from urllib.parse import quote, unquote, urlsplit
 from attrs import evolve
 
 from testvibe_async import ConfigError
-from testvibe_async.cli.doctor.contract import (
-    STATUS_MEMBERS,
-    Exchange,
-    Tap,
-    known_names,
-    known_words,
-    operations,
-)
+from testvibe_async._wire import Endpoints, openapi_document
+from testvibe_async.cli.doctor.contract import NAMES, STATUS_MEMBERS, WORDS, Exchange, Tap, is_word
 from testvibe_async.testing import RecordedExchange, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 ATTEMPTS = 10
 """Maximum number of draws of synthetic values: one may contain an original text by accident."""
@@ -61,42 +54,42 @@ _LETTERS = "bcdfghjklmnpqrstvwxz"
 _OTHER_LETTERS = "бвгджзклмнпрстфхцчшщ"
 
 
-def _listed(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_STATUS_NAMES = frozenset(map(str.casefold, STATUS_MEMBERS))
-_STATUS_WORDS = _listed("""
-    aborted active archived blocked broken building canceled cancelled complete completed created
-    done draft ended error errored errors executing expired fail failed failure fine finished flaky
-    generated generating idle in init initializing inprogress new not ok out partial partially pass
-    passed paused pending planning preparing processing progress queued ready rejected retrying run
-    running scheduled skip skipped started starting stopped stopping succeeded success successful
-    terminated timed timedout timeout unknown unstable up verifying waiting warming warning with
-""")
-"""The words that a status may be made of; any other text there is replaced."""
-
-_COUNTS = _listed("total totalcount count page pagesize limit offset skip top status")
-_USUAL = _listed("""
+_STATUS_NAMES = {*map(str.casefold, STATUS_MEMBERS)}
+_COUNTS = {
+    *("total", "totalcount", "count", "page", "pagesize", "limit", "offset", "skip", "top"),
+    "status",
+}
+_USUAL = """
     items value values data results rows records nextcursor nextlink nextpage next hasmore hasnext
     pages pagetoken continuationtoken cursor links href error message code title detail type
     instance errors traceid generation @odata.nextlink @odata.count odata prev first last bytes
     default true false null about:blank about blank utf-8 html doctype testvibe.example api v1 ops
     https http charset date rel gzip deflate br identity application json problem text plain
-""")
+"""
 """Names and words that many services have around rows, ids and errors, in headers and addresses."""
+
+
+def _with_parts(texts: Iterable[str]) -> set[str]:
+    """Return texts and the words in them, in lower case."""
+    texts = {*map(str.casefold, texts)}
+    return texts | {*re.findall(r"\w+", " ".join(texts))}
+
+
+_VOCABULARY = _with_parts([*_USUAL.split(), *_COUNTS, *NAMES, *WORDS, *openapi_document()["paths"]])
+"""The names and words that may stay: mainly the contract's."""
 
 
 def _observed(exchange: Exchange, tap: Tap) -> RecordedExchange:
     request, response = exchange.request, exchange.response
-    method, _, template = operations()[exchange.name]["route"].partition(" ")
+    # Where the settings have another route, the documented one is recorded.
+    endpoint = getattr(Endpoints, exchange.name.upper())
     date = response.date
     skew = None if date is None else (date - tap.started_at).total_seconds() - exchange.at
     return RecordedExchange(
         at=round(exchange.at, 2),
         operation=exchange.name,
-        method=method,
-        path=template.format_map(request.parameters),
+        method=endpoint.method,
+        path=endpoint.path.format_map(request.parameters),
         query=request.query,
         body=None if request.body is None else json.dumps(request.body),
         status=response.status,
@@ -135,7 +128,7 @@ def _preview(recording: Recording, kept: set[str]) -> Iterator[str]:
 
 def leaks(real: Recording, recording: Recording, *, kept: set[str]) -> int:
     """Return how many originals of four or more characters a recording holds."""
-    known = _vocabulary() | {word.casefold() for word in kept}
+    known = _VOCABULARY | _with_parts(kept)
     words = _words_in(recording) - known
     searched = " ".join(words)
     return sum(
@@ -146,12 +139,7 @@ def leaks(real: Recording, recording: Recording, *, kept: set[str]) -> int:
 
 def _words_in(recording: Recording) -> set[str]:
     """Return the words and long numbers of a recording, in lower case, without times."""
-    texts: list[str] = []
-    for each in recording.exchanges:
-        texts += [unquote(each.path), each.body or "", each.answer, *each.headers.values()]
-        texts += [*each.query, *each.query.values()]
-        texts += [_unquoted(found["text"]) for found in _TOKEN.finditer(each.answer) if found[1]]
-    cleared = _ESCAPE.sub(" ", _TIME.sub(" ", "\n".join(texts)))
+    cleared = _ESCAPE.sub(" ", _TIME.sub(" ", _text_of(recording)))
     return {
         word
         for word in re.findall(rf"\w{{{_SHORT},}}", cleared.casefold())
@@ -161,12 +149,14 @@ def _words_in(recording: Recording) -> set[str]:
     }
 
 
-@cache
-def _vocabulary() -> frozenset[str]:
-    """Return the names and words that may stay, in lower case: mainly the contract's."""
-    names = {*_USUAL, *_COUNTS, *_STATUS_NAMES, *map(str.casefold, known_names()), *known_words()}
-    routes = [each["route"].casefold() for each in operations().values()]
-    return frozenset({*names, *re.findall(r"\w+", " ".join([*names, *routes]))})
+def _text_of(recording: Recording) -> str:
+    """Return all text of a recording, with the meaning of escapes beside them."""
+    texts: list[str] = []
+    for each in recording.exchanges:
+        texts += [unquote(each.path), each.body or "", each.answer, *each.headers.values()]
+        texts += [*each.query, *each.query.values()]
+        texts += [_unquoted(found["text"]) for found in _TOKEN.finditer(each.answer) if found[1]]
+    return "\n".join(texts)
 
 
 def _unquoted(token: str) -> str:
@@ -188,15 +178,7 @@ class Disguise:
         self.kept: set[str] = set()
         """The service's own words that stay, and that the contract does not have."""
 
-        texts = [
-            text
-            for each in real.exchanges
-            for text in (
-                *(each.path, each.body or "", each.answer),
-                *(*each.query.values(), *each.headers.values()),
-            )
-        ]
-        digits = set(re.findall(r"\d+", unquote("\n".join(texts))))
+        digits = set(re.findall(r"\d+", unquote(_text_of(real))))
         self._numbers: dict[str, str] = {}
         for length in range(2, _LONGEST_NUMBER):
             alike = sorted(each for each in digits if len(each) == length and each[0] != "0")
@@ -246,17 +228,13 @@ class Disguise:
 
     def _name(self, text: str) -> str:
         """Return a name of a member or a parameter, or a part of an address or a header."""
-        return text if text.casefold() in _vocabulary() else self.text(text)
+        return text if text.casefold() in _VOCABULARY else self.text(text)
 
     def _value(self, text: str, key: str = "id") -> str:
         """Return the value of a member or a parameter, or a part of a path."""
-        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)
-        is_status = "".join(words) == re.sub(r"[ _-]", "", text) and all(
-            word.casefold() in _STATUS_WORDS for word in words
-        )
-        if text.casefold() in _vocabulary() or _TIME.fullmatch(text):
+        if text.casefold() in _VOCABULARY or _TIME.fullmatch(text):
             return text
-        if key.casefold() in _STATUS_NAMES and is_status:
+        if key.casefold() in _STATUS_NAMES and is_word(text):
             self.kept.add(text)
             return text
         if text.isdecimal():

@@ -1,0 +1,9 @@
+"""A browser is on real time, so its tests are as well."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run every asynchronous test on real time."""
+    return {"real": asyncio.SelectorEventLoop}
