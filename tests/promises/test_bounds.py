@@ -290,12 +290,12 @@ MILLION = 1_000_000
 
 
 HEAPS: dict[str, bytes] = {
-    "digits": b'{"path": ' + b"9" * 3 * MILLION + b"}",
-    "objects in a document": b'{"path": "a", "kind": [' + b"{}," * MILLION + b"{}]}",
     "brackets": b"[" * 3 * MILLION,
-    "objects in a row": b'[{"path": "a", "kind": [' + b"{}," * MILLION + b"{}]}]",
+    "objects in a document": b'{"path": "a", "kind": [' + b"{}," * MILLION + b"{}]}",
     "rows": b"[" + b"{}," * MILLION + b"{}]",
+    "digits": b'{"path": ' + b"9" * 3 * MILLION + b"}",
     "braces": b'{"a":' * MILLION,
+    "objects in a row": b'[{"path": "a", "kind": [' + b"{}," * MILLION + b"{}]}]",
 }
 
 
