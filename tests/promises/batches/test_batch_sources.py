@@ -171,7 +171,7 @@ async def test_rows_tell_names_without_a_list(emulator: Emulator, project: Proje
     """A feature as it was listed says which id its name has; the list is read once at most."""
     rows = {row.name: row for row in await project.list_features()}
     checkout, wishlist = rows["Checkout"], rows["Wishlist"].id
-    names = [checkout, "CHECKOUT", wishlist, "wishlist", "Returns", 9]
+    names: list[Any] = [checkout, "CHECKOUT", wishlist, "wishlist", "Returns", 9]
     items = await project.run_features(names)
     assert [item.feature for item in items][:3] == [checkout.id, wishlist, "Returns"]
     assert emulator.count("list_features") == 2
