@@ -34,33 +34,36 @@ HOUR = 3_600.0
 class Way:
     """A way to start a generation."""
 
-    start: Callable[[Project, str, Journal | None], Awaitable[object]]
+    method: str
+    options: dict[str, Any] = field(factory=dict[str, Any])
     has_journal: bool = False
-    replaces: bool = True
-    """Whether it generates the tests of a feature that has some."""
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it generates the tests of a feature that has some."""
+        return self.method.startswith("generate")
+
+    async def start(self, project: Project, name: str, journal: Journal | None) -> None:
+        """Start it, and wait for its end."""
+        call = getattr(project, self.method)
+        if self.method.endswith("s"):
+            await call([name], journal=journal, **self.options)
+        else:
+            await call(name, **self.options).wait()
 
 
+FIRST = {"on_conflict": "generate"}
+JOIN = {"on_conflict": "attach"}
 WAYS = {
-    "`generate_feature`": Way(lambda p, name, _: p.generate_feature(name).wait()),
-    '`run_feature(on_conflict="generate")`': Way(
-        lambda p, name, _: p.run_feature(name, on_conflict="generate").wait(), replaces=False
-    ),
-    "`generate_features`": Way(lambda p, name, _: p.generate_features([name])),
-    '`run_features(on_conflict="generate")`': Way(
-        lambda p, name, _: p.run_features([name], on_conflict="generate"), replaces=False
-    ),
-    "`generate_features`, journal": Way(
-        lambda p, name, journal: p.generate_features([name], journal=journal), has_journal=True
-    ),
+    "`generate_feature`": Way("generate_feature"),
+    '`run_feature(on_conflict="generate")`': Way("run_feature", FIRST),
+    "`generate_features`": Way("generate_features"),
+    '`run_features(on_conflict="generate")`': Way("run_features", FIRST),
+    "`generate_features`, journal": Way("generate_features", has_journal=True),
     '`generate_features(on_conflict="attach")`, journal': Way(
-        lambda p, name, journal: p.generate_features([name], on_conflict="attach", journal=journal),
-        has_journal=True,
+        "generate_features", JOIN, has_journal=True
     ),
-    '`run_features(on_conflict="generate")`, journal': Way(
-        lambda p, name, journal: p.run_features([name], on_conflict="generate", journal=journal),
-        has_journal=True,
-        replaces=False,
-    ),
+    '`run_features(on_conflict="generate")`, journal': Way("run_features", FIRST, has_journal=True),
 }
 
 
@@ -116,11 +119,11 @@ class Program:
         ):
             yield client
 
-    async def call(self, client: Client, journal: Path | None = None) -> object:
+    async def call(self, client: Client, journal: Path | None = None) -> None:
         """Do what the program is for."""
         opened = Journal(journal or self.journal) if self.way.has_journal else nullcontext()
         async with opened as kept:
-            return await self.way.start(client.project(), self.world.feature, kept)
+            await self.way.start(client.project(), self.world.feature, kept)
 
     @property
     def may_call_again(self) -> bool:
@@ -413,16 +416,17 @@ async def test_an_end_before_it_is_joined(emulator: Emulator, project: Project) 
     assert paid(emulator) == 1
 
 
-async def test_a_superseded_one_is_not_repeated(emulator: Emulator, tmp_path: Path) -> None:
+async def test_a_superseded_one_is_not_repeated(
+    emulator: Emulator, project: Project, tmp_path: Path
+) -> None:
     """A resumed run whose generation another one followed ends as that did, if it failed too."""
     path = tmp_path / "batch.journal"
     async with client_of(emulator) as client, Journal(path) as journal:
         batch = client.project().run_features(["Draft"], journal=journal, on_conflict="generate")
         await raised(TimeoutError, asyncio.wait_for(batch, timeout=5))
-    for own in list(emulator.generations):
-        emulator.finish_generation(own, "failed")
-    async with client_of(emulator) as client:
-        another = await client.project().generate_feature("Draft")
+    (own,) = emulator.generations
+    emulator.finish_generation(own, "failed")
+    another = await project.generate_feature("Draft")
     emulator.finish_generation(another.ref.request_id, "failed")
     async with client_of(emulator) as client, Journal(path) as journal:
         (item,) = await client.project().run_features(journal=journal)

@@ -11,7 +11,6 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-import attrs
 import pytest
 
 from tests.support.checker import Checker, complete
@@ -112,7 +111,7 @@ class Recorder:
             self._answer(record, answer)
             return answer
 
-        return attrs.evolve(exchange, act=act)
+        return Exchange(record, act, exchange.write)
 
     def _request(self, record: RecordedRequest) -> list[str]:
         if not record.headers.get("User-Agent", "").startswith(OUR_AGENT):

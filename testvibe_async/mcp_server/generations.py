@@ -103,7 +103,8 @@ async def _require_latest(home: Project, feature: Feature, replace: str | None) 
         latest = await home.get_generation_status(feature.id)
     except errors.NotFoundError:
         latest = Generation(feature.id)
-    found = {feature.status, latest.feature_status} - {None, DRAFT}
+    words = (feature.status, latest.feature_status)
+    found = {word.casefold() for word in words if word} - {DRAFT}
     is_first = latest.request_id is None and not found
     names = _names_of(latest, feature)
     if latest.feature_status == FeatureStatus.GENERATING:

@@ -9,6 +9,7 @@ or be `..`.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -71,6 +72,7 @@ class Route:
     """The decoded `project`, `feature` and `run` of the path, as far as it has them."""
 
 
+@lru_cache(maxsize=1024)  # polls ask for the same few paths
 def find_route(method: str, path: str) -> Route | None:
     """Find the route of a request.
 

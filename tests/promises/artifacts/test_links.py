@@ -100,20 +100,17 @@ async def test_a_link_that_is_always_refused_is_an_error(case: Case, status: int
     assert case.emulator.count("get_run_artifacts") == 4
 
 
-async def test_an_artifact_that_is_no_longer_listed_is_refused(case: Case) -> None:
-    """An artifact that is no longer listed is tried with its old link, whose error is raised."""
-    case.emulator.fail("download", Fault.status(404))
-    nothing: list[object] = []
-    case.emulator.fail("get_run_artifacts", Fault.edit(lambda _: nothing), skip=1)
-    await raised(errors.NotFoundError, case.download(kinds={"trace"}))
-
-
-async def test_a_refusal_of_new_links_is_raised(case: Case) -> None:
-    """An error of the service while fetching new links is raised."""
-    case.emulator.fail("download", Fault.status(403))
-    case.emulator.fail("get_run_artifacts", Fault.status(404), skip=1)
-    error = await raised(errors.NotFoundError, case.download())
-    assert error.url.startswith(case.emulator.url)
+@pytest.mark.parametrize(
+    ("status", "of_list"), [(404, Fault.edit(lambda _: list[object]())), (403, Fault.status(404))]
+)
+async def test_a_download_without_a_new_link_is_an_error(
+    case: Case, status: int, of_list: Fault
+) -> None:
+    """It is that of the old link if the artifact is no longer listed, or else that of the list."""
+    case.emulator.fail("download", Fault.status(status))
+    case.emulator.fail("get_run_artifacts", of_list, skip=1)
+    error = await raised(errors.NotFoundError, case.download(kinds={"trace"}))
+    assert error.url.startswith(case.emulator.url) == (of_list.kind == "answer")
 
 
 @pytest.mark.parametrize("paging", ["link", "cursor"])

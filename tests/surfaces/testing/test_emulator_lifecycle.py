@@ -106,7 +106,7 @@ async def test_closing_does_not_wait_for_a_client_that_stalls() -> None:
     loop: Any = asyncio.get_running_loop()
     registered, files = set(loop._selector.get_map()), open_files()
     emulator = Emulator()
-    emulator.fail("*", Fault.body(bytes(50_000_000)))
+    emulator.fail("*", Fault.body(bytes(20_000_000)))
     await emulator.start()
     host, _, port = emulator.url.removeprefix("http://").partition(":")
     sockets = [socket.create_connection((host, int(port))) for _ in range(2)]
