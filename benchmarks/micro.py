@@ -191,7 +191,7 @@ def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
         kept: list[object] = [subscription := Subscription(client._poller)]
         for run in range(IN_FLIGHT):
             ref = RunRef(server=REF.server, project=PROJECT, run_id=run)
-            kept.append(polled := client._poller.known.operation(ref, is_dispatched=True))
+            kept.append(polled := client._poller.known.operation(ref, sent_at=0.0))
             client._poller.listen(polled, subscription)
         return client, kept
 

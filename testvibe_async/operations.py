@@ -95,12 +95,12 @@ class Operation(ABC, Generic[SnapshotT_co]):
         parts: ClientParts,
         *,
         adopted: bool = False,
-        is_dispatched: bool = False,
+        sent_at: float | None = None,
         previous_id: str | None = None,
     ) -> None:
         self._ref = ref
         self._polled: PolledOperation[SnapshotT_co] = parts.poller.known.operation(
-            ref, is_dispatched=is_dispatched, previous_id=previous_id
+            ref, sent_at=sent_at, previous_id=previous_id
         )
         self._parts = parts
         self.adopted: bool = adopted

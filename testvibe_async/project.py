@@ -359,8 +359,9 @@ class Project:
             timeout: See `run_features`.
             stop_on_failure: See `run_features`.
             missing_only: True to generate nothing of a feature that has tests by the time of its
-                dispatch: its latest generation is the outcome. It is stored in the journal, and
-                always true if no features are named.
+                dispatch: its latest generation is the outcome. A feature whose status can't be read
+                is not dispatched. It is stored in the journal, and always true if no features are
+                named.
             journal: See `run_features`.
 
         Returns:

@@ -25,7 +25,15 @@ from tests.conftest import client_of
 from tests.promises import test_errors
 from tests.support.peer import hooks_into, http, peer
 from tests.support.raising import raised
-from testvibe_async import Client, ConfigError, Ref, ResponseError, UnauthorizedError, VibeError
+from testvibe_async import (
+    Client,
+    ConfigError,
+    Ref,
+    ResponseError,
+    RunOperation,
+    UnauthorizedError,
+    VibeError,
+)
 from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -96,14 +104,12 @@ def test_the_search_finds_a_part_of_the_key() -> None:
 
 @pytest.mark.parametrize("fault", ["garbage", "truncated", "lost", "reset", "hang"])
 async def test_whatever_fails_on_the_way_shows_no_key(
-    emulator: Emulator, fault: str, caplog: pytest.LogCaptureFixture
+    emulator: Emulator, client: Client, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What aiohttp raises for a broken answer, with the headers, is in no error."""
     caplog.set_level(logging.DEBUG)
     emulator.fail("list_projects", getattr(Fault, fault)())
-    async with client_of(emulator) as client:
-        error = await raised(VibeError, client.list_projects())
-    assert_hidden(error, caplog)
+    assert_hidden(await raised(VibeError, client.list_projects()), caplog)
 
 
 async def test_whatever_goes_well_shows_no_key(
@@ -141,12 +147,12 @@ async def test_whatever_goes_well_shows_no_key(
     assert not any(map(shows, texts_of_logs(caplog)))
 
 
-async def test_the_key_goes_to_the_service_alone(emulator: Emulator, tmp_path: Path) -> None:
+async def test_the_key_goes_to_the_service_alone(
+    emulator: Emulator, operation: RunOperation, tmp_path: Path
+) -> None:
     """The key is in one header of each request to the API, and in none to an artifact host."""
-    async with client_of(emulator) as client:
-        operation = await client.project().run_feature("Checkout")
-        await operation
-        await operation.download_artifacts(tmp_path)
+    await operation
+    await operation.download_artifacts(tmp_path)
     for request in emulator.requests:
         holders = [name for name, value in request.headers.items() if shows(value)]
         assert holders == ["Authorization"]
@@ -156,17 +162,17 @@ async def test_the_key_goes_to_the_service_alone(emulator: Emulator, tmp_path: P
         assert not shows(f"{dict(request.headers)} {request.path} {request.query}")
 
 
-async def test_a_link_to_the_service_has_no_key(emulator: Emulator, tmp_path: Path) -> None:
+async def test_a_link_to_the_service_has_no_key(
+    emulator: Emulator, operation: RunOperation, tmp_path: Path
+) -> None:
     """An artifact's link that leads to the API is fetched without the key, and so is refused."""
 
     def misled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [row | {"url": f"{emulator.url}/api/v1/ops/projects"} for row in rows]
 
-    async with client_of(emulator) as client:
-        operation = await client.project().run_feature("Checkout")
-        await operation
-        emulator.fail("get_run_artifacts", Fault.edit(misled))
-        error = await raised(ResponseError, operation.download_artifacts(tmp_path))
+    await operation
+    emulator.fail("get_run_artifacts", Fault.edit(misled))
+    error = await raised(ResponseError, operation.download_artifacts(tmp_path))
     assert error.status == 401
     misled_requests = [one for one in emulator.requests if one.operation == "list_projects"]
     assert misled_requests

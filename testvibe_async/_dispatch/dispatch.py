@@ -25,6 +25,7 @@ from testvibe_async._util.waiting import is_cancelled
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     DispatchUnknownError,
+    NotFoundError,
     RecorderError,
     ResponseError,
     TransportError,
@@ -50,6 +51,7 @@ __all__ = [
     "DISPATCHES",
     "Dispatch",
     "GenerationDispatch",
+    "OutdatedError",
     "RunDispatch",
     "TestsMadeError",
     "record",
@@ -129,7 +131,9 @@ class Dispatch(ABC, Generic[OperationT]):
     """The dispatch's span, for its intents and its ref; None if no span is recorded."""
 
     _began: float = field(default=0.0, init=False)
-    _written_at: float = field(default=0.0, init=False)
+    written_at: float = field(default=0.0, init=False)
+    """The loop's clock when it was last sent."""
+
     is_under_way: bool = field(default=False, init=False)
     """True from its beginning to its end, answered or not."""
     _is_recorded: bool = field(default=False, init=False)
@@ -173,7 +177,7 @@ class Dispatch(ABC, Generic[OperationT]):
     @property
     def dispatched_at(self) -> datetime:
         """The time when it was last sent, by the local clock, in UTC."""
-        ago = asyncio.get_running_loop().time() - self._written_at
+        ago = asyncio.get_running_loop().time() - self.written_at
         return datetime.now(UTC) - timedelta(seconds=ago)
 
     def begin(self) -> None:
@@ -230,7 +234,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def mark_written(self, now: float) -> None:
         """Note that writing begins: from now on, the request may have arrived."""
-        self.progress, self._written_at = Progress.WRITTEN, now
+        self.progress, self.written_at = Progress.WRITTEN, now
 
     def mark_answered(self, sent: float) -> None:
         """Note that an answer or error came, although writing was not observed.
@@ -339,7 +343,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
         Returns:
             The failure to read the data, if any: no reason not to dispatch, unless a batch has the
-            patience to wait for the end of an outage.
+            patience to wait for the end of an outage, or only missing tests are to be generated.
         """
 
     @abstractmethod
@@ -444,6 +448,13 @@ class TestsMadeError(VibeError):
         """The generation that made them."""
 
 
+class OutdatedError(VibeError):
+    """Nothing was sent: the read that allows the dispatch is too old."""
+
+    def __init__(self) -> None:
+        super().__init__(f"whether the feature has tests was read over {FRESH_SECONDS:g} s ago")
+
+
 @define(eq=False, kw_only=True)
 class GenerationDispatch(Dispatch[GenerationOperation]):
     """The dispatch of a generation. The service shows only the feature's latest generation.
@@ -489,7 +500,8 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         try:
             latest = await self.parts.transport.call(evolve(request, is_uncached=True))
         except (TransportError, ResponseError) as error:
-            failure = error
+            is_never_generated = isinstance(error, NotFoundError) and error.code is not None
+            failure = None if is_never_generated else error
         if self.missing_only and latest.is_success:
             raise TestsMadeError(latest)
         is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
@@ -497,10 +509,24 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         self.read_at = Moment.now()
         return failure
 
+    async def before_writing(self) -> None:
+        """Check that no tests can have been made meanwhile, if only missing ones are wanted.
+
+        Raises:
+            OutdatedError: Some can: a pause delayed the request.
+            RecorderError: As for any dispatch.
+        """
+        if self.missing_only and not self._is_fresh:
+            raise OutdatedError
+        await super().before_writing()
+
+    @property
+    def _is_fresh(self) -> bool:
+        """True if the latest generation was read just now."""
+        return self.read_at is not None and not self.read_at.is_older_than(FRESH_SECONDS)
+
     def _seen_before(self) -> dict[str, Any]:
-        is_fresh = self.before is not None and not (
-            self.read_at is None or self.read_at.is_older_than(FRESH_SECONDS)
-        )
+        is_fresh = self.before is not None and self._is_fresh
         return {
             "is_previous_known": is_fresh,
             "previous_id": self.previous_id if is_fresh else None,

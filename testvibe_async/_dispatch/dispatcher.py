@@ -12,7 +12,7 @@ import asyncio
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from testvibe_async._dispatch.dispatch import record
+from testvibe_async._dispatch.dispatch import OutdatedError, record
 from testvibe_async._dispatch.finding import Progress
 from testvibe_async._dispatch.hold import Hold
 from testvibe_async._dispatch.reconcile import Reconciler
@@ -178,15 +178,8 @@ class Dispatcher:
         tries_left = OUTAGE_TRIES
         while True:
             tries_left -= 1
-            if dispatch.patience is not None:
-                await self._hold.wait(dispatch)
-                dispatch.renew_patience()
-            failure = await dispatch.prepare()
-            if dispatch.patience is not None and tries_left:
-                if failure is not None:
-                    self._hold.note_failure(failure)
-                if self._hold.is_on:
-                    continue
+            if not await self._is_prepared(dispatch, may_repeat=tries_left > 0):
+                continue
             try:
                 ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
                 break
@@ -197,17 +190,21 @@ class Dispatcher:
                     )
                 )
                 return error
+            except OutdatedError as error:
+                left = dispatch.patience_left
+                if tries_left <= 0 if left is None else left < 0:
+                    raise self._not_sent(dispatch, f"not sent: {error}") from error
             except (NotSentError, ResponseError) as error:
                 is_final = dispatch.patience is None or dispatch.is_withdrawn
-                if is_final or not self._hold.note_failure(error) or not tries_left:
+                if is_final or not self._hold.note_failure(error) or tries_left <= 0:
                     raise
-        self._reconciler.remember(ref, dispatch.intent if adopted else None)
+        self._reconciler.remember(ref, dispatch.intent if adopted or dispatch.recorders else None)
         dispatch.mark_dispatched(ref)
         operation = cast("type[OperationT]", dispatch.operation_class)(
             ref,
             self._parts,
             adopted=adopted,
-            is_dispatched=True,
+            sent_at=dispatch.written_at,
             previous_id=dispatch.previous_id,
         )
         # The hook comes before anything else can fail: its purpose is to store the ref.
@@ -217,6 +214,30 @@ class Dispatcher:
         await dispatch.record(ref)
         _log_other_feature(dispatch, ref)
         return operation
+
+    async def _is_prepared(self, dispatch: Dispatch[Any], *, may_repeat: bool) -> bool:
+        """Read what a dispatch needs; return False if that is to be repeated after an outage.
+
+        Raises:
+            NotSentError, ResponseError: The service is away for too long; or only missing tests are
+                to be generated, and it is unknown whether the feature has tests.
+        """
+        is_patient = dispatch.patience is not None
+        if is_patient and self._hold.is_on:
+            await self._hold.wait(dispatch)
+            dispatch.renew_patience()
+        failure = await dispatch.prepare()
+        if is_patient and may_repeat:
+            if failure is not None:
+                self._hold.note_failure(failure)
+            if self._hold.is_on:
+                return False
+        if failure is not None and dispatch.missing_only:
+            if isinstance(failure, ResponseError):
+                raise failure
+            what = f"not sent: it is unknown whether the feature has tests ({failure.brief})"
+            raise self._not_sent(dispatch, what) from failure
+        return True
 
     async def _send_or_find(
         self, dispatch: Dispatch[Any], *, retry_unknown: bool

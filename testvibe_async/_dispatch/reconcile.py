@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -68,25 +67,24 @@ class Reconciler:
         """The dispatches without an answer yet: their operations must not be adopted."""
         self._unknown: deque[Intent] = deque(maxlen=REMEMBERED)
         """The dispatches without an answer: their operations may appear later."""
-        self._own_ids: defaultdict[str, deque[object]] = defaultdict(
-            partial(deque[object], maxlen=REMEMBERED)
-        )
-        """By project, the ids of the operations of known dispatches."""
+        self._owners: defaultdict[str, dict[object, str | None]] = defaultdict(dict)
+        """By project and id of an operation, the id of its intent; None if no recorder has that."""
         self._shown: dict[str, tuple[Ref, ...]] = {}
         """The candidates of searches that did not find the operation, by the intent's id."""
-        self._found: deque[tuple[str, object]] = deque(maxlen=REMEMBERED)
-        """The id of each intent whose operation was found, with the operation's id."""
 
-    def remember(self, ref: Ref, found_for: Intent | None = None) -> None:
+    def remember(self, ref: Ref, intent: Intent | None) -> None:
         """Remember the operation of a dispatch, so that no other dispatch adopts it.
 
         Args:
             ref: The operation.
-            found_for: The intent for which it was found; None if the dispatch was answered.
+            intent: The dispatch's intent, which may be reconciled although it was answered; None
+                if no recorder has it.
         """
-        self._own_ids[ref.project].append(_id_of(ref))
-        if found_for is not None:
-            self._found.append((found_for.id, _id_of(ref)))
+        owners, operation = self._owners[ref.project], _id_of(ref)
+        owners.pop(operation, None)  # An id that is used again counts as new.
+        owners[operation] = None if intent is None else intent.id
+        if len(owners) > REMEMBERED:
+            del owners[next(iter(owners))]
 
     def keep(self, intent: Intent) -> None:
         """Remember a dispatch that stays unknown, so that no other one adopts its operation."""
@@ -194,8 +192,8 @@ class Reconciler:
         Candidates of earlier polls count too: a list may lack an operation that another list has
         shown.
         """
-        found = {each for intent_id, each in self._found if intent_id == intent.id}
-        own_ids = {*self._own_ids[intent.project]} - found
+        owners = self._owners[intent.project]
+        own_ids = {operation for operation, owner in owners.items() if owner != intent.id}
         own_ids |= {_id_of(each) for each in others if _is_of_place(each, intent)}
         shown = {ref: candidate for candidate, ref in search.candidates}
         refs = tuple(
@@ -207,7 +205,7 @@ class Reconciler:
             return Finding(is_nothing=is_nothing, reason="absent", polled_at=now)
         # Several candidates can't be told apart; the wrong one would report another's outcome.
         # An attached one may be that of this dispatch, or of another.
-        is_attached = refs[0] in self._poller.known and _id_of(refs[0]) not in found
+        is_attached = refs[0] in self._poller.known and _id_of(refs[0]) not in owners
         is_clear = len(refs) == 1 and search.is_certain and not is_attached
         candidate = shown.get(refs[0]) if is_clear else None
         if candidate is not None and not self._may_be_anothers(candidate, intent, others):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from testvibe_async._dispatch.dispatch import GenerationDispatch, RunDispatch
-from testvibe_async._wire import Endpoints
+from testvibe_async._dispatch.dispatch import GenerationDispatch, RunDispatch, TestsMadeError
+from testvibe_async._wire import Endpoints, says_in_flight
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
     GenerationInProgressError,
@@ -47,6 +48,9 @@ MAX_UNSEEN_CONFLICTS = 3
 
 UNSEEN_CONFLICT_SECONDS = 1.0
 """Seconds to wait after each of them: the generation may just have ended."""
+
+QUEUED_SECONDS = 3.0
+"""Seconds between two reads of a generation in flight that has no id yet."""
 
 LAST_READ_SECONDS = 1.0
 """Seconds that a read of the latest generation may take, even past the deadline."""
@@ -94,7 +98,9 @@ class Starter:
             try:
                 return await self.dispatcher.dispatch(dispatch)
             except GenerationInProgressError as conflict:
-                running = await self._read_in_flight(dispatch.project, dispatch.feature, deadline)
+                running = await self._read_in_flight(
+                    dispatch.project, dispatch.feature, deadline, is_enough=IS_ENOUGH[on_conflict]
+                )
                 if running is not None:
                     conflict.ref = running.ref
                 # A generation that this client observed to finish does not explain the 409 either.
@@ -152,9 +158,9 @@ class Starter:
         else:
             generation = None
             with suppress(TransportError, ResponseError):
-                latest = await self._read_latest(run.project, run.feature, deadline)
-                if latest.is_success:  # It ended after the refusal; another costs credits.
-                    return latest
+                latest = await self._read_until(
+                    _is_named_or_over, run.project, run.feature, deadline
+                )
                 generation = self._in_flight(run.project, latest)
         if generation is None:
             dispatch = GenerationDispatch(
@@ -168,9 +174,13 @@ class Starter:
                 on_ref=run.note,
                 on_accepted=run.on_accepted,
                 gate=run.gate,
+                missing_only=True,
             )
             run.begin_tests(dispatch)
-            generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
+            try:
+                generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
+            except TestsMadeError as made:
+                return made.latest
         else:  # It may end before another dispatch, which would cost credits.
             run.note(generation.ref)
         with suppress(OperationSupersededError):
@@ -182,12 +192,34 @@ class Starter:
     ) -> Generation:
         """Wait until a feature's latest generation has finished, even if others follow it."""
         while True:
-            latest = await self._read_latest(project, feature, deadline)
+            latest = await self._read_until(_is_named_or_over, project, feature, deadline)
             running = self._in_flight(project, latest)
             if running is None:
                 return latest
             with suppress(OperationSupersededError):
                 return await running.wait(timeout=_seconds_to(deadline))
+
+    async def _read_until(
+        self,
+        is_enough: Callable[[Generation], bool],
+        project: str,
+        feature: int | str,
+        deadline: float | None,
+    ) -> Generation:
+        """Read the status of a feature's latest generation, and again until it says enough.
+
+        Raises:
+            WaitTimeoutError: The deadline passed first.
+        """
+        began = asyncio.get_running_loop().time()
+        while not is_enough(latest := await self._read_latest(project, feature, deadline)):
+            left = _seconds_to(deadline)
+            if left is not None and left <= 0:
+                what = f"the latest generation of feature {feature} was not seen to end"
+                elapsed = asyncio.get_running_loop().time() - began
+                raise WaitTimeoutError(what, ref=None, status=latest.status, elapsed=elapsed)
+            await self._transport.sleep(min(QUEUED_SECONDS, inf if left is None else left))
+        return latest
 
     async def _read_latest(
         self, project: str, feature: int | str, deadline: float | None
@@ -206,11 +238,17 @@ class Starter:
             raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
 
     async def _read_in_flight(
-        self, project: str, feature: int | str, deadline: float | None
+        self,
+        project: str,
+        feature: int | str,
+        deadline: float | None,
+        *,
+        is_enough: Callable[[Generation], bool],
     ) -> GenerationOperation | None:
         """Return the feature's generation in flight, as far as it can be observed."""
         try:
-            return self._in_flight(project, await self._read_latest(project, feature, deadline))
+            latest = await self._read_until(is_enough, project, feature, deadline)
+            return self._in_flight(project, latest)
         except (TransportError, ResponseError, WaitTimeoutError):
             return None
 
@@ -227,6 +265,25 @@ class Starter:
         operation = GenerationOperation(ref, self.parts, adopted=True)
         self.parts.poller.accept(ref, latest)
         return operation
+
+
+def _is_named_or_over(latest: Generation) -> bool:
+    """Return whether a generation has an id, or does not say that it is in flight.
+
+    A service may name a generation only once it has left the queue, or never.
+    """
+    return bool(latest.request_id) or not says_in_flight(latest.status or "")
+
+
+IS_ENOUGH: Mapping[GenerateConflict, Callable[[Generation], bool]] = {
+    "raise": lambda _latest: True,
+    "attach": lambda latest: bool(latest.runner_started) or _is_named_or_over(latest),
+    "wait": _is_named_or_over,
+}
+"""Returns whether a status needs no further read, by the reaction to a generation in flight.
+
+A generation that has left the queue without an id will have none, and can't be attached to.
+"""
 
 
 def _seconds_to(deadline: float | None) -> float | None:

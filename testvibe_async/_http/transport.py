@@ -47,6 +47,7 @@ from testvibe_async.errors import (
     ResponseError,
     TransportError,
     UnauthorizedError,
+    VibeError,
 )
 from testvibe_async.events import (
     Emitter,
@@ -418,7 +419,7 @@ class Transport:
             if self.is_closed and isinstance(error, OutcomeUnknownError):
                 raise ClientClosedError from error
             raise
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, VibeError):  # It was not written, for another reason.
             self._throttle.abandon()
             raise
         else:

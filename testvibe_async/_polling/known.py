@@ -41,7 +41,7 @@ class KnownOperations:
         self._is_closed = False
 
     def operation(
-        self, ref: Ref, *, is_dispatched: bool = False, previous_id: str | None = None
+        self, ref: Ref, *, sent_at: float | None = None, previous_id: str | None = None
     ) -> PolledOperation[Any]:
         """Return this client's record of an operation, created at first use.
 
@@ -50,14 +50,15 @@ class KnownOperations:
 
         Args:
             ref: The operation's ref.
-            is_dispatched: True if the operation was just dispatched, and so is in flight.
+            sent_at: The loop's clock when this client sent the dispatch, which was answered just
+                now; None if the operation was attached.
             previous_id: The `requestId` of the feature's previous generation, if known.
         """
         key = ref.key
         polled = self._operations.get(key)
-        if polled is None or _is_earlier(polled.state, ref):
+        if polled is None or _is_earlier(polled.state, ref, sent_at):
             began = asyncio.get_running_loop().time() - _age(ref)
-            answered_at = datetime.now(UTC) if is_dispatched else None
+            answered_at = None if sent_at is None else datetime.now(UTC)
             state = new_state(ref, began=began, answered_at=answered_at, previous_id=previous_id)
             polled = self._operations[key] = PolledOperation(state)
         return polled
@@ -106,8 +107,11 @@ class FinishedOperations:
             self._bytes -= oldest_bytes
 
 
-def _is_earlier(state: OperationState[Any], ref: Ref) -> bool:
+def _is_earlier(state: OperationState[Any], ref: Ref, sent_at: float | None) -> bool:
     """Return whether the record under an id was last observed before the operation's dispatch."""
+    if sent_at is not None:  # The local clock may have been set since.
+        seen_at = state.began if state.seen_at is None else state.seen_at
+        return state.is_known and seen_at <= sent_at
     dispatched_at = ref.dispatched_at
     if dispatched_at is None or dispatched_at == state.ref.dispatched_at:
         return False

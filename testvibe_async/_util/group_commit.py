@@ -60,6 +60,7 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             if self._writing is not None:
                 await wait_uncancelled([self._writing])
         finally:
+            await self._write_all()  # Its task may have been cancelled before its first step.
             executor, self._executor = self._executor, None
             if executor is not None:
                 loop = asyncio.get_running_loop()
@@ -85,18 +86,26 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="testvibe_async writer")
         self._waiting.append((work, written))
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_all(), name="testvibe_async writer")
+            self._start()
+
+    def _start(self) -> None:
+        self._writing = asyncio.create_task(self._write_all(), name="testvibe_async writer")
+        self._writing.add_done_callback(self._note_end)
+
+    def _note_end(self, ended: asyncio.Task[None]) -> None:
+        if self._waiting and ended is self._writing:  # It was cancelled before its first step.
+            self._start()
 
     async def _write_all(self) -> None:
         """Write all pending records, one transaction after the other, even if cancelled."""
         loop = asyncio.get_running_loop()
         while self._waiting:
             jobs, self._waiting = self._waiting, []
-            works = [work for work, _ in jobs]
-            writing = loop.run_in_executor(self._executor, self._commit, works)
-            with suppress(asyncio.CancelledError):  # The thread commits it anyway.
-                await wait_uncancelled([writing])
+            works: list[Callable[[ConnectionT], Any]] = [work for work, _ in jobs]
             try:
+                writing = loop.run_in_executor(self._executor, self._commit, works)
+                with suppress(asyncio.CancelledError):  # The thread commits it anyway.
+                    await wait_uncancelled([writing])
                 results = writing.result()
             except Exception as error:  # noqa: BLE001 - the waiting callers get it
                 self._fail(jobs, error)

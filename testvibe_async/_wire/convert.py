@@ -186,12 +186,15 @@ def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
 
 @cache
 def _word_of(enum: type[StrEnum]) -> Callable[[str], str]:
-    """Return a function that finds a word of an enum in any case; other words stay strings."""
+    """Return a function that finds a word of an enum in any case.
+
+    Other words stay strings, such as `draft`, which is known in any case too.
+    """
     words: dict[str, str] = {member.value: member for member in enum}
 
     @lru_cache(maxsize=1024)
     def word_of(text: str) -> str:
-        return words.get(text.casefold(), text)
+        return words.get(text.casefold()) or documented(text)
 
     return word_of
 

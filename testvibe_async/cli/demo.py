@@ -41,8 +41,9 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
                 say("\n$ testvibe-async run --all --wait")
                 code = await run(all_=True, wait=True, options=_OPTIONS, common=common)
         finally:  # After Ctrl-C too.
-            say("\nFailing tests are part of the show, and the service that they ran at has ended.")
-            say("To try these commands on such a service: testvibe-async emulator")
+            say("\nFailing tests are part of the show, and")
+            say("the service that they ran at has ended.")
+            say("To try these commands on such a service:\n  testvibe-async emulator")
     return ExitCode.PASSED if code is ExitCode.FAILED else code
 
 

@@ -44,7 +44,7 @@ MAX_REASON = 200
 """Length of a reason within another sentence."""
 
 NAME_CHARACTERS = 100
-"""Maximum characters of each suggested name."""
+"""Maximum characters of each suggested name, and of the name that they are compared with."""
 
 _ADDRESS = re.compile(r"(?:[A-Z]+ )?https?://[^\s,;)]+?(?=[:.]?(?:[\s,;)]|$))")
 
@@ -99,7 +99,7 @@ def reason_of(error: VibeError, length: int = MAX_REASON) -> str:
 
 def suggestion(name: str, names: Iterable[str]) -> str:
     """Return `did_you_mean` as a sentence to add to others."""
-    text = did_you_mean(name, [each[:NAME_CHARACTERS] for each in names])
+    text = did_you_mean(name[:NAME_CHARACTERS], [each[:NAME_CHARACTERS] for each in names])
     return f" {_ended(capitalized(text))}" if text else ""
 
 

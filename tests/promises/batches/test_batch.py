@@ -93,22 +93,10 @@ async def test_several_configurations(emulator: Emulator, project: Project) -> N
     """With several configurations each feature runs with each, in the order asked."""
     items = await project.run_features(["Checkout", "Returns"], config=["Mobile", None])
 
-    assert [(item.feature, item.config) for item in items] == [
-        ("Checkout", "Mobile"),
-        ("Checkout", None),
-        ("Returns", "Mobile"),
-        ("Returns", None),
-    ]
+    asked = [(name, config) for name in ("Checkout", "Returns") for config in ("Mobile", None)]
+    assert [(item.feature, item.config) for item in items] == asked
     assert [item.outcome.config for item in items if item.outcome] == ["Mobile", "Default"] * 2
     assert len(emulator.runs) == 4
-
-
-async def test_a_batch_runs_once(emulator: Emulator, project: Project) -> None:
-    """Awaiting a batch again is refused, and dispatches nothing."""
-    batch = project.run_features(["Checkout"])
-    await batch
-    await raised(errors.ConfigError, batch, match="opened before")
-    assert len(emulator.runs) == 1
 
 
 @pytest.mark.parametrize("end", ["left", "time", "failure"])
@@ -212,14 +200,17 @@ async def test_all_come_in_the_order_asked(
 
 
 @pytest.mark.filterwarnings("ignore:run_features")
-async def test_a_batch_is_opened_first(emulator: Emulator, project: Project) -> None:
-    """Iterating without `async with` is refused, as it would run nothing."""
+async def test_a_batch_is_opened_once_and_first(emulator: Emulator, project: Project) -> None:
+    """Iterating without `async with`, and opening it again, is refused, and dispatches nothing."""
+    batch = project.run_features(["Checkout"])
     with pytest.raises(errors.ConfigError, match="async with"):
-        async for _ in project.run_features(["Checkout"]):
-            pass
+        aiter(batch)
     with pytest.raises(errors.ConfigError, match="async with"):
-        project.run_features(["Checkout"]).changes()
+        batch.changes()
     assert emulator.requests == []
+    await batch
+    await raised(errors.ConfigError, batch, match="opened before")
+    assert len(emulator.runs) == 1
 
 
 @pytest.mark.parametrize("source", [list, iter])

@@ -107,10 +107,8 @@ async def test_what_comes_after_the_end_is_an_item_that_was_skipped(project: Pro
             yield "Wishlist"
 
     items = await project.run_features(stubborn(), timeout=10)
-    assert [(item.feature, item.verdict) for item in items] == [
-        ("Checkout", Verdict.IN_FLIGHT),
-        ("Wishlist", Verdict.SKIPPED),
-    ]
+    found = [(item.feature, item.verdict) for item in items]
+    assert found == [("Checkout", Verdict.IN_FLIGHT), ("Wishlist", Verdict.SKIPPED)]
 
 
 FAILING = Scenario(outcomes={"Checkout": Outcome(run_status="failed")})
@@ -129,30 +127,24 @@ async def test_what_fails_runs_again_before_more_is_read(
 async def test_changes_end_with_the_source(project: Project) -> None:
     """An iteration over changes goes on while more may come, and ends with the last run."""
     async with project.run_features(one_by_one(NAMES[:2], seconds=40)) as batch:
-        seen = [
-            (operation.ref.key[-1], transition.phase)
-            async for operation, transition in batch.changes()
-        ]
-    assert [phase for _, phase in seen] == ["queued", "active", "finished"] * 2
+        phases = [transition.phase async for _, transition in batch.changes()]
+    assert phases == ["queued", "active", "finished"] * 2
 
 
-def _of_all(emulator: Emulator, **statuses: str | None) -> None:
+def _shows(emulator: Emulator, **statuses: str | None) -> None:
     """Have the list show other statuses in place of the documented ones."""
-    emulator.fail(
-        "list_features",
-        Fault.edit(
-            lambda rows: [
-                {**row, "status": statuses.get(row["status"], row["status"])} for row in rows
-            ]
-        ),
-    )
+
+    def changed(row: dict[str, Any]) -> dict[str, Any]:
+        return row | {"status": statuses.get(row["status"], row["status"])}
+
+    emulator.fail("list_features", Fault.edit(lambda rows: [*map(changed, rows)]))
 
 
 async def test_features_of_an_undocumented_status_are_left_out_and_named(
     emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A batch without names takes none of which nobody knows whether they have tests."""
-    _of_all(emulator, draft="fresh")
+    _shows(emulator, draft="fresh")
     assert len(await project.run_features()) == 15
     assert "features with an undocumented status ('fresh') are left out" in caplog.text
 
@@ -162,7 +154,7 @@ async def test_misreadings_cost_none(
     emulator: Emulator, project: Project, word: str | None
 ) -> None:
     """Where no status says which features have tests, a batch without names is refused."""
-    _of_all(emulator, **dict.fromkeys(["generated", "draft", "failed"], word))
+    _shows(emulator, **dict.fromkeys(["generated", "draft", "failed"], word))
     for batch in (project.generate_features(), project.run_features()):
         await raised(ConfigError, batch, match="name the features")
     assert (len(emulator.runs), len(emulator.generations)) == (0, 0)
@@ -178,23 +170,19 @@ async def test_what_is_no_feature_is_an_item_with_its_error(project: Project) ->
 async def test_rows_tell_names_without_a_list(emulator: Emulator, project: Project) -> None:
     """A feature as it was listed says which id its name has; the list is read once at most."""
     rows = {row.name: row for row in await project.list_features()}
-    checkout, wishlist = rows["Checkout"], rows["Wishlist"]
-    items = await project.run_features(
-        [checkout, "CHECKOUT", wishlist.id, "wishlist", "Returns", 9]
-    )
-    assert [item.feature for item in items][:3] == [checkout.id, wishlist.id, "Returns"]
+    checkout, wishlist = rows["Checkout"], rows["Wishlist"].id
+    names: list[Any] = [checkout, "CHECKOUT", wishlist, "wishlist", "Returns", 9]
+    items = await project.run_features(names)
+    assert [item.feature for item in items][:3] == [checkout.id, wishlist, "Returns"]
     assert emulator.count("list_features") == 2
 
 
 async def test_items_of_an_earlier_batch_run_again(project: Project) -> None:
     """Each with its own configuration, whatever the others have, and once."""
-    first = await project.run_features(["Checkout", "Login Functionality"], config=[None, "Mobile"])
-    again = [first[0], first[3], first[3]]
-    items = await project.run_features(again)
-    assert [(each.feature_name, each.config) for each in items] == [
-        ("Checkout", None),
-        ("Login Functionality", "Mobile"),
-    ]
+    first = await project.run_features(["Checkout", "Returns"], config=[None, "Mobile"])
+    items = await project.run_features([first[0], first[3], first[3]])
+    found = [(each.feature_name, each.config) for each in items]
+    assert found == [("Checkout", None), ("Returns", "Mobile")]
 
 
 async def test_a_listed_feature_runs_with_each_configuration(project: Project) -> None:

@@ -1,6 +1,8 @@
 """Starter (409): raised, attached to, waited for, or answered by generating first."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -70,6 +72,72 @@ async def test_as_many_are_waited_for_as_come_before(
         theirs = await rival.generate_feature("Draft")
     assert (await own).request_id == list(emulator.generations)[-1]
     assert len(emulator.generations) == 6
+
+
+def without_id_while_queued(status: Any) -> Any:
+    is_queued = status["featureStatus"] == "generating" and not status["runnerStarted"]
+    return {**status, "requestId": None} if is_queued else status
+
+
+def without_id(status: Any) -> Any:
+    return {**status, "requestId": None}
+
+
+@pytest.mark.parametrize("hide", [without_id_while_queued, without_id])
+async def test_one_without_an_id_is_waited_for(
+    emulator: Emulator, project: Project, hide: Callable[[Any], Any]
+) -> None:
+    """A generation whose id is not shown yet, or never, is in flight until its status ends."""
+    await project.generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.edit(hide))
+
+    error = await raised(errors.WaitTimeoutError, project.wait_for_generation("Draft", timeout=10))
+    assert error.status == "generating"
+    assert now() == pytest.approx(10, abs=1.1)
+    assert (await project.wait_for_generation("Draft")).is_success
+
+
+async def test_one_that_is_queued_without_an_id_is_attached_to(
+    emulator: Emulator, project: Project
+) -> None:
+    """It is joined once it has left the queue, and the service shows its id."""
+    running = await project.generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.edit(without_id_while_queued))
+
+    joined = await project.generate_feature("Draft", on_conflict="attach")
+
+    assert joined.request_id == running.request_id
+
+
+async def test_one_that_never_has_an_id_can_not_be_attached_to(
+    emulator: Emulator, project: Project
+) -> None:
+    """The conflict is raised, and nothing is paid for in its place."""
+    await project.generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.edit(without_id))
+
+    await raised(
+        errors.GenerationInProgressError,
+        project.generate_feature("Draft", on_conflict="attach"),
+    )
+    assert len(emulator.generations) == 1
+
+
+@pytest.mark.parametrize("hide", [without_id_while_queued, without_id])
+async def test_waiting_for_one_without_an_id(
+    emulator: Emulator, project: Project, hide: Callable[[Any], Any]
+) -> None:
+    """on_conflict="wait" dispatches its own after the end, and "generate" uses its tests."""
+    await project.generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.edit(hide))
+
+    await project.run_feature("Draft", on_conflict="generate")
+    assert len(emulator.generations) == 1
+
+    await project.generate_feature("Checkout")
+    await project.generate_feature("Checkout", on_conflict="wait")
+    assert len(emulator.generations) == 3
+    assert len(emulator.active_generations()) == 1
 
 
 async def test_an_ended_one_is_no_conflict(emulator: Emulator, project: Project) -> None:

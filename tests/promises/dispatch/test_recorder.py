@@ -118,6 +118,22 @@ async def test_a_recorder_that_fails_after(
     assert now() < 11
 
 
+@pytest.mark.parametrize("kind", ["run", "generation"])
+async def test_an_answered_dispatch_is_found_by_its_intent(
+    client: Client, notes: Notes, emulator: Emulator, kind: str
+) -> None:
+    """A client that dispatched an operation never says of its intent that nothing started."""
+    notes.failing, project = {"dispatched"}, client.project()
+    dispatch = project.run_feature if kind == "run" else project.generate_feature
+    operation = await dispatch("Checkout")
+    (intent,) = notes.open
+    await asyncio.sleep(60)
+    async with client_of(emulator) as other:
+        await other.project().run_feature("Returns")
+
+    assert await client.reconcile(intent) == operation
+
+
 async def test_a_recorder_that_fails_at_a_refusal(
     client: Client, notes: Notes, caplog: pytest.LogCaptureFixture
 ) -> None:

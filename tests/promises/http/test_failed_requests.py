@@ -78,45 +78,53 @@ MAYBE = {
 }
 
 
+async def call(operation: str, project: Project) -> None:
+    """Call what must not happen twice; a cancellation needs a generation in flight."""
+    if operation == "cancel_generation":
+        await project.generate_feature("Checkout")
+    await ONCE_ONLY[operation](project)
+
+
 @once_only
 @pytest.mark.parametrize(
     ("fault", "is_kept"), [*((fault, False) for fault in MAYBE), ("reset", True), ("lost", True)]
 )
 async def test_what_may_have_happened_is_not_sent_again(
-    emulator: Emulator, operation: str, fault: str, *, is_kept: bool
+    emulator: Emulator, client: Client, operation: str, fault: str, *, is_kept: bool
 ) -> None:
     """A change or a dispatch without a good answer arrives once, on a connection of either kind."""
     emulator.fail(operation, MAYBE[fault])
-    async with client_of(emulator) as client:
-        if is_kept:
-            await client.list_projects()
-        if operation == "cancel_generation":
-            await client.project().generate_feature("Checkout")
-        with suppress(errors.VibeError):
-            await ONCE_ONLY[operation](client.project())
+    if is_kept:
+        await client.list_projects()
+    with suppress(errors.VibeError):
+        await call(operation, client.project())
     assert emulator.count(operation) == 1
 
 
 @once_only
-async def test_what_was_refused_for_now(emulator: Emulator, operation: str) -> None:
+async def test_what_was_refused_for_now(
+    emulator: Emulator, project: Project, operation: str
+) -> None:
     """A 429 with Retry-After proves that nothing was done: it is sent again, after that time."""
     emulator.fail(operation, Fault.status(429, retry_after=7), times=2)
-    async with client_of(emulator) as client:
-        if operation == "cancel_generation":
-            await client.project().generate_feature("Checkout")
-        await ONCE_ONLY[operation](client.project())
+    await call(operation, project)
     times = [request.at for request in emulator.requests if request.operation == operation]
     assert [time - times[0] for time in times] == pytest.approx([0, 7, 14])
 
 
 @once_only
 async def test_what_was_not_sent_is_sent_again(
-    emulator: Emulator, operation: str, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator,
+    project: Project,
+    rival: Project,
+    operation: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A refused connection proves that nothing arrived: a change or a dispatch is tried again."""
     loop = asyncio.get_running_loop()
     connect = loop.sock_connect
-    refused = 0
+    # The poll before a generation's dispatch is one more request, without a retry.
+    refused = -1 if operation == "generate_feature" else 0
 
     async def sock_connect(*where: Any) -> None:
         nonlocal refused
@@ -125,14 +133,10 @@ async def test_what_was_not_sent_is_sent_again(
             raise ConnectionRefusedError(111, "Connection refused")
         await connect(*where)
 
-    async with client_of(emulator) as client:
-        if operation == "cancel_generation":
-            async with client_of(emulator) as other:
-                await other.project().generate_feature("Checkout")
-        if operation == "generate_feature":
-            refused = -1  # the poll before the dispatch is one more request, without a retry
-        monkeypatch.setattr(loop, "sock_connect", sock_connect)
-        await ONCE_ONLY[operation](client.project())
+    if operation == "cancel_generation":
+        await rival.generate_feature("Checkout")
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    await ONCE_ONLY[operation](project)
     assert refused == 2
     assert emulator.count(operation) == 1
 

@@ -187,6 +187,24 @@ async def test_it_is_decided_while_open(path: Path, emulator: Emulator, client: 
         assert await journal.decide("drop") == ["Checkout"]
 
 
+async def test_an_answer_that_comes_after_the_batch_is_that_of_its_resumption(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """A dispatch of a cancelled batch that the service executes late is not sent again."""
+    emulator.fail("run_feature", Fault.delay(20), times=1)
+    async with Journal(path) as journal:
+        batch = asyncio.ensure_future(
+            client.project().run_features(["Checkout", "Returns"], journal=journal, max_in_flight=1)
+        )
+        await asyncio.sleep(1)
+        batch.cancel()
+        await asyncio.wait([batch])
+    async with Journal(path) as journal:
+        items = await _run(client, journal)
+    assert verdicts(items) == ["succeeded"] * 2
+    assert sorted(run.feature.name for run in emulator.runs.values()) == ["Checkout", "Returns"]
+
+
 async def test_a_client_that_closes_leaves_it_to_be_decided(path: Path, emulator: Emulator) -> None:
     """No batch is working on it any more."""
     await leave_unsent(path, emulator, ["Checkout"])

@@ -285,14 +285,12 @@ async def test_the_good_answer_may_be_anothers(emulator: Emulator, project: Proj
 async def test_a_refusal_is_confirmed(emulator: Emulator, project: Project, status: int) -> None:
     """The service's own 401 or 403 ends a wait at the second poll, as the error that it is."""
     emulator.fail("get_run", Fault.status(status), skip=1, times=1)
-    assert (await (await project.run_feature("Checkout"))).is_success
+    assert (await project.run_feature("Checkout").wait()).is_success
     rule = emulator.fail("get_run", Fault.status(status), skip=1)
-    async with client_of(emulator) as client:
-        operation = await client.project().run_feature("Checkout")
-        error = await raised((errors.UnauthorizedError, errors.ForbiddenError), operation)
+    operation = await project.run_feature("Checkout")
+    error = await raised((errors.UnauthorizedError, errors.ForbiddenError), operation)
     assert rule.hits == 2
-    assert error.status == status
-    assert error.ref == operation.ref
+    assert (error.status, error.ref) == (status, operation.ref)
 
 
 async def test_a_revoked_key_costs_few_requests(emulator: Emulator, project: Project) -> None:
@@ -306,13 +304,13 @@ async def test_a_revoked_key_costs_few_requests(emulator: Emulator, project: Pro
 
 
 @pytest.mark.parametrize("body", [None, PAGE], ids=["own", "page"])
-async def test_a_run_may_come_late(emulator: Emulator, body: bytes | None) -> None:
+async def test_a_run_may_come_late(
+    emulator: Emulator, operation: RunOperation, body: bytes | None
+) -> None:
     """A 404 after our own 202 is not yet: also 50 s later."""
     emulator.fail("get_run", Fault.status(404, body=body), when=lambda _: now() < 50)
-    async with client_of(emulator) as client:
-        operation = await client.project().run_feature("Checkout")
-        assert (await operation).is_success
-        assert now() < 70
+    assert (await operation).is_success
+    assert now() < 70
 
 
 async def test_one_failure_among_answers_is_no_outage(

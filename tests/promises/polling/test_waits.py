@@ -97,8 +97,7 @@ async def test_no_time_is_one_poll_of_an_attached_one(
     ref = operation.ref if is_known else evolve(operation.ref, run_id=99999, dispatched_at=None)
     kind = errors.WaitTimeoutError if is_known else errors.OperationNotFoundError
     async with client_of(emulator) as client:
-        with pytest.raises(kind):
-            await way(client, client.attach(ref))
+        await raised(kind, way(client, client.attach(ref)))
     assert emulator.count("get_run") == 1
 
 

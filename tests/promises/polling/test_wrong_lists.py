@@ -11,7 +11,7 @@ from tests.conftest import client_of
 from tests.promises.conftest import Events
 from tests.support.observing import COUNT, ROUNDS, dispatch_runs
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Hooks, Operation, Project, Run
+from testvibe_async import Client, Hooks, Project, RunOperation
 from testvibe_async.events import ListPollingSuspended
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -208,7 +208,7 @@ async def test_a_list_that_hangs(emulator: Emulator, client: Client, project: Pr
 async def test_a_failure_is_no_hurry(emulator: Emulator, client: Client, project: Project) -> None:
     """After a list that failed, operations that were not due yet are read at their own time."""
     emulator.fail("list_runs", Fault.status(404))
-    operations: list[Operation[Run]] = []
+    operations: list[RunOperation] = []
     for _ in range(6):
         operations += await dispatch_runs(project, 3)
         await asyncio.sleep(0.4)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC
 from typing import Any
 
@@ -23,10 +22,16 @@ class Call:
     """A call, and the one request that it sends."""
 
     operation: str
-    act: Callable[[Client, Project], Awaitable[object]]
     route: str
+    arguments: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(factory=dict[str, Any], kw_only=True)
     query: dict[str, str] = field(factory=dict[str, str], kw_only=True)
     body: dict[str, str] | None = field(default=None, kw_only=True)
+
+    async def act(self, client: Client, project: Project) -> None:
+        """Send it."""
+        owner = client if self.operation in {"list_projects", "get_project"} else project
+        await getattr(owner, self.operation)(*self.arguments, **self.options)
 
 
 def sent_last(emulator: Emulator, operation: str) -> str:
@@ -35,80 +40,43 @@ def sent_last(emulator: Emulator, operation: str) -> str:
     return f"{request.method} {request.path}"
 
 
+NEW = {"name": "New", "gherkin": "Feature: New"}
+PAY = {"name": "Pay", "gherkin": ""}
+TEXT = {"gherkin": "Feature: C"}
+FILE = {"path": "Features/a.feature", "content": ""}
+READ = {"path": "Features/Checkout.feature"}
+SITE = {"siteUrl": "https://s.example"}
+MOBILE = {"config": "Mobile"}
+FIVE = {"feature": "Checkout", "limit": "5"}
+C = (GENERATED,)
 CALLS = [
-    Call("list_projects", lambda c, _: c.list_projects(), "GET /api/v1/ops/projects"),
-    Call("get_project", lambda c, p: c.get_project(p.id), f"GET {P}"),
-    Call("list_features", lambda _, p: p.list_features(), f"GET {P}/features"),
-    Call("get_feature", lambda _, p: p.get_feature("Checkout"), f"GET {F}"),
-    Call(
-        "create_feature",
-        lambda _, p: p.create_feature("New", "Feature: New"),
-        f"POST {P}/features",
-        body={"name": "New", "gherkin": "Feature: New"},
-    ),
-    Call(
-        "update_feature",
-        lambda _, p: p.update_feature("Checkout", gherkin="Feature: C"),
-        f"PATCH {F}",
-        body={"gherkin": "Feature: C"},
-    ),
-    Call(
-        "update_feature",
-        lambda _, p: p.update_feature("Checkout", name="Pay", gherkin=""),
-        f"PATCH {F}",
-        body={"name": "Pay", "gherkin": ""},
-    ),
-    Call("delete_feature", lambda _, p: p.delete_feature("Checkout"), f"DELETE {F}"),
+    Call("list_projects", "GET /api/v1/ops/projects"),
+    Call("get_project", f"GET {P}", (P.rpartition("/")[2],)),
+    Call("list_features", f"GET {P}/features"),
+    Call("get_feature", f"GET {F}", C),
+    Call("create_feature", f"POST {P}/features", options=NEW, body=NEW),
+    Call("update_feature", f"PATCH {F}", C, options=TEXT, body=TEXT),
+    Call("update_feature", f"PATCH {F}", C, options=PAY, body=PAY),
+    Call("delete_feature", f"DELETE {F}", C),
+    Call("generate_feature", f"POST {F}/generate", C, body={}),
     Call(
         "generate_feature",
-        lambda _, p: p.generate_feature("Checkout"),
         f"POST {F}/generate",
-        body={},
+        C,
+        options={"site_url": SITE["siteUrl"]},
+        body=SITE,
     ),
-    Call(
-        "generate_feature",
-        lambda _, p: p.generate_feature("Checkout", site_url="https://s.example"),
-        f"POST {F}/generate",
-        body={"siteUrl": "https://s.example"},
-    ),
-    Call(
-        "get_generation_status",
-        lambda _, p: p.get_generation_status("Checkout"),
-        f"GET {F}/generation",
-    ),
-    Call(
-        "get_generation_log",
-        lambda _, p: p.get_generation_log("Checkout"),
-        f"GET {F}/generation/log",
-    ),
-    Call("run_feature", lambda _, p: p.run_feature("Checkout"), f"POST {F}/run", body={}),
-    Call(
-        "run_feature",
-        lambda _, p: p.run_feature("Checkout", config="Mobile", site_url="https://s.example"),
-        f"POST {F}/run",
-        body={"config": "Mobile", "siteUrl": "https://s.example"},
-    ),
-    Call("list_runs", lambda _, p: p.list_runs(), f"GET {P}/runs"),
-    Call(
-        "list_runs",
-        lambda _, p: p.list_runs(feature="Checkout", limit=5),
-        f"GET {P}/runs",
-        query={"feature": "Checkout", "limit": "5"},
-    ),
-    Call("list_files", lambda _, p: p.list_files(), f"GET {P}/files"),
-    Call(
-        "read_file",
-        lambda _, p: p.read_file("Features/Checkout.feature"),
-        f"GET {P}/files/content",
-        query={"path": "Features/Checkout.feature"},
-    ),
-    Call(
-        "write_file",
-        lambda _, p: p.write_file("Features/a.feature", ""),
-        f"PUT {P}/files/content",
-        body={"path": "Features/a.feature", "content": ""},
-    ),
-    Call("list_configs", lambda _, p: p.list_configs(), f"GET {P}/configs"),
+    Call("get_generation_status", f"GET {F}/generation", C),
+    Call("get_generation_log", f"GET {F}/generation/log", C),
+    Call("run_feature", f"POST {F}/run", C, body={}),
+    Call("run_feature", f"POST {F}/run", C, options=MOBILE, body=MOBILE),
+    Call("run_feature", f"POST {F}/run", C, options={"site_url": SITE["siteUrl"]}, body=SITE),
+    Call("list_runs", f"GET {P}/runs"),
+    Call("list_runs", f"GET {P}/runs", options={"feature": "Checkout", "limit": 5}, query=FIVE),
+    Call("list_files", f"GET {P}/files"),
+    Call("read_file", f"GET {P}/files/content", options=READ, query=READ),
+    Call("write_file", f"PUT {P}/files/content", options=FILE, body=FILE),
+    Call("list_configs", f"GET {P}/configs"),
 ]
 
 

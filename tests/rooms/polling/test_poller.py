@@ -5,6 +5,7 @@ import gc
 import sys
 from collections.abc import AsyncGenerator
 from contextvars import ContextVar
+from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Any
 
@@ -297,3 +298,23 @@ async def test_only_so_many_bytes_are_kept(
     large = await ended(project)
     gc.collect()
     assert [client.attach(ref).done for ref in (small, large)] == [False, False]
+
+
+async def test_a_clock_that_was_set_back_revives_no_outcome(
+    emulator: Emulator, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose id a service uses again is not over, whatever the local clock says."""
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) - timedelta(hours=1)
+
+    earlier = await project.run_feature("Checkout").wait()
+    await emulator.aclose()
+    port = int(emulator.url.rpartition(":")[2])
+    monkeypatch.setattr("testvibe_async._dispatch.dispatch.datetime", SetBack)
+    async with Emulator(scenario=SCENARIO, port=port):
+        operation = await project.run_feature("Checkout")
+        assert operation.run_id == earlier.run_id
+        assert not operation.done

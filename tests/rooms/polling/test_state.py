@@ -10,6 +10,7 @@ from testvibe_async import Phase, Run, RunRef, RunStatus
 from testvibe_async._http import outage_interval
 from testvibe_async._polling.plan import standard_poll_plan
 from testvibe_async._polling.states import RunState
+from testvibe_async.errors import KindName
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 REF = RunRef(server="https://testvibe.test", project="shop", run_id=7)
@@ -35,18 +36,19 @@ def test_a_list_that_shows_it_started_is_late_after_the_end() -> None:
     assert state.latest.snapshot is PASSED
 
 
-@pytest.mark.parametrize("age", [0, 1, 60, 86_400])
-def test_a_run_is_polled_in_even_steps(age: float) -> None:
-    """The interval of a run is the base, whatever its age."""
-    assert standard_poll_plan(3.0)("run", age, None) == 3.0
-
-
 @pytest.mark.parametrize(
-    ("age", "interval"), [(0, 3.0), (60, 3.0), (100, 5.0), (200, 10.0), (86_400, 10.0)]
+    ("kind", "age", "interval"),
+    [
+        *(("run", age, 3.0) for age in (0, 60, 86_400)),
+        *(("generation", age, 3.0) for age in (0, 60)),
+        *(("generation", *row) for row in ((100, 5.0), (200, 10.0), (86_400, 10.0))),
+    ],
 )
-def test_a_generations_steps_grow_with_its_age(age: float, interval: float) -> None:
-    """The interval of a generation grows from 3 s to 10 s."""
-    assert standard_poll_plan(3.0)("generation", age, None) == pytest.approx(interval)
+def test_steps_of_a_generation_grow_with_its_age(
+    kind: KindName, age: float, interval: float
+) -> None:
+    """A run is polled in even steps; the interval of a generation grows from 3 s to 10 s."""
+    assert standard_poll_plan(3.0)(kind, age, None) == pytest.approx(interval)
 
 
 @given(base=st.floats(0.01, 600), ages=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)))
@@ -54,14 +56,6 @@ def test_a_generation_never_hurries_with_age(base: float, ages: tuple[float, flo
     """An older generation is polled no more often; an interval is one to 10/3 of the base."""
     younger, older = (standard_poll_plan(base)("generation", age, None) for age in sorted(ages))
     assert base <= younger <= older <= base * (10 / 3)
-
-
-@pytest.mark.parametrize(
-    ("failures", "interval"), [(0, 3.0), (1, 6.0), (2, 12.0), (3, 24.0), (4, 30.0), (99, 30.0)]
-)
-def test_failures_slow_the_polls_down(failures: int, interval: float) -> None:
-    """Each failure in a row doubles the interval, up to 30 s."""
-    assert outage_interval(3.0, failures) == interval
 
 
 @given(interval=st.floats(0.001, 3600), failures=st.integers(0, 10**9))

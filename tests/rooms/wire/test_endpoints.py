@@ -1,15 +1,19 @@
-"""The table of operations, and how a call becomes a request."""
+"""The table of operations, how a call becomes a request, and the tables by kind of operation."""
 
-from typing import Any
+from collections.abc import Collection
+from typing import get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.rooms.wire.documents import answer, places_of, request_for
+from tests.rooms.wire.documents import answer, places_of
+from testvibe_async._dispatch.search import SEARCHES
+from testvibe_async._polling.states import STATES
+from testvibe_async._telemetry.otel import KINDS as MEASURED
+from testvibe_async._wire import KINDS
 from testvibe_async._wire.endpoints import ENDPOINTS, Effect, custom_request, endpoint_overrides
 from testvibe_async._wire.protocol import decode
-from testvibe_async.errors import ConfigError
+from testvibe_async.errors import ConfigError, KindName
+from testvibe_async.operations import HANDLES
 
 
 def test_reads_alone_are_repeatable() -> None:
@@ -20,54 +24,13 @@ def test_reads_alone_are_repeatable() -> None:
         assert endpoint.is_repeatable == (endpoint.effect is Effect.READS)
 
 
-def test_a_request_is_built_from_its_parts() -> None:
-    """Placeholders are encoded; query parameters and members that are None are left out."""
-    request = ENDPOINTS["run_feature"].request(
-        project="7f3c", feature="a/b c", body={"config": None, "siteUrl": "https://s.example"}
-    )
-    assert request.method == "POST"
-    assert request.path == "/api/v1/ops/projects/7f3c/features/a%2Fb%20c/run"
-    assert request.body == {"siteUrl": "https://s.example"}
-    assert request.query == {}
-    bare = ENDPOINTS["generate_feature"].request(project="p", feature=1, body={"siteUrl": None})
-    assert bare.body == {}
-    listed = ENDPOINTS["list_runs"].request(project="p", query={"feature": None, "limit": 0})
-    assert listed.query == {"limit": "0"}
-    assert listed.body is None
-
-
-@given(name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_any_name_is_exactly_one_segment(name: str) -> None:
-    """Whatever a name holds, its segment is plain ASCII, no dots that lead away, and no more."""
-    path = ENDPOINTS["get_feature"].request(project="p", feature=name).path
-    start = "/api/v1/ops/projects/p/features/"
-    head, segment = path[: len(start)], path[len(start) :]
-    assert head == start
-    assert segment.isascii()
-    assert not set(segment) & set("/?#\\ {}")
-    assert segment not in {"", ".", ".."}
-    assert _percent_decoded(segment) == name
-
-
-def _percent_decoded(segment: str) -> str:
-    head, *parts = segment.split("%")
-    data = head.encode() + b"".join(bytes([int(p[:2], 16)]) + p[2:].encode() for p in parts)
-    return data.decode()
-
-
-@pytest.mark.parametrize("value", ["", True, None, 1.5, b"x", [], "\udc80"])
-def test_what_can_not_be_a_segment_is_refused(value: Any) -> None:
-    """A parameter that is neither a number nor a name is a ConfigError that names it."""
-    with pytest.raises(ConfigError, match="feature"):
-        ENDPOINTS["get_feature"].request(project="p", feature=value)
-
-
 def test_a_custom_request_is_what_it_says() -> None:
-    """A custom request has the method, path, query and body that it was given."""
+    """A custom request has the method, path, query and body that it was given; a POST has one."""
     request = custom_request("POST", "/a/b%20c", query={"x": 1, "y": None}, body={"z": 2})
     assert (request.method, request.path) == ("POST", "/api/v1/ops/a/b%20c")
     assert (request.query, request.body) == ({"x": "1"}, {"z": 2})
     assert decode(request, answer(200, b'{"any": [1]}')) == {"any": [1]}
+    assert [custom_request(each, "/x").body for each in ("POST", "DELETE")] == [{}, None]
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 205])
@@ -158,11 +121,16 @@ def test_a_route_does_not_turn_a_read_into_a_change(name: str, method: str) -> N
         endpoint_overrides(routes)
 
 
-@pytest.mark.parametrize(
-    "operation", [name for name, each in ENDPOINTS.items() if each.method == "POST"]
-)
-def test_every_post_has_a_json_body(operation: str) -> None:
-    """A service may refuse one without; other methods have none unless they need it."""
-    assert request_for(operation).body == {}
-    assert custom_request("POST", "/projects").body == {}
-    assert custom_request("DELETE", "/projects").body is None
+TABLES = {
+    "names": get_args(KindName),
+    "states": STATES,
+    "handles": HANDLES,
+    "searches": SEARCHES,
+    "metrics": MEASURED,
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_a_table_has_all_kinds(table: Collection[str]) -> None:
+    """In the order of the descriptors: one that lacks a kind fails late, or silently."""
+    assert [*table] == [*KINDS]

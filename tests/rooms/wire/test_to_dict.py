@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.promises.test_errors import is_plain
-from tests.promises.test_to_dict import VALUES
+from tests.promises.test_models import OWN_VALUES
 from tests.rooms.wire.documents import encode, json_values
 from tests.support.amounts import amount
 from testvibe_async import Run, RunStatus, RunSummary, models
@@ -127,7 +127,7 @@ def test_a_count_that_was_not_sent_is_no_zero(counts: tuple[dict[str, Any], ...]
         assert run.summary == RunSummary(0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", OWN_VALUES, ids=lambda value: type(value).__name__)
 def test_serialize_has_the_same_with_nulls(value: Any) -> None:
     """`serialize` writes all that `to_dict` has, and null or nothing for the rest."""
     document = serialize(value)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.surfaces.cli.conftest import interrupted, later, names_in, ran_since, text_of, use, write
 from testvibe_async import Client, Journal
+from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -230,6 +231,8 @@ async def test_reruns_of_a_journal_in_a_file(emulator: Emulator, call: Call) -> 
     assert (await call("resume a.journal")).output.endswith(": 1 passed, 1 flaky\n")
     (batch,) = (await call("history a.journal --json")).json["batches"]
     assert (batch["flaky"], batch["passed"], len(emulator.runs)) == (1, 1, 3)
+    await call("run Returns Newsletter --wait --journal b.journal")
+    assert (await call("report b.journal")).output.endswith(": 1 passed, 1 failed\n")
 
 
 async def test_resume_goes_on_with_all_that_runs_again(
@@ -357,12 +360,12 @@ async def test_batch_is_named_from_start_to_end(emulator: Emulator, call: Call) 
     assert "testvibe-async resume 1\n" in ended.errors
     ended = await call("run Newsletter --wait --name other --json")
     assert ended.json["batch"] == "2"
-    history = (await call("history --json")).json["batches"]
-    assert [(each["batch"], each["name"]) for each in history] == [(1, "nightly"), (2, "other")]
+    both = (await call("history --json")).json["batches"]
+    assert [(each["batch"], each["name"]) for each in both] == [(1, "nightly"), (2, "other")]
     for word in ("1", "nightly"):
         assert (await call("report --json", word)).json["summary"]["failed"] == 1
-        history = (await call("history --json", word)).json["batches"]
-        assert [each["batch"] for each in history] == [1]
+        (batch,) = (await call("history --json", word)).json["batches"]
+        assert batch["batch"] == 1
     before = len(emulator.runs)
     await call("run --failed nightly --wait")
     assert ran_since(emulator, before) == [("Returns", "Default")]
@@ -388,8 +391,9 @@ async def test_resume_by_name_takes_what_is_left(emulator: Emulator, call: Call)
     """A name means the last batch that is not over, which the first line names."""
     await interrupted(call, "run Wishlist --wait --name nightly", at=10)
     await call("run Checkout --wait --name nightly")
+    await interrupted(call, "run Wishlist --wait --name other", at=10)
     ended = await call("resume nightly")
-    assert (ended.code, len(emulator.runs)) == (0, 2)
+    assert (ended.code, len(emulator.runs)) == (0, 3)
     assert ended.lines[0] == "Batch 1 (nightly)."
     assert (await call("resume nightly")).lines[0] == "Batch 1 (nightly)."
     assert (await call("resume 2")).lines[0] == "Batch 2 (nightly)."
@@ -578,8 +582,10 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     ended.refuses("no batch has a feature '99': there is no batch 99: the newest is ")
 
 
-async def test_history_of_some_batches(call: Call) -> None:
-    """Ten batches are shown, or those of so many days, or so many; and it says if none is left."""
+async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few batches are shown, or those of so many days, or so many; it says if none is left."""
+    assert history.USUAL_LIMIT == 10
+    monkeypatch.setattr(history, "USUAL_LIMIT", 2)
     ended = await call("history")
     assert (ended.code, ended.output) == (0, "")
     assert ended.errors.startswith("There is no journal of a batch of runs of project ")
@@ -588,9 +594,8 @@ async def test_history_of_some_batches(call: Call) -> None:
     assert ended.output.endswith("\nThere is no other batch to compare it with.\n")
     await call("run Checkout --wait --quiet")
     assert "\nNothing changed with the last batch.\n" in (await call("history")).output
-    for _ in range(9):
-        await call("run Checkout --wait --quiet")
-    for options, number in (("", 10), ("--days 7", 11), ("--days 7 --limit 3", 3)):
+    await call("run Checkout --wait --quiet")
+    for options, number in (("", 2), ("--days 7", 3), ("--days 7 --limit 1", 1)):
         assert len((await call(f"history --json {options}")).json["batches"]) == number
 
 

@@ -99,10 +99,10 @@ async def test_next_job_goes_on(
 
 async def test_history_of_files(call: Call) -> None:
     """Batches that were kept in files are compared too, the oldest first."""
-    for name in ("b.journal", "a.journal"):
-        await call("run Checkout --wait --journal", name)
+    await call("run Checkout Newsletter --wait --journal b.journal")
+    await call("run Checkout --wait --journal a.journal")
     ended = await call("history a.journal b.journal")
-    assert len([line for line in ended.lines if "\t" in line]) == 2
+    assert [line.split("\t")[1] for line in ended.lines if "\t" in line] == ["2", "1"]
     assert "Nothing changed with the last batch." in ended.output
 
 

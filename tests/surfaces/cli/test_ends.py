@@ -135,6 +135,7 @@ DURABLE = STORY | {"service away": LEFT}
 """The same of a durable batch: another worker may see what the one that ended does not."""
 
 del DURABLE["full disk"]  # A worker waits until its database takes records again.
+del DURABLE["SIGTERM"]  # A worker handles it as Ctrl-C.
 
 
 @pytest.fixture

@@ -342,7 +342,7 @@ async def test_features_without_tests_are_in_the_report(call: Call, emulator: Em
         for name in ("a.xml", "b.xml"):
             assert (text_of(name).count("<skipped"), text_of(name).count(said)) == (1, 1)
     assert 'errors="0"' in text_of("b.xml")
-    ended = await call("run --all --wait --report a.xml")
+    ended = await call("run --all --wait --timeout 5 --report a.xml")
     assert ("Proposed" in text_of("a.xml"), said in text_of("a.xml")) == (False, True)
     assert "without" not in ended.output
 

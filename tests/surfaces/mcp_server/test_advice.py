@@ -113,6 +113,7 @@ async def test_a_wrong_name_leads_to_the_right_one(emulator: Emulator) -> None:
         text = await mcp.refused("get_feature", feature="Nothing like it")
         assert "There are 'Abandoned cart reminder', " in text
         assert text.endswith(" more.")
+        assert "list_runs shows" in await mcp.refused("get_run", runId=999)
         emulator.fail("list_features", Fault.status(503))
         assert "list_features shows" in await mcp.refused("get_feature", feature="login")
         assert "list_runs shows the ids" in await mcp.refused("get_run", runId="latest")

@@ -59,7 +59,7 @@ NASTY = [
     "<img src=x onerror=alert(1)>\"'></summary></details>",
     "[link](https://x.example) ![](https://x.example/a.png) www.x.example a@x.example",
     "`code` ``more`` **bold** _it_ ~~no~~ $x$ :bug: @someone #12 \\",
-    *("# heading", "1. one", "- list", "> quote", "\\", "a | b \\| c"),
+    *("# heading", "1. one", "- list", "> quote", "a | b \\| c"),
     WICKED,
     " ",
     "",
@@ -80,11 +80,10 @@ def made_of(text: str, other: str, seconds: float) -> Batch:
     passed = run_item(CaseResult(text, "passed"), status=RunStatus.PASSED, **where)
     items: list[Item] = [
         failed,
-        attempted(passed, failed, failed),
-        attempted(evolve(ITEMS["refused"], feature=text, config=other), failed),
+        attempted(passed, failed),
+        evolve(ITEMS["refused"], feature=text, config=other),
         run_item(CaseResult(other, text), feature=other, config=text, status=text, run_id=215),
         generation_item(text, sections=(Section(text, conclusion=other),)),
-        generation_item(sections=(Section(other, conclusion=text),)),
         BatchItem(feature=text, config=text, error=ObservationError(text, ref=run_ref())),
         BatchItem(feature=other, config=other),
     ]
@@ -99,11 +98,11 @@ def made_of(text: str, other: str, seconds: float) -> Batch:
 
 
 def any_batch(test: Callable[[Batch], None]) -> Callable[[], None]:
-    """Return a test of batches of any texts, and of each nasty text in each place."""
-    for text in NASTY:
-        test = example(made_of(text, "x", 9))(test)
+    """Return a test of batches of any texts, and of each two nasty ones."""
+    for text, other in zip(NASTY[::2], NASTY[1::2], strict=True):
+        test = example(made_of(text, other, 9))(test)
     batches = st.builds(made_of, texts, texts, st.floats(-1e5, 1e7))
-    return settings(max_examples=amount(60, few=10), deadline=None)(given(batches)(test))
+    return settings(max_examples=amount(60, few=6), deadline=None)(given(batches)(test))
 
 
 MARKDOWN_TAGS = frozenset(
