@@ -103,7 +103,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     for kind in ("CONFIG", "CACHE", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
     monkeypatch.chdir(tmp_path / "repository")
-    before = {each: signal.getsignal(each) for each in ENDING}
+    # Two commands at once, in one process, don't restore the handlers in the order of their start.
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, *ENDING)}
     yield tmp_path
     for each, handler in before.items():
         signal.signal(each, handler)
