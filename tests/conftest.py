@@ -19,7 +19,6 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
 
 from tests.support.amounts import amount
-from tests.support.arguments import assemble_once
 from tests.support.recorder import Recorder
 from tests.support.systems import left_out, missing
 from testvibe_async import Client, Project, RunOperation
@@ -77,7 +76,6 @@ def pytest_configure(config: pytest.Config) -> None:
     sqlite3.connect = sqlite3_dbapi2.connect = connect
     gc.disable()
     config.pluginmanager.register(Recorder())
-    assemble_once()
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -165,8 +165,7 @@ class Batch(Generic[SnapshotT_co]):
         Raises:
             ConfigError: The batch was not opened with `async with`.
         """
-        if not self._is_open:
-            raise ConfigError("open the batch with 'async with' before you follow its changes")
+        self._require_open()
         return self._workers.changes()
 
     @property
@@ -247,22 +246,27 @@ class Batch(Generic[SnapshotT_co]):
         Raises:
             ConfigError: The batch was not opened with `async with`.
         """
-        if not self._is_open:
-            raise ConfigError("open the batch with 'async with' before you iterate over it")
+        self._require_open()
         return self
 
     async def __anext__(self) -> BatchItem[SnapshotT_co]:
         """Wait for the next item.
 
         Raises:
+            ConfigError: The batch was not opened with `async with`.
             StopAsyncIteration: There are no more items, or the batch was left.
             Exception: The error of the caller's generator of features. The error of a feature's
                 dispatch or wait is in its item.
         """
+        self._require_open()
         found = await self._next()
         if found is None:
             raise StopAsyncIteration
         return found[1]
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise ConfigError("open the batch with 'async with' before you read its items")
 
     @property
     def _has_given_all(self) -> bool:

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from testvibe_async._wire import Request
     from testvibe_async.models import Artifact, Listing
 
-__all__ = ["Downloader"]
-
 DOCUMENTED_KINDS = {"trace", "screenshot", "video", "report"}
 
 MAX_RENEWALS = 3

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from testvibe_async._http import Transport
     from testvibe_async.models import Artifact
 
-__all__ = ["EXPIRED", "OPERATION", "ArtifactHost"]
-
 T = TypeVar("T")
 
 OPERATION = "download_artifacts"

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-__all__ = ["append", "in_thread", "part_file"]
-
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["safe_paths"]
-
 MAX_BYTES = 255
 """Maximum bytes of a path that is kept whole, and of a name: the limit of usual file systems."""
 

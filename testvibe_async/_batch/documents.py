@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from testvibe_async.errors import KindName
     from testvibe_async.models import Snapshot
 
-__all__ = ["entry_document", "read_entry"]
-
 
 def entry_document(entry: Entry[Any]) -> dict[str, Any]:
     """Return the document to save of an entry, without values that are None or empty."""

@@ -34,16 +34,6 @@ if TYPE_CHECKING:
     from testvibe_async.errors import KindName, VibeError
     from testvibe_async.operations import Operation
 
-__all__ = [
-    "Entry",
-    "EntryState",
-    "decided",
-    "is_key_refused",
-    "is_not_sent",
-    "is_refusal",
-    "unknown_error",
-]
-
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 

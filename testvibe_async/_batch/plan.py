@@ -12,8 +12,6 @@ from testvibe_async.errors import ConfigError
 if TYPE_CHECKING:
     from testvibe_async.errors import KindName
 
-__all__ = ["Limits", "Plan", "difference"]
-
 
 @frozen(kw_only=True)
 class Plan:

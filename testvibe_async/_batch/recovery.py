@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
-__all__ = ["Gate", "Recovery"]
-
 
 class Recovery:
     """The entries whose dispatch has no known result yet."""

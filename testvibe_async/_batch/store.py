@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from testvibe_async.intents import Intent
     from testvibe_async.refs import Ref
 
-__all__ = ["EntryRecorder", "EntrySource", "SharedStore", "Store"]
-
 
 class Store(Protocol):
     """Saves the entries of one batch."""

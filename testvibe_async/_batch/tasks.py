@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._batch.entry import Entry
 
-__all__ = ["Tasks"]
-
 T = TypeVar("T")
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import Transition
     from testvibe_async.operations import Operation
 
-__all__ = ["Waits"]
-
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 

@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
 
-__all__ = ["Workers"]
-
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 CLOSE_SECONDS = 10.0

@@ -47,16 +47,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
     from testvibe_async.refs import Ref
 
-__all__ = [
-    "DISPATCHES",
-    "Dispatch",
-    "GenerationDispatch",
-    "OutdatedError",
-    "RunDispatch",
-    "TestsMadeError",
-    "record",
-]
-
 LATEST_RUN_SECONDS = 2.0
 """Maximum seconds to wait for the project's latest run before the first dispatch."""
 

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     )
     from testvibe_async.refs import Ref
 
-__all__ = ["Dispatcher"]
-
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
 OUTAGE_TRIES = 3
@@ -192,7 +190,8 @@ class Dispatcher:
                 return error
             except OutdatedError as error:
                 left = dispatch.patience_left
-                if tries_left <= 0 if left is None else left < 0:
+                is_last = tries_left <= 0 if left is None else left < 0
+                if is_last:
                     raise self._not_sent(dispatch, f"not sent: {error}") from error
             except (NotSentError, ResponseError) as error:
                 is_final = dispatch.patience is None or dispatch.is_withdrawn

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from testvibe_async.errors import UnknownReason
     from testvibe_async.intents import Intent
 
-__all__ = ["Finding", "Known", "Progress", "knowing"]
-
 Known: TypeAlias = Callable[[Sequence[Ref]], Awaitable[Iterable[object]]]
 """Returns the operations of other dispatches, and the intents of open ones.
 

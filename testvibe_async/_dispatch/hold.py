@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
     from testvibe_async.intents import Intent
 
-__all__ = ["Hold"]
-
 OUTAGE_SECONDS = 0.25
 """Minimum seconds of a wait that was an outage: a probe that had to be repeated takes longer."""
 

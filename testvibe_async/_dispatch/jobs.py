@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.models import Listing
 
-__all__ = ["Features", "Job", "JobSource", "Named", "select_features"]
-
 T = TypeVar("T")
 
 Named: TypeAlias = int | str | Feature

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import Snapshot
     from testvibe_async.operations import ClientParts
 
-__all__ = ["Reconciler"]
-
 RECONCILE_DELAYS = (0.0, 2.0, 5.0)
 """Seconds before each poll: the service may need a moment to show an accepted operation."""
 

@@ -30,16 +30,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import Listing, Snapshot
     from testvibe_async.refs import Ref
 
-__all__ = [
-    "CLOCK_SLACK",
-    "ProjectRuns",
-    "Search",
-    "SearchError",
-    "is_for_its_site",
-    "may_have_started",
-    "search_for",
-]
-
 FEATURE_ROWS = 200
 """Number of a feature's latest runs to read: the lost run may be one of many started at once."""
 

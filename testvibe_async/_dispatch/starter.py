@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import Generation
     from testvibe_async.operations import ClientParts, Operation, RunOperation
 
-__all__ = ["GenerateConflict", "RunConflict", "Starter"]
-
 GenerateConflict = Literal["raise", "attach", "wait"]
 """The reaction to a generation of the feature that is already in flight."""
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from testvibe_async.intents import Intent
     from testvibe_async.models import Run
 
-__all__ = ["probed_runs"]
-
 PROBED_IDS = 64
 """Maximum number of ids to read for one dispatch."""
 

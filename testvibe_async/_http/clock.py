@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["Moment", "ServiceClock", "clock_lead"]
-
 MAX_SAMPLE_SECONDS = 1.0
 """Maximum latency in seconds of an answer whose `Date` header counts."""
 

@@ -19,8 +19,6 @@ from testvibe_async.errors import MalformedResponseError, NotSentError, OutcomeU
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["failure_of"]
-
 
 def failure_of(  # noqa: PLR0913 - each by name
     error: Exception,

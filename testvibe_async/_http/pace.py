@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections import deque
 from math import inf
 
-__all__ = ["Pace"]
-
 WINDOW_ANSWERS = 64
 """Number of recent answers over which the share of refusals is counted."""
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from testvibe_async._wire import Request, Response
     from testvibe_async.models import Listing
 
-__all__ = ["read_pages"]
-
 MAX_PAGES = 1000
 """Maximum number of pages of one list."""
 

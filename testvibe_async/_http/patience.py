@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
 
-__all__ = ["OutageNotice", "outlast"]
-
 T = TypeVar("T")
 
 INTERVAL = 0.5

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
-__all__ = ["NEVER_CONNECTED", "RequestBody"]
-
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 NEVER_CONNECTED = (

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Bodies", "TooLargeError", "UnknownEncodingError"]
-
 LARGE_BYTES = 2**18
 """Size in bytes of a large body, after each piece of which other tasks get to run."""
 

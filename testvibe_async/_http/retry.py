@@ -25,19 +25,6 @@ from testvibe_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "Outlook",
-    "RetryBudget",
-    "RetryPolicy",
-    "is_same_failure",
-    "is_throttled",
-    "is_tolerated",
-    "outage_interval",
-    "outlook_after",
-    "refused_seconds",
-    "retry_delay",
-]
-
 MAX_TOKENS = 500
 FAILED_COST = 14
 THROTTLED_COST = 5

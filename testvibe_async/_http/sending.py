@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
 
-__all__ = ["Sending"]
-
 
 class Sending(Protocol):
     """A request with side effects, while it is being sent."""

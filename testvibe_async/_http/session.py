@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from testvibe_async._config import Settings
     from testvibe_async._wire import Request
 
-__all__ = ["HttpSession"]
-
 MAX_CONNECT_SECONDS = 10.0
 
 

@@ -16,8 +16,6 @@ from testvibe_async._http.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Throttle"]
-
 
 class Throttle:
     """Hands out slots: limited in number and in rate, and none during a pause.

@@ -68,8 +68,6 @@ if TYPE_CHECKING:
     from testvibe_async._wire import Endpoint, Request, Response, UnreadableField
     from testvibe_async.models import Listing
 
-__all__ = ["Transport"]
-
 T = TypeVar("T")
 
 _WORDS = {"CaseResult": "Test", "RunSummary": "Summary", "SectionLog": "Section"}

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from testvibe_async._polling.state import OperationState
     from testvibe_async.refs import Ref
 
-__all__ = ["FinishedOperations", "KnownOperations"]
-
 CLOCK_SKEW_SECONDS = 60.0
 """Seconds by which the clock of the machine that dispatched an operation may be ahead."""
 

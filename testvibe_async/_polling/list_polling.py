@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from testvibe_async._polling.run_ids import RunIds
     from testvibe_async.errors import VibeError
 
-__all__ = ["ListPolling", "Listed", "Lists"]
-
 MIN_OPERATIONS = 3
 """Number of operations from which a list call, and the read that checks it, is cheaper."""
 

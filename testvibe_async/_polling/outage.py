@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from testvibe_async._polling.state import OperationState
     from testvibe_async.errors import VibeError
 
-__all__ = ["Outage", "fails_all"]
-
 MIN_FAILURES = 10
 """Number of failed polls in a row, of any operations, after which only probes are sent.
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from testvibe_async.errors import KindName
     from testvibe_async.models import Snapshot
 
-__all__ = ["PollPlan", "checked_plan", "standard_poll_plan"]
-
 
 class PollPlan(Protocol):
     """A function that returns the seconds from one poll of an operation to the next."""

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
-__all__ = ["Listener", "PolledOperation", "own_copy"]
-
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 

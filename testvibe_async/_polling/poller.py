@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
 
-__all__ = ["Poller"]
-
 OPERATIONS_A_TURN = 1000
 """Number of operations that are rescheduled before other tasks get to run."""
 

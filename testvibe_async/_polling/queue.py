@@ -15,8 +15,6 @@ from testvibe_async.events import logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-__all__ = ["PollQueue"]
-
 JobT = TypeVar("JobT")
 
 JOBS_A_TURN = 50

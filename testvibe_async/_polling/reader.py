@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._wire import UnreadableField
 
-__all__ = ["Reader"]
-
 OPERATIONS_A_TURN = 1000
 """Number of operations of a list that are processed before other tasks get to run."""
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from testvibe_async._http import Moment
     from testvibe_async.models import Run
 
-__all__ = ["RunIds"]
-
 UNLISTED_AT_ONCE = 4
 """Number of recorded dispatches under way on a service without a list: a crash may lose each."""
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from testvibe_async._polling.plan import PollPlan
     from testvibe_async._polling.polled import PolledOperation
 
-__all__ = ["Schedule", "next_due"]
-
 ListKey: TypeAlias = tuple[str, str]
 """The project and the kind of the operations that one list may show."""
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from testvibe_async._wire import Kind
     from testvibe_async.refs import Ref
 
-__all__ = ["GRACE_SECONDS", "Change", "OperationState", "OtherOperationError"]
-
 GRACE_SECONDS = 10.0
 """Seconds for which the service may answer from a replica without an operation it has shown."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.refs import GenerationRef, Ref, RunRef
 
-__all__ = ["GenerationState", "RunState", "new_state"]
-
 NO_TIME = timedelta()
 
 

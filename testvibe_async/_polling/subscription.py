@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from testvibe_async._polling.polled import Listener, PolledOperation
     from testvibe_async._polling.poller import Poller
 
-__all__ = ["Iteration", "Mailbox", "Subscription"]
-
 OPERATIONS_A_TURN = 500
 """Number of operations that get their listener before other tasks get to run."""
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import Generation
     from testvibe_async.refs import Ref
 
-__all__ = ["abandon", "begin", "follow", "note_change", "note_failure"]
-
 _CASE_STATUSES = {"passed": "pass", "failed": "fail"}
 """The convention's words for the service's; other statuses are kept."""
 

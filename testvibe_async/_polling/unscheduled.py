@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from testvibe_async._polling.reader import Reader
     from testvibe_async.errors import VibeError
 
-__all__ = ["LastPoll", "SharedPolls"]
-
 LAST_POLL_SECONDS = 1.0
 """Maximum seconds by which a wait outlasts its time-out, for one last poll."""
 

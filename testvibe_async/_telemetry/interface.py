@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from contextvars import Context
 
-__all__ = ["Attribute", "Telemetry", "Trace"]
-
 Attribute: TypeAlias = "str | int | float | bool | None"
 """The value of an attribute; None is left out."""
 

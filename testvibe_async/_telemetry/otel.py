@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._telemetry.interface import Attribute
 
-__all__ = ["OpenTelemetry"]
-
 NAME = "testvibe_async"
 """The name of the tracer and of the meter."""
 

@@ -15,8 +15,6 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from testvibe_async._util.waiting import wait_uncancelled
 
-__all__ = ["GroupCommit"]
-
 T = TypeVar("T")
 ConnectionT = TypeVar("ConnectionT")
 Job: TypeAlias = tuple[Callable[[ConnectionT], Any], "asyncio.Future[Any] | None"]

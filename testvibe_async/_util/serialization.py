@@ -21,9 +21,6 @@ from attrs import fields
 if TYPE_CHECKING:
     from attrs import AttrsInstance
 
-__all__ = ["NotSent", "Serializable", "serialize", "wire_name"]
-
-
 _PLAIN = {type(None), bool, int, float, str}
 """The types that JSON writes without conversion."""
 

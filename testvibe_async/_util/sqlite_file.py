@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["MissingFileError", "SqliteFile"]
-
 T = TypeVar("T")
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["COMMAND", "LONGEST", "OBEYED", "clean", "escape", "id_in", "plain", "without_commands"]
-
 MAX_DIGITS = 100
 """Maximum number of digits of an id."""
 

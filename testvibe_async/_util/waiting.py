@@ -11,8 +11,6 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["OFFLOAD_BYTES", "is_cancelled", "offload", "wait_uncancelled"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

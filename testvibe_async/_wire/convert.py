@@ -85,8 +85,6 @@ from testvibe_async.models import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["read"]
-
 MAX_FAULTS = 10
 """Maximum number of unreadable members of one list that are reported."""
 

@@ -44,17 +44,6 @@ from testvibe_async.models import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "ENDPOINTS",
-    "Effect",
-    "Endpoint",
-    "Endpoints",
-    "Request",
-    "custom_request",
-    "endpoint_overrides",
-    "openapi_document",
-]
-
 T = TypeVar("T")
 
 MAX_BYTES = 2**20

@@ -21,19 +21,6 @@ from ijson import JSONError, basic_parse  # pyright: ignore[reportMissingTypeStu
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = [
-    "AT_ONCE",
-    "Rows",
-    "UnreadableError",
-    "array",
-    "envelope_of",
-    "expected",
-    "mapping",
-    "parse",
-    "read_rows",
-    "rows_of",
-]
-
 AT_ONCE = 2**18
 """Maximum number of bytes parsed at once: in the worst case 10 ms, and as many MiB."""
 

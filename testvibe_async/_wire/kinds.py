@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.errors import KindName
 
-__all__ = ["GENERATION", "KINDS", "RUN", "Kind"]
-
 
 @frozen(kw_only=True)
 class Kind:

@@ -11,8 +11,6 @@ from typing import Any, cast
 
 from attrs import field, frozen
 
-__all__ = ["EXTRA", "MAX_EXTRA_BYTES", "Leftovers", "UnreadableField", "leftovers", "size_of"]
-
 EXTRA = "extra"
 """The field that receives all members without a field of their own."""
 

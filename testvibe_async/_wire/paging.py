@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from testvibe_async._wire.endpoints import Request
     from testvibe_async._wire.protocol import Response
 
-__all__ = ["next_page"]
-
 T = TypeVar("T")
 
 MORE = {"hasmore", "hasnext", "hasnextpage", "morerows", "istruncated", "truncated"}

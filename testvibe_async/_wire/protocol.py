@@ -35,23 +35,6 @@ if TYPE_CHECKING:
     from testvibe_async._wire.endpoints import Request
     from testvibe_async._wire.leftovers import UnreadableField
 
-__all__ = [
-    "MAX_ERROR_BYTES",
-    "REDACTED",
-    "SUCCESS",
-    "Redactor",
-    "Response",
-    "decode",
-    "incomplete",
-    "is_clear_refusal",
-    "is_from_cache",
-    "malformed",
-    "parse_date",
-    "raise_for_status",
-    "require_uncached",
-    "too_large",
-]
-
 T = TypeVar("T")
 
 SUCCESS = range(200, 300)

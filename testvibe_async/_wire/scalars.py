@@ -13,24 +13,6 @@ from typing import cast
 from testvibe_async._wire.json import expected
 from testvibe_async.models import DRAFT, FeatureStatus, RunStatus
 
-__all__ = [
-    "LEAST_TOO_LARGE",
-    "SHARED_LENGTH",
-    "documented",
-    "instant_of",
-    "read_id_text",
-    "read_instant",
-    "read_integer",
-    "read_name",
-    "read_number",
-    "read_text",
-    "read_text_of_lines",
-    "read_truth",
-    "read_word",
-    "says_in_flight",
-    "shared",
-]
-
 SHARED_LENGTH = 64
 """Maximum length of a string that is most likely a name, shared by many answers."""
 

@@ -16,17 +16,6 @@ from sqlalchemy import event, exc
 
 from testvibe_async.errors import ConfigError
 
-__all__ = [
-    "BATCHES",
-    "ITEMS",
-    "NEW_OPERATION",
-    "OPERATIONS",
-    "UNAVAILABLE",
-    "VERSION",
-    "WORKERS",
-    "Database",
-]
-
 UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 """The errors of a database after which the same may be asked again."""
 

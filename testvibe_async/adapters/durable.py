@@ -96,7 +96,7 @@ class DurableBatch:
             max_in_flight: Maximum operations in flight per worker, 1 or more; None for 100 runs or
                 10 generations.
             on_conflict: As in `run_features` or `generate_features`.
-            attempts: As in `run_features`.
+            attempts: As in `run_features`; 1 for generations.
             max_generations: Maximum number of generations that all workers together may dispatch,
                 including those of missing tests, 0 or more; None for no limit. Each costs credits.
             missing_only: As in `generate_features`.

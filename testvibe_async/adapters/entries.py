@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import Job
     from testvibe_async.adapters.database import Database
 
-__all__ = ["BatchStatus", "EntryStore", "row_of"]
-
 ASK_AGAIN_SECONDS = 0.5
 """The pause before a database is asked again that is away."""
 

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
-__all__ = ["ClaimLostError", "DurableStore"]
-
 BEAT_SECONDS = 1.0
 """The time between two heartbeats of a worker."""
 

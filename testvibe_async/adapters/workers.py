@@ -20,8 +20,6 @@ from testvibe_async.adapters.database import ITEMS, WORKERS
 if TYPE_CHECKING:
     from testvibe_async.adapters.database import Database
 
-__all__ = ["beat", "has_no_owner", "new_worker", "workers_of"]
-
 DEAD_SECONDS = 5.0
 """After how long without a heartbeat a worker is dead."""
 

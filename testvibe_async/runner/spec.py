@@ -60,6 +60,8 @@ def _require_site(_spec: object, _field: object, url: str | None) -> None:
 def _refuse_attempts(spec: BatchSpec, _field: object, repeat: int) -> None:
     if repeat > 1 and spec.attempts > 1:
         raise ConfigError("repeated runs take no further attempts: each run counts by itself")
+    if spec.kind == "generation" and spec.attempts > 1:
+        raise ConfigError("a generation takes no further attempts: each costs credits")
 
 
 @frozen(kw_only=True)
@@ -67,7 +69,8 @@ class BatchSpec:
     """The description of a batch.
 
     Raises:
-        ConfigError: The site is no URL, or repeated runs are to have further attempts.
+        ConfigError: The site is no URL, or repeated runs or generations are to have further
+            attempts.
     """
 
     kind: Literal["run", "generation"]

@@ -14,17 +14,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "JSON_TYPE",
-    "OK",
-    "Answer",
-    "Refusal",
-    "error_answer",
-    "json_answer",
-    "json_body",
-    "json_object",
-]
-
 JSON_TYPE = "application/json; charset=utf-8"
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from .scenario import EmulatorClock
     from .service import Service
 
-__all__ = ["Api", "Middleware", "Throttle", "receive_download"]
-
 _LISTS = frozenset({"list_runs", "list_features"})
 _UNAUTHORIZED = "A valid API key is required (Authorization: Bearer tvb_…)."
 _TYPES = {"trace": "application/zip", "screenshot": "image/png", "report": "text/html"}

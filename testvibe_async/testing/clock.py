@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
-__all__ = ["VirtualTimeLoop"]
-
 T = TypeVar("T")
 
 _NO_SUBPROCESS = (

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from .run import Run
     from .scenario import GenerationStatus, RunStatus
 
-__all__ = ["Emulator"]
-
 _logger = logging.getLogger(__name__)
 
 _API_KEY = "tvb_" + "EmulatorOnly" + "0" * 31

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from .project import Project
 
-__all__ = ["File", "configs", "files", "find_file", "write"]
-
 _LIMIT_BYTES = 256 * 1024
 _WRITABLE = {"Features": "feature", "Configurations": "config"}
 _CONFIG_FOLDER, _CONFIG_SUFFIX = "Configurations/", ".config.js"

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .gherkin import GherkinScenario
     from .scenario import EmulatorClock, GenerationStatus, Scenario
 
-__all__ = ["Generation"]
-
 _LINE_LIMIT = 600
 _CONCLUSIONS = {"generated": "success", "failed": "failure", "cancelled": "cancelled"}
 _REASONS = {"failure": "Tests did not pass verification", "cancelled": "Cancelled on request"}

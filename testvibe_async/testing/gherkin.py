@@ -16,20 +16,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = [
-    "NEVER_GENERATED",
-    "SHOP_EXCEPTIONS",
-    "GherkinCase",
-    "GherkinScenario",
-    "cases_of",
-    "parse",
-    "read_folder",
-    "read_shop",
-    "scenarios_of",
-    "slug",
-    "unique_slugs",
-]
-
 NEVER_GENERATED = "draft"
 """The status of a feature that was never generated (assumed: the documentation names none)."""
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from .run import Run
     from .service import Service
 
-__all__ = ["OPERATIONS", "TAKES", "Call", "Route", "find_route"]
-
 _BUSY = "This feature is generating: wait for that, or cancel it."
 _DEFAULT_LIMIT = 50
 """Maximum rows of a list of runs if the query has no `limit`."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from .requests import Fault
     from .scenario import EmulatorClock
 
-__all__ = ["Exchange", "Origin"]
-
 _logger = logging.getLogger(__name__)
 
 _NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"

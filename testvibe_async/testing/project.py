@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .generation import Generation
     from .scenario import EmulatorClock
 
-__all__ = ["Feature", "Project", "as_number"]
-
 _DIGITS = 18
 
 

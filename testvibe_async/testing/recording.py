@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from .requests import RecordedRequest
 
-__all__ = ["RecordedExchange", "Recording", "Replay"]
-
 VERSION = 1
 _API = "/api/v1/ops"
 _INSTANT = re.compile(

@@ -17,8 +17,6 @@ from .answers import JSON_TYPE, Answer, error_answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["DOWNLOAD", "Fault", "RecordedRequest", "Rule", "faults_of"]
-
 DOWNLOAD = "download"
 """The operation of requests to the second origin; the service has none of that name."""
 

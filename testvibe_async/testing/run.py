@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from .project import Feature, Project
     from .scenario import EmulatorClock, Outcome, RunStatus, Scenario
 
-__all__ = ["Artifact", "Case", "Run", "spec"]
-
 _SECOND_FAILURE = 0.25
 _TICKS = {"passed": "✓", "failed": "✘", "skipped": "-"}
 _EXCERPT = 4000

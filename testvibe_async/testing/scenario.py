@@ -23,18 +23,6 @@ if TYPE_CHECKING:
 
     Validator: TypeAlias = Callable[[Any, Any, Any], Any]
 
-__all__ = [
-    "EmulatorClock",
-    "GenerationPlan",
-    "GenerationStatus",
-    "Outcome",
-    "RunPlan",
-    "RunStatus",
-    "Scenario",
-    "is_generation_status",
-    "is_run_status",
-]
-
 RunStatus = Literal["passed", "failed"]
 GenerationStatus = Literal["generated", "failed", "cancelled"]
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from .scenario import EmulatorClock, Scenario
 
-__all__ = ["Links", "Service", "artifact_path"]
-
 T = TypeVar("T", Run, Generation)
 
 # Distinct numbers, so that a test that mixes up ids, or takes an index for one, fails.

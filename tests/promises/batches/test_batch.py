@@ -207,6 +207,7 @@ async def test_a_batch_is_opened_once_and_first(emulator: Emulator, project: Pro
         aiter(batch)
     with pytest.raises(errors.ConfigError, match="async with"):
         batch.changes()
+    await raised(errors.ConfigError, anext(batch), match="async with")
     assert emulator.requests == []
     await batch
     await raised(errors.ConfigError, batch, match="opened before")
