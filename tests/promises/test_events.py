@@ -205,6 +205,16 @@ async def test_hooks_may_raise(emulator: Emulator, error: type[BaseException]) -
         assert (await operation).is_finished
 
 
+async def test_what_a_hook_returns_is_ignored(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only an awaitable would have to be awaited."""
+    ignored: Any = id
+    async with client_of(emulator, hooks=Hooks(on_dispatched=ignored)) as client:
+        await client.project().run_feature("Checkout")
+    assert "hook" not in caplog.text
+
+
 async def test_hooks_receive_the_events_of_a_run(emulator: Emulator) -> None:
     """From the dispatch to the end, every event comes to its hook, in order."""
     seen: list[Event] = []

@@ -7,7 +7,6 @@ workers share. It reads and writes nothing itself.
 from __future__ import annotations
 
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +124,8 @@ class Database:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SUBMIT_LOCK)))
         TABLES.create_all(connection)
 
-    @cached_property
     def engine(self) -> sa.Engine:
-        """The engine of all stores in it, which keeps compiled statements; nothing is connected."""
+        """Return an engine of it for one store, which closes it; nothing is connected yet."""
         if self._is_file:
             engine = sa.create_engine(self._url, connect_args={"timeout": 30.0})
             event.listen(engine, "connect", _set_up_file)

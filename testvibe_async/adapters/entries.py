@@ -87,6 +87,7 @@ class EntryStore(GroupCommit[sa.Connection]):
         self.plan: Plan
         """The plan of the batch; see `read_plan`."""
         self._database = database
+        self._engine = database.engine()
         self._now = database.now
         self._mine = ITEMS.c.batch == batch
         self._is_patient = False
@@ -102,7 +103,7 @@ class EntryStore(GroupCommit[sa.Connection]):
         away_since: float | None = None
         while True:
             try:
-                with self._database.engine.begin() as connection:
+                with self._engine.begin() as connection:
                     results = [work(connection) for work in works]
             except UNAVAILABLE as error:
                 if not self._is_patient or self._is_closed:
@@ -119,7 +120,7 @@ class EntryStore(GroupCommit[sa.Connection]):
             return results
 
     def _disconnect(self) -> None:
-        self._database.engine.dispose()
+        self._engine.dispose()
 
     async def read_plan(self) -> None:
         """Read what the batch is to do.

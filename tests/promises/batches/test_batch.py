@@ -290,6 +290,14 @@ async def test_a_feature_that_is_named_twice_runs_once(
         assert texts[0] == "feature 'CHECKOUT' was asked for twice, and is dispatched once"
 
 
+async def test_features_are_listed_once_for_all_names(emulator: Emulator, project: Project) -> None:
+    """However many names beside an id nobody has."""
+    row = await project.get_feature("Checkout")
+    items = await project.run_features([row.id, "Nobody", "Nobody else"])
+    assert [item.error is None for item in items] == [True, False, False]
+    assert emulator.count("list_features") == 1
+
+
 @pytest.mark.parametrize(
     ("retry_after", "attempts", "most"), [(10, 1, 50), (None, 4, 25), (0, 4, 25)]
 )

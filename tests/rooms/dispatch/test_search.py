@@ -187,13 +187,15 @@ async def test_a_slept_over_intent_is_not_sent(
 async def test_candidates_are_kept_of_the_last_dispatches(
     client: Client, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
 ) -> None:
-    """What insufficient lists have shown is forgotten, oldest first, beyond a number."""
+    """What lists have shown, and what was dispatched, is forgotten, oldest first."""
     monkeypatch.setattr(reconcile, "REMEMBERED", 1)
     emulator.fail("run_feature", Fault.reset(), times=1)
     error = await _unknown(client.project())
-    await client.project().run_feature("Checkout")
+    for _ in range(2):
+        await client.project().run_feature("Checkout")
     assert isinstance(error.intent, Intent)
     reconciler = client._dispatcher._reconciler
+    assert len(reconciler._owners[error.intent.project]) == 1
     for number in ("1", "2"):
         await reconciler.find(evolve(error.intent, id=number, highest_run_id=None, service_at=None))
     assert list(reconciler._shown) == ["2"]
