@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,11 @@ async def test_a_writer_that_never_began_loses_no_record(file: SqliteFile, tmp_p
     """A record is written at the close, although its writer was cancelled before its first step."""
     file.write_soon(insert)
     cancel_all()
-    closing = asyncio.ensure_future(file.aclose())
+    close = asyncio.ensure_future(file.aclose())
     await asyncio.sleep(0)
-    closing.cancel()
-    await asyncio.wait([closing])
-    with sqlite3.connect(tmp_path / "file") as connection:
+    close.cancel()
+    await asyncio.wait([close])
+    with closing(sqlite3.connect(tmp_path / "file")) as connection:
         assert connection.execute("SELECT n FROM numbers").fetchall() == [(1,)]
 
 
