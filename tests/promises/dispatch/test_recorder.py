@@ -123,7 +123,8 @@ async def test_an_answered_dispatch_is_found_by_its_intent(
     client: Client, notes: Notes, emulator: Emulator, kind: str
 ) -> None:
     """A client that dispatched an operation never says of its intent that nothing started."""
-    notes.failing, project = {"dispatched"}, client.project()
+    notes.failing.add("dispatched")
+    project = client.project()
     dispatch = project.run_feature if kind == "run" else project.generate_feature
     operation = await dispatch("Checkout")
     (intent,) = notes.open
