@@ -116,11 +116,13 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
         case errors.WaitTimeoutError(last_seen_at=seen_at):
             state = f", {error.status} then" if error.status else ""
             return f"not seen since {seen_at:%H:%M:%S} UTC{state}"
-        case errors.DispatchUnknownError(reason="accepted"):
-            return "it was dispatched, but its id is unknown"
         case errors.DispatchUnknownError(__cause__=cause):
-            lost = f": {_what(cause).rstrip('.')}" if isinstance(cause, VibeError) else ""
-            return f"it may have started: the answer to its dispatch was lost{lost}{_found(error)}"
+            detail = f": {_what(cause).rstrip('.')}" if isinstance(cause, VibeError) else ""
+            if error.reason == "accepted":
+                return f"it was dispatched, but its id is unknown{detail}"
+            return (
+                f"it may have started: the answer to its dispatch was lost{detail}{_found(error)}"
+            )
         case errors.RecorderError():
             return error.what
         case errors.NotSentError():
