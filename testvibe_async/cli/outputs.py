@@ -208,7 +208,7 @@ class Outputs:
 
 
 def the_batch(error: VibeError | None) -> Item:
-    """Return the item of reports that stands for a batch of which no item is known."""
+    """Return an item for reports that represents a batch without known items."""
     return BatchItem(feature="The batch", error=error)
 
 

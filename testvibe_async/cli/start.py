@@ -264,7 +264,7 @@ class _NewBatch:
     """An item for each operation."""
 
     found: Selection
-    """What is known of their features."""
+    """The known state of their features."""
 
     consent: Consent
     options: BatchOptions
