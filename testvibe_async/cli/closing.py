@@ -9,6 +9,7 @@ does not hide.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -48,10 +49,11 @@ NAMED = 10
 LOG_LINES = 3
 """Maximum lines shown of each section of a failed generation's log."""
 
-_HINTS: tuple[tuple[type[VibeError], str], ...] = (
-    (FeatureNotGeneratedError, "To generate first what has no tests: --on-conflict generate"),
-    (GenerationInProgressError, "To join the generation in flight: --on-conflict attach"),
-)
+_HINTS: dict[type[VibeError], tuple[str, str]] = {
+    FeatureNotGeneratedError: ("generate first what has no tests", "run --on-conflict generate"),
+    GenerationInProgressError: ("join the generation in flight", "generate --on-conflict attach"),
+}
+"""What may help with a refusal, and the command that does it to a feature."""
 
 
 def failures_text(result: Result, *, width: int | None) -> Text:
@@ -72,12 +74,20 @@ def failures_text(result: Result, *, width: int | None) -> Text:
     parts: list[Text | str] = [
         *_grouped((each for item in failed for each in _failures_of(item, result)), width),
         *_grouped(_reasons(errors), width, most=NAMED),
-        *(hint for kind, hint in _HINTS if any(isinstance(each.error, kind) for each in errors)),
+        *_hints(errors, result),
     ]
     if unknown:
         groups = _grouped(_reasons(unknown, prefix="unknown: "), width, most=NAMED)
         parts.append(Text("\n").join([*groups, Text(_how_to_decide(unknown, result))]))
     return Text("\n\n").join(Text(each) if isinstance(each, str) else each for each in parts)
+
+
+def _hints(errors: Sequence[Item], result: Result) -> Iterator[str]:
+    """Yield the commands that help; none does where the generation of the tests failed."""
+    refused = {type(item.error) for item in errors if item.generation_ref is None}
+    for kind, (aim, command) in _HINTS.items():
+        if kind in refused:
+            yield f"To {aim}: {NAME} {shlex.join([*command.split(), 'FEATURE', *result.place])}"
 
 
 def _failures_of(item: Item, result: Result) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.surfaces.cli.conftest import interrupted
+from tests.surfaces.cli.conftest import interrupted, write
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ SCENARIO = Scenario(
     generation_warm_up=5,
     generation_section=20,
     failing_generations=0,
-    outcomes={"Draft 0": Outcome(generation_duration=200)},
+    outcomes={
+        "Draft 0": Outcome(generation_duration=200),
+        "Doomed": Outcome(generation_status="failed"),
+    },
 )
 DRAFTS = [f"Draft {number}" for number in range(4)]
 GIFT_CARD = "'Checkout with gift card'"
@@ -91,6 +94,19 @@ async def test_feature_that_is_generating(watch: str, emulator: Emulator, call: 
         ended = await call(f"generate {GIFT_CARD} --on-conflict wait")
         assert ended.errors.startswith("What is generating is waited for first: minutes each.\n")
         assert (ended.code, len(emulator.generations)) == (0, 2)
+
+
+@pytest.mark.parametrize("generate", [False, True])
+async def test_hint_is_what_would_help(*, generate: bool, emulator: Emulator, call: Call) -> None:
+    """A feature without tests comes with a whole command; one whose generation failed does not."""
+    emulator.add_feature("Doomed", status="draft")
+    options = "--on-conflict generate --yes" if generate else ""
+    document = (await call(f"run Doomed --wait --json {options}")).output
+    write("a.json", document)
+    for typed in ("report", f"run Doomed --wait {options}", "wait --file a.json"):
+        ended = await call(typed)
+        hint = "\nTo generate first what has no tests: testvibe-async run --on-conflict generate F"
+        assert (hint in ended.output) is (not generate), typed
 
 
 @pytest.mark.parametrize(
