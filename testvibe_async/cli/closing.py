@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -177,14 +176,13 @@ async def conclude(result: Result, outputs: Outputs, *, timeout: float | None = 
     if not result.is_waited_for:
         _show(result, outputs.output)
         return result.exit_code
-    try:
-        await asyncio.to_thread(outputs.write, result)
-    finally:
-        _show(result, outputs.output)
+    await asyncio.to_thread(outputs.write, result)
+    result = evolve(result, is_reported=not outputs.unwritten)
+    _show(result, outputs.output)
     outputs.annotate(result)
     outputs.note_paths()
     await outputs.finish(result, timeout=timeout)
-    return result.exit_code
+    return evolve(result, is_reported=not outputs.unwritten).exit_code
 
 
 def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) -> None:
@@ -197,8 +195,7 @@ def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) ->
     """
     # Without an item the reports of an earlier job would stay, perhaps those of a success.
     known = evolve(result, items=result.items or [the_batch(cause)])
-    with suppress(OSError):  # What is in flight has to be named in any case.
-        outputs.write(known)
+    outputs.write(known)
     (_say_unfinished if result.stopped_by is None else _show)(result, outputs.output)
     outputs.annotate(known)
     outputs.note_paths()

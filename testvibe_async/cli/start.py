@@ -151,7 +151,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
             watch.result = evolve(watch.result, parent=whole)
             if not jobs:
                 watch.outputs.write(whole)
-                return say_nothing(f"{said} {whole.still_red}".strip(), watch.result, common)
+                result = evolve(watch.result, is_reported=not watch.outputs.unwritten)
+                return say_nothing(f"{said} {whole.still_red}".strip(), result, common)
             warn(said) if batch.is_undecided else watch.connection.output.note(said)
         else:
             found = await watch.select(spec)

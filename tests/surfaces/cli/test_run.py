@@ -433,22 +433,28 @@ async def test_file_in_no_place_for_it_is_refused(
     assert names_in("shut") == []
 
 
+@pytest.mark.parametrize("typed", ["run {} --wait -j --artifacts a", "resume", "run --failed -w"])
 @pytest.mark.parametrize(("feature", "code"), [("Returns", 1), ("Checkout", 2)])
 async def test_a_report_that_cannot_be_written_is_named(
-    call: Call, monkeypatch: pytest.MonkeyPatch, feature: str, code: int
+    feature: str, code: int, typed: str, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk keeps neither the results, the other report, nor the exit code of a failure."""
-    replace = Path.replace
+    replace, written = Path.replace, list[str]()
 
     def full(part: Path, target: Path) -> Any:
-        if target.suffix == ".xml":
+        written.append(target.name)
+        if target.name == "junit.xml" and written.count("junit.xml") > 1:
             raise OSError(28, "No space left on device")
         return replace(part, target)
 
-    later(2, monkeypatch.setattr, Path, "replace", full)
-    ended = await call(f"run {feature} --wait -r junit.xml -r page.html")
+    if typed == "resume":
+        await interrupted(call, f"run {feature} --wait", at=10)
+    elif "--failed" in typed:
+        await call(f"run {feature} --wait")
+    monkeypatch.setattr(Path, "replace", full)
+    ended = await call(f"{typed.format(feature)} -r junit.xml -r page.html")
     assert ended.code == code
-    assert re.search(r"junit.xml.*: No space left on device\n", ended.errors)
+    assert len(re.findall(r"junit.xml.*: No space left on device\n", ended.errors)) == 1
     assert "Report: junit.xml" not in ended.errors
     assert feature in text_of("page.html")
-    assert feature in ended.output
+    assert "-j" not in typed or ended.json["exitCode"] == code
