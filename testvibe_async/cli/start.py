@@ -7,7 +7,7 @@ any number of workers. What is printed is decided in `watch` and `closing`.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -399,6 +399,11 @@ class _NewBatch:
                         f"{path} has a batch that is over: see {NAME} report {path}, or name "
                         "another file"
                     )
+                if journal.plan is None and self.parent is not None:
+                    with suppress(OSError):  # Then the file alone has it.
+                        stored.create(
+                            *(spec.kind, self.watch.place), parent=self.parent, journal=path
+                        )
                 yield journal
             return
         async with AsyncExitStack() as stack:

@@ -81,7 +81,7 @@ class Batches:
 
     def journal_of(self, record: BatchRecord) -> Path:
         """Return the journal of a batch."""
-        return self.folder / f"{record.number}.journal"
+        return Path(record.journal or self.folder / f"{record.number}.journal")
 
     def word_for(self, journal: Path) -> str:
         """Return the argument for the batch of a journal: its number, or the file."""
@@ -96,10 +96,12 @@ class Batches:
         project_name: str | None = None,
         parent: int | str | None = None,
         database: str | None = None,
+        journal: Path | None = None,
     ) -> BatchRecord:
         """Add a batch, and remove batches beyond the limit, or too old; see `working_on`.
 
-        If a durable batch is here already, its record is returned.
+        If a durable batch is here already, its record is returned. A new journal outside of the
+        folder takes the place of an earlier one in the same file.
 
         Raises:
             OSError: The folder can't be written to.
@@ -108,9 +110,11 @@ class Batches:
         assert place.project is not None
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         records, now = self.records(), datetime.now(UTC)
+        file = None if journal is None else str(journal.absolute())
         ended = [each for each in records if each.ended_at is not None]
         for index, each in enumerate(ended):
-            if index >= KEPT - 1 or each.done_at < now - KEPT_FOR:
+            is_replaced = file is not None and each.journal == file
+            if index >= KEPT - 1 or each.done_at < now - KEPT_FOR or is_replaced:
                 self.discard(each)
         for each in records:
             if database is not None and (each.database, each.name) == (database, name):
@@ -127,6 +131,7 @@ class Batches:
             started_at=now,
             ended_at=now,
             database=database,
+            journal=file,
         )
         self._write(record)
         return record
@@ -137,8 +142,9 @@ class Batches:
             self._write(evolve(record, ended_at=at or datetime.now(UTC)))
 
     def discard(self, record: BatchRecord) -> None:
-        """Delete a batch; operations in flight continue at the service."""
-        for path in (*files_of(self.journal_of(record)), self._path_of(record.number)):
+        """Delete a batch of the folder; operations in flight continue at the service."""
+        files = () if record.journal else files_of(self.journal_of(record))
+        for path in (*files, self._path_of(record.number)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 

@@ -235,6 +235,21 @@ async def test_reruns_of_a_journal_in_a_file(emulator: Emulator, call: Call) -> 
     assert (await call("report b.journal")).output.endswith(": 1 passed, 1 failed\n")
 
 
+async def test_rerun_with_a_journal_in_a_file(emulator: Emulator, call: Call) -> None:
+    """It is a further attempt of its batch, from that file, until another takes its place."""
+    await call("run Returns --wait")
+    for again in ("failed", "passed"):
+        end_later(emulator, "passed" if again == "passed" else "failed", "Returns")
+        await call("run --failed 1 --wait --journal a.journal")
+        item = (await call("report 1 --json")).json["items"][0]
+        assert [run["status"] for run in item["runs"]] == ["failed", again]
+        if again == "failed":
+            Path("a.journal").unlink()  # noqa: ASYNC240
+    (await call("report 2")).refuses("there is no batch 2")
+    assert (await call("discard 3")).code == 0
+    assert Path("a.journal").is_file()  # noqa: ASYNC240
+
+
 async def test_resume_goes_on_with_all_that_runs_again(
     emulator: Emulator, call: Call, batches: Path
 ) -> None:
