@@ -109,7 +109,7 @@ def _reporting(
                 updated_at = loop.time()
                 for row in progress.update():
                     report(row)
-            for outage in progress.contact.notices(progress.in_flight):
+            if (outage := progress.contact.notice(progress.in_flight)) is not None:
                 report(outage)
             draw()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
@@ -231,7 +231,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
         **seconds,
         "outageSeconds": round(event.seconds, 3),
         "lastSeenUtc": event.seen_at,
-        "notSeen": 0 if event.is_over else event.unseen,
+        "notSeen": 0 if event.is_over else len(event.in_flight),
         "message": str(event),
     }
 

@@ -203,11 +203,9 @@ class Progress:
             on_dispatched=(self._note, contact.note_dispatch),
             on_transition=self._note,
             on_request=contact.note_request,
-            on_retry=contact.note_retry,
             on_outage_started=(contact.note_outage, on_outage),
             on_outage_ended=contact.note_answer,
-            on_pause=contact.note_pause,
-            on_resume=contact.note_pause,
+            on_retry=contact.note_retry,
         )
 
     def _note(self, _event: object) -> None:
