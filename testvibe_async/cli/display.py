@@ -16,7 +16,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from testvibe_async import Phase
 from testvibe_async.cli.contact import Outage
 from testvibe_async.cli.progress import STYLES, Progress, Row, count_words
 from testvibe_async.cli.words import duration
@@ -220,7 +219,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
             **seconds,
             "feature": event.item.feature_name,
             "config": event.item.config,
-            "phase": str(event.phase or Phase.QUEUED),
+            "phase": str(event.phase),
             "status": event.word,
             "ref": event.item.latest_ref,
             "outcome": event.item.outcome,
