@@ -97,15 +97,6 @@ async def test_next_job_goes_on(
     assert line.startswith("1  ")  # The rerun is part of it.
 
 
-async def test_history_of_files(call: Call) -> None:
-    """Batches that were kept in files are compared too, the oldest first."""
-    await call("run Checkout Newsletter --wait --journal b.journal")
-    await call("run Checkout --wait --journal a.journal")
-    ended = await call("history a.journal b.journal")
-    assert [line.split("\t")[1] for line in ended.lines if "\t" in line] == ["2", "1"]
-    assert "Nothing changed with the last batch." in ended.output
-
-
 async def test_settings_say_where_journals_are(call: Call) -> None:
     """The folder to cache is one line of `settings`."""
     folder = Path.cwd() / ".state" / "testvibe-async" / "batches"

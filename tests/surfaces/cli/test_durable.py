@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -209,17 +208,3 @@ async def test_a_database_that_is_away(
     for command in ("report", "resume"):
         assert "can't be used" in (await call(command)).errors
     assert (await call("discard 2")).code == 0
-
-
-@pytest.mark.parametrize("database", ["x.sqlite", "postgresql://h/x"])
-async def test_extra_that_is_missing_is_said_first(
-    database: str, call: Call, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without what durable batches need, `run --on` asks nothing of the service."""
-    driver = "psycopg" if "://" in database else "sqlalchemy"
-    for name in [each for each in sys.modules if each.startswith("testvibe_async.adapters")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, driver, None)
-    with pytest.raises(ModuleNotFoundError):
-        await call("run Checkout --name nightly --on", database)
-    assert not emulator.requests

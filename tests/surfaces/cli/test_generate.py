@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,26 +45,6 @@ def consented(options: str, *, asked_for: int) -> int:
     if not options:
         return 0
     return asked_for if options == "--yes" else min(int(options[-1]), asked_for)
-
-
-async def test_without_watch_it_dispatches_and_ends(emulator: Emulator, call: Call) -> None:
-    """The generation is named, with the command that waits for it."""
-    ended = await call(f"generate {GIFT_CARD}")
-    assert ended.code == 0
-    (generation,) = emulator.active_generations()
-    named = f"Checkout with gift card\t\tgeneration {generation.request_id} of feature "
-    assert ended.output.startswith(named)
-    ended = await call(*shlex.split(ended.errors.splitlines()[-1])[1:])
-    assert (ended.code, ended.output[-14:]) == (0, ": 1 generated\n")
-
-
-async def test_watch_shows_each_change(call: Call) -> None:
-    """With --watch each change is a line, and the sum is the last."""
-    ended = await call(f"generate {GIFT_CARD} --watch")
-    assert (ended.code, ended.errors) == (0, "")
-    words = re.findall(r"1  generation  (\w+) ", ended.output)
-    assert re.search(r"\nBatch 1: 1 in 1:\d\d: 1 generated\n$", ended.output)
-    assert list(dict.fromkeys(words)) == ["queued", "generating", "generated"]
 
 
 async def test_stopped_watch_ends_with_the_sum(emulator: Emulator, call: Call) -> None:
