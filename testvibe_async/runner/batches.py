@@ -120,7 +120,7 @@ class Batches:
             if database is not None and (each.database, each.name) == (database, name):
                 return each
         record = BatchRecord(
-            number=self._new_number(records),
+            number=self._new_number(),
             name=name,
             kind=kind,
             server=place.server,
@@ -142,11 +142,17 @@ class Batches:
             self._write(evolve(record, ended_at=at or datetime.now(UTC)))
 
     def discard(self, record: BatchRecord) -> None:
-        """Delete a batch of the folder; operations in flight continue at the service."""
-        files = () if record.journal else files_of(self.journal_of(record))
-        for path in (*files, self._path_of(record.number)):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        """Delete a batch of the folder; operations in flight continue at the service.
+
+        Of the highest number an empty file remains, so that it is not given again.
+        """
+        path = self._path_of(record.number)
+        with suppress(OSError):
+            path.write_bytes(b"")
+            for each in () if record.journal else files_of(self.journal_of(record)):
+                each.unlink(missing_ok=True)
+            if record.number < max(self._numbers()):
+                path.unlink()
 
     @asynccontextmanager
     async def working_on(
@@ -434,32 +440,19 @@ class Batches:
                 raise RunningError(running) from error
             yield journal
 
-    def _new_number(self, records: Iterable[BatchRecord]) -> int:
-        """Return a number that no batch of the folder ever had, and keep it from all others.
-
-        The highest number is kept as the name of an empty file, which outlives its batch. A lower
-        one is removed only where a higher one exists, so the highest never decreases.
-        """
-        number = max([*self._kept_numbers(), *(each.number for each in records)], default=0)
+    def _new_number(self) -> int:
+        """Return a number that no batch of the folder ever had, and keep it from all others."""
+        number = max(self._numbers(), default=0)
         while True:
             number += 1
-            path = self._path_of(number)
-            try:
-                path.touch(exist_ok=False)
-            except FileExistsError:  # Another process was faster.
-                continue
-            kept = self._kept_numbers()
-            if max(kept, default=0) < number:
-                break
-            path.unlink()  # It may be free only because a batch that had it was discarded.
-        (self.folder / f"{number}.number").touch()
-        for lower in kept:
-            (self.folder / f"{lower}.number").unlink(missing_ok=True)
-        return number
+            with suppress(FileExistsError):  # Another process was faster.
+                self._path_of(number).touch(exist_ok=False)
+                # A lower one may be free only because a batch that had it was discarded.
+                if number == max(self._numbers()):
+                    return number
 
-    def _kept_numbers(self) -> list[int]:
-        names = [path.stem for path in self.folder.glob("*.number")]
-        return [int(name) for name in names if name.isdecimal()]
+    def _numbers(self) -> list[int]:
+        return [int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdecimal()]
 
     def _path_of(self, number: int) -> Path:
         return self.folder / f"{number}.json"
