@@ -111,15 +111,6 @@ async def test_json_and_reports_in_a_job(on_github: Path, call: Call) -> None:
     assert "## TestVibe" not in text_of(on_github)
 
 
-async def test_elsewhere_nothing_is_commanded(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Azure, TeamCity and GitLab get no command from here."""
-    for name in ("TF_BUILD", "TEAMCITY_VERSION", "GITLAB_CI"):
-        monkeypatch.setenv(name, "true")
-    ended = await call("run Returns --wait")
-    assert "::" not in ended.output
-    assert "##" not in ended.output
-
-
 PAGE = (Path(__file__).parents[3] / "testvibe_async/cli/README.md").read_text(encoding="utf-8")
 GITHUB, GITLAB = (
     yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from tests.support.durable import put_on_virtual_time
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import later, press_ctrl_c, text_of
+from tests.surfaces.cli.conftest import later, text_of
 from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -120,18 +120,6 @@ async def test_a_follower_outlasts_its_database(call: Call, on: str) -> None:
     Path(f"{on}.away").rename(on)  # noqa: ASYNC240
     await call("work nightly")
     assert (await following).code == 0
-
-
-async def test_ctrl_c(call: Call, on: str, emulator: Emulator) -> None:
-    """A worker that is stopped names what continues, and the next one takes it over."""
-    await call("run Checkout --on", on, "--name", "nightly")
-    press_ctrl_c(10)
-    stopped = await call("work 1")
-    assert stopped.code == 130
-    assert "Still running at the service:\n  run 214  Checkout" in stopped.errors
-    assert "testvibe-async resume 1\n" in stopped.errors
-    assert (await call("resume 1")).code == 0
-    assert emulator.count("run_feature") == 1
 
 
 async def test_cancel_and_resume(call: Call, on: str, emulator: Emulator) -> None:
