@@ -106,7 +106,7 @@ waiting: dispatch, waiting, waiting: it is not dispatched yet: the * | error wai
 unknown: dispatch, unknown, unknown: it may have been * | error DispatchUnknownError | failed
 accepted: dispatch, unknown, unknown: it was dispatched: * | error DispatchUnknownError | failed
 dropped: dispatch, skipped, skipped: it may have been dispatched* | error skipped | failed
-forgotten: run, error, error: the service no longer has it | error OperationNotFoundError | failed
+forgotten: run, error, error: the service does not know it | error OperationNotFoundError | failed
 closed: run, error, error: this client is closed* | error ClientClosedError | failed
 """
 """By name: kind, verdict, status and reason; the last result of JUnit; the last status of CTRF."""
