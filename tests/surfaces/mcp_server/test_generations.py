@@ -261,6 +261,24 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
     assert requests(emulator) == before + 1
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_nobody_is_asked_for_what_is_refused(
+    emulator: Emulator, tmp_path: Path, mode: Mode
+) -> None:
+    """A wrong configuration, or a folder that can't be written, is refused before the question."""
+    asked: list[str] = []
+    async with connected(emulator, mode, ask=answering(asked)) as mcp:
+        wrong = {"feature": "Returns", "config": "Firefux"}
+        assert "no configuration 'Firefux'" in await mcp.refused("generate_and_run", **wrong)
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file"
+    async with connected(emulator, mode, ask=answering(asked), state_folder=folder) as mcp:
+        for tool in BOTH:
+            assert "nothing was started" in await mcp.refused(tool, feature="Returns")
+    assert asked == []
+    assert requests(emulator) == 0
+
+
 async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> None:
     """A limit counts what was started or may have been; beyond it, no user is asked."""
     asked: list[str] = []

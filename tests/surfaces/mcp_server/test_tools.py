@@ -200,6 +200,7 @@ async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
         ("wait_for_runs", {"runIds": [1, "x"]}, "runIds[1] is wrong"),
         ("wait_for_runs", {"runIds": [*range(1, 1_002)]}, "at most 1000 items"),
         ("run_features", {"features": []}, "features is wrong"),
+        ("run_features", {"features": ["A"] * 1_001}, "at most 1000 items"),
         ("run_features", {"attempts": 0}, "attempts is wrong"),
         ("run_features", {"attempts": 6}, "attempts is wrong"),
         ("get_feature", {"feature": ""}, "feature is wrong"),
