@@ -193,7 +193,6 @@ class Workers(Generic[SnapshotT]):
             entry = await self.source.read()
         except Exception:
             self.source.is_over = True  # Nothing waits for what a failed generator would yield.
-            self._recovery.note_progress()
             raise
         if entry is None:
             self._recovery.note_progress()  # No later feature will prove anything.

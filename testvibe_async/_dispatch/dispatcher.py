@@ -12,9 +12,10 @@ import asyncio
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from testvibe_async._dispatch.dispatch import OutdatedError, record
+from testvibe_async._dispatch.dispatch import record
 from testvibe_async._dispatch.finding import Progress
 from testvibe_async._dispatch.hold import Hold
+from testvibe_async._dispatch.kinds import OutdatedError
 from testvibe_async._dispatch.reconcile import Reconciler
 from testvibe_async._http import refused_seconds
 from testvibe_async._telemetry import telemetry
