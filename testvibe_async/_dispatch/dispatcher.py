@@ -54,6 +54,9 @@ OUTAGE_TRIES = 3
 CLOSE_SECONDS = 10.0
 """Seconds that a closing client waits for the answers to sent dispatches."""
 
+WITHDRAW_SECONDS = 1.0
+"""Seconds that a cancelled caller waits until its unsent dispatch is recorded as such."""
+
 
 class Dispatcher:
     """Sends the dispatches of one client, each in a task of its own."""
@@ -110,6 +113,10 @@ class Dispatcher:
             except asyncio.CancelledError:
                 _withdraw(task, dispatch)
                 task.add_done_callback(_log_orphan)
+                if dispatch.progress is Progress.PENDING:
+                    # Else a store that closes next would keep the intent of what was never sent.
+                    until = asyncio.get_running_loop().time() + WITHDRAW_SECONDS
+                    await wait_uncancelled([task], until=until)
                 raise
         if task.cancelled() and self._is_closing:
             # Before it was sent, unless its recorder was slow to store a dispatched operation.

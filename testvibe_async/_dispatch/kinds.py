@@ -15,9 +15,16 @@ from attrs import define, evolve
 
 from testvibe_async._dispatch.dispatch import Dispatch
 from testvibe_async._http import Moment, Outlook
+from testvibe_async._util import plain
 from testvibe_async._wire import Endpoints
-from testvibe_async.errors import NotFoundError, ResponseError, TransportError, VibeError
-from testvibe_async.models import FeatureStatus, Generation
+from testvibe_async.errors import (
+    ConfigError,
+    NotFoundError,
+    ResponseError,
+    TransportError,
+    VibeError,
+)
+from testvibe_async.models import DRAFT, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation, Operation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 
@@ -107,8 +114,9 @@ class RunDispatch(Dispatch[RunOperation]):
     async def send(self) -> RunRef:
         """Send the request, and return the run's ref."""
         transport = self.parts.transport
-        is_listed = self.parts.run_ids.highest(self.project) is not None
-        async with nullcontext() if is_listed or not self.recorders else self._unlisted():
+        is_recorded, run_ids = bool(self.recorders), self.parts.run_ids
+        is_unlisted = is_recorded and run_ids.highest(self.project) is None
+        async with self._unlisted() if is_unlisted else nullcontext():
             answer: DispatchedRun = (await transport.read(self.request, sending=self))[1]
         return RunRef(
             server=transport.server,
@@ -146,6 +154,9 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
     kind: ClassVar[KindName] = "generation"
     operation_class: ClassVar[type[Operation[Any]]] = GenerationOperation
 
+    is_needed: bool = False
+    """True if the service has refused a run, since the feature has no tests."""
+
     before: Generation | None = None
     """The feature's latest generation before the dispatch; None if it is unknown."""
 
@@ -173,6 +184,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
 
         Raises:
             TestsMadeError: The feature has tests, and only missing ones are to be generated.
+            ConfigError: The same, and the service's words do not say whether it has tests.
         """
         request = Endpoints.GET_GENERATION_STATUS.request(
             project=self.project, feature=self.feature
@@ -180,15 +192,39 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         latest, failure = Generation(), None
         try:
             latest = await self.parts.transport.call(evolve(request, is_uncached=True))
+            if self.missing_only:
+                await self._require_missing(latest)
         except (TransportError, ResponseError) as error:
             is_never_generated = isinstance(error, NotFoundError) and error.code is not None
             failure = None if is_never_generated else error
-        if self.missing_only and latest.is_success:
-            raise TestsMadeError(latest)
         is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
         self.before = None if is_unnamed or latest == Generation() else latest
         self.read_at = Moment.now()
         return failure
+
+    async def _require_missing(self, latest: Generation) -> None:
+        """Check that the feature has no tests, by its latest generation, or else by its status.
+
+        For a feature that was never generated, the service may show no field of a generation.
+        """
+        if latest.is_success:
+            raise TestsMadeError(latest)
+        if self.is_needed or latest.is_failure or latest.status == FeatureStatus.GENERATING:
+            return
+        feature, status = self.feature, latest.status
+        if status is None and latest.request_id is None and latest.overall_conclusion is None:
+            request = Endpoints.GET_FEATURE.request(project=self.project, feature=feature)
+            row = await self.parts.transport.call(evolve(request, is_uncached=True))
+            if row.needs_tests:
+                return
+            status = row.status
+        elif status is not None and status.casefold() == DRAFT:
+            return
+        raise ConfigError(
+            f"not sent: it is unknown whether feature {feature!r} has tests: its status is "
+            f"{plain(str(status))!r}, which is not documented; to generate it in any case, leave "
+            "out missing_only"
+        )
 
     async def before_writing(self) -> None:
         """Check that no tests can have been made meanwhile, if only missing ones are wanted.

@@ -173,6 +173,7 @@ class Starter:
                 on_accepted=run.on_accepted,
                 gate=run.gate,
                 missing_only=True,
+                is_needed=True,
             )
             run.begin_tests(dispatch)
             try:
