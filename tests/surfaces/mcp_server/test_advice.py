@@ -1,9 +1,7 @@
 """Sentences: each error says what to do next, and each operation how it stands."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,10 +20,7 @@ from testvibe_async.mcp_server.advice import NAME_PROJECT, explain
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
 from testvibe_async.reports.reasons import why
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 URL = "https://testvibe.example/api/v1/ops/projects/p"
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)

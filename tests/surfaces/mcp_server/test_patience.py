@@ -1,14 +1,14 @@
 """Clients that give up and call again, also to several servers: nothing is started twice."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import random
 import sqlite3
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, cast
+from pathlib import Path
+from typing import Any, Literal, cast
 from unittest.mock import Mock
 
 import pytest
@@ -29,10 +29,6 @@ from tests.support.timing import now
 from tests.surfaces.mcp_server.test_http import TOKEN, served
 from testvibe_async.mcp_server.starts import Deliveries
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
 
 MINE: list[tuple[str, dict[str, Any], int]] = [
     ("wait_for_run", {"runId": 214}, 120),

@@ -1,15 +1,13 @@
 """The tools: what they are, which are offered, and who is asked before one costs credits."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from mcp.shared.exceptions import MCPError
-from mcp.types import ElicitResult, ToolAnnotations
+from mcp.types import ElicitResult, Tool, ToolAnnotations
 
 from tests.conftest import KEY
 from tests.support.mcp_connection import (
@@ -25,9 +23,6 @@ from tests.support.mcp_connection import (
 from testvibe_async import Client, ConfigError, Project
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from mcp.types import Tool
 
 COMBINED = {"run_features", "wait_for_runs", "generate_and_run"}
 

@@ -1,11 +1,10 @@
 """What all formats show: names, verdicts, reasons, tests, times; how texts and numbers look."""
 
-from __future__ import annotations
-
 import re
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, get_type_hints
+from typing import get_type_hints
 
 import pytest
 from attrs import evolve
@@ -32,13 +31,16 @@ from testvibe_async import (
     CaseResult,
     ClientClosedError,
     FeatureStatus,
+    GenerationLog,
     OperationNotFoundError,
     RunStatus,
     Verdict,
     reports,
 )
+from testvibe_async.errors import UnknownReason
 from testvibe_async.models import Section
 from testvibe_async.pytest_plugin.features import outcome_of
+from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
 from testvibe_async.reports.text import (
@@ -51,13 +53,6 @@ from testvibe_async.reports.text import (
     quoted,
     tail,
 )
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from testvibe_async import GenerationLog
-    from testvibe_async.errors import UnknownReason
-    from testvibe_async.reports.entries import Entry
 
 
 def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
