@@ -9,7 +9,6 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.promises.conftest import Events
-from tests.support.dialects import Dialect
 from tests.support.notes import Notes, Step
 from tests.support.peer import hooks_into
 from tests.support.raising import raised
@@ -206,27 +205,23 @@ async def test_an_open_intent_may_own_it(emulator: Emulator, client: Client) -> 
     await found(client, second)
 
 
-@pytest.mark.service(scenario=STEADY, middleware=Dialect(paging="cursor", page_size=2))
-async def test_pages_prove_nothing(emulator: Emulator, client: Client) -> None:
-    """A list that comes in pages finds a run, and is no proof that there is none."""
-    for _ in range(3):
-        await client.project().run_feature("Returns")
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    intent = await intend(emulator)
-    await asyncio.sleep(40)
-    for _ in range(3):
-        await client.project().run_feature("Returns")
-    await raised(errors.DispatchUnknownError, client.reconcile(intent))
-
-
-async def test_rows_that_cannot_be_read_prove_nothing(emulator: Emulator, client: Client) -> None:
-    """Of a list with a row that can't be read nobody can say what it does not show."""
+@pytest.mark.parametrize(
+    "part",
+    [
+        Fault.edit(lambda rows: {"items": rows[:2], "nextCursor": "2"}),
+        Fault.edit(lambda rows: [{"runId": "x"}, *rows]),
+    ],
+    ids=["a page", "an unreadable row"],
+)
+async def test_a_part_proves_nothing(emulator: Emulator, client: Client, part: Fault) -> None:
+    """Of a page, and of a list with a row that can't be read, it is unknown what is not shown."""
     await client.project().run_feature("Returns")
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
     await asyncio.sleep(40)
-    await client.project().run_feature("Returns")
-    emulator.fail("list_runs", Fault.edit(lambda rows: [{"runId": "x"}, *rows]))
+    for _ in range(3):
+        await client.project().run_feature("Returns")
+    emulator.fail("list_runs", part)
     await raised(errors.DispatchUnknownError, client.reconcile(intent))
 
 

@@ -10,7 +10,7 @@ from tests.conftest import client_of
 from tests.support.notes import Notes
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Project, RetryPolicy, errors
+from testvibe_async import Client, Project, RetryPolicy, RunOperation, errors
 from testvibe_async.events import reported_logger
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
@@ -144,16 +144,22 @@ async def test_a_recorder_that_fails_at_a_refusal(
     assert "could not be recorded" in caplog.text
 
 
-@pytest.mark.parametrize("end", ["cancelled", "closed"])
-async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
-    """What is given up before it is written is not sent, and told as not dispatched."""
-    notes.seconds = {"intended": 3}
+async def ended_after_a_second(client: Client, end: str) -> asyncio.Future[RunOperation]:
+    """Return a dispatch whose caller was cancelled, or whose client closed."""
     caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
     await asyncio.sleep(1)
     if end == "cancelled":
         caller.cancel()
     else:
         await client.aclose()
+    return caller
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
+    """What is given up before it is written is not sent, and told as not dispatched."""
+    notes.seconds = {"intended": 3}
+    caller = await ended_after_a_second(client, end)
     await raised((asyncio.CancelledError, errors.ClientClosedError), caller)
     await asyncio.sleep(5)
     assert emulator.count("run_feature") == 0
@@ -213,12 +219,7 @@ async def test_an_early_end_while_the_ref_is_recorded(
 ) -> None:
     """What was dispatched is recorded to the end, and its ref is not lost to a caller that left."""
     notes.seconds = {"dispatched": 3}
-    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(1)
-    if end == "cancelled":
-        caller.cancel()
-    else:
-        await client.aclose()
+    caller = await ended_after_a_second(client, end)
     with suppress(asyncio.CancelledError):
         assert (await caller).run_id in emulator.runs
     await asyncio.sleep(5)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import BatchItem, Journal, Project, Run
+from tests.support.batches import verdicts
+from testvibe_async import BatchItem, Journal, Project, Run, RunRef
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -55,5 +56,7 @@ async def leave_unknown(
     hidden.remove()
 
 
-def verdicts(items: list[BatchItem[Any]]) -> list[str]:
-    return [str(item.verdict) for item in items]
+def ref_of(emulator: Emulator, feature: str) -> RunRef:
+    """Return the ref of a feature's run."""
+    (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == feature)
+    return RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)

@@ -13,11 +13,12 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.journal.conftest import leave_unknown, opened, ran, resumed, verdicts
+from tests.promises.journal.conftest import leave_unknown, opened, ran, ref_of, resumed
+from tests.support.batches import verdicts
 from tests.support.journals import copy_of_the_disk
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, GenerationRef, Journal, Project, RunRef, Verdict, errors
+from testvibe_async import Client, GenerationRef, Journal, Project, Verdict, errors
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -301,12 +302,11 @@ SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
 async def test_one_of_another_place_is_refused(path: Path, emulator: Emulator) -> None:
     """What this dispatch started is of its server, project and kind, and of no other feature."""
     await leave_unknown(path, emulator, FEATURES, lists_read=0)
-    place: Any = {"server": emulator.url, "project": emulator.project_id}
-    ref = RunRef(**place, run_id=max(emulator.runs))
+    ref = ref_of(emulator, "Checkout")
     others = {
         "server": evolve(ref, server="https://other.example"),
         "project": evolve(ref, project="other"),
-        "kind": GenerationRef(**place, request_id="g", feature_id=1),
+        "kind": GenerationRef(server=ref.server, project=ref.project, request_id="g", feature_id=1),
     }
     async with Journal(path) as journal:
         for what, other in others.items():
@@ -324,19 +324,18 @@ async def test_a_wrong_one_is_seen(
 ) -> None:
     """A run of another feature, or none, leaves it unknown; the right one is taken."""
     await leave_unknown(path, emulator, FEATURES, lists_read=0)
-    runs = {run.feature_name: run.id for run in emulator.runs.values()}
+    ref = ref_of(emulator, "Checkout")
     theirs = await rival.run_feature("Wishlist")
     wrong = theirs.run_id if run_id == "another feature's" else 9999
-    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=wrong)
     async with Journal(path) as journal:
-        await journal.decide(ref, feature="Checkout")
+        await journal.decide(evolve(ref, run_id=wrong), feature="Checkout")
         items = await project.run_features(journal=journal)
         assert items[0].verdict is Verdict.UNKNOWN
         assert isinstance(items[0].error, errors.DispatchUnknownError)
         assert not journal.is_over
         assert len(journal.open_intents) == 2
     async with Journal(path) as journal:
-        await journal.decide(evolve(ref, run_id=runs["Checkout"]), feature="Checkout")
+        await journal.decide(ref, feature="Checkout")
         items = await project.run_features(journal=journal)
     assert items[0].verdict is Verdict.SUCCEEDED
     assert emulator.count("run_feature", feature="Checkout") == 1

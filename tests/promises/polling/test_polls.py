@@ -13,15 +13,7 @@ from tests.promises.conftest import Events
 from tests.support.observing import dispatch_runs, start_wait
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Client,
-    Phase,
-    Project,
-    RetryPolicy,
-    RunOperation,
-    RunStatus,
-    errors,
-)
+from testvibe_async import Client, Phase, Project, RetryPolicy, RunOperation, RunStatus, errors
 from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault
 

@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import client_of
 from tests.promises.journal import test_journal
-from tests.promises.journal.conftest import opened, verdicts
+from tests.promises.journal.conftest import opened
+from tests.support.batches import verdicts
 from tests.support.raising import raised
 from testvibe_async import Client, Journal, Project, RunRef, errors
 from testvibe_async._batch import Entry, EntryState
