@@ -196,10 +196,7 @@ async def test_downloads_at_once_are_bounded(
         writer.write(http(200, b"x"))
 
     paths = (f"{number}.zip" for number in range(10))
-    async with (
-        finished_run(tmp_path, max_connections=7) as case,
-        case.serving(serve, None, *paths),
-    ):
+    async with finished_run(tmp_path, max_connections=7) as case, case.serving(serve, None, *paths):
         await asyncio.gather(*(case.download(max_at_once=at_once) for _ in range(calls)))
         assert len(case.files()) == 10
     assert seen == most

@@ -1,5 +1,6 @@
 """What the tests of journals share: the file, and batches that it keeps."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,10 @@ def ref_of(emulator: Emulator, feature: str) -> RunRef:
     """Return the ref of a feature's run."""
     (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == feature)
     return RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
+
+
+def execute(path: Path, statement: str) -> None:
+    """Change a database."""
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()

@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.journal.conftest import leave_unknown, opened, ref_of, resumed
+from tests.promises.journal.conftest import execute, leave_unknown, opened, ref_of, resumed
 from tests.support.batches import verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
@@ -373,13 +373,6 @@ async def test_one_that_is_not_open(path: Path, project: Project) -> None:
     async with journal:
         await raised(errors.ConfigError, journal.__aenter__(), match="open already")
     await journal.aclose()
-
-
-def execute(path: Path, statement: str) -> None:
-    """Change a database."""
-    with sqlite3.connect(path) as connection:
-        connection.execute(statement)
-    connection.close()
 
 
 OTHER_FILES: dict[str, tuple[Callable[[Path], object], str]] = {

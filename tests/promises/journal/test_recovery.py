@@ -3,7 +3,6 @@
 # ruff: noqa: ASYNC240 - the files are small
 import asyncio
 import random
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.journal.conftest import leave_unknown, opened, ran, ref_of, resumed
+from tests.promises.journal.conftest import execute, leave_unknown, opened, ran, ref_of, resumed
 from tests.support.batches import verdicts
 from tests.support.journals import copy_of_the_disk
 from tests.support.raising import raised
@@ -433,9 +432,7 @@ SECOND = "(SELECT document, checksum FROM rows WHERE id = 1)"
 async def test_a_lost_row_is_noticed(path: Path, emulator: Emulator, damage: str) -> None:
     """A file that lacks a feature, or has one twice, says so in a sentence."""
     await leave_unknown(path, emulator, FEATURES, lists_read=0)
-    with sqlite3.connect(path) as connection:
-        connection.execute(damage)
-    connection.close()
+    execute(path, damage)
     await raised(errors.ConfigError, opened(path), match="is damaged")
 
 

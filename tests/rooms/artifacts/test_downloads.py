@@ -133,11 +133,7 @@ async def test_the_disk_is_for_threads_alone(case: Case, monkeypatch: pytest.Mon
     ],
 )
 async def test_a_wrong_size_is_an_error(
-    case: Case,
-    answer: bytes,
-    declared: int | None,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
+    case: Case, answer: bytes, declared: int | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file of another size than declared is not kept, and nothing beyond it is written.
 

@@ -344,11 +344,7 @@ async def test_dispatches_by_outcome(sdk: Sdk, emulator: Emulator, project: Proj
     with pytest.raises(DispatchUnknownError):
         await project.run_feature("Checkout")
     points = {key: point.value for key, point in sdk.metric("testvibe.dispatches").items()}
-    assert points == {
-        ("run", "dispatched"): 1,
-        ("run", "adopted"): 1,
-        ("run", "unknown"): 1,
-    }
+    assert points == {("run", "dispatched"): 1, ("run", "adopted"): 1, ("run", "unknown"): 1}
 
 
 async def test_how_late_an_end_is_seen(sdk: Sdk, emulator: Emulator, project: Project) -> None:
