@@ -20,7 +20,7 @@ from tests.support.journals import copy_of_the_disk
 from tests.support.notes import Notes
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Journal, Project, Verdict, VibeError
+from testvibe_async import Client, ConfigError, Journal, Project, Verdict, VibeError
 from testvibe_async.testing import Emulator, Fault
 
 ANSWER_SECONDS = 2.0
@@ -352,9 +352,36 @@ async def test_what_may_have_tests_is_not_paid_for(
     assert paid(emulator) == 0
 
 
-async def test_one_without_a_generation_is_generated(emulator: Emulator, project: Project) -> None:
-    """A service may answer 404 for a feature that was never generated."""
-    emulator.fail("get_generation_status", Fault.status(404), times=1)
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda _status: {},
+        lambda status: {"data": status},
+        lambda status: status | {"featureStatus": None},
+        lambda status: status | {"featureStatus": "ready"},
+        lambda status: status | {"featureStatus": None, "requestId": None},
+    ],
+    ids=["nothing", "nested", "null", "another word", "a conclusion alone"],
+)
+async def test_words_that_do_not_say_whether_there_are_tests(
+    emulator: Emulator, project: Project, edit: Any
+) -> None:
+    """A feature is not paid for by a batch of missing tests, and the error names the status."""
+    emulator.fail("get_generation_status", Fault.edit(edit))
+
+    (item,) = await project.generate_features(["Checkout"], missing_only=True)
+
+    assert isinstance(item.error, ConfigError)
+    assert "it is unknown whether feature 'Checkout' has tests" in str(item.error)
+    assert paid(emulator) == 0
+
+
+@pytest.mark.parametrize("fault", [Fault.status(404), Fault.edit(lambda _status: {})])
+async def test_one_without_a_generation_is_generated(
+    emulator: Emulator, project: Project, fault: Fault
+) -> None:
+    """A service may answer 404, or show no field, for a feature that was never generated."""
+    emulator.fail("get_generation_status", fault, times=1)
 
     (item,) = await project.generate_features(["Draft"], missing_only=True)
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +290,16 @@ async def test_a_failure_ends_no_other(emulator: Emulator, project: Project) -> 
     assert items[0].outcome is not None
     assert [item.verdict for item in items[1:]] == [Verdict.ERROR, *[Verdict.SKIPPED] * 2]
     assert len(emulator.runs) == 1
+
+
+async def test_many_features_end_in_turns(emulator: Emulator, project: Project) -> None:
+    """Other tasks run while the features end that a time-out leaves without a dispatch."""
+    emulator.fail("run_feature", Fault.hang())
+    features = [f"Feature {number}" for number in range(1_000)]
+    waiting = [len(features)]
+    async with project.run_features(features, timeout=5.0, max_in_flight=2) as batch:
+        await asyncio.sleep(5.0)
+        while waiting[-1]:
+            waiting.append(batch.summary.waiting)
+            await asyncio.sleep(0)
+    assert max(before - after for before, after in pairwise(waiting)) <= 150

@@ -157,13 +157,13 @@ async def ended_after_a_second(client: Client, end: str) -> asyncio.Future[RunOp
 
 @pytest.mark.parametrize("end", ["cancelled", "closed"])
 async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
-    """What is given up before it is written is not sent, and told as not dispatched."""
-    notes.seconds = {"intended": 3}
+    """A dispatch that was not written is not sent, and recorded before its caller goes on."""
+    notes.seconds = {"intended": 3, "not_dispatched": 0.5}
     caller = await ended_after_a_second(client, end)
     await raised((asyncio.CancelledError, errors.ClientClosedError), caller)
+    assert notes.steps[-1:] == ["not_dispatched"]
     await asyncio.sleep(5)
     assert emulator.count("run_feature") == 0
-    assert notes.steps[-1:] == ["not_dispatched"]
 
 
 class Stubborn(Notes):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from attrs import define, evolve
+from opentelemetry import metrics
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
 from opentelemetry.metrics import CallbackOptions
 from opentelemetry.sdk.metrics import MeterProvider
@@ -419,7 +420,7 @@ class _Sampler(Sampler):
 
 
 def _use(monkeypatch: pytest.MonkeyPatch, provider: TracerProvider) -> None:
-    monkeypatch.setattr(telemetry(), "__dict__", vars(OpenTelemetry(provider)))
+    monkeypatch.setattr(telemetry(), "__dict__", vars(OpenTelemetry(provider, MeterProvider())))
     monkeypatch.setattr(otel, "_failed", set[str]())
 
 
@@ -541,14 +542,21 @@ async def test_a_dispatch_of_what_was_followed_before(sdk: Sdk, project: Project
     assert len(sdk.spans("testvibe run")) == 1
 
 
+def test_nothing_is_measured_before_a_provider_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API alone drops all records; the application may set a provider at any time."""
+    recording = OpenTelemetry()
+    assert not recording.subscribers()
+    monkeypatch.setattr(metrics, "get_meter_provider", MeterProvider)
+    assert recording.subscribers()
+
+
 async def test_without_a_subscriber_no_event_of_a_request_is_made(
     emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without metrics and hooks, and with a log that takes warnings alone."""
+    """With OpenTelemetry's API alone, without hooks, and with a log that takes warnings alone."""
     caplog.set_level(logging.WARNING, "testvibe_async")
     async with client_of(emulator) as client:
         transport = client._transport
-        monkeypatch.setitem(transport._hooks._functions, "on_request", [])
         monkeypatch.setattr(transport, "_note_finished", None)
         await client.list_projects()
     assert caplog.records == []
