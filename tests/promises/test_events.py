@@ -195,9 +195,7 @@ async def test_hooks_may_raise(emulator: Emulator, error: type[BaseException]) -
         assert (await operation).is_finished
 
 
-async def test_what_a_hook_returns_is_ignored(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_results_of_hooks(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """Only an awaitable would have to be awaited."""
     ignored: Any = id
     async with client_of(emulator, hooks=Hooks(on_dispatched=ignored)) as client:

@@ -90,9 +90,7 @@ def generation(status: str, *, end: str | None = None, **more: Any) -> Generatio
     ],
     ids=str,
 )
-def test_the_phase_follows_from_what_the_service_says(
-    outcome: Run | Generation, phase: models.Phase
-) -> None:
+def test_the_phase_follows_from_the_answer(outcome: Run | Generation, phase: models.Phase) -> None:
     """Queued until it started, or its runner did; over by status, or by its end or conclusion."""
     assert outcome.phase is phase
     assert outcome.is_finished == (phase is models.Phase.FINISHED)
@@ -186,9 +184,7 @@ def test_the_error_of_a_failed_run_says_what_failed() -> None:
     ],
     ids=str,
 )
-def test_no_tests_is_an_error(
-    generation: Generation, kind: type[models.OutcomeError], text: str
-) -> None:
+def test_failures_raise(generation: Generation, kind: type[models.OutcomeError], text: str) -> None:
     """raise_for_status distinguishes a cancelled generation from a failed one, and holds it."""
     with pytest.raises(models.OutcomeError) as caught:
         generation.raise_for_status()
@@ -266,9 +262,7 @@ def test_values_without_unknown_fields_share_an_empty_mapping() -> None:
         (models.FeatureStatus.GENERATING, False, False),
     ],
 )
-def test_which_features_need_tests(
-    status: str | None, *, needs_tests: bool, is_undocumented: bool
-) -> None:
+def test_which_need_tests(status: str | None, *, needs_tests: bool, is_undocumented: bool) -> None:
     """Those without tests; one with a word that nobody knows does not: it would cost credits."""
     feature = models.Feature(1, "Login", status=status)
     found = (feature.needs_tests, feature.has_undocumented_status)

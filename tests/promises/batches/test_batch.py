@@ -416,9 +416,7 @@ async def test_changes_end_where_all_is_refused(emulator: Emulator, project: Pro
 
 
 @pytest.mark.service(lists=False)
-async def test_items_that_share_a_generation_each_have_its_changes(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_items_that_share_a_generation(emulator: Emulator, project: Project) -> None:
     """A feature that is named twice, on a service without lists, joins the one generation."""
     feature = emulator.add_feature("Twice", status="draft")
     names: list[int | str] = ["Twice", feature.id]

@@ -75,9 +75,7 @@ async def test_all_items_come_at_the_time_out(emulator: Emulator, project: Proje
     assert len(emulator.runs) == over + len(going_on)
 
 
-async def test_what_waits_to_be_sent_at_the_time_out_is_skipped(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_what_waits_at_the_time_out_is_skipped(emulator: Emulator, project: Project) -> None:
     """At most 32 dispatches are under way at once; the others were not sent, and are not."""
     names = [f"Feature {number}" for number in range(34)]
     for name in names:
@@ -176,9 +174,7 @@ async def test_cancelling_twice_keeps_the_refs(emulator: Emulator, project: Proj
 
 @pytest.mark.parametrize("scenario", [Scenario(run_queue=0, run_duration=(5, 60))])
 @pytest.mark.parametrize("lists", [True, False])
-async def test_nothing_that_is_over_is_said_to_go_on(
-    emulator: Emulator, project: Project, *, lists: bool
-) -> None:
+async def test_what_is_over_at_an_end(emulator: Emulator, project: Project, *, lists: bool) -> None:
     """Of 40 runs of 5 s to 60 s, those in flight at a time-out of 30 s are so at that instant."""
     if not lists:
         emulator.fail("list_runs", Fault.status(404))
@@ -209,9 +205,7 @@ async def test_a_run_whose_ref_is_being_recorded_is_waited_for(emulator: Emulato
     assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.ERROR]
 
 
-async def test_a_poll_plan_that_fails_is_an_item(
-    emulator: Emulator, project: Project, tmp_path: Path
-) -> None:
+async def test_a_failing_poll_plan(emulator: Emulator, project: Project, tmp_path: Path) -> None:
     """Where a poll plan fails, in a batch that goes on with a journal too."""
 
     def fails(*_: object) -> float:

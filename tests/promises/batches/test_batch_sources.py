@@ -115,9 +115,7 @@ FAILING = Scenario(outcomes={"Checkout": Outcome(run_status="failed")})
 
 
 @pytest.mark.parametrize("scenario", [FAILING])
-async def test_what_fails_runs_again_before_more_is_read(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_what_fails_runs_again_first(emulator: Emulator, project: Project) -> None:
     """A second attempt takes the place of the one that failed."""
     await project.run_features(iter(["Checkout", "Wishlist"]), max_in_flight=1, attempts=2)
     ran = [run.feature_name for run in emulator.runs.values()]
@@ -150,9 +148,7 @@ async def test_features_of_an_undocumented_status_are_left_out_and_named(
 
 
 @pytest.mark.parametrize("word", ["ready", None])
-async def test_misreadings_cost_none(
-    emulator: Emulator, project: Project, word: str | None
-) -> None:
+async def test_misread_statuses(emulator: Emulator, project: Project, word: str | None) -> None:
     """Where no status says which features have tests, a batch without names is refused."""
     _shows(emulator, **dict.fromkeys(["generated", "draft", "failed"], word))
     for batch in (project.generate_features(), project.run_features()):

@@ -148,9 +148,7 @@ async def test_an_ended_one_is_not_waited_for(emulator: Emulator, project: Proje
     assert now() - began == pytest.approx(2, abs=0.1)
 
 
-async def test_an_attached_generation_is_known(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_an_attached_one(emulator: Emulator, project: Project, rival: Project) -> None:
     """A generation found in flight has a status at once, and tolerates a 404."""
     await rival.generate_feature("Draft")
     joined = await project.generate_feature("Draft", on_conflict="attach")
@@ -161,9 +159,7 @@ async def test_an_attached_generation_is_known(
     assert (await joined).is_success
 
 
-async def test_generating_first_pays_once(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_generating_pays_once(emulator: Emulator, project: Project, rival: Project) -> None:
     """Where another generation supersedes this one, its tests are run."""
     own = asyncio.ensure_future(project.run_feature("Draft", on_conflict="generate"))
     await asyncio.sleep(11.9)
@@ -176,9 +172,7 @@ async def test_generating_first_pays_once(
     assert list(emulator.generations) == [request_id, theirs.request_id]
 
 
-async def test_tests_that_came_meanwhile_are_not_paid_for_again(
-    emulator: Emulator, rival: Project
-) -> None:
+async def test_tests_that_came_meanwhile_are_not_paid(emulator: Emulator, rival: Project) -> None:
     """Where another caller's generation ends right after the 409, its tests are run."""
     theirs = await rival.generate_feature("Draft")
 

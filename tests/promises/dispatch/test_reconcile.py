@@ -62,9 +62,7 @@ async def test_what_began_is_found(emulator: Emulator, client: Client, kind: str
 
 
 @pytest.mark.parametrize("failing", [None, "dispatched"])
-async def test_what_was_found_is_reported(
-    emulator: Emulator, events: Events, failing: Step | None
-) -> None:
+async def test_found_is_reported(emulator: Emulator, events: Events, failing: Step | None) -> None:
     """The client's recorder and its hook receive it; a failure of the recorder is only logged."""
     notes = Notes(failing=failing)
     async with client_of(emulator, recorder=notes, hooks=hooks_into(events)) as client:
@@ -120,9 +118,7 @@ async def test_no_later_run_is_no_proof(emulator: Emulator, client: Client) -> N
     assert error.intent == intent
 
 
-async def test_known_operations_are_not_it(
-    emulator: Emulator, client: Client, rival: Project
-) -> None:
+async def test_known_ones_are_not_it(emulator: Emulator, client: Client, rival: Project) -> None:
     """An operation that is known to be another's is not adopted."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
@@ -243,9 +239,7 @@ async def test_a_status_needs_no_time(emulator: Emulator, client: Client) -> Non
 
 
 @pytest.mark.parametrize("other", [{"server": "https://other.example"}, {"project": "other"}])
-async def test_the_same_id_elsewhere(
-    emulator: Emulator, client: Client, other: dict[str, Any]
-) -> None:
+async def test_same_id_elsewhere(emulator: Emulator, client: Client, other: dict[str, Any]) -> None:
     """A known run of another project or server with the same id is no reason to pass ours over."""
     intent = await intend(emulator)
     (run_id,) = emulator.runs

@@ -199,9 +199,7 @@ async def test_many_at_once(client: Client, notes: Notes) -> None:
     assert now() == pytest.approx(0.5, abs=0.01)
 
 
-async def test_a_cancelled_callers_refusal_is_noted(
-    client: Client, emulator: Emulator, notes: Notes
-) -> None:
+async def test_a_refusal_is_always_noted(client: Client, emulator: Emulator, notes: Notes) -> None:
     """A recorder that is slow to note a refusal is told of it, however its caller ends."""
     notes.seconds["not_dispatched"] = 3.0
     emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)

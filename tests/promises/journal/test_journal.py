@@ -113,9 +113,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("fault", REFUSALS.values(), ids=REFUSALS)
-async def test_errors_are_read_back(
-    path: Path, emulator: Emulator, project: Project, fault: Fault
-) -> None:
+async def test_kept_errors(path: Path, emulator: Emulator, project: Project, fault: Fault) -> None:
     """The stored error of a feature is of the same class, and says the same."""
     emulator.fail("run_feature", fault)
     (item,) = await resumed(path, project, ["Checkout"], timeout=30)

@@ -107,9 +107,7 @@ async def test_generations_are_not_held_back(path: Path, emulator: Emulator) -> 
         await when(lambda: emulator.count("generate_feature", feature="Two") > 0, within=3)
 
 
-async def test_one_that_waits_for_a_slot_is_a_proof(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_one_that_waits_is_a_proof(path: Path, emulator: Emulator, client: Client) -> None:
     """A feature that is dispatched once another has ended proves that an earlier one did not start.
 
     The first is unknown, the second in flight for minutes, and the third is dispatched after that.
@@ -459,9 +457,7 @@ async def test_any_damage_is_an_error_of_this_package(path: Path, emulator: Emul
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-async def test_a_file_that_is_gone(
-    path: Path, emulator: Emulator, client: Client, how: str
-) -> None:
+async def test_a_file_is_gone(path: Path, emulator: Emulator, client: Client, how: str) -> None:
     """Nothing more is dispatched once the file is not the one that was opened."""
     journal = await Journal(path).__aenter__()
     async with client.project().run_features(FEATURES, journal=journal, max_in_flight=1) as batch:

@@ -306,9 +306,7 @@ async def test_a_revoked_key(emulator: Emulator, project: Project, status: int) 
 
 
 @pytest.mark.parametrize("body", [None, PAGE], ids=["own", "page"])
-async def test_a_run_may_come_late(
-    emulator: Emulator, operation: RunOperation, body: bytes | None
-) -> None:
+async def test_a_late_run(emulator: Emulator, operation: RunOperation, body: bytes | None) -> None:
     """A 404 after our own 202 is not yet: also 50 s later."""
     emulator.fail("get_run", Fault.status(404, body=body), when=lambda _: now() < 50)
     assert (await operation).is_success
@@ -355,9 +353,7 @@ async def test_different_answers_are_an_outage(emulator: Emulator, operation: Ru
     assert emulator.count("get_run") >= 10
 
 
-async def test_an_odd_status_ends_the_wait_soon(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_an_odd_status_ends_a_wait(emulator: Emulator, operation: RunOperation) -> None:
     """Nobody can say whether it is an end: the error names the word, and poll() shows it."""
     emulator.fail("get_run", Fault.edit(lambda run: {"runId": run["runId"], "status": "Timed_Out"}))
     said = "its status is 'Timed_Out', which is not documented"
@@ -390,9 +386,7 @@ async def test_an_odd_field_blinds_no_wait(
     ]
 
 
-async def test_a_number_beyond_all_sizes_is_left_out(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_number_beyond_all_sizes(emulator: Emulator, operation: RunOperation) -> None:
     """It is kept as it came, and is no number of the run."""
     emulator.fail("get_run", edited(featureId=10**400))
     run = await operation.poll()
@@ -544,9 +538,7 @@ async def test_an_older_end(emulator: Emulator, project: Project, *, is_seen: bo
     await raised(errors.ObservationError, operation)
 
 
-async def test_an_unknown_word_ends_in_an_error(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_an_unknown_word_is_an_error(emulator: Emulator, operation: RunOperation) -> None:
     """A word that nobody knows, with a null end, is polled as long as an outage, and then named."""
     emulator.fail("get_run", edited(status="ready", finishedUtc=None))
     await raised(errors.ObservationError, operation, match="ready")

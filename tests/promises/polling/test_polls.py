@@ -331,9 +331,7 @@ async def test_a_ref_of_the_later_operation_attaches_to_it(client: Client, reset
         assert (await client.attach(ref)).status == RunStatus.FAILED
 
 
-async def test_the_run_of_another_feature_is_no_outcome(
-    operation: RunOperation, reset: Reset
-) -> None:
+async def test_runs_of_another_feature_are_none(operation: RunOperation, reset: Reset) -> None:
     """Where the service was reset between two processes, an id may be that of another feature."""
     async with reset() as second, client_of(second) as other, client_of(second) as resumed:
         theirs = await other.project().run_feature("Wishlist")

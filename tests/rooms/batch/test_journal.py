@@ -61,9 +61,7 @@ async def test_one_that_was_never_opened_may_be_closed(path: Path) -> None:
         assert journal.plan is None
 
 
-async def test_a_cancelled_close(
-    path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_late_close(path: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same process can open it again."""
     journal = await Journal(path).__aenter__()
     await project.run_features(["Checkout"], journal=journal)

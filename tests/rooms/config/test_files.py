@@ -82,9 +82,7 @@ def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
     assert (found.path, found.project, found.server) == (near, "near", SERVER)
 
 
-def test_nothing_above_counts(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_above(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file above the root is not read; without a repository only the working directory counts.
 
     A linked working tree, whose .git is a file, is a repository too.
@@ -103,9 +101,7 @@ def test_nothing_above_counts(
     assert the_repository_file().project == "here"
 
 
-def test_unseen_folders_are_empty(
-    repository: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unseen_folders(repository: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder above that is closed to us, or a home that is, is no error."""
     write_repository_file(repository, 'project = "p"')
     write(user_file, "[[[")
@@ -118,9 +114,7 @@ def test_unseen_folders_are_empty(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder in use can't be deleted there")
-def test_a_deleted_working_directory_has_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deleted_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process whose working directory was removed goes on without a file."""
     (tmp_path / "removed").mkdir()
     monkeypatch.chdir(tmp_path / "removed")
@@ -230,9 +224,7 @@ def is_private(user_file: Path, mode: int) -> bool:
 
 @pytest.mark.parametrize("system", [os.name, "nt"])
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
-def test_what_is_a_private_file(
-    user_file: Path, system: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_private_file(user_file: Path, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any right of the group or of others makes it one that is not, where modes mean anything."""
     monkeypatch.setattr(os, "name", system)
     assert all(is_private(user_file, mode) for mode in (0o600, 0o400))

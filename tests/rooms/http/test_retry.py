@@ -102,9 +102,7 @@ UNKNOWN = errors.DispatchUnknownError("lost", method="POST", url=URL, project="p
     ],
     ids=lambda value: described(value) if isinstance(value, Exception) else str(value),
 )
-def test_what_another_try_may_bring(
-    error: Any, repeated: str, before: Outlook, after: Outlook
-) -> None:
+def test_what_a_try_may_bring(error: Any, repeated: str, before: Outlook, after: Outlook) -> None:
     """Reads are repeated after a passing fault; all else only where the service did not act.
 
     Only a 429, or a 403 that means it, and a 503 with Retry-After are refusals of the rate. What is
@@ -155,9 +153,7 @@ def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: 
     longest=st.floats(0, 1e6),
     random=st.floats(0, 1),
 )
-def test_delays_are_within_the_policy(
-    attempt: int, base: float, longest: float, random: float
-) -> None:
+def test_delays_keep_the_policy(attempt: int, base: float, longest: float, random: float) -> None:
     """However many attempts are allowed, no delay is negative, or longer than the policy says."""
     policy = RetryPolicy(attempts=10**8, base_delay=base, max_delay=longest)
     wait = delay(lost(errors.NotSentError), attempt, policy=policy, random=random)

@@ -44,9 +44,7 @@ def test_a_list_that_shows_it_started_is_late_after_the_end() -> None:
         *(("generation", *row) for row in ((100, 5.0), (200, 10.0), (86_400, 10.0))),
     ],
 )
-def test_steps_of_a_generation_grow_with_its_age(
-    kind: KindName, age: float, interval: float
-) -> None:
+def test_the_steps_of_a_generation_grow(kind: KindName, age: float, interval: float) -> None:
     """A run is polled in even steps; the interval of a generation grows from 3 s to 10 s."""
     assert standard_poll_plan(3.0)(kind, age, None) == pytest.approx(interval)
 
