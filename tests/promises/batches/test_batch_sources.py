@@ -170,6 +170,7 @@ async def test_rows_tell_names_without_a_list(emulator: Emulator, project: Proje
     names: list[Any] = [checkout, "CHECKOUT", wishlist, "wishlist", "Returns", 9]
     items = await project.run_features(names)
     assert [item.feature for item in items][:3] == [checkout.id, wishlist, "Returns"]
+    assert items[0].name == "Checkout"
     assert emulator.count("list_features") == 2
 
 
@@ -179,15 +180,6 @@ async def test_items_of_an_earlier_batch_run_again(project: Project) -> None:
     items = await project.run_features([first[0], first[3], first[3]])
     found = [(each.feature_name, each.config) for each in items]
     assert found == [("Checkout", None), ("Returns", "Mobile")]
-
-
-async def test_a_listed_feature_runs_with_each_configuration(project: Project) -> None:
-    """A `Feature` is run by its id, with the configuration that was asked for."""
-    feature = await project.get_feature("Checkout")
-    (item,) = await project.run_features([feature], config="Mobile")
-    assert (item.feature, item.name, item.config) == (feature.id, "Checkout", "Mobile")
-    assert item.outcome is not None
-    assert item.outcome.config == "Mobile"
 
 
 async def test_a_source_that_fails_ends_the_changes(project: Project) -> None:

@@ -19,18 +19,6 @@ async def lose(project: Project) -> errors.DispatchUnknownError:
     return await raised(errors.DispatchUnknownError, project.generate_feature("Draft"))
 
 
-async def test_the_new_generation_is_adopted(emulator: Emulator, project: Project) -> None:
-    """A generation that was not there before the dispatch is adopted."""
-    emulator.fail("generate_feature", Fault.lost())
-
-    operation = await project.generate_feature("Draft")
-
-    assert operation.adopted
-    assert list(emulator.generations) == [operation.request_id]
-    assert emulator.count("generate_feature") == 1
-    assert (await operation).is_success
-
-
 async def test_a_finished_generation_is_adopted_too(emulator: Emulator, project: Project) -> None:
     """A new generation is adopted also where it has finished by then."""
     await (await project.generate_feature("Draft"))

@@ -62,22 +62,6 @@ async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
     assert notes.steps == []
 
 
-@pytest.mark.parametrize("is_found", [True, False])
-async def test_a_lost_answer(
-    client: Client, notes: Notes, emulator: Emulator, *, is_found: bool
-) -> None:
-    """What was found is told as dispatched; of what is unknown the error has the intent."""
-    emulator.fail("run_feature", Fault.lost() if is_found else Fault.reset())
-    if is_found:
-        operation = await client.project().run_feature("Checkout")
-        assert notes.steps == ["intended", "dispatched"]
-        assert notes.told[1][2] == operation.ref
-        return
-    error = await raised(errors.DispatchUnknownError, client.project().run_feature("Checkout"))
-    assert notes.steps == ["intended"]
-    assert error.intent is notes.told[0][1]
-
-
 @pytest.mark.parametrize("error", [OSError("no space left on device"), asyncio.CancelledError()])
 async def test_a_failure_before_it(
     client: Client, notes: Notes, emulator: Emulator, error: BaseException

@@ -406,15 +406,6 @@ async def test_a_proxys_word_is_not_final(path: Path, emulator: Emulator, fault:
     assert verdicts(await ran(path, emulator)) == ["succeeded"] * 2
 
 
-async def test_what_the_service_says_is_final(path: Path, emulator: Emulator) -> None:
-    """A feature that the service does not know is not dispatched again."""
-    for _ in range(2):
-        assert verdicts(await ran(path, emulator, ["No such"])) == ["error"]
-    async with Journal(path) as journal:
-        assert journal.is_over
-    assert emulator.count("run_feature") == 1
-
-
 SECOND = "(SELECT document, checksum FROM rows WHERE id = 1)"
 
 

@@ -125,17 +125,6 @@ def test_attempts_are_counted_in_all(attempts: int) -> None:
         assert [wait is not None for wait in delays] == [True] * (attempts - 1) + [False] * 2
 
 
-def test_delays_are_drawn_below_the_longest() -> None:
-    """The longest is the base, twice that, and so on up to the policy's; a delay is its share."""
-    policy = RetryPolicy(attempts=8)
-    delays = [delay(lost(errors.NotSentError), attempt, policy=policy) for attempt in range(1, 8)]
-    assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
-    assert [delay(lost(errors.NotSentError), 2, random=share) for share in (0.25, 0.0)] == [
-        0.25,
-        0.0,
-    ]
-
-
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
     ("asked", "waited"), [(3.0, 3.0), (120.0, 120.0), (1e9, 120.0), (0.0, 0.05)]

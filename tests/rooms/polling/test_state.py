@@ -49,13 +49,6 @@ def test_the_steps_of_a_generation_grow(kind: KindName, age: float, interval: fl
     assert standard_poll_plan(3.0)(kind, age, None) == pytest.approx(interval)
 
 
-@given(base=st.floats(0.01, 600), ages=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)))
-def test_a_generation_never_hurries_with_age(base: float, ages: tuple[float, float]) -> None:
-    """An older generation is polled no more often; an interval is one to 10/3 of the base."""
-    younger, older = (standard_poll_plan(base)("generation", age, None) for age in sorted(ages))
-    assert base <= younger <= older <= base * (10 / 3)
-
-
 @given(interval=st.floats(0.001, 3600), failures=st.integers(0, 10**9))
 def test_an_outage_never_stops_or_rushes_the_polls(interval: float, failures: int) -> None:
     """However many polls failed, the next is no sooner than usual, and within half a minute."""
