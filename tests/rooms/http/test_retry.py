@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import client_of
 from testvibe_async import Client, RetryPolicy, errors
-from testvibe_async._http.retry import (
-    Outlook,
-    RetryBudget,
-    is_throttled,
-    outlook_after,
-    refused_seconds,
-    retry_delay,
-)
+from testvibe_async._http import retry
+from testvibe_async._http.retry import Outlook, RetryBudget
 from testvibe_async.testing import Emulator, Fault
 
 URL = "https://testvibe.example/api/v1/ops/projects"
@@ -50,7 +44,7 @@ def delay(
     random: float = 1.0,
 ) -> float | None:
     """Return what the policy says."""
-    return retry_delay(
+    return retry.retry_delay(
         error,
         attempt,
         policy=policy or RetryPolicy(),
@@ -110,10 +104,10 @@ def test_what_a_try_may_bring(error: Any, repeated: str, before: Outlook, after:
     """
     assert (delay(error, is_repeatable=True) is not None) == (repeated in {"all", "reads"})
     assert (delay(error, is_repeatable=False) is not None) == (repeated == "all")
-    assert is_throttled(error) == (before is Outlook.BUSY)
-    assert refused_seconds(error) == (error.retry_after if before is Outlook.BUSY else None)
-    assert outlook_after(error, has_answered=False) is before
-    assert outlook_after(error, has_answered=True) is after
+    assert retry.is_throttled(error) == (before is Outlook.BUSY)
+    assert retry.refused_seconds(error) == (error.retry_after if before is Outlook.BUSY else None)
+    assert retry.outlook_after(error, has_answered=False) is before
+    assert retry.outlook_after(error, has_answered=True) is after
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 4, 9])
@@ -133,7 +127,7 @@ def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: 
     """A Retry-After of a 429 or 503 is waited for, up to two minutes; of 0, the drawn delay is."""
     error = refused(errors.RateLimitedError if status == 429 else errors.ServerError, status, asked)
     assert delay(error, random=0.1) == waited
-    assert refused_seconds(error) == min(asked, 120.0)
+    assert retry.refused_seconds(error) == min(asked, 120.0)
 
 
 @given(

@@ -15,9 +15,11 @@ from tests.conftest import KEY
 from tests.support.amounts import amount
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, RunOperation, RunRef, errors
+from testvibe_async._http import OutageNotice, Outlook
+from testvibe_async._polling.outage import Outage
 from testvibe_async._polling.queue import PollQueue
 from testvibe_async._wire import Request, Response
-from testvibe_async.events import PollFailed
+from testvibe_async.events import Emitter, PollFailed
 
 INTERVAL = 3.0
 URL = "http://127.0.0.1"
@@ -117,6 +119,19 @@ async def test_one_probe_an_interval(offset: float, monkeypatch: pytest.MonkeyPa
         settled = now()
         await asyncio.sleep(90)
         assert 90 / INTERVAL - 1 <= network.count_since(settled) <= 90 / INTERVAL + 1
+
+
+def test_it_begins_with_the_tenth_failure() -> None:
+    """From then on one poll an interval is a probe, a little early at the most."""
+    outage = Outage(3.0, OutageNotice("https://testvibe.example", Emitter(Hooks())), slack=0.3)
+    states: list[bool] = []
+    for number in range(10):
+        error = errors.NotSentError("refused", method="GET", url="u")
+        outage.note_failure(error, Outlook.AWAY, float(number))
+        states.append(outage.is_on)
+    assert states == [False] * 9 + [True]
+    probed = [at / 10 for at in range(100, 200) if outage.begin_probe(at / 10)]
+    assert probed == [10.0, 12.4, 15.4, 18.4]
 
 
 async def test_a_probe_that_is_cancelled_ends_its_waits() -> None:
