@@ -57,32 +57,6 @@ async def test_many_waits_end_in_turns(emulator: Emulator) -> None:
         await raised(errors.ClientClosedError, wait)
 
 
-async def test_waits_end_with_the_ref(emulator: Emulator) -> None:
-    """Closing ends every wait, iteration and gathering with the ref, and polls no more."""
-    client = client_of(emulator)
-    operation = await client.project().run_feature("Checkout")
-    changes = aiter(operation)
-    await anext(changes)
-    waits: list[asyncio.Future[Any]] = [
-        asyncio.ensure_future(operation.wait()),
-        asyncio.ensure_future(operation.wait(timeout=50)),
-        asyncio.ensure_future(anext(changes)),
-        asyncio.ensure_future(client.gather(operation)),
-    ]
-    await asyncio.sleep(5)
-
-    await client.aclose()
-    results = await asyncio.gather(*waits, return_exceptions=True)
-
-    assert [type(result) for result in results] == [errors.ClientClosedError] * 4
-    assert {getattr(result, "ref", None) for result in results} == {operation.ref}
-    assert emulator.count("cancel_generation") == 0
-    assert [run.status for run in emulator.active_runs()] == ["running"]
-    asked = len(emulator.requests)
-    await asyncio.sleep(60)
-    assert len(emulator.requests) == asked
-
-
 async def test_a_closed_client_refuses_everything(client: Client, project: Project) -> None:
     """Each way to use a closed client raises ClientClosedError, with the ref if it has one."""
     operation = await project.run_feature("Checkout")

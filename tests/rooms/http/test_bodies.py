@@ -231,9 +231,7 @@ async def test_large_answers_make_room(
             await operation.poll()
 
 
-async def test_a_cancelled_reader_makes_room(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_cancelled_reader(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also between its last byte and its decoding, while the key is looked for in it."""
     emulator.fail("list_projects", Fault.body(BIG_LIST))
     async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
