@@ -76,9 +76,7 @@ WAITING: dict[str, tuple[dict[str, Any], Fault, int]] = {
 
 
 @pytest.mark.parametrize("why", WAITING)
-async def test_a_call_that_waits_ends_as_closed(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
+async def test_waiting_calls(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     """It raises ClientClosedError at once, and is not sent."""
     monkeypatch.setattr(random, "random", lambda: 1.0)
     options, fault, calls = WAITING[why]

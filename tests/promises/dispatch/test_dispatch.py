@@ -195,9 +195,7 @@ async def test_a_cancelled_caller_prevents_a_queued_second_post(emulator: Emulat
         assert emulator.count("run_feature") == 1
 
 
-async def test_a_close_that_is_cancelled_twice_loses_no_id(
-    emulator: Emulator, client: Client, events: Events
-) -> None:
+async def test_a_close_cancelled_twice(emulator: Emulator, client: Client, events: Events) -> None:
     """Time-outs within each other cancel a close twice; the POST is still finished."""
     emulator.fail("run_feature", Fault.delay(5))
 
@@ -226,9 +224,7 @@ async def test_a_second_close(emulator: Emulator, client: Client, project: Proje
     assert (await caller).run_id in emulator.runs
 
 
-async def test_a_second_close_gives_no_more_time(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_no_more_time_to_close(emulator: Emulator, client: Client, project: Project) -> None:
     """However often a client is closed, a POST has 10 s from the first."""
     caller = await dispatch_into(Fault.hang(), emulator, project)
     first = asyncio.ensure_future(client.aclose())
@@ -324,9 +320,7 @@ class Overloaded(Middleware):
 
 
 @pytest.mark.service(middleware=Overloaded())
-async def test_two_lost_tries_are_judged_by_the_first(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_the_first_try_decides(emulator: Emulator, project: Project, rival: Project) -> None:
     """That the second try shows nothing says nothing of the first, which may be one of two runs."""
     emulator.fail("run_feature", Fault.reset(), skip=2)
     results = await asyncio.gather(

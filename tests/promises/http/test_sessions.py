@@ -199,9 +199,7 @@ async def test_a_netrc(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("is_from_environment", [True, False])
-async def test_a_proxy_for_a_key_in_the_clear(
-    monkeypatch: pytest.MonkeyPatch, *, is_from_environment: bool
-) -> None:
+async def test_plain_proxies(monkeypatch: pytest.MonkeyPatch, *, is_from_environment: bool) -> None:
     """The key for a server on this machine is not sent to a proxy on another."""
     proxy = "http://proxy.example:3128"
     options: dict[str, Any] = {"proxy": proxy}

@@ -50,9 +50,7 @@ def answered(name: str, document: object, status: int = 200) -> list[str]:
         ("write_file", "/files/content", {"path": "Features/", "content": ""}, {}, "$.path"),
     ],
 )
-def test_only_a_wrong_request_has_a_fault(
-    name: str, path: str, body: Any, query: dict[str, str], fault: str
-) -> None:
+def test_wrong_requests(name: str, path: str, body: Any, query: dict[str, str], fault: str) -> None:
     """A wrong path, parameter or body, and a member that the document does not have, is one."""
     found = asked(name, path, body, query)
     assert len(found) == bool(fault)

@@ -186,9 +186,7 @@ async def test_a_wait_that_is_cancelled_as_it_fails(operation: RunOperation) -> 
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-async def test_many_waits_in_portions(
-    emulator: Emulator, client: Client, method: Callable[..., Any]
-) -> None:
+async def test_in_portions(emulator: Emulator, client: Client, method: Callable[..., Any]) -> None:
     """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""
     refs = [
         RunRef(server=emulator.url, project=emulator.project_id, run_id=number)

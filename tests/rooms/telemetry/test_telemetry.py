@@ -163,7 +163,7 @@ async def test_what_was_not_dispatched(sdk: Sdk, emulator: Emulator, project: Pr
     with pytest.raises(errors.DispatchUnknownError) as caught:
         await project.run_feature("Checkout")
     refused, unknown = sdk.spans("testvibe run")
-    assert refused.status.description == "not dispatched: errors.FeatureNotGeneratedError"
+    assert refused.status.description == "not dispatched: FeatureNotGeneratedError"
     assert dict(unknown.attributes or {})["testvibe.reason"] == caught.value.reason
     assert unknown.status.description == "unknown whether it was dispatched"
 
@@ -445,9 +445,7 @@ async def test_a_failure_costs_nothing(
     assert len(texts) == len(set(texts))
 
 
-async def test_nothing_is_below_the_unsampled(
-    sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unsampled_spans(sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The requests of a run that is dropped are dropped with it, and not traces of their own."""
     sdk.tracer_provider.sampler = ALWAYS_OFF
     monkeypatch.setattr(telemetry(), "_tracer", sdk.tracer_provider.get_tracer("dropping"))
@@ -482,9 +480,7 @@ async def test_a_collection_ends_no_span_by_itself(sdk: Sdk, client: Client) -> 
     assert sdk.span("testvibe run")
 
 
-def test_no_api_or_a_broken_one(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_an_api(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Where it is not installed nothing is told, and nothing said; where it fails, a warning."""
     name = "testvibe_async._telemetry.otel"
     monkeypatch.setitem(sys.modules, name, None)
