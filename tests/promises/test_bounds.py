@@ -175,7 +175,7 @@ FLOODS: dict[str, tuple[Answer, type[errors.VibeError]]] = {
     "a chunk's extension": (Answer(CHUNKED + b"1;", b"a" * 1024, 2_000), LOST),
     "trailers": (Answer(CHUNKED + b"0\r\n", b"X: a\r\n" * 1000, 1000), MALFORMED),
     "a body by the second": (
-        Answer(OK + b"Content-Length: 9999\r\n\r\n", b"a", 9999, pause=1.0),
+        Answer(OK + b"Content-Length: 999\r\n\r\n", b"a", 999, pause=1.0),
         LOST,
     ),
     "a head by the second": (Answer(OK, b"X", 9999, pause=1.0), LOST),

@@ -229,11 +229,7 @@ CALLS: dict[str, tuple[Callable[[Project, Any], object], tuple[Any, ...], str]] 
         lambda p, x: p.run_operation(1).poll(max_age=x),
         *((*SECONDS, None), "max_age must be 0, or a number of seconds"),
     ),
-    "a list": (
-        lambda p, x: p.list_features(max_outage=x),
-        (0, -1, float("inf"), "10"),
-        "max_outage",
-    ),
+    "a list": (lambda p, x: p.list_features(max_outage=x), (0, -1, 1e999, "10"), "max_outage"),
     "run_operation": (
         lambda p, x: p.run_operation(x),
         *((0, -1, "214", 1.5, True), "run_id must be a whole number"),

@@ -124,9 +124,7 @@ CASES: dict[type[errors.VibeError], Case] = {
     errors.RateLimitedError: on_project(
         read, "get_feature", Fault.status(429, retry_after=7), retry=RetryPolicy(attempts=1)
     ),
-    errors.ServerError: on_project(
-        read, "get_feature", Fault.status(502, body=b"<html>Bad</html>")
-    ),
+    errors.ServerError: on_project(read, "get_feature", Fault.status(502, body=b"<html>No</html>")),
     errors.MalformedResponseError: on_project(read, "get_feature", Fault.body(b'{"id": "x"}')),
     errors.WaitTimeoutError: on_project(lambda p: p.run_feature("Checkout").wait(timeout=1.5)),
     errors.ObservationError: on_project(run, "get_run", Fault.status(500), max_outage=20.0),
@@ -201,11 +199,8 @@ async def raised(kind: type[errors.VibeError], emulator: Emulator, **more: Any) 
     case = CASES[kind]
     if case.fault:
         emulator.fail(*case.fault)
-    usual: dict[str, Any] = {
-        "server": emulator.url,
-        "api_key": emulator.api_key,
-        "project": emulator.project_id,
-    }
+    usual: dict[str, Any] = {"server": emulator.url, "api_key": emulator.api_key}
+    usual |= {"project": emulator.project_id}
     async with Client(**usual | dict(case.options) | more) as client:
         with pytest.raises(errors.VibeError) as caught:
             await case.act(client, emulator)

@@ -38,16 +38,10 @@ ERROR = errors.NotSentError("refused", method="GET", url="https://testvibe.examp
 EVENTS: list[tuple[Event, str, int]] = [
     (Dispatched(REF), "on_dispatched", logging.INFO),
     (
-        RequestFinished(
-            "get_run", "GET", "https://h/x", status=None, seconds=0.0015408720000777976
-        ),
+        RequestFinished("get_run", "GET", "https://h/x", status=None, seconds=0.00154087200007779),
         *("on_request", logging.DEBUG),
     ),
-    (
-        events.RetryScheduled("get_run", ERROR, attempt=2, delay=0.4766966975),
-        "on_retry",
-        logging.INFO,
-    ),
+    (events.RetryScheduled("get_run", ERROR, attempt=2, delay=0.476696), "on_retry", logging.INFO),
     (
         events.DispatchUnknown(ERROR, "run", "p", "Checkout", config="Mobile"),
         *("on_dispatch_unknown", logging.WARNING),

@@ -205,10 +205,7 @@ def test_a_key_that_is_warned_of_is_not_shown(key: str, caplog: pytest.LogCaptur
 HERE = "https://testvibe.example"
 REFUSED = [
     *((HERE, key) for key in (f"{KEY}\n{KEY}", f"Bearer {KEY}", f"{KEY}é", f"{KEY}\x00", "")),
-    *(
-        (server, KEY)
-        for server in (f"https://{KEY}@testvibe.example", f"{HERE}/{KEY}", f"{KEY}://x")
-    ),
+    *((url, KEY) for url in (f"https://{KEY}@testvibe.example", f"{HERE}/{KEY}", f"{KEY}://x")),
 ]
 
 

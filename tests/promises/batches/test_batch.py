@@ -303,9 +303,8 @@ async def test_a_service_that_takes_nothing_is_given_up(
 
 async def test_a_wrong_key_is_asked_with_a_few_times(emulator: Emulator) -> None:
     """Of 500 features only as many are sent as are under way when the first is refused."""
-    async with Client(
-        emulator.url, api_key="tvb_" + "x" * 43, project=emulator.project_id
-    ) as client:
+    where, key = emulator.url, "tvb_" + "x" * 43
+    async with Client(where, api_key=key, project=emulator.project_id) as client:
         names = [f"Feature {number}" for number in range(500)]
         items = await client.project().run_features(names)
     assert emulator.count() < 80

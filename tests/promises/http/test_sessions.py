@@ -231,9 +231,8 @@ async def test_a_session_that_repeats_sends_it_once(emulator: Emulator, operatio
     """A session subclass that retries sends what may act once, and no answer is an error."""
     emulator.fail(operation, Fault.lost())
     async with Repeating() as session, client_of(emulator, session=session, retry=ONCE) as client:
-        result = await asyncio.gather(
-            ONCE_ONLY[operation](client.project()), return_exceptions=True
-        )
+        call = ONCE_ONLY[operation](client.project())
+        result = await asyncio.gather(call, return_exceptions=True)
     assert emulator.count(operation) == 1
     assert isinstance(result[0], errors.OutcomeUnknownError) or getattr(result[0], "adopted", False)
 

@@ -143,9 +143,8 @@ async def test_waiting_for_a_slot_in_vain(path: Path, emulator: Emulator, client
     running = Fault.edit(lambda row: row | {"featureStatus": "generating"})
     emulator.fail("get_generation_status", running, when=lambda sent: f"/{slow.id}/" in sent.path)
     async with Journal(path) as journal:
-        items = await client.project().generate_features(
-            journal=journal, max_in_flight=1, timeout=100
-        )
+        project = client.project()
+        items = await project.generate_features(journal=journal, max_in_flight=1, timeout=100)
     assert verdicts(items) == ["skipped", "in flight"]
     assert emulator.count("generate_feature") == 2
 

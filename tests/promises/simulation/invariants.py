@@ -174,11 +174,8 @@ def _lists_before(world: World, process: Process, intent: Intent, ref: Ref) -> l
     """Return the lists that a dispatch had searched when it came to an operation."""
     tasks = {post.task for post in world.ledger.of(intent)}
     at = process.told_at[ref]
-    return [
-        each
-        for each in world.ledger.lists
-        if each.is_search and each.task in tasks and each.at <= at
-    ]
+    lists = (each for each in world.ledger.lists if each.is_search and each.at <= at)
+    return [each for each in lists if each.task in tasks]
 
 
 def _nobody_can_tell(world: World, process: Process, intent: Intent, ref: Ref) -> None:

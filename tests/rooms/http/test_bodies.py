@@ -73,9 +73,7 @@ async def test_a_length_that_is_too_large_is_refused_at_once() -> None:
     head = b"HTTP/1.1 200 X\r\nContent-Length: 67108865\r\n\r\n"
     async with peer(head) as service, service.client() as client:
         began = now()
-        with pytest.raises(
-            errors.MalformedResponseError, match=r"64 MiB.* list_runs; ask for fewer"
-        ):
+        with pytest.raises(errors.MalformedResponseError, match=r"64 MiB.* list_runs; ask for"):
             await client.project().list_runs()
         assert now() == began
 

@@ -130,12 +130,7 @@ def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: 
     assert retry.refused_seconds(error) == min(asked, 120.0)
 
 
-@given(
-    attempt=st.integers(1, 10**7),
-    base=st.floats(0, 1e6),
-    longest=st.floats(0, 1e6),
-    random=st.floats(0, 1),
-)
+@given(st.integers(1, 10**7), st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1))
 def test_delays_keep_the_policy(attempt: int, base: float, longest: float, random: float) -> None:
     """However many attempts are allowed, no delay is negative, or longer than the policy says."""
     policy = RetryPolicy(attempts=10**8, base_delay=base, max_delay=longest)

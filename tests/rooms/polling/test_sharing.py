@@ -91,11 +91,7 @@ async def test_a_followed_generation(emulator: Emulator, client: Client, project
     assert first <= 1 + 3.3
 
 
-TURNS = {
-    "list_polling.ROWS_A_TURN": 1,
-    "poller.OPERATIONS_A_TURN": 1,
-    "reader.OPERATIONS_A_TURN": 2,
-}
+TURNS = {"list_polling.ROWS": 1, "poller.OPERATIONS": 1, "reader.OPERATIONS": 2}
 """How often a list is interrupted after so many, and in how many places."""
 
 
@@ -104,7 +100,7 @@ async def test_long_lists_let_other_tasks_run(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch, constant: str, places: int
 ) -> None:
     """Reading a list, publishing what it shows, and rescheduling after it pause in between."""
-    monkeypatch.setattr(f"testvibe_async._polling.{constant}", 3)
+    monkeypatch.setattr(f"testvibe_async._polling.{constant}_A_TURN", 3)
     operations = await dispatch_runs(project, COUNT)
     sleep, pauses = asyncio.sleep, Counter[tuple[str, int]]()
 

@@ -100,11 +100,8 @@ class Dialect(Middleware):
     @property
     def options(self) -> dict[str, Any]:
         """The options of an emulator that differs so."""
-        return {
-            "middleware": self,
-            "rate_limit": self.rate_limit,
-            "dispatch_lag": self.dispatch_lag,
-        }
+        limit = self.rate_limit
+        return {"middleware": self, "rate_limit": limit, "dispatch_lag": self.dispatch_lag}
 
     @property
     def cuts_lists(self) -> bool:
