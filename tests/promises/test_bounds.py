@@ -186,7 +186,7 @@ FLOODS: dict[str, tuple[Answer, type[errors.VibeError]]] = {
     "a bomb of brotli": (document(bomb(), "Content-Encoding: br"), MALFORMED),
     "a bomb of zstd": (document(bomb(), "Content-Encoding: zstd"), MALFORMED),
     "a bomb twice": (document(bomb(), "Content-Encoding: gzip, gzip"), MALFORMED),
-    "a redirect to itself": (
+    "a redirect": (
         document(b"", "Location: /api/v1/ops/projects", status=307),
         errors.ResponseError,
     ),
@@ -237,9 +237,7 @@ async def test_a_flood_in_place_of_a_status_ends_soon(flood: str, status: int) -
     async with service(answer, times=None) as (hostile, client):
         project = client.project()
         async with bounded(1, memory=SMALL_MEMORY):
-            with pytest.raises(
-                errors.ResponseError, match="it is larger than 1 MiB, the most"
-            ) as caught:
+            with pytest.raises(errors.ResponseError, match="is larger than 1 MiB, the") as caught:
                 await project.get_generation_status(12)
         assert caught.value.status == status
         assert hostile.received == 1

@@ -345,9 +345,8 @@ def test_several_attempts_are_in_the_message(kind: type[errors.TransportError]) 
     once = kind("lost", method="GET", url="https://h/x")
     assert str(once) == f"lost; {kind.advice} (GET https://h/x)"
     assert once.attempts == 1
-    assert str(kind("lost", method="GET", url="https://h/x", attempts=3)).startswith(
-        "lost (3 attempts); "
-    )
+    thrice = kind("lost", method="GET", url="https://h/x", attempts=3)
+    assert str(thrice).startswith("lost (3 attempts); ")
 
 
 def test_a_note_survives_pickling() -> None:
@@ -375,9 +374,8 @@ async def test_a_dns_failure_that_is_forged() -> None:
     url = "https://testvibe.example/api/v1/ops/projects/p/features/f/run"
     with aioresponses() as forged:
         forged.post(url, exception=failure, repeat=True)  # pyright: ignore[reportUnknownMemberType]
-        async with Client(
-            "https://testvibe.example", api_key=KEY, retry=RetryPolicy(attempts=3)
-        ) as client:
+        policy = RetryPolicy(attempts=3)
+        async with Client("https://testvibe.example", api_key=KEY, retry=policy) as client:
             with pytest.raises(errors.NotSentError) as caught:
                 await client.project("p").run_feature("f")
         calls = next(calls for (method, _), calls in forged.requests.items() if method == "POST")

@@ -141,9 +141,7 @@ def test_an_async_hook_is_refused(hook: str) -> None:
 
     with pytest.raises(errors.ConfigError, match=f"the hook {hook} must be a plain function"):
         Hooks(**{hook: cast("Any", forgotten)})
-    with pytest.raises(
-        errors.ConfigError, match=f"the hook {hook} must be a function, not 'print'"
-    ):
+    with pytest.raises(errors.ConfigError, match=f"{hook} must be a function, not 'print'"):
         Hooks(**{hook: [cast("Any", "print")]})
 
 

@@ -416,9 +416,8 @@ def test_an_item_has_what_is_known_of_it() -> None:
     }
     skipped: BatchItem[models.Run] = BatchItem(feature="Login")
     assert skipped.to_dict() == {"feature": "Login", "verdict": "skipped", "isFlaky": False}
-    generated = BatchItem(
-        feature="A", outcome=models.Generation(feature_status=models.FeatureStatus.GENERATED)
-    )
+    made = generation(models.FeatureStatus.GENERATED)
+    generated = BatchItem(feature="A", outcome=made)
     assert generated.to_dict()["outcome"] == {"featureStatus": "generated"}
 
 

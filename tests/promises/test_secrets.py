@@ -166,10 +166,8 @@ async def test_a_redirect_leaves_the_key_where_it_is(emulator: Emulator) -> None
         assert redirect.answer is not None
         redirect.answer.headers["Location"] = target  # type: ignore[index]
         emulator.fail("list_projects", redirect)
-        async with (
-            aiohttp.ClientSession() as session,
-            client_of(emulator, session=session) as client,
-        ):
+        session = aiohttp.ClientSession()
+        async with session, client_of(emulator, session=session) as client:
             await raised(errors.ResponseError, client.list_projects(), match="not followed")
             assert not shows(repr(dict(session.headers)))
         assert elsewhere.requests == []

@@ -68,9 +68,8 @@ async def test_unknown_is_an_event(emulator: Emulator, project: Project, events:
     """The hook has what was asked for and the error; without a list of runs it comes at once."""
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.lost())
-    error = await raised(
-        errors.DispatchUnknownError, project.run_feature("Checkout", config="Mobile")
-    )
+    dispatch = project.run_feature("Checkout", config="Mobile")
+    error = await raised(errors.DispatchUnknownError, dispatch)
     (event,) = events.of(DispatchUnknown)
     assert event.error is error
     asked = (event.kind, event.project, event.feature, event.config)

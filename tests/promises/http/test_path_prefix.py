@@ -15,8 +15,8 @@ PREFIX = "/tenants/acme"
 @pytest.mark.parametrize("ending", ["", "/", "/api/v1/ops", "/api/v1/ops/"])
 async def test_a_run_below_a_path(emulator: Emulator, ending: str, tmp_path: Path) -> None:
     """Below a path a run is dispatched, polled, attached to again, and its files are downloaded."""
-    server, key = emulator.url + PREFIX, emulator.api_key
-    async with Client(server + ending, api_key=key, project=emulator.project_id) as client:
+    server, project = emulator.url, emulator.project_id
+    async with Client(server + ending, api_key=emulator.api_key, project=project) as client:
         operation = await client.project().run_feature("Checkout")
         run = await operation
         files = await operation.download_artifacts(tmp_path)
@@ -27,6 +27,7 @@ async def test_a_run_below_a_path(emulator: Emulator, ending: str, tmp_path: Pat
     assert again == run
     assert files
     assert operation.ref.server == client.server == server
+    assert server.endswith(PREFIX)
     assert emulator.count("run_feature") == 1
     assert emulator.count("get_run") > 1
 

@@ -171,9 +171,7 @@ async def test_an_exhausted_pool(emulator: Emulator) -> None:
     assert emulator.count("write_file") == 0
 
 
-@pytest.mark.parametrize(
-    "answer", [b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", b""], ids=["407", "nothing"]
-)
+@pytest.mark.parametrize("answer", [http(407), b""], ids=["407", "nothing"])
 async def test_a_proxy_that_refuses(answer: bytes) -> None:
     """A proxy that answers 407, or closes before there is a tunnel, proves that none was seen."""
     async with peer(answer) as proxy:
@@ -187,10 +185,8 @@ async def test_a_netrc(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.M
     netrc.write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.delenv("http_proxy", raising=False)
-    async with (
-        aiohttp.ClientSession(trust_env=True) as session,
-        client_of(emulator, session=session) as client,
-    ):
+    session = aiohttp.ClientSession(trust_env=True)
+    async with session, client_of(emulator, session=session) as client:
         for call in (client.list_projects, ONCE_ONLY["write_file"]):
             argument = () if call == client.list_projects else (client.project(),)
             with pytest.raises(errors.ConfigError, match=r"a login for 127\.0\.0\.1 of its own"):

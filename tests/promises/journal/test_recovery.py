@@ -260,9 +260,8 @@ async def test_a_second_try_hides_none(emulator: Emulator, project: Project, sec
     hidden = emulator.fail("list_runs", Fault.status(503), skip=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
     emulator.fail("run_feature", second, times=1)
-    error = await raised(
-        errors.DispatchUnknownError, project.run_feature("Checkout", retry_unknown=True)
-    )
+    dispatch = project.run_feature("Checkout", retry_unknown=True)
+    error = await raised(errors.DispatchUnknownError, dispatch)
     assert "the answer was lost" in str(error)
     assert emulator.count("run_feature") == 2
     assert isinstance(error.intent, Intent)

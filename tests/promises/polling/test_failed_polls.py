@@ -477,9 +477,8 @@ async def test_an_overall_status_in_flight_means_in_flight(
     emulator: Emulator, project: Project, overall: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A word that is not documented is waited for while there is no conclusion."""
-    fault = while_in_flight(
-        featureStatus="Evaluating", overallStatus=overall, overallConclusion=None
-    )
+    members = {"featureStatus": "Evaluating", "overallStatus": overall, "overallConclusion": None}
+    fault = while_in_flight(**members)
     emulator.fail("get_generation_status", fault)
     assert (await project.generate_feature("Wishlist").wait()).is_success
     (warning,) = warnings_in(caplog.records)

@@ -135,10 +135,8 @@ def _nothing_is_lost(world: World, process: Process) -> None:
 def _is_unknown(process: Process, intent: Intent) -> bool:
     """Say whether a dispatch was told to be unknown."""
     asked_for = intent.kind, intent.feature, intent.config
-    return any(
-        (event.kind, event.feature, event.config) == asked_for
-        for event in process.unknown[intent.caller]
-    )
+    events = process.unknown[intent.caller]
+    return any((each.kind, each.feature, each.config) == asked_for for each in events)
 
 
 def _is_twin(world: World, event: Dispatched) -> bool:
@@ -323,9 +321,8 @@ def _says_what_was_seen(world: World, caller: Caller, watch: Watch) -> None:
     if isinstance(result, errors.VibeError):
         _error_is_right(world, watch, result)
     elif isinstance(result, Run | Generation):
-        assert result.is_finished or watch.is_poll, (
-            f"{ref}: a wait ended, and it is {result.status}"
-        )
+        is_ended = result.is_finished or watch.is_poll
+        assert is_ended, f"{ref}: a wait ended, and it is {result.status}"
     else:
         is_left = result is None or isinstance(result, asyncio.CancelledError)
         may_be_left = is_left and (caller.is_cancelled or watch.is_left)

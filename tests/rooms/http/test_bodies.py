@@ -127,9 +127,7 @@ async def test_another_encoding_is_not_guessed(status: int) -> None:
     """An answer that is encoded as was not asked for says so, and has its status."""
     answer = http(status, b"?", "Content-Encoding: br")
     async with peer(answer) as service, service.client() as client:
-        with pytest.raises(
-            errors.ResponseError, match="it is encoded as 'br', and gzip was"
-        ) as caught:
+        with pytest.raises(errors.ResponseError, match="is encoded as 'br', and gzip") as caught:
             await client.list_projects()
         assert caught.value.status == status
 

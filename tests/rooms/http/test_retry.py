@@ -120,9 +120,7 @@ def test_attempts_are_counted_in_all(attempts: int) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize(
-    ("asked", "waited"), [(3.0, 3.0), (120.0, 120.0), (1e9, 120.0), (0.0, 0.05)]
-)
+@pytest.mark.parametrize(("asked", "waited"), [(3, 3.0), (120, 120.0), (1e9, 120.0), (0, 0.05)])
 def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: float) -> None:
     """A Retry-After of a 429 or 503 is waited for, up to two minutes; of 0, the drawn delay is."""
     error = refused(errors.RateLimitedError if status == 429 else errors.ServerError, status, asked)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs, start_wait
@@ -184,10 +185,8 @@ async def test_a_wait_that_is_cancelled_as_it_fails(operation: RunOperation) -> 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
 async def test_in_portions(emulator: Emulator, client: Client, method: Callable[..., Any]) -> None:
     """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""
-    refs = [
-        RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
-        for number in range(1, 1301)
-    ]
+    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
+    refs = [evolve(ref, run_id=number) for number in range(1, 1301)]
     operations = [client.attach(ref) for ref in refs]
     waits = method(client, operations)
 

@@ -108,10 +108,7 @@ def sdk(monkeypatch: pytest.MonkeyPatch) -> Generator[Sdk]:
 
 
 def _events(span: ReadableSpan) -> list[str]:
-    return [
-        " ".join([event.name, *map(str, (event.attributes or {}).values())])
-        for event in span.events
-    ]
+    return [" ".join([e.name, *map(str, (e.attributes or {}).values())]) for e in span.events]
 
 
 def _id(span: ReadableSpan) -> int:

@@ -194,9 +194,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         "title-case": Dialect(case="title"),
         "upper-case": Dialect(case="upper"),
         "other-end-words": Dialect(words=_END_WORDS),
-        "other-end-words-alone": Dialect(
-            words={**_END_WORDS, "completed": "done"}, shows_end=False
-        ),
+        "other-end-words-alone": Dialect(words=_END_WORDS | {"completed": "done"}, shows_end=False),
         # Ids, and the answer to a dispatch.
         "ids-as-text": Dialect(ids_as_text=True),
         "request-id-as-number": Dialect(request_id_as_number=True),
