@@ -79,6 +79,7 @@ async def test_a_length_that_is_too_large_is_refused_at_once() -> None:
 
 
 PACKED = gzip.compress(b'[{"id": "g"}]', mtime=0)
+EMPTY = gzip.compress(b"", mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +113,8 @@ async def test_a_gzip_that_comes_in_pieces_is_read(size: int) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [PACKED[:-1], PACKED[:1], b"\x1f no gzip", PACKED + b"\x1f x"],
-    ids=["cut", "cut at once", "no gzip", "a broken member"],
+    [PACKED[:-1], PACKED[:1], b"\x1f no gzip", PACKED + b"\x1f x", EMPTY * 16 + PACKED],
+    ids=["cut", "cut at once", "no gzip", "a broken member", "many members"],
 )
 async def test_a_broken_gzip_is_a_lost_answer(body: bytes) -> None:
     """A body that can't be unpacked did not come whole."""
