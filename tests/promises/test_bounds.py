@@ -15,10 +15,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, frozen
 
 from tests.support.amounts import amount, some
-from tests.support.peer import Request, http, scripted
+from tests.support.peer import http, scripted
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, RunFailedError, errors
@@ -80,16 +80,6 @@ class Service:
     runs: int = 0
     ends_at: float = 0.0
     """When its runs end, in virtual time."""
-    handlers: set[Any] = field(factory=set[Any])
-    """The tasks of the connections."""
-
-    async def serve(
-        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        """Answer one request."""
-        self.handlers.add(asyncio.current_task())
-        await reader.readexactly(int(request.headers.get("content-length", 0)))
-        await self.send(writer, self.choose(request.decode().split()[0], request.target))
 
     def choose(self, method: str, target: str) -> Answer:
         """Say how a request is answered."""
@@ -122,14 +112,18 @@ async def service(
 ) -> AsyncGenerator[tuple[Service, Client]]:
     """Start a service and a client of it; every handler of a connection is over at the end."""
     hostile = Service(answer, strikes, times)
+    handlers: set[Any] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await hostile.serve(peer.requests[-1], reader, writer)
+        handlers.add(asyncio.current_task())
+        request = peer.requests[-1]
+        await reader.readexactly(int(request.headers.get("content-length", 0)))
+        await hostile.send(writer, hostile.choose(request.decode().split()[0], request.target))
 
     async with scripted(serve) as peer:
         async with peer.client() as client:
             yield hostile, client
-        await asyncio.gather(*hostile.handlers)
+        await asyncio.gather(*handlers)
 
 
 @asynccontextmanager

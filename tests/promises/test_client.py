@@ -253,22 +253,18 @@ CALLS: dict[str, tuple[Callable[[Project, Any], object], tuple[Any, ...], str]] 
     "wait_for_generation": (lambda p, x: p.wait_for_generation("A", timeout=x), SECONDS, "timeout"),
     "poll": (
         lambda p, x: p.run_operation(1).poll(max_age=x),
-        *((*SECONDS, None), "max_age must be 0, or a number of seconds"),
+        (*SECONDS, None),
+        "max_age must be 0",
     ),
     "a list": (lambda p, x: p.list_features(max_outage=x), (0, -1, 1e999, "10"), "max_outage"),
     "run_operation": (
         lambda p, x: p.run_operation(x),
-        *((0, -1, "214", 1.5, True), "run_id must be a whole number"),
+        (0, -1, "214", 1.5, True),
+        "run_id must be a",
     ),
-    "a configuration": (
-        lambda p, x: p.run_feature("A", config=x),
-        *((3, ["Mobile"]), "config must be the name of one configuration"),
-    ),
+    "a configuration": (lambda p, x: p.run_feature("A", config=x), (3, ["Mobile"]), "name of one"),
     "on_conflict": (lambda p, x: p.run_feature("A", on_conflict=x), ("attach",), "on_conflict"),
-    "recorder": (
-        lambda p, x: p.generate_feature("A", recorder=x),
-        *(("x",), "a recorder needs the method intended"),
-    ),
+    "recorder": (lambda p, x: p.generate_feature("A", recorder=x), ("x",), "the method intended"),
 }
 
 

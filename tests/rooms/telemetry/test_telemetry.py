@@ -58,22 +58,21 @@ class Sdk:
         (span,) = self.spans(name)
         return span
 
+    def children(self, span: ReadableSpan) -> list[ReadableSpan]:
+        """Return the spans below a span."""
+        found = self.spans_exporter.get_finished_spans()
+        return [each for each in found if each.parent and each.parent.span_id == _id(span)]
+
     def below(self, span: ReadableSpan) -> list[str]:
         """Return the names of a span's children."""
-        return [
-            each.name
-            for each in self.spans_exporter.get_finished_spans()
-            if each.parent is not None
-            and span.context is not None
-            and each.parent.span_id == span.context.span_id
-        ]
+        return [each.name for each in self.children(span)]
 
     def requests_below(self, span: ReadableSpan) -> list[str]:
         """Return the ends of the paths of the requests below a span."""
         return [
             "/" + "/".join(str((each.attributes or {})["http.url"]).split("/")[-2:])
-            for each in self.spans_exporter.get_finished_spans()
-            if each.parent is not None and each.parent.span_id == _id(span) and each.name == "GET"
+            for each in self.children(span)
+            if each.name == "GET"
         ]
 
     def metric(self, name: str) -> dict[tuple[str, ...], Any]:
