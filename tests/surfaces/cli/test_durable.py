@@ -98,7 +98,11 @@ async def test_a_batch_that_is_followed(call: Call, on: str) -> None:
     assert "interrupted" not in (await call("run Checkout --wait")).errors
     following = asyncio.create_task(call("run", *name))
     await asyncio.sleep(5)
-    await call("work nightly")
+    working = asyncio.create_task(call("work nightly"))
+    await asyncio.sleep(5)
+    impatient = await call("run", *name, "--timeout", "10")
+    assert (impatient.code, "Still running at the service:" in impatient.errors) == (4, True)
+    await working
     assert (await following).code == 1
 
 
