@@ -274,7 +274,7 @@ async def test_unknown_run(emulator: Emulator, call: Call) -> None:
     unknown = RunRef(server=emulator.url, project=emulator.project_id, run_id=999).to_json()
     ended = await call("wait", unknown, *refs)
     assert (ended.code, ended.output[-21:]) == (3, "s: 1 passed, 1 error\n")
-    assert "run 999: the service no longer has it" in ended.output
+    assert "run 999: the service does not know it" in ended.output
     ref = RunRef(server="http://127.0.0.1:1", project="p", run_id=1).to_json()
     ended = await call("wait", *refs, ref)
     ended.refuses("testvibe-async: run 1 is an operation of http://127.0.0.1:1")
