@@ -1,21 +1,24 @@
 """In the jobs of CI systems: what GitHub Actions gets, the jobs of the page, and the next one."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.surfaces.cli.conftest import answer_with, later, names_in, press_ctrl_c, text_of, write
+from tests.surfaces.cli.conftest import (
+    Call,
+    answer_with,
+    later,
+    names_in,
+    press_ctrl_c,
+    text_of,
+    write,
+)
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(
     run_duration=5, failing_runs=0, outcomes={"Returns": Outcome(run_status="failed")}

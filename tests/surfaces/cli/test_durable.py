@@ -1,24 +1,18 @@
 """Durable batches beside the others: `run --on`, `work`, and every command that names a batch."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
 
 from tests.support.durable import put_on_virtual_time
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import later, text_of
+from tests.surfaces.cli.conftest import Call, later, text_of
 from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 from testvibe_async.testing import Emulator, Fault, Outcome
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.surfaces.cli.conftest import interrupted, write
+from tests.surfaces.cli.conftest import Call, Give, interrupted, write
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.surfaces.cli.conftest import Call, Give
 
 SCENARIO = Scenario(
     run_queue=1,

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.conftest import returning, text_of, write
+from tests.surfaces.cli.conftest import Call, Run, returning, text_of, write
 from testvibe_async.cli import app
 from testvibe_async.reports.files import FORMATS
 from testvibe_async.testing import Emulator, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    from tests.surfaces.cli.conftest import Call, Run
 
 
 def _commands() -> list[tuple[str, ...]]:

@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import KEY
-from tests.surfaces.cli.conftest import names_in, returning, text_of, write
+from tests.surfaces.cli.conftest import (
+    Call,
+    Ended,
+    Give,
+    Run,
+    Service,
+    names_in,
+    returning,
+    text_of,
+    write,
+)
 from testvibe_async import Client, ConfigError, ProjectInfo
 from testvibe_async.cli import settings
 from testvibe_async.testing import Emulator, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tests.surfaces.cli.conftest import Call, Ended, Give, Run, Service
 
     LogIn = Callable[..., Ended]
 

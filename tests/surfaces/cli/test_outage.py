@@ -1,18 +1,12 @@
 """Outages and limits of time: what a person, a pipe and a program are told of a silent service."""
 
-from __future__ import annotations
-
 import asyncio
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.conftest import later, now, press_ctrl_c, text_of
+from tests.surfaces.cli.conftest import Call, later, now, press_ctrl_c, text_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario, VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(
     run_queue=3,

@@ -1,23 +1,17 @@
 """`runs`, `open` and `wait`: runs one by one, their files, and what was dispatched before."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import json
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.conftest import names_in, returning, text_of, write
+from tests.surfaces.cli.conftest import Call, Ended, names_in, returning, text_of, write
 from testvibe_async import RunRef
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call, Ended
 
 SCENARIO = Scenario(
     run_queue=1,
