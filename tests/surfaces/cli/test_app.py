@@ -198,7 +198,6 @@ def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> N
         ("rich", "", "cli"),
         ("platformdirs", "logout --server https://s", "cli"),
         ("sqlalchemy", "work nightly --on x.sqlite", "durable"),
-        ("psycopg", "run Checkout --name nightly --on postgresql://h/x", "durable"),
     ],
 )
 def test_missing_extra_names_the_pip_command(

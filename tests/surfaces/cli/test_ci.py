@@ -191,11 +191,3 @@ async def test_next_job_goes_on(
     ended = await call(*history)
     (line,) = [line for line in ended.lines if "\t" in line]
     assert line.startswith("1  ")  # The rerun is part of it.
-
-
-@pytest.mark.usefixtures("_job")
-async def test_settings_say_where_journals_are(call: Call) -> None:
-    """The folder to cache is one line of `settings`."""
-    folder = Path.cwd() / ".state" / "testvibe-async" / "batches"
-    assert f"The journals of your batches are in {folder}.\n" in (await call("settings")).errors
-    assert f'"journals": "{folder}"' in (await call("settings --json")).output
