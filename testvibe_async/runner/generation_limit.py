@@ -51,11 +51,6 @@ class GenerationLimit:
         """Total number of generations that may be dispatched."""
         self._intents: set[str] = set()
 
-    @property
-    def is_reached(self) -> bool:
-        """True if no other generation may be dispatched."""
-        return len(self._intents) >= self.allowed
-
     async def intended(self, intent: Intent) -> None:
         """Count a generation that is about to be sent.
 
@@ -64,7 +59,7 @@ class GenerationLimit:
         """
         if intent.kind != "generation":
             return
-        if self.is_reached:
+        if len(self._intents) >= self.allowed:
             raise GenerationLimitError
         self._intents.add(intent.id)
 
