@@ -118,6 +118,8 @@ class Transport:
         """True if calls are refused."""
         self.answered: set[str] = set()
         """The names of calls with a good answer; see `note_answer`."""
+        self._away: set[str] = set()
+        """The names of such calls whose last answer shows that the service is away."""
         self._warned: set[str] = set()
         """The warnings about answers that were logged, and are not repeated."""
 
@@ -268,12 +270,21 @@ class Transport:
     def note_answer(self, request: Request[Any]) -> None:
         """Note a good answer: the route exists, and the service is not away."""
         self.answered.add(request.endpoint.name)
+        self._away.discard(request.endpoint.name)
         if self.outage_notice.is_on:
             self.outage_notice.end()
 
     def outlook_after(self, error: Exception, request: Request[Any]) -> Outlook:
-        """Return the result that another attempt of a read may bring, after a failed one."""
-        return outlook_after(error, has_answered=request.endpoint.name in self.answered)
+        """Return the result that another attempt of a read may bring, after a failed one.
+
+        While a route that has answered is away, a page on any other route is no sign of a wrong
+        address.
+        """
+        name = request.endpoint.name
+        outlook = outlook_after(error, has_answered=name in self.answered or bool(self._away))
+        if outlook is Outlook.AWAY and name in self.answered:
+            self._away.add(name)
+        return outlook
 
     def warn_of(self, unreadable: Iterable[UnreadableField]) -> None:
         """Log the fields of an answer that could not be read, each once per client."""
