@@ -51,6 +51,11 @@ class GenerationLimit:
         """Total number of generations that may be dispatched."""
         self._intents: set[str] = set()
 
+    @property
+    def is_reached(self) -> bool:
+        """True if no other generation may be dispatched."""
+        return len(self._intents) >= self.allowed
+
     async def intended(self, intent: Intent) -> None:
         """Count a generation that is about to be sent.
 
@@ -59,7 +64,7 @@ class GenerationLimit:
         """
         if intent.kind != "generation":
             return
-        if len(self._intents) >= self.allowed:
+        if self.is_reached:
             raise GenerationLimitError
         self._intents.add(intent.id)
 
