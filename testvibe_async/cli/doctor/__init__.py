@@ -1,13 +1,12 @@
-"""`testvibe-async doctor`: a service's agreement with the contract, differences, consequences.
+"""`testvibe-async doctor`: what a service does, where it differs, and the consequences.
 
 For other modules: the command. What is decided where:
 
 - `command`: the options, what is printed, and the exit code
 - `examination`: which calls of the client are made, in which order
-- `contract`: what passed between the client and the service, and where it differs from the
-  contract
+- `exchanges`: what passed between the client and the service, and what the client notes of it
 - `judging`: the table of checks, and what a difference means for the commands
-- `findings`: the result as values, as text, and as a document
+- `findings`: the result as values, as rows, and as a document
 - `recording`: what passed, with synthetic values
 """
 
