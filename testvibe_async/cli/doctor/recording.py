@@ -142,7 +142,7 @@ def _text_of(path: str, query: Mapping[str, str], headers: Mapping[str, str], *b
             texts.append(json.dumps(read(body.encode(), object), ensure_ascii=False))
         except (UnreadableError, RecursionError):
             texts.append(body)
-    return "\n".join([*texts, *map(unquote, texts)])
+    return "\n".join(unquote(unquote(text)) for text in texts)  # An address may hold another.
 
 
 class Disguise:
