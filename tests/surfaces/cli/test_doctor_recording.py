@@ -20,7 +20,7 @@ from tests.support.amounts import amount
 from tests.support.dialects import DIALECTS
 from tests.support.recordings import FOLDER, RECORDINGS, dispatch_in, recording_of
 from tests.surfaces.cli.conftest import text_of, use
-from testvibe_async.cli.doctor import judging
+from testvibe_async.cli.doctor import findings
 from testvibe_async.cli.doctor.exchanges import NAMES
 from testvibe_async.testing import (
     Answer,
@@ -309,7 +309,7 @@ class Telltale(Middleware):
 async def telling(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Emulator]:
     """The service, with a key, an id and a feature whose parts occur in no other text."""
     # The number of seconds could hold any other one.
-    monkeypatch.setattr(judging, "MAX_SKEW", 1e6)
+    monkeypatch.setattr(findings, "MAX_SKEW", 1e6)
     scenario = Scenario(
         failing_generations=0,
         outcomes={SECRET: Outcome(run_status="failed", run_queue=1, run_duration=1)},

@@ -2,7 +2,7 @@
 
 Decides which call of the client follows from what was seen, and where there is no use in asking on.
 One failure does not end the others: only in an outage, or where the service is another or refuses
-the key, nothing more is asked. What an answer means is decided in `judging`.
+the key, nothing more is asked. What an answer means is decided in `findings`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,19 @@ from attrs import Factory, define
 from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._util import escape
 from testvibe_async._wire import GENERATION, RUN, Kind
-from testvibe_async.cli.doctor import judging
 from testvibe_async.cli.doctor.exchanges import DEFAULT_FILE, Exchange, Tap
-from testvibe_async.cli.doctor.findings import Finding, differs, holds, unchecked, varies
-from testvibe_async.cli.doctor.judging import CHECKS
+from testvibe_async.cli.doctor.findings import (
+    CHECKS,
+    Finding,
+    about_answers,
+    about_errors,
+    about_obstacle,
+    about_runs,
+    about_way,
+    differs,
+    holds,
+    unchecked,
+)
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.words import reason
 from testvibe_async.runner.names import chosen_project
@@ -110,7 +119,7 @@ class Examination:
         self,
         name: str,
         call: Awaitable[T],
-        judge: Callable[[T | None, Sequence[Exchange]], Iterable[Finding]] = judging.about_answers,
+        judge: Callable[[T | None, Sequence[Exchange]], Iterable[Finding]] = about_answers,
         *,
         absent: str = "",
     ) -> T | None:
@@ -131,7 +140,8 @@ class Examination:
         except VibeError as error:
             exchanges = self.tap.exchanges[before:]
             is_lost = not exchanges or _is_failure(error)
-            if is_lost if not self.findings else await self._is_outage(error):
+            is_outage = await self._is_outage(error) if self.findings else is_lost
+            if is_outage:
                 raise
             if is_lost:
                 self.codes.add(exit_code_of(error))
@@ -141,7 +151,8 @@ class Examination:
             exchanges = self.tap.exchanges[before:]
         if absent and exchanges[-1].is_not_there:
             self.findings.append(unchecked(name, f"there is no such {absent}"))
-            self.codes |= {ExitCode.REFUSED} if absent == "run" else set()
+            if absent == "run":
+                self.codes.add(ExitCode.REFUSED)
         else:
             self.findings += judge(value, exchanges)
         return value
@@ -163,13 +174,13 @@ class Examination:
         """
         projects = await self._ask("list_projects", self.client.list_projects(), _silent)
         exchange = self.tap.exchanges[-1]
-        obstacle = judging.about_obstacle(exchange.error)
+        obstacle = about_obstacle(exchange.error)
         if exchange.error is not None and obstacle is not None:
             self.findings.append(obstacle)
             self.codes.add(exit_code_of(exchange.error))
             raise StopError(f"the {obstacle.subject} has to be right first")
-        self.findings += judging.about_way(self.settings.server, exchange)
-        self.findings += judging.about_answers(projects, self.tap.exchanges)
+        self.findings += about_way(self.settings.server, exchange)
+        self.findings += about_answers(projects, self.tap.exchanges)
         return self._choose(projects)
 
     def _choose(self, projects: Listing[ProjectInfo] | None) -> Project:
@@ -190,11 +201,6 @@ class Examination:
             says = "the key does not see the one in force"
             self.findings.append(differs("project", says, means, quoted=reason(error)))
             raise StopError("there is no such project") from error
-        if wanted is None:
-            says = "none is in force, and the first one is read here"
-            self.findings.append(varies("project", says, "testvibe-async use chooses one"))
-        else:
-            self.findings.append(holds("project", "the one in force is one of the key's"))
         self.project_name = found.name
         return self.client.project(found.id)
 
@@ -215,18 +221,16 @@ class Examination:
             call = getattr(project, name)(*filter(None, [thing]))
             self._read[name] = await self._ask(name, call, absent=absent)
         if (runs := self._read["list_runs"]) is not None:
-            judge = partial(judging.about_runs, runs)
+            judge = partial(about_runs, runs)
             await self._ask("list_runs", project.list_runs(limit=1), judge)
-        await self._ask("get_run", project.get_run(NO_RUN), judging.about_errors)
+        await self._ask("get_run", project.get_run(NO_RUN), about_errors)
 
     def _thing(self, of: str) -> tuple[Any, bool]:
         """Return what a check reads, and whether the service named it; None if none is known."""
         if of == "run":
             named = self._dispatched or self.run_id
             # A failed one says most.
-            runs = sorted(
-                self._read["list_runs"] or (), key=lambda run: (run.is_failure, run.is_finished)
-            )
+            runs = sorted(self._read["list_runs"] or (), key=lambda run: run.is_failure)
             return named or next((run.run_id for run in runs[-1:]), None), named != self.run_id
         if of == "feature":
             features = self._read["list_features"] or ()
@@ -251,16 +255,14 @@ class Examination:
         try:
             operation = await getattr(project, name)(feature)
         except VibeError as error:
-            says = "it did not start"
+            says = getattr(error, "fact", "it did not start")
             if isinstance(error, errors.OutcomeUnknownError):
                 says = "one may have begun: runs list and generation status show it"
-            elif isinstance(error, errors.ResponseError):
-                says += f": {error.fact}"
             self.codes.add(exit_code_of(error))
             self.findings.append(unchecked(name, says, quoted=reason(error)))
             return None
         if dispatched := self.tap.of(name):
-            self.findings += judging.about_answers(None, dispatched[-1:])
+            self.findings += about_answers(None, dispatched[-1:])
         else:
             says = "its answer was lost, and what it started was found by a poll"
             self.findings.append(unchecked(name, says))
