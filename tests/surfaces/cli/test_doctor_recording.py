@@ -21,14 +21,13 @@ from tests.support.dialects import DIALECTS
 from tests.support.recordings import FOLDER, RECORDINGS, dispatch_in, recording_of
 from tests.surfaces.cli.conftest import text_of, use
 from testvibe_async.cli.doctor import findings
-from testvibe_async.cli.doctor.exchanges import NAMES
+from testvibe_async.cli.doctor.exchanges import DEFAULT_FILE
 from testvibe_async.testing import (
     Answer,
     Emulator,
     Fault,
     Middleware,
     Outcome,
-    RecordedExchange,
     RecordedRequest,
     Recording,
     Replay,
@@ -48,10 +47,8 @@ async def record(call: Call, path: Path, *arguments: str) -> Recording:
     return Recording.load(path)
 
 
-async def configs_in(call: Call, path: Path) -> RecordedExchange:
-    """Record a service, and return what was recorded of the list of configurations."""
-    exchanges = (await record(call, path)).exchanges
-    return next(each for each in exchanges if each.operation == "list_configs")
+def answers_in(recording: Recording, operation: str) -> list[str]:
+    return [each.answer for each in recording.exchanges if each.operation == operation]
 
 
 async def test_values_keep_their_shape(
@@ -59,27 +56,20 @@ async def test_values_keep_their_shape(
 ) -> None:
     """Lengths, classes, orders, differences, nulls and words stay; the same stays the same."""
     assert scenario
-    run = "Login Functionality"
-    recording = await record(call, tmp_path / "r.json", "--run", run)
-    answers = {each.operation: json.loads(each.answer) for each in recording.exchanges}
+    recording = await record(call, tmp_path / "r.json", "--run", "Login Functionality")
     (real,) = signed_in.runs.values()
-    shown = next(
-        document
-        for each in recording.exchanges
-        if each.operation == "get_run" and (document := json.loads(each.answer)).get("finishedUtc")
-    )
+    shown = json.loads(answers_in(recording, "get_run")[-2])  # The last one is not there.
     assert list(shown)[:5] == ["runId", "status", "featureId", "featureName", "config"]
     assert (shown["status"], shown["config"], shown["summary"]["total"]) == ("passed", "Default", 3)
     assert re.fullmatch(r"[A-Z][a-z]{4} [A-Z][a-z]{12}", shown["featureName"])
-    features = answers["list_features"]
+    features = json.loads(answers_in(recording, "list_features")[0])
     assert shown["featureName"] in {each["name"] for each in features}
     ids = [each["id"] for each in features]
-    assert sorted(ids) == [each["id"] for each in sorted(features, key=lambda each: each["id"])]
+    assert ids == sorted(ids)
     assert {each["status"] for each in features} == {"generated", "draft"}
     dispatch = next(each for each in recording.exchanges if each.method == "POST")
     assert unquote(dispatch.path.split("/")[4]) == shown["featureName"]
-    whole = [json.loads(e.answer) for e in recording.exchanges if e.operation == "get_feature"]
-    assert any(each["rationale"] is None for each in whole)
+    assert json.loads(answers_in(recording, "get_feature")[0])["rationale"] is None
     assert {each.status for each in recording.exchanges} == {200, 202, 404}
     ends = [shown[name][17:19] for name in ("createdUtc", "finishedUtc")]
     assert (int(ends[1]) - int(ends[0])) % 60 == round(real.finished_at - real.created_at) % 60
@@ -125,44 +115,11 @@ async def test_what_is_rare_does_not_prevent_a_recording(
     )
     signed_in.fail("list_configs", Fault.body((body % ("7" * 4000)).encode()))
     signed_in.fail("list_files", Fault.body(b"[" * 400 + b"]" * 400))
-    answer = (await configs_in(call, tmp_path / "r.json")).answer
+    answer = answers_in(await record(call, tmp_path / "r.json"), "list_configs")[0]
     (row,) = json.loads(answer)["items"]
     assert row["name"] == "_____"
     for original in ("1234567", "1050.25", "2026-02-30", "9999-12", "7" * 9):
         assert original not in answer
-
-
-PLANTED = (
-    {"requestId": "1781102531", "id": "17811025310"},
-    {"owner": {"state": "Texas", "kind": "person", "source": "Wyoming"}},
-    {"tests": [{"status": "passed"}, "Berlin"], "conclusion": ["Munich"]},
-    {"durationMs": 8504711, "sum": [{"total": 1}, 47110815]},
-    {"createdUtc": "2026-02-30T00:00:00Z", "finishedUtc": "2026-06-10T14:32:07 Potsdam"},
-    {"updatedUtc": 20260610143207, "lastSeen": "1980-05-01T03:04:05Z"},
-    {"name": "\ue000\ue001", "note": "z\u200bw\u200bj"},
-    {"path": "/home/lovelace?next=https%3A%2F%2Fbabbage.example", "url": "https://u:hopper@x/"},
-    {"status": "Hamburg", "error": "Cologne", "code": "dresden"},
-    {"Ada Byron": {"Grace": [True, None, 0.12345678]}},
-)
-"""Values at which a replacement by names, words or forms could stop."""
-
-
-async def test_no_value_slips_through(call: Call, signed_in: Emulator, tmp_path: Path) -> None:
-    """Each value is replaced: under a member of the contract too, and whatever it looks like."""
-    rows = [{"name": "a", "path": "b", "x": each} for each in PLANTED] + [*PLANTED]
-    link = '<https://other.example/a/1781102531?cursor=1781102531&q=knuth>; rel="next"; t="gosper"'
-    answer = Answer(200, json.dumps(rows).encode(), headers={"Link": link, "ETag": '"minsky"'})
-    signed_in.fail("list_configs", Fault(kind="answer", answer=answer))
-    exchange = await configs_in(call, tmp_path / "r.json")
-    written = unquote(f"{exchange.answer} {exchange.headers}").casefold()
-    decoded = str(json.loads(exchange.answer))
-    values = re.findall(r"[^\W_]{3,}|[\ue000\ue001\u200b]", f"{PLANTED} {link} minsky")
-    contract = {*map(str.casefold, NAMES), *("none", "true")}
-    for value in {value.casefold() for value in values} - contract:
-        is_there = re.search(rf"(?<![a-z0-9]){value}(?![a-z0-9])", f"{written} {decoded}")
-        assert (
-            value in {"total", "https", "example", "cursor", "code", "next", "rel"} or not is_there
-        ), value
 
 
 VALUES: list[Any] = [
@@ -197,14 +154,6 @@ async def test_whatever_a_service_answers_is_judged_and_recorded(
     asked = ("--run", "Checkout", "--generate", "Returns", "--yes")
     recording = await record(call, tmp_path / "r.json", *asked)
     assert recording.exchanges
-
-
-async def test_a_name_that_no_path_can_hold_is_not_tried(call: Call, signed_in: Emulator) -> None:
-    """A control character, or half a one, in a feature's name is no mistake of the user."""
-    signed_in.fail("list_features", Fault.body(b'[{"id":12,"name":"a\\u0000b\\ud800"}]'))
-    ended = await call("doctor")
-    assert ended.code == 0
-    assert "no result came" not in ended.output
 
 
 async def test_what_would_remain_is_not_written(
@@ -250,21 +199,24 @@ PROJECT = "0f9e8d7c-6b5a-4f3e-8d2c-1b0a9f8e7d6c"
 MARK = "sekret"
 SECRET = "SekretÄpfel"
 NUMBER = 918273645546
+EPOCH = 1_781_102_531
+"""What may be data, and looks like an instant."""
+
 WORDS = r"(featureS|overallS|s)tatus|state|verdict|overallConclusion|conclusion|kind|source"
 DECIDING = r"(featureS|s)tatus|.*Id|id|.*Utc"
 """The members that decide how the story goes on."""
-
-FILE = "Configurations/Default.config.js"
-"""The path that the documentation names."""
 
 UNKNOWN: dict[str, Any] = {
     "Sekret Shop": SECRET,
     "sekret.acme.example": ["Sekret line", {"sekret key": None}],
     "extra": {"sekretLogin": 1, "sekretCheckout": 2},
-    SECRET: {f"x-{SECRET}": [NUMBER, f"{NUMBER}"]},
+    SECRET: {f"x-{SECRET}": [NUMBER, f"{NUMBER}", [{"total": 1}, NUMBER]]},
     "sekret-4c6f-9e8a": NUMBER,
+    "owner": {"state": "Sekret", "code": "sekret", "status": ["passed", "Sekret"], "total": NUMBER},
+    "times": {"aUtc": "2026-02-30T00:00:00Z", "bUtc": "2026-06-10T14:32:07 sekret", "c": EPOCH},
+    "text": [f"{EPOCH}", f"/sekret?next=https%3A%2F%2Fsekret.example%2F{EPOCH}", "\ue000\u200b"],
 }
-"""Members that the contract does not have, with names that are data."""
+"""Members that the contract does not have, whose names and forms are data."""
 
 
 def planting(kept: str) -> Callable[[Any], Any]:
@@ -280,7 +232,7 @@ def planting(kept: str) -> Callable[[Any], Any]:
             return UNKNOWN | {key: planted(each, key) for key, each in members.items()}
         if isinstance(value, list):
             return [planted(each, name) for each in cast("list[object]", value)]
-        if isinstance(value, str) and value != FILE and not re.fullmatch(kept, name):
+        if isinstance(value, str) and value != DEFAULT_FILE and not re.fullmatch(kept, name):
             return f"https://{SECRET}.example/{SECRET}?sig={SECRET}" if name == "url" else SECRET
         return NUMBER if name in {"size", "durationMs"} else value
 
@@ -298,6 +250,7 @@ class Telltale(Middleware):
             "Link": f'<{url}>; rel="prev"; title="{quote(SECRET)}"',
             "X-Request-Id": quote(SECRET),
             "X-Total-Count": quote(SECRET),
+            "Retry-After": f"{EPOCH}",
             "Content-Range": quote(SECRET),
             "Location": url,
         }
@@ -363,7 +316,8 @@ async def test_nothing_of_the_data_is_written(
     arguments = ["--run", SECRET, "--generate", "Checkout", "--yes", "--record", str(path)]
     printed = (await call("doctor --json", *arguments)).output
     port = telling.url.rpartition(":")[2]
-    secrets = (MARK, KEY[4:12], KEY[-8:], PROJECT, PROJECT[:8], str(NUMBER), f":{port}")
+    secrets = (MARK, KEY[4:12], KEY[-8:], PROJECT, PROJECT[:8], str(NUMBER), f":{port}", str(EPOCH))
+    secrets += ("2026-02-30", "ue000", "u200b")
     shop = ("acme", "checkout", "wishlist", "scenario", "given ", "chromium", "127.0.0.1")
     for text in (printed, unquote(text_of(path))):
         for secret in (*secrets, *shop):
