@@ -15,6 +15,8 @@ Measured, for each operation:
 - CPU, memory, stalls: see `measure`.
 - lost: outcomes that are missing or wrong.
 
+OpenTelemetry is not installed for any contender; `traced` measures it.
+
 Not measured: a network (loopback has neither latency nor loss), TLS, failures, other services. Most
 peers are loops or frameworks for one operation at a time, and use no lists. In the row "without
 lists" this client uses none either: the service answers them with 404, as it may, since they are

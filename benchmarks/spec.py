@@ -42,6 +42,9 @@ class Spec:
     collector: str = "as it is"
     """How the client's process sets the garbage collector, see `worker`."""
 
+    opentelemetry: bool = False
+    """Whether OpenTelemetry can be imported; it can't after `pip install testvibe-async`."""
+
     def to_json(self) -> str:
         """Serialize it."""
         return json.dumps(asdict(self))

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["traced_table"]
 
-WAYS = {
-    "without OpenTelemetry": "testvibe_untraced",
-    "its API": "testvibe_batch",
-    "its SDK": "testvibe_traced",
-}
 LOAD = Load(operations=500, interval=0.3, durations=(0.6, 2.0))
+WAYS = {
+    "without OpenTelemetry": Spec(contender="testvibe_batch", load=LOAD),
+    "its API": Spec(contender="testvibe_batch", load=LOAD, opentelemetry=True),
+    "its SDK": Spec(contender="testvibe_traced", load=LOAD, opentelemetry=True),
+}
 REPEATS = 5
 
 HEAD = ("with", "took, s", "CPU, ms a feature", "memory, KiB a feature", "lost")
@@ -41,9 +41,9 @@ async def _run(*, is_quick: bool) -> Document:
     load = evolve(LOAD, operations=100) if is_quick else LOAD
     trials: dict[str, list[Figures]] = {way: [] for way in WAYS}
     for repeat in range(1 if is_quick else REPEATS):
-        for way, module in WAYS.items():
+        for way, spec in WAYS.items():
             progress(f"{way}, {repeat + 1}")
-            figures = await attempt(Spec(contender=module, load=evolve(load, seed=repeat + 1)))
+            figures = await attempt(evolve(spec, load=evolve(load, seed=repeat + 1)))
             assert figures is not None
             trials[way].append(figures)
     return {"ways": {way: medians(each) for way, each in trials.items()}}

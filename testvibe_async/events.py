@@ -345,30 +345,30 @@ class Emitter:
     """Reports events: calls the hooks of a client, records metrics, and logs."""
 
     def __init__(
-        self, hooks: Hooks, others: Mapping[str, Callable[[Any], object]] | None = None
+        self, hooks: Hooks, others: Callable[[], Mapping[str, Callable[[Any], None]]] = dict
     ) -> None:
         """Create it.
 
         Args:
             hooks: The functions of the caller.
-            others: Further functions, each by the name of its hook.
+            others: Returns further functions, each by the name of its hook; called at each event.
         """
-        others = others or {}
-        self._functions: dict[str, list[Callable[[Any], object]]] = {
-            name: [
-                *([others[name]] if name in others else []),
-                *subscribers(hooks, name),
-            ]
-            for name in fields_dict(Hooks)
-        }
+        self._functions = {name: subscribers(hooks, name) for name in fields_dict(Hooks)}
+        self._others = others
 
     def is_enabled(self, kind: type[Event]) -> bool:
         """Return whether events of a kind have a hook or are logged."""
-        return bool(self._functions[kind.hook]) or logger.isEnabledFor(kind.level)
+        hook = kind.hook
+        return (
+            bool(self._functions[hook]) or logger.isEnabledFor(kind.level) or hook in self._others()
+        )
 
     def emit(self, event: Event) -> None:
         """Call the event's hooks, and log the event. A failure of a hook is only logged."""
-        for function in self._functions[event.hook]:
+        functions = self._functions[event.hook]
+        if (other := self._others().get(event.hook)) is not None:
+            functions = (other, *functions)
+        for function in functions:
             try:
                 if (result := function(event)) is not None:
                     _refuse_awaitable(result)

@@ -193,7 +193,6 @@ class Workers(Generic[SnapshotT]):
             entry = await self.source.read()
         except Exception:
             self.source.is_over = True  # Nothing waits for what a failed generator would yield.
-            self._recovery.note_progress()
             raise
         if entry is None:
             self._recovery.note_progress()  # No later feature will prove anything.
@@ -466,13 +465,20 @@ class Workers(Generic[SnapshotT]):
         # At the time-out, a dispatch that waits for a generation is left alone: it has the same
         # deadline, and ends with an error of its own.
         self._tasks.withdraw(spares_idle=self._is_timed_out)
-        while self._ready:
-            self._end(self._ready.popleft(), None)
+        if self._ready:
+            self._tasks.start(self._end_ready())
         # Each task waits for a slot at most once, and must wake to find that no work is left.
         for _ in range(self._tasks.count):
             self._slots.release()
             self._gate.release()
         self._recovery.note_progress()
+
+    async def _end_ready(self) -> None:
+        """End the entries that wait for a worker; there may be many."""
+        while self._ready:
+            for _ in range(min(len(self._ready), READ_A_TURN)):
+                self._end(self._ready.popleft(), None)
+            await asyncio.sleep(0)
 
     def _time_out(self) -> None:
         """Stop dispatching. Each wait has the same deadline, and polls once more by itself."""
@@ -496,6 +502,7 @@ class Workers(Generic[SnapshotT]):
         try:
             await self._tasks.close(within_seconds=within_seconds)
         finally:
+            self._ready.clear()
             for entry in self.entries:
                 entry.is_carried = False
                 # Its task was cancelled by other code, or the client was closed, before it was

@@ -5,16 +5,16 @@ Exported for other packages: `Starter` starts operations, described by `RunDispa
 selects the features of a whole project. The `Dispatcher` is closed with the client.
 """
 
-from testvibe_async._dispatch.dispatch import (
+from testvibe_async._dispatch.dispatch import Dispatch
+from testvibe_async._dispatch.dispatcher import Dispatcher
+from testvibe_async._dispatch.finding import Known, knowing
+from testvibe_async._dispatch.jobs import Features, Job, JobSource, select_features
+from testvibe_async._dispatch.kinds import (
     DISPATCHES,
-    Dispatch,
     GenerationDispatch,
     RunDispatch,
     TestsMadeError,
 )
-from testvibe_async._dispatch.dispatcher import Dispatcher
-from testvibe_async._dispatch.finding import Known, knowing
-from testvibe_async._dispatch.jobs import Features, Job, JobSource, select_features
 from testvibe_async._dispatch.search import may_have_started
 from testvibe_async._dispatch.starter import GenerateConflict, RunConflict, Starter
 

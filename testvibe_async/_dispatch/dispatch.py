@@ -1,57 +1,39 @@
 """One dispatch, which must not happen twice: its progress and its records.
 
 A `Dispatch` is the only owner of that state. The request's body, the transport and the dispatcher
-report to it, and a batch withdraws it. The two kinds, for a run and for a generation, decide what
-is sent and which operation the answer names. They also decide what must be known before, so that
-the operation can be recognized if the answer is lost. The dispatcher decides when a request is
-sent.
+report to it, and a batch withdraws it. The dispatcher decides when a request is sent, and the two
+kinds, in `kinds`, decide what is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from uuid import uuid4
 
 from attrs import define, evolve, field
 
 from testvibe_async._dispatch.finding import Finding, Progress
-from testvibe_async._http import Moment, Outlook
 from testvibe_async._util.waiting import is_cancelled
-from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     DispatchUnknownError,
-    NotFoundError,
     RecorderError,
-    ResponseError,
-    TransportError,
     VibeError,
 )
 from testvibe_async.events import logger
 from testvibe_async.intents import INTENT_SECONDS, Intent, Recorder
-from testvibe_async.models import FeatureStatus, Generation
-from testvibe_async.operations import ClientParts, GenerationOperation, Operation, RunOperation
-from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from testvibe_async._dispatch.finding import Known
     from testvibe_async._wire import Request
     from testvibe_async.errors import KindName
-    from testvibe_async.models import DispatchedGeneration, DispatchedRun
-    from testvibe_async.refs import Ref
-
-LATEST_RUN_SECONDS = 2.0
-"""Maximum seconds to wait for the project's latest run before the first dispatch."""
-
-FRESH_SECONDS = 10.0
-"""Maximum age in seconds, at the dispatch, of the read of the feature's latest generation."""
+    from testvibe_async.operations import ClientParts, Operation
+    from testvibe_async.refs import GenerationRef, Ref
 
 END_SECONDS = 10.0
 """Seconds in which a recorder must note the result of a dispatch."""
@@ -130,7 +112,7 @@ class Dispatch(ABC, Generic[OperationT]):
     """True if the recorders have the intent, but not its result yet."""
     _recording: asyncio.Lock | None = field(default=None, init=False)
     """Held while recorders are called: the result of an attempt comes after its intent."""
-    _tests: GenerationDispatch | None = field(default=None, init=False)
+    _tests: Dispatch[Any] | None = field(default=None, init=False)
     """The dispatch of the generation of a run's missing tests, while it is under way."""
 
     def __attrs_post_init__(self) -> None:
@@ -185,7 +167,7 @@ class Dispatch(ABC, Generic[OperationT]):
         if self._tests is not None:
             self._tests.is_withdrawn = True
 
-    def begin_tests(self, tests: GenerationDispatch) -> None:
+    def begin_tests(self, tests: Dispatch[Any]) -> None:
         """Note that the generation of missing tests is dispatched first."""
         tests.is_withdrawn, self._tests = self.is_withdrawn, tests
 
@@ -343,203 +325,6 @@ class Dispatch(ABC, Generic[OperationT]):
     @abstractmethod
     def _seen_before(self) -> dict[str, Any]:
         """Return the fields of an intent that describe the state before the dispatch."""
-
-
-@define(eq=False, kw_only=True)
-class RunDispatch(Dispatch[RunOperation]):
-    """The dispatch of a run. Its operation is recognized in the list of runs, by its higher id.
-
-    The highest id must therefore be known before the dispatch. Each client reads the project's
-    latest run before its first dispatch there. Stored ids, or ids seen while older runs were
-    polled, do not show which run is the latest.
-    """
-
-    kind: ClassVar[KindName] = "run"
-    operation_class: ClassVar[type[Operation[Any]]] = RunOperation
-
-    def _build_request(self) -> Request[DispatchedRun]:
-        body = {"config": self.config, "siteUrl": self.site_url}
-        return Endpoints.RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
-
-    async def prepare(self) -> VibeError | None:
-        """Read the project's latest runs, if it is unknown which run is the latest."""
-        loop, transport, run_ids = (
-            asyncio.get_running_loop(),
-            self.parts.transport,
-            self.parts.run_ids,
-        )
-        is_needed = partial(run_ids.needs_list, self.project, service_time=transport.clock.at)
-        if not is_needed(now=loop.time()):
-            return None
-        async with run_ids.locks[self.project]:
-            if not is_needed(now=loop.time()):  # Another dispatch has read it meanwhile.
-                return None
-            request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
-            request = evolve(request, timeout=LATEST_RUN_SECONDS)
-            rows, began = None, Moment.now()
-            try:
-                rows = await transport.call_page(request, retries=False)
-            except (TransportError, ResponseError) as error:
-                if transport.outlook_after(error, request) in {Outlook.AWAY, Outlook.BUSY}:
-                    run_ids.note_failure(self.project, now=loop.time())
-                    return error
-            run_ids.note_list(self.project, rows, at=began)
-            return None
-
-    def mark_dispatched(self, ref: Ref) -> None:
-        """Note the run that the dispatch started: runs of later dispatches have higher ids."""
-        self.parts.run_ids.note(self.project, cast("RunRef", ref).run_id)
-        super().mark_dispatched(ref)
-
-    def _seen_before(self) -> dict[str, Any]:
-        run_ids = self.parts.run_ids
-        return {
-            "highest_run_id": run_ids.highest(self.project),
-            "known_run_id": run_ids.known(self.project),
-        }
-
-    @asynccontextmanager
-    async def _unlisted(self) -> AsyncGenerator[None]:
-        """Hold a slot for a dispatch that no list would show.
-
-        A crash loses what is under way, unless its id is among the next ones. So few dispatches are
-        under way at once, and one alone as long as no id is known.
-        """
-        run_ids = self.parts.run_ids
-        async with run_ids.unlisted[self.project]:
-            async with run_ids.locks[self.project]:
-                if run_ids.known(self.project) is None:
-                    yield
-                    return
-            yield
-
-    async def send(self) -> RunRef:
-        """Send the request, and return the run's ref."""
-        transport = self.parts.transport
-        is_listed = self.parts.run_ids.highest(self.project) is not None
-        async with nullcontext() if is_listed or not self.recorders else self._unlisted():
-            answer: DispatchedRun = (await transport.read(self.request, sending=self))[1]
-        return RunRef(
-            server=transport.server,
-            project=self.project,
-            run_id=answer.run_id,
-            feature_id=answer.feature_id,
-            dispatched_at=self.dispatched_at,
-            traceparent=self.traceparent,
-        )
-
-
-class TestsMadeError(VibeError):
-    """Nothing was sent: the feature has tests, and only missing ones were to be generated."""
-
-    def __init__(self, latest: Generation) -> None:
-        super().__init__("the feature has tests by now")
-        self.latest = latest
-        """The generation that made them."""
-
-
-class OutdatedError(VibeError):
-    """Nothing was sent: the read that allows the dispatch is too old."""
-
-    def __init__(self) -> None:
-        super().__init__(f"whether the feature has tests was read over {FRESH_SECONDS:g} s ago")
-
-
-@define(eq=False, kw_only=True)
-class GenerationDispatch(Dispatch[GenerationOperation]):
-    """The dispatch of a generation. The service shows only the feature's latest generation.
-
-    The latest generation is therefore read before the dispatch, to recognize a new one after it.
-    """
-
-    kind: ClassVar[KindName] = "generation"
-    operation_class: ClassVar[type[Operation[Any]]] = GenerationOperation
-
-    before: Generation | None = None
-    """The feature's latest generation before the dispatch; None if it is unknown."""
-
-    read_at: Moment | None = None
-    """The moment when `before` was read."""
-
-    def _build_request(self) -> Request[DispatchedGeneration]:
-        body = {"siteUrl": self.site_url}
-        return Endpoints.GENERATE_FEATURE.request(
-            project=self.project, feature=self.feature, body=body
-        )
-
-    @property
-    def previous_id(self) -> str | None:
-        """The `requestId` of the previous generation; None if it is unknown."""
-        return self.before.request_id if self.before else None
-
-    async def prepare(self) -> VibeError | None:
-        """Read the feature's latest generation.
-
-        A feature that was never generated has a status too, without a `requestId`. The latest
-        generation is unknown after a failure, a 404, or an answer without any field of a status. It
-        is also unknown if an unnamed generation is in flight. If the dispatch is then delayed for
-        more than 10 s, such as by a pause, the answer counts as unknown too.
-
-        Raises:
-            TestsMadeError: The feature has tests, and only missing ones are to be generated.
-        """
-        request = Endpoints.GET_GENERATION_STATUS.request(
-            project=self.project, feature=self.feature
-        )
-        latest, failure = Generation(), None
-        try:
-            latest = await self.parts.transport.call(evolve(request, is_uncached=True))
-        except (TransportError, ResponseError) as error:
-            is_never_generated = isinstance(error, NotFoundError) and error.code is not None
-            failure = None if is_never_generated else error
-        if self.missing_only and latest.is_success:
-            raise TestsMadeError(latest)
-        is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
-        self.before = None if is_unnamed or latest == Generation() else latest
-        self.read_at = Moment.now()
-        return failure
-
-    async def before_writing(self) -> None:
-        """Check that no tests can have been made meanwhile, if only missing ones are wanted.
-
-        Raises:
-            OutdatedError: Some can: a pause delayed the request.
-            RecorderError: As for any dispatch.
-        """
-        if self.missing_only and not self._is_fresh:
-            raise OutdatedError
-        await super().before_writing()
-
-    @property
-    def _is_fresh(self) -> bool:
-        """True if the latest generation was read just now."""
-        return self.read_at is not None and not self.read_at.is_older_than(FRESH_SECONDS)
-
-    def _seen_before(self) -> dict[str, Any]:
-        is_fresh = self.before is not None and self._is_fresh
-        return {
-            "is_previous_known": is_fresh,
-            "previous_id": self.previous_id if is_fresh else None,
-        }
-
-    async def send(self) -> GenerationRef:
-        """Send the request, and return the generation's ref."""
-        transport = self.parts.transport
-        answer: DispatchedGeneration = (await transport.read(self.request, sending=self))[1]
-        return GenerationRef(
-            server=transport.server,
-            project=self.project,
-            request_id=answer.request_id,
-            feature_id=answer.feature_id,
-            dispatched_at=self.dispatched_at,
-            traceparent=self.traceparent,
-        )
-
-
-DISPATCHES: Mapping[KindName, type[Dispatch[Any]]] = {
-    "run": RunDispatch,
-    "generation": GenerationDispatch,
-}
 
 
 async def record(recorders: Iterable[Recorder], intent: Intent, result: Ref | VibeError) -> None:

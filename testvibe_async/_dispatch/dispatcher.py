@@ -12,9 +12,10 @@ import asyncio
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from testvibe_async._dispatch.dispatch import OutdatedError, record
+from testvibe_async._dispatch.dispatch import record
 from testvibe_async._dispatch.finding import Progress
 from testvibe_async._dispatch.hold import Hold
+from testvibe_async._dispatch.kinds import OutdatedError
 from testvibe_async._dispatch.reconcile import Reconciler
 from testvibe_async._http import refused_seconds
 from testvibe_async._telemetry import telemetry
@@ -52,6 +53,9 @@ OUTAGE_TRIES = 3
 
 CLOSE_SECONDS = 10.0
 """Seconds that a closing client waits for the answers to sent dispatches."""
+
+WITHDRAW_SECONDS = 1.0
+"""Seconds that a cancelled caller waits until its unsent dispatch is recorded as such."""
 
 
 class Dispatcher:
@@ -109,6 +113,10 @@ class Dispatcher:
             except asyncio.CancelledError:
                 _withdraw(task, dispatch)
                 task.add_done_callback(_log_orphan)
+                if dispatch.progress is Progress.PENDING:
+                    # Else a store that closes next would keep the intent of what was never sent.
+                    until = asyncio.get_running_loop().time() + WITHDRAW_SECONDS
+                    await wait_uncancelled([task], until=until)
                 raise
         if task.cancelled() and self._is_closing:
             # Before it was sent, unless its recorder was slow to store a dispatched operation.

@@ -12,7 +12,7 @@ from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from testvibe_async._dispatch.dispatch import GenerationDispatch, RunDispatch, TestsMadeError
+from testvibe_async._dispatch.kinds import GenerationDispatch, RunDispatch, TestsMadeError
 from testvibe_async._wire import Endpoints, says_in_flight
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
@@ -173,6 +173,7 @@ class Starter:
                 on_accepted=run.on_accepted,
                 gate=run.gate,
                 missing_only=True,
+                is_needed=True,
             )
             run.begin_tests(dispatch)
             try:

@@ -100,6 +100,8 @@ class Transport:
         """The service's time, as shown by its answers."""
         self.outage_notice: OutageNotice = OutageNotice(settings.server, hooks)
         """Announces an outage of the service."""
+        self.timeout: float = timeout
+        """Seconds that one request may take."""
         self._http = HttpSession(
             settings, timeout=timeout, max_connections=max_connections, session=session
         )
@@ -122,11 +124,6 @@ class Transport:
     def __repr__(self) -> str:
         """Return a text that names the service, and contains no secret."""
         return f"<Transport to {self.server}>"
-
-    @property
-    def timeout(self) -> float:
-        """Seconds that one request may take."""
-        return self._http.timeout
 
     @property
     def is_open(self) -> bool:

@@ -41,10 +41,10 @@ class Telemetry:
     """The recorder of traces and metrics: it drops them, unless a subclass records them."""
 
     is_recording: bool = False
-    """True if anything is recorded; otherwise hot paths make no calls."""
+    """True if anything may be recorded; otherwise hot paths make no calls."""
 
-    subscribers: Mapping[str, Callable[[Any], object]] = {}
-    """The functions to call at events, each by the name of its hook."""
+    subscribers: Callable[[], Mapping[str, Callable[[Any], None]]] = dict
+    """Returns the functions to call at events, each by the name of its hook."""
 
     def trace(
         self,

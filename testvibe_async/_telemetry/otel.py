@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from functools import lru_cache, wraps
 from threading import Lock
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakMethod
 
@@ -84,6 +84,7 @@ class OpenTelemetry(Telemetry):
         meter_provider: MeterProvider | None = None,
     ) -> None:
         """Create it; None for the providers that the application sets, whenever it sets them."""
+        self._is_metered = meter_provider is not None
         self._tracer = trace.get_tracer(NAME, __version__, tracer_provider)
         self._lock = Lock()
         self._propagator = TraceContextTextMapPropagator()
@@ -107,13 +108,21 @@ class OpenTelemetry(Telemetry):
             "{operation}",
             "Operations that are known and not over, by kind",
         )
-        self.subscribers = {
+        self._subscribers: dict[str, Callable[[Any], None]] = {
             RequestFinished.hook: self._note_request,
             Paused.hook: self._note_pause,
             Dispatched.hook: self._note_dispatched,
             DispatchUnknown.hook: self._note_unknown,
             StatusChanged.hook: self._note_change,
         }
+
+    def subscribers(self) -> Mapping[str, Callable[[Any], None]]:
+        """Return the functions to call at events; none until the application sets a provider."""
+        if not self._is_metered:
+            # The API has a provider of its own, which drops all records.
+            provider = type(metrics.get_meter_provider())
+            self._is_metered = not provider.__module__.startswith(metrics.__name__)
+        return self._subscribers if self._is_metered else {}
 
     @_guarded
     def trace(

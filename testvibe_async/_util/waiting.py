@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import anyio
 
+# At its first use, it would be imported while the event loop runs.
+import anyio._backends._asyncio  # pyright: ignore[reportUnusedImport]
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

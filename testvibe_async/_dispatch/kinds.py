@@ -1,0 +1,269 @@
+"""The two kinds of dispatches: what is sent, and the operation that an answer names.
+
+Each kind also reads what must be known before, so that the operation can be recognized if the
+answer is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from attrs import define, evolve
+
+from testvibe_async._dispatch.dispatch import Dispatch
+from testvibe_async._http import Moment, Outlook
+from testvibe_async._util import plain
+from testvibe_async._wire import Endpoints
+from testvibe_async.errors import (
+    ConfigError,
+    NotFoundError,
+    ResponseError,
+    TransportError,
+    VibeError,
+)
+from testvibe_async.models import DRAFT, FeatureStatus, Generation
+from testvibe_async.operations import GenerationOperation, Operation, RunOperation
+from testvibe_async.refs import GenerationRef, RunRef
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from testvibe_async._wire import Request
+    from testvibe_async.errors import KindName
+    from testvibe_async.models import DispatchedGeneration, DispatchedRun
+    from testvibe_async.refs import Ref
+
+LATEST_RUN_SECONDS = 2.0
+"""Maximum seconds to wait for the project's latest run before the first dispatch."""
+
+FRESH_SECONDS = 10.0
+"""Maximum age in seconds, at the dispatch, of the read of the feature's latest generation."""
+
+
+@define(eq=False, kw_only=True)
+class RunDispatch(Dispatch[RunOperation]):
+    """The dispatch of a run. Its operation is recognized in the list of runs, by its higher id.
+
+    The highest id must therefore be known before the dispatch. Each client reads the project's
+    latest run before its first dispatch there. Stored ids, or ids seen while older runs were
+    polled, do not show which run is the latest.
+    """
+
+    kind: ClassVar[KindName] = "run"
+    operation_class: ClassVar[type[Operation[Any]]] = RunOperation
+
+    def _build_request(self) -> Request[DispatchedRun]:
+        body = {"config": self.config, "siteUrl": self.site_url}
+        return Endpoints.RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
+
+    async def prepare(self) -> VibeError | None:
+        """Read the project's latest runs, if it is unknown which run is the latest."""
+        loop, transport, run_ids = (
+            asyncio.get_running_loop(),
+            self.parts.transport,
+            self.parts.run_ids,
+        )
+        is_needed = partial(run_ids.needs_list, self.project, service_time=transport.clock.at)
+        if not is_needed(now=loop.time()):
+            return None
+        async with run_ids.locks[self.project]:
+            if not is_needed(now=loop.time()):  # Another dispatch has read it meanwhile.
+                return None
+            request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
+            request = evolve(request, timeout=LATEST_RUN_SECONDS)
+            rows, began = None, Moment.now()
+            try:
+                rows = await transport.call_page(request, retries=False)
+            except (TransportError, ResponseError) as error:
+                if transport.outlook_after(error, request) in {Outlook.AWAY, Outlook.BUSY}:
+                    run_ids.note_failure(self.project, now=loop.time())
+                    return error
+            run_ids.note_list(self.project, rows, at=began)
+            return None
+
+    def mark_dispatched(self, ref: Ref) -> None:
+        """Note the run that the dispatch started: runs of later dispatches have higher ids."""
+        self.parts.run_ids.note(self.project, cast("RunRef", ref).run_id)
+        super().mark_dispatched(ref)
+
+    def _seen_before(self) -> dict[str, Any]:
+        run_ids = self.parts.run_ids
+        return {
+            "highest_run_id": run_ids.highest(self.project),
+            "known_run_id": run_ids.known(self.project),
+        }
+
+    @asynccontextmanager
+    async def _unlisted(self) -> AsyncGenerator[None]:
+        """Hold a slot for a dispatch that no list would show.
+
+        A crash loses what is under way, unless its id is among the next ones. So few dispatches are
+        under way at once, and one alone as long as no id is known.
+        """
+        run_ids = self.parts.run_ids
+        async with run_ids.unlisted[self.project]:
+            async with run_ids.locks[self.project]:
+                if run_ids.known(self.project) is None:
+                    yield
+                    return
+            yield
+
+    async def send(self) -> RunRef:
+        """Send the request, and return the run's ref."""
+        transport = self.parts.transport
+        is_recorded, run_ids = bool(self.recorders), self.parts.run_ids
+        is_unlisted = is_recorded and run_ids.highest(self.project) is None
+        async with self._unlisted() if is_unlisted else nullcontext():
+            answer: DispatchedRun = (await transport.read(self.request, sending=self))[1]
+        return RunRef(
+            server=transport.server,
+            project=self.project,
+            run_id=answer.run_id,
+            feature_id=answer.feature_id,
+            dispatched_at=self.dispatched_at,
+            traceparent=self.traceparent,
+        )
+
+
+class TestsMadeError(VibeError):
+    """Nothing was sent: the feature has tests, and only missing ones were to be generated."""
+
+    def __init__(self, latest: Generation) -> None:
+        super().__init__("the feature has tests by now")
+        self.latest = latest
+        """The generation that made them."""
+
+
+class OutdatedError(VibeError):
+    """Nothing was sent: the read that allows the dispatch is too old."""
+
+    def __init__(self) -> None:
+        super().__init__(f"whether the feature has tests was read over {FRESH_SECONDS:g} s ago")
+
+
+@define(eq=False, kw_only=True)
+class GenerationDispatch(Dispatch[GenerationOperation]):
+    """The dispatch of a generation. The service shows only the feature's latest generation.
+
+    The latest generation is therefore read before the dispatch, to recognize a new one after it.
+    """
+
+    kind: ClassVar[KindName] = "generation"
+    operation_class: ClassVar[type[Operation[Any]]] = GenerationOperation
+
+    is_needed: bool = False
+    """True if the service has refused a run, since the feature has no tests."""
+
+    before: Generation | None = None
+    """The feature's latest generation before the dispatch; None if it is unknown."""
+
+    read_at: Moment | None = None
+    """The moment when `before` was read."""
+
+    def _build_request(self) -> Request[DispatchedGeneration]:
+        body = {"siteUrl": self.site_url}
+        return Endpoints.GENERATE_FEATURE.request(
+            project=self.project, feature=self.feature, body=body
+        )
+
+    @property
+    def previous_id(self) -> str | None:
+        """The `requestId` of the previous generation; None if it is unknown."""
+        return self.before.request_id if self.before else None
+
+    async def prepare(self) -> VibeError | None:
+        """Read the feature's latest generation.
+
+        A feature that was never generated has a status too, without a `requestId`. The latest
+        generation is unknown after a failure, a 404, or an answer without any field of a status. It
+        is also unknown if an unnamed generation is in flight. If the dispatch is then delayed for
+        more than 10 s, such as by a pause, the answer counts as unknown too.
+
+        Raises:
+            TestsMadeError: The feature has tests, and only missing ones are to be generated.
+            ConfigError: The same, and the service's words do not say whether it has tests.
+        """
+        request = Endpoints.GET_GENERATION_STATUS.request(
+            project=self.project, feature=self.feature
+        )
+        latest, failure = Generation(), None
+        try:
+            latest = await self.parts.transport.call(evolve(request, is_uncached=True))
+            if self.missing_only:
+                await self._require_missing(latest)
+        except (TransportError, ResponseError) as error:
+            is_never_generated = isinstance(error, NotFoundError) and error.code is not None
+            failure = None if is_never_generated else error
+        is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
+        self.before = None if is_unnamed or latest == Generation() else latest
+        self.read_at = Moment.now()
+        return failure
+
+    async def _require_missing(self, latest: Generation) -> None:
+        """Check that the feature has no tests, by its latest generation, or else by its status.
+
+        For a feature that was never generated, the service may show no field of a generation.
+        """
+        if latest.is_success:
+            raise TestsMadeError(latest)
+        if self.is_needed or latest.is_failure or latest.status == FeatureStatus.GENERATING:
+            return
+        feature, status = self.feature, latest.status
+        if status is None and latest.request_id is None and latest.overall_conclusion is None:
+            request = Endpoints.GET_FEATURE.request(project=self.project, feature=feature)
+            row = await self.parts.transport.call(evolve(request, is_uncached=True))
+            if row.needs_tests:
+                return
+            status = row.status
+        elif status is not None and status.casefold() == DRAFT:
+            return
+        raise ConfigError(
+            f"not sent: it is unknown whether feature {feature!r} has tests: its status is "
+            f"{plain(str(status))!r}, which is not documented; to generate it in any case, leave "
+            "out missing_only"
+        )
+
+    async def before_writing(self) -> None:
+        """Check that no tests can have been made meanwhile, if only missing ones are wanted.
+
+        Raises:
+            OutdatedError: Some can: a pause delayed the request.
+            RecorderError: As for any dispatch.
+        """
+        if self.missing_only and not self._is_fresh:
+            raise OutdatedError
+        await super().before_writing()
+
+    @property
+    def _is_fresh(self) -> bool:
+        """True if the latest generation was read just now."""
+        return self.read_at is not None and not self.read_at.is_older_than(FRESH_SECONDS)
+
+    def _seen_before(self) -> dict[str, Any]:
+        is_fresh = self.before is not None and self._is_fresh
+        return {
+            "is_previous_known": is_fresh,
+            "previous_id": self.previous_id if is_fresh else None,
+        }
+
+    async def send(self) -> GenerationRef:
+        """Send the request, and return the generation's ref."""
+        transport = self.parts.transport
+        answer: DispatchedGeneration = (await transport.read(self.request, sending=self))[1]
+        return GenerationRef(
+            server=transport.server,
+            project=self.project,
+            request_id=answer.request_id,
+            feature_id=answer.feature_id,
+            dispatched_at=self.dispatched_at,
+            traceparent=self.traceparent,
+        )
+
+
+DISPATCHES: Mapping[KindName, type[Dispatch[Any]]] = {
+    "run": RunDispatch,
+    "generation": GenerationDispatch,
+}
