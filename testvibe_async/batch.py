@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overloa
 
 from attrs import asdict
 
+from testvibe_async._dispatch import CLOSE_SECONDS
 from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import ConfigError
@@ -33,11 +34,8 @@ __all__ = ["Batch"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 
-CLOSE_SECONDS = 10.0
-"""Maximum seconds in which a closing batch waits for the answers to dispatches under way."""
-
 CANCEL_SECONDS = 1.5
-"""The same for a cancelled batch: with the rest of its work, it ends within 2 s."""
+"""Seconds that a cancelled batch waits for the answers to sent dispatches: it ends within 2 s."""
 
 
 class _Refs:
