@@ -174,6 +174,10 @@ SCENES = {
         *("", 0, LAST, "list_projects\tdocumented route, and all of it is read: 0 rows"),
         faults={"list_projects": Fault.body(b"[]")},
     ),
+    "a list of projects that is cut": scene(
+        *("", 1, LAST, "list_projects\tcut; the list of projects is incomplete"),
+        faults={"list_projects": Fault.body(b'{"items": [{"id": "x"}], "hasMore": true}')},
+    ),
     "features without names": scene(
         *("", 1, f"list_features\tnot there: name{UNREAD}", LAST),
         faults={"list_features": Fault.edit(without_names)},
@@ -250,6 +254,7 @@ async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.Monkey
     is_refused = name in {"slash-added", "login-page", "login-redirect"}
     assert asked["run_feature"] == ("--run " in typed and not is_refused) or name.startswith("rate")
     assert not asked["generate_feature"]
+    assert name not in DIALECTS or "no run is known" not in ended.output
     assert asked["get_run"] < examination.LONGEST[RUN] / 3 + 5
     assert not [operation for operation in counts if asked[operation] != counts[operation]]
 
