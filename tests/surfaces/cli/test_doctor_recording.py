@@ -316,11 +316,11 @@ async def test_nothing_of_the_data_is_written(
     arguments = ["--run", SECRET, "--generate", "Checkout", "--yes", "--record", str(path)]
     printed = (await call("doctor --json", *arguments)).output
     port = telling.url.rpartition(":")[2]
-    secrets = (MARK, KEY[4:12], KEY[-8:], PROJECT, PROJECT[:8], str(NUMBER), f":{port}", str(EPOCH))
-    forms = ("2026-02-30", "ue000", "u200b")
+    secrets = [MARK, KEY[4:12], KEY[-8:], PROJECT, PROJECT[:8], str(NUMBER), f":{port}", str(EPOCH)]
+    secrets += ["2026-02-30", "ue000", "u200b"]
     shop = ("acme", "checkout", "wishlist", "scenario", "given ", "chromium", "127.0.0.1")
     for text in (printed, unquote(text_of(path))):
-        for secret in (*secrets, *forms, *shop):
+        for secret in (*secrets, *shop):
             assert secret.casefold() not in text.casefold(), secret
     assert "://" not in printed
     operations = {each.operation for each in Recording.load(path).exchanges}
