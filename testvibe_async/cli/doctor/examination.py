@@ -260,8 +260,8 @@ class Examination:
             self.codes.add(exit_code_of(error))
             self.findings.append(unchecked(name, says, quoted=reason(error)))
             return None
-        if dispatched := self.tap.of(name):
-            self.findings += about_answers(None, dispatched[-1:])
+        if answers := [each for each in self.tap.of(name) if each.error is None]:
+            self.findings += about_answers(None, answers)
         else:
             says = "its answer was lost, and what it started was found by a poll"
             self.findings.append(unchecked(name, says))

@@ -177,8 +177,7 @@ def _unusable(exchange: Exchange) -> Finding:
         quoted = ""
     elif error.code is not None:
         says += f" {shown_name(error.code)}"
-    # A dispatch is needed by the command of its name, `run` or `generate`.
-    _, commands = CHECKS.get(name, ("", name.partition("_")[0]))
+    _, commands = CHECKS[name]
     if not commands:
         return varies(name, says, "no command needs it", quoted=quoted)
     return differs(name, says, f"these do not work here: {commands}", quoted=quoted)
