@@ -364,15 +364,6 @@ async def test_no_pause_is_longer_than_two_minutes(value: str) -> None:
         assert now() < 120 + 10
 
 
-@pytest.mark.parametrize("value", ["-1", "nan", "1e999", "soon"])
-async def test_an_invalid_retry_after_permits_no_second_post(value: str) -> None:
-    """A dispatch is sent again only after a time that the service named."""
-    refusal = document(b"{}", f"Retry-After: {value}", status=429)
-    async with service(refusal, "/run$", times=None) as (hostile, client):
-        await raised(errors.RateLimitedError, client.project().run_feature("Checkout"))
-        assert hostile.received == 1
-
-
 async def test_what_a_terminal_would_obey_is_not_in_a_message() -> None:
     """The error of a failed run is fit for a terminal, whatever its tests and feature say."""
     nasty = "\x1b[2J\x1b]0;title\x07\u202e\r\n"

@@ -5,6 +5,7 @@ import gc
 import random
 import warnings
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -29,30 +30,31 @@ async def test_a_project_is_named_by_a_text(emulator: Emulator) -> None:
         client.project(wrong)
 
 
-async def test_waits_end_with_the_ref(emulator: Emulator) -> None:
-    """Closing ends every wait, iteration and gathering with the ref, and polls no more."""
+async def test_many_waits_end_in_turns(emulator: Emulator) -> None:
+    """Other tasks run while a closing client ends its waits."""
+    emulator.fail("get_run", Fault.hang())
+    emulator.fail("list_runs", Fault.status(404))
     client = client_of(emulator)
-    operation = await client.project().run_feature("Checkout")
-    changes = aiter(operation)
-    await anext(changes)
-    waits: list[asyncio.Future[Any]] = [
-        asyncio.ensure_future(operation.wait()),
-        asyncio.ensure_future(operation.wait(timeout=50)),
-        asyncio.ensure_future(anext(changes)),
-        asyncio.ensure_future(client.gather(operation)),
+    waits = [
+        asyncio.ensure_future(
+            client.attach(
+                RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
+            ).wait()
+        )
+        for number in range(1, 3_001)
     ]
-    await asyncio.sleep(5)
+    await asyncio.sleep(0.01)
 
-    await client.aclose()
-    results = await asyncio.gather(*waits, return_exceptions=True)
+    closing = asyncio.ensure_future(client.aclose())
+    ended = [0]
+    while ended[-1] < len(waits):
+        ended.append(sum(wait.done() for wait in waits))
+        await asyncio.sleep(0)
 
-    assert [type(result) for result in results] == [errors.ClientClosedError] * 4
-    assert {getattr(result, "ref", None) for result in results} == {operation.ref}
-    assert emulator.count("cancel_generation") == 0
-    assert [run.status for run in emulator.active_runs()] == ["running"]
-    asked = len(emulator.requests)
-    await asyncio.sleep(60)
-    assert len(emulator.requests) == asked
+    await closing
+    assert max(after - before for before, after in pairwise(ended)) <= 1_000
+    for wait in waits:
+        await raised(errors.ClientClosedError, wait)
 
 
 async def test_a_closed_client_refuses_everything(client: Client, project: Project) -> None:

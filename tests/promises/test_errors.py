@@ -19,19 +19,7 @@ from attrs import frozen
 from tests.conftest import KEY, client_of
 from tests.support.notes import Notes
 from tests.support.shop import DRAFT
-from testvibe_async import (
-    Client,
-    GenerationCancelledError,
-    GenerationFailedError,
-    GenerationRef,
-    OutcomeError,
-    Project,
-    Ref,
-    RetryPolicy,
-    RunFailedError,
-    UndocumentedStatusError,
-    errors,
-)
+from testvibe_async import Client, GenerationRef, Project, Ref, RetryPolicy, errors, models
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -124,7 +112,7 @@ CASES: dict[type[errors.VibeError], Case] = {
         lambda p: p.run_features(),
         *("list_features", Fault.edit(lambda rows: {"rows": rows, "hasMore": True})),
     ),
-    UndocumentedStatusError: Case(
+    models.UndocumentedStatusError: Case(
         failed_run, ("get_run", Fault.edit(lambda run: {**run, "status": "exploded"}))
     ),
     errors.ConflictError: on_project(lambda p: p.cancel_generation("Checkout")),
@@ -145,13 +133,17 @@ CASES: dict[type[errors.VibeError], Case] = {
     errors.OperationNotFoundError: on_project(lambda p: p.wait_for_run(999)),
     errors.OperationSupersededError: Case(superseded),
     errors.ClientClosedError: Case(closed),
-    RunFailedError: Case(failed_run),
-    GenerationFailedError: Case(failed_generation),
-    GenerationCancelledError: Case(cancelled_generation),
+    models.RunFailedError: Case(failed_run),
+    models.GenerationFailedError: Case(failed_generation),
+    models.GenerationCancelledError: Case(cancelled_generation),
 }
 
 
-NEVER_ITSELF: set[type[errors.VibeError]] = {errors.VibeError, errors.TransportError, OutcomeError}
+NEVER_ITSELF: set[type[errors.VibeError]] = {
+    errors.VibeError,
+    errors.TransportError,
+    models.OutcomeError,
+}
 """Classes that only group others."""
 
 
@@ -192,7 +184,7 @@ ATTRIBUTES: dict[type[errors.VibeError], set[str]] = {
     errors.IncompleteListError: {"operation"},
     errors.WaitTimeoutError: {"ref", "status", "elapsed"},
     errors.OperationSupersededError: {"newer_request_id"},
-    OutcomeError: {"outcome"},
+    models.OutcomeError: {"outcome"},
 }
 
 
@@ -243,7 +235,7 @@ def test_every_class_has_a_case() -> None:
         if not kind.__module__.startswith(("testvibe_async.runner", "testvibe_async._"))
     }
     assert kinds == set(CASES) | NEVER_ITSELF
-    outcomes = {kind.__name__ for kind in subclasses(OutcomeError)}
+    outcomes = {kind.__name__ for kind in subclasses(models.OutcomeError)}
     assert {kind.__name__ for kind in kinds} == set(errors.__all__) | outcomes
 
 
@@ -275,7 +267,7 @@ async def test_it_is_raised_for_real(emulator: Emulator, kind: type[errors.VibeE
     assert promised <= vars(error).keys()
     assert isinstance(error.__cause__, CAUSES.get(kind, NoneType))
     # The error of a failed run quotes a test's, which may have lines.
-    assert str(error).isprintable() or kind is RunFailedError
+    assert str(error).isprintable() or kind is models.RunFailedError
     if isinstance(error, errors.TransportError | errors.ResponseError):
         assert error.method in {"GET", "POST", "PUT", "PATCH", "DELETE"}
         assert re.match(r"http://127\.0\.0\.1:\d+/api/v1/ops/[^?]*$", error.url)

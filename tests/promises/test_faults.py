@@ -17,17 +17,7 @@ from tests.conftest import client_of
 from tests.support.amounts import some
 from tests.support.raising import raised
 from tests.support.timing import STEADY
-from testvibe_async import (
-    Client,
-    GenerationRef,
-    Hooks,
-    Operation,
-    Project,
-    Run,
-    RunOperation,
-    RunRef,
-    errors,
-)
+from testvibe_async import Client, Hooks, Operation, Project, Run, RunOperation, errors, refs
 from testvibe_async.events import RequestFinished
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -217,9 +207,7 @@ CALLS = {
     "generate": Call(act=generate, operation="generate_feature"),
     "poll": Call(act=wait, operation="get_run", running=("Returns",)),
     "sweep": Call(
-        act=wait,
-        operation="list_runs",
-        running=("Returns", "Checkout", "Wishlist", "Newsletter"),
+        act=wait, operation="list_runs", running=("Returns", "Checkout", "Wishlist", "Newsletter")
     ),
     "read": Call(act=read, operation="get_feature"),
     "download": Call(act=download, operation="download", running=("Returns",), are_over=True),
@@ -309,14 +297,14 @@ async def _check_that_all_end(world: World) -> None:
             assert outcome.sections
 
 
-def _all_refs(world: World) -> list[RunRef | GenerationRef]:
+def _all_refs(world: World) -> list[refs.RunRef | refs.GenerationRef]:
     """Return the refs of all that was ever started at the service."""
     place: Any = {"server": world.client.server, "project": world.project.id}
     runs, generations = world.emulator.runs.values(), world.emulator.generations.values()
     return [
-        *(RunRef(**place, run_id=run.id, feature_id=run.feature.id) for run in runs),
+        *(refs.RunRef(**place, run_id=run.id, feature_id=run.feature.id) for run in runs),
         *(
-            GenerationRef(**place, request_id=each.request_id, feature_id=each.feature_id)
+            refs.GenerationRef(**place, request_id=each.request_id, feature_id=each.feature_id)
             for each in generations
         ),
     ]

@@ -1,23 +1,16 @@
 """A service under maintenance: each surface says so within two polls, and ends as it should."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.support.amounts import by_turns
-from tests.support.inner_pytest import ENDLESS, inner, service
+from tests.support.inner_pytest import ENDLESS, Inner, inner, service
 from tests.support.mcp_connection import connected
 from tests.support.timing import STEADY, now
-from tests.surfaces.cli.conftest import call, machine, use
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from tests.support.inner_pytest import Inner
-    from tests.surfaces.cli.conftest import Call
-    from testvibe_async.testing import Emulator, RecordedRequest
+from tests.surfaces.cli.conftest import Call, call, machine, use
+from testvibe_async.testing import Emulator, Fault, RecordedRequest
 
 __all__ = ["call", "inner", "machine", "service"]
 

@@ -3,33 +3,26 @@
 The table has each call of a surface that starts a generation, and each mishap.
 """
 
-from __future__ import annotations
-
 import _thread
 import asyncio
 import shutil
 import signal
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 from attrs import define, field, frozen
 
 from tests.conftest import client_of
 from tests.support.amounts import FULL, by_turns
-from tests.support.inner_pytest import inner, service, service_options
+from tests.support.inner_pytest import Inner, inner, service, service_options
 from tests.support.mcp_connection import Connection
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import call, machine, use
+from tests.surfaces.cli.conftest import Call, call, machine, use
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from tests.support.inner_pytest import Inner
-    from tests.surfaces.cli.conftest import Call
 
 __all__ = ["call", "inner", "machine", "service", "service_options"]
 

@@ -114,8 +114,9 @@ class RunDispatch(Dispatch[RunOperation]):
     async def send(self) -> RunRef:
         """Send the request, and return the run's ref."""
         transport = self.parts.transport
-        is_listed = self.parts.run_ids.highest(self.project) is not None
-        async with nullcontext() if is_listed or not self.recorders else self._unlisted():
+        is_recorded, run_ids = bool(self.recorders), self.parts.run_ids
+        is_unlisted = is_recorded and run_ids.highest(self.project) is None
+        async with self._unlisted() if is_unlisted else nullcontext():
             answer: DispatchedRun = (await transport.read(self.request, sending=self))[1]
         return RunRef(
             server=transport.server,

@@ -24,6 +24,9 @@ MAX_LARGE = 2
 PIECE_BYTES = 2**16
 """Number of bytes that are unpacked at once."""
 
+MAX_MEMBERS = 16
+"""Maximum number of members of a gzip: each one copies the rest, and a service sends one."""
+
 GZIP = 0x1F
 """The first byte of gzip (RFC 1952), with which JSON can't start."""
 
@@ -127,6 +130,7 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
+        self._members_left = MAX_MEMBERS - 1
 
     def pieces(self, packed: bytes) -> Iterator[bytes]:
         """Unpack bytes that have arrived, a piece at a time."""
@@ -134,6 +138,9 @@ class _Gzip:
             if self._member.eof:
                 if packed[0] != GZIP:
                     return  # Some pad the end.
+                if not self._members_left:
+                    raise zlib.error("too many members")
+                self._members_left -= 1
                 self._member = zlib.decompressobj(wbits=31)
             yield self._member.decompress(packed, PIECE_BYTES)
             packed = self._member.unconsumed_tail or self._member.unused_data

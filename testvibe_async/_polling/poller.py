@@ -28,7 +28,7 @@ from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule, next_due
 from testvibe_async._polling.unscheduled import LastPoll, SharedPolls
 from testvibe_async._telemetry import telemetry
-from testvibe_async._util.waiting import is_cancelled
+from testvibe_async._util.waiting import is_cancelled, wait_uncancelled
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -105,6 +105,8 @@ class Poller:
         self._schedule = Schedule(interval, offset=offset)
         self.known: KnownOperations = KnownOperations()
         """The operations on which handles exist."""
+        self.awaited: set[object] = set()
+        """The subscriptions that a task waits for: nothing else may reference the task."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
         self._queue: PollQueue[PolledOperation[Any] | _ListCall] = PollQueue(
@@ -372,10 +374,14 @@ class Poller:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            # Includes unscheduled operations: their poll may have been in the cancelled workers.
-            operations = self.known.close()
-            for polled in operations:
-                if polled.listeners:
-                    self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
-            for polled in operations:
-                traces.abandon(polled, "the client was closed")
+            await wait_uncancelled([asyncio.create_task(self._end_waits())])
+
+    async def _end_waits(self) -> None:
+        """End the waits for all operations, and let other tasks run in between."""
+        # Includes unscheduled operations: their poll may have been in the cancelled workers.
+        for number, polled in enumerate(self.known.close(), start=1):
+            if polled.listeners:
+                self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
+            traces.abandon(polled, "the client was closed")
+            if number % OPERATIONS_A_TURN == 0:
+                await asyncio.sleep(0)

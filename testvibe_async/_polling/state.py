@@ -196,7 +196,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         Raises:
             UnreadableError, OperationSupersededError: The answer belongs to another operation.
         """
-        if self.is_finished:
+        if self.phase is Phase.FINISHED:
             return None
         # An end is accepted however late the answer that shows it arrives.
         is_late = sequence < self.sequence
@@ -230,7 +230,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         if self.phase is not Phase.ACTIVE or snapshot.phase is not Phase.QUEUED:
             self.phase = snapshot.phase
         if before != (self.phase, self.status):
-            return Change.END if self.is_finished else Change.TRANSITION
+            return Change.END if self.phase is Phase.FINISHED else Change.TRANSITION
         return Change.UPDATE if is_other else None
 
     def timed_out(self, *, elapsed: float) -> WaitTimeoutError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from testvibe_async import errors
 from testvibe_async._util import clean
 from testvibe_async.intents import Intent
+from testvibe_async.reports.reasons import why
 from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.names import GUID, did_you_mean
 
@@ -89,11 +90,11 @@ def described(error: VibeError) -> str:
 
 
 def reason_of(error: VibeError, length: int = MAX_REASON) -> str:
-    """Return an error in a few words, for a sentence of ours.
+    """Return why there is no result, as reports word it, for a sentence of ours.
 
     Addresses and GUIDs are left out: a model can do nothing with them.
     """
-    text = GUID.sub("…", _ADDRESS.sub("the service", clean(error.brief)))
+    text = GUID.sub("…", _ADDRESS.sub("the service", clean(why(error))))
     return text[:length].rstrip(".: ")
 
 
@@ -162,16 +163,15 @@ def _step_after(error: VibeError, arguments: Collection[str]) -> str:  # noqa: P
 
 
 _GENERATION_UNKNOWN = (
-    "It may have started, and was not sent again, for that could cost the credits twice. Check "
-    "get_generation_status of the feature: if a new generation is there, wait for that one with "
+    "It was not sent again, for that could cost the credits twice. Check get_generation_status of "
+    "the feature: if a new generation is there, wait for that one with "
     "wait_for_generation. The same call looks for it again, and starts another only once it is "
     "proved that none began."
 )
 
 _RUN_UNKNOWN = (
-    "It may have started, and was not sent again. Before you try again, check list_runs of the "
-    "feature, or in TestVibe itself where that list is missing: if a new run is there, wait for "
-    "that one with wait_for_run."
+    "It was not sent again. Before you try again, check list_runs of the feature, or in TestVibe "
+    "itself where that list is missing: if a new run is there, wait for that one with wait_for_run."
 )
 
 _STEPS: dict[type[VibeError], str] = {

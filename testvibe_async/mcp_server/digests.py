@@ -78,26 +78,27 @@ def not_started(tool: str, why: str) -> Answer:
 
 
 def answer_of_start(
-    work: Work, wait: str, seen: Run | Generation | None = None, note: str = ""
+    work: Work, wait: str, operation: Operation[Any] | None = None, note: str = ""
 ) -> Answer:
     """Return the result of a call that starts one operation.
 
     Args:
         work: The work on it.
         wait: The tool that waits for it.
-        seen: Its status if an earlier call started it.
+        operation: Its handle if an earlier call started it.
         note: The reason why this call started nothing.
     """
     content = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     next_step = f"{wait} waits for it."
-    if seen is None:
+    if operation is None:
         what = f"Run {content['runId']}" if "runId" in content else "The generation"
         line = f"{what} of {quoted(work.item.feature_name)} was started. {next_step}"
         return Answer(line, content)
     note = f"{not_again(work)} {note}".rstrip()
-    if not seen.is_finished:
+    if not operation.done:
         note = f"{note} {next_step}"
-    return Answer(f"{note} {say(seen)}", {**content, "status": seen.status, "note": note})
+    line = f"{note} {say_of(operation)}"
+    return Answer(line, {**content, "status": operation.status, "note": note})
 
 
 def not_again(work: Work) -> str:

@@ -55,6 +55,7 @@ Replace = Annotated[
 class Target:
     """The feature that a call generates tests for."""
 
+    call: Call
     start: Start
     """Its place is the same for each call of the same feature and `replace`."""
 
@@ -87,7 +88,7 @@ async def target_of(
         return Selection(features=[found])
 
     spec = BatchSpec(kind="generation", site_url=siteUrl)
-    return Target(Start(place, home, spec, choose, is_one=True), found, is_known)
+    return Target(call, Start(place, home, spec, choose, is_one=True), found, is_known)
 
 
 async def _require_latest(home: Project, feature: Feature, replace: str | None) -> None:
@@ -198,9 +199,9 @@ async def generate_feature(
         return digests.answer_of_start(work, "wait_for_generation")
     operation = _operation_of(call, work.ref)
     async with _named_if_newer(target, replace):
-        seen = await operation.poll()
-    note = _how_to_replace(operation.request_id) if seen.is_finished else ""
-    return digests.answer_of_start(work, "wait_for_generation", seen, note)
+        await operation.poll()
+    note = _how_to_replace(operation.request_id) if operation.done else ""
+    return digests.answer_of_start(work, "wait_for_generation", operation, note)
 
 
 @asynccontextmanager
@@ -209,13 +210,28 @@ async def _named_if_newer(target: Target, replace: str | None) -> AsyncGenerator
     try:
         yield
     except errors.ObservationError:
-        await _require_latest(target.start.home, target.feature, replace)
+        await _require_latest(target.call.home, target.feature, replace)
         raise
 
 
 def _operation_of(call: Call, ref: object) -> GenerationOperation:
     assert isinstance(ref, GenerationRef)
     return call.session.client.attach(ref)
+
+
+async def runnable_target_of(
+    config: str | None, target: Annotated[Target, Resolve(target_of)]
+) -> Target:
+    """Return the target, unless its tests can't be run: those need not be paid for.
+
+    Raises:
+        ToolError: There is no such configuration.
+        VibeError: What there is could not be listed.
+    """
+    if config is not None:
+        features = [str(target.feature.id)]
+        await run_start(target.call, "run of", features=features, config=config).choose()
+    return target
 
 
 @tool(REGENERATES)
@@ -227,7 +243,8 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     siteUrl: SiteUrl = None,
     replace: Replace = None,
     timeoutSeconds: TimeoutSeconds = PATIENCE,
-    target: Annotated[Target, Resolve(agreed_target)],
+    target: Annotated[Target, Resolve(runnable_target_of)],
+    agreed: Annotated[Target, Resolve(agreed_target)],  # noqa: ARG001 - asked after that
 ) -> Answer:
     """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
 
@@ -235,9 +252,6 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     generate_feature started. After an earlier generation, also one that failed, `replace` names it.
     """
     wait = Wait(call, timeoutSeconds)
-    features = [str(target.feature.id)]
-    if config is not None:  # What can't be run need not be paid for.
-        await run_start(call, "run of", features=features, config=config).choose()
     made = await wait.work_on(target.start)
     generation = _operation_of(call, made.ref)
     async with _named_if_newer(target, replace):
@@ -255,10 +269,15 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
             note = f"{digests.not_again(made)} {_how_to_replace(generation.request_id)}"
         return digests.answer_of_wait(line, content, note=note, in_flight=False)
     word = f"run of {generation.request_id}"
+    features = [str(target.feature.id)]
     start = run_start(call, word, features=features, config=config, site_url=siteUrl)
     work = await wait.work_on(start)
     run = call.session.client.attach(work.ref)
-    note = await wait.follow(run, "generate_and_run")
+    try:
+        note = await wait.follow(run, "generate_and_run")
+    except errors.OperationNotFoundError:  # It stays unknown: the next call starts another.
+        work.deliver()
+        raise
     content["run"], line = digests.document_of(run), digests.say_of(run)
     if note is None:
         work.deliver()

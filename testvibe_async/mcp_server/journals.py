@@ -60,9 +60,11 @@ class Place:
         return connection
 
     async def is_known(self) -> bool:
-        """Return whether a call started something here, or one may do so right now."""
-        if not self._files("sqlite"):
-            return False
+        """Return whether a call started something here, or one may do so right now.
+
+        Raises:
+            ConfigError: The folder can't be written, so nothing can be started.
+        """
         if (lock := self.lock()) is None:
             return True
         with closing(lock):

@@ -7,7 +7,7 @@ model reads.
 """
 
 from collections.abc import Generator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Annotated, Any
 
 from mcp.server.mcpserver.exceptions import ToolError
@@ -36,8 +36,8 @@ from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.waits import completions_of
 
-MAX_RUNS = 1_000
-"""Maximum number of runs that one call may wait for."""
+MAX_NAMED = 1_000
+"""Maximum number of features, or of runs, that one call may name."""
 
 Repeat = Annotated[
     int, Field(ge=1, le=50, description="Runs of each, one by one, for `stability`: how flaky?")
@@ -69,7 +69,8 @@ def run_start(
     with refused_if_wrong():
         spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
     features = sorted({each.casefold() for each in spec.features})
-    more = (features, spec.is_all, spec.configs, spec.site_url, spec.attempts, spec.repeat)
+    configs = tuple(each.casefold() for each in spec.configs)
+    more = (features, spec.is_all, configs, spec.site_url, spec.attempts, spec.repeat)
     place = call.place(word, *more)
 
     async def choose() -> Selection:
@@ -101,12 +102,15 @@ async def run_feature(
     """
     start = run_start(call, "run", features=[feature], config=config, site_url=siteUrl)
     work = await Wait(call, PATIENCE).work_on(start)
-    work.deliver()
     if work.is_new:
+        work.deliver()
         return digests.answer_of_start(work, "wait_for_run")
-    seen = await call.session.client.attach(work.ref).poll()
+    operation = call.session.client.attach(work.ref)
+    with suppress(errors.ObservationError):  # Its id is the result.
+        await operation.poll()
+    work.deliver()
     note = "Its answer was not delivered; the next call starts another run."
-    return digests.answer_of_start(work, "wait_for_run", seen, note)
+    return digests.answer_of_start(work, "wait_for_run", operation, note)
 
 
 @tool(ADDS)
@@ -114,7 +118,8 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     call: Call,
     *,
     features: Annotated[
-        list[FeatureName] | None, Field(min_length=1, description="Names, ids, globs, !exclusions.")
+        list[FeatureName] | None,
+        Field(min_length=1, max_length=MAX_NAMED, description="Names, ids, globs, !exclusions."),
     ] = None,
     all: Annotated[  # noqa: A002 - the argument's name
         bool, Field(description="Run every generated feature; `features` may exclude some.")
@@ -174,7 +179,7 @@ async def wait_for_runs(
     call: Call,
     *,
     runIds: Annotated[
-        list[RunId], Field(min_length=1, max_length=MAX_RUNS, description="The ids.")
+        list[RunId], Field(min_length=1, max_length=MAX_NAMED, description="The ids.")
     ],
     timeoutSeconds: TimeoutSeconds = PATIENCE,
 ) -> Answer:

@@ -297,7 +297,7 @@ class Deliveries:
             self.end(request, is_sent=False)
             raise
         unsent = self.unsent if ctx.request is None else ctx.request.scope.get(UNSENT)
-        if unsent is None:
+        if unsent is None or request.is_cancelled:  # No answer to a cancelled call is written.
             self.end(request, is_sent=True)
         else:
             unsent[request.number] = request

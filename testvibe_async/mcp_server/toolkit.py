@@ -235,7 +235,7 @@ class Call:
         Args:
             key: Identity of the work, besides the project. Its `repr` is the same in any process.
         """
-        identity = repr((self.session.client.server, self.home.id, *key))
+        identity = repr((self.session.client.server, self.home.id.casefold(), *key))
         return Place(self.session.starts.folder, sha256(identity.encode()).hexdigest())
 
     @property

@@ -145,7 +145,8 @@ async def unseen_of(operation: Operation[Any]) -> str:
     except TimeoutError:
         why = "no answer"
     except errors.VibeError as error:
-        why = reason_of(error).removeprefix(f"{operation.ref} could not be observed: ")
+        cause = error.__cause__
+        why = reason_of(cause if isinstance(cause, errors.VibeError) else error)
     else:
         return ""
     since = "yet" if operation.snapshot is None else f"for {SEEN_SECONDS:g} s"

@@ -130,7 +130,7 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
         case errors.TransportError():
             return f"no whole answer came: {error.what}"
         case errors.OperationNotFoundError():
-            return "the service no longer has it"
+            return "the service does not know it"
         case errors.ObservationError(__cause__=VibeError() as cause):
             return f"not seen any more: {why(cause)}"
         case errors.FeatureNotGeneratedError(__cause__=OutcomeError(outcome=Generation() as end)):

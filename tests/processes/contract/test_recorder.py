@@ -1,7 +1,5 @@
 """A session fails over what breaks the contract, and over nothing else."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,25 +1,21 @@
 """The `mcp` command: its output, its options, and its imports."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import signal
 import subprocess
 import sys
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from mcp.server.mcpserver import MCPServer
 
 from tests.processes.mcp_server.test_stdio import LONG, begin, raw, receive, send, service
 from tests.support.commands import Terminal, environment, finished, started
 from tests.support.mcp_connection import connected_by_http, on_real_time
 from testvibe_async.cli.mcp import mcp as command
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from mcp.server.mcpserver import MCPServer
 
 WITHOUT = """
 import sys

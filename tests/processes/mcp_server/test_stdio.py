@@ -1,14 +1,14 @@
 """The server as clients start it: the command in a process of its own, on real time."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
 import signal
 import sys
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -18,10 +18,6 @@ from tests.support.commands import Started, environment, started
 from tests.support.mcp_connection import Connection, Listener, content_of, on_real_time
 from tests.surfaces.mcp_server.test_tools import COMBINED, OPERATIONS
 from testvibe_async.testing import Emulator, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
-    from pathlib import Path
 
 COMMAND = ("-m", "testvibe_async.cli", "mcp")
 

@@ -1,7 +1,5 @@
 """The recipes of the testing kit's page run as tests, each as a file of its own."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

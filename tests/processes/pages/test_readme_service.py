@@ -1,15 +1,15 @@
 """The example of a service runs on a real server, and loses no run at a restart."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
 import socket
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -20,10 +20,6 @@ from tests.support.mcp_connection import on_real_time
 from tests.surfaces.pages.test_readme import LIBRARY, use
 from testvibe_async import Client
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
 
 SECTION = re.search(
     r"^## A service that runs features$.*?^```python\n(.*?)^```$", LIBRARY, re.DOTALL | re.MULTILINE

@@ -3,16 +3,10 @@
 pytest --noconftest tests/processes/pytest_plugin/pytest_8.py
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from testvibe_async.pytest_plugin import clients, session
-
-if TYPE_CHECKING:
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 pytest_plugins = ["pytester"]
 

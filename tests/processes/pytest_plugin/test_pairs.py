@@ -1,7 +1,5 @@
 """Features with pytest's common plugins: each alone, and with TESTVIBE_TESTS=full each pair."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import pytest

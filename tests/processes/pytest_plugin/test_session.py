@@ -1,7 +1,5 @@
 """Sessions in processes of their own: what they load, print and capture, time-outs, and kills."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The plugin with pytest-xdist: features stay together, workers dispatch only their own runs."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

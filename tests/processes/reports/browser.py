@@ -1,21 +1,17 @@
 """A headless Chromium, driven over its DevTools protocol, for tests of the page."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import shutil
 import tempfile
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
 
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-headless-shell")
 START_SECONDS = 20

@@ -1,8 +1,8 @@
 """The page in a browser: quiet, usable by keys alone and without a script. Needs Chromium."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -11,10 +11,6 @@ from tests.processes.reports.browser import EXECUTABLE, Browser, started, tab_of
 from tests.surfaces.reports.items import PASSED, every_kind, flaky_item, run_item
 from testvibe_async import CaseResult
 from testvibe_async.reports import write_report
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium here"),

@@ -177,9 +177,7 @@ async def test_progress_falls_back_when_a_download_starts_over(case: Case) -> No
 @pytest.mark.parametrize(
     ("calls", "at_once", "most"), [(1, 1, 1), (1, 3, 3), (1, 4, 4), (1, 99, 7), (2, 4, 7)]
 )
-async def test_downloads_at_once_are_bounded(
-    tmp_path: Path, calls: int, at_once: int, most: int
-) -> None:
+async def test_downloads_are_bounded(tmp_path: Path, calls: int, at_once: int, most: int) -> None:
     """`max_at_once` bounds those of a call, and the client's connections those of all calls."""
     waiting = seen = 0
     go_on = asyncio.Event()
@@ -196,10 +194,7 @@ async def test_downloads_at_once_are_bounded(
         writer.write(http(200, b"x"))
 
     paths = (f"{number}.zip" for number in range(10))
-    async with (
-        finished_run(tmp_path, max_connections=7) as case,
-        case.serving(serve, None, *paths),
-    ):
+    async with finished_run(tmp_path, max_connections=7) as case, case.serving(serve, None, *paths):
         await asyncio.gather(*(case.download(max_at_once=at_once) for _ in range(calls)))
         assert len(case.files()) == 10
     assert seen == most

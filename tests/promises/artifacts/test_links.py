@@ -103,9 +103,7 @@ async def test_a_link_that_is_always_refused_is_an_error(case: Case, status: int
 @pytest.mark.parametrize(
     ("status", "of_list"), [(404, Fault.edit(lambda _: list[object]())), (403, Fault.status(404))]
 )
-async def test_a_download_without_a_new_link_is_an_error(
-    case: Case, status: int, of_list: Fault
-) -> None:
+async def test_a_download_without_a_new_link(case: Case, status: int, of_list: Fault) -> None:
     """It is that of the old link if the artifact is no longer listed, or else that of the list."""
     case.emulator.fail("download", Fault.status(status))
     case.emulator.fail("get_run_artifacts", of_list, skip=1)
@@ -185,9 +183,7 @@ async def test_a_redirect_is_not_followed(case: Case, status: int) -> None:
         b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nno chunk " + SECRET.encode(),
     ],
 )
-async def test_no_signature(
-    tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_secret(tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """A link's query is in no message, traceback, event or log, even where the host repeats it."""
     caplog.set_level(logging.DEBUG)
     seen: list[Any] = []

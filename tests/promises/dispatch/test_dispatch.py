@@ -33,9 +33,7 @@ async def test_a_refusal_is_final(emulator: Emulator, project: Project, status: 
     assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
 
 
-async def test_an_async_hook_is_logged(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_async_hook_is_logged(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """A hook that returns an awaitable is logged as failed, with the ref."""
 
     async def store(_ref: Ref) -> None:
@@ -66,9 +64,7 @@ async def test_a_poll_interval_may_be_endless(emulator: Emulator) -> None:
     assert operation.run_id in emulator.runs
 
 
-async def test_an_unknown_dispatch_is_an_event(
-    emulator: Emulator, project: Project, events: Events
-) -> None:
+async def test_unknown_is_an_event(emulator: Emulator, project: Project, events: Events) -> None:
     """The hook has what was asked for and the error; without a list of runs it comes at once."""
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.lost())
@@ -130,9 +126,7 @@ async def test_it_is_a_coroutine(
 
 
 @pytest.mark.parametrize("awaited", ["the dispatch", "its outcome"])
-async def test_a_cancelled_task_dispatches_nothing(
-    emulator: Emulator, project: Project, awaited: str
-) -> None:
+async def test_a_task_that_is_cancelled(emulator: Emulator, project: Project, awaited: str) -> None:
     """A task that is cancelled before its first step sends nothing, and warns of nothing."""
     pending: Any = project.run_feature("Checkout")
     task = asyncio.create_task(pending if awaited == "the dispatch" else pending.wait())
@@ -220,9 +214,7 @@ async def test_a_close_that_is_cancelled_twice_loses_no_id(
     assert now() == pytest.approx(5, abs=0.1)
 
 
-async def test_a_second_close_changes_nothing(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_second_close(emulator: Emulator, client: Client, project: Project) -> None:
     """Cancelling one does not end the time that another grants; no dispatch begins meanwhile."""
     caller = await dispatch_into(Fault.delay(5), emulator, project)
     first = asyncio.ensure_future(client.aclose())
@@ -411,9 +403,7 @@ async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> No
 
 
 @pytest.mark.parametrize("methods", [{"POST"}, {"POST", "GET"}], ids=["POST", "all"])
-async def test_an_error_of_the_session_loses_no_id(
-    emulator: Emulator, events: Events, methods: set[str]
-) -> None:
+async def test_an_error_loses_no_id(emulator: Emulator, events: Events, methods: set[str]) -> None:
     """An error of a passed-in session after the POST is a lost answer, which it may not find."""
 
     async def fail(end: aiohttp.TraceRequestEndParams) -> None:

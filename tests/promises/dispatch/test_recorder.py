@@ -10,7 +10,7 @@ from tests.conftest import client_of
 from tests.support.notes import Notes
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Project, RetryPolicy, errors
+from testvibe_async import Client, Project, RetryPolicy, RunOperation, errors
 from testvibe_async.events import reported_logger
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
@@ -60,22 +60,6 @@ async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
     async with client_of(emulator, recorder=notes, retry=RetryPolicy(attempts=1)) as c:
         await raised(errors.NotSentError, c.project().run_feature("Checkout"))
     assert notes.steps == []
-
-
-@pytest.mark.parametrize("is_found", [True, False])
-async def test_a_lost_answer(
-    client: Client, notes: Notes, emulator: Emulator, *, is_found: bool
-) -> None:
-    """What was found is told as dispatched; of what is unknown the error has the intent."""
-    emulator.fail("run_feature", Fault.lost() if is_found else Fault.reset())
-    if is_found:
-        operation = await client.project().run_feature("Checkout")
-        assert notes.steps == ["intended", "dispatched"]
-        assert notes.told[1][2] == operation.ref
-        return
-    error = await raised(errors.DispatchUnknownError, client.project().run_feature("Checkout"))
-    assert notes.steps == ["intended"]
-    assert error.intent is notes.told[0][1]
 
 
 @pytest.mark.parametrize("error", [OSError("no space left on device"), asyncio.CancelledError()])
@@ -144,16 +128,22 @@ async def test_a_recorder_that_fails_at_a_refusal(
     assert "could not be recorded" in caplog.text
 
 
-@pytest.mark.parametrize("end", ["cancelled", "closed"])
-async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
-    """A dispatch that was not written is not sent, and recorded before its caller goes on."""
-    notes.seconds = {"intended": 3, "not_dispatched": 0.5}
+async def ended_after_a_second(client: Client, end: str) -> asyncio.Future[RunOperation]:
+    """Return a dispatch whose caller was cancelled, or whose client closed."""
     caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
     await asyncio.sleep(1)
     if end == "cancelled":
         caller.cancel()
     else:
         await client.aclose()
+    return caller
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
+    """A dispatch that was not written is not sent, and recorded before its caller goes on."""
+    notes.seconds = {"intended": 3, "not_dispatched": 0.5}
+    caller = await ended_after_a_second(client, end)
     await raised((asyncio.CancelledError, errors.ClientClosedError), caller)
     assert notes.steps[-1:] == ["not_dispatched"]
     await asyncio.sleep(5)
@@ -193,9 +183,7 @@ async def test_many_at_once(client: Client, notes: Notes) -> None:
     assert now() == pytest.approx(0.5, abs=0.01)
 
 
-async def test_a_cancelled_callers_refusal_is_noted(
-    client: Client, emulator: Emulator, notes: Notes
-) -> None:
+async def test_a_refusal_is_always_noted(client: Client, emulator: Emulator, notes: Notes) -> None:
     """A recorder that is slow to note a refusal is told of it, however its caller ends."""
     notes.seconds["not_dispatched"] = 3.0
     emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
@@ -213,12 +201,7 @@ async def test_an_early_end_while_the_ref_is_recorded(
 ) -> None:
     """What was dispatched is recorded to the end, and its ref is not lost to a caller that left."""
     notes.seconds = {"dispatched": 3}
-    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(1)
-    if end == "cancelled":
-        caller.cancel()
-    else:
-        await client.aclose()
+    caller = await ended_after_a_second(client, end)
     with suppress(asyncio.CancelledError):
         assert (await caller).run_id in emulator.runs
     await asyncio.sleep(5)

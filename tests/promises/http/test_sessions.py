@@ -181,9 +181,7 @@ async def test_a_proxy_that_refuses(answer: bytes) -> None:
     assert type(error) is errors.NotSentError
 
 
-async def test_a_login_in_netrc(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_netrc(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that takes a login from .netrc can't send the key: one sentence says so."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password secret\n")
@@ -292,9 +290,7 @@ async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeErr
 
 
 @pytest.mark.parametrize("status", [303, 408])
-async def test_some_statuses_prove_nothing(
-    emulator: Emulator, project: Project, status: int
-) -> None:
+async def test_statuses_prove_nothing(emulator: Emulator, project: Project, status: int) -> None:
     """303 and 408 do not prove that nothing began: the run is looked for."""
     emulator.fail("run_feature", Fault.status(status))
     error = await raised(errors.DispatchUnknownError, project.run_feature("Checkout"))

@@ -3,7 +3,6 @@
 # ruff: noqa: ASYNC240 - the files are small
 import asyncio
 import random
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,11 +12,12 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.journal.conftest import leave_unknown, opened, ran, resumed, verdicts
+from tests.promises.journal.conftest import execute, leave_unknown, opened, ran, ref_of, resumed
+from tests.support.batches import verdicts
 from tests.support.journals import copy_of_the_disk
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, GenerationRef, Journal, Project, RunRef, Verdict, errors
+from testvibe_async import Client, GenerationRef, Journal, Project, Verdict, errors
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -107,9 +107,7 @@ async def test_generations_are_not_held_back(path: Path, emulator: Emulator) -> 
         await when(lambda: emulator.count("generate_feature", feature="Two") > 0, within=3)
 
 
-async def test_one_that_waits_for_a_slot_is_a_proof(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_one_that_waits_is_a_proof(path: Path, emulator: Emulator, client: Client) -> None:
     """A feature that is dispatched once another has ended proves that an earlier one did not start.
 
     The first is unknown, the second in flight for minutes, and the third is dispatched after that.
@@ -301,12 +299,11 @@ SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
 async def test_one_of_another_place_is_refused(path: Path, emulator: Emulator) -> None:
     """What this dispatch started is of its server, project and kind, and of no other feature."""
     await leave_unknown(path, emulator, FEATURES, lists_read=0)
-    place: Any = {"server": emulator.url, "project": emulator.project_id}
-    ref = RunRef(**place, run_id=max(emulator.runs))
+    ref = ref_of(emulator, "Checkout")
     others = {
         "server": evolve(ref, server="https://other.example"),
         "project": evolve(ref, project="other"),
-        "kind": GenerationRef(**place, request_id="g", feature_id=1),
+        "kind": GenerationRef(server=ref.server, project=ref.project, request_id="g", feature_id=1),
     }
     async with Journal(path) as journal:
         for what, other in others.items():
@@ -324,19 +321,18 @@ async def test_a_wrong_one_is_seen(
 ) -> None:
     """A run of another feature, or none, leaves it unknown; the right one is taken."""
     await leave_unknown(path, emulator, FEATURES, lists_read=0)
-    runs = {run.feature_name: run.id for run in emulator.runs.values()}
+    ref = ref_of(emulator, "Checkout")
     theirs = await rival.run_feature("Wishlist")
     wrong = theirs.run_id if run_id == "another feature's" else 9999
-    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=wrong)
     async with Journal(path) as journal:
-        await journal.decide(ref, feature="Checkout")
+        await journal.decide(evolve(ref, run_id=wrong), feature="Checkout")
         items = await project.run_features(journal=journal)
         assert items[0].verdict is Verdict.UNKNOWN
         assert isinstance(items[0].error, errors.DispatchUnknownError)
         assert not journal.is_over
         assert len(journal.open_intents) == 2
     async with Journal(path) as journal:
-        await journal.decide(evolve(ref, run_id=runs["Checkout"]), feature="Checkout")
+        await journal.decide(ref, feature="Checkout")
         items = await project.run_features(journal=journal)
     assert items[0].verdict is Verdict.SUCCEEDED
     assert emulator.count("run_feature", feature="Checkout") == 1
@@ -410,15 +406,6 @@ async def test_a_proxys_word_is_not_final(path: Path, emulator: Emulator, fault:
     assert verdicts(await ran(path, emulator)) == ["succeeded"] * 2
 
 
-async def test_what_the_service_says_is_final(path: Path, emulator: Emulator) -> None:
-    """A feature that the service does not know is not dispatched again."""
-    for _ in range(2):
-        assert verdicts(await ran(path, emulator, ["No such"])) == ["error"]
-    async with Journal(path) as journal:
-        assert journal.is_over
-    assert emulator.count("run_feature") == 1
-
-
 SECOND = "(SELECT document, checksum FROM rows WHERE id = 1)"
 
 
@@ -434,9 +421,7 @@ SECOND = "(SELECT document, checksum FROM rows WHERE id = 1)"
 async def test_a_lost_row_is_noticed(path: Path, emulator: Emulator, damage: str) -> None:
     """A file that lacks a feature, or has one twice, says so in a sentence."""
     await leave_unknown(path, emulator, FEATURES, lists_read=0)
-    with sqlite3.connect(path) as connection:
-        connection.execute(damage)
-    connection.close()
+    execute(path, damage)
     await raised(errors.ConfigError, opened(path), match="is damaged")
 
 
@@ -463,9 +448,7 @@ async def test_any_damage_is_an_error_of_this_package(path: Path, emulator: Emul
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-async def test_a_file_that_is_gone(
-    path: Path, emulator: Emulator, client: Client, how: str
-) -> None:
+async def test_a_file_is_gone(path: Path, emulator: Emulator, client: Client, how: str) -> None:
     """Nothing more is dispatched once the file is not the one that was opened."""
     journal = await Journal(path).__aenter__()
     async with client.project().run_features(FEATURES, journal=journal, max_in_flight=1) as batch:

@@ -34,9 +34,7 @@ async def test_they_come_as_they_finish(emulator: Emulator, client: Client) -> N
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-async def test_closing_early(
-    emulator: Emulator, client: Client, method: Callable[..., Any]
-) -> None:
+async def test_close_early(emulator: Emulator, client: Client, method: Callable[..., Any]) -> None:
     """Closing finished() or changes() before it listens to all leaves no listener."""
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
     waits = method(client, [client.attach(evolve(ref, run_id=n)) for n in range(1, 1301)])
@@ -206,7 +204,7 @@ async def test_the_last_poll_counts(emulator: Emulator, client: Client, project:
     assert error.ref == late.ref
 
 
-async def test_no_time_is_one_poll(client: Client, project: Project, emulator: Emulator) -> None:
+async def test_no_time_is_a_poll(client: Client, project: Project, emulator: Emulator) -> None:
     """A time-out of 0 polls each once; the error's note names the others that are left."""
     ended, late, later = await dispatch_runs(project, 3)
     emulator.finish_run(ended.run_id)

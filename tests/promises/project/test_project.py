@@ -463,9 +463,7 @@ async def test_wait_for_generation_of_an_unknown_feature_is_not_found(project: P
     await raised(errors.NotFoundError, project.wait_for_generation("none"))
 
 
-async def test_wait_for_run_waits_for_the_end(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_wait_for_run_waits(emulator: Emulator, project: Project, rival: Project) -> None:
     """wait_for_run returns the outcome once the run is over, whichever client dispatched it."""
     operation = await rival.run_feature(GENERATED)
     run = await project.wait_for_run(operation.run_id)

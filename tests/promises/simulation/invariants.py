@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tests.promises.simulation.ledger import Intent, id_of
 from tests.promises.simulation.process import MAX_OUTAGE
 from tests.support.seams import assert_released
-from testvibe_async import (
-    BatchItem,
-    Generation,
-    GenerationOperation,
-    Phase,
-    Run,
-    RunRef,
-    Verdict,
-    errors,
-)
+from testvibe_async import BatchItem, Generation, GenerationOperation, Phase, Run, Verdict, errors
 from testvibe_async.intents import Intent as AskedFor
 
 if TYPE_CHECKING:
@@ -164,8 +155,7 @@ def _what_is_adopted_is_ours(world: World, process: Process) -> None:
     for number, events in process.dispatched.items():
         for event in events:
             name, owner = id_of(event.ref), owners.get(id_of(event.ref))
-            kind = "run" if isinstance(event.ref, RunRef) else "generation"
-            intent = Intent(number, kind, str(event.feature), event.config)
+            intent = Intent(number, event.ref.kind, str(event.feature), event.config)
             if event.adopted:
                 world.seen["an adoption"] += 1
                 # What is reconciled after that comes from a list of the whole project.

@@ -81,6 +81,7 @@ async def test_a_length_that_is_too_large_is_refused_at_once() -> None:
 
 
 PACKED = gzip.compress(b'[{"id": "g"}]', mtime=0)
+EMPTY = gzip.compress(b"", mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +115,8 @@ async def test_a_gzip_that_comes_in_pieces_is_read(size: int) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [PACKED[:-1], PACKED[:1], b"\x1f no gzip", PACKED + b"\x1f x"],
-    ids=["cut", "cut at once", "no gzip", "a broken member"],
+    [PACKED[:-1], PACKED[:1], b"\x1f no gzip", PACKED + b"\x1f x", EMPTY * 16 + PACKED],
+    ids=["cut", "cut at once", "no gzip", "a broken member", "many members"],
 )
 async def test_a_broken_gzip_is_a_lost_answer(body: bytes) -> None:
     """A body that can't be unpacked did not come whole."""
@@ -230,9 +231,7 @@ async def test_large_answers_make_room(
             await operation.poll()
 
 
-async def test_a_cancelled_reader_makes_room(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_cancelled_reader(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also between its last byte and its decoding, while the key is looked for in it."""
     emulator.fail("list_projects", Fault.body(BIG_LIST))
     async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:

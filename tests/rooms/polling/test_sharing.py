@@ -67,9 +67,7 @@ async def test_overdue_reads_are_spread_over_a_minute(monkeypatch: pytest.Monkey
         assert 5 <= max(rounds) <= 6
 
 
-async def test_followed_generations_keep_pace(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_followed_generation(emulator: Emulator, client: Client, project: Project) -> None:
     """A followed generation stays out of the list polling of others that are only awaited."""
     for number in range(4):
         emulator.add_feature(f"Draft {number}", status="draft")
@@ -125,9 +123,7 @@ async def test_long_lists_let_other_tasks_run(
     assert often == [True] * places
 
 
-async def test_a_row_is_its_latest_generation(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_rows_are_the_latest(emulator: Emulator, client: Client, project: Project) -> None:
     """Of two generations of one feature, the row counts for the later one; the other is read."""
     for number in range(3):
         emulator.add_feature(f"Draft {number}", status="draft")
@@ -155,9 +151,7 @@ def taken(subscription: Subscription) -> list[tuple[Any, str]]:
     return events
 
 
-async def test_a_further_item_waits(
-    emulator: Emulator, client: Client, operation: RunOperation
-) -> None:
+async def test_another_item(emulator: Emulator, client: Client, operation: RunOperation) -> None:
     """An item that is added while its operation is in flight has no event but the end."""
     subscription = Subscription(client._poller, {}, may_grow=True)
     subscription.add(operation._polled, "a")
@@ -170,9 +164,7 @@ async def test_a_further_item_waits(
     assert [item for item, _ in taken(subscription)] == ["a", "b"]
 
 
-async def test_an_end_at_the_timeout(
-    emulator: Emulator, project: Project, operation: RunOperation
-) -> None:
+async def test_a_timed_end(emulator: Emulator, project: Project, operation: RunOperation) -> None:
     """A wait whose timeout coincides with the end returns the outcome."""
     emulator.finish_run(operation.run_id)
     digest = await project.get_run(operation.run_id)

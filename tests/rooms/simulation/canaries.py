@@ -31,16 +31,7 @@ from tests.promises.simulation.restarts import play_restarts
 from tests.promises.simulation.search import BrokenScheduleError, Play, search
 from tests.promises.simulation.world import play
 from tests.support.journals import copy_of_the_disk
-from testvibe_async import (
-    Client,
-    GenerationOperation,
-    GenerationRef,
-    Operation,
-    Project,
-    Ref,
-    Run,
-    errors,
-)
+from testvibe_async import Client, GenerationOperation, Operation, Project, Run, errors, refs
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
 from testvibe_async.intents import Intent
 
@@ -191,7 +182,7 @@ def _adopt_of_unknown(
         try:
             return await dispatch(project, *args, **kwargs)
         except errors.DispatchUnknownError as error:
-            ref: Ref | None = await choose(project, error)
+            ref: refs.Ref | None = await choose(project, error)
             if ref is None:
                 raise
             config = kwargs.get("config")
@@ -207,7 +198,7 @@ def _adopt_of_unknown(
 
 @canary("the first of several candidates is adopted", "showed its own|which is of Intent")
 def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    async def first(_: Project, error: errors.DispatchUnknownError) -> Ref | None:
+    async def first(_: Project, error: errors.DispatchUnknownError) -> refs.Ref | None:
         return error.candidates[0] if error.candidates else None
 
     _adopt_of_unknown(patch, first)
@@ -218,7 +209,7 @@ def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
     "which nobody began|began long before it was sent|which is of Intent",
 )
 def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    async def latest(project: Project, error: errors.DispatchUnknownError) -> Ref | None:
+    async def latest(project: Project, error: errors.DispatchUnknownError) -> refs.Ref | None:
         intent = error.intent
         if not isinstance(intent, Intent) or intent.kind != "generation":
             return None
@@ -228,7 +219,7 @@ def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
             return None
         if status.request_id is None or status.feature_id is None:
             return None
-        return GenerationRef(
+        return refs.GenerationRef(
             server=intent.server,
             project=project.id,
             request_id=status.request_id,

@@ -30,17 +30,7 @@ from tests.conftest import client_of
 from tests.support.mcp_connection import connected
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
-from testvibe_async import (
-    BatchSummary,
-    Client,
-    DispatchUnknownError,
-    FeatureNotGeneratedError,
-    Journal,
-    Project,
-    Ref,
-    RunRef,
-    WaitTimeoutError,
-)
+from testvibe_async import BatchSummary, Client, Journal, Project, Ref, RunRef, errors
 from testvibe_async._telemetry import Telemetry, otel, telemetry
 from testvibe_async._telemetry.otel import OpenTelemetry
 from testvibe_async.batch import _result_of
@@ -166,14 +156,14 @@ async def test_a_failed_run_is_an_error(sdk: Sdk, emulator: Emulator, project: P
 
 async def test_what_was_not_dispatched(sdk: Sdk, emulator: Emulator, project: Project) -> None:
     """A dispatch that is refused, or unknown, ends its span with the error, or the reason."""
-    with pytest.raises(FeatureNotGeneratedError):
+    with pytest.raises(errors.FeatureNotGeneratedError):
         await project.run_feature(DRAFT)
     emulator.fail("run_feature", Fault.reset())
     emulator.fail("list_runs", Fault.status(404), times=9)
-    with pytest.raises(DispatchUnknownError) as caught:
+    with pytest.raises(errors.DispatchUnknownError) as caught:
         await project.run_feature("Checkout")
     refused, unknown = sdk.spans("testvibe run")
-    assert refused.status.description == "not dispatched: FeatureNotGeneratedError"
+    assert refused.status.description == "not dispatched: errors.FeatureNotGeneratedError"
     assert dict(unknown.attributes or {})["testvibe.reason"] == caught.value.reason
     assert unknown.status.description == "unknown whether it was dispatched"
 
@@ -227,7 +217,7 @@ async def test_polls_at_once_have_spans_of_their_own(sdk: Sdk, emulator: Emulato
 async def test_waiting_again_makes_no_other(sdk: Sdk, project: Project) -> None:
     """One span serves all waits and polls of an operation."""
     operation = await project.run_feature("Checkout")
-    with pytest.raises(WaitTimeoutError):
+    with pytest.raises(errors.WaitTimeoutError):
         await operation.wait(timeout=3)
     await asyncio.gather(operation.wait(), operation.wait())
     await operation.poll()
@@ -272,7 +262,7 @@ async def test_intents_have_the_context(sdk: Sdk, tmp_path: Path, emulator: Emul
     missing = emulator.fail("get_generation_status", Fault.status(404), skip=1)
     async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
         (item,) = await client.project().generate_features([DRAFT], journal=journal)
-        assert isinstance(item.error, DispatchUnknownError)
+        assert isinstance(item.error, errors.DispatchUnknownError)
     missing.remove()
     async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
         (item,) = await client.project().generate_features([DRAFT], journal=journal)
@@ -342,14 +332,10 @@ async def test_dispatches_by_outcome(sdk: Sdk, emulator: Emulator, project: Proj
     await project.run_feature("Returns")
     emulator.fail("run_feature", Fault.reset(), times=1)
     emulator.fail("list_runs", Fault.status(404))
-    with pytest.raises(DispatchUnknownError):
+    with pytest.raises(errors.DispatchUnknownError):
         await project.run_feature("Checkout")
     points = {key: point.value for key, point in sdk.metric("testvibe.dispatches").items()}
-    assert points == {
-        ("run", "dispatched"): 1,
-        ("run", "adopted"): 1,
-        ("run", "unknown"): 1,
-    }
+    assert points == {("run", "dispatched"): 1, ("run", "adopted"): 1, ("run", "unknown"): 1}
 
 
 async def test_how_late_an_end_is_seen(sdk: Sdk, emulator: Emulator, project: Project) -> None:

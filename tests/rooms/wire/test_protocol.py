@@ -122,9 +122,7 @@ CONFLICTS: dict[str, type[errors.ConflictError]] = {
 
 @pytest.mark.parametrize(("operation", "kind"), CONFLICTS.items())
 @pytest.mark.parametrize("message", ["This feature is already generating.", "Not generated.", ""])
-def test_conflicts_by_the_call(
-    operation: str, kind: type[errors.ConflictError], message: str
-) -> None:
+def test_conflicts_by_call(operation: str, kind: type[errors.ConflictError], message: str) -> None:
     """A 409 means what the call that got it says, whatever words came with it."""
     assert type(refusal(409, error_body(message), operation=operation)) is kind
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.amounts import by_turns
-from tests.surfaces.cli.conftest import interrupted
+from tests.surfaces.cli.conftest import interrupted, write
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -24,7 +23,10 @@ SCENARIO = Scenario(
     generation_warm_up=5,
     generation_section=20,
     failing_generations=0,
-    outcomes={"Draft 0": Outcome(generation_duration=200)},
+    outcomes={
+        "Draft 0": Outcome(generation_duration=200),
+        "Doomed": Outcome(generation_status="failed"),
+    },
 )
 DRAFTS = [f"Draft {number}" for number in range(4)]
 GIFT_CARD = "'Checkout with gift card'"
@@ -44,26 +46,6 @@ def consented(options: str, *, asked_for: int) -> int:
     if not options:
         return 0
     return asked_for if options == "--yes" else min(int(options[-1]), asked_for)
-
-
-async def test_without_watch_it_dispatches_and_ends(emulator: Emulator, call: Call) -> None:
-    """The generation is named, with the command that waits for it."""
-    ended = await call(f"generate {GIFT_CARD}")
-    assert ended.code == 0
-    (generation,) = emulator.active_generations()
-    named = f"Checkout with gift card\t\tgeneration {generation.request_id} of feature "
-    assert ended.output.startswith(named)
-    ended = await call(*shlex.split(ended.errors.splitlines()[-1])[1:])
-    assert (ended.code, ended.output[-14:]) == (0, ": 1 generated\n")
-
-
-async def test_watch_shows_each_change(call: Call) -> None:
-    """With --watch each change is a line, and the sum is the last."""
-    ended = await call(f"generate {GIFT_CARD} --watch")
-    assert (ended.code, ended.errors) == (0, "")
-    words = re.findall(r"1  generation  (\w+) ", ended.output)
-    assert re.search(r"\nBatch 1: 1 in 1:\d\d: 1 generated\n$", ended.output)
-    assert list(dict.fromkeys(words)) == ["queued", "generating", "generated"]
 
 
 async def test_stopped_watch_ends_with_the_sum(emulator: Emulator, call: Call) -> None:
@@ -92,6 +74,19 @@ async def test_feature_that_is_generating(watch: str, emulator: Emulator, call: 
         ended = await call(f"generate {GIFT_CARD} --on-conflict wait")
         assert ended.errors.startswith("What is generating is waited for first: minutes each.\n")
         assert (ended.code, len(emulator.generations)) == (0, 2)
+
+
+@pytest.mark.parametrize("generate", [False, True])
+async def test_hint_is_what_would_help(*, generate: bool, emulator: Emulator, call: Call) -> None:
+    """A feature without tests comes with a whole command; one whose generation failed does not."""
+    emulator.add_feature("Doomed", status="draft")
+    options = "--on-conflict generate --yes" if generate else ""
+    document = (await call(f"run Doomed --wait --json {options}")).output
+    write("a.json", document)
+    for typed in ("report", f"run Doomed --wait {options}", "wait --file a.json"):
+        ended = await call(typed)
+        hint = "\nTo generate first what has no tests: testvibe-async run --on-conflict generate F"
+        assert (hint in ended.output) is (not generate), typed
 
 
 @pytest.mark.parametrize(
@@ -150,16 +145,11 @@ async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None
     assert (await call("generate --all")).errors == "Nothing to generate. All have tests.\n"
 
 
-async def test_status_log_and_cancel(emulator: Emulator, call: Call) -> None:
-    """A generation has a status and a log, and is cancelled as long as it is in flight."""
-    await call(f"generate {GIFT_CARD} --watch")
-    ended = await call("generation status 'CHECKOUT with gift card'")
-    assert ended.output.startswith("Generation of Checkout with gift card: generated\n")
-    assert (await call(f"generation status {GIFT_CARD} --json")).json[
-        "featureStatus"
-    ] == "generated"
-    assert (await call(f"generation log {GIFT_CARD} --json")).json["sections"]
+async def test_cancel(emulator: Emulator, call: Call) -> None:
+    """A generation is cancelled as long as it is in flight; its status and log are JSON too."""
     await call("generate 'Draft 0'")
+    assert (await call("generation status 'DRAFT 0' --json")).json["featureStatus"] == "generating"
+    assert (await call("generation log 'Draft 0' --json")).json["sections"]
     ended = await call("generation cancel 'Draft 0'")
     assert (ended.code, ended.output) == (0, "The generation of Draft 0 is cancelled.\n")
     assert emulator.active_generations() == []

@@ -46,13 +46,11 @@ def out_from(emulator: Emulator, begin: float, end: float | None = None, **fault
 async def test_outage_and_its_end_in_a_pipe(
     fault: Fault, what: str, emulator: Emulator, call: Call
 ) -> None:
-    """A pipe is told at the begin, each half minute, and of the end; the results are whole."""
+    """A pipe is told at the begin and of the end, each once; the results are whole."""
     out_from(emulator, 10, 60, fault=fault)
     ended = await call("run Checkout Newsletter --wait")
-    told = re.findall(rf"^ +([\d.]+) s  {what}; {UNSEEN}$", ended.output, re.MULTILINE)
-    assert 10 < float(told[0]) <= 10 + 6 + 4
-    assert len(told) == 2
-    assert all(float(each) - float(told[0]) > 29 for each in told[1:])
+    (told,) = re.findall(rf"^ +([\d.]+) s  {what}; {UNSEEN}$", ended.output, re.MULTILINE)
+    assert 10 < float(told) <= 10 + 6 + 4
     assert len(re.findall(r" s  the service answers again, after \d", ended.output)) == 1
     assert ended.output.endswith(": 2 passed\n")
     assert (ended.code, ended.errors) == (0, "")

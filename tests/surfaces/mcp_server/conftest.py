@@ -1,16 +1,12 @@
 """Fixtures for tests of the MCP server: a machine without any settings."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.resources.templates import ResourceTemplate
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)

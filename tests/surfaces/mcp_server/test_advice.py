@@ -1,9 +1,7 @@
 """Sentences: each error says what to do next, and each operation how it stands."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,10 +19,8 @@ from testvibe_async import (
 from testvibe_async.mcp_server.advice import NAME_PROJECT, explain
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from testvibe_async.testing import Emulator
+from testvibe_async.reports.reasons import why
+from testvibe_async.testing import Emulator, Fault
 
 URL = "https://testvibe.example/api/v1/ops/projects/p"
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
@@ -80,10 +76,9 @@ CASES: list[tuple[errors.VibeError, list[str], str]] = [
 def test_each_error_says_what_happened_and_what_to_do(
     error: errors.VibeError, arguments: list[str], advice: str
 ) -> None:
-    """The error's own words come first, then the next step."""
+    """The reason comes first, as reports word it, then the next step."""
     text = explain(error, arguments)
-    what = getattr(error, "what", None) or getattr(error, "message", None) or error.brief
-    assert what.rstrip(".")[1:] in text.partition(advice)[0]
+    assert why(error)[1:] in text.partition(advice)[0]
     assert text[0].isupper()
     assert advice in text
     assert "://" not in text

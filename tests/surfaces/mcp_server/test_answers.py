@@ -1,14 +1,12 @@
 """Answers: how long they are, and that nothing of what others wrote is hidden in them."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mcp.types import TextResourceContents
+from mcp.types import CallToolResult, TextResourceContents
 
 from tests.support.amounts import by_turns
 from tests.support.mcp_connection import Listener, connected, content_of, texts_of
@@ -16,9 +14,6 @@ from testvibe_async import BatchItem, CaseResult, Run, RunRef, RunStatus
 from testvibe_async.mcp_server.answers import fitted, lines_of, page, restored, text_of, visible
 from testvibe_async.mcp_server.digests import digest
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from mcp.types import CallToolResult
 
 LONG = "x" * 250_000
 

@@ -1,24 +1,16 @@
 """Resources and prompts, through the official client."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_PARAMS
+from mcp.types import INVALID_PARAMS, GetPromptResult, ReadResourceResult
 
 from tests.support.mcp_connection import Connection, connected
-from testvibe_async import ConfigError
+from testvibe_async import Client, ConfigError
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from mcp.types import GetPromptResult, ReadResourceResult
-
-    from testvibe_async import Client
 
 UNUSUAL = "/login: who's ../there? 100 %"
 

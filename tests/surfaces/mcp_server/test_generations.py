@@ -1,10 +1,10 @@
 """Generations cost credits: none is paid for twice by any tool, spelling, retry or restart."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +20,6 @@ from tests.support.mcp_connection import (
 from tests.surfaces.mcp_server.test_patience import two_servers
 from tests.surfaces.mcp_server.test_tools import answering
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
 
 BOTH = ("generate_feature", "generate_and_run")
 
@@ -259,6 +255,24 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
     assert "was started" in text_of(answer)
     assert len(asked) == 1
     assert requests(emulator) == before + 1
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_nobody_is_asked_for_what_is_refused(
+    emulator: Emulator, tmp_path: Path, mode: Mode
+) -> None:
+    """A wrong configuration, or a folder that can't be written, is refused before the question."""
+    asked: list[str] = []
+    async with connected(emulator, mode, ask=answering(asked)) as mcp:
+        wrong = {"feature": "Returns", "config": "Firefux"}
+        assert "no configuration 'Firefux'" in await mcp.refused("generate_and_run", **wrong)
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file"
+    async with connected(emulator, mode, ask=answering(asked), state_folder=folder) as mcp:
+        for tool in BOTH:
+            assert "nothing was started" in await mcp.refused(tool, feature="Returns")
+    assert asked == []
+    assert requests(emulator) == 0
 
 
 async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> None:

@@ -1,13 +1,12 @@
 """The server over HTTP: its authorization, and how it stops."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import socket
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,11 +16,7 @@ from tests.conftest import client_of
 from tests.support.mcp_connection import Mode, both_modes, connected_by_http
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server, serve_http, starts
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 TOKEN = "a-token-for-tests"
 

@@ -1,14 +1,15 @@
 """Clients that give up and call again, also to several servers: nothing is started twice."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import random
 import sqlite3
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, cast
+from pathlib import Path
+from typing import Any, Literal, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -26,11 +27,8 @@ from tests.support.mcp_connection import (
 )
 from tests.support.timing import now
 from tests.surfaces.mcp_server.test_http import TOKEN, served
+from testvibe_async.mcp_server.starts import Deliveries
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
 
 MINE: list[tuple[str, dict[str, Any], int]] = [
     ("wait_for_run", {"runId": 214}, 120),
@@ -157,6 +155,53 @@ async def test_a_result_whose_answer_was_cancelled_on_its_way_is_not_delivered(
         assert runs_of_checkout(emulator) == 2
 
 
+async def test_an_outage_hides_no_run_that_was_not_delivered(emulator: Emulator) -> None:
+    """Its id is given once, also where its status can't be read, and the next call starts anew."""
+    async with connected(emulator, "legacy") as mcp:
+        await mcp.call_tool("run_feature", {"feature": "Checkout"})
+        await mcp.cross(calls=3)
+        for operation in ("get_run", "list_runs"):
+            emulator.fail(operation, Fault.status(503))
+        answer = await mcp.call_tool("run_feature", {"feature": "Checkout"})
+        assert content_of(answer)["runId"] == min(emulator.runs)
+        assert "your call at" in content_of(answer)["note"]
+        assert (await mcp.result("run_feature", feature="Checkout"))["runId"] == max(emulator.runs)
+    assert len(emulator.runs) == 2
+
+
+async def test_a_run_that_the_service_lost_is_reported_once(emulator: Emulator) -> None:
+    """After that `generate_and_run` starts another one."""
+    without_tests(emulator)
+    call: dict[str, Any] = {"feature": "Checkout"}
+    async with connected(emulator) as mcp:
+        while not (await mcp.result("generate_and_run", **call, timeoutSeconds=20))["run"]:
+            pass
+        lost = [emulator.fail(each, Fault.status(404)) for each in ("get_run", "list_runs")]
+        assert "does not know it" in await mcp.refused("generate_and_run", **call)
+        for rule in lost:
+            rule.remove()
+        assert (await mcp.finished("generate_and_run", **call))["run"]["status"] == "passed"
+    assert emulator.count("run_feature") == 2
+
+
+async def test_a_call_that_ends_while_it_is_cancelled_is_over() -> None:
+    """The SDK writes no answer then, which would end it."""
+    deliveries = Deliveries()
+    deliveries.unsent = {}
+
+    def message(method: str, number: int | None) -> Any:
+        return Mock(method=method, params={"requestId": 7}, request_id=number, request=None)
+
+    async def nothing(_ctx: Any) -> None:
+        pass
+
+    async def cancelled(_ctx: Any) -> None:
+        await deliveries(message("notifications/cancelled", None), nothing)
+
+    await deliveries(message("tools/call", 7), cancelled)
+    assert "7" not in deliveries.unsent
+
+
 async def test_two_calls_of_one_run_at_once_are_two_runs(emulator: Emulator) -> None:
     """Calls that do not wait for each other's answers start a run each."""
     async with connected(emulator) as mcp:
@@ -194,8 +239,10 @@ async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> 
             (["WISHLIST", "checkout"], None, 2),
             (["Checkout", "CHECKOUT", number], None, 3),
             (["Checkout"], "Default", 4),
+            (["Checkout"], "default", 4),
         ):
-            call = {"features": features, "config": config, "timeoutSeconds": 1}
+            home = emulator.project_id.upper() if config == "default" else emulator.project_id
+            call = {"features": features, "config": config, "project": home, "timeoutSeconds": 1}
             await mcp.result("run_features", **call)
             assert emulator.count("run_feature") == runs
 

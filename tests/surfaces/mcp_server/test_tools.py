@@ -1,15 +1,13 @@
 """The tools: what they are, which are offered, and who is asked before one costs credits."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from mcp.shared.exceptions import MCPError
-from mcp.types import ElicitResult, ToolAnnotations
+from mcp.types import ElicitResult, Tool, ToolAnnotations
 
 from tests.conftest import KEY
 from tests.support.mcp_connection import (
@@ -25,9 +23,6 @@ from tests.support.mcp_connection import (
 from testvibe_async import Client, ConfigError, Project
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from mcp.types import Tool
 
 COMBINED = {"run_features", "wait_for_runs", "generate_and_run"}
 
@@ -200,6 +195,7 @@ async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
         ("wait_for_runs", {"runIds": [1, "x"]}, "runIds[1] is wrong"),
         ("wait_for_runs", {"runIds": [*range(1, 1_002)]}, "at most 1000 items"),
         ("run_features", {"features": []}, "features is wrong"),
+        ("run_features", {"features": ["A"] * 1_001}, "at most 1000 items"),
         ("run_features", {"attempts": 0}, "attempts is wrong"),
         ("run_features", {"attempts": 6}, "attempts is wrong"),
         ("get_feature", {"feature": ""}, "feature is wrong"),

@@ -1,16 +1,15 @@
 """The README and the pages that it leads to: their code runs as it stands, their links lead on."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import json
 import re
 import shlex
 import tomllib
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from attrs import fields_dict
@@ -20,9 +19,6 @@ from tests.conftest import client_of, settings_of
 from testvibe_async import Batch, Client, Hooks, Journal, Operation
 from testvibe_async.cli.app import NAMES, app
 from testvibe_async.testing import Emulator
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 ROOT = Path(__file__).parents[3]
 PAGES = {

@@ -1,10 +1,9 @@
 """Features that run again: attempts, reruns by another plugin, and sessions that resume one."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -28,10 +27,6 @@ from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.pytest_plugin.suite import open_journal
 from testvibe_async.reports.entries import Entry
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 TWICE = "--testvibe-attempts=2"
 JOURNAL = "--testvibe-journal=kept"

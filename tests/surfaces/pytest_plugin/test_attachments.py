@@ -1,7 +1,5 @@
 """Runs in the reports of Allure and pytest-html."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

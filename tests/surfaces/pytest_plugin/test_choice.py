@@ -1,7 +1,5 @@
 """The selection of features: patterns, names, node ids, and pytest's own options."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 from unittest.mock import AsyncMock

@@ -1,8 +1,7 @@
 """Features as tests: names, results and reports of items, and what is said without a result."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -12,9 +11,6 @@ from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told,
 from testvibe_async._batch import workers
 from testvibe_async._dispatch import dispatcher
 from testvibe_async.testing import Emulator, Fault, Outcome
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NO_DIRECTORY = "Re: ../turns/??"
 

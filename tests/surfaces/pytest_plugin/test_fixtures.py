@@ -1,7 +1,5 @@
 """The fixtures for tests of code that uses the service, with each plugin for such tests."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.inner_pytest import Inner, shows

@@ -1,7 +1,5 @@
 """Tests that ask for a run: `@pytest.mark.testvibe` and the fixture `testvibe_run`."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support.inner_pytest import RERUN, Inner, end_together, endless, shows

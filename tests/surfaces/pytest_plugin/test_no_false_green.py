@@ -1,7 +1,5 @@
 """What did not run is never green: no features, none that can run, no fixture, no outcome."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The options: their sources, and the errors about wrong ones."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 
 import pytest

@@ -1,7 +1,5 @@
 """A session with features: dispatched together, reported in their order, stopped like tests."""
 
-from __future__ import annotations
-
 import signal
 import threading
 import time

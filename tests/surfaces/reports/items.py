@@ -1,7 +1,5 @@
 """Items of every kind, made by hand, for tests of reports."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Each format stays well-formed with any text, shows no more, and commands no CI system."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

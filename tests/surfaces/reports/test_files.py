@@ -1,7 +1,5 @@
 """The table of formats, reports as files, and what holds for each: no unfinished batch is green."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sys

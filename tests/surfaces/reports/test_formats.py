@@ -1,7 +1,5 @@
 """Each format as its readers take it: junitparser, two schemas, CTRF's schema and markdown-it."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The page: everything on it, in order, safe by its policy, without a network; the timeline."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -1,11 +1,10 @@
 """What all formats show: names, verdicts, reasons, tests, times; how texts and numbers look."""
 
-from __future__ import annotations
-
 import re
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, get_type_hints
+from typing import get_type_hints
 
 import pytest
 from attrs import evolve
@@ -32,13 +31,16 @@ from testvibe_async import (
     CaseResult,
     ClientClosedError,
     FeatureStatus,
+    GenerationLog,
     OperationNotFoundError,
     RunStatus,
     Verdict,
     reports,
 )
+from testvibe_async.errors import UnknownReason
 from testvibe_async.models import Section
 from testvibe_async.pytest_plugin.features import outcome_of
+from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
 from testvibe_async.reports.text import (
@@ -51,13 +53,6 @@ from testvibe_async.reports.text import (
     quoted,
     tail,
 )
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from testvibe_async import GenerationLog
-    from testvibe_async.errors import UnknownReason
-    from testvibe_async.reports.entries import Entry
 
 
 def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
@@ -106,7 +101,7 @@ waiting: dispatch, waiting, waiting: it is not dispatched yet: the * | error wai
 unknown: dispatch, unknown, unknown: it may have been * | error DispatchUnknownError | failed
 accepted: dispatch, unknown, unknown: it was dispatched: * | error DispatchUnknownError | failed
 dropped: dispatch, skipped, skipped: it may have been dispatched* | error skipped | failed
-forgotten: run, error, error: the service no longer has it | error OperationNotFoundError | failed
+forgotten: run, error, error: the service does not know it | error OperationNotFoundError | failed
 closed: run, error, error: this client is closed* | error ClientClosedError | failed
 """
 """By name: kind, verdict, status and reason; the last result of JUnit; the last status of CTRF."""
