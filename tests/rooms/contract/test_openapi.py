@@ -197,9 +197,9 @@ def test_each_model_knows_the_fields_of_its_documents() -> None:
 
     What a model requires, each of its schemas promises.
     """
-    assert {name for names in MODELS.values() for name in names} == (
-        SCHEMAS.keys() - REQUESTS - UNREAD
-    )
+    assert {
+        each for names in MODELS.values() for each in names
+    } == SCHEMAS.keys() - REQUESTS - UNREAD
     for model, names in MODELS.items():
         known = {
             wire_name(f.name): f.default is NOTHING for f in fields(model) if f.name != "extra"

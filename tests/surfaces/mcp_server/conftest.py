@@ -1,21 +1,15 @@
 """Fixtures for tests of the MCP server: a machine without any settings."""
 
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.resources.templates import ResourceTemplate
 
+from tests.surfaces.cli.conftest import machine
 
-@pytest.fixture(autouse=True)
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test an empty home, no variables, and a repository to work in."""
-    (tmp_path / "repository" / ".git").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.chdir(tmp_path / "repository")
+__all__ = ["machine"]
 
 
 @pytest.fixture(scope="session", autouse=True)
