@@ -290,7 +290,7 @@ def without_id(status: Any) -> Any:
     return {**status, "requestId": None}
 
 
-@pytest.mark.parametrize(("way", "mishap", "world"), some(CELLS, few=2))
+@pytest.mark.parametrize(("way", "mishap", "world"), some(CELLS, few=3))
 async def test_one_request_is_paid_once(
     emulator: Emulator, tmp_path: Path, way: str, mishap: str, world: World
 ) -> None:
