@@ -14,17 +14,7 @@ from tests.conftest import client_of
 from tests.support.ci_systems import WICKED, obeyed, wicked
 from tests.support.peer import hooks_into
 from tests.support.raising import raised
-from testvibe_async import (
-    Feature,
-    Hooks,
-    Phase,
-    Ref,
-    RetryPolicy,
-    RunRef,
-    Transition,
-    errors,
-    events,
-)
+from testvibe_async import Feature, Hooks, Phase, RetryPolicy, RunRef, Transition, errors, events
 from testvibe_async.events import Dispatched, Emitter, Event, RequestFinished, StatusChanged
 from testvibe_async.testing import Emulator, Fault
 
@@ -91,7 +81,7 @@ def test_an_event_goes_to_its_hook(hook: str, caplog: pytest.LogCaptureFixture) 
     assert {name.removeprefix("testvibe_") for name in found} == set(fields_dict(type(event)))
     assert all(value is None or isinstance(value, int | float | str) for value in found.values())
     if "testvibe_ref" in found:
-        assert Ref.from_json(found["testvibe_ref"]) == REF
+        assert RunRef.from_json(found["testvibe_ref"]) == REF
 
 
 async def test_no_traceback(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
