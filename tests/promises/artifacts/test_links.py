@@ -170,9 +170,7 @@ async def test_a_redirect_is_not_followed(case: Case, status: int) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        http(400, SECRET.encode()),
-        http(403, SECRET.encode()),
-        http(500, SECRET.encode()),
+        *(http(status, SECRET.encode()) for status in (400, 403, 500)),
         http(302, b"", f"Location: /?{SECRET}"),
         http(200, b"x" * 9),
         http(200, b"x", length=2),
