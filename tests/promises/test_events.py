@@ -97,9 +97,7 @@ async def test_no_traceback(emulator: Emulator, caplog: pytest.LogCaptureFixture
     assert not [record for record in records if record.exc_info]
 
 
-def test_an_event_without_a_reader_is_not_formatted(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unread_events(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Below the level of the log an event costs no text."""
 
     def fail(_: object) -> str:

@@ -222,9 +222,7 @@ async def test_two_processes_at_once(emulator: Emulator, project: Project, rival
     assert len(emulator.runs) == 2
 
 
-async def test_a_run_that_may_have_been_there_before_is_ambiguous(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_possibly_earlier_runs(emulator: Emulator, project: Project, rival: Project) -> None:
     """Where no id was seen before the dispatch, one that the clocks can't place is not adopted."""
     await rival.run_feature("Checkout")
     emulator.fail("run_feature", Fault.reset())

@@ -139,9 +139,7 @@ class Leave(BaseException):
 
 @pytest.mark.parametrize("lists", [True, False])
 @pytest.mark.parametrize("hook", ["on_transition", "on_poll_failed", "on_list_polling_suspended"])
-async def test_what_a_hook_raises_to_end_the_program_hangs_no_wait(
-    hook: str, caplog: pytest.LogCaptureFixture, *, lists: bool
-) -> None:
+async def test_a_leaving_hook(hook: str, caplog: pytest.LogCaptureFixture, *, lists: bool) -> None:
     """A BaseException of a hook ends all waits with an error, and the next ones go on."""
     is_armed = True
 
