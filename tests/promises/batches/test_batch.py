@@ -34,10 +34,8 @@ async def test_no_more_than_32_are_dispatched_at_once(emulator: Emulator) -> Non
     """However many may be in flight and go over the wire, 32 wait for their answer at once."""
     emulator.fail("run_feature", Fault.delay(5))
     features = [emulator.add_feature(f"Feature {number}").id for number in range(80)]
-    async with (
-        client_of(emulator, max_connections=100) as client,
-        client.project().run_features(features, max_in_flight=80),
-    ):
+    client = client_of(emulator, max_connections=100)
+    async with client, client.project().run_features(features, max_in_flight=80):
         await asyncio.sleep(1)
         assert emulator.count("run_feature") == 32
         await asyncio.sleep(5)
