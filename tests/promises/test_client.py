@@ -86,9 +86,7 @@ async def test_a_poll_in_progress_ends_as_closed(emulator: Emulator) -> None:
     results = await asyncio.gather(*uses, return_exceptions=True)
 
     assert [type(result) for result in results] == [errors.ClientClosedError] * 2
-    assert {result.ref for result in results if isinstance(result, errors.ClientClosedError)} == {
-        operation.ref
-    }
+    assert {getattr(result, "ref", None) for result in results} == {operation.ref}
 
 
 SLOW = RetryPolicy(attempts=9, base_delay=60.0, max_delay=60.0)
@@ -104,9 +102,7 @@ WAITING: dict[str, tuple[dict[str, Any], Fault, int]] = {
 
 
 @pytest.mark.parametrize("why", WAITING)
-async def test_a_call_that_waits_ends_as_closed(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
+async def test_waiting_calls(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     """It raises ClientClosedError at once, and is not sent."""
     monkeypatch.setattr(random, "random", lambda: 1.0)
     options, fault, calls = WAITING[why]
@@ -257,26 +253,18 @@ CALLS: dict[str, tuple[Callable[[Project, Any], object], tuple[Any, ...], str]] 
     "wait_for_generation": (lambda p, x: p.wait_for_generation("A", timeout=x), SECONDS, "timeout"),
     "poll": (
         lambda p, x: p.run_operation(1).poll(max_age=x),
-        *((*SECONDS, None), "max_age must be 0, or a number of seconds"),
+        (*SECONDS, None),
+        "max_age must be 0",
     ),
-    "a list": (
-        lambda p, x: p.list_features(max_outage=x),
-        (0, -1, float("inf"), "10"),
-        "max_outage",
-    ),
+    "a list": (lambda p, x: p.list_features(max_outage=x), (0, -1, 1e999, "10"), "max_outage"),
     "run_operation": (
         lambda p, x: p.run_operation(x),
-        *((0, -1, "214", 1.5, True), "run_id must be a whole number"),
+        (0, -1, "214", 1.5, True),
+        "run_id must be a",
     ),
-    "a configuration": (
-        lambda p, x: p.run_feature("A", config=x),
-        *((3, ["Mobile"]), "config must be the name of one configuration"),
-    ),
+    "a configuration": (lambda p, x: p.run_feature("A", config=x), (3, ["Mobile"]), "name of one"),
     "on_conflict": (lambda p, x: p.run_feature("A", on_conflict=x), ("attach",), "on_conflict"),
-    "recorder": (
-        lambda p, x: p.generate_feature("A", recorder=x),
-        *(("x",), "a recorder needs the method intended"),
-    ),
+    "recorder": (lambda p, x: p.generate_feature("A", recorder=x), ("x",), "the method intended"),
 }
 
 

@@ -124,9 +124,7 @@ CASES: dict[type[errors.VibeError], Case] = {
     errors.RateLimitedError: on_project(
         read, "get_feature", Fault.status(429, retry_after=7), retry=RetryPolicy(attempts=1)
     ),
-    errors.ServerError: on_project(
-        read, "get_feature", Fault.status(502, body=b"<html>Bad</html>")
-    ),
+    errors.ServerError: on_project(read, "get_feature", Fault.status(502, body=b"<html>No</html>")),
     errors.MalformedResponseError: on_project(read, "get_feature", Fault.body(b'{"id": "x"}')),
     errors.WaitTimeoutError: on_project(lambda p: p.run_feature("Checkout").wait(timeout=1.5)),
     errors.ObservationError: on_project(run, "get_run", Fault.status(500), max_outage=20.0),
@@ -201,11 +199,8 @@ async def raised(kind: type[errors.VibeError], emulator: Emulator, **more: Any) 
     case = CASES[kind]
     if case.fault:
         emulator.fail(*case.fault)
-    usual: dict[str, Any] = {
-        "server": emulator.url,
-        "api_key": emulator.api_key,
-        "project": emulator.project_id,
-    }
+    usual: dict[str, Any] = {"server": emulator.url, "api_key": emulator.api_key}
+    usual |= {"project": emulator.project_id}
     async with Client(**usual | dict(case.options) | more) as client:
         with pytest.raises(errors.VibeError) as caught:
             await case.act(client, emulator)
@@ -350,9 +345,8 @@ def test_several_attempts_are_in_the_message(kind: type[errors.TransportError]) 
     once = kind("lost", method="GET", url="https://h/x")
     assert str(once) == f"lost; {kind.advice} (GET https://h/x)"
     assert once.attempts == 1
-    assert str(kind("lost", method="GET", url="https://h/x", attempts=3)).startswith(
-        "lost (3 attempts); "
-    )
+    thrice = kind("lost", method="GET", url="https://h/x", attempts=3)
+    assert str(thrice).startswith("lost (3 attempts); ")
 
 
 def test_a_note_survives_pickling() -> None:
@@ -380,9 +374,8 @@ async def test_a_dns_failure_that_is_forged() -> None:
     url = "https://testvibe.example/api/v1/ops/projects/p/features/f/run"
     with aioresponses() as forged:
         forged.post(url, exception=failure, repeat=True)  # pyright: ignore[reportUnknownMemberType]
-        async with Client(
-            "https://testvibe.example", api_key=KEY, retry=RetryPolicy(attempts=3)
-        ) as client:
+        policy = RetryPolicy(attempts=3)
+        async with Client("https://testvibe.example", api_key=KEY, retry=policy) as client:
             with pytest.raises(errors.NotSentError) as caught:
                 await client.project("p").run_feature("f")
         calls = next(calls for (method, _), calls in forged.requests.items() if method == "POST")

@@ -206,9 +206,7 @@ CALLS = {
     "bare run": Call(act=run, operation="run_feature", lists=False),
     "generate": Call(act=generate, operation="generate_feature"),
     "poll": Call(act=wait, operation="get_run", running=("Returns",)),
-    "sweep": Call(
-        act=wait, operation="list_runs", running=("Returns", "Checkout", "Wishlist", "Newsletter")
-    ),
+    "sweep": Call(act=wait, operation="list_runs", running=("Returns", *["Checkout"] * 3)),
     "read": Call(act=read, operation="get_feature"),
     "download": Call(act=download, operation="download", running=("Returns",), are_over=True),
 }
@@ -273,9 +271,7 @@ def _word(error: errors.VibeError | None, world: World, acted: int) -> str:
 
 def _check_that_none_is_lost(world: World, error: errors.VibeError | None) -> None:
     """Check that the caller has each operation, got its ref, or knows where to look it up."""
-    known = {ref.key for ref in world.reported} | {
-        operation.ref.key for operation in world.operations
-    }
+    known = {ref.key for ref in (*world.reported, *(each.ref for each in world.operations))}
     unknown = {ref.feature_id for ref in _all_refs(world) if ref.key not in known}
     if isinstance(error, errors.DispatchUnknownError):
         assert error.project == world.project.id
@@ -312,9 +308,8 @@ def _all_refs(world: World) -> list[refs.RunRef | refs.GenerationRef]:
 
 def expectations() -> Iterator[tuple[str, str, str, str]]:
     """Yield fault, strikes, call and word of each cell of `MATRIX`."""
-    header, *rows = [
-        [cell.strip() for cell in line.split("|")] for line in MATRIX.strip().splitlines()
-    ]
+    lines = MATRIX.strip().splitlines()
+    header, *rows = [[cell.strip() for cell in line.split("|")] for line in lines]
     assert header == ["fault", "strikes", *CALLS]
     for fault, strikes, *words in rows:
         for call, word in zip(CALLS, words, strict=True):

@@ -361,9 +361,7 @@ async def test_possible_tests_are_kept(emulator: Emulator, project: Project, fau
     ],
     ids=["nothing", "nested", "null", "another word", "a conclusion alone"],
 )
-async def test_words_that_do_not_say_whether_there_are_tests(
-    emulator: Emulator, project: Project, edit: Any
-) -> None:
+async def test_words_that_say_too_little(emulator: Emulator, project: Project, edit: Any) -> None:
     """A feature is not paid for by a batch of missing tests, and the error names the status."""
     emulator.fail("get_generation_status", Fault.edit(edit))
 
@@ -384,9 +382,7 @@ async def test_one_without_a_generation(emulator: Emulator, project: Project, fa
     assert item.verdict is Verdict.SUCCEEDED
 
 
-async def test_tests_that_were_made_during_a_pause_are_not_paid_for_again(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_tests_made_during_a_pause_are_not_paid(emulator: Emulator, project: Project) -> None:
     """A rate-limited generation of missing tests is not sent once another has made them."""
     emulator.fail("generate_feature", Fault.status(429, retry_after=120), times=1)
     batch = asyncio.ensure_future(project.generate_features(["Draft"], missing_only=True))

@@ -116,18 +116,9 @@ async def test_whatever_goes_well_shows_no_key(
         operation = await project.run_feature("Checkout")
         changes = [change async for change in operation.updates()]
         given: list[Any] = [
-            client,
-            project,
-            operation,
-            vars(client),
-            vars(project),
+            *(client, project, operation, vars(client), vars(project), changes, items, events),
             client.attach(Ref.from_json(operation.ref.to_json())),
-            operation.ref.to_json(),
-            changes,
-            items,
-            events,
-            await operation.diagnose(),
-            await operation.artifacts(),
+            *(operation.ref.to_json(), await operation.diagnose(), await operation.artifacts()),
             [value.to_dict() for value in (*items, *changes, operation.ref)],
             *(render(items) for render in (to_ctrf, to_html, to_junit, to_markdown)),
         ]
@@ -139,9 +130,7 @@ async def test_whatever_goes_well_shows_no_key(
     assert not any(map(shows, texts_of_logs(caplog)))
 
 
-async def test_the_key_goes_to_the_service_alone(
-    emulator: Emulator, operation: RunOperation, tmp_path: Path
-) -> None:
+async def test_where_keys_go(emulator: Emulator, operation: RunOperation, tmp_path: Path) -> None:
     """The key is in one header of each request to the API, and in none to an artifact host."""
     await operation
     await operation.download_artifacts(tmp_path)
@@ -154,9 +143,7 @@ async def test_the_key_goes_to_the_service_alone(
         assert not shows(f"{dict(request.headers)} {request.path} {request.query}")
 
 
-async def test_a_link_to_the_service_has_no_key(
-    emulator: Emulator, operation: RunOperation, tmp_path: Path
-) -> None:
+async def test_links_to_itself(emulator: Emulator, operation: RunOperation, tmp_path: Path) -> None:
     """An artifact's link that leads to the API is fetched without the key, and so is refused."""
 
     def misled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -179,10 +166,8 @@ async def test_a_redirect_leaves_the_key_where_it_is(emulator: Emulator) -> None
         assert redirect.answer is not None
         redirect.answer.headers["Location"] = target  # type: ignore[index]
         emulator.fail("list_projects", redirect)
-        async with (
-            aiohttp.ClientSession() as session,
-            client_of(emulator, session=session) as client,
-        ):
+        session = aiohttp.ClientSession()
+        async with session, client_of(emulator, session=session) as client:
             await raised(errors.ResponseError, client.list_projects(), match="not followed")
             assert not shows(repr(dict(session.headers)))
         assert elsewhere.requests == []
@@ -218,10 +203,7 @@ def test_a_key_that_is_warned_of_is_not_shown(key: str, caplog: pytest.LogCaptur
 HERE = "https://testvibe.example"
 REFUSED = [
     *((HERE, key) for key in (f"{KEY}\n{KEY}", f"Bearer {KEY}", f"{KEY}é", f"{KEY}\x00", "")),
-    *(
-        (server, KEY)
-        for server in (f"https://{KEY}@testvibe.example", f"{HERE}/{KEY}", f"{KEY}://x")
-    ),
+    *((url, KEY) for url in (f"https://{KEY}@testvibe.example", f"{HERE}/{KEY}", f"{KEY}://x")),
 ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._config import require_seconds
@@ -118,6 +119,8 @@ class Transport:
         """True if calls are refused."""
         self.answered: set[str] = set()
         """The names of calls with a good answer; see `note_answer`."""
+        self.answered_at: float = -inf
+        """The loop's clock at the last good answer."""
         self._away: set[str] = set()
         """The names of such calls whose last answer shows that the service is away."""
         self._warned: set[str] = set()
@@ -270,6 +273,7 @@ class Transport:
     def note_answer(self, request: Request[Any]) -> None:
         """Note a good answer: the route exists, and the service is not away."""
         self.answered.add(request.endpoint.name)
+        self.answered_at = asyncio.get_running_loop().time()
         self._away.discard(request.endpoint.name)
         if self.outage_notice.is_on:
             self.outage_notice.end()

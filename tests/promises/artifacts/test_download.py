@@ -100,9 +100,7 @@ async def test_an_unknown_kind_is_refused(case: Case, *, is_listed: bool) -> Non
         (chunked(CONTENT), None, CONTENT),
     ],
 )
-async def test_a_file_replaces_the_one_that_is_there(
-    case: Case, answer: bytes, size: int | None, content: bytes
-) -> None:
+async def test_a_replaced_file(case: Case, answer: bytes, size: int | None, content: bytes) -> None:
     """A file may be empty; without a declared size, the host's or the end of the body counts."""
     case.directory.mkdir()
     (case.directory / "a.zip").write_bytes(b"old")

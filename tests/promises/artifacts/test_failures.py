@@ -213,10 +213,8 @@ async def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
 
     many_attempts = RetryPolicy(attempts=10_000, base_delay=0)
     paths = ("whole", "fails", "hangs", "never started")
-    async with (
-        finished_run(tmp_path, retry=many_attempts) as case,
-        case.serving(answer, 1, *paths) as origin,
-    ):
+    running = finished_run(tmp_path, retry=many_attempts)
+    async with running as case, case.serving(answer, 1, *paths) as origin:
         error = await raised(errors.ResponseError, case.download(max_at_once=2))
         assert error.status == 400
         assert case.files() == {"whole": b"x"}
@@ -241,10 +239,8 @@ async def test_a_cancelled_download_leaves_nothing(case: Case) -> None:
 async def test_closing_the_client_ends_downloads(tmp_path: Path, attempts: int) -> None:
     """They raise ClientClosedError and leave nothing; a new one is refused."""
     retry = RetryPolicy(attempts=attempts, base_delay=0)
-    async with (
-        finished_run(tmp_path, retry=retry) as case,
-        case.serving(lambda _: None, 1) as origin,
-    ):
+    running = finished_run(tmp_path, retry=retry)
+    async with running as case, case.serving(lambda _: None, 1) as origin:
         task = asyncio.create_task(case.download())
         await until(lambda: bool(origin.requests))
         await case.client.aclose()

@@ -75,10 +75,8 @@ async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
     def wait_an_hour(progress: DownloadProgress) -> None:
         clock[0] += 3600 if progress.is_finished else 0
 
-    async with (
-        Emulator(clock=lambda: clock[0], link_lifetime=60) as emulator,
-        client_of(emulator) as client,
-    ):
+    service = Emulator(clock=lambda: clock[0], link_lifetime=60)
+    async with service as emulator, client_of(emulator) as client:
         run = await client.project().run_feature("Checkout")
         emulator.finish_run(run.run_id, "failed")
         paths = await run.download_artifacts(tmp_path, max_at_once=1, on_progress=wait_an_hour)
@@ -210,7 +208,7 @@ async def test_downloads_are_reported_to_hooks(tmp_path: Path) -> None:
         requests = [event for event in of_downloads if isinstance(event, RequestFinished)]
         retries = [event for event in of_downloads if isinstance(event, RetryScheduled)]
         assert [event.status for event in requests] == [503, None, 200]
-        assert {event.url.partition("/artifacts")[0] for event in requests} == {
+        assert {each.url.partition("/artifacts")[0] for each in requests} == {
             case.emulator.artifact_url
         }
         assert [(event.attempt, event.delay) for event in retries] == [(1, 7.0), (2, 0.0)]

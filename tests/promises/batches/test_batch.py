@@ -225,10 +225,7 @@ SECONDS = "timeout must be a number of seconds, 0 or more"
 
 WRONG: list[tuple[str, Any, str]] = [
     *(("timeout", wrong, SECONDS) for wrong in (-1, float("nan"), float("inf"), True)),
-    *(
-        ("max_in_flight", wrong, "max_in_flight must be a whole number from 1")
-        for wrong in (0, -1, 1.5, True)
-    ),
+    *(("max_in_flight", wrong, "must be a whole number from 1") for wrong in (0, -1, 1.5, True)),
     *(("attempts", wrong, "attempts must be a whole number") for wrong in (0, -1, 1.5, True)),
     ("on_conflict", "ignore", "on_conflict"),
     *(("stop_on_failure", wrong, "stop_on_failure") for wrong in (-1, 1.5, "x", None)),
@@ -285,15 +282,13 @@ async def test_features_are_listed_once_for_all_names(emulator: Emulator, projec
     assert emulator.count("list_features") == 1
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "attempts", "most"), [(10, 1, 50), (None, 4, 25), (0, 4, 25)]
-)
+@pytest.mark.parametrize(("retry_after", "tries", "most"), [(10, 1, 50), (None, 4, 25), (0, 4, 25)])
 async def test_a_service_that_takes_nothing_is_given_up(
-    emulator: Emulator, retry_after: int | None, attempts: int, most: int
+    emulator: Emulator, retry_after: int | None, tries: int, most: int
 ) -> None:
     """After five minutes of ever fewer tries the refusal is the item's error."""
     emulator.fail("run_feature", Fault.status(429, retry_after=retry_after))
-    async with client_of(emulator, retry=RetryPolicy(attempts=attempts)) as client:
+    async with client_of(emulator, retry=RetryPolicy(attempts=tries)) as client:
         (item,) = await client.project().run_features(["Checkout"])
 
     assert isinstance(item.error, errors.RateLimitedError)
@@ -303,9 +298,8 @@ async def test_a_service_that_takes_nothing_is_given_up(
 
 async def test_a_wrong_key_is_asked_with_a_few_times(emulator: Emulator) -> None:
     """Of 500 features only as many are sent as are under way when the first is refused."""
-    async with Client(
-        emulator.url, api_key="tvb_" + "x" * 43, project=emulator.project_id
-    ) as client:
+    where, key = emulator.url, "tvb_" + "x" * 43
+    async with Client(where, api_key=key, project=emulator.project_id) as client:
         names = [f"Feature {number}" for number in range(500)]
         items = await client.project().run_features(names)
     assert emulator.count() < 80

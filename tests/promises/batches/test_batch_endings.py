@@ -100,36 +100,25 @@ async def test_the_time_ends_a_generation_too(emulator: Emulator, project: Proje
     assert len(emulator.generations) == 1
 
 
-async def test_leaving_ends_the_wait_for_another(emulator: Emulator, project: Project) -> None:
-    """Leaving a batch starts, and pays for, no generation that only waited for another one."""
-    await project.generate_feature(DRAFT)
-
-    async with project.generate_features([DRAFT], on_conflict="wait") as batch:
-        await asyncio.sleep(1)
-
-    await asyncio.sleep(1000)
-    assert len(emulator.generations) == 1
-    assert batch.refs == []
-
-
 BAD = Outcome(generation_duration=5, generation_status="failed")
 
 
 @pytest.mark.parametrize("scenario", [Scenario(outcomes={"Bad": BAD})])
-async def test_what_waits_for_another_generation_is_not_dispatched_after_a_failure(
-    emulator: Emulator, project: Project
-) -> None:
-    """Once a batch stops on a failure, what waited for another generation is skipped."""
+@pytest.mark.parametrize("is_left", [True, False], ids=["left", "failed"])
+async def test_an_end_of_waits(emulator: Emulator, project: Project, *, is_left: bool) -> None:
+    """Once a batch was left, or stops on a failure, nothing that waited for another is paid for."""
     emulator.add_feature("Bad", status="draft")
     await project.generate_feature(DRAFT)
-
-    items = await project.generate_features(
-        ["Bad", DRAFT], on_conflict="wait", stop_on_failure=True
-    )
+    features = [DRAFT] if is_left else [DRAFT, "Bad"]
+    batch = project.generate_features(features, on_conflict="wait", stop_on_failure=True)
+    async with batch:
+        await asyncio.sleep(1)
+        items = [] if is_left else [item async for item in batch]
     await asyncio.sleep(1000)
 
-    assert [item.verdict for item in items] == [Verdict.FAILED, Verdict.SKIPPED]
-    assert len(emulator.generations) == 2
+    assert {item.verdict for item in items} == (set() if is_left else {"failed", "skipped"})
+    assert len(emulator.generations) == (1 if is_left else 2)
+    assert not any(item.ref for item in batch.items if item.feature == DRAFT)
 
 
 async def test_the_time_bounds_the_list_too(emulator: Emulator, project: Project) -> None:
@@ -219,9 +208,7 @@ async def test_a_failing_poll_plan(emulator: Emulator, project: Project, tmp_pat
     assert item.ref is not None
 
 
-async def test_answers_that_do_not_come_are_waited_for_some_seconds_only(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_answers_that_do_not_come_are_left(emulator: Emulator, project: Project) -> None:
     """A dispatch that hangs at the timeout is unknown 10 s later, not once its request gave up."""
     emulator.fail("run_feature", Fault.hang())
     emulator.fail("list_runs", Fault.hang())

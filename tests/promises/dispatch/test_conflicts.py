@@ -52,9 +52,7 @@ async def test_waiting_dispatches_after_it(emulator: Emulator, project: Project)
     assert list(emulator.generations) == [running.request_id, own.request_id]
 
 
-async def test_as_many_are_waited_for_as_come_before(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_each_before_is_awaited(emulator: Emulator, project: Project, rival: Project) -> None:
     """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
     theirs = await rival.generate_feature("Draft")
     own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
@@ -187,9 +185,7 @@ async def test_tests_that_came_meanwhile_are_not_paid(emulator: Emulator, rival:
     assert list(emulator.generations) == [theirs.request_id]
 
 
-async def test_closing_ends_the_wait_before_the_next_dispatch(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_closing_ends_the_wait(emulator: Emulator, client: Client, project: Project) -> None:
     """A call that waits before it dispatches again ends when the client closes."""
     emulator.fail("generate_feature", Fault.status(409))
     call = asyncio.ensure_future(project.generate_feature("Checkout", on_conflict="attach"))

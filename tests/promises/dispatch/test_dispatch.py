@@ -68,9 +68,8 @@ async def test_unknown_is_an_event(emulator: Emulator, project: Project, events:
     """The hook has what was asked for and the error; without a list of runs it comes at once."""
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.lost())
-    error = await raised(
-        errors.DispatchUnknownError, project.run_feature("Checkout", config="Mobile")
-    )
+    dispatch = project.run_feature("Checkout", config="Mobile")
+    error = await raised(errors.DispatchUnknownError, dispatch)
     (event,) = events.of(DispatchUnknown)
     assert event.error is error
     asked = (event.kind, event.project, event.feature, event.config)
@@ -195,9 +194,7 @@ async def test_a_cancelled_caller_prevents_a_queued_second_post(emulator: Emulat
         assert emulator.count("run_feature") == 1
 
 
-async def test_a_close_that_is_cancelled_twice_loses_no_id(
-    emulator: Emulator, client: Client, events: Events
-) -> None:
+async def test_a_close_cancelled_twice(emulator: Emulator, client: Client, events: Events) -> None:
     """Time-outs within each other cancel a close twice; the POST is still finished."""
     emulator.fail("run_feature", Fault.delay(5))
 
@@ -226,9 +223,7 @@ async def test_a_second_close(emulator: Emulator, client: Client, project: Proje
     assert (await caller).run_id in emulator.runs
 
 
-async def test_a_second_close_gives_no_more_time(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_no_more_time_to_close(emulator: Emulator, client: Client, project: Project) -> None:
     """However often a client is closed, a POST has 10 s from the first."""
     caller = await dispatch_into(Fault.hang(), emulator, project)
     first = asyncio.ensure_future(client.aclose())
@@ -324,9 +319,7 @@ class Overloaded(Middleware):
 
 
 @pytest.mark.service(middleware=Overloaded())
-async def test_two_lost_tries_are_judged_by_the_first(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_the_first_try_decides(emulator: Emulator, project: Project, rival: Project) -> None:
     """That the second try shows nothing says nothing of the first, which may be one of two runs."""
     emulator.fail("run_feature", Fault.reset(), skip=2)
     results = await asyncio.gather(

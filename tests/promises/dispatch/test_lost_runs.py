@@ -211,9 +211,7 @@ async def test_what_was_shown_once_is_kept(emulator: Emulator, project: Project)
     assert (await _unknown(project)).reason == "absent"
 
 
-async def test_a_run_of_another_process_is_not_adopted(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_two_processes_at_once(emulator: Emulator, project: Project, rival: Project) -> None:
     """Of two processes within two seconds the second takes nothing of the first for its own."""
     features = ["Checkout", "Returns"]
     async with rival.run_features(features):
@@ -429,9 +427,7 @@ async def test_an_unknown_run_is_nobody_elses(emulator: Emulator, project: Proje
     results = await asyncio.gather(first, second, return_exceptions=True)
 
     assert [run.feature.name for run in emulator.runs.values()] == ["Returns", "Checkout"]
-    reasons = [
-        result.reason for result in results if isinstance(result, errors.DispatchUnknownError)
-    ]
+    reasons = [getattr(result, "reason", None) for result in results]
     assert reasons == ["absent", "ambiguous"]
 
 
@@ -445,9 +441,7 @@ UNREADABLE = {
 """Successes whose id can't be read, by what they are."""
 
 
-@pytest.mark.parametrize(
-    "hidden", [{"service_at": None}, {}], ids=["the service's clock", "the runs' times"]
-)
+@pytest.mark.parametrize("hidden", [{"service_at": None}, {}], ids=["the clock", "the runs' times"])
 async def test_a_later_run_is_not_adopted(
     emulator: Emulator, client: Client, rival: Project, hidden: dict[str, Any]
 ) -> None:
@@ -576,23 +570,15 @@ async def test_a_cache_is_no_clock(emulator: Emulator, project: Project) -> None
     assert len(emulator.runs) == 3
 
 
-class OtherClock(Middleware):
-    """A service whose runs have the time of a database, which is half a minute behind."""
-
-    def after(self, request: RecordedRequest, answer: Answer) -> Answer:
-        """Set the times of a list back."""
-        if request.operation != "list_runs":
-            return answer
-        rows = json.loads(answer.body)
-        for row in rows:
-            created_at = datetime.fromisoformat(row["createdUtc"]) - timedelta(seconds=30)
-            row["createdUtc"] = created_at.isoformat()
-        return evolve(answer, body=json.dumps(rows).encode())
+def set_back(row: dict[str, Any]) -> dict[str, Any]:
+    """Give a run the time of a database that is half a minute behind."""
+    created_at = datetime.fromisoformat(row["createdUtc"]) - timedelta(seconds=30)
+    return row | {"createdUtc": created_at.isoformat()}
 
 
-@pytest.mark.service(scenario=STEADY, middleware=OtherClock())
 async def test_two_clocks_of_a_service_prove_nothing(emulator: Emulator, client: Client) -> None:
     """A run with a higher id than all before may be the lost one, though its time is earlier."""
+    emulator.fail("list_runs", Fault.edit(lambda rows: [*map(set_back, rows)]))
     emulator.fail("run_feature", Fault.lost(), times=1)
     intent = (await _unknown(client.project())).intent
     assert isinstance(intent, Intent)

@@ -62,9 +62,7 @@ async def test_found_is_reported(emulator: Emulator, events: Events, failing: St
     assert notes.told == ([("dispatched", intent, operation.ref)] if failing is None else [])
 
 
-async def test_a_run_that_a_cut_list_showed_stays_a_candidate(
-    emulator: Emulator, client: Client, rival: Project
-) -> None:
+async def test_what_a_cut_list_showed(emulator: Emulator, client: Client, rival: Project) -> None:
     """Where a later list omits it, another one of the same feature and time is not adopted."""
     intent = await intend(emulator)
     await rival.run_feature("Checkout")
@@ -268,9 +266,7 @@ async def test_it_is_found_again(emulator: Emulator, client: Client, kind: str) 
 
 
 @pytest.mark.parametrize("kind", ["run", "generation"])
-async def test_an_attached_one_proves_nothing(
-    emulator: Emulator, client: Client, rival: Project, kind: str
-) -> None:
+async def test_attached_ones(emulator: Emulator, client: Client, rival: Project, kind: str) -> None:
     """An operation that this client has a handle on may be that of the dispatch, or another's."""
     intent = await intend(emulator, kind)
     async with client_of(emulator) as other:

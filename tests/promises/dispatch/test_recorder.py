@@ -69,9 +69,8 @@ async def test_a_failure_before_it(
     """What it raises stops the dispatch: nothing is sent, and nothing is tried again."""
     notes.failing, notes.error = {"intended"}, error
     said = "cancelled" if isinstance(error, asyncio.CancelledError) else str(error)
-    caught = await raised(
-        errors.RecorderError, client.project().run_feature("Checkout"), match=said
-    )
+    dispatch = client.project().run_feature("Checkout")
+    caught = await raised(errors.RecorderError, dispatch, match=said)
     assert isinstance(caught.__cause__, OSError) == isinstance(error, OSError)
     assert emulator.count("run_feature") == 0
     assert notes.steps == ["not_dispatched"]

@@ -68,11 +68,10 @@ async def test_what_goes_on_is_attached_to(path: Path, emulator: Emulator, clien
 
 async def test_what_waited_is_dispatched(path: Path, emulator: Emulator, project: Project) -> None:
     """What waited when the batch ended is dispatched by the next."""
-    async with (
-        Journal(path) as journal,
-        project.run_features(FEATURES, journal=journal, max_in_flight=1),
-    ):
-        await asyncio.sleep(1)
+    async with Journal(path) as journal:
+        batch = project.run_features(FEATURES, journal=journal, max_in_flight=1)
+        async with batch:
+            await asyncio.sleep(1)
     async with Journal(path) as journal:
         assert verdicts(journal.items) == ["in flight", "waiting", "waiting"]
         assert repr(journal) == f"<Journal {path}>"

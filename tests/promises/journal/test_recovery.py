@@ -128,9 +128,7 @@ async def test_one_that_waits_is_a_proof(path: Path, emulator: Emulator, client:
     assert emulator.count("run_feature") == 4
 
 
-async def test_one_that_is_to_be_sent_again_waits_for_a_slot_in_vain(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_waiting_for_a_slot_in_vain(path: Path, emulator: Emulator, client: Client) -> None:
     """At the time-out, what was proved not to have started is skipped, and not dispatched."""
     emulator.add_feature("Lost", status="draft")
     slow = emulator.add_feature("Slow one", status="draft")
@@ -145,9 +143,8 @@ async def test_one_that_is_to_be_sent_again_waits_for_a_slot_in_vain(
     running = Fault.edit(lambda row: row | {"featureStatus": "generating"})
     emulator.fail("get_generation_status", running, when=lambda sent: f"/{slow.id}/" in sent.path)
     async with Journal(path) as journal:
-        items = await client.project().generate_features(
-            journal=journal, max_in_flight=1, timeout=100
-        )
+        project = client.project()
+        items = await project.generate_features(journal=journal, max_in_flight=1, timeout=100)
     assert verdicts(items) == ["skipped", "in flight"]
     assert emulator.count("generate_feature") == 2
 
@@ -163,9 +160,7 @@ async def test_an_outage_beyond_patience_leaves_it_unknown(path: Path, emulator:
     assert now() < 200
 
 
-async def test_a_lost_generation_of_missing_tests_is_dispatched_again(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_lost_generation_is_dispatched_again(emulator: Emulator, project: Project) -> None:
     """As one of a batch of generations is: the status proves that nothing started."""
     emulator.add_feature("Fresh", status="draft")
     emulator.fail("generate_feature", Fault.reset(), times=1)
@@ -265,9 +260,8 @@ async def test_a_second_try_hides_none(emulator: Emulator, project: Project, sec
     hidden = emulator.fail("list_runs", Fault.status(503), skip=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
     emulator.fail("run_feature", second, times=1)
-    error = await raised(
-        errors.DispatchUnknownError, project.run_feature("Checkout", retry_unknown=True)
-    )
+    dispatch = project.run_feature("Checkout", retry_unknown=True)
+    error = await raised(errors.DispatchUnknownError, dispatch)
     assert "the answer was lost" in str(error)
     assert emulator.count("run_feature") == 2
     assert isinstance(error.intent, Intent)
@@ -369,9 +363,7 @@ async def test_one_that_was_joined_is_resumed(
     assert emulator.count("generate_feature") == 2  # theirs, and the one that met a conflict
 
 
-async def test_one_that_a_run_joined_is_not_paid_for_again(
-    path: Path, emulator: Emulator, rival: Project
-) -> None:
+async def test_a_joined_one_is_paid_once(path: Path, emulator: Emulator, rival: Project) -> None:
     """A run that waits for another's generation does not pay for one after that has failed."""
     emulator.add_feature("Broken", status="draft")
     await rival.generate_feature("Broken")

@@ -150,9 +150,7 @@ async def test_what_was_never_observed_has_no_grace(emulator: Emulator, client: 
     assert now() < 1
 
 
-async def test_a_failed_poll_is_reported_to_the_hook(
-    emulator: Emulator, events: Events, operation: RunOperation
-) -> None:
+async def test_a_reported_poll(emulator: Emulator, events: Events, operation: RunOperation) -> None:
     """on_poll_failed reports each poll that failed, and whether the waits were ended by it."""
     emulator.fail("get_run", Fault.status(500), times=2)
     emulator.fail("get_run", Fault.status(401), times=2)
@@ -313,9 +311,7 @@ async def test_a_late_run(emulator: Emulator, operation: RunOperation, body: byt
     assert now() < 70
 
 
-async def test_one_failure_among_answers_is_no_outage(
-    emulator: Emulator, events: Events, operation: RunOperation
-) -> None:
+async def test_one_failed_poll(emulator: Emulator, events: Events, operation: RunOperation) -> None:
     """What is answered in between is no time without answers."""
     emulator.fail("get_run", Fault.status(500), times=1)
     emulator.fail("get_run", Fault.status(500), skip=2, times=1)
@@ -481,9 +477,8 @@ async def test_an_overall_status_in_flight_means_in_flight(
     emulator: Emulator, project: Project, overall: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A word that is not documented is waited for while there is no conclusion."""
-    fault = while_in_flight(
-        featureStatus="Evaluating", overallStatus=overall, overallConclusion=None
-    )
+    members = {"featureStatus": "Evaluating", "overallStatus": overall, "overallConclusion": None}
+    fault = while_in_flight(**members)
     emulator.fail("get_generation_status", fault)
     assert (await project.generate_feature("Wishlist").wait()).is_success
     (warning,) = warnings_in(caplog.records)

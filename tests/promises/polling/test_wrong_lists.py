@@ -23,9 +23,7 @@ def is_late(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"status": "running"} if now() < 34 else row for row in rows]
 
 
-RUNNING = Fault.edit(
-    lambda rows: [row | {"status": "running", "finishedUtc": None} for row in rows]
-)
+RUNNING = Fault.edit(lambda rows: [r | {"status": "running", "finishedUtc": None} for r in rows])
 """A list that shows no end."""
 
 

@@ -135,10 +135,8 @@ def _nothing_is_lost(world: World, process: Process) -> None:
 def _is_unknown(process: Process, intent: Intent) -> bool:
     """Say whether a dispatch was told to be unknown."""
     asked_for = intent.kind, intent.feature, intent.config
-    return any(
-        (event.kind, event.feature, event.config) == asked_for
-        for event in process.unknown[intent.caller]
-    )
+    events = process.unknown[intent.caller]
+    return any((each.kind, each.feature, each.config) == asked_for for each in events)
 
 
 def _is_twin(world: World, event: Dispatched) -> bool:
@@ -174,11 +172,8 @@ def _lists_before(world: World, process: Process, intent: Intent, ref: Ref) -> l
     """Return the lists that a dispatch had searched when it came to an operation."""
     tasks = {post.task for post in world.ledger.of(intent)}
     at = process.told_at[ref]
-    return [
-        each
-        for each in world.ledger.lists
-        if each.is_search and each.task in tasks and each.at <= at
-    ]
+    lists = (each for each in world.ledger.lists if each.is_search and each.at <= at)
+    return [each for each in lists if each.task in tasks]
 
 
 def _nobody_can_tell(world: World, process: Process, intent: Intent, ref: Ref) -> None:
@@ -326,9 +321,8 @@ def _says_what_was_seen(world: World, caller: Caller, watch: Watch) -> None:
     if isinstance(result, errors.VibeError):
         _error_is_right(world, watch, result)
     elif isinstance(result, Run | Generation):
-        assert result.is_finished or watch.is_poll, (
-            f"{ref}: a wait ended, and it is {result.status}"
-        )
+        is_ended = result.is_finished or watch.is_poll
+        assert is_ended, f"{ref}: a wait ended, and it is {result.status}"
     else:
         is_left = result is None or isinstance(result, asyncio.CancelledError)
         may_be_left = is_left and (caller.is_cancelled or watch.is_left)

@@ -158,12 +158,8 @@ async def test_a_file_in_use_is_told_from_a_damaged_one(path: Path) -> None:
         assert is_in_use(await raised(errors.ConfigError, opened(path)))
     path.write_bytes(b"x" * 100)  # noqa: ASYNC240 - a small file
     assert not is_in_use(await raised(errors.ConfigError, opened(path)))
-    assert [each.name.removeprefix(path.name) for each in files_of(path)] == [
-        "",
-        "-journal",
-        "-wal",
-        "-shm",
-    ]
+    ends = [each.name.removeprefix(path.name) for each in files_of(path)]
+    assert ends == ["", "-journal", "-wal", "-shm"]
 
 
 async def test_a_cancelled_writer_writes_what_is_pending(path: Path) -> None:

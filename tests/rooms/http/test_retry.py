@@ -120,9 +120,7 @@ def test_attempts_are_counted_in_all(attempts: int) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize(
-    ("asked", "waited"), [(3.0, 3.0), (120.0, 120.0), (1e9, 120.0), (0.0, 0.05)]
-)
+@pytest.mark.parametrize(("asked", "waited"), [(3, 3.0), (120, 120.0), (1e9, 120.0), (0, 0.05)])
 def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: float) -> None:
     """A Retry-After of a 429 or 503 is waited for, up to two minutes; of 0, the drawn delay is."""
     error = refused(errors.RateLimitedError if status == 429 else errors.ServerError, status, asked)
@@ -130,12 +128,7 @@ def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: 
     assert retry.refused_seconds(error) == min(asked, 120.0)
 
 
-@given(
-    attempt=st.integers(1, 10**7),
-    base=st.floats(0, 1e6),
-    longest=st.floats(0, 1e6),
-    random=st.floats(0, 1),
-)
+@given(st.integers(1, 10**7), st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1))
 def test_delays_keep_the_policy(attempt: int, base: float, longest: float, random: float) -> None:
     """However many attempts are allowed, no delay is negative, or longer than the policy says."""
     policy = RetryPolicy(attempts=10**8, base_delay=base, max_delay=longest)

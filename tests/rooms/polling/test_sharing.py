@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs, start_wait
@@ -91,11 +92,7 @@ async def test_a_followed_generation(emulator: Emulator, client: Client, project
     assert first <= 1 + 3.3
 
 
-TURNS = {
-    "list_polling.ROWS_A_TURN": 1,
-    "poller.OPERATIONS_A_TURN": 1,
-    "reader.OPERATIONS_A_TURN": 2,
-}
+TURNS = {"list_polling.ROWS": 1, "poller.OPERATIONS": 1, "reader.OPERATIONS": 2}
 """How often a list is interrupted after so many, and in how many places."""
 
 
@@ -104,7 +101,7 @@ async def test_long_lists_let_other_tasks_run(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch, constant: str, places: int
 ) -> None:
     """Reading a list, publishing what it shows, and rescheduling after it pause in between."""
-    monkeypatch.setattr(f"testvibe_async._polling.{constant}", 3)
+    monkeypatch.setattr(f"testvibe_async._polling.{constant}_A_TURN", 3)
     operations = await dispatch_runs(project, COUNT)
     sleep, pauses = asyncio.sleep, Counter[tuple[str, int]]()
 
@@ -186,14 +183,10 @@ async def test_a_wait_that_is_cancelled_as_it_fails(operation: RunOperation) -> 
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-async def test_many_waits_in_portions(
-    emulator: Emulator, client: Client, method: Callable[..., Any]
-) -> None:
+async def test_in_portions(emulator: Emulator, client: Client, method: Callable[..., Any]) -> None:
     """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""
-    refs = [
-        RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
-        for number in range(1, 1301)
-    ]
+    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
+    refs = [evolve(ref, run_id=number) for number in range(1, 1301)]
     operations = [client.attach(ref) for ref in refs]
     waits = method(client, operations)
 

@@ -116,10 +116,7 @@ def _cancel_tasks(name: str) -> None:
 # What is dispatched.
 
 
-@canary(
-    "the session sends a POST again",
-    "took effect as|cost credits|and nobody knows|and its item says",
-)
+@canary("a POST is sent again", "took effect as|cost credits|and nobody knows|and its item says")
 def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     def again(send: Any) -> Any:
         async def send_again(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -135,10 +132,7 @@ def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "send", again)
 
 
-@canary(
-    "a lost answer is called not sent",
-    "(took effect as|reached the service).* and raised NotSentError",
-)
+@canary("a lost one is not sent", "(took effect as|reached the service).* and raised NotSentError")
 def _lost_answer_is_called_not_sent(patch: pytest.MonkeyPatch) -> None:
     async def deny(dispatch: Any, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -205,8 +199,7 @@ def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
 
 
 @canary(
-    "the generation before is adopted",
-    "which nobody began|began long before it was sent|which is of Intent",
+    "an old one is adopted", "which nobody began|began long before it was sent|which is of Intent"
 )
 def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
     async def latest(project: Project, error: errors.DispatchUnknownError) -> refs.Ref | None:
@@ -265,10 +258,7 @@ def _what_passed_runs_again(patch: pytest.MonkeyPatch) -> None:
 # What is waited for.
 
 
-@canary(
-    "a closed client goes on",
-    "the poller (has a timer|still works)|tasks go on|sent after the close",
-)
+@canary("nothing closes", "the poller (has a timer|still works)|tasks go on|sent after the close")
 def _closed_client_goes_on(patch: pytest.MonkeyPatch) -> None:
     async def leave_all(_: Client) -> None:
         pass
@@ -396,10 +386,7 @@ def _wrap_iterations(patch: pytest.MonkeyPatch, wrapper: type[_Iteration]) -> No
 # What is said of it.
 
 
-@canary(
-    "an outcome comes before the end",
-    "is said to be (running|generating), and|a wait ended, and it is",
-)
+@canary("an outcome is early", "is said to be (running|generating), and|a wait ended, and it is")
 def _outcome_comes_before_the_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Operation, "outcome", property(lambda self: self.snapshot))
 
@@ -461,9 +448,7 @@ def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], 
         copy_of_the_disk(path, to)
         connection = sqlite3.connect(to)
         with connection:
-            for row, text in list(
-                connection.execute("SELECT id, document FROM rows WHERE id >= 0")
-            ):
+            for row, text in [*connection.execute("SELECT id, document FROM rows WHERE id >= 0")]:
                 document = json.loads(text)
                 change(document)
                 changed = json.dumps(document)
@@ -504,9 +489,7 @@ def _intents_say_nothing_of_before(patch: pytest.MonkeyPatch) -> None:
     _wrap_crashes(patch, forget)
 
 
-@canary(
-    "open intents are taken for refusals", "and its item is|is skipped at the end", play_restarts
-)
+@canary("open intents are taken for refusals", "and its item is|is skipped at", play_restarts)
 def _open_intents_are_taken_for_refusals(patch: pytest.MonkeyPatch) -> None:
     def refuse(document: dict[str, Any]) -> None:
         if document.pop("intent", None) is not None:

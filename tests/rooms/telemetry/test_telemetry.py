@@ -58,22 +58,21 @@ class Sdk:
         (span,) = self.spans(name)
         return span
 
+    def children(self, span: ReadableSpan) -> list[ReadableSpan]:
+        """Return the spans below a span."""
+        found = self.spans_exporter.get_finished_spans()
+        return [each for each in found if each.parent and each.parent.span_id == _id(span)]
+
     def below(self, span: ReadableSpan) -> list[str]:
         """Return the names of a span's children."""
-        return [
-            each.name
-            for each in self.spans_exporter.get_finished_spans()
-            if each.parent is not None
-            and span.context is not None
-            and each.parent.span_id == span.context.span_id
-        ]
+        return [each.name for each in self.children(span)]
 
     def requests_below(self, span: ReadableSpan) -> list[str]:
         """Return the ends of the paths of the requests below a span."""
         return [
             "/" + "/".join(str((each.attributes or {})["http.url"]).split("/")[-2:])
-            for each in self.spans_exporter.get_finished_spans()
-            if each.parent is not None and each.parent.span_id == _id(span) and each.name == "GET"
+            for each in self.children(span)
+            if each.name == "GET"
         ]
 
     def metric(self, name: str) -> dict[tuple[str, ...], Any]:
@@ -108,10 +107,7 @@ def sdk(monkeypatch: pytest.MonkeyPatch) -> Generator[Sdk]:
 
 
 def _events(span: ReadableSpan) -> list[str]:
-    return [
-        " ".join([event.name, *map(str, (event.attributes or {}).values())])
-        for event in span.events
-    ]
+    return [" ".join([e.name, *map(str, (e.attributes or {}).values())]) for e in span.events]
 
 
 def _id(span: ReadableSpan) -> int:
@@ -163,7 +159,7 @@ async def test_what_was_not_dispatched(sdk: Sdk, emulator: Emulator, project: Pr
     with pytest.raises(errors.DispatchUnknownError) as caught:
         await project.run_feature("Checkout")
     refused, unknown = sdk.spans("testvibe run")
-    assert refused.status.description == "not dispatched: errors.FeatureNotGeneratedError"
+    assert refused.status.description == "not dispatched: FeatureNotGeneratedError"
     assert dict(unknown.attributes or {})["testvibe.reason"] == caught.value.reason
     assert unknown.status.description == "unknown whether it was dispatched"
 
@@ -364,10 +360,8 @@ async def test_what_is_in_flight(sdk: Sdk, emulator: Emulator, client: Client) -
     async with client_of(emulator) as other:
         kept = await other.project().run_feature("Returns")
         points = sdk.metric("testvibe.operations.in_flight")
-        assert {key: point.value for key, point in points.items()} == {
-            ("run",): 2,
-            ("generation",): 1,
-        }
+        counts = {key: point.value for key, point in points.items()}
+        assert counts == {("run",): 2, ("generation",): 1}
     assert not kept.done
     points = sdk.metric("testvibe.operations.in_flight")
     assert points["run",].value == 1  # those of a closed client do not count
@@ -445,9 +439,7 @@ async def test_a_failure_costs_nothing(
     assert len(texts) == len(set(texts))
 
 
-async def test_nothing_is_below_the_unsampled(
-    sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unsampled_spans(sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The requests of a run that is dropped are dropped with it, and not traces of their own."""
     sdk.tracer_provider.sampler = ALWAYS_OFF
     monkeypatch.setattr(telemetry(), "_tracer", sdk.tracer_provider.get_tracer("dropping"))
@@ -482,9 +474,7 @@ async def test_a_collection_ends_no_span_by_itself(sdk: Sdk, client: Client) -> 
     assert sdk.span("testvibe run")
 
 
-def test_no_api_or_a_broken_one(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_an_api(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Where it is not installed nothing is told, and nothing said; where it fails, a warning."""
     name = "testvibe_async._telemetry.otel"
     monkeypatch.setitem(sys.modules, name, None)

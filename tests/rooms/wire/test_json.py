@@ -126,8 +126,8 @@ def test_what_is_not_json_is_shown_with_its_beginning(body: bytes) -> None:
 
 def test_a_large_integer_is_kept_exactly() -> None:
     """An id beyond 64 bits is read to the last digit."""
-    assert read(b'{"runId": 123456789012345678901, "status": "x"}', Run).run_id == (
-        123456789012345678901
+    assert (
+        read(b'{"runId": 123456789012345678901, "status": ""}', Run).run_id == 123456789012345678901
     )
 
 

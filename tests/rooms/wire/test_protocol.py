@@ -99,7 +99,7 @@ KINDS: dict[type[errors.ResponseError], tuple[int, ...]] = {
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(status, kind) for kind, each in KINDS.items() for status in each]
+    ("status", "kind"), [(n, kind) for kind, each in KINDS.items() for n in each]
 )
 def test_each_status_is_its_own_error(status: int, kind: type[errors.ResponseError]) -> None:
     """A status decides the class of the error, which holds all parts of the answer."""
