@@ -158,10 +158,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
             found = await watch.select(spec)
             jobs, parent = found.jobs, None
             watch.result = evolve(watch.result, left_out=found.unrunnable)
-            for note in found.notes:
-                watch.connection.output.note(note)
             if not jobs:
-                raise ConfigError("no feature has tests to run: generate some first")
+                why = f"no feature has tests to run: generate some first. {found.note}"
+                raise ConfigError(why.strip())
         return await _NewBatch(
             watch=watch,
             spec=spec,
@@ -238,10 +237,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     async with watching(common, timeout=timeout) as watched:
         found = await watched.select(spec)
         if not found.jobs:
-            notes = found.notes or ["All have tests."]
-            return say_nothing(" ".join(["Nothing to generate.", *notes]), watched.result, common)
-        for note in found.notes:
-            watched.connection.output.note(note)
+            why = f"Nothing to generate. {found.note or 'All have tests.'}"
+            return say_nothing(why, watched.result, common)
         return await _NewBatch(
             watch=watched,
             spec=spec,
