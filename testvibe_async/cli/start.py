@@ -351,7 +351,7 @@ class _NewBatch:
         )
         if not is_new and (await batch.status()).is_over:
             raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
-        batch, record = await durable_named(name, database, watch.place, output, parent=self.parent)
+        batch, record = await durable_named(name, database, watch.place, parent=self.parent)
         if self.waits:
             return await watch.follow(batch, record, works=False)
         said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."
