@@ -84,7 +84,7 @@ class Watch:
         """The failures that are expected here."""
         self.reruns: Sequence[StoredBatch] = ()
         """The reruns of the batch, which are part of its result."""
-        self._common, self._stop = common, stop
+        self._stop = stop
         self._is_concluded = False
         """True once the results are printed."""
         self.result: Result = Result(
