@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overloa
 from attrs import asdict
 
 from testvibe_async._telemetry import telemetry
+from testvibe_async._wire import KINDS
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Generation, Run, Transition
 from testvibe_async.outcomes import BatchSummary
@@ -117,8 +118,9 @@ class Batch(Generic[SnapshotT_co]):
     def __del__(self) -> None:
         """Warn if the batch was neither awaited nor opened."""
         if not self._is_open:
+            call = f"{KINDS[self._workers.plan.kind].dispatched_by.name}s"
             message = (
-                "run_features() or generate_features() was never awaited or opened, so nothing was "
+                f"{call}() was never awaited or opened, so nothing was "
                 "dispatched: await it for all items, or open it with 'async with'"
             )
             warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)
