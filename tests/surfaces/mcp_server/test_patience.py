@@ -196,6 +196,16 @@ async def test_two_calls_of_one_run_at_once_are_two_runs(emulator: Emulator) -> 
     assert len(ids) == len(emulator.runs) == 2
 
 
+async def test_two_calls_of_runs_at_once_share_them(emulator: Emulator) -> None:
+    """Equal calls that wait for runs have the same result; a server that ends leaves no work."""
+    async with connected(emulator) as mcp:
+        calls = (mcp.result("run_features", features=["Checkout"]) for _ in range(2))
+        first, second = await asyncio.gather(*calls)
+        assert (first, len(emulator.runs)) == (second, 1)
+        await mcp.result("run_features", features=["Checkout"], timeoutSeconds=1)
+    assert not [each for each in asyncio.all_tasks() if "Work._run" in repr(each)]
+
+
 @pytest.mark.parametrize(
     ("operation", "status", "call", "said"),
     [
