@@ -105,6 +105,8 @@ class Poller:
         self._schedule = Schedule(interval, offset=offset)
         self.known: KnownOperations = KnownOperations()
         """The operations on which handles exist."""
+        self.awaited: set[object] = set()
+        """The subscriptions that a task waits for: nothing else may reference the task."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
         self._queue: PollQueue[PolledOperation[Any] | _ListCall] = PollQueue(

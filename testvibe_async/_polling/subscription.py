@@ -2,8 +2,8 @@
 
 A `Subscription` is the listener of its operations and the mailbox of their events, for one task: a
 wait, an iteration, a batch's worker. It starts no task, and cancelling one subscription ends no
-other. The operations hold it weakly, so an iteration that is dropped ends by itself. The poller
-decides when operations are polled.
+other. The operations hold it weakly, so an iteration that is dropped ends by itself; the poller
+holds it while its task waits. The poller decides when operations are polled.
 """
 
 from __future__ import annotations
@@ -169,6 +169,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         """
         loop = asyncio.get_running_loop()
         self.is_passive = deadline is not None and deadline <= loop.time()
+        self.poller.awaited.add(self)
         try:
             self.listen(polled)
             async with asyncio.timeout_at(deadline):
@@ -181,6 +182,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             if is_unanswered and not polled.state.is_finished:
                 error = polled.state.timed_out(elapsed=loop.time() - began)
         finally:
+            self.poller.awaited.discard(self)
             self.close()
         return error
 
@@ -225,7 +227,11 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             while not self._mail:
                 if not self.is_open:
                     return None
-                await self.arrival()
+                self.poller.awaited.add(self)
+                try:
+                    await self.arrival()
+                finally:
+                    self.poller.awaited.discard(self)
             return self._mail.popleft()
         except BaseException:
             # The traceback of a cancellation retains this frame, and thereby the subscription and

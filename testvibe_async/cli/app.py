@@ -24,7 +24,6 @@ from testvibe_async._util import __version__
 from testvibe_async.cli.common import MORE_OPTIONS, Common, ServiceOptions
 from testvibe_async.cli.exits import (
     ENDING,
-    CommandResult,
     ExitCode,
     log_to_standard_error,
     reporting,
@@ -122,7 +121,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     for each in ENDING:
         signal.signal(each, _exit_on_signal)
     with reporting() as result:
-        returned = _parse(sys.argv[1:] if arguments is None else arguments, result)()
+        returned = _parse(sys.argv[1:] if arguments is None else arguments)()
         if inspect.iscoroutine(returned):
             import asyncio  # noqa: PLC0415 - commands without I/O do without it
 
@@ -139,12 +138,12 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
         arguments: Arguments after `testvibe-async`.
     """
     with reporting() as result:
-        returned = _parse(arguments, result)()
+        returned = _parse(arguments)()
         result.code = await returned if inspect.iscoroutine(returned) else returned
     return result.code or ExitCode.PASSED
 
 
-def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]:
+def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
     words = _as_meant(_command_first(arguments))
     is_whole = "--help-all" in words
@@ -162,8 +161,7 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
         verbose=False,
     )
     given = (each for each in bound.arguments.values() if isinstance(each, ServiceOptions))
-    result.verbose = next(given, Common()).verbose
-    log_to_standard_error(result.verbose)
+    log_to_standard_error(next(given, Common()).verbose)
     return lambda: command(*bound.args, **bound.kwargs)
 
 

@@ -9,7 +9,7 @@ does not hide.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import shlex
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -48,10 +48,11 @@ NAMED = 10
 LOG_LINES = 3
 """Maximum lines shown of each section of a failed generation's log."""
 
-_HINTS: tuple[tuple[type[VibeError], str], ...] = (
-    (FeatureNotGeneratedError, "To generate first what has no tests: --on-conflict generate"),
-    (GenerationInProgressError, "To join the generation in flight: --on-conflict attach"),
-)
+_HINTS: dict[type[VibeError], tuple[str, str]] = {
+    FeatureNotGeneratedError: ("generate first what has no tests", "run --on-conflict generate"),
+    GenerationInProgressError: ("join the generation in flight", "generate --on-conflict attach"),
+}
+"""What may help with a refusal, and the command that does it to a feature."""
 
 
 def failures_text(result: Result, *, width: int | None) -> Text:
@@ -72,12 +73,20 @@ def failures_text(result: Result, *, width: int | None) -> Text:
     parts: list[Text | str] = [
         *_grouped((each for item in failed for each in _failures_of(item, result)), width),
         *_grouped(_reasons(errors), width, most=NAMED),
-        *(hint for kind, hint in _HINTS if any(isinstance(each.error, kind) for each in errors)),
+        *_hints(errors, result),
     ]
     if unknown:
         groups = _grouped(_reasons(unknown, prefix="unknown: "), width, most=NAMED)
         parts.append(Text("\n").join([*groups, Text(_how_to_decide(unknown, result))]))
     return Text("\n\n").join(Text(each) if isinstance(each, str) else each for each in parts)
+
+
+def _hints(errors: Sequence[Item], result: Result) -> Iterator[str]:
+    """Yield the commands that help; none does where the generation of the tests failed."""
+    refused = {type(item.error) for item in errors if item.generation_ref is None}
+    for kind, (aim, command) in _HINTS.items():
+        if kind in refused:
+            yield f"To {aim}: {NAME} {shlex.join([*command.split(), 'FEATURE', *result.place])}"
 
 
 def _failures_of(item: Item, result: Result) -> Iterator[tuple[str, str]]:
@@ -167,14 +176,13 @@ async def conclude(result: Result, outputs: Outputs, *, timeout: float | None = 
     if not result.is_waited_for:
         _show(result, outputs.output)
         return result.exit_code
-    try:
-        await asyncio.to_thread(outputs.write, result)
-    finally:
-        _show(result, outputs.output)
+    await asyncio.to_thread(outputs.write, result)
+    result = evolve(result, is_reported=not outputs.unwritten)
+    _show(result, outputs.output)
     outputs.annotate(result)
     outputs.note_paths()
     await outputs.finish(result, timeout=timeout)
-    return result.exit_code
+    return evolve(result, is_reported=not outputs.unwritten).exit_code
 
 
 def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) -> None:
@@ -187,8 +195,7 @@ def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) ->
     """
     # Without an item the reports of an earlier job would stay, perhaps those of a success.
     known = evolve(result, items=result.items or [the_batch(cause)])
-    with suppress(OSError):  # What is in flight has to be named in any case.
-        outputs.write(known)
+    outputs.write(known)
     (_say_unfinished if result.stopped_by is None else _show)(result, outputs.output)
     outputs.annotate(known)
     outputs.note_paths()

@@ -1,22 +1,22 @@
 """The contact of a command with the service: whether it answers, and takes dispatches.
 
-Decides when an outage is reported: at its start, every half minute, and at its end. A request that
-hangs, or a first one that fails, is not yet an outage event of the client, but is reported as well.
+Decides when an outage begins and ends. A request that hangs, or a first one that fails, is not yet
+an outage event of the client, but is reported as well.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from testvibe_async import RateLimitedError
 from testvibe_async.cli.words import clock_time, duration, plural
-from testvibe_async.events import Paused, Resumed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection
 
     from testvibe_async import Ref
     from testvibe_async.events import OutageStarted, RequestFinished, RetryScheduled
@@ -24,14 +24,11 @@ if TYPE_CHECKING:
 SILENCE_SECONDS = 6.0
 """Seconds without a good answer that are an outage: two intervals between the polls of a run."""
 
-_SLOWEST = 10 / 3
-"""Largest factor by which a generation's polling intervals grow."""
+GENERATION_SECONDS = 20.0
+"""The same where generations alone are polled, whose intervals grow."""
 
 STOPPED_SECONDS = 5.0
-"""Seconds without a call of `notices` after which this process was stopped."""
-
-REPEATED_SECONDS = 30.0
-"""Seconds after which a continuing outage is reported again, if nothing is redrawn."""
+"""Seconds without a call of `notice` after which this process was stopped."""
 
 
 @frozen(kw_only=True)
@@ -47,22 +44,22 @@ class Outage:
     what: str
     """Short description of the failure."""
 
-    unseen: int
-    """Number of operations in flight that can't be observed."""
-
-    noun: str
-    """The kind of these operations."""
+    in_flight: Collection[Ref]
+    """The operations that can't be observed."""
 
     is_over: bool = False
     """True if the service answers again."""
 
     def __str__(self) -> str:
         """Return the sentence."""
+        lasted = duration(self.seconds, short=True)
         if self.is_over:
-            return f"the service answers again, after {duration(self.seconds, short=True)}"
+            return f"the service answers again, after {lasted}"
+        kinds = {ref.kind for ref in self.in_flight}
+        unseen = plural(len(self.in_flight), kinds.pop() if len(kinds) == 1 else "operation")
         since = f" since {clock_time(self.seen_at)}" if self.seen_at else ""
-        missed = f"; {plural(self.unseen, self.noun)} not seen{since}" if self.unseen else ""
-        return f"{self.what}{missed}; trying again"
+        missed = f"; {unseen} not seen{since}" if self.in_flight else ""
+        return f"{self.what} for {lasted}{missed}; trying again"
 
 
 class Contact:
@@ -81,47 +78,32 @@ class Contact:
         self._failure: str | None = None
         """Description of the last failure; None if the last answer was good."""
         self._is_announced = False
-        self._pause: Paused | None = None
         self.refusal: RateLimitedError | None = None
         """The rate limit that the last dispatch met; None if the dispatch was accepted."""
         self._outage: Outage | None = None
-        """The outage at the last call of `notices`."""
-        self._reported_at = 0.0
+        """The outage at the last call of `notice`."""
 
     def stop(self) -> None:
         """Take this moment for the present from now on: from here on nothing is polled."""
         now = self._clock()
         self._clock = lambda: now
 
-    def outage(self, in_flight: Sequence[Ref]) -> Outage | None:
+    def outage(self, in_flight: Collection[Ref]) -> Outage | None:
         """Return the outage at this moment; None if the service answers.
 
         Args:
             in_flight: The operations that are polled.
         """
-        kinds = {ref.kind for ref in in_flight}
-        seconds = self._clock() - self._answered_at
-        what = f"{self._failure or 'not reachable'} for {duration(seconds, short=True)}"
-        if self._pause is not None and seconds <= self._pause.seconds + SILENCE_SECONDS:
-            what = f"the service asked for a pause of {duration(self._pause.seconds, short=True)}"
-        elif not self._is_announced and seconds <= self._patience(kinds):
+        overdue = GENERATION_SECONDS if in_flight else inf
+        if self._failure is not None or any(ref.kind == "run" for ref in in_flight):
+            overdue = SILENCE_SECONDS
+        seconds, what = self._clock() - self._answered_at, self._failure or "not reachable"
+        if not self._is_announced and seconds <= overdue:
             return None
-        return Outage(
-            seconds=seconds,
-            seen_at=self._seen_at,
-            what=what,
-            unseen=len(in_flight),
-            noun=kinds.pop() if len(kinds) == 1 else "operation",
-        )
+        return Outage(seconds=seconds, seen_at=self._seen_at, what=what, in_flight=in_flight)
 
-    def _patience(self, kinds: Collection[str]) -> float:
-        """Return the seconds after which an answer is overdue, by the kinds in flight."""
-        if self._failure is not None or "run" in kinds:
-            return SILENCE_SECONDS
-        return SILENCE_SECONDS * _SLOWEST if kinds else float("inf")  # Nothing is asked for.
-
-    def notices(self, in_flight: Sequence[Ref]) -> Iterator[Outage]:
-        """Yield the reports that are due; call this at least once a second.
+    def notice(self, in_flight: Collection[Ref]) -> Outage | None:
+        """Return an outage that began or ended since the last call, within the last second.
 
         Args:
             in_flight: The operations that are polled.
@@ -131,13 +113,9 @@ class Contact:
             self._answered_at = now  # The machine slept, or this process was stopped.
         self._called = now
         before, self._outage = self._outage, self.outage(in_flight)
-        if self._outage is None and before is not None:
-            yield evolve(before, is_over=True)
-        elif self._outage is not None and (
-            before is None or now - self._reported_at >= REPEATED_SECONDS
-        ):
-            self._reported_at = now
-            yield self._outage
+        if before is not None and self._outage is None:
+            return evolve(before, is_over=True)
+        return self._outage if before is None else None
 
     def note_dispatch(self, _event: object) -> None:
         """Note that the service takes dispatches."""
@@ -148,10 +126,6 @@ class Contact:
         is_dispatch = event.operation in {"run_feature", "generate_feature"}
         if is_dispatch and isinstance(event.error, RateLimitedError):
             self.refusal = event.error
-
-    def note_pause(self, event: Paused | Resumed) -> None:
-        """Note that nothing is sent for some time, or the end of that."""
-        self._pause = event if isinstance(event, Paused) else None
 
     def note_request(self, event: RequestFinished) -> None:
         """Note an answer, or that there was none."""

@@ -16,7 +16,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from testvibe_async import Phase
 from testvibe_async.cli.contact import Outage
 from testvibe_async.cli.progress import STYLES, Progress, Row, count_words
 from testvibe_async.cli.words import duration
@@ -109,7 +108,7 @@ def _reporting(
                 updated_at = loop.time()
                 for row in progress.update():
                     report(row)
-            for outage in progress.contact.notices(progress.in_flight):
+            if (outage := progress.contact.notice(progress.in_flight)) is not None:
                 report(outage)
             draw()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
@@ -123,6 +122,8 @@ def _reporting(
             yield
         if errors:
             raise errors[0]
+        if (outage := progress.contact.notice(progress.in_flight)) is not None:
+            report(outage)
         for row in progress.update():
             report(row)
     finally:
@@ -220,7 +221,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
             **seconds,
             "feature": event.item.feature_name,
             "config": event.item.config,
-            "phase": str(event.phase or Phase.QUEUED),
+            "phase": str(event.phase),
             "status": event.word,
             "ref": event.item.latest_ref,
             "outcome": event.item.outcome,
@@ -231,7 +232,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
         **seconds,
         "outageSeconds": round(event.seconds, 3),
         "lastSeenUtc": event.seen_at,
-        "notSeen": 0 if event.is_over else event.unseen,
+        "notSeen": 0 if event.is_over else len(event.in_flight),
         "message": str(event),
     }
 

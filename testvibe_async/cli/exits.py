@@ -204,14 +204,12 @@ class CommandResult:
     code: ExitCode | None = None
     """None if all went well."""
 
-    verbose: int = 0
-    """Number of times that -v was given."""
-
 
 @contextmanager
 def reporting() -> Generator[CommandResult]:
     """Report any error that a command raises, and keep the exit code."""
     result = CommandResult()
+    _LOG.verbose = 0
     try:
         yield result
     except CycloptsError as error:
@@ -219,7 +217,7 @@ def reporting() -> Generator[CommandResult]:
         _report(_usage_sentence(error))
     except VibeError as error:
         result.code = exit_code_of(error)
-        _report(error_sentence(error), result)
+        _report(error_sentence(error))
     except KeyboardInterrupt:
         result.code = ExitCode.INTERRUPTED
     except SystemExit as error:  # A signal stopped it.
@@ -231,11 +229,11 @@ def reporting() -> Generator[CommandResult]:
         raise  # `main` knows which packages an extra brings.
     except OSError as error:
         result.code = ExitCode.USAGE
-        _report(reason(error), result)
+        _report(reason(error))
     except Exception as error:  # noqa: BLE001 - the last resort
         result.code = ExitCode.DEFECT
-        more = "" if result.verbose > 1 else "; -vv shows where"
-        _report(f"an error that should not be: {type(error).__name__}: {error}{more}", result)
+        more = "" if _LOG.verbose > 1 else "; -vv shows where"
+        _report(f"an error that should not be: {type(error).__name__}: {error}{more}")
 
 
 class _Log(logging.Handler):
@@ -300,11 +298,11 @@ def shown_elsewhere() -> Generator[None]:
         _LOG.hides_reported = False
 
 
-def _report(sentence: str, result: CommandResult | None = None) -> None:
+def _report(sentence: str) -> None:
     """Print what went wrong, and with -vv where."""
     one_line = " ".join(sentence.split("\n"))
     sys.stderr.write(wrapped(f"{NAME}: {_harmless(one_line)}") + "\n")
-    if result is not None and result.verbose > 1:
+    if _LOG.verbose > 1:
         sys.stderr.write(_harmless(traceback.format_exc()))
 
 

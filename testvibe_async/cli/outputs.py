@@ -11,25 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
-from rich.filesize import decimal
-from rich.text import Text
-
 from testvibe_async import BatchItem, ConfigError, Run, Verdict, VibeError
 from testvibe_async._util import escape
-from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.words import NAME, Item, item_name, item_reason, plural, reason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator
 
-    from testvibe_async import Client, DownloadProgress, Project
+    from testvibe_async import Client, Project
     from testvibe_async.cli.options import Files
     from testvibe_async.cli.result import Result
     from testvibe_async.reports import ReportOptions
@@ -57,7 +53,8 @@ class Outputs:
         """The output for notes."""
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
         self._is_summarized = False
-        self._unwritten: set[Path] = set()
+        self.unwritten: set[Path] = set()
+        """The reports that could not be written."""
         self._sent: set[Path] = set()
         """Reports that went into a pipe or a device, which get none twice."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -93,11 +90,7 @@ class Outputs:
             raise ConfigError(f"the report {path} can't be written: {_cause(error)}") from error
 
     def write(self, result: Result) -> None:
-        """Write the reports with the results so far; each that can't be written is named.
-
-        Raises:
-            OSError: One can't be written, and nothing else keeps the exit code from being 0.
-        """
+        """Write the reports with the results so far; each that can't be written is named once."""
         self._write_summary(result)
         if not self.files.targets:
             return
@@ -107,14 +100,10 @@ class Outputs:
         targets = [each for each in self.files.targets if each[1] not in self._sent]
         errors = write_reports(targets, result.items, **self._options(result))
         self._sent |= {path for _, path in targets if stream_at(path) and path not in errors}
-        passed = result.exit_code == ExitCode.PASSED
-        raised = next(iter(errors.values()), None) if passed else None
         for path, error in errors.items():
-            if error is not raised and path not in self._unwritten:
+            if path not in self.unwritten:
                 warn(f"The report {path} is not written: {_cause(error)}")
-        self._unwritten = set(errors)
-        if raised is not None:
-            raise raised
+        self.unwritten = set(errors)
 
     def annotate(self, result: Result) -> None:
         """Annotate each failure, in a job of GitHub."""
@@ -140,7 +129,7 @@ class Outputs:
     def note_paths(self) -> None:
         """Print the paths of the files."""
         for _, path in self.files.targets:
-            if path not in self._unwritten:
+            if path not in self.unwritten:
                 self.output.note(f"Report: {path}")
 
     def note_artifacts(self) -> None:
@@ -158,9 +147,6 @@ class Outputs:
         Args:
             result: The results.
             timeout: Seconds to wait; None for as long as it takes.
-
-        Raises:
-            OSError: A report can't be written.
         """
         if not self._tasks:
             return
@@ -260,17 +246,12 @@ async def download_artifacts(
         project: The run's project.
         run_id: The run.
         directory: Folder for the files.
-        output: The output that shows the progress, if it is a terminal.
+        output: The output that shows the download, if it is a terminal.
         kinds: Such as `{"trace"}`; None for all.
     """
-    if not output.is_live:
+    status = output.console.status(f"Downloading the files of run {run_id}", spinner="line")
+    with status if output.is_live else nullcontext():
         return await project.download_artifacts(run_id, directory, kinds=kinds)
-    with output.console.status("", spinner="line") as status:
-
-        def show(file: DownloadProgress) -> None:
-            status.update(Text(f"{escape(file.artifact.path)}  {decimal(file.done_bytes)}"))
-
-        return await project.download_artifacts(run_id, directory, kinds=kinds, on_progress=show)
 
 
 MOST_ANNOTATIONS = 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve, frozen
 
@@ -22,7 +22,7 @@ from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from testvibe_async import Client, Operation, Ref
+    from testvibe_async import Client, Ref
     from testvibe_async.events import OutageStarted
 
 STYLES = {
@@ -94,12 +94,6 @@ class Row:
     snapshot: Run | Generation | None = None
     """The last snapshot of its operation; None before the first poll."""
 
-    phase: Phase | None = None
-    """The phase of the operation as last observed; None before the first poll."""
-
-    status: str | None = None
-    """The service's own word for that."""
-
     is_final: bool = False
     """True if the command does nothing more for the item."""
 
@@ -108,6 +102,11 @@ class Row:
 
     ended: float | None = None
     """The time when it was observed to be over, or abandoned; None before."""
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the operation as last observed."""
+        return self.snapshot.phase if self.snapshot else Phase.QUEUED
 
     @property
     def is_over(self) -> bool:
@@ -148,9 +147,9 @@ class Row:
             return word_of(self.item)
         if self.item.latest_ref is None:
             return "waiting"
-        if self.status is None or self.phase is Phase.QUEUED:
+        if self.snapshot is None or self.phase is Phase.QUEUED:
             return "queued"
-        return escape(self.status)
+        return escape(self.snapshot.status or "over")
 
     @property
     def result(self) -> str:
@@ -203,11 +202,9 @@ class Progress:
             on_dispatched=(self._note, contact.note_dispatch),
             on_transition=self._note,
             on_request=contact.note_request,
-            on_retry=contact.note_retry,
             on_outage_started=(contact.note_outage, on_outage),
             on_outage_ended=contact.note_answer,
-            on_pause=contact.note_pause,
-            on_resume=contact.note_pause,
+            on_retry=contact.note_retry,
         )
 
     def _note(self, _event: object) -> None:
@@ -275,7 +272,7 @@ class Progress:
             return item
         error = WaitTimeoutError(
             ref=item.latest_ref,
-            status=row.status,
+            status=row.snapshot.status if row.snapshot else None,
             elapsed=row.elapsed(self.clock()),
             last_seen_at=outage.seen_at,
             failures=1,
@@ -299,9 +296,14 @@ class Progress:
 
     @property
     def in_flight(self) -> list[Ref]:
-        """Refs of the dispatched operations that were not observed to be over."""
-        polled = (r for r in self._rows.values() if not r.is_over and r.phase != Phase.FINISHED)
-        return [row.item.latest_ref for row in polled if row.item.latest_ref is not None]
+        """Refs of the dispatched operations that are polled, and were not observed to be over."""
+        return [
+            row.item.latest_ref
+            for row in self._rows.values()
+            if row.item.latest_ref is not None
+            if not row.is_over and row.phase is not Phase.FINISHED
+            if not self._is_shared or row.snapshot  # Others are polled by other processes.
+        ]
 
     @property
     def has_waiting(self) -> bool:
@@ -340,11 +342,10 @@ class Progress:
         now, ref, is_final = self.clock(), item.latest_ref, _key(item) in self._final
         if not is_final and item.verdict is Verdict.UNKNOWN:
             item = evolve(item, error=None)  # Its dispatch is under way, or being looked for.
-        operation: Operation[Any] | None = None
-        if item.outcome is None and ref is not None and self._client is not None:
-            operation = self._client.attach(ref)
+        snapshot: Run | Generation | None = item.outcome
+        if snapshot is None and ref is not None and self._client is not None:
+            snapshot = self._client.attach(ref).snapshot
         is_same = before is not None and ref in {None, before.item.latest_ref}
-        snapshot = operation.snapshot if operation else item.outcome
         row = Row(
             item=evolve(
                 item,
@@ -352,8 +353,6 @@ class Progress:
                 config=item.config or getattr(snapshot, "config", None),
             ),
             snapshot=snapshot,
-            phase=operation.phase if operation else Phase.FINISHED if item.outcome else None,
-            status=operation.status if operation else None,
             is_final=is_final,
             started=before.started if before is not None and is_same else now,
         )
@@ -368,4 +367,4 @@ def _attempt(row: Row, number: int, *, ref: Ref | None) -> Row:
     """Return the row of an attempt that failed, which had the ref as far as that is known."""
     run = row.item.earlier[number]
     item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=row.item.earlier[:number])
-    return evolve(row, item=item, snapshot=run, phase=Phase.FINISHED, is_final=True)
+    return evolve(row, item=item, snapshot=run, is_final=True)

@@ -68,6 +68,9 @@ class Result:
     fails_on_flaky: bool = False
     """True if a flaky feature counts as failed for the exit code."""
 
+    is_reported: bool = True
+    """False if a report could not be written."""
+
     refusal: RateLimitedError | None = None
     """The rate limit that the last dispatch met; None if the dispatch was accepted."""
 
@@ -157,7 +160,8 @@ class Result:
             codes.add(ExitCode.FAILED)
         if self.parent is not None:
             codes.add(self.whole.exit_code)
-        return worst_of(codes)
+        code = worst_of(codes)
+        return ExitCode.USAGE if code is ExitCode.PASSED and not self.is_reported else code
 
     @property
     def whole(self) -> Result:

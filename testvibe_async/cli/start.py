@@ -7,7 +7,7 @@ any number of workers. What is printed is decided in `watch` and `closing`.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -151,7 +151,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
             watch.result = evolve(watch.result, parent=whole)
             if not jobs:
                 watch.outputs.write(whole)
-                return say_nothing(f"{said} {whole.still_red}".strip(), watch.result, common)
+                result = evolve(watch.result, is_reported=not watch.outputs.unwritten)
+                return say_nothing(f"{said} {whole.still_red}".strip(), result, common)
             warn(said) if batch.is_undecided else watch.connection.output.note(said)
         else:
             found = await watch.select(spec)
@@ -398,6 +399,11 @@ class _NewBatch:
                         f"{path} has a batch that is over: see {NAME} report {path}, or name "
                         "another file"
                     )
+                if journal.plan is None and self.parent is not None:
+                    with suppress(OSError):  # Then the file alone has it.
+                        stored.create(
+                            *(spec.kind, self.watch.place), parent=self.parent, journal=path
+                        )
                 yield journal
             return
         async with AsyncExitStack() as stack:

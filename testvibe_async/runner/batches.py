@@ -81,7 +81,7 @@ class Batches:
 
     def journal_of(self, record: BatchRecord) -> Path:
         """Return the journal of a batch."""
-        return self.folder / f"{record.number}.journal"
+        return Path(record.journal or self.folder / f"{record.number}.journal")
 
     def word_for(self, journal: Path) -> str:
         """Return the argument for the batch of a journal: its number, or the file."""
@@ -96,10 +96,12 @@ class Batches:
         project_name: str | None = None,
         parent: int | str | None = None,
         database: str | None = None,
+        journal: Path | None = None,
     ) -> BatchRecord:
         """Add a batch, and remove batches beyond the limit, or too old; see `working_on`.
 
-        If a durable batch is here already, its record is returned.
+        If a durable batch is here already, its record is returned. A new journal outside of the
+        folder takes the place of an earlier one in the same file.
 
         Raises:
             OSError: The folder can't be written to.
@@ -108,15 +110,17 @@ class Batches:
         assert place.project is not None
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         records, now = self.records(), datetime.now(UTC)
+        file = None if journal is None else str(journal.absolute())
         ended = [each for each in records if each.ended_at is not None]
         for index, each in enumerate(ended):
-            if index >= KEPT - 1 or each.done_at < now - KEPT_FOR:
+            is_replaced = file is not None and each.journal == file
+            if index >= KEPT - 1 or each.done_at < now - KEPT_FOR or is_replaced:
                 self.discard(each)
         for each in records:
             if database is not None and (each.database, each.name) == (database, name):
                 return each
         record = BatchRecord(
-            number=self._new_number(records),
+            number=self._new_number(),
             name=name,
             kind=kind,
             server=place.server,
@@ -127,6 +131,7 @@ class Batches:
             started_at=now,
             ended_at=now,
             database=database,
+            journal=file,
         )
         self._write(record)
         return record
@@ -137,10 +142,17 @@ class Batches:
             self._write(evolve(record, ended_at=at or datetime.now(UTC)))
 
     def discard(self, record: BatchRecord) -> None:
-        """Delete a batch; operations in flight continue at the service."""
-        for path in (*files_of(self.journal_of(record)), self._path_of(record.number)):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        """Delete a batch of the folder; operations in flight continue at the service.
+
+        Of the highest number an empty file remains, so that it is not given again.
+        """
+        path = self._path_of(record.number)
+        with suppress(OSError):
+            path.write_bytes(b"")
+            for each in () if record.journal else files_of(self.journal_of(record)):
+                each.unlink(missing_ok=True)
+            if record.number < max(self._numbers()):
+                path.unlink()
 
     @asynccontextmanager
     async def working_on(
@@ -428,32 +440,19 @@ class Batches:
                 raise RunningError(running) from error
             yield journal
 
-    def _new_number(self, records: Iterable[BatchRecord]) -> int:
-        """Return a number that no batch of the folder ever had, and keep it from all others.
-
-        The highest number is kept as the name of an empty file, which outlives its batch. A lower
-        one is removed only where a higher one exists, so the highest never decreases.
-        """
-        number = max([*self._kept_numbers(), *(each.number for each in records)], default=0)
+    def _new_number(self) -> int:
+        """Return a number that no batch of the folder ever had, and keep it from all others."""
+        number = max(self._numbers(), default=0)
         while True:
             number += 1
-            path = self._path_of(number)
-            try:
-                path.touch(exist_ok=False)
-            except FileExistsError:  # Another process was faster.
-                continue
-            kept = self._kept_numbers()
-            if max(kept, default=0) < number:
-                break
-            path.unlink()  # It may be free only because a batch that had it was discarded.
-        (self.folder / f"{number}.number").touch()
-        for lower in kept:
-            (self.folder / f"{lower}.number").unlink(missing_ok=True)
-        return number
+            with suppress(FileExistsError):  # Another process was faster.
+                self._path_of(number).touch(exist_ok=False)
+                # A lower one may be free only because a batch that had it was discarded.
+                if number == max(self._numbers()):
+                    return number
 
-    def _kept_numbers(self) -> list[int]:
-        names = [path.stem for path in self.folder.glob("*.number")]
-        return [int(name) for name in names if name.isdecimal()]
+    def _numbers(self) -> list[int]:
+        return [int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdecimal()]
 
     def _path_of(self, number: int) -> Path:
         return self.folder / f"{number}.json"

@@ -58,6 +58,9 @@ class BatchRecord:
     database: str | None = None
     """The database of a durable batch, without a password; None if its journal is a file."""
 
+    journal: str | None = None
+    """The file of the journal of a rerun, outside of the folder; None if it is inside."""
+
     def __str__(self) -> str:
         """Return its name in a sentence: `Batch 12 (nightly)`."""
         return f"Batch {self.word}"

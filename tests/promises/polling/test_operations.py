@@ -1,5 +1,7 @@
 """What a handle on an operation offers: cancelling, logs, diagnosis, artifacts, and its ref."""
 
+import asyncio
+import gc
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -201,3 +203,25 @@ async def test_a_handle_names_itself(operation: RunOperation, client: Client) ->
     assert repr(operation) == f"<RunOperation run {operation.run_id}: running>"
     ref = GenerationRef(server=client.server, project="p", request_id="r", feature_id=1)
     assert repr(client.attach(ref)).endswith("generation r of feature 1: not seen yet>")
+
+
+@pytest.mark.parametrize("way", ["wait", "iteration", "batch"])
+async def test_a_task_that_nobody_references_ends(project: Project, way: str) -> None:
+    """A wait keeps its own task alive, as a request in flight does."""
+    ended: list[object] = []
+
+    async def work() -> None:
+        if way == "batch":
+            ended.extend(await project.run_features(["Checkout"]))
+            return
+        operation = await project.run_feature("Checkout")
+        if way == "iteration":
+            async for _ in operation:
+                pass
+        ended.append(await operation)
+
+    asyncio.ensure_future(work())  # noqa: RUF006 - on purpose
+    for _ in range(100):
+        await asyncio.sleep(1)
+        gc.collect(1)
+    assert len(ended) == 1

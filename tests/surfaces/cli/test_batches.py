@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from tests.surfaces.cli.conftest import interrupted, later, names_in, ran_since, text_of, use, write
+from tests.surfaces.cli.conftest import (
+    Call,
+    interrupted,
+    later,
+    names_in,
+    ran_since,
+    text_of,
+    use,
+    write,
+)
 from testvibe_async import Client, Journal
 from testvibe_async.cli import history
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, RecordedRequest, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.surfaces.cli.conftest import Call
-    from testvibe_async.testing import RecordedRequest
 
 SCENARIO = Scenario(
     run_queue=1,
@@ -69,7 +76,7 @@ async def test_each_batch_has_a_journal(call: Call, batches: Path) -> None:
     await call("run Checkout")
     await call("run Checkout --wait --no-journal")
     kept = [f"{number}.{kind}" for number in (1, 2, 3) for kind in ("journal", "json")]
-    assert names_in(batches) == [*kept, "3.number"]
+    assert names_in(batches) == kept
     assert all(b"tvb_" not in path.read_bytes() for path in batches.iterdir())  # noqa: ASYNC240
 
 
@@ -132,28 +139,13 @@ async def test_resume_on_another_machine_leaves_its_files_here(
     await interrupted(call, typed, at=10)
     monkeypatch.chdir(second)
     first.rename(tmp_path / "gone")
-    ended = await call("resume")
+    ended = await call("resume --timeout 1")
+    assert ended.code == 4, ended.errors
+    assert names_in(second) == ["out"]
+    ended = await call("resume --report b.md")  # It takes the place of the one at first.
     assert ended.code == 1, ended.errors
-    assert names_in(second) == ["failed", "out"]
+    assert (names_in(second), names_in(second / "out")) == (["b.md", "failed", "out"], ["a.md"])
     assert not first.exists()
-
-
-async def test_options_of_resume_come_first(call: Call) -> None:
-    """A report that is asked for with `resume` takes the place of the one at first."""
-    await interrupted(call, "run Checkout --wait --report a.md", at=10)
-    Path("a.md").unlink()  # noqa: ASYNC240
-    ended = await call("resume --report b.md")
-    assert (ended.code, names_in(Path(), "*.md")) == (0, ["b.md"])
-
-
-async def test_generations_are_resumed_too(emulator: Emulator, call: Call) -> None:
-    """A generation that was left costs no second one, and its options hold on."""
-    await call("generate Returns")
-    typed = "--on-conflict wait --max-in-flight 1"
-    await interrupted(call, f"generate Returns {GIFT_CARD} --watch {typed}", at=3)
-    ended = await call("resume --yes")
-    assert (ended.code, len(emulator.generations)) == (0, 3)
-    assert ended.output.endswith(": 2 generated\n")
 
 
 @pytest.mark.parametrize("decision", ["resend", "drop", "adopt 214", "adopt=214"])
@@ -231,8 +223,24 @@ async def test_reruns_of_a_journal_in_a_file(emulator: Emulator, call: Call) -> 
     assert (await call("resume a.journal")).output.endswith(": 1 passed, 1 flaky\n")
     (batch,) = (await call("history a.journal --json")).json["batches"]
     assert (batch["flaky"], batch["passed"], len(emulator.runs)) == (1, 1, 3)
-    await call("run Returns Newsletter --wait --journal b.journal")
-    assert (await call("report b.journal")).output.endswith(": 1 passed, 1 failed\n")
+    await call("run Returns Newsletter Checkout --wait --journal b.journal")
+    ended = await call("history b.journal a.journal")
+    assert [line.split("\t")[1] for line in ended.lines if "\t" in line] == ["2", "3"]
+
+
+async def test_rerun_with_a_journal_in_a_file(emulator: Emulator, call: Call) -> None:
+    """It is a further attempt of its batch, from that file, until another takes its place."""
+    await call("run Returns --wait")
+    for again in ("failed", "passed"):
+        end_later(emulator, "passed" if again == "passed" else "failed", "Returns")
+        await call("run --failed 1 --wait --journal a.journal")
+        item = (await call("report 1 --json")).json["items"][0]
+        assert [run["status"] for run in item["runs"]] == ["failed", again]
+        if again == "failed":
+            Path("a.journal").unlink()  # noqa: ASYNC240
+    (await call("report 2")).refuses("there is no batch 2")
+    assert (await call("discard 3")).code == 0
+    assert Path("a.journal").is_file()  # noqa: ASYNC240
 
 
 async def test_resume_goes_on_with_all_that_runs_again(
@@ -331,14 +339,6 @@ async def test_journal_that_is_damaged(call: Call, batches: Path, tmp_path: Path
     ended = await call("resume")
     assert (ended.code, "1.journal" in ended.errors) == (2, True)
     assert "is over" not in ended.errors
-
-
-async def test_flaky_that_fails_still_does_afterwards(emulator: Emulator, call: Call) -> None:
-    """`--fail-on-flaky` holds for `report` of the batch too; without it flaky is a success."""
-    for words, code in (("", 0), ("--fail-on-flaky", 1)):
-        end_later(emulator, "failed")
-        ended = await call(f"run Checkout --wait --attempts 2 {words}")
-        assert (ended.code, (await call("report")).code) == (code, code)
 
 
 async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> None:
@@ -449,8 +449,10 @@ async def test_report_of_a_batch_has_its_reruns(emulator: Emulator, call: Call) 
     await call("run Checkout Returns Newsletter --wait")
     end_later(emulator, "failed", "Returns")
     await call("run --failed 1 --wait")
-    ended = await call("report 1 --report junit.xml")
-    assert ended.code == 1
+    requests = len(emulator.requests)
+    ended = await call("report 1 --report junit.xml --title Late")
+    assert (ended.code, len(emulator.requests)) == (1, requests)
+    assert 'name="Late"' in text_of("junit.xml")
     assert ended.lines[0].endswith(", with what ran again, batch 2.")
     assert re.search(r"\nBatch 1: 3 in [\d:.]+ s: 1 passed, 1 flaky, 1 failed\n$", ended.output)
     assert text_of("junit.xml").count("<flakyFailure") == 1
@@ -538,18 +540,6 @@ async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
     (await call("run --failed 2")).refuses("there is no batch 2: the newest is batch 3")
 
 
-async def test_report_afterwards(emulator: Emulator, call: Call) -> None:
-    """Any report can be made of a batch that is over, without asking the service."""
-    await call("run Checkout Returns --wait --journal a.journal")
-    requests = len(emulator.requests)
-    ended = await call("report a.journal --report junit.xml --title Late")
-    assert ended.code == 1
-    assert "Returns, run " in ended.output
-    assert ended.output.endswith(": 1 passed, 1 failed\n")
-    assert 'name="Late"' in text_of("junit.xml")
-    assert len(emulator.requests) == requests
-
-
 async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> None:
     """The last batches are rows of numbers; what is new, flaky or passes again is named."""
     typed = "run Checkout Newsletter --wait"
@@ -600,13 +590,13 @@ async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPat
 
 
 async def test_journals_are_not_kept_for_ever(call: Call, batches: Path) -> None:
-    """A batch that ended 31 days ago is removed by the next command, with all of its files."""
+    """A batch that ended 31 days ago is removed by the next command, except for its number."""
     await call("run Checkout --wait")
     for suffix in ("-journal", "-wal", "-shm"):  # What SQLite leaves after a crash.
         write(batches / f"1.journal{suffix}", "")
     change_records(batches, ended_at=(datetime.now(UTC) - timedelta(days=31)).isoformat())
     await call("run Newsletter --wait")
-    assert names_in(batches) == ["2.journal", "2.json", "2.number"]
+    assert names_in(batches) == ["1.json", "2.journal", "2.json"]
 
 
 async def test_rerun_generates_as_its_batch_did(emulator: Emulator, call: Call) -> None:

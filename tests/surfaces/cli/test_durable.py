@@ -1,25 +1,18 @@
 """Durable batches beside the others: `run --on`, `work`, and every command that names a batch."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
 
 from tests.support.durable import put_on_virtual_time
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import later, press_ctrl_c, text_of
+from tests.surfaces.cli.conftest import Call, later, text_of
 from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 from testvibe_async.testing import Emulator, Fault, Outcome
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
 
@@ -99,7 +92,11 @@ async def test_a_batch_that_is_followed(call: Call, on: str) -> None:
     assert "interrupted" not in (await call("run Checkout --wait")).errors
     following = asyncio.create_task(call("run", *name))
     await asyncio.sleep(5)
-    await call("work nightly")
+    working = asyncio.create_task(call("work nightly"))
+    await asyncio.sleep(5)
+    impatient = await call("run", *name, "--timeout", "10")
+    assert (impatient.code, "Still running at the service:" in impatient.errors) == (4, True)
+    await working
     assert (await following).code == 1
 
 
@@ -121,18 +118,6 @@ async def test_a_follower_outlasts_its_database(call: Call, on: str) -> None:
     Path(f"{on}.away").rename(on)  # noqa: ASYNC240
     await call("work nightly")
     assert (await following).code == 0
-
-
-async def test_ctrl_c(call: Call, on: str, emulator: Emulator) -> None:
-    """A worker that is stopped names what continues, and the next one takes it over."""
-    await call("run Checkout --on", on, "--name", "nightly")
-    press_ctrl_c(10)
-    stopped = await call("work 1")
-    assert stopped.code == 130
-    assert "Still running at the service:\n  run 214  Checkout" in stopped.errors
-    assert "testvibe-async resume 1\n" in stopped.errors
-    assert (await call("resume 1")).code == 0
-    assert emulator.count("run_feature") == 1
 
 
 async def test_cancel_and_resume(call: Call, on: str, emulator: Emulator) -> None:
@@ -209,17 +194,3 @@ async def test_a_database_that_is_away(
     for command in ("report", "resume"):
         assert "can't be used" in (await call(command)).errors
     assert (await call("discard 2")).code == 0
-
-
-@pytest.mark.parametrize("database", ["x.sqlite", "postgresql://h/x"])
-async def test_extra_that_is_missing_is_said_first(
-    database: str, call: Call, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without what durable batches need, `run --on` asks nothing of the service."""
-    driver = "psycopg" if "://" in database else "sqlalchemy"
-    for name in [each for each in sys.modules if each.startswith("testvibe_async.adapters")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, driver, None)
-    with pytest.raises(ModuleNotFoundError):
-        await call("run Checkout --name nightly --on", database)
-    assert not emulator.requests

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.processes import ROOT
-from tests.surfaces.cli.conftest import later, now, press_ctrl_c, write
+from tests.surfaces.cli.conftest import Call, later, now, press_ctrl_c, write
 from testvibe_async import (
     Client,
     ForbiddenError,
@@ -28,8 +28,6 @@ from testvibe_async.testing import Emulator, Fault, Scenario
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
-
-    from tests.surfaces.cli.conftest import Call
 
     Serve = Callable[..., AbstractAsyncContextManager[Client]]
 
@@ -226,14 +224,3 @@ async def test_a_failed_command_ends_the_demo(call: Call, emulators: list[Emulat
     later(0, lambda: emulators[-1].fail("generate_feature", Fault.status(403)))
     ended = await call("demo")
     assert (ended.code, ended.output.count("$ testvibe-async")) == (3, 1)
-
-
-async def test_folder_of_features_takes_the_shops_place(call: Call) -> None:
-    """The features of a folder run instead; the emulator has tests of them."""
-    for name in ("Apples", "Pears [bold]ripe[/bold]"):
-        feature = f"Feature: {name}\n  Scenario: Peel\n    Given one\n"
-        write(f"mine/{name[:5]}.feature", feature)
-    ended = await call("demo --features mine")
-    assert ended.code == 0
-    assert "\n2 in " in ended.output
-    assert "  Pears [bold]ripe[/bold]: " in ended.output

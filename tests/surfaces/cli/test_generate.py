@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.surfaces.cli.conftest import interrupted
+from tests.surfaces.cli.conftest import Call, Give, interrupted, write
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.surfaces.cli.conftest import Call, Give
 
 SCENARIO = Scenario(
     run_queue=1,
@@ -23,7 +21,10 @@ SCENARIO = Scenario(
     generation_warm_up=5,
     generation_section=20,
     failing_generations=0,
-    outcomes={"Draft 0": Outcome(generation_duration=200)},
+    outcomes={
+        "Draft 0": Outcome(generation_duration=200),
+        "Doomed": Outcome(generation_status="failed"),
+    },
 )
 DRAFTS = [f"Draft {number}" for number in range(4)]
 GIFT_CARD = "'Checkout with gift card'"
@@ -43,26 +44,6 @@ def consented(options: str, *, asked_for: int) -> int:
     if not options:
         return 0
     return asked_for if options == "--yes" else min(int(options[-1]), asked_for)
-
-
-async def test_without_watch_it_dispatches_and_ends(emulator: Emulator, call: Call) -> None:
-    """The generation is named, with the command that waits for it."""
-    ended = await call(f"generate {GIFT_CARD}")
-    assert ended.code == 0
-    (generation,) = emulator.active_generations()
-    named = f"Checkout with gift card\t\tgeneration {generation.request_id} of feature "
-    assert ended.output.startswith(named)
-    ended = await call(*shlex.split(ended.errors.splitlines()[-1])[1:])
-    assert (ended.code, ended.output[-14:]) == (0, ": 1 generated\n")
-
-
-async def test_watch_shows_each_change(call: Call) -> None:
-    """With --watch each change is a line, and the sum is the last."""
-    ended = await call(f"generate {GIFT_CARD} --watch")
-    assert (ended.code, ended.errors) == (0, "")
-    words = re.findall(r"1  generation  (\w+) ", ended.output)
-    assert re.search(r"\nBatch 1: 1 in 1:\d\d: 1 generated\n$", ended.output)
-    assert list(dict.fromkeys(words)) == ["queued", "generating", "generated"]
 
 
 async def test_stopped_watch_ends_with_the_sum(emulator: Emulator, call: Call) -> None:
@@ -93,28 +74,17 @@ async def test_feature_that_is_generating(watch: str, emulator: Emulator, call: 
         assert (ended.code, len(emulator.generations)) == (0, 2)
 
 
-@pytest.mark.parametrize(
-    ("typed", "what", "generated"),
-    [
-        ("--all", "5 features", 0),
-        ("Draft*", "4 features", 0),
-        ("Returns Checkout Draft*", "6 features, replacing the tests of 2", 0),
-        ("*gift*", "1 feature", 0),
-        ("Wish*", "1 feature, replacing the tests of 1", 0),
-        ("'Draft 1'", "", 1),
-        ("Checkout", "", 1),
-    ],
-)
-async def test_more_than_was_typed_needs_a_yes(
-    typed: str, what: str, generated: int, emulator: Emulator, call: Call
-) -> None:
-    """Without a terminal, --all and a glob of any feature spend nothing without --yes."""
-    ended = await call(f"generate {typed}")
-    assert emulator.count("generate_feature") == generated
-    if not generated:
-        assert (ended.code, ended.output) == (2, "")
-        assert f"'Generate {what}? Each costs credits.'" in ended.errors
-        assert "--yes" in ended.errors
+@pytest.mark.parametrize("generate", [False, True])
+async def test_hint_is_what_would_help(*, generate: bool, emulator: Emulator, call: Call) -> None:
+    """A feature without tests comes with a whole command; one whose generation failed does not."""
+    emulator.add_feature("Doomed", status="draft")
+    options = "--on-conflict generate --yes" if generate else ""
+    document = (await call(f"run Doomed --wait --json {options}")).output
+    write("a.json", document)
+    for typed in ("report", f"run Doomed --wait {options}", "wait --file a.json"):
+        ended = await call(typed)
+        hint = "\nTo generate first what has no tests: testvibe-async run --on-conflict generate F"
+        assert (hint in ended.output) is (not generate), typed
 
 
 @pytest.mark.parametrize("options", CONSENTS)
@@ -149,16 +119,11 @@ async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None
     assert (await call("generate --all")).errors == "Nothing to generate. All have tests.\n"
 
 
-async def test_status_log_and_cancel(emulator: Emulator, call: Call) -> None:
-    """A generation has a status and a log, and is cancelled as long as it is in flight."""
-    await call(f"generate {GIFT_CARD} --watch")
-    ended = await call("generation status 'CHECKOUT with gift card'")
-    assert ended.output.startswith("Generation of Checkout with gift card: generated\n")
-    assert (await call(f"generation status {GIFT_CARD} --json")).json[
-        "featureStatus"
-    ] == "generated"
-    assert (await call(f"generation log {GIFT_CARD} --json")).json["sections"]
+async def test_cancel(emulator: Emulator, call: Call) -> None:
+    """A generation is cancelled as long as it is in flight; its status and log are JSON too."""
     await call("generate 'Draft 0'")
+    assert (await call("generation status 'DRAFT 0' --json")).json["featureStatus"] == "generating"
+    assert (await call("generation log 'Draft 0' --json")).json["sections"]
     ended = await call("generation cancel 'Draft 0'")
     assert (ended.code, ended.output) == (0, "The generation of Draft 0 is cancelled.\n")
     assert emulator.active_generations() == []
@@ -267,24 +232,35 @@ async def test_dry_run_is_what_would_happen(
     [
         ("run Draft* Checkout --on-conflict generate", "Generate first the tests of 4 features?"),
         ("run Checkout 'Draft 1' --on-conflict generate", "Generate first the tests of 1 feature?"),
-        ("generate Draft*", "Generate 4 features?"),
         ("run Checkout --on-conflict generate", ""),
+        ("generate --all", "Generate 5 features?"),
+        ("generate Draft*", "Generate 4 features?"),
+        ("generate Returns Checkout Draft*", "Generate 6 features, replacing the tests of 2?"),
+        ("generate *gift*", "Generate 1 feature?"),
+        ("generate Wish*", "Generate 1 feature, replacing the tests of 1?"),
+        ("generate 'Draft 1'", ""),
+        ("generate Checkout", ""),
     ],
 )
-async def test_person_is_asked(
+async def test_more_than_was_typed_needs_a_yes(
     typed: str, question: str, emulator: Emulator, call: Call, give: Give
 ) -> None:
-    """At a terminal it asks with the number of generations, and does nothing without a yes."""
+    """What may generate more than was named asks a person, and spends nothing where none is."""
     ended = await call(typed)
-    assert question in ended.errors
-    assert ended.code == (2 if question else 0)
+    if not question:
+        is_generated = emulator.count("generate_feature") == 1
+        assert (ended.code, is_generated) == (0, typed.startswith("generate"))
+        return
+    assert (ended.code, ended.output, emulator.count("generate_feature")) == (2, "", 0)
+    assert f"this asks '{question} Each costs credits.'" in ended.errors
+    assert "--yes" in ended.errors
     for answer in (b"n\n", b"\n"):
         give(answer, on_terminal=True)
-        await call(typed)
+        assert (await call(typed)).code == 2
         assert not emulator.generations
     give(b"y\n", on_terminal=True)
     await call(typed)
-    assert bool(emulator.generations) is bool(question)
+    assert emulator.generations
 
 
 async def test_nobody_answers_in_a_ci_system(

@@ -1,24 +1,18 @@
 """Commands that read, and those for features and files: on a terminal, in a pipe, as JSON."""
 
-from __future__ import annotations
-
 import io
 import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
-from tests.surfaces.cli.conftest import write
+from tests.surfaces.cli.conftest import Call, Give, write
 from testvibe_async.cli.app import perform
 from testvibe_async.cli.output import json_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call, Give
 
 SCENARIO = Scenario(
     run_queue=1,
@@ -162,7 +156,7 @@ async def test_a_feature_goes_through_a_file_and_back(  # the recipe of the page
 
 async def test_a_file_is_put_and_got(call: Call, give: Give) -> None:
     """A file that was put is the same when got again, byte for byte."""
-    content = 'module.exports = { grüße: "\r\n" };'
+    content = 'module.exports = { grüße: "\r\n" };\n::error::a\n##vso[x]\u202e  \t'
     write("own.config.js", content)
     put = await call("files put Configurations/Own.config.js -f own.config.js")
     assert (put.code, put.output) == (0, "Configurations/Own.config.js is written.\n")
@@ -318,18 +312,6 @@ async def test_no_line_of_an_error_is_obeyed(emulator: Emulator, call: Call) -> 
         assert ended.code != 0
         assert not obeyed(ended.errors)
         rule.remove()
-
-
-@pytest.mark.parametrize("typed", ["features show Returns --gherkin", "files get a.feature"])
-async def test_data_is_byte_for_byte(
-    typed: str, emulator: Emulator, capsysbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    """What a program is to read is written as the service has it, also to a pipe."""
-    text = "Feature: Grüße\r\n  # ::error::a\n##vso[task]\u202e\n  \t"
-    emulator.fail("get_feature", Fault.edit(lambda document: {**document, "gherkin": text}))
-    emulator.fail("read_file", Fault.body(json.dumps({"path": "a", "content": text}).encode()))
-    await perform(typed.split())
-    assert capsysbinary.readouterr().out == text.encode()
 
 
 async def test_text_in_a_pipe_commands_nothing(call: Call, emulator: Emulator) -> None:

@@ -1,17 +1,17 @@
 """`run`: what it dispatches, what it prints, the files that it leaves, and how it is stopped."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.surfaces.cli.conftest import (
+    Call,
+    Ended,
     interrupted,
     later,
     names_in,
@@ -21,9 +21,6 @@ from tests.surfaces.cli.conftest import (
     write,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call, Ended
 
 SCENARIO = Scenario(
     run_queue=3,
@@ -128,20 +125,11 @@ async def test_failures_stop_the_dispatch(emulator: Emulator, call: Call) -> Non
     assert ended.output.endswith(": 2 passed, 1 failed\n")
 
 
-@pytest.mark.parametrize("wait", ["", "--wait"])
-async def test_generate_first_where_there_are_no_tests(
-    wait: str, emulator: Emulator, call: Call
-) -> None:
+async def test_generate_first_where_there_are_no_tests(emulator: Emulator, call: Call) -> None:
     """With --on-conflict generate a generation comes first, and is waited for in any case."""
-    typed = "run 'Checkout with gift card' Checkout --on-conflict generate --yes"
-    ended = await call(f"{typed} {wait}")
+    ended = await call("run 'Checkout with gift card' Checkout --on-conflict generate --yes")
     assert (ended.code, len(emulator.generations), len(emulator.runs)) == (0, 1, 2)
-    if wait:
-        assert "generation  generated   Checkout with gift card" in ended.output
-        assert ended.output.endswith(": 2 passed\n")
-    else:
-        said = "What has no tests is generated first: minutes each.\n"
-        assert ended.errors.startswith(said)
+    assert ended.errors.startswith("What has no tests is generated first: minutes each.\n")
 
 
 def fail_first_run(emulator: Emulator) -> None:
@@ -161,14 +149,12 @@ async def test_what_passes_at_last_is_flaky(emulator: Emulator, call: Call) -> N
     assert names_in("failed") == ["run-214"]
     ended = await call("report")
     assert (ended.code, ended.output[-20:]) == (0, ": 1 passed, 1 flaky\n")
-
-
-async def test_what_fails_in_all_attempts_failed(emulator: Emulator, call: Call) -> None:
-    """A feature that fails in all its attempts is one failure, and says which attempt it was."""
+    later(10, lambda: emulator.finish_run(217, "failed"))
+    ended = await call("run Checkout --wait --attempts 2 --fail-on-flaky")
+    assert (ended.code, (await call("report")).code) == (1, 1)
     ended = await call("run Returns --wait --attempts 2")
-    assert (ended.code, len(emulator.runs)) == (1, 2)
-    assert ended.output.endswith(": 1 failed\n")
-    assert "Returns (attempt 2), run 215: " in ended.output
+    assert (ended.code, ended.output[-12:]) == (1, "s: 1 failed\n")
+    assert "Returns (attempt 2), run 220: " in ended.output
 
 
 async def test_what_nobody_knows_is_in_the_document(emulator: Emulator, call: Call) -> None:
@@ -256,26 +242,6 @@ async def test_reports_and_artifacts_are_left(call: Call) -> None:
     assert names_in("failed", "**/*.zip")
     assert "failed/run-215/" in text_of("a.html")
     assert "Artifacts: failed (" in ended.errors
-
-
-def link(path: str, target: str) -> Path:
-    Path(path).symlink_to(target)
-    return Path(path)
-
-
-def is_link(path: Path) -> bool:
-    return path.is_symlink()
-
-
-async def test_report_at_a_link(call: Call) -> None:
-    """A link stays one, and the reader of its target sees the new report."""
-    path = link("link.md", "shared/real.md")
-    ended = await call("run Newsletter --wait --report link.md")
-    assert (ended.code, is_link(path)) == (0, True)
-    assert "Newsletter" in text_of("shared/real.md")
-    link("link", "login.feature/real.md")
-    write("login.feature", "")
-    (await call("run Newsletter --wait --report md:link")).refuses("can't be written")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="its pipes are no files")
@@ -433,22 +399,28 @@ async def test_file_in_no_place_for_it_is_refused(
     assert names_in("shut") == []
 
 
+@pytest.mark.parametrize("typed", ["run {} --wait -j --artifacts a", "resume", "run --failed -w"])
 @pytest.mark.parametrize(("feature", "code"), [("Returns", 1), ("Checkout", 2)])
 async def test_a_report_that_cannot_be_written_is_named(
-    call: Call, monkeypatch: pytest.MonkeyPatch, feature: str, code: int
+    feature: str, code: int, typed: str, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk keeps neither the results, the other report, nor the exit code of a failure."""
-    replace = Path.replace
+    replace, written = Path.replace, list[str]()
 
     def full(part: Path, target: Path) -> Any:
-        if target.suffix == ".xml":
+        written.append(target.name)
+        if target.name == "junit.xml" and written.count("junit.xml") > 1:
             raise OSError(28, "No space left on device")
         return replace(part, target)
 
-    later(2, monkeypatch.setattr, Path, "replace", full)
-    ended = await call(f"run {feature} --wait -r junit.xml -r page.html")
+    if typed == "resume":
+        await interrupted(call, f"run {feature} --wait", at=10)
+    elif "--failed" in typed:
+        await call(f"run {feature} --wait")
+    monkeypatch.setattr(Path, "replace", full)
+    ended = await call(f"{typed.format(feature)} -r junit.xml -r page.html")
     assert ended.code == code
-    assert re.search(r"junit.xml.*: No space left on device\n", ended.errors)
+    assert len(re.findall(r"junit.xml.*: No space left on device\n", ended.errors)) == 1
     assert "Report: junit.xml" not in ended.errors
     assert feature in text_of("page.html")
-    assert feature in ended.output
+    assert "-j" not in typed or ended.json["exitCode"] == code
