@@ -422,6 +422,18 @@ async def test_one_feature_is_no_glob(emulator: Emulator, name: str) -> None:
     assert {run.feature_name for run in emulator.runs.values()} == {name}
 
 
+async def test_a_word_means_one_feature(emulator: Emulator) -> None:
+    """Digits are an id, as the service reads them; a name means the feature that is spelled so."""
+    for name in ("14", "Maße"):
+        emulator.add_feature(name)
+    like = {"id": 99, "name": "Masse"}
+    emulator.fail("list_features", Fault.edit(lambda rows: [*rows, {**rows[-1], **like}]))
+    async with connected(emulator) as mcp:
+        await mcp.result("run_features", features=["14", "Maße"], timeoutSeconds=170)
+    assert {run.feature_name for run in emulator.runs.values()} == {"Checkout", "Maße"}
+    assert emulator.count("run_feature") == 2
+
+
 ENTRY = """
 [[quarantine]]
 feature = "{}"
