@@ -228,9 +228,11 @@ def _is_pattern(word: str) -> bool:
 
 
 def _named(word: str, listing: Iterable[Feature]) -> list[Feature]:
-    """Return the feature of a name or an id."""
-    word = word.casefold()
-    return [each for each in listing if word in {each.name.casefold(), str(each.id)}]
+    """Return the feature of an id, else of a name as it is spelled, else in any case."""
+    folded = word.casefold()
+    like = [each for each in listing if folded in {each.name.casefold(), str(each.id)}]
+    by_id = [each for each in like if str(each.id) == word]
+    return by_id or [each for each in like if each.name == word] or like
 
 
 def _matched(pattern: str, listing: Listing[Feature]) -> list[Feature]:

@@ -229,6 +229,7 @@ async def test_what_was_refused_is_tried_anew(
 async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> None:
     """The same features are the same call, a feature named twice runs once; others are another."""
     number = str(emulator.features["Checkout"].id)
+    emulator.add_feature("Masse")
     async with connected(emulator) as mcp:
         for features, config, runs in (
             (["Checkout", "Wishlist"], None, 2),
@@ -236,6 +237,8 @@ async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> 
             (["Checkout", "CHECKOUT", number], None, 3),
             (["Checkout"], "Default", 4),
             (["Checkout"], "default", 4),
+            (["Masse"], None, 5),
+            (["Maße"], None, 6),
         ):
             home = emulator.project_id.upper() if config == "default" else emulator.project_id
             call = {"features": features, "config": config, "project": home, "timeoutSeconds": 1}
