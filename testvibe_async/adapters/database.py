@@ -18,7 +18,7 @@ from testvibe_async.errors import ConfigError
 UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 """The errors of a database after which the same may be asked again."""
 
-VERSION = 5
+VERSION = 6
 """The version of the tables."""
 
 IDLE_SECONDS = 5
@@ -61,13 +61,15 @@ OPERATIONS = sa.Table(
     TABLES,
     sa.Column("server", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("noted_at", sa.Float, nullable=False),
 )
 """The operations of all batches: each belongs to one dispatch."""
 
 NEW_OPERATION = sa.text(
-    "INSERT INTO testvibe_operations VALUES (:server, :key) ON CONFLICT DO NOTHING"
+    "INSERT INTO testvibe_operations VALUES (:server, :key, :now) "
+    "ON CONFLICT (server, key) DO UPDATE SET noted_at = :now"
 )
-"""Adds an operation, in words that SQLite and PostgreSQL share."""
+"""Notes an operation, in words that SQLite and PostgreSQL share."""
 
 WORKERS = sa.Table(
     "testvibe_workers",

@@ -17,7 +17,7 @@ from attrs import asdict, field, frozen
 
 from testvibe_async._batch import Entry, EntryState, Plan, entry_document, read_entry
 from testvibe_async._util.group_commit import GroupCommit
-from testvibe_async.adapters.database import BATCHES, ITEMS, UNAVAILABLE, VERSION
+from testvibe_async.adapters.database import BATCHES, ITEMS, OPERATIONS, UNAVAILABLE, VERSION
 from testvibe_async.adapters.workers import workers_of
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
@@ -171,6 +171,8 @@ class EntryStore(GroupCommit[sa.Connection]):
                 connection.execute(new)
                 rows = [{"batch": self.batch, "number": e.index, **row_of(e)} for e in entries]
                 connection.execute(ITEMS.insert(), rows)
+                oldest = sa.select(sa.func.min(BATCHES.c.created_at)).scalar_subquery()
+                connection.execute(OPERATIONS.delete().where(OPERATIONS.c.noted_at < oldest))
                 return True
             there = [entry.job for entry in self._read(connection).entries]
             if (_document_of(planned), there) != (_document_of(plan), [*jobs]):

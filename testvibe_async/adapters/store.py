@@ -199,11 +199,15 @@ class DurableStore(EntryStore):
         """Return which of some operations entries have, and the open intents, of all batches.
 
         Either is stored before the service shows the operation, so a search that came first has
-        shown nothing that is not known here.
+        shown nothing that is not known here. An operation from before this batch does not count:
+        once a service is reset, its ids begin anew.
         """
         keys = {_key_of(ref): ref for ref in refs}
+        since = sa.select(BATCHES.c.created_at).where(BATCHES.c.id == self.batch)
         taken = sa.select(OPERATIONS.c.key).where(
-            OPERATIONS.c.server == self.plan.server, OPERATIONS.c.key.in_(keys)
+            OPERATIONS.c.server == self.plan.server,
+            OPERATIONS.c.key.in_(keys),
+            OPERATIONS.c.noted_at >= since.scalar_subquery(),
         )
         intended = sa.select(ITEMS.c.document).where(ITEMS.c.state == EntryState.INTENDED)
 
@@ -293,7 +297,8 @@ class DurableStore(EntryStore):
         def work(connection: sa.Connection) -> None:
             is_saved = connection.execute(saved).rowcount > 0
             if operations:
-                connection.execute(NEW_OPERATION, operations)
+                now = connection.execute(sa.select(self._now)).scalar_one()
+                connection.execute(NEW_OPERATION, [{**each, "now": now} for each in operations])
             if not is_saved and intent is not None and ref is not None:
                 logger.warning("it was decided before the result of %s came: %s", intent, ref)
 

@@ -1,6 +1,7 @@
 """Who may write what of a durable batch, also late or twice, and what a failing database does."""
 
 import asyncio
+import json
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
@@ -20,7 +21,7 @@ from tests.support.timing import now
 from testvibe_async import ConfigError, RecorderError
 from testvibe_async._batch import Entry, EntryState
 from testvibe_async.adapters import entries, workers
-from testvibe_async.adapters.database import BATCHES, ITEMS, WORKERS
+from testvibe_async.adapters.database import BATCHES, ITEMS, OPERATIONS, WORKERS
 from testvibe_async.adapters.entries import EntryStore
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.runner.stored import Worker
@@ -327,6 +328,35 @@ async def test_a_worker_that_ends_at_the_limit_gives_nothing_back(
     await nightly.work()
     assert next(calls) > 2
     assert nightly.paid == 1
+
+
+async def test_run_ids_that_begin_anew(
+    nightly: Nightly, weekly: Nightly, emulator: Emulator
+) -> None:
+    """After a reset of the service, a run with the id of an older batch's run is found."""
+    await weekly.submit("Checkout")
+    await weekly.work()
+    await asyncio.sleep(60)
+    old = OPERATIONS.update().values(key=json.dumps(["run", emulator.project_id, 215]))
+    await nightly.submit("Checkout", "Returns", max_in_flight=1)
+    await nightly.change(old)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    await nightly.work()
+    assert len(emulator.runs) == 1 + 2
+
+
+async def test_operations_before_all_batches_are_forgotten(
+    nightly: Nightly, weekly: Nightly
+) -> None:
+    """Once a batch is deleted, what it dispatched is deleted with the next submission."""
+    await weekly.submit("Checkout")
+    await weekly.work()
+    await asyncio.sleep(60)
+    await nightly.change(BATCHES.delete())
+    await nightly.submit("Checkout")
+    async with worker(nightly) as store:
+        count = sa.select(sa.func.count()).select_from(OPERATIONS)
+        assert await store.write(lambda connection: connection.execute(count).scalar_one()) == 0
 
 
 async def test_a_late_save_is_of_its_own_claim(nightly: Nightly, emulator: Emulator) -> None:
