@@ -129,7 +129,10 @@ class EntryStore(GroupCommit[sa.Connection]):
             ConfigError: There is no such batch, or the tables are of another version.
         """
         if self._database.is_missing or await self.write(self._read_plan) is None:
-            raise ConfigError(f"there is no {self}: submit it first")
+            raise self._no_batch()
+
+    def _no_batch(self) -> ConfigError:
+        return ConfigError(f"there is no {self}: submit it first")
 
     def _read_plan(self, connection: sa.Connection) -> Plan | None:
         if not sa.inspect(connection).has_table(BATCHES.name):
@@ -189,7 +192,8 @@ class EntryStore(GroupCommit[sa.Connection]):
 
     def _read(self, connection: sa.Connection) -> BatchStatus:
         mine = sa.select(BATCHES).where(BATCHES.c.id == self.batch)
-        batch = connection.execute(mine).one()
+        if (batch := connection.execute(mine).one_or_none()) is None:
+            raise self._no_batch()  # Its rows were deleted since.
         living = workers_of(connection, self._database, self.batch)
         query = sa.select(ITEMS).where(self._mine).order_by(ITEMS.c.number)
         rows = connection.execute(query).all()

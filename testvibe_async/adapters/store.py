@@ -242,6 +242,8 @@ class DurableStore(EntryStore):
         )
 
         def work(connection: sa.Connection) -> Exception | None:
+            if claim.intent is not intent:  # It was withdrawn while the database was away.
+                return ClaimLostError()
             if intent.kind == "generation" and not self._may_pay(connection, entry, values["paid"]):
                 return GenerationLimitError()
             saved = owned.where(sa.not_(self._is_cancelled())).values(**values)

@@ -330,6 +330,68 @@ async def test_a_worker_that_ends_at_the_limit_gives_nothing_back(
     assert nightly.paid == 1
 
 
+async def test_an_intent_that_came_too_late_is_not_stored(
+    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is unknown where a worker is killed just as its database is back."""
+    await nightly.submit("Checkout")
+
+    def be_away(store: DurableStore, _: Entry[Any]) -> None:
+        add, held = store._add, list[Any]()
+
+        def hold(*work: Any) -> None:
+            held.append(work)
+
+        def kill() -> None:
+            add(*held[0])  # The transaction that was under way is the last one.
+            working.cancel()
+
+        monkeypatch.setattr(store, "_add", hold)
+        asyncio.get_running_loop().call_later(7, kill)
+
+    nightly.before_intents(be_away)
+    working = asyncio.create_task(nightly.work())
+    await asyncio.wait([working])
+    assert await nightly.verdicts() == ["waiting"]
+    assert emulator.count("run_feature") == 0
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_worker_that_is_cancelled_at_an_intent(
+    nightly: Nightly, emulator: Emulator, turns: int
+) -> None:
+    """Nothing is unknown that was not sent: its intent is withdrawn before the store closes."""
+    await nightly.submit("Checkout")
+    save_intent = DurableStore.save_intent
+
+    async def cancel(store: DurableStore, entry: Entry[Any]) -> None:
+        if turns % 2:
+            await save_intent(store, entry)
+        working.cancel()
+        if turns // 2:
+            await asyncio.sleep(3)
+        await save_intent(store, entry)
+
+    nightly.monkeypatch.setattr(DurableStore, "save_intent", cancel)
+    working = asyncio.create_task(nightly.work())
+    await asyncio.wait([working])
+    assert emulator.count("run_feature") == 0
+    assert await nightly.verdicts() == ["waiting"]
+
+
+async def test_a_batch_that_is_deleted_while_it_is_worked_on(nightly: Nightly) -> None:
+    """The worker sends nothing, and says that the batch is gone."""
+    await nightly.submit("Checkout")
+
+    async def delete(*_: object) -> None:
+        for table in (ITEMS, BATCHES):
+            await nightly.change(table.delete())
+
+    nightly.before_intents(delete)
+    with pytest.raises(ConfigError, match="there is no batch 'nightly'"):
+        await nightly.work()
+
+
 async def test_run_ids_that_begin_anew(
     nightly: Nightly, weekly: Nightly, emulator: Emulator
 ) -> None:
