@@ -7,6 +7,8 @@ workers share. It reads and writes nothing itself.
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,17 @@ UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 VERSION = 6
 """The version of the tables."""
 
-IDLE_SECONDS = 5
-"""Seconds that a stopped process may hold a transaction before PostgreSQL ends it."""
+CONNECT_ARGS = {
+    "connect_timeout": 5,
+    # Of a machine that has vanished the system would wait a quarter of an hour for an answer.
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    # A stopped process must not keep others from taking over what it has locked.
+    "options": "-c idle_in_transaction_session_timeout=5000",
+}
+"""The options of a connection to PostgreSQL, in seconds and milliseconds."""
 
 SUBMIT_LOCK = 0x54564A31
 """The key of PostgreSQL's lock that one transaction holds while it stores a batch."""
@@ -133,10 +144,15 @@ class Database:
             event.listen(engine, "connect", _set_up_file)
             event.listen(engine, "begin", _begin)
             return engine
-        # A stopped process must not keep others from taking over what it has locked.
-        options = f"-c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000}"
-        arguments = {"connect_timeout": 10, "options": options}
-        return sa.create_engine(self._url, pool_pre_ping=True, connect_args=arguments)
+        return sa.create_engine(self._url, pool_pre_ping=True, connect_args=CONNECT_ARGS)
+
+    def cut(self, connection: Any) -> None:  # noqa: ANN401 - the driver's
+        """Have what another thread does with a connection fail."""
+        if self._is_file:
+            connection.interrupt()
+        elif not connection.closed:
+            with socket.socket(fileno=os.dup(connection.fileno())) as copy, suppress(OSError):
+                copy.shutdown(socket.SHUT_RDWR)
 
 
 def _parse(text: str) -> sa.URL:

@@ -6,6 +6,7 @@ decided in `store`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from attrs import asdict, field, frozen
 from testvibe_async._batch import Entry, EntryState, Plan, entry_document, read_entry
 from testvibe_async._util.group_commit import GroupCommit
 from testvibe_async.adapters.database import BATCHES, ITEMS, OPERATIONS, UNAVAILABLE, VERSION
-from testvibe_async.adapters.workers import workers_of
+from testvibe_async.adapters.workers import DEAD_SECONDS, workers_of
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
 from testvibe_async.outcomes import BatchItem, BatchSummary
@@ -92,6 +93,8 @@ class EntryStore(GroupCommit[sa.Connection]):
         self._mine = ITEMS.c.batch == batch
         self._is_patient = False
         """True if the database is asked until it answers."""
+        self._used: Any = None
+        """The driver's connection of the last transaction."""
         self._documents: dict[int, str] = {}
         """The documents of all entries, as they were read last."""
 
@@ -104,6 +107,7 @@ class EntryStore(GroupCommit[sa.Connection]):
         while True:
             try:
                 with self._engine.begin() as connection:
+                    self._used = connection.connection.driver_connection
                     results = [work(connection) for work in works]
             except UNAVAILABLE as error:
                 if not self._is_patient or self._is_closed:
@@ -121,6 +125,21 @@ class EntryStore(GroupCommit[sa.Connection]):
 
     def _disconnect(self) -> None:
         self._engine.dispose()
+
+    async def aclose(self) -> None:
+        """Write pending records, and close; cut off a database that hangs for 5 s."""
+        cutting = asyncio.get_running_loop().call_later(DEAD_SECONDS, self._cut)
+        try:
+            await super().aclose()
+        finally:
+            cutting.cancel()
+
+    def _cut(self) -> None:
+        """Give up what is not written: the thread would otherwise keep the process from ending."""
+        pending, self._waiting = self._waiting, []
+        self._fail(pending, TimeoutError(f"{self} hangs"))
+        if self._used is not None:
+            self._database.cut(self._used)
 
     async def read_plan(self) -> None:
         """Read what the batch is to do.

@@ -29,7 +29,7 @@ from testvibe_async.adapters.database import (
     WORKERS,
 )
 from testvibe_async.adapters.entries import EntryStore, row_of
-from testvibe_async.adapters.workers import beat, has_no_owner, new_worker
+from testvibe_async.adapters.workers import DEAD_SECONDS, beat, has_no_owner, new_worker
 from testvibe_async.errors import DispatchUnknownError, RecorderError
 from testvibe_async.events import logger
 from testvibe_async.intents import Intent
@@ -107,8 +107,10 @@ class DurableStore(EntryStore):
             self._is_patient = False
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
-            with suppress(*UNAVAILABLE):
-                await self.write(self._forget)
+            # What was under way meanwhile is withdrawn, and saved with it.
+            with suppress(TimeoutError, *UNAVAILABLE):
+                async with asyncio.timeout(DEAD_SECONDS):
+                    await self.write(self._forget)
 
     def begin(self, plan: Plan) -> Plan:  # noqa: ARG002 - that of the journal's protocol
         """Return the stored plan, for `run_features`."""
