@@ -54,6 +54,8 @@ class Unsynced(sqlite3.Connection):
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         """Execute a statement."""
+        if "journal_mode" in sql:  # It writes the file.
+            super().execute("PRAGMA synchronous = OFF")
         return super().execute(sql.replace("synchronous = FULL", "synchronous = OFF"), *parameters)
 
 
@@ -96,8 +98,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Keep what is imported by now out of each collection of garbage that follows."""
     gc.enable()
-    gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 50, 100)  # What a test leaves is little.
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -107,9 +109,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Have two workers for each processor: some tests wait for processes, on real time."""
-    return 2 * (os.cpu_count() or 1)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Have a worker more than processors, or two for each where tests wait for processes."""
+    processors = os.cpu_count() or 1
+    return 2 * processors if any("processes" in each for each in config.args) else processors + 1
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], VirtualTimeLoop]]:

@@ -57,32 +57,6 @@ async def test_many_waits_end_in_turns(emulator: Emulator) -> None:
         await raised(errors.ClientClosedError, wait)
 
 
-async def test_waits_end_with_the_ref(emulator: Emulator) -> None:
-    """Closing ends every wait, iteration and gathering with the ref, and polls no more."""
-    client = client_of(emulator)
-    operation = await client.project().run_feature("Checkout")
-    changes = aiter(operation)
-    await anext(changes)
-    waits: list[asyncio.Future[Any]] = [
-        asyncio.ensure_future(operation.wait()),
-        asyncio.ensure_future(operation.wait(timeout=50)),
-        asyncio.ensure_future(anext(changes)),
-        asyncio.ensure_future(client.gather(operation)),
-    ]
-    await asyncio.sleep(5)
-
-    await client.aclose()
-    results = await asyncio.gather(*waits, return_exceptions=True)
-
-    assert [type(result) for result in results] == [errors.ClientClosedError] * 4
-    assert {getattr(result, "ref", None) for result in results} == {operation.ref}
-    assert emulator.count("cancel_generation") == 0
-    assert [run.status for run in emulator.active_runs()] == ["running"]
-    asked = len(emulator.requests)
-    await asyncio.sleep(60)
-    assert len(emulator.requests) == asked
-
-
 async def test_a_closed_client_refuses_everything(client: Client, project: Project) -> None:
     """Each way to use a closed client raises ClientClosedError, with the ref if it has one."""
     operation = await project.run_feature("Checkout")
@@ -112,9 +86,7 @@ async def test_a_poll_in_progress_ends_as_closed(emulator: Emulator) -> None:
     results = await asyncio.gather(*uses, return_exceptions=True)
 
     assert [type(result) for result in results] == [errors.ClientClosedError] * 2
-    assert {result.ref for result in results if isinstance(result, errors.ClientClosedError)} == {
-        operation.ref
-    }
+    assert {getattr(result, "ref", None) for result in results} == {operation.ref}
 
 
 SLOW = RetryPolicy(attempts=9, base_delay=60.0, max_delay=60.0)
@@ -130,9 +102,7 @@ WAITING: dict[str, tuple[dict[str, Any], Fault, int]] = {
 
 
 @pytest.mark.parametrize("why", WAITING)
-async def test_a_call_that_waits_ends_as_closed(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
+async def test_waiting_calls(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     """It raises ClientClosedError at once, and is not sent."""
     monkeypatch.setattr(random, "random", lambda: 1.0)
     options, fault, calls = WAITING[why]
@@ -283,26 +253,18 @@ CALLS: dict[str, tuple[Callable[[Project, Any], object], tuple[Any, ...], str]] 
     "wait_for_generation": (lambda p, x: p.wait_for_generation("A", timeout=x), SECONDS, "timeout"),
     "poll": (
         lambda p, x: p.run_operation(1).poll(max_age=x),
-        *((*SECONDS, None), "max_age must be 0, or a number of seconds"),
+        (*SECONDS, None),
+        "max_age must be 0",
     ),
-    "a list": (
-        lambda p, x: p.list_features(max_outage=x),
-        (0, -1, float("inf"), "10"),
-        "max_outage",
-    ),
+    "a list": (lambda p, x: p.list_features(max_outage=x), (0, -1, 1e999, "10"), "max_outage"),
     "run_operation": (
         lambda p, x: p.run_operation(x),
-        *((0, -1, "214", 1.5, True), "run_id must be a whole number"),
+        (0, -1, "214", 1.5, True),
+        "run_id must be a",
     ),
-    "a configuration": (
-        lambda p, x: p.run_feature("A", config=x),
-        *((3, ["Mobile"]), "config must be the name of one configuration"),
-    ),
+    "a configuration": (lambda p, x: p.run_feature("A", config=x), (3, ["Mobile"]), "name of one"),
     "on_conflict": (lambda p, x: p.run_feature("A", on_conflict=x), ("attach",), "on_conflict"),
-    "recorder": (
-        lambda p, x: p.generate_feature("A", recorder=x),
-        *(("x",), "a recorder needs the method intended"),
-    ),
+    "recorder": (lambda p, x: p.generate_feature("A", recorder=x), ("x",), "the method intended"),
 }
 
 

@@ -19,19 +19,7 @@ from attrs import frozen
 from tests.conftest import KEY, client_of
 from tests.support.notes import Notes
 from tests.support.shop import DRAFT
-from testvibe_async import (
-    Client,
-    GenerationCancelledError,
-    GenerationFailedError,
-    GenerationRef,
-    OutcomeError,
-    Project,
-    Ref,
-    RetryPolicy,
-    RunFailedError,
-    UndocumentedStatusError,
-    errors,
-)
+from testvibe_async import Client, GenerationRef, Project, Ref, RetryPolicy, errors, models
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -124,7 +112,7 @@ CASES: dict[type[errors.VibeError], Case] = {
         lambda p: p.run_features(),
         *("list_features", Fault.edit(lambda rows: {"rows": rows, "hasMore": True})),
     ),
-    UndocumentedStatusError: Case(
+    models.UndocumentedStatusError: Case(
         failed_run, ("get_run", Fault.edit(lambda run: {**run, "status": "exploded"}))
     ),
     errors.ConflictError: on_project(lambda p: p.cancel_generation("Checkout")),
@@ -136,22 +124,24 @@ CASES: dict[type[errors.VibeError], Case] = {
     errors.RateLimitedError: on_project(
         read, "get_feature", Fault.status(429, retry_after=7), retry=RetryPolicy(attempts=1)
     ),
-    errors.ServerError: on_project(
-        read, "get_feature", Fault.status(502, body=b"<html>Bad</html>")
-    ),
+    errors.ServerError: on_project(read, "get_feature", Fault.status(502, body=b"<html>No</html>")),
     errors.MalformedResponseError: on_project(read, "get_feature", Fault.body(b'{"id": "x"}')),
     errors.WaitTimeoutError: on_project(lambda p: p.run_feature("Checkout").wait(timeout=1.5)),
     errors.ObservationError: on_project(run, "get_run", Fault.status(500), max_outage=20.0),
     errors.OperationNotFoundError: on_project(lambda p: p.wait_for_run(999)),
     errors.OperationSupersededError: Case(superseded),
     errors.ClientClosedError: Case(closed),
-    RunFailedError: Case(failed_run),
-    GenerationFailedError: Case(failed_generation),
-    GenerationCancelledError: Case(cancelled_generation),
+    models.RunFailedError: Case(failed_run),
+    models.GenerationFailedError: Case(failed_generation),
+    models.GenerationCancelledError: Case(cancelled_generation),
 }
 
 
-NEVER_ITSELF: set[type[errors.VibeError]] = {errors.VibeError, errors.TransportError, OutcomeError}
+NEVER_ITSELF: set[type[errors.VibeError]] = {
+    errors.VibeError,
+    errors.TransportError,
+    models.OutcomeError,
+}
 """Classes that only group others."""
 
 
@@ -192,7 +182,7 @@ ATTRIBUTES: dict[type[errors.VibeError], set[str]] = {
     errors.IncompleteListError: {"operation"},
     errors.WaitTimeoutError: {"ref", "status", "elapsed"},
     errors.OperationSupersededError: {"newer_request_id"},
-    OutcomeError: {"outcome"},
+    models.OutcomeError: {"outcome"},
 }
 
 
@@ -209,11 +199,8 @@ async def raised(kind: type[errors.VibeError], emulator: Emulator, **more: Any) 
     case = CASES[kind]
     if case.fault:
         emulator.fail(*case.fault)
-    usual: dict[str, Any] = {
-        "server": emulator.url,
-        "api_key": emulator.api_key,
-        "project": emulator.project_id,
-    }
+    usual: dict[str, Any] = {"server": emulator.url, "api_key": emulator.api_key}
+    usual |= {"project": emulator.project_id}
     async with Client(**usual | dict(case.options) | more) as client:
         with pytest.raises(errors.VibeError) as caught:
             await case.act(client, emulator)
@@ -243,7 +230,7 @@ def test_every_class_has_a_case() -> None:
         if not kind.__module__.startswith(("testvibe_async.runner", "testvibe_async._"))
     }
     assert kinds == set(CASES) | NEVER_ITSELF
-    outcomes = {kind.__name__ for kind in subclasses(OutcomeError)}
+    outcomes = {kind.__name__ for kind in subclasses(models.OutcomeError)}
     assert {kind.__name__ for kind in kinds} == set(errors.__all__) | outcomes
 
 
@@ -275,7 +262,7 @@ async def test_it_is_raised_for_real(emulator: Emulator, kind: type[errors.VibeE
     assert promised <= vars(error).keys()
     assert isinstance(error.__cause__, CAUSES.get(kind, NoneType))
     # The error of a failed run quotes a test's, which may have lines.
-    assert str(error).isprintable() or kind is RunFailedError
+    assert str(error).isprintable() or kind is models.RunFailedError
     if isinstance(error, errors.TransportError | errors.ResponseError):
         assert error.method in {"GET", "POST", "PUT", "PATCH", "DELETE"}
         assert re.match(r"http://127\.0\.0\.1:\d+/api/v1/ops/[^?]*$", error.url)
@@ -358,9 +345,8 @@ def test_several_attempts_are_in_the_message(kind: type[errors.TransportError]) 
     once = kind("lost", method="GET", url="https://h/x")
     assert str(once) == f"lost; {kind.advice} (GET https://h/x)"
     assert once.attempts == 1
-    assert str(kind("lost", method="GET", url="https://h/x", attempts=3)).startswith(
-        "lost (3 attempts); "
-    )
+    thrice = kind("lost", method="GET", url="https://h/x", attempts=3)
+    assert str(thrice).startswith("lost (3 attempts); ")
 
 
 def test_a_note_survives_pickling() -> None:
@@ -388,9 +374,8 @@ async def test_a_dns_failure_that_is_forged() -> None:
     url = "https://testvibe.example/api/v1/ops/projects/p/features/f/run"
     with aioresponses() as forged:
         forged.post(url, exception=failure, repeat=True)  # pyright: ignore[reportUnknownMemberType]
-        async with Client(
-            "https://testvibe.example", api_key=KEY, retry=RetryPolicy(attempts=3)
-        ) as client:
+        policy = RetryPolicy(attempts=3)
+        async with Client("https://testvibe.example", api_key=KEY, retry=policy) as client:
             with pytest.raises(errors.NotSentError) as caught:
                 await client.project("p").run_feature("f")
         calls = next(calls for (method, _), calls in forged.requests.items() if method == "POST")

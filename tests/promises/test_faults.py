@@ -17,17 +17,7 @@ from tests.conftest import client_of
 from tests.support.amounts import some
 from tests.support.raising import raised
 from tests.support.timing import STEADY
-from testvibe_async import (
-    Client,
-    GenerationRef,
-    Hooks,
-    Operation,
-    Project,
-    Run,
-    RunOperation,
-    RunRef,
-    errors,
-)
+from testvibe_async import Client, Hooks, Operation, Project, Run, RunOperation, errors, refs
 from testvibe_async.events import RequestFinished
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -216,11 +206,7 @@ CALLS = {
     "bare run": Call(act=run, operation="run_feature", lists=False),
     "generate": Call(act=generate, operation="generate_feature"),
     "poll": Call(act=wait, operation="get_run", running=("Returns",)),
-    "sweep": Call(
-        act=wait,
-        operation="list_runs",
-        running=("Returns", "Checkout", "Wishlist", "Newsletter"),
-    ),
+    "sweep": Call(act=wait, operation="list_runs", running=("Returns", *["Checkout"] * 3)),
     "read": Call(act=read, operation="get_feature"),
     "download": Call(act=download, operation="download", running=("Returns",), are_over=True),
 }
@@ -285,9 +271,7 @@ def _word(error: errors.VibeError | None, world: World, acted: int) -> str:
 
 def _check_that_none_is_lost(world: World, error: errors.VibeError | None) -> None:
     """Check that the caller has each operation, got its ref, or knows where to look it up."""
-    known = {ref.key for ref in world.reported} | {
-        operation.ref.key for operation in world.operations
-    }
+    known = {ref.key for ref in (*world.reported, *(each.ref for each in world.operations))}
     unknown = {ref.feature_id for ref in _all_refs(world) if ref.key not in known}
     if isinstance(error, errors.DispatchUnknownError):
         assert error.project == world.project.id
@@ -309,14 +293,14 @@ async def _check_that_all_end(world: World) -> None:
             assert outcome.sections
 
 
-def _all_refs(world: World) -> list[RunRef | GenerationRef]:
+def _all_refs(world: World) -> list[refs.RunRef | refs.GenerationRef]:
     """Return the refs of all that was ever started at the service."""
     place: Any = {"server": world.client.server, "project": world.project.id}
     runs, generations = world.emulator.runs.values(), world.emulator.generations.values()
     return [
-        *(RunRef(**place, run_id=run.id, feature_id=run.feature.id) for run in runs),
+        *(refs.RunRef(**place, run_id=run.id, feature_id=run.feature.id) for run in runs),
         *(
-            GenerationRef(**place, request_id=each.request_id, feature_id=each.feature_id)
+            refs.GenerationRef(**place, request_id=each.request_id, feature_id=each.feature_id)
             for each in generations
         ),
     ]
@@ -324,9 +308,8 @@ def _all_refs(world: World) -> list[RunRef | GenerationRef]:
 
 def expectations() -> Iterator[tuple[str, str, str, str]]:
     """Yield fault, strikes, call and word of each cell of `MATRIX`."""
-    header, *rows = [
-        [cell.strip() for cell in line.split("|")] for line in MATRIX.strip().splitlines()
-    ]
+    lines = MATRIX.strip().splitlines()
+    header, *rows = [[cell.strip() for cell in line.split("|")] for line in lines]
     assert header == ["fault", "strikes", *CALLS]
     for fault, strikes, *words in rows:
         for call, word in zip(CALLS, words, strict=True):

@@ -130,7 +130,7 @@ def test_another_version_is_refused(version: object) -> None:
         *("", "x", "{", "null", "214", "[]", "{}", '"run"', b"\xff\xfe\xfd", "[" * 100_000),
         *(
             f'{{"testvibe": {kind}, "version": 2}}'
-            for kind in ('"batch"', "null", "1", '["run"]', '{"run": 1}')
+            for kind in ('"x"', "null", "1", '["run"]', '{"run": 1}')
         ),
         '{"version": 2, "server": "s", "project": "p", "runId": 1}',
     ],

@@ -25,15 +25,7 @@ from tests.conftest import client_of
 from tests.promises import test_errors
 from tests.support.peer import hooks_into, http, peer
 from tests.support.raising import raised
-from testvibe_async import (
-    Client,
-    ConfigError,
-    Ref,
-    ResponseError,
-    RunOperation,
-    UnauthorizedError,
-    VibeError,
-)
+from testvibe_async import Client, Ref, RunOperation, errors
 from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -85,7 +77,7 @@ def own_locals(error: BaseException) -> Iterator[str]:
                 yield repr(frame.locals)
 
 
-def assert_hidden(error: VibeError, caplog: pytest.LogCaptureFixture) -> None:
+def assert_hidden(error: errors.VibeError, caplog: pytest.LogCaptureFixture) -> None:
     """Expect no text of an error, in no form, and no log to show the key."""
     assert not any(map(shows, texts_of(error)))
     assert not any(map(shows, own_locals(error)))
@@ -109,7 +101,7 @@ async def test_whatever_fails_on_the_way_shows_no_key(
     """What aiohttp raises for a broken answer, with the headers, is in no error."""
     caplog.set_level(logging.DEBUG)
     emulator.fail("list_projects", getattr(Fault, fault)())
-    assert_hidden(await raised(VibeError, client.list_projects()), caplog)
+    assert_hidden(await raised(errors.VibeError, client.list_projects()), caplog)
 
 
 async def test_whatever_goes_well_shows_no_key(
@@ -124,18 +116,9 @@ async def test_whatever_goes_well_shows_no_key(
         operation = await project.run_feature("Checkout")
         changes = [change async for change in operation.updates()]
         given: list[Any] = [
-            client,
-            project,
-            operation,
-            vars(client),
-            vars(project),
+            *(client, project, operation, vars(client), vars(project), changes, items, events),
             client.attach(Ref.from_json(operation.ref.to_json())),
-            operation.ref.to_json(),
-            changes,
-            items,
-            events,
-            await operation.diagnose(),
-            await operation.artifacts(),
+            *(operation.ref.to_json(), await operation.diagnose(), await operation.artifacts()),
             [value.to_dict() for value in (*items, *changes, operation.ref)],
             *(render(items) for render in (to_ctrf, to_html, to_junit, to_markdown)),
         ]
@@ -147,9 +130,7 @@ async def test_whatever_goes_well_shows_no_key(
     assert not any(map(shows, texts_of_logs(caplog)))
 
 
-async def test_the_key_goes_to_the_service_alone(
-    emulator: Emulator, operation: RunOperation, tmp_path: Path
-) -> None:
+async def test_where_keys_go(emulator: Emulator, operation: RunOperation, tmp_path: Path) -> None:
     """The key is in one header of each request to the API, and in none to an artifact host."""
     await operation
     await operation.download_artifacts(tmp_path)
@@ -162,9 +143,7 @@ async def test_the_key_goes_to_the_service_alone(
         assert not shows(f"{dict(request.headers)} {request.path} {request.query}")
 
 
-async def test_a_link_to_the_service_has_no_key(
-    emulator: Emulator, operation: RunOperation, tmp_path: Path
-) -> None:
+async def test_links_to_itself(emulator: Emulator, operation: RunOperation, tmp_path: Path) -> None:
     """An artifact's link that leads to the API is fetched without the key, and so is refused."""
 
     def misled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -172,7 +151,7 @@ async def test_a_link_to_the_service_has_no_key(
 
     await operation
     emulator.fail("get_run_artifacts", Fault.edit(misled))
-    error = await raised(ResponseError, operation.download_artifacts(tmp_path))
+    error = await raised(errors.ResponseError, operation.download_artifacts(tmp_path))
     assert error.status == 401
     misled_requests = [one for one in emulator.requests if one.operation == "list_projects"]
     assert misled_requests
@@ -187,11 +166,9 @@ async def test_a_redirect_leaves_the_key_where_it_is(emulator: Emulator) -> None
         assert redirect.answer is not None
         redirect.answer.headers["Location"] = target  # type: ignore[index]
         emulator.fail("list_projects", redirect)
-        async with (
-            aiohttp.ClientSession() as session,
-            client_of(emulator, session=session) as client,
-        ):
-            await raised(ResponseError, client.list_projects(), match="not followed")
+        session = aiohttp.ClientSession()
+        async with session, client_of(emulator, session=session) as client:
+            await raised(errors.ResponseError, client.list_projects(), match="not followed")
             assert not shows(repr(dict(session.headers)))
         assert elsewhere.requests == []
 
@@ -216,14 +193,6 @@ async def test_an_open_client(emulator: Emulator, caplog: pytest.LogCaptureFixtu
     assert not any(map(shows, texts_of_logs(caplog)))
 
 
-@pytest.mark.parametrize("key", [f"{KEY}\n{KEY}", f"Bearer {KEY}", f"{KEY}é", f"{KEY}\x00", ""])
-def test_a_key_that_is_refused_is_not_shown(key: str) -> None:
-    """The error that says why a key can't be sent shows no part of it."""
-    with pytest.raises(ConfigError) as caught:
-        Client("https://testvibe.example", api_key=key)
-    assert not any(map(shows, texts_of(caught.value)))
-
-
 @pytest.mark.parametrize("key", [KEY[:-1], KEY + "x", KEY.replace("_", "-"), KEY[4:]])
 def test_a_key_that_is_warned_of_is_not_shown(key: str, caplog: pytest.LogCaptureFixture) -> None:
     """The warning of a key of another form shows no part of it."""
@@ -231,13 +200,18 @@ def test_a_key_that_is_warned_of_is_not_shown(key: str, caplog: pytest.LogCaptur
     assert not any(map(shows, texts_of_logs(caplog)))
 
 
-@pytest.mark.parametrize(
-    "server", [f"https://{KEY}@testvibe.example", f"https://testvibe.example/{KEY}", f"{KEY}://x"]
-)
-def test_a_key_in_the_wrong_place_is_not_shown(server: str) -> None:
-    """A key that was put into the server's address is not repeated by the error."""
-    with pytest.raises(ConfigError) as caught:
-        Client(server, api_key=KEY)
+HERE = "https://testvibe.example"
+REFUSED = [
+    *((HERE, key) for key in (f"{KEY}\n{KEY}", f"Bearer {KEY}", f"{KEY}é", f"{KEY}\x00", "")),
+    *((url, KEY) for url in (f"https://{KEY}@testvibe.example", f"{HERE}/{KEY}", f"{KEY}://x")),
+]
+
+
+@pytest.mark.parametrize(("server", "key"), REFUSED)
+def test_a_key_that_is_refused_is_not_shown(server: str, key: str) -> None:
+    """Neither one that can't be sent nor one in the server's address is repeated by the error."""
+    with pytest.raises(errors.ConfigError) as caught:
+        Client(server, api_key=key)
     assert not any(map(shows, texts_of(caught.value)))
 
 
@@ -251,7 +225,7 @@ async def test_whatever_goes_wrong_shows_no_key(caplog: pytest.LogCaptureFixture
         async with Emulator(api_key=KEY) as fresh:
             error = await test_errors.raised(kind, fresh, hooks=hooks_into(events))
         assert type(error) is kind
-        assert list(own_locals(error)) or kind is ConfigError
+        assert list(own_locals(error)) or kind is errors.ConfigError
         assert_hidden(error, caplog)
         seen += len(caplog.records)
         caplog.clear()
@@ -292,7 +266,7 @@ async def test_an_echo_of_the_key_is_not_shown(
     """Wherever a server repeats the key, no error, cause, log or dict holds it."""
     caplog.set_level(logging.DEBUG)
     async with peer(answer) as service, service.client(api_key=KEY) as client:
-        error = await raised(ResponseError, client.project().get_feature("Checkout"))
+        error = await raised(errors.ResponseError, client.project().get_feature("Checkout"))
         assert KEY in service.requests[0].decode()
     assert_hidden(error, caplog)
 
@@ -316,7 +290,7 @@ async def test_no_echo_that_is_cut_off(answer: str, caplog: pytest.LogCaptureFix
         return CUT_ECHOES[answer] % key_in(request).split()[-1]
 
     async with peer(echo) as service, service.client(api_key=KEY) as client:
-        error = await raised(VibeError, client.project().get_feature("Checkout"))
+        error = await raised(errors.VibeError, client.project().get_feature("Checkout"))
     assert_hidden(error, caplog)
     assert str(error).isprintable()
     assert len(str(error)) < 500
@@ -326,7 +300,7 @@ async def test_an_echo_of_the_key_is_masked() -> None:
     """An error shows a placeholder where the key was."""
     body = f'{{"error": "x", "message": "No such key: {KEY}"}}'.encode()
     async with peer(http(401, body)) as service, service.client(api_key=KEY) as client:
-        error = await raised(UnauthorizedError, client.list_projects())
+        error = await raised(errors.UnauthorizedError, client.list_projects())
     assert error.message == "No such key: tvb_..."
 
 

@@ -6,23 +6,16 @@
 from typing import assert_type
 
 from testvibe_async import (
-    Artifact,
     Client,
-    Diagnosis,
     Generation,
-    GenerationLog,
     GenerationOperation,
-    GenerationRef,
-    Listing,
     Operation,
-    Phase,
     Project,
-    Ref,
     Run,
     RunOperation,
-    RunRef,
-    Transition,
-    VibeError,
+    errors,
+    models,
+    refs,
 )
 
 DRAFT = "Checkout with gift card"
@@ -31,24 +24,26 @@ DRAFT = "Checkout with gift card"
 async def test_a_run_is_one_from_dispatch_to_outcome(project: Project) -> None:
     """A dispatch of a run, its ref, its outcome and what hangs on it are of the run's types."""
     operation = assert_type(await project.run_feature("Checkout"), RunOperation)
-    assert isinstance(assert_type(operation.ref, RunRef), RunRef)
-    assert isinstance(assert_type(operation.phase, Phase | None), Phase)
+    assert isinstance(assert_type(operation.ref, refs.RunRef), refs.RunRef)
+    assert isinstance(assert_type(operation.phase, models.Phase | None), models.Phase)
     assert assert_type(operation.snapshot, Run | None) is None
     assert isinstance(assert_type(await operation.poll(), Run), Run)
     assert isinstance(assert_type(await operation.wait(timeout=600), Run), Run)
     assert isinstance(assert_type(await operation, Run), Run)
     assert isinstance(assert_type(operation.outcome, Run | None), Run)
-    assert isinstance(assert_type(await operation.diagnose(), Diagnosis), Diagnosis)
-    assert isinstance(assert_type(await operation.artifacts(), Listing[Artifact]), list)
+    assert isinstance(assert_type(await operation.diagnose(), models.Diagnosis), models.Diagnosis)
+    assert isinstance(
+        assert_type(await operation.artifacts(), models.Listing[models.Artifact]), list
+    )
 
 
 async def test_a_generation_is_one_from_dispatch_to_outcome(project: Project) -> None:
     """A dispatch of a generation, its ref, outcome and log are of the generation's types."""
     operation = assert_type(await project.generate_feature(DRAFT), GenerationOperation)
-    assert isinstance(assert_type(operation.ref, GenerationRef), GenerationRef)
+    assert isinstance(assert_type(operation.ref, refs.GenerationRef), refs.GenerationRef)
     assert isinstance(assert_type(await operation.poll(), Generation), Generation)
     assert isinstance(assert_type(await operation, Generation), Generation)
-    assert isinstance(assert_type(await operation.log(), GenerationLog), GenerationLog)
+    assert assert_type(await operation.log(), models.GenerationLog).sections is not None
 
 
 async def test_waits_by_name_are_typed(project: Project) -> None:
@@ -63,8 +58,8 @@ async def test_a_ref_decides_the_handle(client: Client, project: Project) -> Non
     """attach() gives a run for a RunRef, a generation for a GenerationRef, and one of both else."""
     run = await project.run_feature("Checkout")
     generation = await project.generate_feature(DRAFT)
-    either: Ref = Ref.from_json(run.ref.to_json())
-    read = RunRef.from_json(run.ref.to_json())
+    either: refs.Ref = refs.Ref.from_json(run.ref.to_json())
+    read = refs.RunRef.from_json(run.ref.to_json())
 
     assert type(assert_type(client.attach(run.ref), RunOperation)) is RunOperation
     assert type(assert_type(client.attach(read), RunOperation)) is RunOperation
@@ -77,12 +72,12 @@ async def test_a_ref_decides_the_handle(client: Client, project: Project) -> Non
 async def test_an_iteration_yields_transitions_of_its_kind(project: Project) -> None:
     """`async for` over an operation or its updates gives transitions with snapshots of its type."""
     run = await project.run_feature("Checkout")
-    changes = assert_type([change async for change in run], list[Transition[Run]])
+    changes = assert_type([change async for change in run], list[models.Transition[Run]])
     assert assert_type(changes[-1].snapshot, Run | None) is run.outcome
     generation = await project.generate_feature(DRAFT)
     updates = [update async for update in generation.updates()]
-    assert_type(updates, list[Transition[Generation]])
-    assert updates[-1].phase is Phase.FINISHED
+    assert_type(updates, list[models.Transition[Generation]])
+    assert updates[-1].phase is models.Phase.FINISHED
 
 
 async def test_many_of_one_kind_keep_their_kind(client: Client, project: Project) -> None:
@@ -99,17 +94,17 @@ async def test_many_of_one_kind_keep_their_kind(client: Client, project: Project
     assert_type(pair, list[Run | Generation])
     assert len(pair) == 2
     both = await client.gather(first, generation, return_exceptions=True)
-    assert_type(both, list[Run | Generation | VibeError])
+    assert_type(both, list[Run | Generation | errors.VibeError])
     assert len(both) == 2
     many = await client.gather(*runs, return_exceptions=True)
-    assert_type(many, list[Run | VibeError])
+    assert_type(many, list[Run | errors.VibeError])
     assert len(many) == 2
     async for operation, change in client.changes([first, second]):
         assert_type(operation, RunOperation)
-        assert assert_type(change, Transition[Run]).status
+        assert assert_type(change, models.Transition[Run]).status
     async for made, made_change in client.changes([generation]):
         assert_type(made, GenerationOperation)
-        assert assert_type(made_change, Transition[Generation]).status
+        assert assert_type(made_change, models.Transition[Generation]).status
 
 
 async def test_many_of_both_kinds_have_outcomes_of_both(client: Client, project: Project) -> None:

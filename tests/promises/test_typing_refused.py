@@ -11,16 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from testvibe_async import (
-        Batch,
-        BatchItem,
-        Client,
-        Generation,
-        Project,
-        Run,
-        RunOperation,
-        RunRef,
-    )
+    from testvibe_async import Batch, BatchItem, Client, Generation, Project, Ref, Run, RunOperation
     from testvibe_async import Clinet as Wrong  # type: ignore[attr-defined]
     from testvibe_async.events import Dispatched, Hooks
 
@@ -42,7 +33,7 @@ if TYPE_CHECKING:
         refs: list[int] = runs.in_flight  # type: ignore[assignment]
         narrow: Batch[Generation] = runs  # type: ignore[assignment]
         await client.gather(project.run_feature("Checkout"))  # type: ignore[call-overload]
-        client.finished([RunRef.from_json("")])  # type: ignore[type-var]
+        client.finished([Ref.from_json("")])  # type: ignore[type-var]
         client.attach("run 214")  # type: ignore[call-overload]
         Hooks(on_dispatched=store)  # type: ignore[arg-type]
         Hooks(on_dispatched=[store])  # type: ignore[list-item]

@@ -43,23 +43,33 @@ class Operation:
         return match and {name: unquote(value) for name, value in match.groupdict().items()}
 
 
-def closed(document: Any) -> Any:
+def closed(document: Any, *, is_documented: bool = False) -> Any:
     """Return a document without its tolerance: no object has other members, no field other words.
 
     The service may answer more than the document has. The emulator, which was written from the same
     contract, has no reason to.
+
+    Args:
+        document: The document, or a part of it.
+        is_documented: True for one without the members and words that are only assumed.
     """
     if isinstance(document, list):
-        return [closed(each) for each in cast("list[object]", document)]
+        rows = cast("list[object]", document)
+        return [closed(each, is_documented=is_documented) for each in rows]
     if not isinstance(document, dict):
         return document
-    schema = {key: closed(value) for key, value in cast("dict[str, Any]", document).items()}
+    members = cast("dict[str, Any]", document).items()
+    schema = {key: closed(value, is_documented=is_documented) for key, value in members}
     if schema.get("type") == "object":
         schema["additionalProperties"] = False
+        if is_documented:
+            fields = schema.get("properties", {}).items()
+            kept = {name: each for name, each in fields if each["x-basis"] == "documented"}
+            schema |= {"properties": kept, "required": []}
     if "x-words" in schema:
-        words = schema["x-words"]
+        assumed = [] if is_documented else schema["x-words"]["assumed"]
         null = [None] if "null" in schema["type"] else []
-        schema["enum"] = [*words["documented"], *words["assumed"], *null]
+        schema["enum"] = [*schema["x-words"]["documented"], *assumed, *null]
     return schema
 
 
@@ -76,23 +86,6 @@ def complete(document: Mapping[str, Any]) -> Any:
             members = schema["properties"].keys() - _BY_STATE
             found["components"]["schemas"][name]["required"] = sorted(members)
     return found
-
-
-def documented(document: Any) -> Any:
-    """Return a closed document without the members and words that are only assumed."""
-    if isinstance(document, list):
-        return [documented(each) for each in cast("list[object]", document)]
-    if not isinstance(document, dict):
-        return document
-    schema = {key: documented(value) for key, value in cast("dict[str, Any]", document).items()}
-    if schema.get("type") == "object":
-        members = schema.get("properties", {})
-        kept = {name: each for name, each in members.items() if each["x-basis"] == "documented"}
-        schema |= {"properties": kept, "required": [], "additionalProperties": False}
-    if "x-words" in schema:
-        null = [None] if "null" in schema["type"] else []
-        schema["enum"] = [*schema["x-words"]["documented"], *null]
-    return schema
 
 
 class Checker:

@@ -21,7 +21,6 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from subprocess import TimeoutExpired
 from threading import Lock
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 import pytest
@@ -89,10 +88,6 @@ class Process:
         with _exit_codes:
             return self._process.exitcode
 
-    def poll(self) -> int | None:
-        """Return the exit code; None while it runs."""
-        return self.returncode
-
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end, for so many seconds at the most."""
         multiprocessing.connection.wait([self._process.sentinel], timeout)
@@ -120,10 +115,6 @@ class Process:
         if self.returncode is None:
             os.kill(self.pid, number)
 
-    def terminate(self) -> None:
-        """Ask it to end."""
-        self.send_signal(signal.SIGTERM)
-
     def kill(self) -> None:
         """End it at once."""
         self.send_signal(signal.SIGKILL)
@@ -131,12 +122,7 @@ class Process:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
                 with suppress(BrokenPipeError):  # The rest of its input has no reader.

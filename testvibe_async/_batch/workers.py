@@ -316,6 +316,8 @@ class Workers(Generic[SnapshotT]):
         """
         if self._is_stopped or self.source.is_shared or entry.is_recovered:
             return False
+        if self._dispatcher.has_given_up:
+            return False
         if self._limits.stop_on_failure:  # The unknown result stops the batch.
             return False
         kind = self.plan.kind if error.intent is None else error.intent.kind

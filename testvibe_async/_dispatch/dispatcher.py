@@ -9,11 +9,11 @@ service. Once sent, a dispatch completes even if its caller is cancelled: the id
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._dispatch.dispatch import record
-from testvibe_async._dispatch.finding import Progress
+from testvibe_async._dispatch.finding import Finding, Progress
 from testvibe_async._dispatch.hold import Hold
 from testvibe_async._dispatch.kinds import OutdatedError
 from testvibe_async._dispatch.reconcile import Reconciler
@@ -35,7 +35,7 @@ from testvibe_async.operations import operation_of
 
 if TYPE_CHECKING:
     from testvibe_async._dispatch.dispatch import Dispatch
-    from testvibe_async._dispatch.finding import Finding, Known
+    from testvibe_async._dispatch.finding import Known
     from testvibe_async._telemetry import Attribute
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import (
@@ -73,6 +73,11 @@ class Dispatcher:
         self._under_way: dict[asyncio.Task[Any], Dispatch[Any]] = {}
         self._is_closing = False
         self._close_deadline = 0.0
+
+    @property
+    def has_given_up(self) -> bool:
+        """True if the service has not answered for the maximum of an outage, nor since then."""
+        return self._hold.is_given_up
 
     @property
     def outage(self) -> NotSentError | None:
@@ -303,10 +308,12 @@ class Dispatcher:
 
     async def _find(self, dispatch: Dispatch[Any], intent: Intent) -> Finding:
         """Search for the operation of a lost answer; if patient, once the service is not away."""
-        if dispatch.patience is not None:
-            with suppress(NotSentError):  # The search says what it could not see.
+        try:
+            if dispatch.patience is not None:
                 await self._hold.wait(dispatch)
-        finding = await self._reconciler.find(intent, known=dispatch.known)
+            finding = await self._reconciler.find(intent, known=dispatch.known)
+        except NotSentError as error:  # The service is away for too long.
+            finding = Finding(why=error.brief)
         if finding.ref is None:
             self._reconciler.keep(intent)
         return finding

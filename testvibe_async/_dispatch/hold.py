@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 OUTAGE_SECONDS = 0.25
 """Minimum seconds of a wait that was an outage: a probe that had to be repeated takes longer."""
 
+MIN_PATIENCE = 0.001
+"""Seconds of patience left with an outage that has lasted too long: for one more read."""
 
 _OF_REQUESTS = (TransportError, ResponseError)
 
@@ -40,8 +42,9 @@ class Hold:
         """
         self._transport = transport
         self._max_outage = max_outage
-        self.is_on: bool = False
-        """True if dispatches wait, since the service may be away."""
+        self._is_on = False
+        self._since = 0.0
+        """The loop's clock at the beginning of the hold."""
         self._cause: TransportError | ResponseError | None = None
         """The last failure that showed that the service is away."""
         self._probing = asyncio.Lock()
@@ -59,15 +62,36 @@ class Hold:
         has_answered = bool(self._transport.answered)
         is_away = outlook_after(error, has_answered=has_answered) is Outlook.AWAY
         if is_away:
-            self.is_on, self._cause = True, error
+            self._cause = error
+            self._begin()
         return is_away
+
+    @property
+    def is_on(self) -> bool:
+        """True if dispatches wait, since the service may be away, for them or for polls."""
+        return self._is_on or self._transport.outage_notice.is_on
+
+    @property
+    def is_given_up(self) -> bool:
+        """True if no answer came within the maximum, nor since then."""
+        return self._last_failure is not None and self._transport.answered_at < self._failed_at
+
+    def _begin(self) -> None:
+        """Begin the hold, or continue it: all waits for the end of an outage share one maximum."""
+        transport = self._transport
+        if not self._is_on or self._since <= transport.answered_at:
+            notice, now = transport.outage_notice, asyncio.get_running_loop().time()
+            self._since = notice.since if notice.is_on else now
+        self._is_on = True
 
     @property
     def outage(self) -> NotSentError | None:
         """The error of a dispatch that stops waiting for the service; None if it answers."""
-        if not self.is_on or self._cause is None:
+        notice = self._transport.outage_notice
+        cause = self._cause if self._is_on else notice.error if notice.is_on else None
+        if not isinstance(cause, _OF_REQUESTS):
             return None
-        return _not_sent("before the time-out", self._cause)
+        return _not_sent("before the time-out", cause)
 
     async def outlast(self, intent: Intent) -> bool:
         """Wait for the end of an outage after failed reads; return False if there was none.
@@ -77,7 +101,7 @@ class Hold:
         """
         if not self._transport.answered:
             return False
-        self.is_on = True
+        self._begin()
         began = asyncio.get_running_loop().time()
         try:
             await self.wait(intent)
@@ -97,12 +121,13 @@ class Hold:
         """
         if not self.is_on:
             return
+        self._begin()
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with self._probing:  # The result of one probe serves all that wait meanwhile.
-            if self.is_on and (self._last_failure is None or began >= self._failed_at):
+            if self._is_on and (self._last_failure is None or began >= self._failed_at):
                 self._last_failure = await self._probe(dispatch)
-                self.is_on, self._failed_at = self._last_failure is not None, loop.time()
+                self._is_on, self._failed_at = self._last_failure is not None, loop.time()
         if self._last_failure is not None:
             raise _not_sent(f"for {self._max_outage:g} s", self._last_failure)
 
@@ -115,6 +140,7 @@ class Hold:
         gateway may serve no list of projects, so that a read within the project will do, too.
         """
         request: Request[Any] = Endpoints.LIST_PROJECTS.request()
+        left = self._since + self._max_outage - asyncio.get_running_loop().time()
         project, feature = dispatch.project, dispatch.feature
         fallback: Request[Any]
         if Endpoints.LIST_RUNS.name in self._transport.answered:
@@ -123,7 +149,7 @@ class Hold:
             fallback = Endpoints.GET_GENERATION_STATUS.request(project=project, feature=feature)
         try:
             await self._transport.call_through_outage(
-                request, max_outage=self._max_outage, has_answered=True, fallback=fallback
+                request, max_outage=max(left, MIN_PATIENCE), has_answered=True, fallback=fallback
             )
         except (TransportError, ResponseError) as error:
             return error if outlook_after(error, has_answered=True) is Outlook.AWAY else None

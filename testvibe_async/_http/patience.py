@@ -50,7 +50,10 @@ class OutageNotice:
         """
         self._server = server
         self._hooks = hooks
-        self._since = 0.0
+        self.since: float = 0.0
+        """The loop's clock at the first failure of the outage that was announced last."""
+        self.error: VibeError | None = None
+        """The failure with which it was announced."""
         self._ended_at = -inf
         self.is_on: bool = False
         """True from the announcement of an outage until the next good answer."""
@@ -63,13 +66,13 @@ class OutageNotice:
             since: The loop's clock at the first failure.
         """
         if not self.is_on and since >= self._ended_at:
-            self.is_on, self._since = True, since
+            self.is_on, self.since, self.error = True, since, error
             self._hooks.emit(OutageStarted(self._server, error))
 
     def end(self) -> None:
         """Announce the end of the outage that was announced."""
         self.is_on, self._ended_at = False, asyncio.get_running_loop().time()
-        self._hooks.emit(OutageEnded(self._server, self._ended_at - self._since))
+        self._hooks.emit(OutageEnded(self._server, self._ended_at - self.since))
 
 
 async def outlast(  # noqa: PLR0913 - each by name

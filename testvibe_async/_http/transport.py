@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._config import require_seconds
@@ -118,6 +119,10 @@ class Transport:
         """True if calls are refused."""
         self.answered: set[str] = set()
         """The names of calls with a good answer; see `note_answer`."""
+        self.answered_at: float = -inf
+        """The loop's clock at the last good answer."""
+        self._away: set[str] = set()
+        """The names of such calls whose last answer shows that the service is away."""
         self._warned: set[str] = set()
         """The warnings about answers that were logged, and are not repeated."""
 
@@ -268,12 +273,22 @@ class Transport:
     def note_answer(self, request: Request[Any]) -> None:
         """Note a good answer: the route exists, and the service is not away."""
         self.answered.add(request.endpoint.name)
+        self.answered_at = asyncio.get_running_loop().time()
+        self._away.discard(request.endpoint.name)
         if self.outage_notice.is_on:
             self.outage_notice.end()
 
     def outlook_after(self, error: Exception, request: Request[Any]) -> Outlook:
-        """Return the result that another attempt of a read may bring, after a failed one."""
-        return outlook_after(error, has_answered=request.endpoint.name in self.answered)
+        """Return the result that another attempt of a read may bring, after a failed one.
+
+        While a route that has answered is away, a page on any other route is no sign of a wrong
+        address.
+        """
+        name = request.endpoint.name
+        outlook = outlook_after(error, has_answered=name in self.answered or bool(self._away))
+        if outlook is Outlook.AWAY and name in self.answered:
+            self._away.add(name)
+        return outlook
 
     def warn_of(self, unreadable: Iterable[UnreadableField]) -> None:
         """Log the fields of an answer that could not be read, each once per client."""

@@ -122,6 +122,8 @@ def _reporting(
             yield
         if errors:
             raise errors[0]
+        if (outage := progress.contact.notice(progress.in_flight)) is not None:
+            report(outage)
         for row in progress.update():
             report(row)
     finally:

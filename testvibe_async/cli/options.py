@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from datetime import timedelta
-from importlib import import_module
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
@@ -197,8 +196,7 @@ class BatchOptions:
         if self.on is not None:
             from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
 
-            if DurableBatch(self.on, id=self.name).database.startswith("postgresql"):
-                import_module("psycopg")  # SQLAlchemy loads it when it connects.
+            DurableBatch(self.on, id=self.name)
 
 
 def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:

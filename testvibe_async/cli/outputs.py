@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
-
-from rich.filesize import decimal
-from rich.text import Text
 
 from testvibe_async import BatchItem, ConfigError, Run, Verdict, VibeError
 from testvibe_async._util import escape
@@ -28,7 +25,7 @@ from testvibe_async.cli.words import NAME, Item, item_name, item_reason, plural,
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator
 
-    from testvibe_async import Client, DownloadProgress, Project
+    from testvibe_async import Client, Project
     from testvibe_async.cli.options import Files
     from testvibe_async.cli.result import Result
     from testvibe_async.reports import ReportOptions
@@ -249,17 +246,12 @@ async def download_artifacts(
         project: The run's project.
         run_id: The run.
         directory: Folder for the files.
-        output: The output that shows the progress, if it is a terminal.
+        output: The output that shows the download, if it is a terminal.
         kinds: Such as `{"trace"}`; None for all.
     """
-    if not output.is_live:
+    status = output.console.status(f"Downloading the files of run {run_id}", spinner="line")
+    with status if output.is_live else nullcontext():
         return await project.download_artifacts(run_id, directory, kinds=kinds)
-    with output.console.status("", spinner="line") as status:
-
-        def show(file: DownloadProgress) -> None:
-            status.update(Text(f"{escape(file.artifact.path)}  {decimal(file.done_bytes)}"))
-
-        return await project.download_artifacts(run_id, directory, kinds=kinds, on_progress=show)
 
 
 MOST_ANNOTATIONS = 10

@@ -296,9 +296,14 @@ class Progress:
 
     @property
     def in_flight(self) -> list[Ref]:
-        """Refs of the dispatched operations that were not observed to be over."""
-        polled = (r for r in self._rows.values() if not r.is_over and r.phase != Phase.FINISHED)
-        return [row.item.latest_ref for row in polled if row.item.latest_ref is not None]
+        """Refs of the dispatched operations that are polled, and were not observed to be over."""
+        return [
+            row.item.latest_ref
+            for row in self._rows.values()
+            if row.item.latest_ref is not None
+            if not row.is_over and row.phase is not Phase.FINISHED
+            if not self._is_shared or row.snapshot  # Others are polled by other processes.
+        ]
 
     @property
     def has_waiting(self) -> bool:

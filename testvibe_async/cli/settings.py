@@ -34,13 +34,11 @@ from testvibe_async._config import (
 )
 from testvibe_async._util import escape
 from testvibe_async.cli.common import Common, batches_folder, connected
-from testvibe_async.cli.output import Output, ask
+from testvibe_async.cli.output import ask
 from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.names import chosen_project
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tomlkit.items import Table
 
     from testvibe_async import ProjectInfo
@@ -191,8 +189,7 @@ def login(*, stdin: bool = False, common: Common = Common()) -> None:
         {"server": server, "path": path, "projects": projects},
         f"Logged in to {server}, with {plural(len(projects), 'project')}. The key is in {path}.",
     )
-    if sys.stdin.isatty() and not stdin and not output.is_json:
-        _offer(server, projects, output)
+    output.say(f"To choose the project of a repository, type there: {NAME} use NAME")
     if os.environ.get("TESTVIBE_API_KEY"):
         output.note("TESTVIBE_API_KEY is set, and comes before the key that is stored.")
 
@@ -264,18 +261,6 @@ def _ask_key() -> str:
         return getpass.getpass("API key, tvb_… (it is not shown): ", sys.stderr)
     except EOFError:
         return ""
-
-
-def _offer(server: str, projects: Sequence[ProjectInfo], output: Output) -> None:
-    """Offer to use the only project here; of several, say how one is chosen."""
-    if find_settings(server).project is not None or not projects:
-        return
-    if len(projects) > 1:
-        output.say(f"Choose one for this repository: {NAME} use NAME")
-        return
-    name = escape(projects[0].name or projects[0].id)
-    if ask(f"Use {name} in this folder? [Y/n] ").strip().casefold() in {"", "y", "yes"}:
-        output.say(f"{name} is used here: {store_project(server, projects[0].id)}")
 
 
 def _stored_server() -> str:

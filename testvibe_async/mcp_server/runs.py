@@ -184,6 +184,7 @@ async def wait_for_runs(
     timeoutSeconds: TimeoutSeconds = PATIENCE,
 ) -> Answer:
     """Wait until many runs are over. Lists what did not succeed. If `inFlight`, call this again."""
+    quarantine = Quarantine.read()
     wait, client = Wait(call, timeoutSeconds), call.session.client
     refs = [call.session.run(call.home, run_id).ref for run_id in dict.fromkeys(runIds)]
     items: list[BatchItem[Run]] = []
@@ -199,5 +200,4 @@ async def wait_for_runs(
     late = [item for item in items if isinstance(item.error, errors.WaitTimeoutError)]
     ref = late[0].ref if late else None
     remark = "" if ref is None else await unseen_of(client.attach(ref))
-    quarantine = Quarantine.read()
     return digests.digest(list(map(quarantine.mark, items)), call.room, remark=remark.strip())

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import Features
     from testvibe_async.batch import Batch
     from testvibe_async.journal import Journal
-    from testvibe_async.operations import Operation
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
 
@@ -174,23 +173,6 @@ class BatchSpec:
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
         """Return the spec that `to_dict` wrote; unknown members are ignored."""
         return cls(**{name: document[name] for name in fields_dict(cls) if name in document})
-
-    async def dispatch(
-        self, project: Project, feature: int | str, config: str | None
-    ) -> Operation[Any]:
-        """Dispatch the operation of one feature, and wait for no more than that needs."""
-        if self.kind == "generation":
-            return await project.generate_feature(
-                feature,
-                site_url=self.site_url,
-                on_conflict=self.on_conflict,  # type: ignore[arg-type]  # refused where it is none
-            )
-        return await project.run_feature(
-            feature,
-            config=config,
-            site_url=self.site_url,
-            on_conflict=self.on_conflict,  # type: ignore[arg-type]  # likewise
-        )
 
     def start(  # noqa: PLR0913 - each by name
         self,

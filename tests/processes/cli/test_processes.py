@@ -15,13 +15,12 @@ import pytest
 
 from tests.processes.cli.conftest import environment_of
 from tests.support.commands import MODULE, environment, finished, started
-from tests.surfaces.cli.conftest import Service
+from tests.surfaces.cli.conftest import Run, Service
 from testvibe_async.cli import app
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.surfaces.cli.conftest import Run
 
 SPEED = "10"  # Runs take some seconds.
 BASH = shutil.which("bash")

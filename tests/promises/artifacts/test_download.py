@@ -66,9 +66,7 @@ async def test_kinds_choose_what_is_downloaded(case: Case) -> None:
         ({"on_progress": asyncio.sleep}, "on_progress"),
     ],
 )
-async def test_wrong_arguments_send_nothing(
-    case: Case, options: dict[str, Any], named: str
-) -> None:
+async def test_wrong_arguments(case: Case, options: dict[str, Any], named: str) -> None:
     """A single kind, no downloads at once or an async hook is a ConfigError that says which."""
     await raised(ConfigError, case.download(**options), match=named)
     assert case.emulator.count("get_run_artifacts") == 0
@@ -102,9 +100,7 @@ async def test_an_unknown_kind_is_refused(case: Case, *, is_listed: bool) -> Non
         (chunked(CONTENT), None, CONTENT),
     ],
 )
-async def test_a_file_replaces_the_one_that_is_there(
-    case: Case, answer: bytes, size: int | None, content: bytes
-) -> None:
+async def test_a_replaced_file(case: Case, answer: bytes, size: int | None, content: bytes) -> None:
     """A file may be empty; without a declared size, the host's or the end of the body counts."""
     case.directory.mkdir()
     (case.directory / "a.zip").write_bytes(b"old")
@@ -137,9 +133,7 @@ async def test_every_path_stays_inside_the_directory(case: Case, tmp_path: Path)
 
 
 @pytest.mark.parametrize("target", ["outside", "missing", "inside/../../outside", "inside"])
-async def test_a_directory_that_is_a_link_is_not_followed(
-    case: Case, tmp_path: Path, target: str
-) -> None:
+async def test_a_link_to_a_directory_is_refused(case: Case, tmp_path: Path, target: str) -> None:
     """A link in the place of a directory is an error, wherever it leads, and nothing is written."""
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -177,9 +177,7 @@ async def test_progress_falls_back_when_a_download_starts_over(case: Case) -> No
 @pytest.mark.parametrize(
     ("calls", "at_once", "most"), [(1, 1, 1), (1, 3, 3), (1, 4, 4), (1, 99, 7), (2, 4, 7)]
 )
-async def test_downloads_at_once_are_bounded(
-    tmp_path: Path, calls: int, at_once: int, most: int
-) -> None:
+async def test_downloads_are_bounded(tmp_path: Path, calls: int, at_once: int, most: int) -> None:
     """`max_at_once` bounds those of a call, and the client's connections those of all calls."""
     waiting = seen = 0
     go_on = asyncio.Event()
@@ -196,10 +194,7 @@ async def test_downloads_at_once_are_bounded(
         writer.write(http(200, b"x"))
 
     paths = (f"{number}.zip" for number in range(10))
-    async with (
-        finished_run(tmp_path, max_connections=7) as case,
-        case.serving(serve, None, *paths),
-    ):
+    async with finished_run(tmp_path, max_connections=7) as case, case.serving(serve, None, *paths):
         await asyncio.gather(*(case.download(max_at_once=at_once) for _ in range(calls)))
         assert len(case.files()) == 10
     assert seen == most
@@ -218,10 +213,8 @@ async def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
 
     many_attempts = RetryPolicy(attempts=10_000, base_delay=0)
     paths = ("whole", "fails", "hangs", "never started")
-    async with (
-        finished_run(tmp_path, retry=many_attempts) as case,
-        case.serving(answer, 1, *paths) as origin,
-    ):
+    running = finished_run(tmp_path, retry=many_attempts)
+    async with running as case, case.serving(answer, 1, *paths) as origin:
         error = await raised(errors.ResponseError, case.download(max_at_once=2))
         assert error.status == 400
         assert case.files() == {"whole": b"x"}
@@ -246,10 +239,8 @@ async def test_a_cancelled_download_leaves_nothing(case: Case) -> None:
 async def test_closing_the_client_ends_downloads(tmp_path: Path, attempts: int) -> None:
     """They raise ClientClosedError and leave nothing; a new one is refused."""
     retry = RetryPolicy(attempts=attempts, base_delay=0)
-    async with (
-        finished_run(tmp_path, retry=retry) as case,
-        case.serving(lambda _: None, 1) as origin,
-    ):
+    running = finished_run(tmp_path, retry=retry)
+    async with running as case, case.serving(lambda _: None, 1) as origin:
         task = asyncio.create_task(case.download())
         await until(lambda: bool(origin.requests))
         await case.client.aclose()

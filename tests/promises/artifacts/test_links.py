@@ -75,10 +75,8 @@ async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
     def wait_an_hour(progress: DownloadProgress) -> None:
         clock[0] += 3600 if progress.is_finished else 0
 
-    async with (
-        Emulator(clock=lambda: clock[0], link_lifetime=60) as emulator,
-        client_of(emulator) as client,
-    ):
+    service = Emulator(clock=lambda: clock[0], link_lifetime=60)
+    async with service as emulator, client_of(emulator) as client:
         run = await client.project().run_feature("Checkout")
         emulator.finish_run(run.run_id, "failed")
         paths = await run.download_artifacts(tmp_path, max_at_once=1, on_progress=wait_an_hour)
@@ -103,9 +101,7 @@ async def test_a_link_that_is_always_refused_is_an_error(case: Case, status: int
 @pytest.mark.parametrize(
     ("status", "of_list"), [(404, Fault.edit(lambda _: list[object]())), (403, Fault.status(404))]
 )
-async def test_a_download_without_a_new_link_is_an_error(
-    case: Case, status: int, of_list: Fault
-) -> None:
+async def test_a_download_without_a_new_link(case: Case, status: int, of_list: Fault) -> None:
     """It is that of the old link if the artifact is no longer listed, or else that of the list."""
     case.emulator.fail("download", Fault.status(status))
     case.emulator.fail("get_run_artifacts", of_list, skip=1)
@@ -185,9 +181,7 @@ async def test_a_redirect_is_not_followed(case: Case, status: int) -> None:
         b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nno chunk " + SECRET.encode(),
     ],
 )
-async def test_no_signature(
-    tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_secret(tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """A link's query is in no message, traceback, event or log, even where the host repeats it."""
     caplog.set_level(logging.DEBUG)
     seen: list[Any] = []
@@ -214,7 +208,7 @@ async def test_downloads_are_reported_to_hooks(tmp_path: Path) -> None:
         requests = [event for event in of_downloads if isinstance(event, RequestFinished)]
         retries = [event for event in of_downloads if isinstance(event, RetryScheduled)]
         assert [event.status for event in requests] == [503, None, 200]
-        assert {event.url.partition("/artifacts")[0] for event in requests} == {
+        assert {each.url.partition("/artifacts")[0] for each in requests} == {
             case.emulator.artifact_url
         }
         assert [(event.attempt, event.delay) for event in retries] == [(1, 7.0), (2, 0.0)]

@@ -8,23 +8,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
-from tests.support.batches import MIXED, client_tasks
+from tests.support.batches import MIXED, client_tasks, verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Batch,
-    BatchSummary,
-    Client,
-    Feature,
-    GenerationRef,
-    Operation,
-    Phase,
-    Project,
-    RetryPolicy,
-    Run,
-    Verdict,
-    errors,
-)
+from testvibe_async import BatchSummary, Client, Feature, Project, RetryPolicy, Verdict, errors
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 SCENARIO = MIXED
@@ -120,8 +107,8 @@ async def test_a_runs_generation_is_named(emulator: Emulator, project: Project, 
 
     (request_id,) = emulator.generations
     draft = batch.items[0]
-    assert isinstance(draft.generation_ref, GenerationRef)
-    assert draft.generation_ref.request_id == request_id
+    assert draft.generation_ref is not None
+    assert draft.generation_ref.key[-1] == request_id
     assert (draft.ref, draft.latest_ref, draft.is_unfinished) == (None, draft.generation_ref, True)
     for item in items[:1]:
         assert item.verdict == "in flight"
@@ -154,7 +141,7 @@ async def test_several_tasks_share_the_items_of_a_batch(project: Project) -> Non
 async def test_without_time_nothing_is_sent(project: Project, emulator: Emulator) -> None:
     """A time-out of 0 leaves an item for each feature, and sends nothing."""
     items = await project.run_features(["Checkout", "Returns"], timeout=0)
-    assert [item.verdict for item in items] == ["skipped", "skipped"]
+    assert verdicts(items) == ["skipped", "skipped"]
     assert emulator.count("run_feature") == 0
 
 
@@ -238,10 +225,7 @@ SECONDS = "timeout must be a number of seconds, 0 or more"
 
 WRONG: list[tuple[str, Any, str]] = [
     *(("timeout", wrong, SECONDS) for wrong in (-1, float("nan"), float("inf"), True)),
-    *(
-        ("max_in_flight", wrong, "max_in_flight must be a whole number from 1")
-        for wrong in (0, -1, 1.5, True)
-    ),
+    *(("max_in_flight", wrong, "must be a whole number from 1") for wrong in (0, -1, 1.5, True)),
     *(("attempts", wrong, "attempts must be a whole number") for wrong in (0, -1, 1.5, True)),
     ("on_conflict", "ignore", "on_conflict"),
     *(("stop_on_failure", wrong, "stop_on_failure") for wrong in (-1, 1.5, "x", None)),
@@ -298,15 +282,13 @@ async def test_features_are_listed_once_for_all_names(emulator: Emulator, projec
     assert emulator.count("list_features") == 1
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "attempts", "most"), [(10, 1, 50), (None, 4, 25), (0, 4, 25)]
-)
+@pytest.mark.parametrize(("retry_after", "tries", "most"), [(10, 1, 50), (None, 4, 25), (0, 4, 25)])
 async def test_a_service_that_takes_nothing_is_given_up(
-    emulator: Emulator, retry_after: int | None, attempts: int, most: int
+    emulator: Emulator, retry_after: int | None, tries: int, most: int
 ) -> None:
     """After five minutes of ever fewer tries the refusal is the item's error."""
     emulator.fail("run_feature", Fault.status(429, retry_after=retry_after))
-    async with client_of(emulator, retry=RetryPolicy(attempts=attempts)) as client:
+    async with client_of(emulator, retry=RetryPolicy(attempts=tries)) as client:
         (item,) = await client.project().run_features(["Checkout"])
 
     assert isinstance(item.error, errors.RateLimitedError)
@@ -316,9 +298,8 @@ async def test_a_service_that_takes_nothing_is_given_up(
 
 async def test_a_wrong_key_is_asked_with_a_few_times(emulator: Emulator) -> None:
     """Of 500 features only as many are sent as are under way when the first is refused."""
-    async with Client(
-        emulator.url, api_key="tvb_" + "x" * 43, project=emulator.project_id
-    ) as client:
+    where, key = emulator.url, "tvb_" + "x" * 43
+    async with Client(where, api_key=key, project=emulator.project_id) as client:
         names = [f"Feature {number}" for number in range(500)]
         items = await client.project().run_features(names)
     assert emulator.count() < 80
@@ -364,28 +345,23 @@ async def test_a_refused_key_ends_the_wait_for_a_generation(emulator: Emulator) 
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
 
 
-def verdicts(batch: Batch[Run]) -> list[Verdict]:
-    """Return what the batch says of each feature now."""
-    return [item.verdict for item in batch.items]
-
-
 @steady
 async def test_the_items_are_there_at_any_moment(emulator: Emulator, project: Project) -> None:
     """Before, while and after it runs a batch says of each feature what is known, in order."""
     batch = project.run_features(NAMES, max_in_flight=2)
     assert (batch.items, batch.summary) == ([], BatchSummary())
     async with batch:
-        assert verdicts(batch) == [Verdict.WAITING] * 4
+        assert verdicts(batch.items) == ["waiting"] * 4
         await asyncio.sleep(1)
-        assert verdicts(batch) == [Verdict.IN_FLIGHT] * 2 + [Verdict.WAITING] * 2
+        assert verdicts(batch.items) == ["in flight"] * 2 + ["waiting"] * 2
         assert [item.ref for item in batch.items if item.ref] == batch.refs
         await asyncio.sleep(36)
-        assert verdicts(batch) == [Verdict.SUCCEEDED] * 2 + [Verdict.IN_FLIGHT] * 2
+        assert verdicts(batch.items) == ["succeeded"] * 2 + ["in flight"] * 2
         assert batch.summary == BatchSummary.of(batch.items)
         assert repr(batch) == f"<Batch: {batch.summary}>" == "<Batch: 2 succeeded, 2 in flight>"
         items = [item async for item in batch]
     assert {item.feature for item in items} == {item.feature for item in batch.items}
-    assert verdicts(batch) == [Verdict.SUCCEEDED] * 4
+    assert verdicts(batch.items) == ["succeeded"] * 4
     assert batch.summary.is_success
     assert len(emulator.runs) == 4
 
@@ -393,14 +369,13 @@ async def test_the_items_are_there_at_any_moment(emulator: Emulator, project: Pr
 @steady
 async def test_each_change_has_its_operation(emulator: Emulator, project: Project) -> None:
     """The transitions of all operations come in one task, also of those dispatched later."""
-    seen: dict[Operation[Run], list[Phase]] = {}
+    seen: dict[Any, list[str]] = {}
     async with project.run_features(NAMES, max_in_flight=2) as batch:
         async for operation, transition in batch.changes():
             seen.setdefault(operation, []).append(transition.phase)
     assert len(seen) == len(emulator.runs) == 4
-    assert all(phases[0] is Phase.QUEUED for phases in seen.values())
-    assert all(phases[-1] is Phase.FINISHED for phases in seen.values())
-    assert verdicts(batch) == [Verdict.SUCCEEDED] * 4
+    assert all((phases[0], phases[-1]) == ("queued", "finished") for phases in seen.values())
+    assert verdicts(batch.items) == ["succeeded"] * 4
 
 
 @steady
@@ -409,7 +384,7 @@ async def test_what_is_in_flight_already_is_followed_too(project: Project) -> No
     async with project.run_features(NAMES, max_in_flight=4) as batch:
         await asyncio.sleep(10)
         changes = batch.changes()
-        ends = [op async for op, change in changes if change.phase is Phase.FINISHED]
+        ends = [op async for op, change in changes if change.phase == "finished"]
     assert {operation.ref for operation in ends} == set(batch.refs)
     assert len(ends) == 4
 
@@ -431,13 +406,11 @@ async def test_changes_end_where_all_is_refused(emulator: Emulator, project: Pro
     emulator.fail("run_feature", Fault.status(409))
     async with project.run_features(NAMES) as batch:
         assert [change async for change in batch.changes()] == []
-    assert verdicts(batch) == [Verdict.ERROR] * 4
+    assert verdicts(batch.items) == ["error"] * 4
 
 
 @pytest.mark.service(lists=False)
-async def test_items_that_share_a_generation_each_have_its_changes(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_items_that_share_a_generation(emulator: Emulator, project: Project) -> None:
     """A feature that is named twice, on a service without lists, joins the one generation."""
     feature = emulator.add_feature("Twice", status="draft")
     names: list[int | str] = ["Twice", feature.id]

@@ -104,10 +104,7 @@ ABORTED = Fault.edit(lambda run: run | ({"status": "aborted"} if run["finishedUt
 
 @pytest.mark.parametrize(
     ("operation", "fault", "verdict", "seen"),
-    [
-        ("run_feature", Fault.lost(), Verdict.UNKNOWN, 0),
-        ("get_run", ABORTED, Verdict.ERROR, 1),
-    ],
+    [("run_feature", Fault.lost(), Verdict.UNKNOWN, 0), ("get_run", ABORTED, Verdict.ERROR, 1)],
 )
 async def test_only_a_failure_is_tried_again(
     emulator: Emulator, operation: str, fault: Fault, verdict: Verdict, seen: int

@@ -115,9 +115,7 @@ FAILING = Scenario(outcomes={"Checkout": Outcome(run_status="failed")})
 
 
 @pytest.mark.parametrize("scenario", [FAILING])
-async def test_what_fails_runs_again_before_more_is_read(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_what_fails_runs_again_first(emulator: Emulator, project: Project) -> None:
     """A second attempt takes the place of the one that failed."""
     await project.run_features(iter(["Checkout", "Wishlist"]), max_in_flight=1, attempts=2)
     ran = [run.feature_name for run in emulator.runs.values()]
@@ -150,9 +148,7 @@ async def test_features_of_an_undocumented_status_are_left_out_and_named(
 
 
 @pytest.mark.parametrize("word", ["ready", None])
-async def test_misreadings_cost_none(
-    emulator: Emulator, project: Project, word: str | None
-) -> None:
+async def test_misread_statuses(emulator: Emulator, project: Project, word: str | None) -> None:
     """Where no status says which features have tests, a batch without names is refused."""
     _shows(emulator, **dict.fromkeys(["generated", "draft", "failed"], word))
     for batch in (project.generate_features(), project.run_features()):
@@ -174,6 +170,7 @@ async def test_rows_tell_names_without_a_list(emulator: Emulator, project: Proje
     names: list[Any] = [checkout, "CHECKOUT", wishlist, "wishlist", "Returns", 9]
     items = await project.run_features(names)
     assert [item.feature for item in items][:3] == [checkout.id, wishlist, "Returns"]
+    assert items[0].name == "Checkout"
     assert emulator.count("list_features") == 2
 
 
@@ -183,15 +180,6 @@ async def test_items_of_an_earlier_batch_run_again(project: Project) -> None:
     items = await project.run_features([first[0], first[3], first[3]])
     found = [(each.feature_name, each.config) for each in items]
     assert found == [("Checkout", None), ("Returns", "Mobile")]
-
-
-async def test_a_listed_feature_runs_with_each_configuration(project: Project) -> None:
-    """A `Feature` is run by its id, with the configuration that was asked for."""
-    feature = await project.get_feature("Checkout")
-    (item,) = await project.run_features([feature], config="Mobile")
-    assert (item.feature, item.name, item.config) == (feature.id, "Checkout", "Mobile")
-    assert item.outcome is not None
-    assert item.outcome.config == "Mobile"
 
 
 async def test_a_source_that_fails_ends_the_changes(project: Project) -> None:

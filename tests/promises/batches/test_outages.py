@@ -89,6 +89,27 @@ async def test_an_outage_without_end_ends_the_batch(emulator: Emulator) -> None:
     assert {type(item.error) for item in unsent} == {NotSentError}
 
 
+@pytest.mark.parametrize("fault", [Fault.status(503), Fault.hang(), Fault.reset()])
+async def test_waits_for_an_outage_do_not_add_up(
+    emulator: Emulator, project: Project, fault: Fault
+) -> None:
+    """An outage without end costs a batch `max_outage` once, and leaves nothing unknown."""
+    emulator.fail("*", fault, when=lambda _: now() > 2)
+    batch = project.run_features(NAMES[:12], max_in_flight=4)
+    await batch
+    assert batch.summary.unknown == 0
+    assert 300 < now() < 420
+
+
+@pytest.mark.parametrize("body", [PAGE, b""])
+async def test_a_page_during_an_outage_is_one(
+    emulator: Emulator, project: Project, body: bytes
+) -> None:
+    """A run whose first poll meets maintenance is polled again, as one that was polled before."""
+    emulator.fail("*", Fault.status(403, body=body), when=lambda _: 2 < now() < 60)
+    assert_each_ran_once(emulator, await project.run_features(NAMES[:12], max_in_flight=4))
+
+
 async def test_a_refusing_proxy_delays_no_other(emulator: Emulator, project: Project) -> None:
     """Its dispatch is tried three times, while reads show that the service answers."""
     refused = emulator.fail("*", Fault.status(404, body=PAGE), when=is_of_20)

@@ -14,25 +14,17 @@ from testvibe_async.events import RequestFinished
 from testvibe_async.testing import Emulator, Fault
 
 
-async def test_a_generation_in_flight_is_named(project: Project) -> None:
-    """A 409 of generate_feature carries the ref of the one in flight."""
+@pytest.mark.parametrize("is_seen", [True, False])
+async def test_one_in_flight(emulator: Emulator, project: Project, *, is_seen: bool) -> None:
+    """A 409 of generate_feature carries the ref of the one in flight, if that can be polled."""
     running = await project.generate_feature("Draft")
+    if not is_seen:
+        emulator.fail("get_generation_status", Fault.status(404))
 
     error = await raised(errors.GenerationInProgressError, project.generate_feature("Draft"))
 
-    assert error.ref is not None
-    assert error.ref.key == running.ref.key
+    assert error.ref == (running.ref if is_seen else None)
     assert error.code == "conflict"
-
-
-async def test_one_that_can_not_be_seen_has_no_ref(emulator: Emulator, project: Project) -> None:
-    """The conflict is raised without a ref where the generation in flight can't be polled."""
-    await project.generate_feature("Draft")
-    emulator.fail("get_generation_status", Fault.status(404))
-
-    error = await raised(errors.GenerationInProgressError, project.generate_feature("Draft"))
-
-    assert error.ref is None
 
 
 async def test_attaching_returns_the_one_in_flight(emulator: Emulator, project: Project) -> None:
@@ -60,9 +52,7 @@ async def test_waiting_dispatches_after_it(emulator: Emulator, project: Project)
     assert list(emulator.generations) == [running.request_id, own.request_id]
 
 
-async def test_as_many_are_waited_for_as_come_before(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_each_before_is_awaited(emulator: Emulator, project: Project, rival: Project) -> None:
     """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
     theirs = await rival.generate_feature("Draft")
     own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
@@ -97,39 +87,20 @@ async def test_one_without_an_id_is_waited_for(
     assert (await project.wait_for_generation("Draft")).is_success
 
 
-async def test_one_that_is_queued_without_an_id_is_attached_to(
-    emulator: Emulator, project: Project
-) -> None:
-    """It is joined once it has left the queue, and the service shows its id."""
-    running = await project.generate_feature("Draft")
-    emulator.fail("get_generation_status", Fault.edit(without_id_while_queued))
-
-    joined = await project.generate_feature("Draft", on_conflict="attach")
-
-    assert joined.request_id == running.request_id
-
-
-async def test_one_that_never_has_an_id_can_not_be_attached_to(
-    emulator: Emulator, project: Project
-) -> None:
-    """The conflict is raised, and nothing is paid for in its place."""
-    await project.generate_feature("Draft")
-    emulator.fail("get_generation_status", Fault.edit(without_id))
-
-    await raised(
-        errors.GenerationInProgressError,
-        project.generate_feature("Draft", on_conflict="attach"),
-    )
-    assert len(emulator.generations) == 1
-
-
 @pytest.mark.parametrize("hide", [without_id_while_queued, without_id])
-async def test_waiting_for_one_without_an_id(
+async def test_a_conflict_with_one_without_an_id(
     emulator: Emulator, project: Project, hide: Callable[[Any], Any]
 ) -> None:
-    """on_conflict="wait" dispatches its own after the end, and "generate" uses its tests."""
-    await project.generate_feature("Draft")
+    """It is joined once it shows an id, else raised; a run uses its tests, "wait" has its own."""
+    running = await project.generate_feature("Draft")
     emulator.fail("get_generation_status", Fault.edit(hide))
+
+    dispatch = project.generate_feature("Draft", on_conflict="attach")
+    if hide is without_id_while_queued:
+        assert (await dispatch).request_id == running.request_id
+    else:
+        await raised(errors.GenerationInProgressError, dispatch)
+    assert len(emulator.generations) == 1
 
     await project.run_feature("Draft", on_conflict="generate")
     assert len(emulator.generations) == 1
@@ -175,9 +146,7 @@ async def test_an_ended_one_is_not_waited_for(emulator: Emulator, project: Proje
     assert now() - began == pytest.approx(2, abs=0.1)
 
 
-async def test_an_attached_generation_is_known(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_an_attached_one(emulator: Emulator, project: Project, rival: Project) -> None:
     """A generation found in flight has a status at once, and tolerates a 404."""
     await rival.generate_feature("Draft")
     joined = await project.generate_feature("Draft", on_conflict="attach")
@@ -188,9 +157,7 @@ async def test_an_attached_generation_is_known(
     assert (await joined).is_success
 
 
-async def test_generating_first_pays_once(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_generating_pays_once(emulator: Emulator, project: Project, rival: Project) -> None:
     """Where another generation supersedes this one, its tests are run."""
     own = asyncio.ensure_future(project.run_feature("Draft", on_conflict="generate"))
     await asyncio.sleep(11.9)
@@ -203,9 +170,7 @@ async def test_generating_first_pays_once(
     assert list(emulator.generations) == [request_id, theirs.request_id]
 
 
-async def test_tests_that_came_meanwhile_are_not_paid_for_again(
-    emulator: Emulator, rival: Project
-) -> None:
+async def test_tests_that_came_meanwhile_are_not_paid(emulator: Emulator, rival: Project) -> None:
     """Where another caller's generation ends right after the 409, its tests are run."""
     theirs = await rival.generate_feature("Draft")
 
@@ -220,9 +185,7 @@ async def test_tests_that_came_meanwhile_are_not_paid_for_again(
     assert list(emulator.generations) == [theirs.request_id]
 
 
-async def test_closing_ends_the_wait_before_the_next_dispatch(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_closing_ends_the_wait(emulator: Emulator, client: Client, project: Project) -> None:
     """A call that waits before it dispatches again ends when the client closes."""
     emulator.fail("generate_feature", Fault.status(409))
     call = asyncio.ensure_future(project.generate_feature("Checkout", on_conflict="attach"))

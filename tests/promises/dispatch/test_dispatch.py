@@ -33,9 +33,7 @@ async def test_a_refusal_is_final(emulator: Emulator, project: Project, status: 
     assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
 
 
-async def test_an_async_hook_is_logged(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_async_hook_is_logged(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """A hook that returns an awaitable is logged as failed, with the ref."""
 
     async def store(_ref: Ref) -> None:
@@ -66,15 +64,12 @@ async def test_a_poll_interval_may_be_endless(emulator: Emulator) -> None:
     assert operation.run_id in emulator.runs
 
 
-async def test_an_unknown_dispatch_is_an_event(
-    emulator: Emulator, project: Project, events: Events
-) -> None:
+async def test_unknown_is_an_event(emulator: Emulator, project: Project, events: Events) -> None:
     """The hook has what was asked for and the error; without a list of runs it comes at once."""
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.lost())
-    error = await raised(
-        errors.DispatchUnknownError, project.run_feature("Checkout", config="Mobile")
-    )
+    dispatch = project.run_feature("Checkout", config="Mobile")
+    error = await raised(errors.DispatchUnknownError, dispatch)
     (event,) = events.of(DispatchUnknown)
     assert event.error is error
     asked = (event.kind, event.project, event.feature, event.config)
@@ -130,9 +125,7 @@ async def test_it_is_a_coroutine(
 
 
 @pytest.mark.parametrize("awaited", ["the dispatch", "its outcome"])
-async def test_a_cancelled_task_dispatches_nothing(
-    emulator: Emulator, project: Project, awaited: str
-) -> None:
+async def test_a_task_that_is_cancelled(emulator: Emulator, project: Project, awaited: str) -> None:
     """A task that is cancelled before its first step sends nothing, and warns of nothing."""
     pending: Any = project.run_feature("Checkout")
     task = asyncio.create_task(pending if awaited == "the dispatch" else pending.wait())
@@ -201,9 +194,7 @@ async def test_a_cancelled_caller_prevents_a_queued_second_post(emulator: Emulat
         assert emulator.count("run_feature") == 1
 
 
-async def test_a_close_that_is_cancelled_twice_loses_no_id(
-    emulator: Emulator, client: Client, events: Events
-) -> None:
+async def test_a_close_cancelled_twice(emulator: Emulator, client: Client, events: Events) -> None:
     """Time-outs within each other cancel a close twice; the POST is still finished."""
     emulator.fail("run_feature", Fault.delay(5))
 
@@ -220,9 +211,7 @@ async def test_a_close_that_is_cancelled_twice_loses_no_id(
     assert now() == pytest.approx(5, abs=0.1)
 
 
-async def test_a_second_close_changes_nothing(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_second_close(emulator: Emulator, client: Client, project: Project) -> None:
     """Cancelling one does not end the time that another grants; no dispatch begins meanwhile."""
     caller = await dispatch_into(Fault.delay(5), emulator, project)
     first = asyncio.ensure_future(client.aclose())
@@ -234,9 +223,7 @@ async def test_a_second_close_changes_nothing(
     assert (await caller).run_id in emulator.runs
 
 
-async def test_a_second_close_gives_no_more_time(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_no_more_time_to_close(emulator: Emulator, client: Client, project: Project) -> None:
     """However often a client is closed, a POST has 10 s from the first."""
     caller = await dispatch_into(Fault.hang(), emulator, project)
     first = asyncio.ensure_future(client.aclose())
@@ -332,9 +319,7 @@ class Overloaded(Middleware):
 
 
 @pytest.mark.service(middleware=Overloaded())
-async def test_two_lost_tries_are_judged_by_the_first(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_the_first_try_decides(emulator: Emulator, project: Project, rival: Project) -> None:
     """That the second try shows nothing says nothing of the first, which may be one of two runs."""
     emulator.fail("run_feature", Fault.reset(), skip=2)
     results = await asyncio.gather(
@@ -411,9 +396,7 @@ async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> No
 
 
 @pytest.mark.parametrize("methods", [{"POST"}, {"POST", "GET"}], ids=["POST", "all"])
-async def test_an_error_of_the_session_loses_no_id(
-    emulator: Emulator, events: Events, methods: set[str]
-) -> None:
+async def test_an_error_loses_no_id(emulator: Emulator, events: Events, methods: set[str]) -> None:
     """An error of a passed-in session after the POST is a lost answer, which it may not find."""
 
     async def fail(end: aiohttp.TraceRequestEndParams) -> None:

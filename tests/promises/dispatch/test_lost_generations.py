@@ -19,18 +19,6 @@ async def lose(project: Project) -> errors.DispatchUnknownError:
     return await raised(errors.DispatchUnknownError, project.generate_feature("Draft"))
 
 
-async def test_the_new_generation_is_adopted(emulator: Emulator, project: Project) -> None:
-    """A generation that was not there before the dispatch is adopted."""
-    emulator.fail("generate_feature", Fault.lost())
-
-    operation = await project.generate_feature("Draft")
-
-    assert operation.adopted
-    assert list(emulator.generations) == [operation.request_id]
-    assert emulator.count("generate_feature") == 1
-    assert (await operation).is_success
-
-
 async def test_a_finished_generation_is_adopted_too(emulator: Emulator, project: Project) -> None:
     """A new generation is adopted also where it has finished by then."""
     await (await project.generate_feature("Draft"))
@@ -101,9 +89,7 @@ async def test_one_of_a_pause_is_not_adopted(
     await dispatch
 
 
-async def test_a_dropped_handle_is_still_known(
-    emulator: Emulator, project: Project, events: Events
-) -> None:
+async def test_a_dropped_one_is_known(emulator: Emulator, project: Project, events: Events) -> None:
     """A generation whose handle was dropped is not adopted for another dispatch."""
     emulator.fail("generate_feature", Fault.reset(), skip=1)
     first = asyncio.ensure_future(project.generate_feature("Draft"))
@@ -188,9 +174,7 @@ async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client
     assert emulator.count("generate_feature") == 1
 
 
-async def test_a_queued_stranger_is_not_adopted(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_a_queued_stranger(emulator: Emulator, project: Project, rival: Project) -> None:
     """A generation that was in flight without a `requestId` is not taken for a later one."""
     await rival.generate_feature("Draft")
     emulator.fail("get_generation_status", HIDES_QUEUED_IDS, times=1)

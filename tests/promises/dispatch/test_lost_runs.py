@@ -23,41 +23,12 @@ from testvibe_async.events import Dispatched
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
 
-ANSWER_LOST = [Fault.lost(), Fault.truncated(), Fault.edit(lambda _: {"unexpected": True})]
-"""The service acts, and its answer does not arrive whole."""
-
-
-NOTHING_DONE = [
-    Fault.reset(),
-    Fault.hang(),
-    Fault.garbage(),
-    Fault.status(500),
-    Fault.status(502, body=b"<html>bad gateway</html>"),
-    Fault.status(503, retry_after=1),
-]
-"""The service did not act, and the caller can't know that."""
-
 
 async def _unknown(project: Project, **options: Any) -> errors.DispatchUnknownError:
     return await raised(errors.DispatchUnknownError, project.run_feature("Checkout", **options))
 
 
-@pytest.mark.parametrize("fault", ANSWER_LOST)
-async def test_a_new_run_is_adopted(emulator: Emulator, project: Project, fault: Fault) -> None:
-    """A lost answer is reconciled with the list: the one new run of the feature is adopted."""
-    await project.run_feature("Checkout")
-    await asyncio.sleep(10)
-    emulator.fail("run_feature", fault, times=1)
-
-    operation = await project.run_feature("checkout", config="Mobile")
-
-    assert operation.adopted
-    assert operation.run_id == max(emulator.runs)
-    assert emulator.count("run_feature") == 2
-    assert (await operation).config == "Mobile"
-
-
-@pytest.mark.parametrize("fault", NOTHING_DONE)
+@pytest.mark.parametrize("fault", [Fault.reset(), Fault.hang(), Fault.garbage(), Fault.status(502)])
 async def test_no_new_run_is_unknown(emulator: Emulator, project: Project, fault: Fault) -> None:
     """Without a new run in the list it is not sent again; the error says what to check."""
     emulator.fail("run_feature", fault)
@@ -75,9 +46,7 @@ async def test_no_new_run_is_unknown(emulator: Emulator, project: Project, fault
     assert emulator.count("run_feature") == 1
 
 
-async def test_other_runs_are_not_adopted(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_runs_that_are_not_ours(emulator: Emulator, project: Project, rival: Project) -> None:
     """A run that is known, older, or of another feature or configuration is not adopted."""
     await project.run_feature("Checkout")
     await asyncio.sleep(10)
@@ -156,13 +125,13 @@ async def test_a_list_that_fails_is_retried(emulator: Emulator, project: Project
     emulator.fail("run_feature", Fault.lost())
     emulator.fail("list_runs", Fault.status(429), times=4, skip=1)
 
-    assert (await project.run_feature("Checkout")).adopted
+    operation = await project.run_feature("checkout", config="Mobile")
+    assert operation.adopted
+    assert (await operation).config == "Mobile"
 
 
 @pytest.mark.parametrize("held_up", ["rest", "queue"])
-async def test_an_earlier_run_is_not_adopted(
-    emulator: Emulator, rival: Project, held_up: str
-) -> None:
+async def test_earlier_runs_are_not_ours(emulator: Emulator, rival: Project, held_up: str) -> None:
     """A run that another caller dispatched while this dispatch was delayed is never adopted."""
     async with client_of(emulator, max_connections=1) as client:
         waits: list[asyncio.Future[Any]] = []
@@ -242,9 +211,7 @@ async def test_what_was_shown_once_is_kept(emulator: Emulator, project: Project)
     assert (await _unknown(project)).reason == "absent"
 
 
-async def test_a_run_of_another_process_is_not_adopted(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_two_processes_at_once(emulator: Emulator, project: Project, rival: Project) -> None:
     """Of two processes within two seconds the second takes nothing of the first for its own."""
     features = ["Checkout", "Returns"]
     async with rival.run_features(features):
@@ -316,9 +283,7 @@ async def test_another_project_blocks_nothing(emulator: Emulator, client: Client
 
 
 @pytest.mark.parametrize("site", ["https://b.example", None])
-async def test_another_site_is_not_ours(
-    emulator: Emulator, project: Project, site: str | None
-) -> None:
+async def test_another_sites_run(emulator: Emulator, project: Project, site: str | None) -> None:
     """A run belongs to the dispatch that named its site, not to one of another or of none."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
@@ -335,9 +300,7 @@ async def test_another_site_is_not_ours(
     assert isinstance(did_not, errors.DispatchUnknownError)
 
 
-async def test_an_attached_run_is_not_adopted(
-    emulator: Emulator, client: Client, rival: Project
-) -> None:
+async def test_an_attached_one_is_known(emulator: Emulator, client: Client, rival: Project) -> None:
     """A run that this client already has a handle on is not adopted."""
     theirs = client.attach((await rival.run_feature("Checkout")).ref)
     emulator.fail("run_feature", Fault.reset())
@@ -371,9 +334,7 @@ async def test_one_of_many_is_found(emulator: Emulator, client: Client, project:
     assert len(emulator.runs) == 20
 
 
-async def test_a_slow_answer_is_no_clock_sample(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_a_slow_list_is_no_time(emulator: Emulator, project: Project, rival: Project) -> None:
     """A list that arrives late does not make an older run of another caller seem new."""
     await rival.run_feature("Checkout")
     await asyncio.sleep(6)
@@ -390,9 +351,7 @@ SHOWS_TWO = pytest.mark.service(scenario=STEADY, middleware=Dialect(paging="has_
 
 
 @SHOWS_TWO
-async def test_anothers_run_is_not_adopted(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_an_unshown_run_of_ours(emulator: Emulator, project: Project, rival: Project) -> None:
     """Where the list is cut above our run, the others that it shows are left alone."""
     emulator.fail("run_feature", Fault.lost(), times=1)
     emulator.fail("list_runs", Fault.status(503), times=1)
@@ -468,9 +427,7 @@ async def test_an_unknown_run_is_nobody_elses(emulator: Emulator, project: Proje
     results = await asyncio.gather(first, second, return_exceptions=True)
 
     assert [run.feature.name for run in emulator.runs.values()] == ["Returns", "Checkout"]
-    reasons = [
-        result.reason for result in results if isinstance(result, errors.DispatchUnknownError)
-    ]
+    reasons = [getattr(result, "reason", None) for result in results]
     assert reasons == ["absent", "ambiguous"]
 
 
@@ -484,9 +441,7 @@ UNREADABLE = {
 """Successes whose id can't be read, by what they are."""
 
 
-@pytest.mark.parametrize(
-    "hidden", [{"service_at": None}, {}], ids=["the service's clock", "the runs' times"]
-)
+@pytest.mark.parametrize("hidden", [{"service_at": None}, {}], ids=["the clock", "the runs' times"])
 async def test_a_later_run_is_not_adopted(
     emulator: Emulator, client: Client, rival: Project, hidden: dict[str, Any]
 ) -> None:
@@ -572,9 +527,7 @@ async def test_a_clock_that_was_ahead_delays_nobody(emulator: Emulator, client: 
 
 
 @pytest.mark.parametrize("answer", [Fault.lost(), Fault.reset()])
-async def test_a_machine_that_slept_sends_nothing_twice(
-    monkeypatch: pytest.MonkeyPatch, answer: Fault
-) -> None:
+async def test_a_machine_that_slept(monkeypatch: pytest.MonkeyPatch, answer: Fault) -> None:
     """What it dispatches then is found, though its event loop's clock stood still meanwhile."""
     asleep = 0.0
     local_time = time.time
@@ -617,23 +570,15 @@ async def test_a_cache_is_no_clock(emulator: Emulator, project: Project) -> None
     assert len(emulator.runs) == 3
 
 
-class OtherClock(Middleware):
-    """A service whose runs have the time of a database, which is half a minute behind."""
-
-    def after(self, request: RecordedRequest, answer: Answer) -> Answer:
-        """Set the times of a list back."""
-        if request.operation != "list_runs":
-            return answer
-        rows = json.loads(answer.body)
-        for row in rows:
-            created_at = datetime.fromisoformat(row["createdUtc"]) - timedelta(seconds=30)
-            row["createdUtc"] = created_at.isoformat()
-        return evolve(answer, body=json.dumps(rows).encode())
+def set_back(row: dict[str, Any]) -> dict[str, Any]:
+    """Give a run the time of a database that is half a minute behind."""
+    created_at = datetime.fromisoformat(row["createdUtc"]) - timedelta(seconds=30)
+    return row | {"createdUtc": created_at.isoformat()}
 
 
-@pytest.mark.service(scenario=STEADY, middleware=OtherClock())
 async def test_two_clocks_of_a_service_prove_nothing(emulator: Emulator, client: Client) -> None:
     """A run with a higher id than all before may be the lost one, though its time is earlier."""
+    emulator.fail("list_runs", Fault.edit(lambda rows: [*map(set_back, rows)]))
     emulator.fail("run_feature", Fault.lost(), times=1)
     intent = (await _unknown(client.project())).intent
     assert isinstance(intent, Intent)
@@ -643,9 +588,7 @@ async def test_two_clocks_of_a_service_prove_nothing(emulator: Emulator, client:
     assert [ref.key[-1] for ref in error.candidates] == [min(emulator.runs)]
 
 
-async def test_a_service_that_was_reset_proves_nothing(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_reset_service_proves_nothing(emulator: Emulator, project: Project) -> None:
     """Where ids start anew, a later run with a lower id does not show that another is missing."""
     for _ in range(4):
         await project.run_feature("Returns")

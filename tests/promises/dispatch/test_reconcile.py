@@ -9,7 +9,6 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.promises.conftest import Events
-from tests.support.dialects import Dialect
 from tests.support.notes import Notes, Step
 from tests.support.peer import hooks_into
 from tests.support.raising import raised
@@ -52,20 +51,8 @@ async def test_an_intent_names_the_generation_before_it(emulator: Emulator, riva
     assert (intent.is_previous_known, intent.previous_id) == (False, None)
 
 
-@pytest.mark.parametrize("kind", ["run", "generation"])
-async def test_what_began_is_found(emulator: Emulator, client: Client, kind: str) -> None:
-    """The operation that it started is returned, as adopted, and its outcome can be awaited."""
-    intent = await intend(emulator, kind)
-    operation = await found(client, intent)
-    assert operation.adopted
-    assert operation.ref.key[-1] in {*emulator.runs, *emulator.generations}
-    assert (await operation).is_success
-
-
 @pytest.mark.parametrize("failing", [None, "dispatched"])
-async def test_what_was_found_is_reported(
-    emulator: Emulator, events: Events, failing: Step | None
-) -> None:
+async def test_found_is_reported(emulator: Emulator, events: Events, failing: Step | None) -> None:
     """The client's recorder and its hook receive it; a failure of the recorder is only logged."""
     notes = Notes(failing=failing)
     async with client_of(emulator, recorder=notes, hooks=hooks_into(events)) as client:
@@ -75,9 +62,7 @@ async def test_what_was_found_is_reported(
     assert notes.told == ([("dispatched", intent, operation.ref)] if failing is None else [])
 
 
-async def test_a_run_that_a_cut_list_showed_stays_a_candidate(
-    emulator: Emulator, client: Client, rival: Project
-) -> None:
+async def test_what_a_cut_list_showed(emulator: Emulator, client: Client, rival: Project) -> None:
     """Where a later list omits it, another one of the same feature and time is not adopted."""
     intent = await intend(emulator)
     await rival.run_feature("Checkout")
@@ -111,19 +96,7 @@ async def test_a_later_run_is_a_proof(
     assert await client.reconcile(intent) is None
 
 
-async def test_no_later_run_is_no_proof(emulator: Emulator, client: Client) -> None:
-    """Without a later run the list may be an old one, so nobody can say."""
-    await client.project().run_feature("Returns")
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    intent = await intend(emulator)
-    error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
-    assert error.reason == "absent"
-    assert error.intent == intent
-
-
-async def test_known_operations_are_not_it(
-    emulator: Emulator, client: Client, rival: Project
-) -> None:
+async def test_known_ones_are_not_it(emulator: Emulator, client: Client, rival: Project) -> None:
     """An operation that is known to be another's is not adopted."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
@@ -206,27 +179,23 @@ async def test_an_open_intent_may_own_it(emulator: Emulator, client: Client) -> 
     await found(client, second)
 
 
-@pytest.mark.service(scenario=STEADY, middleware=Dialect(paging="cursor", page_size=2))
-async def test_pages_prove_nothing(emulator: Emulator, client: Client) -> None:
-    """A list that comes in pages finds a run, and is no proof that there is none."""
-    for _ in range(3):
-        await client.project().run_feature("Returns")
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    intent = await intend(emulator)
-    await asyncio.sleep(40)
-    for _ in range(3):
-        await client.project().run_feature("Returns")
-    await raised(errors.DispatchUnknownError, client.reconcile(intent))
-
-
-async def test_rows_that_cannot_be_read_prove_nothing(emulator: Emulator, client: Client) -> None:
-    """Of a list with a row that can't be read nobody can say what it does not show."""
+@pytest.mark.parametrize(
+    "part",
+    [
+        Fault.edit(lambda rows: {"items": rows[:2], "nextCursor": "2"}),
+        Fault.edit(lambda rows: [{"runId": "x"}, *rows]),
+    ],
+    ids=["a page", "an unreadable row"],
+)
+async def test_a_part_proves_nothing(emulator: Emulator, client: Client, part: Fault) -> None:
+    """Of a page, and of a list with a row that can't be read, it is unknown what is not shown."""
     await client.project().run_feature("Returns")
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
     await asyncio.sleep(40)
-    await client.project().run_feature("Returns")
-    emulator.fail("list_runs", Fault.edit(lambda rows: [{"runId": "x"}, *rows]))
+    for _ in range(3):
+        await client.project().run_feature("Returns")
+    emulator.fail("list_runs", part)
     await raised(errors.DispatchUnknownError, client.reconcile(intent))
 
 
@@ -248,9 +217,7 @@ async def test_a_status_needs_no_time(emulator: Emulator, client: Client) -> Non
 
 
 @pytest.mark.parametrize("other", [{"server": "https://other.example"}, {"project": "other"}])
-async def test_the_same_id_elsewhere(
-    emulator: Emulator, client: Client, other: dict[str, Any]
-) -> None:
+async def test_same_id_elsewhere(emulator: Emulator, client: Client, other: dict[str, Any]) -> None:
     """A known run of another project or server with the same id is no reason to pass ours over."""
     intent = await intend(emulator)
     (run_id,) = emulator.runs
@@ -294,12 +261,12 @@ async def test_it_is_found_again(emulator: Emulator, client: Client, kind: str) 
     both = await asyncio.gather(*(client.reconcile(intent) for _ in range(2)))
     again = await found(client, intent)
     assert both == [again, again]
+    assert again.adopted
+    assert (await again).is_success
 
 
 @pytest.mark.parametrize("kind", ["run", "generation"])
-async def test_an_attached_one_proves_nothing(
-    emulator: Emulator, client: Client, rival: Project, kind: str
-) -> None:
+async def test_attached_ones(emulator: Emulator, client: Client, rival: Project, kind: str) -> None:
     """An operation that this client has a handle on may be that of the dispatch, or another's."""
     intent = await intend(emulator, kind)
     async with client_of(emulator) as other:

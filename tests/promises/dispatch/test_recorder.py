@@ -10,7 +10,7 @@ from tests.conftest import client_of
 from tests.support.notes import Notes
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Project, RetryPolicy, errors
+from testvibe_async import Client, Project, RetryPolicy, RunOperation, errors
 from testvibe_async.events import reported_logger
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
@@ -62,22 +62,6 @@ async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
     assert notes.steps == []
 
 
-@pytest.mark.parametrize("is_found", [True, False])
-async def test_a_lost_answer(
-    client: Client, notes: Notes, emulator: Emulator, *, is_found: bool
-) -> None:
-    """What was found is told as dispatched; of what is unknown the error has the intent."""
-    emulator.fail("run_feature", Fault.lost() if is_found else Fault.reset())
-    if is_found:
-        operation = await client.project().run_feature("Checkout")
-        assert notes.steps == ["intended", "dispatched"]
-        assert notes.told[1][2] == operation.ref
-        return
-    error = await raised(errors.DispatchUnknownError, client.project().run_feature("Checkout"))
-    assert notes.steps == ["intended"]
-    assert error.intent is notes.told[0][1]
-
-
 @pytest.mark.parametrize("error", [OSError("no space left on device"), asyncio.CancelledError()])
 async def test_a_failure_before_it(
     client: Client, notes: Notes, emulator: Emulator, error: BaseException
@@ -85,9 +69,8 @@ async def test_a_failure_before_it(
     """What it raises stops the dispatch: nothing is sent, and nothing is tried again."""
     notes.failing, notes.error = {"intended"}, error
     said = "cancelled" if isinstance(error, asyncio.CancelledError) else str(error)
-    caught = await raised(
-        errors.RecorderError, client.project().run_feature("Checkout"), match=said
-    )
+    dispatch = client.project().run_feature("Checkout")
+    caught = await raised(errors.RecorderError, dispatch, match=said)
     assert isinstance(caught.__cause__, OSError) == isinstance(error, OSError)
     assert emulator.count("run_feature") == 0
     assert notes.steps == ["not_dispatched"]
@@ -144,16 +127,22 @@ async def test_a_recorder_that_fails_at_a_refusal(
     assert "could not be recorded" in caplog.text
 
 
-@pytest.mark.parametrize("end", ["cancelled", "closed"])
-async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
-    """A dispatch that was not written is not sent, and recorded before its caller goes on."""
-    notes.seconds = {"intended": 3, "not_dispatched": 0.5}
+async def ended_after_a_second(client: Client, end: str) -> asyncio.Future[RunOperation]:
+    """Return a dispatch whose caller was cancelled, or whose client closed."""
     caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
     await asyncio.sleep(1)
     if end == "cancelled":
         caller.cancel()
     else:
         await client.aclose()
+    return caller
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
+    """A dispatch that was not written is not sent, and recorded before its caller goes on."""
+    notes.seconds = {"intended": 3, "not_dispatched": 0.5}
+    caller = await ended_after_a_second(client, end)
     await raised((asyncio.CancelledError, errors.ClientClosedError), caller)
     assert notes.steps[-1:] == ["not_dispatched"]
     await asyncio.sleep(5)
@@ -193,9 +182,7 @@ async def test_many_at_once(client: Client, notes: Notes) -> None:
     assert now() == pytest.approx(0.5, abs=0.01)
 
 
-async def test_a_cancelled_callers_refusal_is_noted(
-    client: Client, emulator: Emulator, notes: Notes
-) -> None:
+async def test_a_refusal_is_always_noted(client: Client, emulator: Emulator, notes: Notes) -> None:
     """A recorder that is slow to note a refusal is told of it, however its caller ends."""
     notes.seconds["not_dispatched"] = 3.0
     emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
@@ -213,12 +200,7 @@ async def test_an_early_end_while_the_ref_is_recorded(
 ) -> None:
     """What was dispatched is recorded to the end, and its ref is not lost to a caller that left."""
     notes.seconds = {"dispatched": 3}
-    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(1)
-    if end == "cancelled":
-        caller.cancel()
-    else:
-        await client.aclose()
+    caller = await ended_after_a_second(client, end)
     with suppress(asyncio.CancelledError):
         assert (await caller).run_id in emulator.runs
     await asyncio.sleep(5)

@@ -65,10 +65,8 @@ def test_an_early_end(cell: Cell, scene: Scene, caplog: pytest.LogCaptureFixture
     assert (stage.then.verdict, stage.later.verdict) == (cell.verdict, cell.later)
     started = {Verdict.SUCCEEDED, Verdict.IN_FLIGHT}
     has_ref, is_unknown = cell.verdict in started, cell.later is Verdict.UNKNOWN
-    assert (stage.then.ref is not None, stage.later.ref is not None) == (
-        has_ref,
-        cell.later in started,
-    )
+    refs = stage.then.ref is not None, stage.later.ref is not None
+    assert refs == (has_ref, cell.later in started)
     comes_later = cell.later in started and not has_ref
     expected = "unknown" if is_unknown else "its ref" if comes_later else None
     assert log_line(caplog.records, stage) == expected

@@ -15,15 +15,7 @@ from tests.support.peer import ONCE, hooks_into
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, Project, RetryPolicy, errors
-from testvibe_async.events import (
-    Event,
-    OutageEnded,
-    OutageStarted,
-    Paused,
-    RequestFinished,
-    Resumed,
-    RetryScheduled,
-)
+from testvibe_async.events import Event, Paused, RequestFinished, Resumed, RetryScheduled
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 READ = "get_feature"
@@ -102,9 +94,7 @@ async def test_what_may_have_happened_is_not_sent_again(
 
 
 @once_only
-async def test_what_was_refused_for_now(
-    emulator: Emulator, project: Project, operation: str
-) -> None:
+async def test_what_was_refused(emulator: Emulator, project: Project, operation: str) -> None:
     """A 429 with Retry-After proves that nothing was done: it is sent again, after that time."""
     emulator.fail(operation, Fault.status(429, retry_after=7), times=2)
     await call(operation, project)
@@ -278,9 +268,7 @@ async def _run_all(emulator: Emulator, events: Events) -> list[Event]:
 
 @short_runs
 @pytest.mark.parametrize("place", [0, 59])
-async def test_one_refusal_costs_its_own_request_a_second(
-    emulator: Emulator, events: Events, place: int
-) -> None:
+async def test_one_refusal_costs_a_second(emulator: Emulator, events: Events, place: int) -> None:
     """Runs of at most 2 s are over a little later, and nothing pauses."""
     emulator.fail("run_feature", Fault.status(429, retry_after=1), skip=place, times=1)
     assert await _run_all(emulator, events) == []
@@ -288,9 +276,7 @@ async def test_one_refusal_costs_its_own_request_a_second(
 
 
 @short_runs
-async def test_random_refusals_of_polls_cost_those_polls(
-    emulator: Emulator, events: Events
-) -> None:
+async def test_random_refusals_cost_their_polls(emulator: Emulator, events: Events) -> None:
     """Every twentieth poll is refused; each comes back when it may, and nobody else waits."""
     numbers, refusal = count(), Fault.status(503, retry_after=1)
     emulator.fail("get_run", refusal, when=lambda _: next(numbers) % 20 == 0)
@@ -413,16 +399,16 @@ async def test_a_services_refusal_is_raised(emulator: Emulator, client: Client) 
 
 async def test_it_is_announced(emulator: Emulator) -> None:
     """At the second failure, and its end."""
-    seen: list[tuple[type[object], float]] = []
+    seen: list[tuple[str, float]] = []
 
-    def note(event: OutageStarted | OutageEnded) -> None:
-        seen.append((type(event), now()))
+    def note(event: Event) -> None:
+        seen.append((type(event).__name__, now()))
 
     hooks = Hooks(on_outage_started=note, on_outage_ended=note)
     emulator.fail("*", Fault.status(503), when=lambda _: now() < 60)
     async with client_of(emulator, hooks=hooks) as client:
         await client.project().list_features(max_outage=100)
     (started, started_at), (ended, ended_at) = seen
-    assert (started, ended) == (OutageStarted, OutageEnded)
+    assert (started, ended) == ("OutageStarted", "OutageEnded")
     assert started_at < 10
     assert 60 <= ended_at < 95

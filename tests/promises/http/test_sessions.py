@@ -171,9 +171,7 @@ async def test_an_exhausted_pool(emulator: Emulator) -> None:
     assert emulator.count("write_file") == 0
 
 
-@pytest.mark.parametrize(
-    "answer", [b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", b""], ids=["407", "nothing"]
-)
+@pytest.mark.parametrize("answer", [http(407), b""], ids=["407", "nothing"])
 async def test_a_proxy_that_refuses(answer: bytes) -> None:
     """A proxy that answers 407, or closes before there is a tunnel, proves that none was seen."""
     async with peer(answer) as proxy:
@@ -181,18 +179,14 @@ async def test_a_proxy_that_refuses(answer: bytes) -> None:
     assert type(error) is errors.NotSentError
 
 
-async def test_a_login_in_netrc(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_netrc(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that takes a login from .netrc can't send the key: one sentence says so."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.delenv("http_proxy", raising=False)
-    async with (
-        aiohttp.ClientSession(trust_env=True) as session,
-        client_of(emulator, session=session) as client,
-    ):
+    session = aiohttp.ClientSession(trust_env=True)
+    async with session, client_of(emulator, session=session) as client:
         for call in (client.list_projects, ONCE_ONLY["write_file"]):
             argument = () if call == client.list_projects else (client.project(),)
             with pytest.raises(errors.ConfigError, match=r"a login for 127\.0\.0\.1 of its own"):
@@ -201,9 +195,7 @@ async def test_a_login_in_netrc(
 
 
 @pytest.mark.parametrize("is_from_environment", [True, False])
-async def test_a_proxy_for_a_key_in_the_clear(
-    monkeypatch: pytest.MonkeyPatch, *, is_from_environment: bool
-) -> None:
+async def test_plain_proxies(monkeypatch: pytest.MonkeyPatch, *, is_from_environment: bool) -> None:
     """The key for a server on this machine is not sent to a proxy on another."""
     proxy = "http://proxy.example:3128"
     options: dict[str, Any] = {"proxy": proxy}
@@ -235,9 +227,8 @@ async def test_a_session_that_repeats_sends_it_once(emulator: Emulator, operatio
     """A session subclass that retries sends what may act once, and no answer is an error."""
     emulator.fail(operation, Fault.lost())
     async with Repeating() as session, client_of(emulator, session=session, retry=ONCE) as client:
-        result = await asyncio.gather(
-            ONCE_ONLY[operation](client.project()), return_exceptions=True
-        )
+        call = ONCE_ONLY[operation](client.project())
+        result = await asyncio.gather(call, return_exceptions=True)
     assert emulator.count(operation) == 1
     assert isinstance(result[0], errors.OutcomeUnknownError) or getattr(result[0], "adopted", False)
 
@@ -292,9 +283,7 @@ async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeErr
 
 
 @pytest.mark.parametrize("status", [303, 408])
-async def test_some_statuses_prove_nothing(
-    emulator: Emulator, project: Project, status: int
-) -> None:
+async def test_statuses_prove_nothing(emulator: Emulator, project: Project, status: int) -> None:
     """303 and 408 do not prove that nothing began: the run is looked for."""
     emulator.fail("run_feature", Fault.status(status))
     error = await raised(errors.DispatchUnknownError, project.run_feature("Checkout"))

@@ -1,12 +1,14 @@
 """What the tests of journals share: the file, and batches that it keeps."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import BatchItem, Journal, Project, Run
+from tests.support.batches import verdicts
+from testvibe_async import BatchItem, Journal, Project, Run, RunRef
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -55,5 +57,14 @@ async def leave_unknown(
     hidden.remove()
 
 
-def verdicts(items: list[BatchItem[Any]]) -> list[str]:
-    return [str(item.verdict) for item in items]
+def ref_of(emulator: Emulator, feature: str) -> RunRef:
+    """Return the ref of a feature's run."""
+    (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == feature)
+    return RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
+
+
+def execute(path: Path, statement: str) -> None:
+    """Change a database."""
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()

@@ -3,7 +3,6 @@
 # ruff: noqa: ASYNC240 - the files are small
 import asyncio
 import random
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,11 +12,12 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.journal.conftest import leave_unknown, opened, ran, resumed, verdicts
+from tests.promises.journal.conftest import execute, leave_unknown, opened, ran, ref_of, resumed
+from tests.support.batches import verdicts
 from tests.support.journals import copy_of_the_disk
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, GenerationRef, Journal, Project, RunRef, Verdict, errors
+from testvibe_async import Client, GenerationRef, Journal, Project, Verdict, errors
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -107,9 +107,7 @@ async def test_generations_are_not_held_back(path: Path, emulator: Emulator) -> 
         await when(lambda: emulator.count("generate_feature", feature="Two") > 0, within=3)
 
 
-async def test_one_that_waits_for_a_slot_is_a_proof(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_one_that_waits_is_a_proof(path: Path, emulator: Emulator, client: Client) -> None:
     """A feature that is dispatched once another has ended proves that an earlier one did not start.
 
     The first is unknown, the second in flight for minutes, and the third is dispatched after that.
@@ -130,9 +128,7 @@ async def test_one_that_waits_for_a_slot_is_a_proof(
     assert emulator.count("run_feature") == 4
 
 
-async def test_one_that_is_to_be_sent_again_waits_for_a_slot_in_vain(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_waiting_for_a_slot_in_vain(path: Path, emulator: Emulator, client: Client) -> None:
     """At the time-out, what was proved not to have started is skipped, and not dispatched."""
     emulator.add_feature("Lost", status="draft")
     slow = emulator.add_feature("Slow one", status="draft")
@@ -147,9 +143,8 @@ async def test_one_that_is_to_be_sent_again_waits_for_a_slot_in_vain(
     running = Fault.edit(lambda row: row | {"featureStatus": "generating"})
     emulator.fail("get_generation_status", running, when=lambda sent: f"/{slow.id}/" in sent.path)
     async with Journal(path) as journal:
-        items = await client.project().generate_features(
-            journal=journal, max_in_flight=1, timeout=100
-        )
+        project = client.project()
+        items = await project.generate_features(journal=journal, max_in_flight=1, timeout=100)
     assert verdicts(items) == ["skipped", "in flight"]
     assert emulator.count("generate_feature") == 2
 
@@ -165,9 +160,7 @@ async def test_an_outage_beyond_patience_leaves_it_unknown(path: Path, emulator:
     assert now() < 200
 
 
-async def test_a_lost_generation_of_missing_tests_is_dispatched_again(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_lost_generation_is_dispatched_again(emulator: Emulator, project: Project) -> None:
     """As one of a batch of generations is: the status proves that nothing started."""
     emulator.add_feature("Fresh", status="draft")
     emulator.fail("generate_feature", Fault.reset(), times=1)
@@ -267,9 +260,8 @@ async def test_a_second_try_hides_none(emulator: Emulator, project: Project, sec
     hidden = emulator.fail("list_runs", Fault.status(503), skip=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
     emulator.fail("run_feature", second, times=1)
-    error = await raised(
-        errors.DispatchUnknownError, project.run_feature("Checkout", retry_unknown=True)
-    )
+    dispatch = project.run_feature("Checkout", retry_unknown=True)
+    error = await raised(errors.DispatchUnknownError, dispatch)
     assert "the answer was lost" in str(error)
     assert emulator.count("run_feature") == 2
     assert isinstance(error.intent, Intent)
@@ -301,12 +293,11 @@ SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
 async def test_one_of_another_place_is_refused(path: Path, emulator: Emulator) -> None:
     """What this dispatch started is of its server, project and kind, and of no other feature."""
     await leave_unknown(path, emulator, FEATURES, lists_read=0)
-    place: Any = {"server": emulator.url, "project": emulator.project_id}
-    ref = RunRef(**place, run_id=max(emulator.runs))
+    ref = ref_of(emulator, "Checkout")
     others = {
         "server": evolve(ref, server="https://other.example"),
         "project": evolve(ref, project="other"),
-        "kind": GenerationRef(**place, request_id="g", feature_id=1),
+        "kind": GenerationRef(server=ref.server, project=ref.project, request_id="g", feature_id=1),
     }
     async with Journal(path) as journal:
         for what, other in others.items():
@@ -324,19 +315,18 @@ async def test_a_wrong_one_is_seen(
 ) -> None:
     """A run of another feature, or none, leaves it unknown; the right one is taken."""
     await leave_unknown(path, emulator, FEATURES, lists_read=0)
-    runs = {run.feature_name: run.id for run in emulator.runs.values()}
+    ref = ref_of(emulator, "Checkout")
     theirs = await rival.run_feature("Wishlist")
     wrong = theirs.run_id if run_id == "another feature's" else 9999
-    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=wrong)
     async with Journal(path) as journal:
-        await journal.decide(ref, feature="Checkout")
+        await journal.decide(evolve(ref, run_id=wrong), feature="Checkout")
         items = await project.run_features(journal=journal)
         assert items[0].verdict is Verdict.UNKNOWN
         assert isinstance(items[0].error, errors.DispatchUnknownError)
         assert not journal.is_over
         assert len(journal.open_intents) == 2
     async with Journal(path) as journal:
-        await journal.decide(evolve(ref, run_id=runs["Checkout"]), feature="Checkout")
+        await journal.decide(ref, feature="Checkout")
         items = await project.run_features(journal=journal)
     assert items[0].verdict is Verdict.SUCCEEDED
     assert emulator.count("run_feature", feature="Checkout") == 1
@@ -373,9 +363,7 @@ async def test_one_that_was_joined_is_resumed(
     assert emulator.count("generate_feature") == 2  # theirs, and the one that met a conflict
 
 
-async def test_one_that_a_run_joined_is_not_paid_for_again(
-    path: Path, emulator: Emulator, rival: Project
-) -> None:
+async def test_a_joined_one_is_paid_once(path: Path, emulator: Emulator, rival: Project) -> None:
     """A run that waits for another's generation does not pay for one after that has failed."""
     emulator.add_feature("Broken", status="draft")
     await rival.generate_feature("Broken")
@@ -410,15 +398,6 @@ async def test_a_proxys_word_is_not_final(path: Path, emulator: Emulator, fault:
     assert verdicts(await ran(path, emulator)) == ["succeeded"] * 2
 
 
-async def test_what_the_service_says_is_final(path: Path, emulator: Emulator) -> None:
-    """A feature that the service does not know is not dispatched again."""
-    for _ in range(2):
-        assert verdicts(await ran(path, emulator, ["No such"])) == ["error"]
-    async with Journal(path) as journal:
-        assert journal.is_over
-    assert emulator.count("run_feature") == 1
-
-
 SECOND = "(SELECT document, checksum FROM rows WHERE id = 1)"
 
 
@@ -434,9 +413,7 @@ SECOND = "(SELECT document, checksum FROM rows WHERE id = 1)"
 async def test_a_lost_row_is_noticed(path: Path, emulator: Emulator, damage: str) -> None:
     """A file that lacks a feature, or has one twice, says so in a sentence."""
     await leave_unknown(path, emulator, FEATURES, lists_read=0)
-    with sqlite3.connect(path) as connection:
-        connection.execute(damage)
-    connection.close()
+    execute(path, damage)
     await raised(errors.ConfigError, opened(path), match="is damaged")
 
 
@@ -463,9 +440,7 @@ async def test_any_damage_is_an_error_of_this_package(path: Path, emulator: Emul
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-async def test_a_file_that_is_gone(
-    path: Path, emulator: Emulator, client: Client, how: str
-) -> None:
+async def test_a_file_is_gone(path: Path, emulator: Emulator, client: Client, how: str) -> None:
     """Nothing more is dispatched once the file is not the one that was opened."""
     journal = await Journal(path).__aenter__()
     async with client.project().run_features(FEATURES, journal=journal, max_in_flight=1) as batch:

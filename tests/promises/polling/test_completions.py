@@ -10,6 +10,7 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.amounts import amount
+from tests.support.batches import client_tasks
 from tests.support.observing import dispatch_runs
 from tests.support.raising import raised
 from tests.support.timing import now
@@ -34,9 +35,7 @@ async def test_they_come_as_they_finish(emulator: Emulator, client: Client) -> N
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-async def test_closing_early(
-    emulator: Emulator, client: Client, method: Callable[..., Any]
-) -> None:
+async def test_close_early(emulator: Emulator, client: Client, method: Callable[..., Any]) -> None:
     """Closing finished() or changes() before it listens to all leaves no listener."""
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
     waits = method(client, [client.attach(evolve(ref, run_id=n)) for n in range(1, 1301)])
@@ -123,7 +122,6 @@ async def test_many_at_once(emulator: Emulator, caplog: pytest.LogCaptureFixture
     """A hundred runs awaited at once all finish, and leave no task and no warning."""
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-    before = asyncio.all_tasks()
     async with client_of(emulator) as client:
         project = client.project()
         operations = await asyncio.gather(
@@ -135,18 +133,9 @@ async def test_many_at_once(emulator: Emulator, caplog: pytest.LogCaptureFixture
 
     assert [run.run_id for run in runs] == [operation.run_id for operation in operations]
     assert all(run.is_success for run in runs)
-    assert asyncio.all_tasks() - before == server_tasks(before)
+    assert client_tasks() == []
     assert problems == []
     assert caplog.records == []
-
-
-def server_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    """The emulator's own tasks, one for each connection that is not closed yet."""
-    return {
-        task
-        for task in asyncio.all_tasks() - before
-        if "aiohttp/web" in task.get_coro().cr_code.co_filename  # type: ignore[union-attr]
-    }
 
 
 async def test_errors_among_outcomes(emulator: Emulator, client: Client, project: Project) -> None:
@@ -206,7 +195,7 @@ async def test_the_last_poll_counts(emulator: Emulator, client: Client, project:
     assert error.ref == late.ref
 
 
-async def test_no_time_is_one_poll(client: Client, project: Project, emulator: Emulator) -> None:
+async def test_no_time_is_a_poll(client: Client, project: Project, emulator: Emulator) -> None:
     """A time-out of 0 polls each once; the error's note names the others that are left."""
     ended, late, later = await dispatch_runs(project, 3)
     emulator.finish_run(ended.run_id)

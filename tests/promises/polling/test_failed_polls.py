@@ -150,9 +150,7 @@ async def test_what_was_never_observed_has_no_grace(emulator: Emulator, client: 
     assert now() < 1
 
 
-async def test_a_failed_poll_is_reported_to_the_hook(
-    emulator: Emulator, events: Events, operation: RunOperation
-) -> None:
+async def test_a_reported_poll(emulator: Emulator, events: Events, operation: RunOperation) -> None:
     """on_poll_failed reports each poll that failed, and whether the waits were ended by it."""
     emulator.fail("get_run", Fault.status(500), times=2)
     emulator.fail("get_run", Fault.status(401), times=2)
@@ -293,29 +291,27 @@ async def test_a_refusal_is_confirmed(emulator: Emulator, project: Project, stat
     assert (error.status, error.ref) == (status, operation.ref)
 
 
-async def test_a_revoked_key_costs_few_requests(emulator: Emulator, project: Project) -> None:
-    """However many operations are in flight, a few refusals and one more decide for all."""
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_revoked_key(emulator: Emulator, project: Project, status: int) -> None:
+    """A few refusals and one more decide for all in flight; a 403 may be of one project alone."""
     operations = [await project.run_feature("Checkout") for _ in range(100)]
-    revoked = emulator.fail("*", Fault.status(401), when=lambda _: now() > STARTS)
+    revoked = emulator.fail("*", Fault.status(status), when=lambda _: now() > STARTS)
     results = await asyncio.gather(*(each.wait() for each in operations), return_exceptions=True)
-    assert {type(each) for each in results} == {errors.UnauthorizedError}
-    assert len({each.ref for each in results if isinstance(each, errors.UnauthorizedError)}) == 100
-    assert revoked.hits < 60
+    kinds: dict[int, Any] = {401: errors.UnauthorizedError, 403: errors.ForbiddenError}
+    assert {type(each) for each in results} == {kinds[status]}
+    assert len({getattr(each, "ref", None) for each in results}) == 100
+    assert (revoked.hits < 60) is (status == 401)
 
 
 @pytest.mark.parametrize("body", [None, PAGE], ids=["own", "page"])
-async def test_a_run_may_come_late(
-    emulator: Emulator, operation: RunOperation, body: bytes | None
-) -> None:
+async def test_a_late_run(emulator: Emulator, operation: RunOperation, body: bytes | None) -> None:
     """A 404 after our own 202 is not yet: also 50 s later."""
     emulator.fail("get_run", Fault.status(404, body=body), when=lambda _: now() < 50)
     assert (await operation).is_success
     assert now() < 70
 
 
-async def test_one_failure_among_answers_is_no_outage(
-    emulator: Emulator, events: Events, operation: RunOperation
-) -> None:
+async def test_one_failed_poll(emulator: Emulator, events: Events, operation: RunOperation) -> None:
     """What is answered in between is no time without answers."""
     emulator.fail("get_run", Fault.status(500), times=1)
     emulator.fail("get_run", Fault.status(500), skip=2, times=1)
@@ -353,9 +349,7 @@ async def test_different_answers_are_an_outage(emulator: Emulator, operation: Ru
     assert emulator.count("get_run") >= 10
 
 
-async def test_an_odd_status_ends_the_wait_soon(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_an_odd_status_ends_a_wait(emulator: Emulator, operation: RunOperation) -> None:
     """Nobody can say whether it is an end: the error names the word, and poll() shows it."""
     emulator.fail("get_run", Fault.edit(lambda run: {"runId": run["runId"], "status": "Timed_Out"}))
     said = "its status is 'Timed_Out', which is not documented"
@@ -388,9 +382,7 @@ async def test_an_odd_field_blinds_no_wait(
     ]
 
 
-async def test_a_number_beyond_all_sizes_is_left_out(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_number_beyond_all_sizes(emulator: Emulator, operation: RunOperation) -> None:
     """It is kept as it came, and is no number of the run."""
     emulator.fail("get_run", edited(featureId=10**400))
     run = await operation.poll()
@@ -485,9 +477,8 @@ async def test_an_overall_status_in_flight_means_in_flight(
     emulator: Emulator, project: Project, overall: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A word that is not documented is waited for while there is no conclusion."""
-    fault = while_in_flight(
-        featureStatus="Evaluating", overallStatus=overall, overallConclusion=None
-    )
+    members = {"featureStatus": "Evaluating", "overallStatus": overall, "overallConclusion": None}
+    fault = while_in_flight(**members)
     emulator.fail("get_generation_status", fault)
     assert (await project.generate_feature("Wishlist").wait()).is_success
     (warning,) = warnings_in(caplog.records)
@@ -542,9 +533,7 @@ async def test_an_older_end(emulator: Emulator, project: Project, *, is_seen: bo
     await raised(errors.ObservationError, operation)
 
 
-async def test_an_unknown_word_ends_in_an_error(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_an_unknown_word_is_an_error(emulator: Emulator, operation: RunOperation) -> None:
     """A word that nobody knows, with a null end, is polled as long as an outage, and then named."""
     emulator.fail("get_run", edited(status="ready", finishedUtc=None))
     await raised(errors.ObservationError, operation, match="ready")

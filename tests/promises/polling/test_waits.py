@@ -32,9 +32,7 @@ async def test_a_run_is_awaited_to_its_outcome(emulator: Emulator, operation: Ru
     assert (len(emulator.requests), now()) == (asked, at)
 
 
-async def test_polls_are_shared(
-    emulator: Emulator, operation: RunOperation, client: Client
-) -> None:
+async def test_shared_polls(emulator: Emulator, operation: RunOperation, client: Client) -> None:
     """Any number of waits on one operation cost as many polls as a single wait."""
     handles = [client.attach(operation.ref) for _ in range(5)]
     single = await client.project().run_feature("Returns")
@@ -65,9 +63,7 @@ async def test_a_timeout_is_not_a_failure(emulator: Emulator, operation: RunOper
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0])
-async def test_no_time_is_one_poll(
-    emulator: Emulator, operation: RunOperation, timeout: float
-) -> None:
+async def test_without_time(emulator: Emulator, operation: RunOperation, timeout: float) -> None:
     """With no time at all the operation is polled once, and waited for no longer."""
     error = await raised(errors.WaitTimeoutError, operation.wait(timeout=timeout))
     assert error.status == "running"
@@ -109,9 +105,7 @@ async def test_a_last_poll_that_was_not_sent_says_nothing(emulator: Emulator) ->
     assert (error.failures, error.__cause__) == (0, None)
 
 
-async def test_a_refused_list_is_not_made_up_for_by_reads(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_refused_list_causes_no_reads(emulator: Emulator, project: Project) -> None:
     """At a time-out, a rate-limited list is no reason to read each operation by its id."""
     operations = await dispatch_runs(project, 10)
     emulator.fail("list_runs", Fault.status(429))

@@ -23,9 +23,7 @@ def is_late(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"status": "running"} if now() < 34 else row for row in rows]
 
 
-RUNNING = Fault.edit(
-    lambda rows: [row | {"status": "running", "finishedUtc": None} for row in rows]
-)
+RUNNING = Fault.edit(lambda rows: [r | {"status": "running", "finishedUtc": None} for r in rows])
 """A list that shows no end."""
 
 
@@ -152,9 +150,7 @@ async def test_another_route_of_the_list_is_used(emulator: Emulator) -> None:
     assert any(request.path.endswith("/history") for request in emulator.requests)
 
 
-async def test_a_suspended_list_is_reported(
-    emulator: Emulator, client: Client, events: Events
-) -> None:
+async def test_a_suspension_is_reported(emulator: Emulator, client: Client, events: Events) -> None:
     """on_list_polling_suspended reports why a list is suspended, and for how long."""
     emulator.fail("list_runs", Fault.status(404))
     await client.gather(*await dispatch_runs(client.project(), COUNT))

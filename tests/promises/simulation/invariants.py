@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tests.promises.simulation.ledger import Intent, id_of
 from tests.promises.simulation.process import MAX_OUTAGE
 from tests.support.seams import assert_released
-from testvibe_async import (
-    BatchItem,
-    Generation,
-    GenerationOperation,
-    Phase,
-    Run,
-    RunRef,
-    Verdict,
-    errors,
-)
+from testvibe_async import BatchItem, Generation, GenerationOperation, Phase, Run, Verdict, errors
 from testvibe_async.intents import Intent as AskedFor
 
 if TYPE_CHECKING:
@@ -144,10 +135,8 @@ def _nothing_is_lost(world: World, process: Process) -> None:
 def _is_unknown(process: Process, intent: Intent) -> bool:
     """Say whether a dispatch was told to be unknown."""
     asked_for = intent.kind, intent.feature, intent.config
-    return any(
-        (event.kind, event.feature, event.config) == asked_for
-        for event in process.unknown[intent.caller]
-    )
+    events = process.unknown[intent.caller]
+    return any((each.kind, each.feature, each.config) == asked_for for each in events)
 
 
 def _is_twin(world: World, event: Dispatched) -> bool:
@@ -164,8 +153,7 @@ def _what_is_adopted_is_ours(world: World, process: Process) -> None:
     for number, events in process.dispatched.items():
         for event in events:
             name, owner = id_of(event.ref), owners.get(id_of(event.ref))
-            kind = "run" if isinstance(event.ref, RunRef) else "generation"
-            intent = Intent(number, kind, str(event.feature), event.config)
+            intent = Intent(number, event.ref.kind, str(event.feature), event.config)
             if event.adopted:
                 world.seen["an adoption"] += 1
                 # What is reconciled after that comes from a list of the whole project.
@@ -184,11 +172,8 @@ def _lists_before(world: World, process: Process, intent: Intent, ref: Ref) -> l
     """Return the lists that a dispatch had searched when it came to an operation."""
     tasks = {post.task for post in world.ledger.of(intent)}
     at = process.told_at[ref]
-    return [
-        each
-        for each in world.ledger.lists
-        if each.is_search and each.task in tasks and each.at <= at
-    ]
+    lists = (each for each in world.ledger.lists if each.is_search and each.at <= at)
+    return [each for each in lists if each.task in tasks]
 
 
 def _nobody_can_tell(world: World, process: Process, intent: Intent, ref: Ref) -> None:
@@ -336,9 +321,8 @@ def _says_what_was_seen(world: World, caller: Caller, watch: Watch) -> None:
     if isinstance(result, errors.VibeError):
         _error_is_right(world, watch, result)
     elif isinstance(result, Run | Generation):
-        assert result.is_finished or watch.is_poll, (
-            f"{ref}: a wait ended, and it is {result.status}"
-        )
+        is_ended = result.is_finished or watch.is_poll
+        assert is_ended, f"{ref}: a wait ended, and it is {result.status}"
     else:
         is_left = result is None or isinstance(result, asyncio.CancelledError)
         may_be_left = is_left and (caller.is_cancelled or watch.is_left)

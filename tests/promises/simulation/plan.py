@@ -16,14 +16,8 @@ DIALECTS = (
 NULLS = ("as documented", "null", "absent")
 """`null` for each optional member, or none at all, in place of the documented few."""
 DISTURBANCES = (
-    "a partition",
-    "resets",
-    "no listener",
-    "throttling",
-    "an outage",
-    "a rival's run",
-    "a rival's generation",
-    "a rival's cancellation",
+    *("a partition", "resets", "no listener", "throttling", "an outage"),
+    *("a rival's run", "a rival's generation", "a rival's cancellation"),
 )
 
 

@@ -13,7 +13,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -125,11 +124,7 @@ class Process:
         """Return what names the caller in each request, and sees those that begin too late."""
         tracing = aiohttp.TraceConfig()
 
-        async def begin(
-            _session: aiohttp.ClientSession,
-            _context: SimpleNamespace,
-            request: aiohttp.TraceRequestStartParams,
-        ) -> None:
+        async def begin(_session: object, _context: object, request: Any) -> None:
             request.headers[CALLER_HEADER] = str(CALLER.get())
             request.headers[TASK_HEADER] = self._task()
             request.headers[REQUEST_HEADER] = str(next(self.ledger.numbers))
@@ -138,11 +133,7 @@ class Process:
             if self.closed_at is not None:
                 self.ledger.late.append(f"{request.method} {request.url.path}")
 
-        async def end(
-            _session: aiohttp.ClientSession,
-            _context: SimpleNamespace,
-            request: aiohttp.TraceRequestEndParams,
-        ) -> None:
+        async def end(_session: object, _context: object, request: Any) -> None:
             post = self.ledger.posts.get(request.headers[REQUEST_HEADER])
             if post is not None and request.response.status == 202 and not self.is_killed:
                 post.accepted_at = asyncio.get_running_loop().time()

@@ -149,10 +149,7 @@ class Restarts:
             if batch.in_flight:
                 self.seen["a batch with operations in flight at its end"] += 1
             self.items = list(batch.items)
-            ended = [
-                f"{item.feature}, {item.config}: {item.verdict}, {item.latest_ref}"
-                for item in self.items
-            ]
+            ended = [f"{i.feature}, {i.config}: {i.verdict}, {i.latest_ref}" for i in self.items]
             detangle.note(f"the process ended with {'; '.join(ended)}")
         await process.close()
         await process.session.close()
@@ -243,16 +240,14 @@ def _draw() -> RestartPlan:
 
 def _draw_life(work: Work) -> Life:
     configs = ("Default", "Mobile") if work == "runs" else (None, None, "Default")
+    features = READY if work == "runs" else (*READY, "Draft")
     return Life(
         end=detangle.choice(("kill", "kill", "time-out", "close")),
         # Early, so that it meets dispatches more often than not.
         after=detangle.uniform(0.05, detangle.choice((0.6, 6.0))),
         pause=detangle.choice((0.5, 30.0, 600.0)),
         rivals=tuple(
-            (
-                detangle.choice(READY if work == "runs" else (*READY, "Draft")),
-                detangle.choice(configs),
-            )
+            (detangle.choice(features), detangle.choice(configs))
             for _ in range(detangle.randint(0, 3))
         ),
     )

@@ -51,20 +51,11 @@ LOST_ANSWERS = ("lost", "lost", "truncated", "a delay beyond the time-out")
 HIDDEN_IDS = ("shown", "hidden while queued", "never shown")
 """When a generation's status says which generation it is of."""
 RUN_MEMBERS = (
-    "config",
-    "siteUrl",
-    "startedUtc",
-    "finishedUtc",
-    "summary",
-    "tests",
-    "artifacts",
-    "log",
+    *("config", "siteUrl", "startedUtc", "finishedUtc"),
+    *("summary", "tests", "artifacts", "log"),
 )
 GENERATION_MEMBERS = (
-    "requestId",
-    "runnerStarted",
-    "overallStatus",
-    "overallConclusion",
+    *("requestId", "runnerStarted", "overallStatus", "overallConclusion"),
     "sections",
 )
 """The members of their documents that may be null."""

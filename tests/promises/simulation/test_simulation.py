@@ -31,9 +31,7 @@ RESTARTS = 150
     ],
     ids=["one process", "restarts"],
 )
-def test_no_schedule_breaks_an_invariant(
-    play: Play, schedules: int, expected: tuple[str, ...]
-) -> None:
+def test_no_schedule_breaks_a_rule(play: Play, schedules: int, expected: tuple[str, ...]) -> None:
     """Whatever fails, in whatever order tasks run and processes end, the promises are kept."""
     result = search(schedules, seed=SEED, play=play)
 

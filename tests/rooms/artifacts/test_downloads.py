@@ -51,9 +51,7 @@ async def test_a_cancellation_waits_for_the_disk(
         assert case.files() == ({"a.zip": CONTENT} if is_whole else {})
 
 
-async def test_no_download_begins_after_the_close(
-    case: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_download_after_the_close(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is still queued when the client closes is not requested."""
     fetch = Downloader._download_all
 
@@ -133,11 +131,7 @@ async def test_the_disk_is_for_threads_alone(case: Case, monkeypatch: pytest.Mon
     ],
 )
 async def test_a_wrong_size_is_an_error(
-    case: Case,
-    answer: bytes,
-    declared: int | None,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
+    case: Case, answer: bytes, declared: int | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file of another size than declared is not kept, and nothing beyond it is written.
 
@@ -171,9 +165,7 @@ async def test_a_wrong_size_is_an_error(
         ("http://testvibe.internal", "http://blobs.internal/x", True),
     ],
 )
-async def test_a_link_is_encrypted_as_the_service(
-    server: str, link: str, *, is_taken: bool
-) -> None:
+async def test_links_are_encrypted_like_it(server: str, link: str, *, is_taken: bool) -> None:
     """Plain http is taken on this machine, and where the service itself is used over it."""
     async with Client(server, api_key="tvb_" + "x" * 43, allow_http=True) as client:
         artifacts = client._parts.downloader._host

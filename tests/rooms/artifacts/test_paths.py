@@ -1,6 +1,5 @@
 """Artifact paths are hostile: whatever they hold, a file ends up below its directory, alone."""
 
-import string
 import unicodedata
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -21,15 +20,6 @@ _names = ["", "..", "a-2", "a.png", "A.PNG", "U\u0308", "SS", "C:", "con", "NUL.
 _pieces = st.sampled_from(_letters + _names)
 _text = st.text(max_size=12) | st.text(st.characters(), max_size=4)
 paths = st.lists(_pieces | _text, max_size=5).map("/".join) | st.lists(_pieces | _text).map("".join)
-plain_names = st.builds(
-    "".join,
-    st.tuples(
-        st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=8).filter(
-            lambda stem: stem.upper() not in RESERVED
-        ),
-        st.sampled_from(["", ".md", ".zip", ".html"]),
-    ),
-)
 
 
 def one(path: str) -> str:
@@ -99,13 +89,6 @@ def test_a_safe_path_is_safe_already(hostile: str) -> None:
     assert one(one(hostile)) == one(hostile)
 
 
-@given(st.lists(st.lists(plain_names, min_size=1, max_size=4).map("/".join), max_size=8))
-def test_a_plain_path_stays_as_it_is(plain: list[str]) -> None:
-    """Letters, digits, dashes and an extension are kept, with the case that they have."""
-    for path in plain:
-        assert one(path) == path
-
-
 @pytest.mark.parametrize(
     ("path", "safe"),
     [
@@ -166,6 +149,7 @@ def test_a_long_end_is_no_extension(name: str) -> None:
             ["A.png", "a.png", "a-2.png", "a.png", "b/A.png", "B/a.png"],
             ["A.png", "a-2.png", "a-2-3.png", "a-4.png", "b/A.png", "B-6/a.png"],
         ),
+        (PLAIN, PLAIN),
         (["a", "a-3", "a", "a"], ["a", "a-3", "a-7", "a-4"]),  # A number may be taken.
         (["a", "a/b", "A/c"], ["a", "a-2/b", "A-3/c"]),
         (["a/b", "a", "a/b/c"], ["a/b", "a-2", "a-3/b/c"]),

@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import client_of
 from tests.promises.journal import test_journal
-from tests.promises.journal.conftest import opened, verdicts
+from tests.promises.journal.conftest import leave_unknown, opened
+from tests.support.batches import verdicts
 from tests.support.raising import raised
 from testvibe_async import Client, Journal, Project, RunRef, errors
 from testvibe_async._batch import Entry, EntryState
@@ -60,9 +61,7 @@ async def test_one_that_was_never_opened_may_be_closed(path: Path) -> None:
         assert journal.plan is None
 
 
-async def test_a_cancelled_close(
-    path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_late_close(path: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same process can open it again."""
     journal = await Journal(path).__aenter__()
     await project.run_features(["Checkout"], journal=journal)
@@ -106,12 +105,7 @@ async def test_what_a_crash_cut_off_is_said(path: Path, emulator: Emulator, clie
 
 async def test_a_shutdown_leaves_them_open(path: Path, emulator: Emulator, client: Client) -> None:
     """Tasks that are cancelled from outside end the batch, and the intents stay open."""
-    emulator.fail("run_feature", Fault.reset(), times=3)
-    rule = emulator.fail("list_runs", Fault.status(404), skip=1)
-    async with Journal(path) as journal, client_of(emulator) as first:
-        items = await first.project().run_features(FEATURES, journal=journal)
-        assert verdicts(items) == ["unknown"] * 3
-    rule.remove()
+    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
     async with Journal(path) as journal:
         batch = client.project().run_features(journal=journal)
         async with batch:
@@ -164,12 +158,8 @@ async def test_a_file_in_use_is_told_from_a_damaged_one(path: Path) -> None:
         assert is_in_use(await raised(errors.ConfigError, opened(path)))
     path.write_bytes(b"x" * 100)  # noqa: ASYNC240 - a small file
     assert not is_in_use(await raised(errors.ConfigError, opened(path)))
-    assert [each.name.removeprefix(path.name) for each in files_of(path)] == [
-        "",
-        "-journal",
-        "-wal",
-        "-shm",
-    ]
+    ends = [each.name.removeprefix(path.name) for each in files_of(path)]
+    assert ends == ["", "-journal", "-wal", "-shm"]
 
 
 async def test_a_cancelled_writer_writes_what_is_pending(path: Path) -> None:

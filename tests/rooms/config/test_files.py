@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 
 from testvibe_async import errors
-from testvibe_async._config.files import (
-    RepositoryFile,
-    find_repository,
-    read_repository_file,
-    read_user_file,
-    user_file_path,
-)
+from testvibe_async._config import files
 
 KEY = "tvb_" + "Ab3" * 14 + "z"
 SERVER = "https://testvibe.example"
@@ -47,8 +41,8 @@ def write_repository_file(folder: Path, text: str) -> Path:
     return write(folder / ".testvibe-async.toml", text, 0o644)
 
 
-def the_repository_file() -> RepositoryFile:
-    found = read_repository_file()
+def the_repository_file() -> files.RepositoryFile:
+    found = files.read_repository_file()
     assert found is not None
     return found
 
@@ -82,51 +76,45 @@ def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
     assert (found.path, found.project, found.server) == (near, "near", SERVER)
 
 
-def test_nothing_above_counts(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_above(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file above the root is not read; without a repository only the working directory counts.
 
     A linked working tree, whose .git is a file, is a repository too.
     """
     write_repository_file(tmp_path, 'project = "above"')
-    assert find_repository() == repository
+    assert files.find_repository() == repository
     (repository / ".git").rmdir()
     (repository / ".git").write_text("gitdir: /elsewhere\n")
-    assert find_repository() == repository
-    assert read_repository_file() is None
+    assert files.find_repository() == repository
+    assert files.read_repository_file() is None
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path / "folder")
-    assert find_repository() is None
-    assert read_repository_file() is None
+    assert files.find_repository() is None
+    assert files.read_repository_file() is None
     write_repository_file(tmp_path / "folder", 'project = "here"')
     assert the_repository_file().project == "here"
 
 
-def test_unseen_folders_are_empty(
-    repository: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unseen_folders(repository: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder above that is closed to us, or a home that is, is no error."""
     write_repository_file(repository, 'project = "p"')
     write(user_file, "[[[")
 
     monkeypatch.setattr(Path, "stat", refuse)
     monkeypatch.setattr(Path, "exists", refuse)
-    assert find_repository() is None
-    assert read_repository_file() is None
-    assert read_user_file() is None
+    assert files.find_repository() is None
+    assert files.read_repository_file() is None
+    assert files.read_user_file() is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder in use can't be deleted there")
-def test_a_deleted_working_directory_has_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deleted_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process whose working directory was removed goes on without a file."""
     (tmp_path / "removed").mkdir()
     monkeypatch.chdir(tmp_path / "removed")
     (tmp_path / "removed").rmdir()
-    assert read_repository_file() is None
-    assert find_repository() is None
+    assert files.read_repository_file() is None
+    assert files.find_repository() is None
 
 
 @pytest.mark.parametrize(
@@ -141,7 +129,7 @@ def test_a_deleted_working_directory_has_no_file(
 )
 def test_a_key_in_a_repository_is_refused(repository: Path, text: str) -> None:
     """A repository's file that holds a key is refused with what to do, and the key is not shown."""
-    said = refusal(repository / ".testvibe-async.toml", text, read_repository_file)
+    said = refusal(repository / ".testvibe-async.toml", text, files.read_repository_file)
     assert " holds an API key" in said
     assert "revoke the key" in said
 
@@ -168,7 +156,7 @@ def test_a_key_in_a_repository_is_refused(repository: Path, text: str) -> None:
 )
 def test_a_fault_in_a_repositorys_file_is_named(repository: Path, text: str, what: str) -> None:
     """Bad TOML, an unknown key, a wrong type and a hostile size are one sentence, and soon."""
-    assert what in refusal(repository / ".testvibe-async.toml", text, read_repository_file)
+    assert what in refusal(repository / ".testvibe-async.toml", text, files.read_repository_file)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +175,7 @@ def test_a_fault_in_a_repositorys_file_is_named(repository: Path, text: str, wha
 )
 def test_what_is_wrong_in_the_users_file_is_named(user_file: Path, text: str, what: str) -> None:
     """The fault, the file and the key of the table are named, and no API key is shown."""
-    assert what in refusal(user_file, text, read_user_file)
+    assert what in refusal(user_file, text, files.read_user_file)
 
 
 def test_an_unreadable_file_says_why(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +184,7 @@ def test_an_unreadable_file_says_why(repository: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(errors.ConfigError, match="can't be read: Permission denied") as caught:
-        read_repository_file()
+        files.read_repository_file()
     assert str(path) in str(caught.value)
 
 
@@ -207,15 +195,15 @@ def test_the_bytes_of_a_file_are_text(repository: Path) -> None:
     assert the_repository_file().project == "p"
     file.write_bytes(b'project = "\xff"')
     with pytest.raises(errors.ConfigError, match="is not UTF-8") as caught:
-        read_repository_file()
+        files.read_repository_file()
     assert caught.value.__cause__ is None
 
 
 def test_the_users_file_holds_a_key_for_each_server(user_file: Path) -> None:
     """The user's file names a server and holds keys, which no repr shows."""
-    assert read_user_file() is None
+    assert files.read_user_file() is None
     write(user_file, f'server = "{SERVER}"\n[servers."{SERVER}"]\napi_key = "{KEY}"\n[servers.x]\n')
-    found = read_user_file()
+    found = files.read_user_file()
     assert found is not None
     assert (found.path, found.server, found.api_keys) == (user_file, SERVER, {SERVER: KEY})
     assert KEY[8:] not in repr(found)
@@ -223,16 +211,14 @@ def test_the_users_file_holds_a_key_for_each_server(user_file: Path) -> None:
 
 def is_private(user_file: Path, mode: int) -> bool:
     write(user_file, "", mode)
-    found = read_user_file()
+    found = files.read_user_file()
     assert found is not None
     return found.is_private
 
 
 @pytest.mark.parametrize("system", [os.name, "nt"])
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
-def test_what_is_a_private_file(
-    user_file: Path, system: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_private_file(user_file: Path, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any right of the group or of others makes it one that is not, where modes mean anything."""
     monkeypatch.setattr(os, "name", system)
     assert all(is_private(user_file, mode) for mode in (0o600, 0o400))
@@ -242,9 +228,9 @@ def test_what_is_a_private_file(
 
 def test_the_users_file_is_where_the_platform_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """platformdirs says where the user's file is; without that package there is none."""
-    path = user_file_path()
+    path = files.user_file_path()
     assert path is not None
     assert path.parts[-2:] == ("testvibe-async", "config.toml")
     monkeypatch.setitem(sys.modules, "platformdirs", None)
-    assert user_file_path() is None
-    assert read_user_file() is None
+    assert files.user_file_path() is None
+    assert files.read_user_file() is None

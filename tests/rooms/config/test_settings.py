@@ -64,9 +64,7 @@ def server_of(text: str, **options: Any) -> str:
     ],
 )
 @pytest.mark.parametrize("variable", [None, "TESTVIBE_API_KEY"])
-def test_a_key_that_no_header_can_hold_is_refused(
-    key: str, fault: str, variable: str | None
-) -> None:
+def test_a_key_that_no_header_can_hold(key: str, fault: str, variable: str | None) -> None:
     """A key with a line break, white space or a control inside is refused, and not shown."""
     environment = {variable: key} if variable else {}
     with pytest.raises(ConfigError, match=f"the API key {fault}") as caught:
@@ -320,9 +318,7 @@ def test_a_key_stays_at_home(
 
 
 @pytest.mark.parametrize(("stored", "default"), [((HOME, AWAY), HOME), ((HOME,), AWAY), ((), AWAY)])
-def test_a_repository_may_name_known_servers(
-    user_file: Path, stored: tuple[str, ...], default: str
-) -> None:
+def test_a_repositorys_own_servers(user_file: Path, stored: tuple[str, ...], default: str) -> None:
     """A server that the user has a key for, or made the default, may be a repository's too."""
     store(user_file, *stored, default=default)
     state(user_file, f'server = "{AWAY}"')
@@ -385,9 +381,7 @@ def test_routes_come_from_arguments_and_files(user_file: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("is_users", [False, True])
-def test_a_wrong_route_is_named(
-    user_file: Path, name: str, route: str, fault: str, *, is_users: bool
-) -> None:
+def test_bad_routes(user_file: Path, name: str, route: str, fault: str, *, is_users: bool) -> None:
     """A route that an operation can't have is a sentence with the file and the operation."""
     text = f'[endpoints]\n{name} = "{route}"\n'
     place = user_file if is_users else state(user_file, text)

@@ -50,9 +50,7 @@ def answered(name: str, document: object, status: int = 200) -> list[str]:
         ("write_file", "/files/content", {"path": "Features/", "content": ""}, {}, "$.path"),
     ],
 )
-def test_only_a_wrong_request_has_a_fault(
-    name: str, path: str, body: Any, query: dict[str, str], fault: str
-) -> None:
+def test_wrong_requests(name: str, path: str, body: Any, query: dict[str, str], fault: str) -> None:
     """A wrong path, parameter or body, and a member that the document does not have, is one."""
     found = asked(name, path, body, query)
     assert len(found) == bool(fault)
@@ -81,9 +79,8 @@ def test_a_wrong_answer_has_a_fault(name: str, document: Any, status: int, fault
 def test_what_is_no_json_is_a_fault() -> None:
     """An answer that is empty or no JSON fits no schema."""
     assert list(CHECKER.answer("get_run", 204, b"")) == ["204: b'' is not JSON"]
-    assert list(CHECKER.request("write_file", f"{P}/files/content", {}, b"{")) == [
-        "body: b'{' is not JSON"
-    ]
+    faults = [*CHECKER.request("write_file", f"{P}/files/content", {}, b"{")]
+    assert faults == ["body: b'{' is not JSON"]
 
 
 def test_only_the_closed_document_refuses_what_is_new() -> None:
@@ -91,9 +88,7 @@ def test_only_the_closed_document_refuses_what_is_new() -> None:
     new: dict[str, Any] = {"runId": 1, "status": "timed_out", "retries": 2}
     assert answered("get_run", new) == []
     found = list(CLOSED.answer("get_run", 200, json.dumps(new).encode()))
-    assert [("retries" in each, "timed_out" in each) for each in sorted(found)] == [
-        (False, True),
-        (True, False),
-    ]
+    places = [("retries" in each, "timed_out" in each) for each in sorted(found)]
+    assert places == [(False, True), (True, False)]
     known = {"runId": 1, "status": "passed", "summary": None}
     assert list(CLOSED.answer("get_run", 200, json.dumps(known).encode())) == []

@@ -73,9 +73,7 @@ async def test_a_length_that_is_too_large_is_refused_at_once() -> None:
     head = b"HTTP/1.1 200 X\r\nContent-Length: 67108865\r\n\r\n"
     async with peer(head) as service, service.client() as client:
         began = now()
-        with pytest.raises(
-            errors.MalformedResponseError, match=r"64 MiB.* list_runs; ask for fewer"
-        ):
+        with pytest.raises(errors.MalformedResponseError, match=r"64 MiB.* list_runs; ask for"):
             await client.project().list_runs()
         assert now() == began
 
@@ -130,9 +128,7 @@ async def test_another_encoding_is_not_guessed(status: int) -> None:
     """An answer that is encoded as was not asked for says so, and has its status."""
     answer = http(status, b"?", "Content-Encoding: br")
     async with peer(answer) as service, service.client() as client:
-        with pytest.raises(
-            errors.ResponseError, match="it is encoded as 'br', and gzip was"
-        ) as caught:
+        with pytest.raises(errors.ResponseError, match="is encoded as 'br', and gzip") as caught:
             await client.list_projects()
         assert caught.value.status == status
 
@@ -231,9 +227,7 @@ async def test_large_answers_make_room(
             await operation.poll()
 
 
-async def test_a_cancelled_reader_makes_room(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_cancelled_reader(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also between its last byte and its decoding, while the key is looked for in it."""
     emulator.fail("list_projects", Fault.body(BIG_LIST))
     async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:

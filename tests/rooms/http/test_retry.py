@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import client_of
 from testvibe_async import Client, RetryPolicy, errors
-from testvibe_async._http.retry import (
-    Outlook,
-    RetryBudget,
-    is_throttled,
-    outlook_after,
-    refused_seconds,
-    retry_delay,
-)
+from testvibe_async._http import retry
+from testvibe_async._http.retry import Outlook, RetryBudget
 from testvibe_async.testing import Emulator, Fault
 
 URL = "https://testvibe.example/api/v1/ops/projects"
@@ -50,7 +44,7 @@ def delay(
     random: float = 1.0,
 ) -> float | None:
     """Return what the policy says."""
-    return retry_delay(
+    return retry.retry_delay(
         error,
         attempt,
         policy=policy or RetryPolicy(),
@@ -102,9 +96,7 @@ UNKNOWN = errors.DispatchUnknownError("lost", method="POST", url=URL, project="p
     ],
     ids=lambda value: described(value) if isinstance(value, Exception) else str(value),
 )
-def test_what_another_try_may_bring(
-    error: Any, repeated: str, before: Outlook, after: Outlook
-) -> None:
+def test_what_a_try_may_bring(error: Any, repeated: str, before: Outlook, after: Outlook) -> None:
     """Reads are repeated after a passing fault; all else only where the service did not act.
 
     Only a 429, or a 403 that means it, and a 503 with Retry-After are refusals of the rate. What is
@@ -112,10 +104,10 @@ def test_what_another_try_may_bring(
     """
     assert (delay(error, is_repeatable=True) is not None) == (repeated in {"all", "reads"})
     assert (delay(error, is_repeatable=False) is not None) == (repeated == "all")
-    assert is_throttled(error) == (before is Outlook.BUSY)
-    assert refused_seconds(error) == (error.retry_after if before is Outlook.BUSY else None)
-    assert outlook_after(error, has_answered=False) is before
-    assert outlook_after(error, has_answered=True) is after
+    assert retry.is_throttled(error) == (before is Outlook.BUSY)
+    assert retry.refused_seconds(error) == (error.retry_after if before is Outlook.BUSY else None)
+    assert retry.outlook_after(error, has_answered=False) is before
+    assert retry.outlook_after(error, has_answered=True) is after
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 4, 9])
@@ -127,37 +119,17 @@ def test_attempts_are_counted_in_all(attempts: int) -> None:
         assert [wait is not None for wait in delays] == [True] * (attempts - 1) + [False] * 2
 
 
-def test_delays_are_drawn_below_the_longest() -> None:
-    """The longest is the base, twice that, and so on up to the policy's; a delay is its share."""
-    policy = RetryPolicy(attempts=8)
-    delays = [delay(lost(errors.NotSentError), attempt, policy=policy) for attempt in range(1, 8)]
-    assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
-    assert [delay(lost(errors.NotSentError), 2, random=share) for share in (0.25, 0.0)] == [
-        0.25,
-        0.0,
-    ]
-
-
 @pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize(
-    ("asked", "waited"), [(3.0, 3.0), (120.0, 120.0), (1e9, 120.0), (0.0, 0.05)]
-)
+@pytest.mark.parametrize(("asked", "waited"), [(3, 3.0), (120, 120.0), (1e9, 120.0), (0, 0.05)])
 def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: float) -> None:
     """A Retry-After of a 429 or 503 is waited for, up to two minutes; of 0, the drawn delay is."""
     error = refused(errors.RateLimitedError if status == 429 else errors.ServerError, status, asked)
     assert delay(error, random=0.1) == waited
-    assert refused_seconds(error) == min(asked, 120.0)
+    assert retry.refused_seconds(error) == min(asked, 120.0)
 
 
-@given(
-    attempt=st.integers(1, 10**7),
-    base=st.floats(0, 1e6),
-    longest=st.floats(0, 1e6),
-    random=st.floats(0, 1),
-)
-def test_delays_are_within_the_policy(
-    attempt: int, base: float, longest: float, random: float
-) -> None:
+@given(st.integers(1, 10**7), st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1))
+def test_delays_keep_the_policy(attempt: int, base: float, longest: float, random: float) -> None:
     """However many attempts are allowed, no delay is negative, or longer than the policy says."""
     policy = RetryPolicy(attempts=10**8, base_delay=base, max_delay=longest)
     wait = delay(lost(errors.NotSentError), attempt, policy=policy, random=random)

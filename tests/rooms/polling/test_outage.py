@@ -16,7 +16,7 @@ from tests.support.amounts import amount
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, RunOperation, RunRef, errors
 from testvibe_async._http import OutageNotice, Outlook
-from testvibe_async._polling.outage import Outage, fails_all
+from testvibe_async._polling.outage import Outage
 from testvibe_async._polling.queue import PollQueue
 from testvibe_async._wire import Request, Response
 from testvibe_async.events import Emitter, PollFailed
@@ -121,60 +121,15 @@ async def test_one_probe_an_interval(offset: float, monkeypatch: pytest.MonkeyPa
         assert 90 / INTERVAL - 1 <= network.count_since(settled) <= 90 / INTERVAL + 1
 
 
-def answered(kind: type[errors.ResponseError], status: int) -> errors.ResponseError:
-    return kind("?", status=status, code="c", method="GET", url="u")
-
-
-@pytest.mark.parametrize(
-    ("error", "outlook", "expected"),
-    [
-        (errors.NotSentError("refused", method="GET", url="u"), Outlook.AWAY, True),
-        (answered(errors.RateLimitedError, 429), Outlook.BUSY, False),
-        (answered(errors.UnauthorizedError, 401), Outlook.REFUSED, True),
-        (answered(errors.ForbiddenError, 403), Outlook.REFUSED, False),
-        (answered(errors.NotFoundError, 404), Outlook.MISSING, False),
-        (answered(errors.InvalidRequestError, 400), Outlook.SAME, False),
-    ],
-)
-def test_what_one_poll_shows_of_all(
-    error: errors.VibeError, outlook: Outlook, *, expected: bool
-) -> None:
-    """That the service is away, or refuses the key; a 403 may be of one project alone."""
-    assert fails_all(error, outlook) is expected
-
-
-@pytest.fixture
-def outage() -> Outage:
-    """An outage that has not begun, whose probes may be a little early."""
-    return Outage(3.0, OutageNotice("https://testvibe.example", Emitter(Hooks())), slack=0.3)
-
-
-def fail(outage: Outage, at: float) -> None:
-    outage.note_failure(errors.NotSentError("refused", method="GET", url="u"), Outlook.AWAY, at)
-
-
-def test_it_begins_with_the_tenth_failure_and_ends_with_an_answer(outage: Outage) -> None:
-    """Failures in a row are counted over all operations; any answer ends them."""
+def test_it_begins_with_the_tenth_failure() -> None:
+    """From then on one poll an interval is a probe, a little early at the most."""
+    outage = Outage(3.0, OutageNotice("https://testvibe.example", Emitter(Hooks())), slack=0.3)
     states: list[bool] = []
-    for number in range(21):
-        if number in {9, 20}:
-            outage.note_answer()
-        else:
-            fail(outage, float(number))
+    for number in range(10):
+        error = errors.NotSentError("refused", method="GET", url="u")
+        outage.note_failure(error, Outlook.AWAY, float(number))
         states.append(outage.is_on)
-    assert states == [False] * 19 + [True, False]
-    assert (outage.last_failure, outage.since) == (None, None)
-
-
-def test_it_lasts_since_its_first_failure(outage: Outage) -> None:
-    """An operation that fails since then fails with all others; one that failed before does not."""
-    fail(outage, 5.0)
-    fail(outage, 6.0)
-    assert [outage.has_lasted_since(at) for at in (5.0, 4.9, None)] == [True, False, False]
-
-
-def test_one_poll_an_interval_is_a_probe(outage: Outage) -> None:
-    """A probe may be early by the slack, and the next one counts from when it was due."""
+    assert states == [False] * 9 + [True]
     probed = [at / 10 for at in range(100, 200) if outage.begin_probe(at / 10)]
     assert probed == [10.0, 12.4, 15.4, 18.4]
 

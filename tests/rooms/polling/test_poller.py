@@ -180,16 +180,12 @@ def a_plan_of(answer: Any) -> PollPlan:
     return plan
 
 
-@pytest.mark.parametrize(
-    "answer", [0, -1, float("nan"), float("inf"), None, TimeoutError()], ids=repr
-)
+@pytest.mark.parametrize("answer", [0, -1, float("nan"), 1e999, None, TimeoutError()], ids=repr)
 async def test_a_plan_that_gives_no_seconds_is_refused(emulator: Emulator, answer: Any) -> None:
     """What a poll_plan returns must be seconds above 0, and the wait says so; or what it raised."""
     async with client_of(emulator, poll_plan=a_plan_of(answer)) as client:
         operation = await client.project().run_feature("Checkout")
-        with pytest.raises(
-            errors.ConfigError, match=r"must be a number of sec|failed: TimeoutError\(\)"
-        ):
+        with pytest.raises(errors.ConfigError, match=r"must be a number|failed: TimeoutError\(\)"):
             await operation
 
 

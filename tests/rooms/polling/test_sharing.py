@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs, start_wait
@@ -67,9 +68,7 @@ async def test_overdue_reads_are_spread_over_a_minute(monkeypatch: pytest.Monkey
         assert 5 <= max(rounds) <= 6
 
 
-async def test_followed_generations_keep_pace(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_followed_generation(emulator: Emulator, client: Client, project: Project) -> None:
     """A followed generation stays out of the list polling of others that are only awaited."""
     for number in range(4):
         emulator.add_feature(f"Draft {number}", status="draft")
@@ -93,11 +92,7 @@ async def test_followed_generations_keep_pace(
     assert first <= 1 + 3.3
 
 
-TURNS = {
-    "list_polling.ROWS_A_TURN": 1,
-    "poller.OPERATIONS_A_TURN": 1,
-    "reader.OPERATIONS_A_TURN": 2,
-}
+TURNS = {"list_polling.ROWS": 1, "poller.OPERATIONS": 1, "reader.OPERATIONS": 2}
 """How often a list is interrupted after so many, and in how many places."""
 
 
@@ -106,7 +101,7 @@ async def test_long_lists_let_other_tasks_run(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch, constant: str, places: int
 ) -> None:
     """Reading a list, publishing what it shows, and rescheduling after it pause in between."""
-    monkeypatch.setattr(f"testvibe_async._polling.{constant}", 3)
+    monkeypatch.setattr(f"testvibe_async._polling.{constant}_A_TURN", 3)
     operations = await dispatch_runs(project, COUNT)
     sleep, pauses = asyncio.sleep, Counter[tuple[str, int]]()
 
@@ -125,9 +120,7 @@ async def test_long_lists_let_other_tasks_run(
     assert often == [True] * places
 
 
-async def test_a_row_is_its_latest_generation(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_rows_are_the_latest(emulator: Emulator, client: Client, project: Project) -> None:
     """Of two generations of one feature, the row counts for the later one; the other is read."""
     for number in range(3):
         emulator.add_feature(f"Draft {number}", status="draft")
@@ -155,9 +148,7 @@ def taken(subscription: Subscription) -> list[tuple[Any, str]]:
     return events
 
 
-async def test_a_further_item_waits(
-    emulator: Emulator, client: Client, operation: RunOperation
-) -> None:
+async def test_another_item(emulator: Emulator, client: Client, operation: RunOperation) -> None:
     """An item that is added while its operation is in flight has no event but the end."""
     subscription = Subscription(client._poller, {}, may_grow=True)
     subscription.add(operation._polled, "a")
@@ -170,9 +161,7 @@ async def test_a_further_item_waits(
     assert [item for item, _ in taken(subscription)] == ["a", "b"]
 
 
-async def test_an_end_at_the_timeout(
-    emulator: Emulator, project: Project, operation: RunOperation
-) -> None:
+async def test_a_timed_end(emulator: Emulator, project: Project, operation: RunOperation) -> None:
     """A wait whose timeout coincides with the end returns the outcome."""
     emulator.finish_run(operation.run_id)
     digest = await project.get_run(operation.run_id)
@@ -194,14 +183,10 @@ async def test_a_wait_that_is_cancelled_as_it_fails(operation: RunOperation) -> 
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-async def test_many_waits_in_portions(
-    emulator: Emulator, client: Client, method: Callable[..., Any]
-) -> None:
+async def test_in_portions(emulator: Emulator, client: Client, method: Callable[..., Any]) -> None:
     """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""
-    refs = [
-        RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
-        for number in range(1, 1301)
-    ]
+    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
+    refs = [evolve(ref, run_id=number) for number in range(1, 1301)]
     operations = [client.attach(ref) for ref in refs]
     waits = method(client, operations)
 

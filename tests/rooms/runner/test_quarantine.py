@@ -9,15 +9,7 @@ import pytest
 from attrs import evolve
 
 import testvibe_async
-from testvibe_async import (
-    BatchItem,
-    CaseResult,
-    ConfigError,
-    Run,
-    RunStatus,
-    RunSummary,
-    Verdict,
-)
+from testvibe_async import BatchItem, CaseResult, ConfigError, Run, RunStatus, RunSummary, Verdict
 from testvibe_async.runner.quarantine import Quarantine
 
 TODAY = date(2026, 12, 1)

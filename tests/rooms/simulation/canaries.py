@@ -31,16 +31,7 @@ from tests.promises.simulation.restarts import play_restarts
 from tests.promises.simulation.search import BrokenScheduleError, Play, search
 from tests.promises.simulation.world import play
 from tests.support.journals import copy_of_the_disk
-from testvibe_async import (
-    Client,
-    GenerationOperation,
-    GenerationRef,
-    Operation,
-    Project,
-    Ref,
-    Run,
-    errors,
-)
+from testvibe_async import Client, GenerationOperation, Operation, Project, Run, errors, refs
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
 from testvibe_async.intents import Intent
 
@@ -125,10 +116,7 @@ def _cancel_tasks(name: str) -> None:
 # What is dispatched.
 
 
-@canary(
-    "the session sends a POST again",
-    "took effect as|cost credits|and nobody knows|and its item says",
-)
+@canary("a POST is sent again", "took effect as|cost credits|and nobody knows|and its item says")
 def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     def again(send: Any) -> Any:
         async def send_again(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -144,10 +132,7 @@ def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "send", again)
 
 
-@canary(
-    "a lost answer is called not sent",
-    "(took effect as|reached the service).* and raised NotSentError",
-)
+@canary("a lost one is not sent", "(took effect as|reached the service).* and raised NotSentError")
 def _lost_answer_is_called_not_sent(patch: pytest.MonkeyPatch) -> None:
     async def deny(dispatch: Any, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -191,7 +176,7 @@ def _adopt_of_unknown(
         try:
             return await dispatch(project, *args, **kwargs)
         except errors.DispatchUnknownError as error:
-            ref: Ref | None = await choose(project, error)
+            ref: refs.Ref | None = await choose(project, error)
             if ref is None:
                 raise
             config = kwargs.get("config")
@@ -207,18 +192,17 @@ def _adopt_of_unknown(
 
 @canary("the first of several candidates is adopted", "showed its own|which is of Intent")
 def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    async def first(_: Project, error: errors.DispatchUnknownError) -> Ref | None:
+    async def first(_: Project, error: errors.DispatchUnknownError) -> refs.Ref | None:
         return error.candidates[0] if error.candidates else None
 
     _adopt_of_unknown(patch, first)
 
 
 @canary(
-    "the generation before is adopted",
-    "which nobody began|began long before it was sent|which is of Intent",
+    "an old one is adopted", "which nobody began|began long before it was sent|which is of Intent"
 )
 def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    async def latest(project: Project, error: errors.DispatchUnknownError) -> Ref | None:
+    async def latest(project: Project, error: errors.DispatchUnknownError) -> refs.Ref | None:
         intent = error.intent
         if not isinstance(intent, Intent) or intent.kind != "generation":
             return None
@@ -228,7 +212,7 @@ def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
             return None
         if status.request_id is None or status.feature_id is None:
             return None
-        return GenerationRef(
+        return refs.GenerationRef(
             server=intent.server,
             project=project.id,
             request_id=status.request_id,
@@ -274,10 +258,7 @@ def _what_passed_runs_again(patch: pytest.MonkeyPatch) -> None:
 # What is waited for.
 
 
-@canary(
-    "a closed client goes on",
-    "the poller (has a timer|still works)|tasks go on|sent after the close",
-)
+@canary("nothing closes", "the poller (has a timer|still works)|tasks go on|sent after the close")
 def _closed_client_goes_on(patch: pytest.MonkeyPatch) -> None:
     async def leave_all(_: Client) -> None:
         pass
@@ -405,10 +386,7 @@ def _wrap_iterations(patch: pytest.MonkeyPatch, wrapper: type[_Iteration]) -> No
 # What is said of it.
 
 
-@canary(
-    "an outcome comes before the end",
-    "is said to be (running|generating), and|a wait ended, and it is",
-)
+@canary("an outcome is early", "is said to be (running|generating), and|a wait ended, and it is")
 def _outcome_comes_before_the_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Operation, "outcome", property(lambda self: self.snapshot))
 
@@ -470,9 +448,7 @@ def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], 
         copy_of_the_disk(path, to)
         connection = sqlite3.connect(to)
         with connection:
-            for row, text in list(
-                connection.execute("SELECT id, document FROM rows WHERE id >= 0")
-            ):
+            for row, text in [*connection.execute("SELECT id, document FROM rows WHERE id >= 0")]:
                 document = json.loads(text)
                 change(document)
                 changed = json.dumps(document)
@@ -513,9 +489,7 @@ def _intents_say_nothing_of_before(patch: pytest.MonkeyPatch) -> None:
     _wrap_crashes(patch, forget)
 
 
-@canary(
-    "open intents are taken for refusals", "and its item is|is skipped at the end", play_restarts
-)
+@canary("open intents are taken for refusals", "and its item is|is skipped at", play_restarts)
 def _open_intents_are_taken_for_refusals(patch: pytest.MonkeyPatch) -> None:
     def refuse(document: dict[str, Any]) -> None:
         if document.pop("intent", None) is not None:

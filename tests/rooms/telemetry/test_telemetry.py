@@ -30,17 +30,7 @@ from tests.conftest import client_of
 from tests.support.mcp_connection import connected
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
-from testvibe_async import (
-    BatchSummary,
-    Client,
-    DispatchUnknownError,
-    FeatureNotGeneratedError,
-    Journal,
-    Project,
-    Ref,
-    RunRef,
-    WaitTimeoutError,
-)
+from testvibe_async import BatchSummary, Client, Journal, Project, Ref, RunRef, errors
 from testvibe_async._telemetry import Telemetry, otel, telemetry
 from testvibe_async._telemetry.otel import OpenTelemetry
 from testvibe_async.batch import _result_of
@@ -68,22 +58,21 @@ class Sdk:
         (span,) = self.spans(name)
         return span
 
+    def children(self, span: ReadableSpan) -> list[ReadableSpan]:
+        """Return the spans below a span."""
+        found = self.spans_exporter.get_finished_spans()
+        return [each for each in found if each.parent and each.parent.span_id == _id(span)]
+
     def below(self, span: ReadableSpan) -> list[str]:
         """Return the names of a span's children."""
-        return [
-            each.name
-            for each in self.spans_exporter.get_finished_spans()
-            if each.parent is not None
-            and span.context is not None
-            and each.parent.span_id == span.context.span_id
-        ]
+        return [each.name for each in self.children(span)]
 
     def requests_below(self, span: ReadableSpan) -> list[str]:
         """Return the ends of the paths of the requests below a span."""
         return [
             "/" + "/".join(str((each.attributes or {})["http.url"]).split("/")[-2:])
-            for each in self.spans_exporter.get_finished_spans()
-            if each.parent is not None and each.parent.span_id == _id(span) and each.name == "GET"
+            for each in self.children(span)
+            if each.name == "GET"
         ]
 
     def metric(self, name: str) -> dict[tuple[str, ...], Any]:
@@ -118,10 +107,7 @@ def sdk(monkeypatch: pytest.MonkeyPatch) -> Generator[Sdk]:
 
 
 def _events(span: ReadableSpan) -> list[str]:
-    return [
-        " ".join([event.name, *map(str, (event.attributes or {}).values())])
-        for event in span.events
-    ]
+    return [" ".join([e.name, *map(str, (e.attributes or {}).values())]) for e in span.events]
 
 
 def _id(span: ReadableSpan) -> int:
@@ -166,11 +152,11 @@ async def test_a_failed_run_is_an_error(sdk: Sdk, emulator: Emulator, project: P
 
 async def test_what_was_not_dispatched(sdk: Sdk, emulator: Emulator, project: Project) -> None:
     """A dispatch that is refused, or unknown, ends its span with the error, or the reason."""
-    with pytest.raises(FeatureNotGeneratedError):
+    with pytest.raises(errors.FeatureNotGeneratedError):
         await project.run_feature(DRAFT)
     emulator.fail("run_feature", Fault.reset())
     emulator.fail("list_runs", Fault.status(404), times=9)
-    with pytest.raises(DispatchUnknownError) as caught:
+    with pytest.raises(errors.DispatchUnknownError) as caught:
         await project.run_feature("Checkout")
     refused, unknown = sdk.spans("testvibe run")
     assert refused.status.description == "not dispatched: FeatureNotGeneratedError"
@@ -227,7 +213,7 @@ async def test_polls_at_once_have_spans_of_their_own(sdk: Sdk, emulator: Emulato
 async def test_waiting_again_makes_no_other(sdk: Sdk, project: Project) -> None:
     """One span serves all waits and polls of an operation."""
     operation = await project.run_feature("Checkout")
-    with pytest.raises(WaitTimeoutError):
+    with pytest.raises(errors.WaitTimeoutError):
         await operation.wait(timeout=3)
     await asyncio.gather(operation.wait(), operation.wait())
     await operation.poll()
@@ -272,7 +258,7 @@ async def test_intents_have_the_context(sdk: Sdk, tmp_path: Path, emulator: Emul
     missing = emulator.fail("get_generation_status", Fault.status(404), skip=1)
     async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
         (item,) = await client.project().generate_features([DRAFT], journal=journal)
-        assert isinstance(item.error, DispatchUnknownError)
+        assert isinstance(item.error, errors.DispatchUnknownError)
     missing.remove()
     async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
         (item,) = await client.project().generate_features([DRAFT], journal=journal)
@@ -342,14 +328,10 @@ async def test_dispatches_by_outcome(sdk: Sdk, emulator: Emulator, project: Proj
     await project.run_feature("Returns")
     emulator.fail("run_feature", Fault.reset(), times=1)
     emulator.fail("list_runs", Fault.status(404))
-    with pytest.raises(DispatchUnknownError):
+    with pytest.raises(errors.DispatchUnknownError):
         await project.run_feature("Checkout")
     points = {key: point.value for key, point in sdk.metric("testvibe.dispatches").items()}
-    assert points == {
-        ("run", "dispatched"): 1,
-        ("run", "adopted"): 1,
-        ("run", "unknown"): 1,
-    }
+    assert points == {("run", "dispatched"): 1, ("run", "adopted"): 1, ("run", "unknown"): 1}
 
 
 async def test_how_late_an_end_is_seen(sdk: Sdk, emulator: Emulator, project: Project) -> None:
@@ -378,10 +360,8 @@ async def test_what_is_in_flight(sdk: Sdk, emulator: Emulator, client: Client) -
     async with client_of(emulator) as other:
         kept = await other.project().run_feature("Returns")
         points = sdk.metric("testvibe.operations.in_flight")
-        assert {key: point.value for key, point in points.items()} == {
-            ("run",): 2,
-            ("generation",): 1,
-        }
+        counts = {key: point.value for key, point in points.items()}
+        assert counts == {("run",): 2, ("generation",): 1}
     assert not kept.done
     points = sdk.metric("testvibe.operations.in_flight")
     assert points["run",].value == 1  # those of a closed client do not count
@@ -459,9 +439,7 @@ async def test_a_failure_costs_nothing(
     assert len(texts) == len(set(texts))
 
 
-async def test_nothing_is_below_the_unsampled(
-    sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unsampled_spans(sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The requests of a run that is dropped are dropped with it, and not traces of their own."""
     sdk.tracer_provider.sampler = ALWAYS_OFF
     monkeypatch.setattr(telemetry(), "_tracer", sdk.tracer_provider.get_tracer("dropping"))
@@ -496,9 +474,7 @@ async def test_a_collection_ends_no_span_by_itself(sdk: Sdk, client: Client) -> 
     assert sdk.span("testvibe run")
 
 
-def test_no_api_or_a_broken_one(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_an_api(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Where it is not installed nothing is told, and nothing said; where it fails, a warning."""
     name = "testvibe_async._telemetry.otel"
     monkeypatch.setitem(sys.modules, name, None)

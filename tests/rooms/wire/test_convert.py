@@ -166,9 +166,7 @@ def test_a_field_that_can_not_be_read_is_none_and_kept() -> None:
         ({"run": {"run": {"id": 1}}}, None),
     ],
 )
-def test_the_id_of_a_dispatch_is_searched_for(
-    document: dict[str, Any], found: int | str | None
-) -> None:
+def test_the_id_of_a_dispatch_is_found(document: dict[str, Any], found: int | str | None) -> None:
     """The id is taken where it can only be the operation's; where it can't, it is not guessed."""
     if found is None:
         assert problems(encode(document), models.DispatchedRun)
@@ -260,9 +258,7 @@ OTHER_KINDS: dict[tuple[Any, str, str], list[Any]] = {
     ("shape", "field", "what", "value"),
     [(*key, value) for key, values in OTHER_KINDS.items() for value in values],
 )
-def test_a_value_of_another_kind_is_left_out(
-    shape: Any, field: str, what: str, value: object
-) -> None:
+def test_values_of_other_kinds_are_kept(shape: Any, field: str, what: str, value: object) -> None:
     """A log, a truth value or a time that is none is named with its place, and kept as it came."""
     name = wire_name(field)
     found, (problem,) = left_out(encode(LEAST[shape] | {name: value}), shape)

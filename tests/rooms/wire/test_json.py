@@ -65,9 +65,7 @@ def test_of_two_lists_none_is_taken(space: bytes) -> None:
     indent=st.sampled_from([None, 0, 2, "\t"]),
     around=st.sampled_from([b"", b" \r\n\t"]),
 )
-def test_rows_are_those_of_the_whole(
-    rows: list[object], indent: int | str | None, around: bytes
-) -> None:
+def test_the_rows_are_the_same(rows: list[object], indent: int | str | None, around: bytes) -> None:
     """However a list is spaced out, its rows are the same read one by one as all at once."""
     body = around + json.dumps(rows, indent=indent).encode() + around
     assert list(read_rows(body)) == rows == json.loads(body)
@@ -128,8 +126,8 @@ def test_what_is_not_json_is_shown_with_its_beginning(body: bytes) -> None:
 
 def test_a_large_integer_is_kept_exactly() -> None:
     """An id beyond 64 bits is read to the last digit."""
-    assert read(b'{"runId": 123456789012345678901, "status": "x"}', Run).run_id == (
-        123456789012345678901
+    assert (
+        read(b'{"runId": 123456789012345678901, "status": ""}', Run).run_id == 123456789012345678901
     )
 
 

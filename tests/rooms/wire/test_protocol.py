@@ -99,7 +99,7 @@ KINDS: dict[type[errors.ResponseError], tuple[int, ...]] = {
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(status, kind) for kind, each in KINDS.items() for status in each]
+    ("status", "kind"), [(n, kind) for kind, each in KINDS.items() for n in each]
 )
 def test_each_status_is_its_own_error(status: int, kind: type[errors.ResponseError]) -> None:
     """A status decides the class of the error, which holds all parts of the answer."""
@@ -122,9 +122,7 @@ CONFLICTS: dict[str, type[errors.ConflictError]] = {
 
 @pytest.mark.parametrize(("operation", "kind"), CONFLICTS.items())
 @pytest.mark.parametrize("message", ["This feature is already generating.", "Not generated.", ""])
-def test_conflicts_by_the_call(
-    operation: str, kind: type[errors.ConflictError], message: str
-) -> None:
+def test_conflicts_by_call(operation: str, kind: type[errors.ConflictError], message: str) -> None:
     """A 409 means what the call that got it says, whatever words came with it."""
     assert type(refusal(409, error_body(message), operation=operation)) is kind
 

@@ -100,11 +100,8 @@ class Dialect(Middleware):
     @property
     def options(self) -> dict[str, Any]:
         """The options of an emulator that differs so."""
-        return {
-            "middleware": self,
-            "rate_limit": self.rate_limit,
-            "dispatch_lag": self.dispatch_lag,
-        }
+        limit = self.rate_limit
+        return {"middleware": self, "rate_limit": limit, "dispatch_lag": self.dispatch_lag}
 
     @property
     def cuts_lists(self) -> bool:
@@ -197,9 +194,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         "title-case": Dialect(case="title"),
         "upper-case": Dialect(case="upper"),
         "other-end-words": Dialect(words=_END_WORDS),
-        "other-end-words-alone": Dialect(
-            words={**_END_WORDS, "completed": "done"}, shows_end=False
-        ),
+        "other-end-words-alone": Dialect(words=_END_WORDS | {"completed": "done"}, shows_end=False),
         # Ids, and the answer to a dispatch.
         "ids-as-text": Dialect(ids_as_text=True),
         "request-id-as-number": Dialect(request_id_as_number=True),

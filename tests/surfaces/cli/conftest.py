@@ -10,7 +10,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -21,7 +21,7 @@ from testvibe_async.cli.exits import ENDING
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Coroutine, Generator
 
 
 @frozen
@@ -64,22 +64,14 @@ class Service:
     project_id: str
 
 
-class Call(Protocol):
-    """Calls a command in this event loop, on virtual time."""
+Call: TypeAlias = "Callable[..., Coroutine[Any, Any, Ended]]"
+"""Calls a command in this event loop, on virtual time; takes it as typed, and more words."""
 
-    async def __call__(self, typed: str, *more: object) -> Ended: ...
+Run: TypeAlias = "Callable[..., Ended]"
+"""Runs a command as the installed script does, on real time, in this process."""
 
-
-class Run(Protocol):
-    """Runs a command as the installed script does, on real time, in this process."""
-
-    def __call__(self, typed: str, *more: object) -> Ended: ...
-
-
-class Give(Protocol):
-    """Puts some bytes and the end of the file on standard input."""
-
-    def __call__(self, content: bytes, *, on_terminal: bool = False) -> None: ...
+Give: TypeAlias = "Callable[..., None]"
+"""Puts some bytes and the end of the file on standard input, perhaps `on_terminal`."""
 
 
 def is_stdout(stream: object) -> bool:

@@ -1,7 +1,5 @@
 """The command line itself: its options, exit codes, signals, log, and what it needs."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import importlib
@@ -9,19 +7,16 @@ import logging
 import signal
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import testvibe_async
 from tests.conftest import KEY
-from tests.surfaces.cli.conftest import later, now, press_ctrl_c
+from tests.surfaces.cli.conftest import Call, Run, later, now, press_ctrl_c
 from testvibe_async import Client, NotSentError, cli
 from testvibe_async.cli import app
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call, Run
 
 SCENARIO = Scenario(run_duration=20, failing_runs=0)
 ENDING = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGQUIT: 131}
@@ -203,7 +198,6 @@ def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> N
         ("rich", "", "cli"),
         ("platformdirs", "logout --server https://s", "cli"),
         ("sqlalchemy", "work nightly --on x.sqlite", "durable"),
-        ("psycopg", "run Checkout --name nightly --on postgresql://h/x", "durable"),
     ],
 )
 def test_missing_extra_names_the_pip_command(

@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from tests.surfaces.cli.conftest import interrupted, later, names_in, ran_since, text_of, use, write
+from tests.surfaces.cli.conftest import (
+    Call,
+    interrupted,
+    later,
+    names_in,
+    ran_since,
+    text_of,
+    use,
+    write,
+)
 from testvibe_async import Client, Journal
 from testvibe_async.cli import history
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, RecordedRequest, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.surfaces.cli.conftest import Call
-    from testvibe_async.testing import RecordedRequest
 
 SCENARIO = Scenario(
     run_queue=1,

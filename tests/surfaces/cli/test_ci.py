@@ -1,21 +1,24 @@
 """In the jobs of CI systems: what GitHub Actions gets, the jobs of the page, and the next one."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.surfaces.cli.conftest import answer_with, later, names_in, press_ctrl_c, text_of, write
+from tests.surfaces.cli.conftest import (
+    Call,
+    answer_with,
+    later,
+    names_in,
+    press_ctrl_c,
+    text_of,
+    write,
+)
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(
     run_duration=5, failing_runs=0, outcomes={"Returns": Outcome(run_status="failed")}
@@ -188,11 +191,3 @@ async def test_next_job_goes_on(
     ended = await call(*history)
     (line,) = [line for line in ended.lines if "\t" in line]
     assert line.startswith("1  ")  # The rerun is part of it.
-
-
-@pytest.mark.usefixtures("_job")
-async def test_settings_say_where_journals_are(call: Call) -> None:
-    """The folder to cache is one line of `settings`."""
-    folder = Path.cwd() / ".state" / "testvibe-async" / "batches"
-    assert f"The journals of your batches are in {folder}.\n" in (await call("settings")).errors
-    assert f'"journals": "{folder}"' in (await call("settings --json")).output

@@ -1,24 +1,18 @@
 """Durable batches beside the others: `run --on`, `work`, and every command that names a batch."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
 
 from tests.support.durable import put_on_virtual_time
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import later, text_of
+from tests.surfaces.cli.conftest import Call, later, text_of
 from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 from testvibe_async.testing import Emulator, Fault, Outcome
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
 
@@ -98,7 +92,11 @@ async def test_a_batch_that_is_followed(call: Call, on: str) -> None:
     assert "interrupted" not in (await call("run Checkout --wait")).errors
     following = asyncio.create_task(call("run", *name))
     await asyncio.sleep(5)
-    await call("work nightly")
+    working = asyncio.create_task(call("work nightly"))
+    await asyncio.sleep(5)
+    impatient = await call("run", *name, "--timeout", "10")
+    assert (impatient.code, "Still running at the service:" in impatient.errors) == (4, True)
+    await working
     assert (await following).code == 1
 
 

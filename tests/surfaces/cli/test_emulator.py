@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.processes import ROOT
-from tests.surfaces.cli.conftest import later, now, press_ctrl_c, write
+from tests.surfaces.cli.conftest import Call, later, now, press_ctrl_c, write
 from testvibe_async import (
     Client,
     ForbiddenError,
@@ -28,8 +28,6 @@ from testvibe_async.testing import Emulator, Fault, Scenario
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
-
-    from tests.surfaces.cli.conftest import Call
 
     Serve = Callable[..., AbstractAsyncContextManager[Client]]
 

@@ -14,14 +14,13 @@ from attrs import evolve
 
 from tests.support.durable import put_on_virtual_time
 from tests.surfaces.cli import test_batches
-from tests.surfaces.cli.conftest import later
+from tests.surfaces.cli.conftest import Call, Ended, later
 from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.surfaces.cli.conftest import Call, Ended
 
 SCENARIO = evolve(
     test_batches.SCENARIO,

@@ -1,16 +1,11 @@
 """What went wrong and what is known of it, as a person reads it: at the end, and run by run."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.surfaces.cli.conftest import answer_with, press_ctrl_c
+from tests.surfaces.cli.conftest import Call, answer_with, press_ctrl_c
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(
     run_queue=1,

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.surfaces.cli.conftest import interrupted, write
+from tests.surfaces.cli.conftest import Call, Give, interrupted, write
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.surfaces.cli.conftest import Call, Give
 
 SCENARIO = Scenario(
     run_queue=1,
@@ -86,30 +85,6 @@ async def test_hint_is_what_would_help(*, generate: bool, emulator: Emulator, ca
         ended = await call(typed)
         hint = "\nTo generate first what has no tests: testvibe-async run --on-conflict generate F"
         assert (hint in ended.output) is (not generate), typed
-
-
-@pytest.mark.parametrize(
-    ("typed", "what", "generated"),
-    [
-        ("--all", "5 features", 0),
-        ("Draft*", "4 features", 0),
-        ("Returns Checkout Draft*", "6 features, replacing the tests of 2", 0),
-        ("*gift*", "1 feature", 0),
-        ("Wish*", "1 feature, replacing the tests of 1", 0),
-        ("'Draft 1'", "", 1),
-        ("Checkout", "", 1),
-    ],
-)
-async def test_more_than_was_typed_needs_a_yes(
-    typed: str, what: str, generated: int, emulator: Emulator, call: Call
-) -> None:
-    """Without a terminal, --all and a glob of any feature spend nothing without --yes."""
-    ended = await call(f"generate {typed}")
-    assert emulator.count("generate_feature") == generated
-    if not generated:
-        assert (ended.code, ended.output) == (2, "")
-        assert f"'Generate {what}? Each costs credits.'" in ended.errors
-        assert "--yes" in ended.errors
 
 
 @pytest.mark.parametrize("options", CONSENTS)
@@ -257,24 +232,35 @@ async def test_dry_run_is_what_would_happen(
     [
         ("run Draft* Checkout --on-conflict generate", "Generate first the tests of 4 features?"),
         ("run Checkout 'Draft 1' --on-conflict generate", "Generate first the tests of 1 feature?"),
-        ("generate Draft*", "Generate 4 features?"),
         ("run Checkout --on-conflict generate", ""),
+        ("generate --all", "Generate 5 features?"),
+        ("generate Draft*", "Generate 4 features?"),
+        ("generate Returns Checkout Draft*", "Generate 6 features, replacing the tests of 2?"),
+        ("generate *gift*", "Generate 1 feature?"),
+        ("generate Wish*", "Generate 1 feature, replacing the tests of 1?"),
+        ("generate 'Draft 1'", ""),
+        ("generate Checkout", ""),
     ],
 )
-async def test_person_is_asked(
+async def test_more_than_was_typed_needs_a_yes(
     typed: str, question: str, emulator: Emulator, call: Call, give: Give
 ) -> None:
-    """At a terminal it asks with the number of generations, and does nothing without a yes."""
+    """What may generate more than was named asks a person, and spends nothing where none is."""
     ended = await call(typed)
-    assert question in ended.errors
-    assert ended.code == (2 if question else 0)
+    if not question:
+        is_generated = emulator.count("generate_feature") == 1
+        assert (ended.code, is_generated) == (0, typed.startswith("generate"))
+        return
+    assert (ended.code, ended.output, emulator.count("generate_feature")) == (2, "", 0)
+    assert f"this asks '{question} Each costs credits.'" in ended.errors
+    assert "--yes" in ended.errors
     for answer in (b"n\n", b"\n"):
         give(answer, on_terminal=True)
-        await call(typed)
+        assert (await call(typed)).code == 2
         assert not emulator.generations
     give(b"y\n", on_terminal=True)
     await call(typed)
-    assert bool(emulator.generations) is bool(question)
+    assert emulator.generations
 
 
 async def test_nobody_answers_in_a_ci_system(

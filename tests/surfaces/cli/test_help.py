@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cyclopts.completion.detect import ShellDetectionError
 
-from tests.surfaces.cli.conftest import returning, text_of, write
+from tests.surfaces.cli.conftest import Call, Run, returning, text_of, write
 from testvibe_async.cli import app
 from testvibe_async.reports.files import FORMATS
 from testvibe_async.testing import Emulator, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    from tests.surfaces.cli.conftest import Call, Run
 
 
 def _commands() -> list[tuple[str, ...]]:
@@ -169,24 +168,18 @@ def test_a_script_is_installed(run: Run, machine: Path, monkeypatch: pytest.Monk
 
 def test_the_shell_is_seen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --shell it is the shell from which it was called, or must be named."""
-    asked: list[str] = []
 
-    def generate(_app: object, **options: str) -> str:
-        asked.append(options["shell"])
-        return "script"
+    def unseen() -> None:
+        raise ShellDetectionError
 
-    def ps(*_: object, **__: object) -> None:
-        raise OSError
+    def script(_app: object, *, shell: str) -> str:
+        return f"for {shell}"
 
-    monkeypatch.setattr("cyclopts.App.generate_completion", generate)
+    monkeypatch.setattr("cyclopts.App.generate_completion", script)
     monkeypatch.setenv("ZSH_VERSION", "5")
-    ended = run("--install-completion --output -")
-    assert (ended.output, asked) == ("script", ["zsh"])
-    monkeypatch.setattr("subprocess.run", ps)
-    for name in ("ZSH_VERSION", "BASH_VERSION", "FISH_VERSION", "SHELL"):
-        monkeypatch.delenv(name, raising=False)
-    said = "pass --shell bash, zsh, fish or powershell"
-    run("--install-completion").refuses(said)
+    assert run("--install-completion --output -").output == "for zsh"
+    monkeypatch.setattr("testvibe_async.cli.completion.detect_shell", unseen)
+    run("--install-completion").refuses("pass --shell bash, zsh, fish or powershell")
 
 
 async def test_names_that_were_listed_are_completed(

@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import KEY
-from tests.surfaces.cli.conftest import names_in, returning, text_of, write
-from testvibe_async import Client, ConfigError, ProjectInfo
+from tests.surfaces.cli.conftest import (
+    Call,
+    Ended,
+    Give,
+    Run,
+    Service,
+    names_in,
+    text_of,
+    write,
+)
+from testvibe_async import Client, ConfigError
 from testvibe_async.cli import settings
 from testvibe_async.testing import Emulator, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tests.surfaces.cli.conftest import Call, Ended, Give, Run, Service
 
     LogIn = Callable[..., Ended]
 
@@ -80,6 +87,7 @@ def test_a_key_is_stored_and_removed(
         assert [project["id"] for project in ended.json["projects"]] == [service.project_id]
     else:
         assert f"{service.url}, with 1 project" in ended.output
+        assert ended.output.endswith("type there: testvibe-async use NAME\n")
     assert keys_in(file) == {service.url: service.api_key}
     assert run("projects").code == 0
     assert Client().server == service.url
@@ -248,36 +256,6 @@ def test_a_repositorys_server_gets_no_key(
     assert run("projects").code == 0
     write(own, "[[[")
     assert log_in().code == 0
-
-
-@pytest.mark.parametrize(
-    ("number", "project", "said"),
-    [
-        (0, "", ""),
-        (1, "p", ""),
-        (1, "", "Use P0 in this folder? [Y/n] "),
-        (2, "", "Choose one for this repository: testvibe-async use NAME\n"),
-    ],
-)
-def test_a_project_is_offered_where_none_is_chosen(
-    number: int, project: str, said: str, run: Run, request: pytest.FixtureRequest
-) -> None:
-    """One is offered, several are left to `use`, and what is chosen already is left alone."""
-    service: Service = request.getfixturevalue("service")
-    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
-    if project:
-        monkeypatch.setenv("TESTVIBE_PROJECT", project)
-
-    async def list_projects(_client: Client) -> list[ProjectInfo]:
-        return [ProjectInfo(f"id-{n}", f"P{n}") for n in range(number)]
-
-    monkeypatch.setattr(Client, "list_projects", list_projects)
-    monkeypatch.setattr(getpass, "getpass", returning(service.api_key))
-    request.getfixturevalue("give")(b"n\n", on_terminal=True)
-    ended = run(f"login --server {service.url}")
-    printed = ended.output.partition("\n")[2] + ended.errors
-    assert printed == said
-    assert not Path(".testvibe-async.toml").exists()
 
 
 async def test_each_setting_has_its_source(

@@ -1,18 +1,12 @@
 """Outages and limits of time: what a person, a pipe and a program are told of a silent service."""
 
-from __future__ import annotations
-
 import asyncio
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.conftest import later, now, press_ctrl_c, text_of
+from tests.surfaces.cli.conftest import Call, later, now, press_ctrl_c, text_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario, VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(
     run_queue=3,
@@ -41,6 +35,7 @@ def out_from(emulator: Emulator, begin: float, end: float | None = None, **fault
         (Fault.reset(), r"not reachable for \d+ s"),
         (Fault.status(503), r"the service answers with nothing but errors \(503\) for \d+ s"),
         (PAGE, r"the service answers with pages that are not its own \(200\) for \d+ s"),
+        (Fault.status(429, retry_after=5), r"the service is rate-limiting for \d+ s"),
     ],
 )
 async def test_outage_and_its_end_in_a_pipe(
@@ -54,14 +49,6 @@ async def test_outage_and_its_end_in_a_pipe(
     assert len(re.findall(r" s  the service answers again, after \d", ended.output)) == 1
     assert ended.output.endswith(": 2 passed\n")
     assert (ended.code, ended.errors) == (0, "")
-
-
-async def test_service_that_is_too_busy_is_no_error(emulator: Emulator, call: Call) -> None:
-    """That requests are refused as too many is told like any outage."""
-    out_from(emulator, 10, 40, fault=Fault.status(429, retry_after=40))
-    ended = await call("run Checkout Newsletter --wait")
-    assert re.search(rf"the service is rate-limiting for \d+ s; {UNSEEN}", ended.output)
-    assert (ended.code, ended.output[-11:]) == (0, ": 2 passed\n")
 
 
 async def test_rate_limit_until_the_time_out(emulator: Emulator, call: Call) -> None:

@@ -1,21 +1,15 @@
 """Progress while a command waits: a table on a terminal, lines in a pipe, events for a program."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 from rich.cells import cell_len
 
-from tests.surfaces.cli.conftest import interrupted, later, now
+from tests.surfaces.cli.conftest import Call, interrupted, later, now
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(
     run_queue=1,

@@ -1,24 +1,18 @@
 """Commands that read, and those for features and files: on a terminal, in a pipe, as JSON."""
 
-from __future__ import annotations
-
 import io
 import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
-from tests.surfaces.cli.conftest import write
+from tests.surfaces.cli.conftest import Call, Give, write
 from testvibe_async.cli.app import perform
 from testvibe_async.cli.output import json_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call, Give
 
 SCENARIO = Scenario(
     run_queue=1,

@@ -1,17 +1,11 @@
 """Wrong calls: each is one sentence, with what to type, and does nothing."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.conftest import write
+from tests.surfaces.cli.conftest import Call, write
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(run_duration=20, failing_runs=0)
 

@@ -1,17 +1,17 @@
 """`run`: what it dispatches, what it prints, the files that it leaves, and how it is stopped."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.surfaces.cli.conftest import (
+    Call,
+    Ended,
     interrupted,
     later,
     names_in,
@@ -21,9 +21,6 @@ from tests.surfaces.cli.conftest import (
     write,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call, Ended
 
 SCENARIO = Scenario(
     run_queue=3,

@@ -1,20 +1,13 @@
 """The stability of features by `run --repeat`, and the quarantine, on virtual time."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.conftest import interrupted, text_of, write
-from testvibe_async.testing import Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
-    from testvibe_async.testing import Emulator
+from tests.surfaces.cli.conftest import Call, interrupted, text_of, write
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 pytestmark = pytest.mark.usefixtures("signed_in")
 

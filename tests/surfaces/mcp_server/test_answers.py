@@ -84,11 +84,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 both_limits = pytest.mark.parametrize("most", [20_000, 2_000])
 
 
+@pytest.fixture(scope="session")
+def bodies() -> dict[str, bytes]:
+    """The answers of a service with 1,000 features, 1,500 runs and texts of 250 KB."""
+    return {operation: json.dumps(document).encode() for operation, document in LARGE.items()}
+
+
 @pytest.fixture
-def large(emulator: Emulator) -> Emulator:
-    """A service with 1,000 features, 1,500 runs and texts of 250 KB."""
-    for operation, document in LARGE.items():
-        body = json.dumps(document).encode()
+def large(emulator: Emulator, bodies: dict[str, bytes]) -> Emulator:
+    """That service."""
+    for operation, body in bodies.items():
         emulator.fail(operation, Fault.body(body))
     return emulator
 

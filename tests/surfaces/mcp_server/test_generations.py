@@ -257,7 +257,7 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
     assert requests(emulator) == before + 1
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@both_modes
 async def test_nobody_is_asked_for_what_is_refused(
     emulator: Emulator, tmp_path: Path, mode: Mode
 ) -> None:
@@ -269,10 +269,10 @@ async def test_nobody_is_asked_for_what_is_refused(
     (tmp_path / "file").touch()
     folder = tmp_path / "file"
     async with connected(emulator, mode, ask=answering(asked), state_folder=folder) as mcp:
-        for tool in BOTH:
+        for tool in (*BOTH, "run_feature"):
             assert "nothing was started" in await mcp.refused(tool, feature="Returns")
     assert asked == []
-    assert requests(emulator) == 0
+    assert requests(emulator) == emulator.count("run_feature") == 0
 
 
 async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> None:

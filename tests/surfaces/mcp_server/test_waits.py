@@ -482,10 +482,11 @@ async def test_quarantine(feature: str, days: int, verdict: str, sentence: str) 
 
 
 async def test_invalid_entry(emulator: Emulator) -> None:
-    """It is said before anything is started."""
+    """It is said before anything is started, or waited for."""
     write_quarantine("Returns", days=60)
     async with connected(emulator) as mcp:
         said = await mcp.refused("run_features", features=["Returns"])
+        assert "until is at most" in await mcp.refused("wait_for_runs", runIds=[214])
     assert said.startswith("Nothing was started: ")
     assert "until is at most" in said
-    assert emulator.count("run_feature") == 0
+    assert emulator.requests == []

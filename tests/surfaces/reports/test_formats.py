@@ -1,6 +1,7 @@
 """Each format as its readers take it: junitparser, two schemas, CTRF's schema and markdown-it."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -180,19 +181,20 @@ def test_output_of_a_run_is_no_attachment() -> None:
 
 HERE = Path(__file__).parent
 
-JENKINS, SUREFIRE = (
-    XMLSchema(HERE / f"junit-{name}.xsd", allow="local") for name in ("jenkins", "surefire")
-)
-"""What Jenkins' xUnit plugin and Maven Surefire accept; see there."""
+
+@cache
+def schema(name: str) -> XMLSchema:
+    """Return what Jenkins' xUnit plugin or Maven Surefire accepts; see there."""
+    return XMLSchema(HERE / f"junit-{name}.xsd", allow="local")
 
 
 def validate(xml: str) -> None:
     """Check a report against both schemas."""
-    JENKINS.validate(xml)
+    schema("jenkins").validate(xml)
     for suite in ET.fromstring(xml):  # noqa: S314 - ours
         # A file of Surefire is one suite, and has no time of its begin, which all readers know.
         suite.attrib.pop("timestamp", None)
-        SUREFIRE.validate(suite)
+        schema("surefire").validate(suite)
 
 
 LATER: dict[str, Item] = {
@@ -229,10 +231,10 @@ def test_schemas_refuse() -> None:
     ):
         assert wrong != xml
         with pytest.raises(XMLSchemaValidationError):
-            JENKINS.validate(wrong)
+            schema("jenkins").validate(wrong)
     (_, suite) = ET.fromstring(xml)  # noqa: S314 - written above
     with pytest.raises(XMLSchemaValidationError, match="timestamp"):
-        SUREFIRE.validate(suite)
+        schema("surefire").validate(suite)
 
 
 MESSAGE = "TimeoutError: locator.click: Timeout 5000ms exceeded."

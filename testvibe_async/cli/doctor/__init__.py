@@ -1,13 +1,11 @@
-"""`testvibe-async doctor`: a service's agreement with the contract, differences, consequences.
+"""`testvibe-async doctor`: what a service does, where it differs, and the consequences.
 
 For other modules: the command. What is decided where:
 
 - `command`: the options, what is printed, and the exit code
 - `examination`: which calls of the client are made, in which order
-- `contract`: what passed between the client and the service, and where it differs from the
-  contract
-- `judging`: the table of checks, and what a difference means for the commands
-- `findings`: the result as values, as text, and as a document
+- `exchanges`: what passed between the client and the service, and what the client notes of it
+- `findings`: the table of checks, and what a difference means for the commands
 - `recording`: what passed, with synthetic values
 """
 

@@ -29,7 +29,6 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     run_id: PositiveInt | None = None,
     generate: str | None = None,
     yes: Yes = False,
-    report: Path | None = None,
     record: Path | None = None,
     common: Common = Common(),
 ) -> ExitCode:
@@ -43,7 +42,6 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
 
         testvibe-async doctor
         testvibe-async doctor --run "Login Functionality"
-        testvibe-async doctor --report doctor.txt
         testvibe-async doctor --run "Login Functionality" --record service.json
 
     The exit code is 0 if no difference has consequences, 1 if one has, 3 if the key or the
@@ -57,8 +55,6 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
         generate: Also generate this feature's tests, once, and watch that to its end. It costs
             credits, and replaces the tests that there are.
         yes: Generate without a question.
-        report: Write all that was found to a file: JSON if its name ends in .json, else text. It
-            holds no names, texts, ids or addresses.
         record: Write what passed to a file, with every value replaced by a synthetic one of the
             same shape, after a preview: the emulator can replay it, and it can be handed on.
         common: The options of every command.
@@ -68,16 +64,14 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
 
     examination = await _examine(common, run=run, generate=generate, run_id=run_id, is_agreed=yes)
     found = examination.findings
-    output, document = common.output, findings.document(found, int(examination.exit_code))
-    output.document(document)
+    output = common.output
+    output.document(findings.document(found, int(examination.exit_code)))
     name = f", project {examination.project_name}" if examination.project_name else ""
     output.say(f"{examination.settings.server}{escape(name)}\n")
     rows = findings.rows(found, only_differences=output.is_quiet)
     output.table(("Verdict", "About", "Finding"), rows)
-    output.text(f"\n{findings.summary(found)}" if rows else findings.summary(found))
-    if report is not None:
-        findings.write(report, found, document)
-        output.note(f"The report is in {report}.")
+    said = findings.conclusion(found)
+    output.text(f"\n{said}\n" if rows else f"{said}\n")
     if record is not None:
         recorded, preview = recording.disguised(examination.tap)
         for line in preview:

@@ -1,8 +1,8 @@
-"""The checks, in their order: each call that reads, and one run or generation if asked to.
+"""The walk over the routes: each call that reads, and one run or generation if asked to.
 
 Decides which call of the client follows from what was seen, and where there is no use in asking on.
 One failure does not end the others: only in an outage, or where the service is another or refuses
-the key, nothing more is asked. What an answer means is decided in `judging`.
+the key, nothing more is asked. What an answer means is decided in `findings`.
 """
 
 from __future__ import annotations
@@ -14,26 +14,33 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import Factory, define
 
 from testvibe_async import ConfigError, VibeError, errors
+from testvibe_async._util import escape
 from testvibe_async._wire import GENERATION, RUN, Kind
-from testvibe_async.cli.doctor import judging
-from testvibe_async.cli.doctor.contract import Exchange, Tap
-from testvibe_async.cli.doctor.findings import Finding, differs, holds, unchecked, varies
-from testvibe_async.cli.doctor.judging import CHECKS
+from testvibe_async.cli.doctor.exchanges import DEFAULT_FILE, Exchange, Tap
+from testvibe_async.cli.doctor.findings import (
+    CHECKS,
+    Finding,
+    about_answers,
+    about_errors,
+    about_obstacle,
+    about_runs,
+    about_way,
+    differs,
+    holds,
+    unchecked,
+)
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
-from testvibe_async.cli.words import plural, reason
+from testvibe_async.cli.words import reason
 from testvibe_async.runner.names import chosen_project
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from testvibe_async import Client, Feature, Listing, Project, ProjectInfo
+    from testvibe_async import Client, Listing, Project, ProjectInfo
     from testvibe_async._config import Settings
 
 
 T = TypeVar("T")
-
-DEFAULT_FILE = "Configurations/Default.config.js"
-"""The file that the documentation names."""
 
 NO_RUN = 2**31 - 1
 """The id of a run that no service has."""
@@ -46,14 +53,6 @@ _UNKNOWN = {
     "feature": "no feature is known: --run FEATURE names one, and so does --run-id ID",
 }
 """The reasons why the checks that read a thing can't be made."""
-
-_NOT_STARTED = {
-    errors.ConflictError: "it can't start now",
-    errors.NotFoundError: "there is no such feature",
-    errors.RateLimitedError: "it was rate-limited",
-    errors.DispatchUnknownError: "one may have begun: runs list and generation status show it",
-}
-"""The reasons why nothing is watched after a failed dispatch."""
 
 
 class StopError(Exception):
@@ -81,8 +80,11 @@ class Examination:
     codes: set[ExitCode] = Factory(set[ExitCode])
     """The exit codes that apply, except that of differences."""
 
-    _absent: set[str] = Factory(set[str])
-    """The things that are not there, by `Check.of`."""
+    _read: dict[str, Any] = Factory(dict[str, Any])
+    """The values of the checks, by their names."""
+
+    _dispatched: int | None = None
+    """The run that was dispatched."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -93,28 +95,41 @@ class Examination:
     async def perform(self) -> None:
         """Perform all possible checks; the first Ctrl-C ends them, and the findings remain."""
         self.tap.listen_to(self.client)
-        why, outage = "", None
         try:
             await self._read_all(await self._contact())
         except StopError as stop:
-            why = str(stop)
-        except VibeError as error:  # See `_call`.
-            outage = error
+            self._stop(str(stop))
+        except VibeError as error:  # See `_ask`.
+            says = "it stopped answering" if self.findings else "it does not answer"
+            means = "check the address, the network and a proxy on the way, or try again later"
+            outage = Finding("service", says, means, quoted=reason(error), verdict="outage")
+            self.findings.append(outage)
             self.codes.add(ExitCode.UNREACHABLE)
+            self._stop("not asked in an outage")
         except asyncio.CancelledError:
-            why = "stopped by Ctrl-C, which stops nothing at the service"
             self.codes.add(ExitCode.INTERRUPTED)
-        seen = {"list_projects", *(finding.subject for finding in self.findings)}
-        left = {name: check.of for name, check in CHECKS.items() if name not in seen}
-        if outage is not None:
-            self.findings.append(judging.about_outage(outage, left if self.findings else ()))
-            return
-        for name, of in left.items():
-            says = f"there is no such {of}" if of in self._absent else why or _UNKNOWN[of]
-            self.findings.append(unchecked(name, says))
+            self._stop("stopped by Ctrl-C, which stops nothing at the service")
 
-    async def _call(self, name: str, call: Awaitable[T]) -> tuple[T | None, Sequence[Exchange]]:
-        """Await a call of the client; return its value and its exchanges, none without an answer.
+    def _stop(self, why: str) -> None:
+        """Note why the other checks are not made."""
+        seen = {"list_projects", *(finding.subject for finding in self.findings)}
+        self.findings += [unchecked(name, why) for name in CHECKS if name not in seen]
+
+    async def _ask(
+        self,
+        name: str,
+        call: Awaitable[T],
+        judge: Callable[[T | None, Sequence[Exchange]], Iterable[Finding]] = about_answers,
+        *,
+        absent: str = "",
+    ) -> T | None:
+        """Await a call of the client, describe its exchanges, and return its value.
+
+        Args:
+            name: What the call is for.
+            call: The call.
+            judge: Describes its exchanges.
+            absent: What is not there if the service says so; empty if that is a difference.
 
         Raises:
             VibeError: An outage: no answer came, and none to the list of projects either.
@@ -123,46 +138,33 @@ class Examination:
         try:
             value = await call
         except VibeError as error:
-            exchanges, has_answered = self.tap.exchanges[before:], bool(self.findings)
-            if judging.is_lost(error, exchanges, has_answered=has_answered):
-                if not has_answered or await self._is_away():
-                    raise
+            exchanges = self.tap.exchanges[before:]
+            is_lost = not exchanges or _is_failure(error)
+            is_outage = await self._is_outage(error) if self.findings else is_lost
+            if is_outage:
+                raise
+            if is_lost:
                 self.codes.add(exit_code_of(error))
                 self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
-                return None, []
-        return value, self.tap.exchanges[before:]
-
-    async def _is_away(self) -> bool:
-        """Ask for the list of projects again; return whether no answer came."""
-        before = len(self.tap.exchanges)
-        try:
-            await self.client.list_projects()
-        except VibeError as error:
-            return judging.is_lost(error, self.tap.exchanges[before:])
-        return False
-
-    async def _ask(
-        self,
-        name: str,
-        call: Awaitable[T],
-        judge: Callable[[T | None, Sequence[Exchange]], Iterable[Finding]] = judging.about_answers,
-    ) -> T | None:
-        """Await a call of the client, and describe its exchanges."""
-        value, exchanges = await self._call(name, call)
-        if exchanges:
+                return None
+        else:
+            exchanges = self.tap.exchanges[before:]
+        if absent and exchanges[-1].is_not_there:
+            self.findings.append(unchecked(name, f"there is no such {absent}"))
+            if absent == "run":
+                self.codes.add(ExitCode.REFUSED)
+        else:
             self.findings += judge(value, exchanges)
         return value
 
-    async def _check_all(
-        self, of: str, thing: object, project: Project, *, is_listed: bool
-    ) -> None:
-        """Make each check that reads one thing, by the client's method of its name."""
-        for name in [name for name, check in CHECKS.items() if check.of == of and thing]:
-            value, exchanges = await self._call(name, getattr(project, name)(thing))
-            if exchanges and exchanges[-1].is_not_there and not is_listed:
-                self._absent.add(of)
-                return
-            self.findings += judging.about_answers(value, exchanges)
+    async def _is_outage(self, error: VibeError) -> bool:
+        """Return whether a call failed, and the list of projects, which answered before, fails."""
+        try:
+            if not _is_refusal(error):
+                await self.client.list_projects()
+        except VibeError as second:
+            return not _is_refusal(second)
+        return False
 
     async def _contact(self) -> Project:
         """List the projects, and choose one.
@@ -170,136 +172,121 @@ class Examination:
         Raises:
             StopError: It is not the service, it refuses the key, or there is no project.
         """
-        projects, exchanges = await self._call("list_projects", self.client.list_projects())
-        last = exchanges[-1]
-        obstacle = judging.about_obstacle(last)
-        if obstacle is not None and last.error is not None:
+        projects = await self._ask("list_projects", self.client.list_projects(), _silent)
+        exchange = self.tap.exchanges[-1]
+        obstacle = about_obstacle(exchange.error)
+        if exchange.error is not None and obstacle is not None:
             self.findings.append(obstacle)
-            self.codes.add(exit_code_of(last.error))
+            self.codes.add(exit_code_of(exchange.error))
             raise StopError(f"the {obstacle.subject} has to be right first")
-        self.findings += judging.about_way(self.settings, last)
-        self.findings += judging.about_answers(projects, exchanges)
-        return await self._choose(projects)
+        self.findings += about_way(self.settings.server, exchange)
+        self.findings += about_answers(projects, self.tap.exchanges)
+        return self._choose(projects)
 
-    async def _choose(self, projects: Listing[ProjectInfo] | None) -> Project:
+    def _choose(self, projects: Listing[ProjectInfo] | None) -> Project:
         """Choose the project to read: the one in force, else the first that the key sees.
 
         Raises:
-            StopError: No project is known, or a route that is documented is not there in it.
+            StopError: No project is known, or the one in force is not there.
         """
-        wanted, found = self.settings.project, None
-        if wanted is not None and projects is not None:
-            try:
-                found = chosen_project(wanted, projects)
-            except ConfigError as error:
-                says = "the key does not see the one in force"
-                means = "commands that need it are refused: testvibe-async use chooses another"
-                self.findings.append(differs("project", says, means, quoted=reason(error)))
-            else:
-                self.findings.append(holds("project", "the one in force is one of the key's"))
-        elif wanted is None and projects:
-            found = projects[0]
-            says = "none is in force, and the first one is read here"
-            self.findings.append(varies("project", says, "testvibe-async use chooses one"))
-        if found is not None:
-            self.project_name, wanted = found.name, found.id
-        if wanted is None:
+        wanted = self.settings.project
+        if wanted is None and not projects:
             raise StopError("no project is known")
-        project = self.client.project(wanted)
-        if found is None and projects is not None:
-            # A 404 of the project would be taken for that of a missing route.
-            _, exchanges = await self._call("list_features", project.list_features())
-            if exchanges and exchanges[-1].is_not_there:
-                raise StopError("there is no such project")
-        return project
+        if not projects or (wanted is not None and not projects.is_complete):
+            return self.client.project(wanted)
+        try:
+            found = projects[0] if wanted is None else chosen_project(wanted, projects)
+        except ConfigError as error:
+            means = "commands that need it are refused: testvibe-async use chooses another"
+            says = "the key does not see the one in force"
+            self.findings.append(differs("project", says, means, quoted=reason(error)))
+            raise StopError("there is no such project") from error
+        self.project_name = found.name
+        return self.client.project(found.id)
 
     async def _read_all(self, project: Project) -> None:
-        """Read all that the project has, and run or generate a feature if asked to."""
+        """Make each check, by the client's method of its name; run or generate in between."""
         await self._ask("get_project", self.client.get_project(project.id))
-        features = await self._ask("list_features", project.list_features()) or ()
-        run = None
-        if (feature := self.to_run) is not None:
-            # What a lost dispatch is looked for in: the list right before, and right after.
-            await self._call("list_runs", project.list_runs(feature=feature))
-            run = await self._dispatch(RUN, project.run_feature(feature))
-            await self._call("list_runs", project.list_runs(feature=feature))
-            await self._watch(RUN, run)
-        if (feature := self.to_generate) is not None:
-            await self._call("get_generation_status", project.get_generation_status(feature))
-            generation = await self._dispatch(GENERATION, project.generate_feature(feature))
-            await self._watch(GENERATION, generation)
-        of_run = await self._read_runs(project, None if run is None else run.run_id)
-        await self._read_feature(project, features, of_run)
-        files = await self._ask("list_files", project.list_files())
-        paths = [row.path for row in files or ()]
-        path = DEFAULT_FILE if DEFAULT_FILE in paths or not paths else paths[0]
-        await self._check_all("file", path, project, is_listed=path in paths)
-        await self._ask("list_configs", project.list_configs())
+        for name, (of, _) in [*CHECKS.items()][2:]:
+            if name == "list_runs" and self.to_run is not None:
+                run = await self._operate(RUN, project, self.to_run)
+                self._dispatched = None if run is None else run.run_id
+            if name == "list_runs" and self.to_generate is not None:
+                await self._operate(GENERATION, project, self.to_generate)
+            thing, is_listed = self._thing(of)
+            if thing is None:
+                self.findings.append(unchecked(name, _UNKNOWN[of]))
+                continue
+            absent = "" if is_listed else of
+            call = getattr(project, name)(*filter(None, [thing]))
+            self._read[name] = await self._ask(name, call, absent=absent)
+        if (runs := self._read["list_runs"]) is not None:
+            judge = partial(about_runs, runs)
+            await self._ask("list_runs", project.list_runs(limit=1), judge)
+        await self._ask("get_run", project.get_run(NO_RUN), about_errors)
 
-    async def _dispatch(self, kind: Kind, call: Awaitable[T]) -> T | None:
-        """Dispatch an operation, once, and describe the answer; None if none started."""
-        operation, name = None, kind.dispatched_by.name
+    def _thing(self, of: str) -> tuple[Any, bool]:
+        """Return what a check reads, and whether the service named it; None if none is known."""
+        if of == "run":
+            named = self._dispatched or self.run_id
+            # A failed one says most.
+            runs = sorted(self._read["list_runs"] or (), key=lambda run: run.is_failure)
+            return named or next((run.run_id for run in runs[-1:]), None), named != self.run_id
+        if of == "feature":
+            features = self._read["list_features"] or ()
+            if features and self.to_generate is None:
+                return next((each for each in features if each.has_tests), features[0]).id, True
+            of_run = getattr(self._read.get("get_run"), "feature_id", None)
+            return self.to_generate or self.to_run or of_run, False
+        if of == "file":
+            paths = [row.path for row in self._read["list_files"] or ()]
+            path = DEFAULT_FILE if DEFAULT_FILE in paths or not paths else paths[0]
+            return path, path in paths
+        return "", True
+
+    async def _operate(self, kind: Kind, project: Project, feature: str) -> Any:  # noqa: ANN401 - either handle
+        """Dispatch an operation, once, and watch it to its end; return it, None if none started."""
+        name = kind.dispatched_by.name
+        look: partial[Any] = partial(project.list_runs, feature=feature)
+        if kind is GENERATION:
+            look = partial(project.get_generation_status, feature)
+        # What a lost dispatch is looked for in is recorded right before, and right after.
+        await self._ask(look.func.__name__, look(), _silent)
         try:
-            operation = await call
+            operation = await getattr(project, name)(feature)
         except VibeError as error:
+            says = getattr(error, "fact", "it did not start")
+            if isinstance(error, errors.OutcomeUnknownError):
+                says = "one may have begun: runs list and generation status show it"
             self.codes.add(exit_code_of(error))
-            for each, says in _NOT_STARTED.items():
-                if isinstance(error, each):
-                    self.findings.append(unchecked(name, says, quoted=reason(error)))
-                    return None
+            self.findings.append(unchecked(name, says, quoted=reason(error)))
+            return None
         if dispatched := self.tap.of(name):
-            self.findings += judging.findings_of(dispatched[-1])
-        elif operation is not None:
+            self.findings += about_answers(None, dispatched[-1:])
+        else:
             says = "its answer was lost, and what it started was found by a poll"
             self.findings.append(unchecked(name, says))
+        await self._ask(look.func.__name__, look(), _silent)
+        outcome = await self._ask(kind.name, operation.wait(timeout=LONGEST[kind]), _silent)
+        if outcome is not None:
+            quoted = f"{operation.ref}: {outcome.status}"
+            self.findings.append(holds(kind.name, "seen to its end", quoted=escape(quoted)))
         return operation
 
-    async def _watch(self, kind: Kind, operation: Any) -> None:  # noqa: ANN401 - either handle
-        """Poll an operation to its end, if it started, and describe the observations."""
-        if operation is None:
-            return
-        outcome, exchanges = await self._call(kind.name, operation.wait(timeout=LONGEST[kind]))
-        if outcome is not None:
-            polls = [each for each in exchanges if each.name == kind.read_by.name]
-            name = getattr(operation, "run_id", None) or operation.request_id
-            quoted = f"{kind.name} {name}, {plural(len(polls), 'poll')}"
-            self.findings += judging.about_watch(kind.name, polls, quoted)
 
-    async def _read_runs(self, project: Project, dispatched: int | None) -> int | None:
-        """Read all about runs, and one of them; return the feature that it is of."""
-        runs = await self._ask("list_runs", project.list_runs())
-        if runs is not None:
-            judge = partial(judging.about_runs, runs=runs)
-            await self._ask("list_runs", project.list_runs(limit=1), judge)
-        run_id = dispatched or self.run_id
-        if runs and run_id is None:
-            # A failed one says most.
-            run_id = max(runs, key=lambda run: (run.is_failure, run.is_finished)).run_id
-        await self._check_all("run", run_id, project, is_listed=run_id != self.run_id)
-        if "run" in self._absent:
-            self.codes.add(ExitCode.REFUSED)
-        seen = [each.value for each in self.tap.of("get_run") if each.error is None]
-        await self._ask("get_run", project.get_run(NO_RUN), judging.about_errors)
-        return seen[-1].feature_id if seen else None
-
-    async def _read_feature(
-        self, project: Project, features: Sequence[Feature], of_run: int | None
-    ) -> None:
-        """Read a feature: one of the list, or one that is known otherwise."""
-        feature: int | str | None = self.to_run or self.to_generate or of_run
-        if features and self.to_generate is None:
-            feature = next((each for each in features if each.has_tests), features[0]).id
-        await self._check_all("feature", feature, project, is_listed=bool(features))
-        for name, what in _names_to_try(features):
-            judge = partial(judging.about_name, what=what)
-            await self._ask("get_feature", project.get_feature(name), judge)
+def _silent(_value: object, _exchanges: Sequence[Exchange]) -> Iterable[Finding]:
+    """Describe nothing."""
+    return ()
 
 
-def _names_to_try(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
-    """Yield names to look features up by, each with the property that it tests."""
-    named = [name for each in features if (name := each.name) and name.isprintable()]
-    named = [name for name in named if name.swapcase().casefold() == name.casefold()]
-    for name in [name for name in named if not name.isdigit()][:1]:
-        yield name.swapcase(), "in any case"
-    for name in [name for name in named if "/" in name][:1]:
-        yield name, "with a slash in it"
+def _is_failure(error: VibeError) -> bool:
+    """Return whether a call got no answer, or one that says nothing of the contract."""
+    is_failed = isinstance(error, errors.ServerError | errors.RateLimitedError)
+    return is_failed or not isinstance(error, errors.ResponseError)
+
+
+def _is_refusal(error: VibeError) -> bool:
+    """Return whether an error is the service's own: anything else may be an outage."""
+    return (
+        isinstance(error, errors.ResponseError) and error.is_from_service and not _is_failure(error)
+    )

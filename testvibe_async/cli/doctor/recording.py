@@ -1,8 +1,8 @@
 """Recordings: what passed, with synthetic values of the same shape.
 
-Decides what of an exchange is kept: the contract's names and words, the status words of the
-service, counts, and the usual names of pages and errors. All else keeps its length, its classes of
-characters, the order of ids and the differences of times; the same value is always replaced by the
+Decides what of an exchange is kept: the names and status words of the contract, counts, and the
+usual names of pages and errors. Everything else is replaced: a text keeps its length and classes of
+characters, ids keep their order, and times their differences. The same value always becomes the
 same one, also in URLs. `leaks` looks for what was there before the file is written.
 """
 
@@ -13,90 +13,76 @@ import json
 import re
 import secrets
 from random import Random
-from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
-
-from attrs import evolve
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, unquote
 
 from testvibe_async import ConfigError
-from testvibe_async._wire import Endpoints, openapi_document
-from testvibe_async.cli.doctor.contract import NAMES, STATUS_MEMBERS, WORDS, Exchange, Tap, is_word
+from testvibe_async._util import API_PATH
+from testvibe_async._wire import (
+    Endpoints,
+    UnreadableError,
+    openapi_document,
+    read,
+    says_in_flight,
+)
+from testvibe_async.cli.doctor.exchanges import (
+    DEFAULT_FILE,
+    NAMES,
+    STATUS_MEMBERS,
+    WORDS,
+    Exchange,
+    Tap,
+)
+from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.testing import RecordedExchange, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Mapping
 
-ATTEMPTS = 10
-"""Maximum number of draws of synthetic values: one may contain an original text by accident."""
+_HEADERS = ("Content-Type", "Content-Encoding", "Link", "Location", "ETag", "Accept-Ranges")
+_COUNTING_HEADERS = ("Age", "Retry-After", "Content-Range", "X-Total-Count")
 
-_HEADERS = (
-    *("Content-Type", "Content-Encoding", "Link", "Location", "ETag", "Age", "Retry-After"),
-    *("Accept-Ranges", "Content-Range", "X-Total-Count"),
-)
-_SHORT = 4
-"""Originals of fewer characters are not searched for: any text may hold them."""
-
-_LONG_NUMBER, _LONGEST_NUMBER = 6, 18
-_TOKEN = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")(?P<colon>\s*:)?|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?|/Date\(-?\d+([+-]\d{4})?\)/"
 )
-_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
-_FRACTION = re.compile(r"(?<=:\d\d\.)\d{4,}")
-_EPOCH = re.compile(r"1[6-9]\d{8}(\d{3})?")
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_DIGITS, _HEXADECIMAL = "123456789", "0123456789abcdef"
+_NO_TIME = "0001-01-01T00:00:00"
+"""The instant that .NET writes for a missing one."""
+
+_ID = re.compile(r'id"\s*:\s*"?([0-9]{1,18})"?\s*[,}\]]|/([0-9]{1,18})(?![^/\n])', re.IGNORECASE)
+_COUNT = re.compile(r"[0-9]{1,5}")
+_PART = re.compile(r'([^\s/?&=:#;,"<>]+)(=?)')
+_DIGITS = "123456789"
 """Without 0, so that what is drawn is a number in JSON."""
 
 _LETTERS = "bcdfghjklmnpqrstvwxz"
 """Without vowels, so that no word comes about by accident."""
 
-_OTHER_LETTERS = "бвгджзклмнпрстфхцчшщ"
+_OTHERS = "бвгджзклмнпрстфхцчшщ"
+_BY_ACCIDENT = re.compile(f"[{_DIGITS}{_LETTERS}{_OTHERS}]{{,9}}|[0-9]{{,5}}")
+"""The words that may be drawn although they were there, and counts."""
 
-
-_STATUS_NAMES = {*map(str.casefold, STATUS_MEMBERS)}
-_COUNTS = {
-    *("total", "totalcount", "count", "page", "pagesize", "limit", "offset", "skip", "top"),
-    "status",
+_WORD_NAMES = {*map(str.casefold, STATUS_MEMBERS), "error", "code"}
+_COUNT_NAMES = {
+    *("total", "passed", "failed", "other", "totalcount", "count", "page", "pagesize", "limit"),
+    *("offset", "skip", "top", "status"),
 }
 _USUAL = """
     items value values data results rows records nextcursor nextlink nextpage next hasmore hasnext
     pages pagetoken continuationtoken cursor links href error message code title detail type
-    instance errors traceid generation @odata.nextlink @odata.count odata prev first last bytes
-    default true false null about:blank about blank utf-8 html doctype testvibe.example api v1 ops
-    https http charset date rel gzip deflate br identity application json problem text plain
+    instance errors traceid generation @odata.nextlink @odata.count prev first last rel
+    bytes testvibe.example http https charset utf-8 gzip deflate br identity
+    application json problem+json text plain html true false null
 """
-"""Names and words that many services have around rows, ids and errors, in headers and addresses."""
+"""Names and words that many services have around rows and errors, in headers and addresses."""
 
+_CONSTANTS = {DEFAULT_CONFIG, DEFAULT_FILE}
+"""Names that the documentation gives."""
 
-def _with_parts(texts: Iterable[str]) -> set[str]:
-    """Return texts and the words in them, in lower case."""
-    texts = {*map(str.casefold, texts)}
-    return texts | {*re.findall(r"\w+", " ".join(texts))}
-
-
-_VOCABULARY = _with_parts([*_USUAL.split(), *_COUNTS, *NAMES, *WORDS, *openapi_document()["paths"]])
-"""The names and words that may stay: mainly the contract's."""
-
-
-def _observed(exchange: Exchange, tap: Tap) -> RecordedExchange:
-    request, response = exchange.request, exchange.response
-    # Where the settings have another route, the documented one is recorded.
-    endpoint = getattr(Endpoints, exchange.name.upper())
-    date = response.date
-    skew = None if date is None else (date - tap.started_at).total_seconds() - exchange.at
-    return RecordedExchange(
-        at=round(exchange.at, 2),
-        operation=exchange.name,
-        method=endpoint.method,
-        path=endpoint.path.format_map(request.parameters),
-        query=request.query,
-        body=None if request.body is None else json.dumps(request.body),
-        status=response.status,
-        headers={name: response.headers[name] for name in _HEADERS if name in response.headers},
-        skew=None if skew is None else round(skew),
-        answer=response.body.decode(errors="replace"),
-    )
+_VOCABULARY = {
+    *(*_USUAL.split(), *_COUNT_NAMES, *map(str.casefold, NAMES)),
+    *re.findall(r"\w+", " ".join([API_PATH, *openapi_document()["paths"]])),
+}
+"""The names of members and parameters, and the parts of addresses, that may stay."""
 
 
 def disguised(tap: Tap) -> tuple[Recording, list[str]]:
@@ -105,193 +91,176 @@ def disguised(tap: Tap) -> tuple[Recording, list[str]]:
     Raises:
         ConfigError: Something of what was there would remain.
     """
-    real, leaked = Recording(tuple(_observed(each, tap) for each in tap.exchanges)), 0
-    for _ in range(ATTEMPTS):
-        disguise = Disguise(real, tap)
-        recording = Recording(tuple(map(disguise.exchange, real.exchanges)))
-        leaked = leaks(real, recording, kept=disguise.kept)
-        if not leaked:
-            return recording, [*_preview(recording, disguise.kept)]
-    raise ConfigError(
-        f"nothing is written: {leaked} of the original texts would remain in the file"
-    )
+    original = "\n".join(map(_original, tap.exchanges))
+    disguise = Disguise(original, tap)
+    recording = Recording(tuple(map(disguise.exchange, tap.exchanges)))
+    if leaked := leaks(original, recording):
+        raise ConfigError(
+            f"nothing is written: {leaked} of the original texts would remain in the file"
+        )
+    return recording, [*_preview(recording)]
 
 
-def _preview(recording: Recording, kept: set[str]) -> Iterator[str]:
+def _preview(recording: Recording) -> Iterator[str]:
     names = {each.operation for each in recording.exchanges}
     yield f"{len(recording.exchanges)} exchanges of {len(names)} operations; two of the answers:"
     for each in recording.exchanges[:1] + recording.exchanges[-1:]:
         yield f"  {each.method} {each.path}: {each.status} {each.answer[:300]}"
-    if kept:
-        yield f"These words of the service are in it as they are: {', '.join(sorted(kept))}"
 
 
-def leaks(real: Recording, recording: Recording, *, kept: set[str]) -> int:
-    """Return how many originals of four or more characters a recording holds."""
-    known = _VOCABULARY | _with_parts(kept)
-    words = _words_in(recording) - known
-    searched = " ".join(words)
-    return sum(
-        original in (words if original.isdigit() else searched)
-        for original in _words_in(real) - known
+def leaks(original: str, recording: Recording) -> int:
+    """Return how many words of four or more characters of the originals a recording holds."""
+    written = "\n".join(
+        _text_of(each.path, each.query, each.headers, f"{each.body}", each.answer)
+        for each in recording.exchanges
     )
+    known = _words_in(" ".join([*_VOCABULARY, *WORDS, *_CONSTANTS]))
+    remaining = _words_in(original) & _words_in(written) - known
+    return sum(not (_BY_ACCIDENT.fullmatch(word) or says_in_flight(word)) for word in remaining)
 
 
-def _words_in(recording: Recording) -> set[str]:
-    """Return the words and long numbers of a recording, in lower case, without times."""
-    cleared = _ESCAPE.sub(" ", _TIME.sub(" ", _text_of(recording)))
-    return {
-        word
-        for word in re.findall(rf"\w{{{_SHORT},}}", cleared.casefold())
-        if word.strip("_")
-        and not _EPOCH.fullmatch(word)
-        and not (word.isdigit() and len(word) < _LONG_NUMBER)
-    }
+def _words_in(text: str) -> set[str]:
+    return {*re.findall(r"[^\W_]{4,}", _TIME.sub(" ", text).casefold())}
 
 
-def _text_of(recording: Recording) -> str:
-    """Return all text of a recording, with the meaning of escapes beside them."""
-    texts: list[str] = []
-    for each in recording.exchanges:
-        texts += [unquote(each.path), each.body or "", each.answer, *each.headers.values()]
-        texts += [*each.query, *each.query.values()]
-        texts += [_unquoted(found["text"]) for found in _TOKEN.finditer(each.answer) if found[1]]
-    return "\n".join(texts)
+def _original(exchange: Exchange) -> str:
+    """Return all text of an exchange that a recording could hold."""
+    request, response = exchange.request, exchange.response
+    body = json.dumps(request.body)
+    return _text_of(request.path, request.query, response.headers, body, _answer(exchange))
 
 
-def _unquoted(token: str) -> str:
-    try:
-        return str(json.loads(token, strict=False))
-    except ValueError:
-        return token
+def _answer(exchange: Exchange) -> str:
+    return exchange.response.body.decode("utf-8-sig", errors="replace")
+
+
+def _text_of(path: str, query: Mapping[str, str], headers: Mapping[str, str], *bodies: str) -> str:
+    """Return all text of an exchange, without escapes."""
+    texts = [path, *query, *query.values(), *headers.values()]
+    for body in bodies:
+        try:
+            texts.append(json.dumps(read(body.encode(), object), ensure_ascii=False))
+        except (UnreadableError, RecursionError):
+            texts.append(body)
+    return "\n".join(unquote(unquote(text)) for text in texts)  # An address may hold another.
 
 
 class Disguise:
     """Replaces values by synthetic ones; the same always by the same."""
 
-    def __init__(self, real: Recording, tap: Tap) -> None:
-        """Read all exchanges, so that numbers can keep their order."""
+    def __init__(self, original: str, tap: Tap) -> None:
+        """Read all that was there, so that ids can keep their order."""
         self._key = secrets.token_bytes(32)
+        self._started_at = tap.started_at
         self._shift = Recording.START - int(tap.started_at.timestamp())
-        parts = urlsplit(tap.exchanges[0].response.url if tap.exchanges else "")
-        self._origin = f"{parts.scheme}://{parts.netloc}"
-        self.kept: set[str] = set()
-        """The service's own words that stay, and that the contract does not have."""
-
-        digits = set(re.findall(r"\d+", unquote(_text_of(real))))
-        self._numbers: dict[str, str] = {}
-        for length in range(2, _LONGEST_NUMBER):
-            alike = sorted(each for each in digits if len(each) == length and each[0] != "0")
-            every = range(10 ** (length - 1), 10**length)
-            drawn = sorted(self._rng(f"numbers of {length}").sample(every, len(alike)))
-            self._numbers |= dict(zip(alike, map(str, drawn), strict=True))
+        self._origin = tap.exchanges[0].response.url.partition(API_PATH)[0] if tap.exchanges else ""
+        ids = sorted({found[1] or found[2] for found in _ID.finditer(original)}, key=int)
+        drawn = sorted(self._rng("ids").sample(range(10**8, 10**9), len(ids)))
+        self._ids = dict(zip(ids, map(str, drawn), strict=True))
 
     def _rng(self, purpose: str) -> Random:
         return Random(hmac.digest(self._key, purpose.encode("utf-8", "replace"), "sha256"))  # noqa: S311
 
-    def exchange(self, each: RecordedExchange) -> RecordedExchange:
+    def exchange(self, exchange: Exchange) -> RecordedExchange:
         """Return an exchange with synthetic values."""
-        return evolve(
-            each,
-            path=self._url(each.path),
-            query={self._name(name): self._value(text, name) for name, text in each.query.items()},
-            body=None if each.body is None else self._body(each.body),
-            headers={
-                name: self.text(text) if name == "ETag" else self._header(text)
-                for name, text in each.headers.items()
+        request, response, skew = exchange.request, exchange.response, None
+        # Where the settings have another route, the documented one is recorded.
+        endpoint = getattr(Endpoints, exchange.name.upper())
+        path = {name: self._value(unquote(text)) for name, text in request.parameters.items()}
+        if response.date is not None:
+            skew = round((response.date - self._started_at).total_seconds() - exchange.at)
+        headers = {name: self._address(response.headers.get(name, "")) for name in _HEADERS}
+        for name in _COUNTING_HEADERS:
+            headers[name] = self._address(response.headers.get(name, ""), "count")
+        return RecordedExchange(
+            at=round(exchange.at, 2),
+            operation=exchange.name,
+            method=endpoint.method,
+            path=endpoint.path.format_map({name: quote(path[name], safe="") for name in path}),
+            query={
+                self._name(name): self._value(text, name) for name, text in request.query.items()
             },
-            answer=self._body(each.answer),
+            body=None if request.body is None else json.dumps(self._value(request.body)),
+            status=response.status,
+            headers={name: text for name, text in headers.items() if text},
+            skew=skew,
+            answer=self._answer(_answer(exchange)),
         )
 
-    def _body(self, text: str) -> str:
-        """Return a body: JSON, or any other text."""
+    def _answer(self, text: str) -> str:
+        """Return an answer: JSON, or any other text."""
         try:
-            json.loads(text.removeprefix("\ufeff"))
-        except (ValueError, RecursionError):
+            return json.dumps(self._value(read(text.encode(), object))) if text.strip() else text
+        except (UnreadableError, RecursionError):
             return self.text(text)
-        key = ""
+
+    def _value(self, value: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON
+        """Return the value of a member or a parameter, or of an element of it."""
+        match value:
+            case dict():
+                members = cast("dict[str, Any]", value)
+                return {self._name(key): self._value(each, key) for key, each in members.items()}
+            case list():
+                return [self._value(each, name) for each in value]  # pyright: ignore[reportUnknownVariableType]
+            case str():
+                return self._text(value, name)
+            case None | bool():
+                return value
+            case _:
+                return self._number(json.dumps(value), name)
+
+    def _number(self, number: str, name: str) -> Any:  # noqa: ANN401 - int or float
+        moved = Recording.shift_times(f"[{number}]", self._shift)[1:-1]
+        if moved == number or not name.endswith("Utc"):
+            moved = re.sub(r"\d+", lambda found: self._text(found[0], name), number)
+        return json.loads(moved)
+
+    def _name(self, text: str) -> str:
+        """Return the name of a member or of a parameter."""
+        return text if text.casefold() in _VOCABULARY else self.text(text)
+
+    def _text(self, text: str, name: str) -> str:
+        """Return a text that is a value."""
+        is_word = text.casefold() in WORDS or says_in_flight(text)
+        is_count = name.casefold() in _COUNT_NAMES and _COUNT.fullmatch(text)
+        if is_count or (is_word and name.casefold() in _WORD_NAMES) or text in _CONSTANTS:
+            return text
+        if name.endswith("Utc") and _TIME.fullmatch(text):
+            moved = Recording.shift_times(text, self._shift)
+            if moved != text or text.startswith(_NO_TIME):
+                return re.sub(r"(?<=\d\.)\d+", lambda found: "0" * len(found[0]), moved)
+        if re.fullmatch(r"(https?://|[/?])\S*", text):
+            return self._address(text)
+        return self._ids.get(text) or self.text(text)
+
+    def _address(self, text: str, name: str = "") -> str:
+        """Return a URL or a header: its usual words stay, and its other parts are replaced."""
+        key = name
 
         def replaced(found: re.Match[str]) -> str:
             nonlocal key
-            written = found["text"]
-            if written is None:
-                return self._number(found[0], key)
-            value, colon = _unquoted(written), found["colon"] or ""
-            key = value if colon else key
-            other = self._name(value) if colon else self._value(value, key)
-            if other != value:
-                written = json.dumps(other, ensure_ascii="\\u" in written)
-            return written + colon
+            part, of, key = unquote(found[1]), key, name
+            if found[2]:
+                key, other = part, self._name(part)
+            elif part.casefold() in _VOCABULARY and of in {name, "rel", "charset"}:
+                other = part
+            else:
+                other = self._text(part, of)
+            return quote(other, safe="@+") + found[2]
 
-        moved = Recording.shift_times(text, self._shift)
-        return _TOKEN.sub(replaced, _FRACTION.sub(lambda found: self.text(found[0]), moved))
-
-    def _name(self, text: str) -> str:
-        """Return a name of a member or a parameter, or a part of an address or a header."""
-        return text if text.casefold() in _VOCABULARY else self.text(text)
-
-    def _value(self, text: str, key: str = "id") -> str:
-        """Return the value of a member or a parameter, or a part of a path."""
-        if text.casefold() in _VOCABULARY or _TIME.fullmatch(text):
-            return text
-        if key.casefold() in _STATUS_NAMES and is_word(text):
-            self.kept.add(text)
-            return text
-        if text.isdecimal():
-            return self._number(text, key)
-        return self._url(text) if re.match(r"https?://|/", text) else self.text(text)
+        return _PART.sub(replaced, text.replace(self._origin, Recording.ORIGIN))
 
     def text(self, text: str) -> str:
         """Return a text of the same length, with the same classes of characters."""
         rng = self._rng(text.casefold())
-        is_hexadecimal = bool(_GUID.fullmatch(text))
-        return "".join(_character(each, rng, is_hexadecimal=is_hexadecimal) for each in text)
-
-    def _number(self, token: str, key: str) -> str:
-        name = key.casefold()
-        if (name in _COUNTS and len(token) < _LONG_NUMBER) or _EPOCH.fullmatch(token):
-            return token
-        if not token.isdecimal():
-            return re.sub(r"\d+", lambda found: self.text(found[0]), token)
-        if len(token) == 1 or (len(token) < _SHORT and not name.endswith("id")):
-            return token
-        return self._numbers.get(token) or self.text(token)
-
-    def _url(self, text: str) -> str:
-        """Return a URL or a path, part by part."""
-        key = "id"
-
-        def replaced(found: re.Match[str]) -> str:
-            nonlocal key
-            part, equals = unquote(found[1]), found[2]
-            other = self._name(part) if equals else self._value(part, key)
-            key = part if equals else "id"
-            return quote(other, safe="", errors="replace") + equals
-
-        moved = text.replace(self._origin, Recording.ORIGIN)
-        return re.sub(r"([^/?&=:#]+)(=?)", replaced, moved)
-
-    def _header(self, text: str) -> str:
-        """Return a header: its addresses, short numbers and usual words stay readable."""
-        if re.match(r"https?://|/", text):
-            return self._url(text)
-
-        def replaced(found: re.Match[str]) -> str:
-            part = found[0]
-            if part.startswith("<"):
-                return f"<{self._url(part[1:-1])}>"
-            return self._number(part, "count") if part.isdecimal() else self._name(part)
-
-        return re.sub(r'<[^<>]*>|[^\s;,="/+-]+', replaced, text)
+        return "".join(_drawn(each, rng) for each in text)
 
 
-def _character(character: str, rng: Random, *, is_hexadecimal: bool) -> str:
-    alphabet = ""
-    if is_hexadecimal and character != "-":
-        alphabet = _HEXADECIMAL
-    elif character.isascii():
-        alphabet = _DIGITS if character.isdigit() else _LETTERS if character.isalpha() else ""
-    elif character.isprintable() and not character.isspace():
-        alphabet = _OTHER_LETTERS
-    drawn = rng.choice(alphabet or character)
+def _drawn(character: str, rng: Random) -> str:
+    """Return another character of the same class; of ASCII, marks stay."""
+    alphabet = _OTHERS
+    if character.isascii():
+        is_letter = character.isalpha()
+        alphabet = _LETTERS if is_letter else _DIGITS if character.isdigit() else character
+    drawn = rng.choice(alphabet)
     return drawn.upper() if character.isupper() else drawn
