@@ -70,15 +70,14 @@ ITEMS = sa.Table(
 OPERATIONS = sa.Table(
     "testvibe_operations",
     TABLES,
-    sa.Column("server", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("noted_at", sa.Float, nullable=False),
 )
 """The operations of all batches: each belongs to one dispatch."""
 
 NEW_OPERATION = sa.text(
-    "INSERT INTO testvibe_operations VALUES (:server, :key, :now) "
-    "ON CONFLICT (server, key) DO UPDATE SET noted_at = :now"
+    "INSERT INTO testvibe_operations VALUES (:key, :now) "
+    "ON CONFLICT (key) DO UPDATE SET noted_at = :now"
 )
 """Notes an operation, in words that SQLite and PostgreSQL share."""
 

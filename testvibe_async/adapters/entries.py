@@ -108,6 +108,8 @@ class EntryStore(GroupCommit[sa.Connection]):
             try:
                 with self._engine.begin() as connection:
                     self._used = connection.connection.driver_connection
+                    if self._is_patient and self._database.is_missing:
+                        raise ConfigError(f"the file of {self} was deleted while it was in use")
                     results = [work(connection) for work in works]
             except UNAVAILABLE as error:
                 if not self._is_patient or self._is_closed:

@@ -207,9 +207,7 @@ class DurableStore(EntryStore):
         keys = {_key_of(ref): ref for ref in refs}
         since = sa.select(BATCHES.c.created_at).where(BATCHES.c.id == self.batch)
         taken = sa.select(OPERATIONS.c.key).where(
-            OPERATIONS.c.server == self.plan.server,
-            OPERATIONS.c.key.in_(keys),
-            OPERATIONS.c.noted_at >= since.scalar_subquery(),
+            OPERATIONS.c.key.in_(keys), OPERATIONS.c.noted_at >= since.scalar_subquery()
         )
         intended = sa.select(ITEMS.c.document).where(ITEMS.c.state == EntryState.INTENDED)
 
@@ -292,17 +290,14 @@ class DurableStore(EntryStore):
         saved = ITEMS.update().where(self._at(number), owned).values(**values)
         if entry.intent is not None:  # One that was not stored was not sent either.
             saved = saved.where(ITEMS.c.intent == entry.intent.id)
-        operations = [
-            {"server": each.server, "key": _key_of(each)}
-            for each in (entry.ref, entry.generation)
-            if each is not None and entry.is_carried
-        ]
+        operations = [each for each in (entry.ref, entry.generation) if each and entry.is_carried]
 
         def work(connection: sa.Connection) -> None:
             is_saved = connection.execute(saved).rowcount > 0
             if operations:
                 now = connection.execute(sa.select(self._now)).scalar_one()
-                connection.execute(NEW_OPERATION, [{**each, "now": now} for each in operations])
+                notes = [{"key": _key_of(each), "now": now} for each in operations]
+                connection.execute(NEW_OPERATION, notes)
             if not is_saved and intent is not None and ref is not None:
                 logger.warning("it was decided before the result of %s came: %s", intent, ref)
 
@@ -348,8 +343,8 @@ class DurableStore(EntryStore):
 
 
 def _key_of(ref: Ref) -> str:
-    """Return the name of an operation, unique on its server."""
-    return json.dumps(ref.key)
+    """Return the name of an operation, unique among those of all servers."""
+    return json.dumps([ref.server, *ref.key])
 
 
 def _is_not_recorded(error: VibeError) -> bool:

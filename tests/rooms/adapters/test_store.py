@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -392,6 +393,21 @@ async def test_a_batch_that_is_deleted_while_it_is_worked_on(nightly: Nightly) -
         await nightly.work()
 
 
+async def test_a_file_that_is_deleted_while_it_is_worked_on(
+    nightly: Nightly, emulator: Emulator, tmp_path: Path
+) -> None:
+    """The worker sends nothing more, since nothing would be known of it."""
+    await nightly.submit("Checkout")
+
+    def delete(*_: object) -> None:
+        (tmp_path / "batches.sqlite").unlink()
+
+    nightly.before_intents(delete)
+    with pytest.raises(ConfigError, match="was deleted while it was in use"):
+        await nightly.work()
+    assert emulator.count("run_feature") == 0
+
+
 async def test_run_ids_that_begin_anew(
     nightly: Nightly, weekly: Nightly, emulator: Emulator
 ) -> None:
@@ -399,7 +415,9 @@ async def test_run_ids_that_begin_anew(
     await weekly.submit("Checkout")
     await weekly.work()
     await asyncio.sleep(60)
-    old = OPERATIONS.update().values(key=json.dumps(["run", emulator.project_id, 215]))
+    old = OPERATIONS.update().values(
+        key=json.dumps([emulator.url, "run", emulator.project_id, 215])
+    )
     await nightly.submit("Checkout", "Returns", max_in_flight=1)
     await nightly.change(old)
     emulator.fail("run_feature", Fault.lost(), times=1)
