@@ -23,6 +23,7 @@ from testvibe_async.adapters.workers import DEAD_SECONDS, workers_of
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
 from testvibe_async.outcomes import BatchItem, BatchSummary
+from testvibe_async.runner.generation_limit import with_limit_named
 from testvibe_async.runner.stored import Worker
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class BatchStatus:
     @property
     def items(self) -> list[BatchItem[Any]]:
         """One for each feature and configuration, in the order planned."""
-        return [entry.item() for entry in self.entries]
+        return [with_limit_named(entry.item()) for entry in self.entries]
 
     @property
     def is_settled(self) -> bool:
