@@ -223,8 +223,6 @@ class DurableStore(EntryStore):
     async def save_intent(self, entry: Entry[Any]) -> None:
         """Save an entry that is about to be sent, and return once it is durable.
 
-        An entry that may not be sent is another worker's from then on.
-
         Raises:
             ClaimLostError: Another worker owns it, or the batch was cancelled.
             GenerationLimitError: It is a generation beyond the limit.
@@ -234,28 +232,23 @@ class DurableStore(EntryStore):
         if self._carried.get(entry.index) is not entry:  # It was taken, and claimed again.
             raise ClaimLostError
         claim.intent, values = intent, self._values(entry)
-        owned = ITEMS.update().where(
+        saved = ITEMS.update().where(
             self._at(entry.index),
             self._is_claimed(entry),
             # An earlier try of this transaction may have been committed after all.
             sa.or_(ITEMS.c.state == EntryState.PLANNED, ITEMS.c.intent == intent.id),
+            sa.not_(self._is_cancelled()),
         )
+        saved = saved.values(**values)
 
         def work(connection: sa.Connection) -> Exception | None:
             if claim.intent is not intent:  # It was withdrawn while the database was away.
                 return ClaimLostError()
             if intent.kind == "generation" and not self._may_pay(connection, entry, values["paid"]):
                 return GenerationLimitError()
-            saved = owned.where(sa.not_(self._is_cancelled())).values(**values)
-            if connection.execute(saved).rowcount:
-                return None
-            connection.execute(owned.values(owner=None))
-            return ClaimLostError()
+            return None if connection.execute(saved).rowcount else ClaimLostError()
 
         if (error := await self.write(work)) is not None:
-            claim.intent = None
-            if isinstance(error, ClaimLostError):
-                del self._carried[entry.index]
             raise error
 
     def _may_pay(self, connection: sa.Connection, entry: Entry[Any], paid: int) -> bool:
@@ -275,13 +268,17 @@ class DurableStore(EntryStore):
         The result of an intent is saved also where another worker has taken the entry, and does not
         know it yet; this worker owns it again then.
         """
-        number, claim, ref = entry.index, self._claims[entry], entry.ref or entry.generation
+        number, claim = entry.index, self._claims[entry]
+        started: Ref | None = None
         intent = claim.intent if entry.intent is None else None
         owned: sa.ColumnElement[bool] = sa.false()
         if intent is not None:
             owned, claim.intent = ITEMS.c.intent == intent.id, None
-            is_started = entry.state is EntryState.DISPATCHED or entry.generation is not None
-            claim.paid += is_started and _is_of_generation(intent)
+            if entry.state is EntryState.DISPATCHED:
+                started = entry.ref
+            elif _is_of_generation(intent):
+                started = entry.generation
+            claim.paid += started is not None and _is_of_generation(intent)
         values = self._values(entry)
         if self._carried.get(number) is entry:
             owned = sa.or_(owned, self._is_claimed(entry))
@@ -298,8 +295,8 @@ class DurableStore(EntryStore):
                 now = connection.execute(sa.select(self._now)).scalar_one()
                 notes = [{"key": _key_of(each), "now": now} for each in operations]
                 connection.execute(NEW_OPERATION, notes)
-            if not is_saved and intent is not None and ref is not None:
-                logger.warning("it was decided before the result of %s came: %s", intent, ref)
+            if not is_saved and started is not None:
+                logger.warning("it was decided before the result of %s came: %s", intent, started)
 
         self.write_soon(work)
 
@@ -348,8 +345,8 @@ def _key_of(ref: Ref) -> str:
 
 
 def _is_not_recorded(error: VibeError) -> bool:
-    """Return whether the database was away too long: nothing was sent, and it will be."""
-    is_late = error.__cause__ is None or isinstance(error.__cause__, TimeoutError)
+    """Return whether an intent came too late, or is another worker's: it will be sent."""
+    is_late = isinstance(error.__cause__, TimeoutError | ClaimLostError | None)
     return isinstance(error, RecorderError) and is_late
 
 

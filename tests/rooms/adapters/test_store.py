@@ -4,8 +4,9 @@ import asyncio
 import json
 import logging
 import os
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,33 @@ async def test_an_intent_is_counted_once(
     nightly.before_intents(lose_commit)
     assert await nightly.work() == ["succeeded"]
     assert nightly.paid == 1
+
+
+async def test_an_intent_of_a_batch_that_is_cancelled_meanwhile(
+    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where the answer to its commit was lost, it is withdrawn: it is not unknown, but unsent."""
+    await nightly.submit("Checkout")
+    happened = list[str]()
+
+    def lose() -> bool:
+        if happened == ["intent"]:
+            happened.append("commit")
+            return True
+        return False
+
+    def cancel() -> bool:
+        if happened == ["intent", "commit"]:
+            happened.append("cancelled")
+            with closing(sqlite3.connect(tmp_path / "batches.sqlite")) as other, other:
+                other.execute("UPDATE testvibe_batches SET is_cancelled = 1")
+        return False
+
+    break_database(monkeypatch, before=cancel, after=lose)
+    nightly.before_intents(lambda _store, _entry: happened.append("intent"))
+    assert await nightly.work() == ["skipped"]
+    assert happened == ["intent", "commit", "cancelled"]
+    assert emulator.count("run_feature") == 0
 
 
 async def test_a_refused_generation_is_given_back_once(
