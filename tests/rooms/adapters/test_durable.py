@@ -11,7 +11,8 @@ from tests.conftest import client_of
 from tests.rooms.adapters.conftest import Nightly
 from tests.support.timing import now
 from testvibe_async import Client, RunRef, errors
-from testvibe_async.adapters.durable import DurableBatch
+from testvibe_async.adapters.durable import BatchStatus, DurableBatch
+from testvibe_async.adapters.entries import EntryStore
 from testvibe_async.testing import Emulator, Fault
 
 FEATURES = ("Checkout", "Returns", "Wishlist")
@@ -101,6 +102,29 @@ async def test_cancel_and_resume(nightly: Nightly, emulator: Emulator) -> None:
     assert not (await nightly.batch.status()).is_over
     assert await nightly.work() == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3
+
+
+async def test_a_batch_that_is_resumed_as_a_worker_ends(
+    nightly: Nightly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker had nothing left to do, which is no error; the next one has."""
+    await nightly.submit("Checkout")
+    acts, read = [nightly.batch.cancel], EntryStore.read
+
+    async def resume_first(store: EntryStore) -> BatchStatus:
+        monkeypatch.setattr(EntryStore, "read", read)
+        await nightly.batch.resume()
+        return await read(store)
+
+    monkeypatch.setattr(EntryStore, "read", resume_first)
+
+    async def cancel_once(*_: object) -> None:
+        if acts:
+            await acts.pop()()
+
+    nightly.before_intents(cancel_once)
+    assert await nightly.work() == ["waiting"]
+    assert await nightly.work() == ["succeeded"]
 
 
 async def test_while_tests_are_generated(nightly: Nightly, emulator: Emulator) -> None:
