@@ -43,7 +43,7 @@ settings.register_profile(
     "same",
     derandomize=True,
     deadline=None,
-    max_examples=amount(100, few=25),
+    max_examples=amount(100, few=15),
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("same")

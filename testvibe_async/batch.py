@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overloa
 
 from attrs import asdict
 
+from testvibe_async._dispatch import CLOSE_SECONDS
 from testvibe_async._telemetry import telemetry
+from testvibe_async._wire import KINDS
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Generation, Run, Transition
 from testvibe_async.outcomes import BatchSummary
@@ -32,11 +34,8 @@ __all__ = ["Batch"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 
-CLOSE_SECONDS = 10.0
-"""Maximum seconds in which a closing batch waits for the answers to dispatches under way."""
-
 CANCEL_SECONDS = 1.5
-"""The same for a cancelled batch: with the rest of its work, it ends within 2 s."""
+"""Seconds that a cancelled batch waits for the answers to sent dispatches: it ends within 2 s."""
 
 
 class _Refs:
@@ -117,8 +116,9 @@ class Batch(Generic[SnapshotT_co]):
     def __del__(self) -> None:
         """Warn if the batch was neither awaited nor opened."""
         if not self._is_open:
+            call = f"{KINDS[self._workers.plan.kind].dispatched_by.name}s"
             message = (
-                "run_features() or generate_features() was never awaited or opened, so nothing was "
+                f"{call}() was never awaited or opened, so nothing was "
                 "dispatched: await it for all items, or open it with 'async with'"
             )
             warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from inspect import CORO_CREATED, getcoroutinestate
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from attrs import frozen
 
@@ -277,7 +277,9 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
                 errors are raised as well. A wrong value is refused before anything is sent.
         """
         self._is_handed_over = True
-        return self._wait(require_timeout(timeout))
+        waiting = self._wait(require_timeout(timeout))
+        cast("Any", waiting).__qualname__ = f"{self.__qualname__}.wait"  # In tasks and warnings.
+        return waiting
 
     async def _wait(
         self: PendingOperation[Operation[SnapshotT_co]], timeout: float | None

@@ -103,15 +103,15 @@ class _RefOfItem:
         return self if item is None else item._ref  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, repr=False)
 class BatchItem(Serializable, Generic[SnapshotT_co]):
     """The result of one feature of a batch."""
 
     feature: int | str
-    """The feature as requested: its name or its id."""
+    """The feature as requested: its name or its id; `feature_name` is the one to show."""
 
     name: str | None = None
-    """The feature's name, if it was known before the dispatch."""
+    """The feature's name, if it was known before the dispatch; see `feature_name`."""
 
     config: str | None = None
     """The requested run configuration; None for the default."""
@@ -141,6 +141,12 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
 
     earlier: tuple[SnapshotT_co, ...] = ()
     """The outcomes of all attempts except the last, oldest first; each of them failed."""
+
+    def __repr__(self) -> str:
+        """Return the feature, its verdict, and its operation, in one line."""
+        config = "" if self.config is None else f", {self.config}"
+        ref = "" if self.latest_ref is None else f", {self.latest_ref}"
+        return f"<{type(self).__name__} {self.feature!r}{config}: {self.verdict}{ref}>"
 
     @property
     def attempts(self) -> tuple[SnapshotT_co, ...]:

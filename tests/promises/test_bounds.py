@@ -266,7 +266,7 @@ HEAPS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", some(HEAPS, few=2))
+@pytest.mark.parametrize("name", some(HEAPS, few=3))
 async def test_a_heap_of_values_takes_little_memory(name: str) -> None:
     """3 MB of what would take 75: it is refused before it does."""
     async with service(document(HEAPS[name]), "/files") as (_, client):

@@ -67,7 +67,7 @@ def closed(document: Any, *, is_documented: bool = False) -> Any:
             kept = {name: each for name, each in fields if each["x-basis"] == "documented"}
             schema |= {"properties": kept, "required": []}
     if "x-words" in schema:
-        assumed = [] if is_documented else schema["x-words"]["assumed"]
+        assumed: list[Any] = [] if is_documented else schema["x-words"]["assumed"]
         null = [None] if "null" in schema["type"] else []
         schema["enum"] = [*schema["x-words"]["documented"], *assumed, *null]
     return schema

@@ -24,7 +24,7 @@ from testvibe_async._batch.recovery import Gate, Recovery
 from testvibe_async._batch.store import EntryRecorder, SharedStore
 from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
-from testvibe_async._dispatch import DISPATCHES, TestsMadeError, knowing
+from testvibe_async._dispatch import CLOSE_SECONDS, DISPATCHES, TestsMadeError, knowing
 from testvibe_async._polling import Iteration, Mailbox
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import (
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
     from testvibe_async.refs import Ref
 
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
-
-CLOSE_SECONDS = 10.0
-"""Seconds that a batch that ends early waits for the answers to dispatches under way."""
 
 READ_A_TURN = 100
 """Number of features that are read before other tasks get to run."""
@@ -488,7 +485,7 @@ class Workers(Generic[SnapshotT]):
         self.stop()
         self._tasks.start(self._tasks.await_answers(CLOSE_SECONDS))
 
-    async def close(self, *, within_seconds: float = CLOSE_SECONDS) -> None:
+    async def close(self, *, within_seconds: float) -> None:
         """Stop dispatching, and end all waits. Cancels nothing at the service.
 
         A cancellation is delivered after that.

@@ -101,7 +101,7 @@ def server_name(text: str, prefix: str = "") -> str:
     Raises:
         ConfigError: It is not an address. The error shows nothing beyond the host.
     """
-    example = f"{prefix}the server must be such as https://testvibe.example"
+    example = f"{prefix}the server must look like https://testvibe.example"
     try:
         parts = urlsplit(re.sub(r"\s", " ", text.strip()))
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port

@@ -6,7 +6,7 @@ selects the features of a whole project. The `Dispatcher` is closed with the cli
 """
 
 from testvibe_async._dispatch.dispatch import Dispatch
-from testvibe_async._dispatch.dispatcher import Dispatcher
+from testvibe_async._dispatch.dispatcher import CLOSE_SECONDS, Dispatcher
 from testvibe_async._dispatch.finding import Known, knowing
 from testvibe_async._dispatch.jobs import Features, Job, JobSource, select_features
 from testvibe_async._dispatch.kinds import (
@@ -19,6 +19,7 @@ from testvibe_async._dispatch.search import may_have_started
 from testvibe_async._dispatch.starter import GenerateConflict, RunConflict, Starter
 
 __all__ = [
+    "CLOSE_SECONDS",
     "DISPATCHES",
     "Dispatch",
     "Dispatcher",

@@ -52,7 +52,7 @@ OUTAGE_TRIES = 3
 """Number of attempts of a dispatch that fails as in an outage, although reads are answered."""
 
 CLOSE_SECONDS = 10.0
-"""Seconds that a closing client waits for the answers to sent dispatches."""
+"""Seconds that a client or a batch that ends waits for the answers to sent dispatches."""
 
 WITHDRAW_SECONDS = 1.0
 """Seconds that a cancelled caller waits until its unsent dispatch is recorded as such."""

@@ -215,6 +215,8 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         if status is None and latest.request_id is None and latest.overall_conclusion is None:
             request = Endpoints.GET_FEATURE.request(project=self.project, feature=feature)
             row = await self.parts.transport.call(evolve(request, is_uncached=True))
+            if row.has_tests:
+                raise TestsMadeError(evolve(latest, feature_id=row.id, feature_status=row.status))
             if row.needs_tests:
                 return
             status = row.status

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
+OPERATIONS_A_TURN = 500
+"""Number of operations that are handled in a row before other tasks get to run."""
+
 
 class Listener(Protocol):
     """A receiver of an operation's changes. While an operation has one, the operation is polled.

@@ -22,7 +22,7 @@ from testvibe_async._polling import traces
 from testvibe_async._polling.known import KnownOperations
 from testvibe_async._polling.list_polling import ListPolling, Lists
 from testvibe_async._polling.outage import Outage, fails_all
-from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
+from testvibe_async._polling.polled import OPERATIONS_A_TURN, Listener, PolledOperation, own_copy
 from testvibe_async._polling.queue import PollQueue
 from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule, next_due
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from testvibe_async.events import Emitter
     from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
-
-OPERATIONS_A_TURN = 1000
-"""Number of operations that are rescheduled before other tasks get to run."""
 
 
 @frozen

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async._polling import traces
 from testvibe_async._polling.known import FinishedOperations
+from testvibe_async._polling.polled import OPERATIONS_A_TURN
 from testvibe_async._polling.state import Change
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._wire import UnreadableField
-
-OPERATIONS_A_TURN = 1000
-"""Number of operations of a list that are processed before other tasks get to run."""
 
 
 class Reader:

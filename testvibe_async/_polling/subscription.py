@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import ref as weak_ref
 
-from testvibe_async._polling.polled import own_copy
+from testvibe_async._polling.polled import OPERATIONS_A_TURN, own_copy
 from testvibe_async._polling.state import Change
 from testvibe_async.errors import ClientClosedError, VibeError
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._polling.polled import Listener, PolledOperation
     from testvibe_async._polling.poller import Poller
-
-OPERATIONS_A_TURN = 500
-"""Number of operations that get their listener before other tasks get to run."""
 
 MAX_NAMED = 100
 """Maximum number of other operations that the error of an iteration names."""

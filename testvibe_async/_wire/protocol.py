@@ -244,12 +244,10 @@ def _hint(request: Request[Any], status: int, code: str | None) -> str:
         return ""
     hints: list[str] = []
     if request.endpoint.name == "list_features":
-        hints += [
-            (
-                "either there is no such project, or this service has no list of features: then "
-                "name them"
-            )
-        ]
+        hints.append(
+            "either there is no such project (a project is named by its id, which list_projects "
+            "shows), or this service has no list of features: then name them"
+        )
     if "%2F" in request.path:
         hints += ["some servers take the / in a name for a part of the path: use the id instead"]
     if code is None:

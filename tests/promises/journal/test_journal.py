@@ -157,8 +157,9 @@ async def test_missing_tests_that_were_generated_meanwhile(
         items = await client.project().generate_features(journal=journal)
         assert journal.is_over
     async with Journal(path) as journal:
-        outcomes = [type(item.outcome) for item in (*items, *journal.items)]
-    assert outcomes == [Generation] * 4
+        every = [*items, *journal.items]
+    assert all(isinstance(item.outcome, Generation) for item in every)
+    assert len(every) == 4
     assert verdicts(items) == ["succeeded", "succeeded"]
     assert len(emulator.generations) == 2
 

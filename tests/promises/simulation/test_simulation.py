@@ -1,6 +1,6 @@
 """The whole client in a simulated world: no schedule breaks an invariant.
 
-30 schedules are played with the other tests, 500 where all is tried, the same each time, and some
+20 schedules are played with the other tests, 500 where all is tried, the same each time, and some
 of a batch that is restarted. To play others, and more:
 
     python -m tests.promises.simulation --schedules 20000 --seed 7
@@ -15,7 +15,7 @@ from tests.promises.simulation import restarts, world
 from tests.promises.simulation.search import Play, Search, search
 from tests.support.amounts import amount
 
-SCHEDULES = amount(500, few=30)
+SCHEDULES = amount(500, few=20)
 SEED = 1
 ENOUGH = 500
 """Among so many schedules each state has to be seen, and among so many of restarts."""

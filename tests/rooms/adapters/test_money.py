@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.rooms.adapters.conftest import Nightly
+from tests.support.amounts import by_turns
 from testvibe_async import FeatureNotGeneratedError
 from testvibe_async.runner.generation_limit import GenerationLimitError, with_limit_named
 from testvibe_async.testing import Emulator, Fault
@@ -22,9 +23,14 @@ MISHAPS: dict[str, tuple[Fault | None, Callable[[Nightly], Awaitable[object]]]] 
 }
 
 
-@pytest.mark.parametrize("mishap", MISHAPS)
 @pytest.mark.parametrize(
-    ("kind", "has_ids"), [("run", True), ("generation", True), ("generation", False)]
+    ("mishap", "kind", "has_ids"),
+    [
+        (mishap, *request)
+        for mishap, request in by_turns(
+            [*MISHAPS], [("run", True), ("generation", False), ("generation", True)]
+        )
+    ],
 )
 async def test_one_request_is_paid_once(
     nightly: Nightly, emulator: Emulator, mishap: str, kind: str, *, has_ids: bool
@@ -59,8 +65,7 @@ async def test_a_failed_generation_is_paid_once(nightly: Nightly, emulator: Emul
     assert isinstance(item.error, FeatureNotGeneratedError)
 
 
-@pytest.mark.parametrize("allowed", [0, 1, None])
-@pytest.mark.parametrize("kind", ["run", "generation"])
+@pytest.mark.parametrize(("allowed", "kind"), by_turns([1, 0, None], ["run", "generation"]))
 async def test_no_more_than_are_allowed(nightly: Nightly, kind: str, allowed: int | None) -> None:
     """All workers together dispatch so many; what needs one more says so, also when resumed."""
     drafts = nightly.add_features(4, status="draft")

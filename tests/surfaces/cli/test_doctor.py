@@ -74,6 +74,7 @@ async def test_all_holds(call: Call, signed_in: Emulator) -> None:
     assert {request.method for request in sent} == {"GET"}
     assert {request.operation for request in sent} == CHECKS.keys()
     assert len(sent) <= 20
+    assert signed_in.count("list_projects") == 2
     assert not signed_in.artifact_requests
     limits = [request.query.get("limit") for request in sent if request.operation == "list_runs"]
     assert limits == [None, "1"]
@@ -95,10 +96,6 @@ def scene(typed: str, code: int, *said: str, **more: Any) -> tuple[str, int, Any
 def differing(code: int, said: str) -> tuple[str, int, Any, Any]:
     """Return the scene of a dialect: a run, and a part of what is said of the difference."""
     return scene("--run Checkout --quiet", code, said)
-
-
-def without_names(rows: Any) -> Any:
-    return [{name: row[name] for name in row if name != "name"} for row in rows]
 
 
 LAST = "list_configs\tassumed route, and all of it is read: 3 rows"
@@ -151,6 +148,12 @@ SCENES = {
         *("--run Checkout", 5, "list_runs\tno result came; ", "run\tseen to its end; ", LAST),
         faults={"list_runs": Fault.status(503)},
     ),
+    "a key that is refused": scene(
+        *("", 3, 'key\trefused: 401; the service says "', "get_run\tthe key has to be right first"),
+        "so no command works: testvibe-async login stores another",
+        faults={"*": Fault.status(401)},
+        counts={"list_projects": 1, "list_features": 0},
+    ),
     "several failures": scene(
         *("", 5, "get_project\tno result came; ", 'list_runs\tno result came; the service says "'),
         *("list_files\tGET /projects/{project}/files: 403 forbidden", LAST),
@@ -159,6 +162,10 @@ SCENES = {
             "list_runs": Fault.status(500),
             "list_files": Fault.status(403),
         },
+    ),
+    "no list of projects, and a failure": scene(
+        *("", 5, "list_projects\tGET /projects: 404 not_found", "list_files\tno result came", LAST),
+        faults={"list_projects": Fault.status(404), "list_files": Fault.status(503)},
     ),
     "a limit": scene(
         *("", 5, 'list_files\tno result came; the service says "'),
@@ -174,9 +181,13 @@ SCENES = {
         *("", 0, LAST, "list_projects\tdocumented route, and all of it is read: 0 rows"),
         faults={"list_projects": Fault.body(b"[]")},
     ),
+    "a list of projects that is cut": scene(
+        *("", 1, LAST, "list_projects\tcut; the list of projects is incomplete"),
+        faults={"list_projects": Fault.body(b'{"items": [{"id": "x"}], "hasMore": true}')},
+    ),
     "features without names": scene(
         *("", 1, f"list_features\tnot there: name{UNREAD}", LAST),
-        faults={"list_features": Fault.edit(without_names)},
+        faults={"list_features": Fault.body(b'[{"id": 3, "status": "draft"}]')},
     ),
     "a mistyped name of a project": scene(
         *("--project Acme", 1, *NO_PROJECT),
@@ -250,6 +261,7 @@ async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.Monkey
     is_refused = name in {"slash-added", "login-page", "login-redirect"}
     assert asked["run_feature"] == ("--run " in typed and not is_refused) or name.startswith("rate")
     assert not asked["generate_feature"]
+    assert name not in DIALECTS or "no run is known" not in ended.output
     assert asked["get_run"] < examination.LONGEST[RUN] / 3 + 5
     assert not [operation for operation in counts if asked[operation] != counts[operation]]
 
@@ -301,28 +313,14 @@ async def test_an_outage_is_one_sentence(
     assert asyncio.get_running_loop().time() < 90
 
 
-async def test_a_key_that_the_service_does_not_know(
-    call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A refused key is exit code 3 after one request, with the ways to replace that key."""
-    monkeypatch.setenv("TESTVIBE_API_KEY", "tvb_" + "0" * 43)
-    ended = await call("doctor")
-    assert (ended.code, signed_in.count()) == (3, 1)
-    (said,) = lines_of(ended.output, "differs")
-    assert said.startswith('key\trefused: 401; the service says "A valid API key is required')
-    assert "(401 unauthorized); so no command works: testvibe-async login stores another" in said
-
-
 async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the service is below a path that was not given, it says how to give one."""
     async with Emulator(middleware=Dialect(path_prefix="/testvibe")) as emulator:
         use(emulator, monkeypatch)
         ended = await call("doctor --server", emulator.url.removesuffix("/testvibe"))
-        assert ended.code == 3
-        assert "answers 404, and not as the service does" in ended.output
-        assert "if the service is below a path, the address ends with that" in ended.output
-        ended = await call("doctor")
-        assert (ended.code, ended.lines[0]) == (0, f"{emulator.url}, project Acme Shop")
+    assert ended.code == 3
+    assert "answers 404, and not as the service does" in ended.output
+    assert "if the service is below a path, the address ends with that" in ended.output
 
 
 async def test_no_project_and_another_project(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 
+from tests.support.amounts import some
 from tests.support.durable import put_on_virtual_time
 from tests.surfaces.cli import test_batches
 from tests.surfaces.cli.conftest import Call, Ended, later
@@ -151,7 +152,7 @@ async def test_story(*, how: str, call: Call, emulator: Emulator, batches: Path)
     await _check(how, STORY[how], call, emulator, batches)
 
 
-@pytest.mark.parametrize("how", DURABLE)
+@pytest.mark.parametrize("how", some(DURABLE, few=3))
 async def test_story_of_a_worker(
     *, how: str, call: Call, emulator: Emulator, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.amounts import by_turns
 from tests.surfaces.cli.conftest import Call, Give, interrupted, write
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -130,8 +131,10 @@ async def test_cancel(emulator: Emulator, call: Call) -> None:
     (await call("generation cancel 'Draft 0'")).refuses("(409 conflict)", 3)
 
 
-@pytest.mark.parametrize("options", CONSENTS)
-@pytest.mark.parametrize("command", ["generate --watch", "run --wait --on-conflict generate"])
+@pytest.mark.parametrize(
+    ("options", "command"),
+    by_turns(CONSENTS, ["generate --watch", "run --wait --on-conflict generate"]),
+)
 async def test_bare_resume_pays_for_nothing_unasked(
     command: str, options: str, emulator: Emulator, call: Call
 ) -> None:
@@ -146,8 +149,7 @@ async def test_bare_resume_pays_for_nothing_unasked(
         assert "--max-generations" in ended.errors
 
 
-@pytest.mark.parametrize("wait", ["", "--wait"])
-@pytest.mark.parametrize("options", CONSENTS)
+@pytest.mark.parametrize(("options", "wait"), by_turns(CONSENTS, ["", "--wait"]))
 async def test_run_generates_nothing_unasked(
     options: str, wait: str, emulator: Emulator, call: Call
 ) -> None:

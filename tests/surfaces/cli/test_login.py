@@ -206,7 +206,7 @@ def test_a_server_must_be_named_and_encrypted(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("[[[", " is not TOML"), ("[servers.x]\n", ": the server must be such as")]
+    ("text", "said"), [("[[[", " is not TOML"), ("[servers.x]\n", ": the server must look like")]
 )
 def test_a_file_that_cant_be_changed_is_left_alone(
     text: str, said: str, log_in: LogIn, file: Path, monkeypatch: pytest.MonkeyPatch

@@ -60,7 +60,7 @@ WRONG = {
     "features delete 1": "standard input is no terminal: pass --yes",
     "features list --project nosuch": "there is no project 'nosuch'",
     "features list -p 'Acme Shp'": "there is no project 'Acme Shp': did you mean 'Acme Shop'?",
-    "projects --server nonsense": "the server must be such as https://",
+    "projects --server nonsense": "the server must look like https://",
     "projects --server http://h.example": "in the clear: use https://, or pass",
     "use Nope": "there is no project 'Nope': there is only 'Acme Shop'",
     "run": "which features? Give names, ids or globs such as 'Log*', or --all",

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.types import CallToolResult, TextResourceContents
 
+from tests.support.amounts import by_turns
 from tests.support.mcp_connection import Listener, connected, content_of, texts_of
 from testvibe_async import BatchItem, CaseResult, Run, RunRef, RunStatus
 from testvibe_async.mcp_server.answers import fitted, lines_of, page, restored, text_of, visible
@@ -81,7 +82,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     **{f"get_generation_{what}": {"feature": "A"} for what in ("status", "log")},
 }
 
-both_limits = pytest.mark.parametrize("most", [20_000, 2_000])
+LIMITS = [20_000, 2_000]
+
+both_limits = pytest.mark.parametrize("most", LIMITS)
 
 
 @pytest.fixture(scope="session")
@@ -104,8 +107,10 @@ def length(answer: CallToolResult) -> int:
     return max(len(document), sum(map(len, texts_of(answer))))
 
 
-@both_limits
-@pytest.mark.parametrize("tool", [*LARGE, "wait_for_run", "wait_for_runs", "wait_for_generation"])
+@pytest.mark.parametrize(
+    ("tool", "most"),
+    by_turns([*LARGE, "wait_for_run", "wait_for_runs", "wait_for_generation"], LIMITS),
+)
 async def test_no_answer_is_longer_than_it_may_be(large: Emulator, tool: str, most: int) -> None:
     """Whatever the service holds, an answer stays within its limit, and says what is missing."""
     async with connected(large, max_output=most) as mcp:

@@ -13,7 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from tests.support.amounts import FULL, amount
+from tests.support.amounts import FULL, amount, by_turns
 from tests.support.mcp_connection import (
     Connection,
     Listener,
@@ -108,9 +108,13 @@ async def connected_by(
 
 
 @pytest.mark.parametrize(
-    ("wire", "mode"), [("stream", "auto"), ("http", "auto"), ("http", "legacy")]
+    ("wire", "mode", "tool", "arguments"),
+    [
+        (*way, *call)
+        for way, call in by_turns([("stream", "auto"), ("http", "auto"), ("http", "legacy")], RUNS)
+    ],
+    ids=str,
 )
-@all_runs
 async def test_a_result_that_was_not_delivered_comes_first_and_once(  # noqa: PLR0913 - a table
     *,
     emulator: Emulator,
@@ -382,7 +386,7 @@ async def test_a_journal_that_another_program_has_is_left_alone(
     assert emulator.count("generate_feature") == 1
 
 
-SCHEDULES = (*range(amount(20, 2)), *([76] if FULL else []))
+SCHEDULES = (*range(amount(20, few=1)), *([76] if FULL else []))
 """The last one ends a server between the finding of a lost dispatch and its storing."""
 
 by_both_wires = pytest.mark.parametrize("wire", ["stream", "http"])

@@ -174,10 +174,9 @@ class Examination:
         """
         projects = await self._ask("list_projects", self.client.list_projects(), _silent)
         exchange = self.tap.exchanges[-1]
-        obstacle = about_obstacle(exchange.error)
-        if exchange.error is not None and obstacle is not None:
+        if (error := exchange.error) is not None and (obstacle := about_obstacle(error)):
             self.findings.append(obstacle)
-            self.codes.add(exit_code_of(exchange.error))
+            self.codes.add(exit_code_of(error))
             raise StopError(f"the {obstacle.subject} has to be right first")
         self.findings += about_way(self.settings.server, exchange)
         self.findings += about_answers(projects, self.tap.exchanges)
@@ -261,8 +260,8 @@ class Examination:
             self.codes.add(exit_code_of(error))
             self.findings.append(unchecked(name, says, quoted=reason(error)))
             return None
-        if dispatched := self.tap.of(name):
-            self.findings += about_answers(None, dispatched[-1:])
+        if answers := [each for each in self.tap.of(name) if each.error is None]:
+            self.findings += about_answers(None, answers)
         else:
             says = "its answer was lost, and what it started was found by a poll"
             self.findings.append(unchecked(name, says))

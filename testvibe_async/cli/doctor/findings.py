@@ -110,12 +110,12 @@ _DECIDING = ("status (", "featureStatus (")
 """The members whose words decide the state of an operation or a feature."""
 
 
-def about_obstacle(error: errors.ResponseError | None) -> Finding | None:
+def about_obstacle(error: errors.ResponseError) -> Finding | None:
     """Describe why the first answer makes further ones pointless; None if it does not."""
     if isinstance(error, errors.UnauthorizedError | errors.ForbiddenError):
         means = f"{_NO_COMMAND}: testvibe-async login stores another; TESTVIBE_API_KEY overrides it"
         return differs("key", f"refused: {error.status}", means, quoted=reason(error))
-    if error is not None and not error.is_from_service:
+    if not error.is_from_service:
         means = (
             f"{_NO_COMMAND}: the address is not the service's, or something stands before it; if "
             "the service is below a path, the address ends with that"
@@ -177,8 +177,7 @@ def _unusable(exchange: Exchange) -> Finding:
         quoted = ""
     elif error.code is not None:
         says += f" {shown_name(error.code)}"
-    # A dispatch is needed by the command of its name, `run` or `generate`.
-    _, commands = CHECKS.get(name, ("", name.partition("_")[0]))
+    _, commands = CHECKS[name]
     if not commands:
         return varies(name, says, "no command needs it", quoted=quoted)
     return differs(name, says, f"these do not work here: {commands}", quoted=quoted)
