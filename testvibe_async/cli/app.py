@@ -60,7 +60,7 @@ _COMMANDS = {
         "files": "features:files",
         "configs": "features:configs",
     },
-    "Where and who": {
+    "Connection": {
         "login": "settings:login auth configure init setup signin",
         "logout": "settings:logout",
         "projects": "settings:projects",
@@ -86,9 +86,9 @@ NAMES = [name for commands in _COMMANDS.values() for name in commands]
 _HELP = """Generate and run TestVibe features, or try that out without a service.
 
 The server, the API key and the project come from options, variables and files:
-`testvibe-async settings --help` says in which order.
+`testvibe-async settings --help-all` says in which order.
 
-Exit codes: 0 passed, 1 failed, 2 called wrongly, 3 refused by the service, 4 still running,
+Exit codes: 0 passed, 1 failed, 2 usage error, 3 refused by the service, 4 still running,
 5 the service can't be reached, 130 stopped with Ctrl-C.
 """
 

@@ -95,6 +95,18 @@ class Common(ServiceOptions):
         )
 
 
+@Parameter(name="*", group=MORE.group)
+@frozen(kw_only=True)
+class ProjectlessOptions(Common):
+    """The options of a command that concerns no project, or the one that it names itself."""
+
+    server: Annotated[str | None, Parameter(group=_MAIN)] = None
+    """The service's address; else TESTVIBE_SERVER, else what was stored."""
+
+    project: Annotated[str | None, Parameter(parse=False)] = None
+    """The project; it can't be typed."""
+
+
 def batches_folder() -> Path:
     """Return the folder of this user's batches."""
     return user_state_path(NAME) / "batches"

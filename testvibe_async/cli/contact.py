@@ -75,13 +75,17 @@ class Contact:
         self._called = self._answered_at = clock()
         self._seen_at: datetime | None = None
         """The time of the last good answer, by this machine's clock."""
-        self._failure: str | None = None
+        self.failure: str | None = None
         """Description of the last failure; None if the last answer was good."""
         self._is_announced = False
         self.refusal: RateLimitedError | None = None
         """The rate limit that the last dispatch met; None if the dispatch was accepted."""
         self._outage: Outage | None = None
         """The outage at the last call of `notice`."""
+
+    def start(self) -> None:
+        """Count the silence from now on: no operation was to be observed before."""
+        self._called = self._answered_at = self._clock()
 
     def stop(self) -> None:
         """Take this moment for the present from now on: from here on nothing is polled."""
@@ -95,9 +99,9 @@ class Contact:
             in_flight: The operations that are polled.
         """
         overdue = GENERATION_SECONDS if in_flight else inf
-        if self._failure is not None or any(ref.kind == "run" for ref in in_flight):
+        if self.failure is not None or any(ref.kind == "run" for ref in in_flight):
             overdue = SILENCE_SECONDS
-        seconds, what = self._clock() - self._answered_at, self._failure or "not reachable"
+        seconds, what = self._clock() - self._answered_at, self.failure or "not reachable"
         if not self._is_announced and seconds <= overdue:
             return None
         return Outage(seconds=seconds, seen_at=self._seen_at, what=what, in_flight=in_flight)
@@ -133,24 +137,24 @@ class Contact:
             return
         match event.status:
             case None:
-                self._failure = "not reachable"
+                self.failure = "not reachable"
             case 429:
-                self._failure = "the service is rate-limiting"
+                self.failure = "the service is rate-limiting"
             case status if status >= 500:  # noqa: PLR2004 - it failed
-                self._failure = f"the service answers with nothing but errors ({status})"
+                self.failure = f"the service answers with nothing but errors ({status})"
             case _:
                 if not self._is_announced:  # Else it is no answer of the service's own.
                     self.note_answer()
 
     def note_answer(self, _event: object = None) -> None:
         """Note a good answer."""
-        self._is_announced, self._failure = False, None
+        self._is_announced, self.failure = False, None
         self._answered_at = self._clock()
         self._seen_at = datetime.now(UTC)
 
     def note_outage(self, event: OutageStarted) -> None:
         """Note that the client announces an outage."""
         self._is_announced = True
-        if self._failure is None:  # It was taken for a good answer.
+        if self.failure is None:  # It was taken for a good answer.
             status: int | None = getattr(event.error, "status", None)
-            self._failure = f"the service answers with pages that are not its own ({status})"
+            self.failure = f"the service answers with pages that are not its own ({status})"

@@ -50,7 +50,7 @@ Seconds = Annotated[
 Timeout: TypeAlias = Annotated[
     Seconds | None,
     Parameter(
-        help="Stop after so many seconds, or such as 20m. What is in flight then continues at the "
+        help="Time limit, such as 90, 20m or 1h30m. What is in flight then continues at the "
         "service. It covers lists too; answers and files are waited for up to 30 s longer."
     ),
 ]
@@ -67,7 +67,7 @@ class Files:
     be repeated."""
 
     artifacts: Annotated[Path | None, Parameter(metavar="DIR")] = None
-    """Download what failed runs left; to this folder, with a folder for each run."""
+    """Download the artifacts of failed runs; to this folder, with a folder for each run."""
 
     title: Annotated[str | None, MORE] = None
     """Title of the reports."""
@@ -120,10 +120,10 @@ class Consent:
     """The options that allow generations."""
 
     yes: Yes = False
-    """Allow the generations without a question. Each costs credits."""
+    """Allow the generations without asking. Each costs credits."""
 
     max_generations: Annotated[NonNegativeInt | None, Parameter(metavar="N")] = None
-    """Allow at most so many generations, without a question; what would need more is left."""
+    """Allow up to N generations without asking; what would need more is left."""
 
     async def allow(self, limit: GenerationLimit, number: int, *, question: str | None) -> None:
         """Allow up to so many generations, or ask first.
@@ -144,7 +144,7 @@ class Consent:
         limit.allowed = number if self.max_generations is None else self.max_generations
 
 
-On = Annotated[str | None, Parameter(metavar="DATABASE"), MORE]
+On = Annotated[str | None, Parameter(metavar="DATABASE")]
 """The type of the option that names the database of durable batches."""
 
 _BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
@@ -171,7 +171,7 @@ class BatchOptions:
     no_journal: Annotated[bool, MORE] = False
     """Keep none."""
 
-    on: On = None
+    on: Annotated[On, MORE] = None
     """Store the batch in this database, under its --name, for 'work' on any machine to carry: a
     SQLite file for the workers of one machine, or postgresql://…."""
 
@@ -214,4 +214,4 @@ def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> Non
     for name, value in (*others.items(), *values):
         if value is not None and value != () and value is not False:
             word = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{word} means nothing without {option}: add {option}")
+            raise ConfigError(f"{word} needs {option}")

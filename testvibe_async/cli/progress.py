@@ -235,6 +235,7 @@ class Progress:
         self._client, self._planned, self._read = client, planned, read
         self._is_shared = is_shared
         self.started = self.clock()  # The time of a question before does not count.
+        self.contact.start()
         self.update()
 
     def end(self, item: Item) -> None:

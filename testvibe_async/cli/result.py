@@ -74,6 +74,9 @@ class Result:
     refusal: RateLimitedError | None = None
     """The rate limit that the last dispatch met; None if the dispatch was accepted."""
 
+    failure: str | None = None
+    """The service, and why its last request failed; None if the service answered."""
+
     parent: Result | None = None
     """The batch whose failures this runs again, as it was before; None without one."""
 
@@ -219,6 +222,8 @@ class Result:
             why = f"; stopped after {plural(stopped, 'failure')}"
         elif self.rate_limit is not None:
             why = f"; the service was rate-limiting: {reason(self.rate_limit)}"
+        elif self.failure is not None and self.summary.skipped == len(self.items):
+            why = f"; nothing was sent to {self.failure}"
         return counts_of(self.items) + why
 
     @property

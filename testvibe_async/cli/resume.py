@@ -19,7 +19,7 @@ from cyclopts import Parameter
 from testvibe_async import ConfigError, Journal, Ref, RunRef, Verdict
 from testvibe_async.cli.batches import durable_named, place_of, read_durable, stored_batches
 from testvibe_async.cli.closing import conclude
-from testvibe_async.cli.common import Common
+from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import operations_of, read_dispatches
@@ -46,7 +46,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     *,
     unknown: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     feature: str | None = None,
-    on: On = None,
+    on: Annotated[On, MORE] = None,
     list_: Annotated[bool, Parameter(name="--list")] = False,
     timeout: Timeout = None,
     consent: Consent = Consent(),
@@ -71,11 +71,11 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     Args:
         batch: Its number, its name (the last one of that name that is not over), or the file of its
             journal; by default the last one of this project that is not over.
-        unknown: The fate of dispatches of which it is unknown whether they took effect: resend,
-            which may do the work twice, adopt and the id of the run that it was, or drop.
+        unknown: What to do with a dispatch that may have started (resend, adopt ID, drop): resend
+            may do the work twice, adopt takes the id of the run that it was.
         feature: The feature that --unknown is for; all by default.
         on: The database of a durable batch that has no number on this machine yet.
-        list_: Only list the batches that are not over, of this project.
+        list_: Only list the batches of this project that are not over.
         timeout: Maximum duration of the batch.
         consent: The generations that may be dispatched, if any are left. By default it asks.
         files: The files to write.
@@ -85,7 +85,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         await _list_unfinished(common)
         return ExitCode.PASSED
     if feature is not None and not unknown:
-        raise ConfigError("--feature means nothing without --unknown: add --unknown")
+        raise ConfigError("--feature needs --unknown")
     stored, place = stored_batches(), place_of(common)
     if batch is None and on is not None:
         raise ConfigError("--on needs the name of a batch in that database")
@@ -252,7 +252,12 @@ async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> 
 
 
 async def report(
-    batch: str | None = None, /, *, on: On = None, files: Files = Files(), common: Common = Common()
+    batch: str | None = None,
+    /,
+    *,
+    on: Annotated[On, MORE] = None,
+    files: Files = Files(),
+    common: Common = Common(),
 ) -> ExitCode:
     """Report on a batch by its journal, without asking the service.
 

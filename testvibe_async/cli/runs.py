@@ -48,7 +48,7 @@ _PLAYER = "npx"
 
 app: App = App(
     name="runs",
-    help="List runs, show one, and fetch what it left.",
+    help="List runs, show one, and download its artifacts.",
     synonym=(
         *("artifacts", "debug", "diagnose", "download", "explain", "why"),
         *("list", "log", "logs", "show", "status", "view"),
@@ -275,7 +275,7 @@ async def _show(path: Path, command: Sequence[str] | None, output: Output) -> No
 
 generation: App = App(
     name="generation",
-    help="See how a feature's latest generation goes, or cancel it.",
+    help="Show the status of a feature's latest generation, or cancel it.",
     synonym=("abort", "kill", "log", "logs", "status", "stop"),
 )
 

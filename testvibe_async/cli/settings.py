@@ -33,7 +33,7 @@ from testvibe_async._config import (
     user_file_path,
 )
 from testvibe_async._util import escape
-from testvibe_async.cli.common import Common, batches_folder, connected
+from testvibe_async.cli.common import Common, ProjectlessOptions, batches_folder, connected
 from testvibe_async.cli.output import ask
 from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.names import chosen_project
@@ -79,7 +79,7 @@ def settings(*, common: Common = Common()) -> None:
     output.note(f"The journals of your batches are in {batches_folder()}.")
 
 
-async def projects(*, common: Common = Common()) -> None:
+async def projects(*, common: ProjectlessOptions = ProjectlessOptions()) -> None:
     """List the projects that your API key may see.
 
     For example:
@@ -94,7 +94,7 @@ async def projects(*, common: Common = Common()) -> None:
     )
 
 
-async def use(project: str, /, *, common: Common = Common()) -> None:
+async def use(project: str, /, *, common: ProjectlessOptions = ProjectlessOptions()) -> None:
     """Choose the project that the commands in this repository are about.
 
     It is written to the file .testvibe-async.toml, with the server that has it. The file holds no
@@ -156,7 +156,7 @@ def store_project(server: str, project: str) -> Path:
     return path
 
 
-def login(*, stdin: bool = False, common: Common = Common()) -> None:
+def login(*, stdin: bool = False, common: ProjectlessOptions = ProjectlessOptions()) -> None:
     """Store an API key on this machine, for one server.
 
     It asks for what it needs, tries the key on the service, and writes it to your own configuration
@@ -194,7 +194,7 @@ def login(*, stdin: bool = False, common: Common = Common()) -> None:
         output.note("TESTVIBE_API_KEY is set, and comes before the key that is stored.")
 
 
-def logout(*, common: Common = Common()) -> None:
+def logout(*, common: ProjectlessOptions = ProjectlessOptions()) -> None:
     """Remove the API key of one server from this machine.
 
     It stays valid at the service: revoke it there if others may have seen it.

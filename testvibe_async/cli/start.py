@@ -89,9 +89,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
         wait: Wait until all runs are over, and show how they went.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
-        on_conflict: The treatment of a feature that has no tests: refuse it, or generate them
-            first, which takes minutes and costs credits: it asks, or needs --yes or
-            --max-generations. Refused by default; with --failed, as its batch did.
+        on_conflict: What to do if a feature has no tests: refuse it, or generate them first, which
+            takes minutes and costs credits: it asks, or needs --yes or --max-generations. Refused
+            by default; with --failed, as its batch did.
         timeout: Maximum duration of the batch.
         max_in_flight: Maximum number of runs in flight; 100 by default.
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
@@ -101,10 +101,10 @@ async def run(  # noqa: PLR0913 - each an option of its own
             after the other, unless --max-in-flight is given. The exit code is 0 if all features are
             stable or in quarantine, and 1 if another is flaky or broken. A run that was refused or
             not observed does not count. Not with --attempts.
-        failed: Rerun the failures of a batch; also features that could not be started, on the same
-            site. Name the batch by its number, its name or the file of its journal; by default it
-            is the last batch of runs of this project, or the one that this reran. The exit code is
-            that of 'report' on the batch afterwards.
+        failed: Rerun the failures of the batch named, or of the last; also features that could not
+            be started, on the same site. Name the batch by its number, its name or the file of its
+            journal; by default it is the last batch of runs of this project, or the one that this
+            reran. The exit code is that of 'report' on the batch afterwards.
         consent: The generations that --on-conflict generate may dispatch.
         options: The batch.
         files: The files to write.
@@ -212,8 +212,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         features: Names, ids, globs such as 'Log*', or exclusions such as '!Log*'.
         all_: Generate all features that have no tests.
         watch: Wait until all are over, and show how they go.
-        on_conflict: The treatment of a feature that is generating: refuse it, join that generation,
-            or wait for its end and then generate it once more, which costs again.
+        on_conflict: What to do if one is generating (raise, attach, wait): refuse it, join that
+            generation, or wait for its end and then generate it once more, which costs again.
         site_url: The site to explore, in place of the project's own.
         timeout: Maximum duration of the batch.
         max_in_flight: Maximum number of generations in flight; 10 by default.

@@ -124,6 +124,8 @@ class TimeLimit:
         """
         self._seconds = self._remaining = seconds
         self._server = server
+        self.host: str = urlsplit(server).netloc
+        """The name of the service, with its port."""
         self._note = note
         self._asked: str | None = None
         """Description of the request in progress; None if there is none."""
@@ -150,9 +152,9 @@ class TimeLimit:
             OutcomeUnknownError: No answer came in time.
         """
         loop = asyncio.get_running_loop()
-        began, host = loop.time(), urlsplit(self._server).netloc
+        began = loop.time()
         reminder = loop.call_later(
-            QUIET_SECONDS, self._note, f"Still waiting for {what}: {host} has not answered."
+            QUIET_SECONDS, self._note, f"Still waiting for {what}: {self.host} has not answered."
         )
         self._asked, self._outage = what, None
         try:

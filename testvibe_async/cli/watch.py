@@ -164,8 +164,10 @@ class Watch:
 
     async def _dispatch_all(self, batch: Batch[Any]) -> None:
         """Wait until nothing of a batch is left to dispatch."""
-        recording = asyncio.create_task(self._record(batch))
-        while not recording.done() and self.progress.has_waiting:  # noqa: ASYNC110 - a batch has no event for it
+        recording, contact = asyncio.create_task(self._record(batch)), self.progress.contact
+        while not recording.done() and self.progress.has_waiting:
+            if (outage := contact.notice(())) is not None:
+                self.connection.output.note(f"Dispatching: {outage}.")
             await asyncio.sleep(FRAME_SECONDS)
         recording.cancel()
         await asyncio.wait([recording])
@@ -273,7 +275,7 @@ class Watch:
 
     def _present(self) -> Result:
         """Return the result as of now, of a batch that has reruns as `report` does."""
-        items = self.progress.items
+        items, failure = self.progress.items, self.progress.contact.failure
         is_open = any(item.is_unfinished or is_left(item) for item in items)
         open_reruns = [each.unfinished for each in self.reruns if not each.is_over and not is_open]
         fails_on_flaky = self.result.fails_on_flaky
@@ -287,6 +289,7 @@ class Watch:
             fails_on_flaky=fails_on_flaky,
             seconds=self.progress.elapsed,
             refusal=self.progress.contact.refusal,
+            failure=failure and f"{self.limit.host}: {failure}",
         )
 
 

@@ -33,7 +33,7 @@ Cursor: TypeAlias = Annotated[
     str | None,
     Field(pattern=r"^\d{1,9}$", description="`nextCursor` of the answer before."),
 ]
-PageSize: TypeAlias = Annotated[int | None, Field(ge=1, description="Rows at most.")]
+PageSize: TypeAlias = Annotated[int | None, Field(ge=1, description="Maximum number of rows.")]
 NamePart: TypeAlias = Annotated[
     str | None, Field(description="Only where the name has this in it, in any case.")
 ]
@@ -41,7 +41,7 @@ StatusName: TypeAlias = Annotated[
     str | None, Field(description="Only with this status, such as generated, draft, suggestion.")
 ]
 Offset: TypeAlias = Annotated[int, Field(ge=0, description="Lines to skip.")]
-Lines: TypeAlias = Annotated[int | None, Field(ge=1, description="Lines at most.")]
+Lines: TypeAlias = Annotated[int | None, Field(ge=1, description="Maximum number of lines.")]
 Gherkin = Annotated[str, Field(description="The whole text, from `Feature:` on.")]
 FilePath = Annotated[str, Field(min_length=1, description="Such as Features/login.feature.")]
 

@@ -181,7 +181,7 @@ async def test_no_decision(words: str, call: Call) -> None:
     assert ended.code == 2
     assert "--unknown takes resend, drop, or adopt and the id of a run" in ended.errors
     ended = await call("resume --feature Wishlist")
-    ended.refuses("--feature means nothing without --unknown")
+    ended.refuses("--feature needs --unknown")
 
 
 async def test_failures_of_different_configurations_are_one_batch(

@@ -50,7 +50,7 @@ async def emulator() -> AsyncGenerator[Emulator]:
 def test_help_fits_on_one_screen(
     words: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is as wide as the terminal, of at most 24 lines; all options are in the whole help."""
+    """It is as wide as the terminal, of at most 24 lines, and lists what its examples use."""
     typed = " ".join(words)
     for width in (60, 80):
         monkeypatch.setenv("COLUMNS", str(width))
@@ -59,6 +59,10 @@ def test_help_fits_on_one_screen(
         lines = [line for line in ended.lines if not line.startswith("  testvibe")]
         assert max(map(len, lines)) <= width
         assert width < 80 or words[0] not in MAIN or len(ended.lines) <= 24
+    examples = "\n".join(line for line in ended.lines if line.startswith("  testvibe"))
+    options = "\n".join(line for line in ended.lines if line.startswith("  -"))
+    for option in re.findall(r" (--?[a-z][\w-]*)", re.sub("[|<>].*", "", examples)):
+        assert re.search(rf" {option}[, ]", options), option
     whole = run(f"{typed} --help-all").output
     assert whole.startswith(f"Usage: testvibe-async {typed}")
     named = re.findall(r"^  (?:-\w, )?(--[\w-]+)", ended.output, re.MULTILINE)

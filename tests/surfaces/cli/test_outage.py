@@ -231,6 +231,23 @@ async def test_silence_from_the_first_dispatch_on(emulator: Emulator, call: Call
     assert "not seen" not in ended.output
 
 
+async def test_outage_of_a_command_that_only_dispatches(
+    call: Call, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is reported once, and after Ctrl-C the command says that nothing was sent."""
+    down = emulator.fail("run_feature", Fault.status(429, retry_after=2))
+    later(30, down.remove)
+    ended = await call("run Checkout")
+    said = r"Dispatching: the service is rate-limiting for [67] s; trying again\."
+    assert len(re.findall(said, ended.errors)) == 1
+    assert (ended.code, "run 214" in ended.output) == (0, True)
+    monkeypatch.setenv("TESTVIBE_SERVER", "http://127.0.0.1:1")
+    press_ctrl_c(20)
+    ended = await call("run Checkout")
+    assert (ended.code, ended.errors.count("Dispatching: not reachable")) == (130, 1)
+    assert "1 skipped; nothing was sent to 127.0.0.1:1: not reachable\n" in ended.errors
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
