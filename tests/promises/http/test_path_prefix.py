@@ -39,7 +39,7 @@ async def test_a_ref_names_its_server_in_any_form(emulator: Emulator) -> None:
         other = client.attach(RunRef(server=f"{emulator.url}/api/v1/ops/", project="p", run_id=1))
         assert other == usual
         assert other.ref.server == emulator.url
-        with pytest.raises(ConfigError, match=r"the server of run 1: the server must be"):
+        with pytest.raises(ConfigError, match=r"the server of run 1: the server must look"):
             client.attach(RunRef(server="nonsense", project="p", run_id=1))
         with pytest.raises(ConfigError, match="and this client's is"):
             client.attach(RunRef(server=f"{emulator.url}/elsewhere", project="p", run_id=1))

@@ -73,7 +73,10 @@ _CUT = {
     Surface.PYTEST: _PYTEST_NAMES,
     Surface.TOOLS_ALL: fails(_NOT_ALL),
 }
-_PAUSED = dict.fromkeys((Surface.BATCH, Surface.TOOLS_ALL), Cell(r"Paused seconds=1"))
+_PAUSED: Mapping[Surface, Cell] = {
+    Surface.BATCH: Cell(r"Paused seconds=1"),
+    Surface.TOOLS_ALL: Cell(r"Paused seconds=1"),
+}
 _ELSEWHERE = always_fails(r"redirects to /\S+, which is not followed, as the key would go along", 3)
 
 _DIFFERENT: Mapping[str, Mapping[Surface, Cell]] = {
