@@ -169,9 +169,10 @@ async def _read_one(project: Project, word: str) -> dict[str, Feature] | None:
 def _as_typed(spec: BatchSpec) -> Selection:
     """Return the meaning of words without a list: names, as they were typed."""
     times = Counter(word.casefold() for word in spec.features)
+    names = {word.casefold(): word for word in spec.features}
     return Selection(
-        features=list({word.casefold(): word for word in spec.features}.values()),
-        notes=_said_twice(name for name, number in times.items() if number > 1),
+        features=list(names.values()),
+        notes=_said_twice(names[word] for word, number in times.items() if number > 1),
     )
 
 
@@ -268,7 +269,7 @@ def _refuse_unlisted(word: str, listing: Listing[Feature], *, all_word: str) -> 
 def _why_left_out(feature: Feature) -> str | None:
     """Return the reason why a feature is left out of all; None if it is obvious."""
     if feature.is_suggestion:
-        return "suggested only"
+        return "suggestions"
     if feature.has_undocumented_status:
         return f"status {escape(str(feature.status))!r}, which is not documented"
     return None if feature.has_tests else f"without tests ({escape(str(feature.status))})"
@@ -309,7 +310,7 @@ def _said_left_out(features: Iterable[Feature]) -> list[str]:
 
 def _said_twice(names: Iterable[str]) -> list[str]:
     text = ", ".join(map(escape, names))
-    return [f"Named twice, and meant once: {text}."] if text else []
+    return [f"Named twice, taken once: {text}."] if text else []
 
 
 def _examples(features: Sequence[Feature]) -> str:
@@ -318,4 +319,4 @@ def _examples(features: Sequence[Feature]) -> str:
     names = ", ".join(repr(each.name) for each in features[:SHOWN_NAMES] if each.name)
     if not names:
         return "the service lists its features without names, so give ids"
-    return f"the project has {len(features)}, such as {names}"
+    return f"without suggestions, the project has {len(features)}, such as {names}"
