@@ -137,21 +137,13 @@ CASES: dict[type[errors.VibeError], Case] = {
 }
 
 
-NEVER_ITSELF: set[type[errors.VibeError]] = {
-    errors.VibeError,
-    errors.TransportError,
-    models.OutcomeError,
-}
+NEVER_ITSELF = {errors.VibeError, errors.TransportError, models.OutcomeError}
 """Classes that only group others."""
 
 
 WITH_REF = {
-    errors.GenerationInProgressError,
-    errors.WaitTimeoutError,
-    errors.ObservationError,
-    errors.OperationNotFoundError,
-    errors.OperationSupersededError,
-    errors.ClientClosedError,
+    *(errors.GenerationInProgressError, errors.WaitTimeoutError, errors.ObservationError),
+    *(errors.OperationNotFoundError, errors.OperationSupersededError, errors.ClientClosedError),
 }
 
 

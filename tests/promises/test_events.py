@@ -14,17 +14,7 @@ from tests.conftest import client_of
 from tests.support.ci_systems import WICKED, obeyed, wicked
 from tests.support.peer import hooks_into
 from tests.support.raising import raised
-from testvibe_async import (
-    Feature,
-    Hooks,
-    Phase,
-    Ref,
-    RetryPolicy,
-    RunRef,
-    Transition,
-    errors,
-    events,
-)
+from testvibe_async import Feature, Hooks, Phase, RetryPolicy, RunRef, Transition, errors, events
 from testvibe_async.events import Dispatched, Emitter, Event, RequestFinished, StatusChanged
 from testvibe_async.testing import Emulator, Fault
 
@@ -91,7 +81,7 @@ def test_an_event_goes_to_its_hook(hook: str, caplog: pytest.LogCaptureFixture) 
     assert {name.removeprefix("testvibe_") for name in found} == set(fields_dict(type(event)))
     assert all(value is None or isinstance(value, int | float | str) for value in found.values())
     if "testvibe_ref" in found:
-        assert Ref.from_json(found["testvibe_ref"]) == REF
+        assert RunRef.from_json(found["testvibe_ref"]) == REF
 
 
 async def test_no_traceback(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
@@ -107,9 +97,7 @@ async def test_no_traceback(emulator: Emulator, caplog: pytest.LogCaptureFixture
     assert not [record for record in records if record.exc_info]
 
 
-def test_an_event_without_a_reader_is_not_formatted(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unread_events(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Below the level of the log an event costs no text."""
 
     def fail(_: object) -> str:
@@ -202,11 +190,8 @@ async def test_hooks_receive_the_events_of_a_run(emulator: Emulator) -> None:
     assert changes[-1].snapshot == run
     requests = [event for event in seen if isinstance(event, RequestFinished)]
     assert len(requests) == emulator.count() - 1
-    assert [(event.operation, event.status) for event in requests[:3]] == [
-        ("run_feature", 202),
-        ("get_run", 503),
-        ("get_run", 200),
-    ]
+    sent = [(event.operation, event.status) for event in requests[:3]]
+    assert sent == [("run_feature", 202), ("get_run", 503), ("get_run", 200)]
     assert requests[0].url == f"{emulator.url}{emulator.requests[1].path}"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.amounts import by_turns
 from tests.support.inner_pytest import ENDLESS, Inner, inner, service
-from tests.support.mcp_connection import connected
+from tests.support.mcp_connection import Listener, connected
 from tests.support.timing import STEADY, now
 from tests.surfaces.cli.conftest import Call, call, machine, use
 from testvibe_async.testing import Emulator, Fault, RecordedRequest
@@ -75,21 +75,18 @@ TOOLS: dict[str, dict[str, Any]] = {
 
 async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list[float]:
     """Call a tool that waits through an outage to the verdict; return when it reported that."""
-    heard: list[tuple[float, str]] = []
-
-    async def listen(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
-        heard.append((now(), message or ""))
-
+    listener = Listener()
     async with connected(emulator) as mcp:
         if tool == "wait_for_run":
             await mcp.result("run_feature", feature="Checkout")
         away(emulator, page, seconds)
         arguments = {**TOOLS[tool], "timeoutSeconds": 170}
         began = now()
-        answer = await mcp.call_tool(tool, arguments, progress_callback=listen)
+        answer = await mcp.call_tool(tool, arguments, progress_callback=listener)
     content: dict[str, Any] = answer.structured_content or {}
     verdict = content.get("status") or ("passed" if content["summary"]["succeeded"] else "")
     assert (answer.is_error, content["inFlight"], verdict) == (False, False, "passed")
+    heard = zip(listener.times, listener.messages, strict=True)
     return [at - began - STARTS for at, message in heard if "answer" in message]
 
 

@@ -134,12 +134,22 @@ class Reconciler:
             # clock that set the intent's time may have been ahead: no dispatch needs longer than
             # this.
             longest = intent.expires_after + 2 * CLOCK_SLACK
-            left = min(longest, intent.intended_at + longest - datetime.now(UTC))
+            left = min(longest, longest - self._age_of(intent))
             await self._transport.sleep(max(0.0, left.total_seconds()))
             finding, _ = await self._find_once(
                 intent, finding, known, is_of_before=True, for_proof=True
             )
         return finding
+
+    def _age_of(self, intent: Intent) -> timedelta:
+        """Return the time since an intent, by the service's clock where both times are known.
+
+        Another machine may have made the intent, whose clock differs by minutes.
+        """
+        now = self._transport.clock.at(asyncio.get_running_loop().time())
+        if now is None or intent.service_at is None:
+            return datetime.now(UTC) - intent.intended_at
+        return now - intent.service_at
 
     async def _find_once(
         self,
@@ -222,7 +232,7 @@ class Reconciler:
         others += [
             other
             for other in (*self._unknown, *open_elsewhere)
-            if intent.intended_at - other.intended_at < UNKNOWN_TIME
+            if _time_between(other, intent) < UNKNOWN_TIME
         ]
         return any(
             may_have_started(other, candidate)
@@ -231,6 +241,13 @@ class Reconciler:
             if (other.kind, other.project) == (intent.kind, intent.project)
             and other.id != intent.id
         )
+
+
+def _time_between(first: Intent, second: Intent) -> timedelta:
+    """Return the time between two intents, which machines with different clocks may have made."""
+    if first.service_at is None or second.service_at is None:
+        return second.intended_at - first.intended_at
+    return second.service_at - first.service_at
 
 
 def _unseen(before: Finding, why: str) -> Finding:

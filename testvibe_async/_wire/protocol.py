@@ -245,8 +245,8 @@ def _hint(request: Request[Any], status: int, code: str | None) -> str:
     hints: list[str] = []
     if request.endpoint.name == "list_features":
         hints.append(
-            "either there is no such project (a project is named by its id, which list_projects "
-            "shows), or this service has no list of features: then name them"
+            "either there is no project of that id, or this service has no list of features: then "
+            "name them"
         )
     if "%2F" in request.path:
         hints += ["some servers take the / in a name for a part of the path: use the id instead"]

@@ -7,6 +7,8 @@ workers share. It reads and writes nothing itself.
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,20 @@ from testvibe_async.errors import ConfigError
 UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 """The errors of a database after which the same may be asked again."""
 
-VERSION = 5
+VERSION = 6
 """The version of the tables."""
 
-IDLE_SECONDS = 5
-"""Seconds that a stopped process may hold a transaction before PostgreSQL ends it."""
+CONNECT_ARGS = {
+    "connect_timeout": 5,
+    # Of a machine that has vanished the system would wait a quarter of an hour for an answer.
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    # A stopped process must not keep others from taking over what it has locked.
+    "options": "-c idle_in_transaction_session_timeout=5000",
+}
+"""The options of a connection to PostgreSQL, in seconds and milliseconds."""
 
 SUBMIT_LOCK = 0x54564A31
 """The key of PostgreSQL's lock that one transaction holds while it stores a batch."""
@@ -59,15 +70,16 @@ ITEMS = sa.Table(
 OPERATIONS = sa.Table(
     "testvibe_operations",
     TABLES,
-    sa.Column("server", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("noted_at", sa.Float, nullable=False),
 )
 """The operations of all batches: each belongs to one dispatch."""
 
 NEW_OPERATION = sa.text(
-    "INSERT INTO testvibe_operations VALUES (:server, :key) ON CONFLICT DO NOTHING"
+    "INSERT INTO testvibe_operations VALUES (:key, :now) "
+    "ON CONFLICT (key) DO UPDATE SET noted_at = :now"
 )
-"""Adds an operation, in words that SQLite and PostgreSQL share."""
+"""Notes an operation, in words that SQLite and PostgreSQL share."""
 
 WORKERS = sa.Table(
     "testvibe_workers",
@@ -131,10 +143,15 @@ class Database:
             event.listen(engine, "connect", _set_up_file)
             event.listen(engine, "begin", _begin)
             return engine
-        # A stopped process must not keep others from taking over what it has locked.
-        options = f"-c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000}"
-        arguments = {"connect_timeout": 10, "options": options}
-        return sa.create_engine(self._url, pool_pre_ping=True, connect_args=arguments)
+        return sa.create_engine(self._url, pool_pre_ping=True, connect_args=CONNECT_ARGS)
+
+    def cut(self, connection: Any) -> None:  # noqa: ANN401 - the driver's
+        """Have what another thread does with a connection fail."""
+        if self._is_file:
+            connection.interrupt()
+        elif not connection.closed:
+            with socket.socket(fileno=os.dup(connection.fileno())) as copy, suppress(OSError):
+                copy.shutdown(socket.SHUT_RDWR)
 
 
 def _parse(text: str) -> sa.URL:

@@ -19,8 +19,8 @@ from testvibe_async._util import plain
 from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
-from testvibe_async.errors import ConfigError, KindName, NotSentError
-from testvibe_async.runner.spec import GENERATIONS_IN_FLIGHT, RUNS_IN_FLIGHT, BatchSpec
+from testvibe_async.errors import ConfigError, KindName, NotSentError, RecorderError
+from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stored import Worker
 
 if TYPE_CHECKING:
@@ -113,9 +113,8 @@ class DurableBatch:
         require_choice("kind", kind, get_args(KindName))
         found = client.project(project)
         configs = [config] if config is None or isinstance(config, str) else list(config)
-        if max_in_flight is None:
-            max_in_flight = RUNS_IN_FLIGHT if kind == "run" else GENERATIONS_IN_FLIGHT
-        require_count("max_in_flight", max_in_flight)
+        if max_in_flight is not None:
+            require_count("max_in_flight", max_in_flight)
         spec = BatchSpec(
             kind=kind,
             site_url=site_url,
@@ -178,12 +177,11 @@ class DurableBatch:
             project = client.project(plan.project)
             # The store claims entries one by one where a journal has them all.
             journal = cast("Journal", store)
-            async with store.working(max_in_flight=spec.max_in_flight or 1):
+            async with store.working(max_in_flight=spec.in_flight):
                 async with spec.start(project, None, timeout=None, journal=journal) as batch:
                     try:
                         async for item in batch:
-                            if is_key_refused(item.error) or isinstance(item.error, NotSentError):
-                                futile = item.error
+                            futile = item.error if _is_futile(item.error) else futile
                     finally:
                         store.is_leaving = True
                 status = await store.read()
@@ -265,3 +263,9 @@ class DurableBatch:
             ) from error
         finally:
             await store.aclose()
+
+
+def _is_futile(error: VibeError | None) -> bool:
+    """Return whether every other feature would fail too: no key, or no service."""
+    is_not_sent = isinstance(error, NotSentError) and not isinstance(error, RecorderError)
+    return is_not_sent or is_key_refused(error)

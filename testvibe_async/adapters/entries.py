@@ -6,6 +6,7 @@ decided in `store`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -17,11 +18,12 @@ from attrs import asdict, field, frozen
 
 from testvibe_async._batch import Entry, EntryState, Plan, entry_document, read_entry
 from testvibe_async._util.group_commit import GroupCommit
-from testvibe_async.adapters.database import BATCHES, ITEMS, UNAVAILABLE, VERSION
-from testvibe_async.adapters.workers import workers_of
+from testvibe_async.adapters.database import BATCHES, ITEMS, OPERATIONS, UNAVAILABLE, VERSION
+from testvibe_async.adapters.workers import DEAD_SECONDS, workers_of
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
 from testvibe_async.outcomes import BatchItem, BatchSummary
+from testvibe_async.runner.generation_limit import with_limit_named
 from testvibe_async.runner.stored import Worker
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class BatchStatus:
     @property
     def items(self) -> list[BatchItem[Any]]:
         """One for each feature and configuration, in the order planned."""
-        return [entry.item() for entry in self.entries]
+        return [with_limit_named(entry.item()) for entry in self.entries]
 
     @property
     def is_settled(self) -> bool:
@@ -92,6 +94,8 @@ class EntryStore(GroupCommit[sa.Connection]):
         self._mine = ITEMS.c.batch == batch
         self._is_patient = False
         """True if the database is asked until it answers."""
+        self._used: Any = None
+        """The driver's connection of the last transaction."""
         self._documents: dict[int, str] = {}
         """The documents of all entries, as they were read last."""
 
@@ -104,6 +108,9 @@ class EntryStore(GroupCommit[sa.Connection]):
         while True:
             try:
                 with self._engine.begin() as connection:
+                    self._used = connection.connection.driver_connection
+                    if self._is_patient and self._database.is_missing:
+                        raise ConfigError(f"the file of {self} was deleted while it was in use")
                     results = [work(connection) for work in works]
             except UNAVAILABLE as error:
                 if not self._is_patient or self._is_closed:
@@ -122,6 +129,21 @@ class EntryStore(GroupCommit[sa.Connection]):
     def _disconnect(self) -> None:
         self._engine.dispose()
 
+    async def aclose(self) -> None:
+        """Write pending records, and close; cut off a database that hangs for 5 s."""
+        cutting = asyncio.get_running_loop().call_later(DEAD_SECONDS, self._cut)
+        try:
+            await super().aclose()
+        finally:
+            cutting.cancel()
+
+    def _cut(self) -> None:
+        """Give up what is not written: the thread would otherwise keep the process from ending."""
+        pending, self._waiting = self._waiting, []
+        self._fail(pending, TimeoutError(f"{self} hangs"))
+        if self._used is not None:
+            self._database.cut(self._used)
+
     async def read_plan(self) -> None:
         """Read what the batch is to do.
 
@@ -129,7 +151,10 @@ class EntryStore(GroupCommit[sa.Connection]):
             ConfigError: There is no such batch, or the tables are of another version.
         """
         if self._database.is_missing or await self.write(self._read_plan) is None:
-            raise ConfigError(f"there is no {self}: store it first, with run --on or submit()")
+            raise self._no_batch()
+
+    def _no_batch(self) -> ConfigError:
+        return ConfigError(f"there is no {self}: store it first, with run --on or submit()")
 
     def _read_plan(self, connection: sa.Connection) -> Plan | None:
         if not sa.inspect(connection).has_table(BATCHES.name):
@@ -171,6 +196,8 @@ class EntryStore(GroupCommit[sa.Connection]):
                 connection.execute(new)
                 rows = [{"batch": self.batch, "number": e.index, **row_of(e)} for e in entries]
                 connection.execute(ITEMS.insert(), rows)
+                oldest = sa.select(sa.func.min(BATCHES.c.created_at)).scalar_subquery()
+                connection.execute(OPERATIONS.delete().where(OPERATIONS.c.noted_at < oldest))
                 return True
             there = [entry.job for entry in self._read(connection).entries]
             if (_document_of(planned), there) != (_document_of(plan), [*jobs]):
@@ -188,7 +215,8 @@ class EntryStore(GroupCommit[sa.Connection]):
 
     def _read(self, connection: sa.Connection) -> BatchStatus:
         mine = sa.select(BATCHES).where(BATCHES.c.id == self.batch)
-        batch = connection.execute(mine).one()
+        if (batch := connection.execute(mine).one_or_none()) is None:
+            raise self._no_batch()  # Its rows were deleted since.
         living = workers_of(connection, self._database, self.batch)
         query = sa.select(ITEMS).where(self._mine).order_by(ITEMS.c.number)
         rows = connection.execute(query).all()

@@ -29,7 +29,7 @@ from testvibe_async.adapters.database import (
     WORKERS,
 )
 from testvibe_async.adapters.entries import EntryStore, row_of
-from testvibe_async.adapters.workers import beat, has_no_owner, new_worker
+from testvibe_async.adapters.workers import DEAD_SECONDS, beat, has_no_owner, new_worker
 from testvibe_async.errors import DispatchUnknownError, RecorderError
 from testvibe_async.events import logger
 from testvibe_async.intents import Intent
@@ -107,8 +107,10 @@ class DurableStore(EntryStore):
             self._is_patient = False
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
-            with suppress(*UNAVAILABLE):
-                await self.write(self._forget)
+            # What was under way meanwhile is withdrawn, and saved with it.
+            with suppress(TimeoutError, *UNAVAILABLE):
+                async with asyncio.timeout(DEAD_SECONDS):
+                    await self.write(self._forget)
 
     def begin(self, plan: Plan) -> Plan:  # noqa: ARG002 - that of the journal's protocol
         """Return the stored plan, for `run_features`."""
@@ -199,11 +201,13 @@ class DurableStore(EntryStore):
         """Return which of some operations entries have, and the open intents, of all batches.
 
         Either is stored before the service shows the operation, so a search that came first has
-        shown nothing that is not known here.
+        shown nothing that is not known here. An operation from before this batch does not count:
+        once a service is reset, its ids begin anew.
         """
         keys = {_key_of(ref): ref for ref in refs}
+        since = sa.select(BATCHES.c.created_at).where(BATCHES.c.id == self.batch)
         taken = sa.select(OPERATIONS.c.key).where(
-            OPERATIONS.c.server == self.plan.server, OPERATIONS.c.key.in_(keys)
+            OPERATIONS.c.key.in_(keys), OPERATIONS.c.noted_at >= since.scalar_subquery()
         )
         intended = sa.select(ITEMS.c.document).where(ITEMS.c.state == EntryState.INTENDED)
 
@@ -219,8 +223,6 @@ class DurableStore(EntryStore):
     async def save_intent(self, entry: Entry[Any]) -> None:
         """Save an entry that is about to be sent, and return once it is durable.
 
-        An entry that may not be sent is another worker's from then on.
-
         Raises:
             ClaimLostError: Another worker owns it, or the batch was cancelled.
             GenerationLimitError: It is a generation beyond the limit.
@@ -230,26 +232,23 @@ class DurableStore(EntryStore):
         if self._carried.get(entry.index) is not entry:  # It was taken, and claimed again.
             raise ClaimLostError
         claim.intent, values = intent, self._values(entry)
-        owned = ITEMS.update().where(
+        saved = ITEMS.update().where(
             self._at(entry.index),
             self._is_claimed(entry),
             # An earlier try of this transaction may have been committed after all.
             sa.or_(ITEMS.c.state == EntryState.PLANNED, ITEMS.c.intent == intent.id),
+            sa.not_(self._is_cancelled()),
         )
+        saved = saved.values(**values)
 
         def work(connection: sa.Connection) -> Exception | None:
+            if claim.intent is not intent:  # It was withdrawn while the database was away.
+                return ClaimLostError()
             if intent.kind == "generation" and not self._may_pay(connection, entry, values["paid"]):
                 return GenerationLimitError()
-            saved = owned.where(sa.not_(self._is_cancelled())).values(**values)
-            if connection.execute(saved).rowcount:
-                return None
-            connection.execute(owned.values(owner=None))
-            return ClaimLostError()
+            return None if connection.execute(saved).rowcount else ClaimLostError()
 
         if (error := await self.write(work)) is not None:
-            claim.intent = None
-            if isinstance(error, ClaimLostError):
-                del self._carried[entry.index]
             raise error
 
     def _may_pay(self, connection: sa.Connection, entry: Entry[Any], paid: int) -> bool:
@@ -269,13 +268,17 @@ class DurableStore(EntryStore):
         The result of an intent is saved also where another worker has taken the entry, and does not
         know it yet; this worker owns it again then.
         """
-        number, claim, ref = entry.index, self._claims[entry], entry.ref or entry.generation
+        number, claim = entry.index, self._claims[entry]
+        started: Ref | None = None
         intent = claim.intent if entry.intent is None else None
         owned: sa.ColumnElement[bool] = sa.false()
         if intent is not None:
             owned, claim.intent = ITEMS.c.intent == intent.id, None
-            is_started = entry.state is EntryState.DISPATCHED or entry.generation is not None
-            claim.paid += is_started and _is_of_generation(intent)
+            if entry.state is EntryState.DISPATCHED:
+                started = entry.ref
+            elif _is_of_generation(intent):
+                started = entry.generation
+            claim.paid += started is not None and _is_of_generation(intent)
         values = self._values(entry)
         if self._carried.get(number) is entry:
             owned = sa.or_(owned, self._is_claimed(entry))
@@ -284,18 +287,16 @@ class DurableStore(EntryStore):
         saved = ITEMS.update().where(self._at(number), owned).values(**values)
         if entry.intent is not None:  # One that was not stored was not sent either.
             saved = saved.where(ITEMS.c.intent == entry.intent.id)
-        operations = [
-            {"server": each.server, "key": _key_of(each)}
-            for each in (entry.ref, entry.generation)
-            if each is not None and entry.is_carried
-        ]
+        operations = [each for each in (entry.ref, entry.generation) if each and entry.is_carried]
 
         def work(connection: sa.Connection) -> None:
             is_saved = connection.execute(saved).rowcount > 0
             if operations:
-                connection.execute(NEW_OPERATION, operations)
-            if not is_saved and intent is not None and ref is not None:
-                logger.warning("it was decided before the result of %s came: %s", intent, ref)
+                now = connection.execute(sa.select(self._now)).scalar_one()
+                notes = [{"key": _key_of(each), "now": now} for each in operations]
+                connection.execute(NEW_OPERATION, notes)
+            if not is_saved and started is not None:
+                logger.warning("it was decided before the result of %s came: %s", intent, started)
 
         self.write_soon(work)
 
@@ -339,13 +340,13 @@ class DurableStore(EntryStore):
 
 
 def _key_of(ref: Ref) -> str:
-    """Return the name of an operation, unique on its server."""
-    return json.dumps(ref.key)
+    """Return the name of an operation, unique among those of all servers."""
+    return json.dumps([ref.server, *ref.key])
 
 
 def _is_not_recorded(error: VibeError) -> bool:
-    """Return whether the database was away too long: nothing was sent, and it will be."""
-    is_late = error.__cause__ is None or isinstance(error.__cause__, TimeoutError)
+    """Return whether an intent came too late, or is another worker's: it will be sent."""
+    is_late = isinstance(error.__cause__, TimeoutError | ClaimLostError | None)
     return isinstance(error, RecorderError) and is_late
 
 

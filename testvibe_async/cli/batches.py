@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
 from testvibe_async.cli.common import Common, batches_folder
-from testvibe_async.cli.output import Output, warn
+from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, begun, plural
 from testvibe_async.runner.batches import Batches
 from testvibe_async.runner.stored import Batch, BatchRecord, Place
@@ -73,12 +73,7 @@ async def read_durable(batch: DurableBatch, record: BatchRecord | None) -> Batch
 
 
 async def durable_named(
-    word: str,
-    database: str | None,
-    place: Place,
-    output: Output,
-    *,
-    parent: int | str | None = None,
+    word: str, database: str | None, place: Place, *, parent: int | str | None = None
 ) -> tuple[DurableBatch, BatchRecord | None]:
     """Return the durable batch that a word means, and its record among the batches of this machine.
 
@@ -88,7 +83,6 @@ async def durable_named(
         word: Its name; without a database also its number.
         database: Its database; None for that of its record.
         place: The service and the project in force.
-        output: The output for notes.
         parent: The batch whose failures it runs again, as its record has it.
 
     Raises:
@@ -106,7 +100,7 @@ async def durable_named(
     try:
         record = stored.create(plan.kind, there, name=word, parent=parent, database=batch.database)
     except OSError as error:
-        output.note(f"Batch {word} gets no number here: {error}")
+        warn(f"Batch {word} gets no number here: {error}")
     return batch, record
 
 

@@ -95,7 +95,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     async with AsyncExitStack() as stack:
         source: DurableBatch | Journal
         if on is not None or (record is not None and record.database is not None):
-            source, record = await durable_named(batch, on, place, common.output)
+            source, record = await durable_named(batch, on, place)
             state: BatchStatus | Journal = await source.status()
         elif record is not None:
             source = state = await stack.enter_async_context(stored.working_on(record))
@@ -220,7 +220,7 @@ async def work(
         files: The files to write.
         common: The options of every command.
     """
-    found, record = await durable_named(batch, on, place_of(common), common.output)
+    found, record = await durable_named(batch, on, place_of(common))
     async with watching(common, files=files) as watch:
         watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
         watch.reruns = [] if record is None else await stored_batches().reruns_of(record.number)
@@ -242,7 +242,7 @@ async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> 
         common: The options of every command.
     """
     try:
-        found, record = await durable_named(batch, on, place_of(common), common.output)
+        found, record = await durable_named(batch, on, place_of(common))
     except ConfigError as error:
         hint = f"for the generation of a feature, {NAME} generation cancel {shlex.quote(batch)}"
         raise ConfigError(f"{error}; {hint}") from error
@@ -290,7 +290,7 @@ async def report(
     stored, place = stored_batches(), place_of(common)
     try:
         if batch is not None and on is not None:
-            _, record = await durable_named(batch, on, place, common.output)
+            _, record = await durable_named(batch, on, place)
             batch = batch if record is None else str(record.number)
         found = await stored.meant(batch, place)
     except ConfigError as error:

@@ -158,10 +158,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
             found = await watch.select(spec)
             jobs, parent = found.jobs, None
             watch.result = evolve(watch.result, left_out=found.unrunnable)
-            for note in found.notes:
-                watch.connection.output.note(note)
             if not jobs:
-                raise ConfigError("no feature has tests to run: generate some first")
+                why = f"no feature has tests to run: generate some first. {found.note}"
+                raise ConfigError(why.strip())
         return await _NewBatch(
             watch=watch,
             spec=spec,
@@ -239,10 +238,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     async with watching(common, timeout=timeout) as watched:
         found = await watched.select(spec)
         if not found.jobs:
-            notes = found.notes or ["All have tests."]
-            return say_nothing(" ".join(["Nothing to generate.", *notes]), watched.result, common)
-        for note in found.notes:
-            watched.connection.output.note(note)
+            why = f"Nothing to generate. {found.note or 'All have tests.'}"
+            return say_nothing(why, watched.result, common)
         return await _NewBatch(
             watch=watched,
             spec=spec,
@@ -355,7 +352,7 @@ class _NewBatch:
         )
         if not is_new and (await batch.status()).is_over:
             raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
-        batch, record = await durable_named(name, database, watch.place, output, parent=self.parent)
+        batch, record = await durable_named(name, database, watch.place, parent=self.parent)
         if self.waits:
             return await watch.follow(batch, record, works=False)
         said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."

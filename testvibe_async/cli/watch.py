@@ -84,7 +84,7 @@ class Watch:
         """The failures that are expected here."""
         self.reruns: Sequence[StoredBatch] = ()
         """The reruns of the batch, which are part of its result."""
-        self._common, self._stop = common, stop
+        self._stop = stop
         self._is_concluded = False
         """True once the results are printed."""
         self.result: Result = Result(
@@ -102,7 +102,7 @@ class Watch:
         return Place(self.connection.client.server, self.connection.project.id)
 
     async def select(self, spec: BatchSpec) -> Selection:
-        """Return the features and configurations that are meant, and keep all names for Tab."""
+        """Return the features and configurations that are meant, and say what is left out."""
         async with self.limit.waiting_for("the list of features"):
             found = await select(
                 *(self.connection.project, spec),
@@ -113,6 +113,8 @@ class Watch:
         if found.listing is not None:
             for sentence in self.quarantine.unmatched(found.listing):
                 warn(sentence)
+        if found.note and found.jobs:
+            self.connection.output.note(found.note)
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
             completion.keep(**{kind: each for kind, each in names.items() if each})

@@ -68,7 +68,7 @@ def run_start(
     home, is_one = call.home, word != "runs"
     with refused_if_wrong():
         spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
-    features = sorted({each.casefold() for each in spec.features})
+    features = sorted({each.lower() for each in spec.features})
     configs = tuple(each.casefold() for each in spec.configs)
     more = (features, spec.is_all, configs, spec.site_url, spec.attempts, spec.repeat)
     place = call.place(word, *more)

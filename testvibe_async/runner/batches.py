@@ -283,9 +283,9 @@ class Batches:
         return batch
 
     def records_named(self, word: str, place: Place) -> list[BatchRecord]:
-        """Return the records that a word means, the newest first; none if it means a file.
+        """Return the records that a word means, the newest first.
 
-        Only a name may mean several.
+        Only a name may mean several, and the file of a journal means none, except for a rerun.
 
         Raises:
             ConfigError: There is no such batch.
@@ -294,7 +294,7 @@ class Batches:
         if word.isdecimal():
             found = [each for each in records if each.number == int(word)]
         elif Path(word).is_file() or Path(word).name != word or Path(word).suffix:
-            return []
+            return [each for each in records if each.journal == str(Path(word).absolute())]
         else:
             found = [each for each in records if each.name == word and place.has(each)]
         if not found:

@@ -7,7 +7,6 @@ lists: then words are names as they were typed.
 
 from __future__ import annotations
 
-from collections import Counter
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,11 +41,8 @@ class Selection:
     configs: Sequence[str | None] = (None,)
     """The configurations that each runs with, as the service spells them."""
 
-    notes: Sequence[str] = ()
-    """Notes on features that were left out or named twice, a sentence each."""
-
     left_out: Sequence[Feature] = ()
-    """The features that all or a glob leaves out; the reasons are in `notes`."""
+    """The features that all or a glob leaves out; the reasons are in `note`."""
 
     is_wider: bool = False
     """True if not each feature was named: all are chosen, or some by a glob."""
@@ -62,6 +58,16 @@ class Selection:
 
     config_names: Sequence[str] = ()
     """The names of all its configurations, likewise."""
+
+    @property
+    def note(self) -> str:
+        """The sentence that says which features were left out, and why; empty without any."""
+        by_reason: dict[str, list[str]] = {}
+        for each in self.left_out:
+            if why := _why_left_out(each):
+                by_reason.setdefault(why, []).append(escape(each.name))
+        said = "; ".join(f"{why}: {some_of(each, SHOWN_NAMES)}" for why, each in by_reason.items())
+        return f"Left out: {said}." if said else ""
 
     @property
     def unrunnable(self) -> dict[str, str]:
@@ -168,12 +174,7 @@ async def _read_one(project: Project, word: str) -> dict[str, Feature] | None:
 
 def _as_typed(spec: BatchSpec) -> Selection:
     """Return the meaning of words without a list: names, as they were typed."""
-    times = Counter(word.casefold() for word in spec.features)
-    names = {word.casefold(): word for word in spec.features}
-    return Selection(
-        features=list(names.values()),
-        notes=_said_twice(names[word] for word, number in times.items() if number > 1),
-    )
+    return Selection(features=list({word.casefold(): word for word in spec.features}.values()))
 
 
 def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Selection:
@@ -186,7 +187,6 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
     excluding: list[str] = []
     excluded: set[int | str] = set()
     left_out: list[Feature] = []
-    twice: list[str] = []
     is_wider = spec.is_all
     if spec.is_all:
         chosen |= {each.id: each for each in select_features(listing, partial(_is_of_all, spec))}
@@ -208,7 +208,6 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
         elif not found:
             _refuse_unlisted(word, listing, all_word=all_word)
             chosen[word.casefold()] = word
-        twice += [each.name for each in found if each.id in chosen]
         chosen |= {each.id: each for each in found}
     if len(excluding) == len(spec.features) and not spec.is_all:
         raise ConfigError(f"exclusions alone choose nothing: give names too, or {all_word}")
@@ -217,7 +216,6 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
     left_out = [each for each in left_out if each.id not in chosen]
     return Selection(
         features=[each for key, each in chosen.items() if key not in excluded],
-        notes=[*_said_left_out(left_out), *_said_twice(dict.fromkeys(twice))],
         left_out=left_out,
         is_wider=is_wider,
         listing=listing,
@@ -230,9 +228,11 @@ def _is_pattern(word: str) -> bool:
 
 
 def _named(word: str, listing: Iterable[Feature]) -> list[Feature]:
-    """Return the feature of a name or an id."""
-    word = word.casefold()
-    return [each for each in listing if word in {each.name.casefold(), str(each.id)}]
+    """Return the feature of an id, else of a name as it is spelled, else in any case."""
+    folded = word.casefold()
+    like = [each for each in listing if folded in {each.name.casefold(), str(each.id)}]
+    by_id = [each for each in like if str(each.id) == word]
+    return by_id or [each for each in like if each.name == word] or like
 
 
 def _matched(pattern: str, listing: Listing[Feature]) -> list[Feature]:
@@ -296,21 +296,6 @@ def _lacks_tests(feature: Feature) -> bool:
     """Return whether a feature certainly has no tests, so that a run would be refused."""
     is_known = feature.status is not None and not feature.has_undocumented_status
     return is_known and not feature.has_tests
-
-
-def _said_left_out(features: Iterable[Feature]) -> list[str]:
-    """Describe which features are left out, and why."""
-    by_reason: dict[str, list[str]] = {}
-    for each in features:
-        if why := _why_left_out(each):
-            by_reason.setdefault(why, []).append(escape(each.name))
-    parts = "; ".join(f"{why}: {some_of(names, SHOWN_NAMES)}" for why, names in by_reason.items())
-    return [f"Left out: {parts}."] if parts else []
-
-
-def _said_twice(names: Iterable[str]) -> list[str]:
-    text = ", ".join(map(escape, names))
-    return [f"Named twice, taken once: {text}."] if text else []
 
 
 def _examples(features: Sequence[Feature]) -> str:

@@ -172,6 +172,26 @@ async def outages(server: PostgresServer) -> None:
         assert lines == [4, 4]
 
 
+async def hanging(server: PostgresServer) -> None:
+    """Suspend the database while a worker works, and interrupt the worker; let another one end."""
+    async with batch_of(6, server.get_uri(), max_in_flight=2) as (emulator, workers):
+        interrupted = workers.start()
+        while len(emulator.runs) < 2:  # noqa: ASYNC110 - another process makes them
+            await asyncio.sleep(0.02)
+        postmaster = server.get_postmaster_info().process
+        assert postmaster is not None
+        suspended = [postmaster, *postmaster.children()]
+        for process in suspended:
+            process.suspend()
+        try:
+            interrupted.send_signal(signal.SIGINT)
+            await asyncio.to_thread(interrupted.wait, 40)
+        finally:
+            for process in suspended:
+                process.resume()
+        check(emulator, await workers.ended(workers.start()))
+
+
 async def _says(process: Process, line: str) -> None:
     """Wait until a process says that it is about to act."""
     assert process.stdout is not None
@@ -256,3 +276,8 @@ def test_many_machines(server: PostgresServer) -> None:
 def test_a_database_that_is_restarted(server: PostgresServer) -> None:
     """Each feature runs once, and each worker says in two lines that the database was away."""
     run(outages(server))
+
+
+def test_a_database_that_hangs(server: PostgresServer) -> None:
+    """A worker that is interrupted ends without an answer from it; another one does the rest."""
+    run(hanging(server))

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from mcp.server.mcpserver import MCPServer
 
-from tests.processes.mcp_server.test_stdio import LONG, begin, raw, receive, send, service
+from tests.conftest import settings_of
+from tests.processes.mcp_server.test_stdio import LONG, begin, raw, receive, send
 from tests.support.commands import Terminal, environment, finished, started
 from tests.support.mcp_connection import connected_by_http, on_real_time
 from testvibe_async.cli.mcp import mcp as command
@@ -31,7 +32,7 @@ main()
 async def test_it_serves_http_with_a_token_of_its_own() -> None:
     """The command shows its address and token, serves clients with it, and stops on a signal."""
     async with Emulator(scenario=LONG) as emulator:
-        with started("mcp", "--http", "0", python=None, **service(emulator)) as process:
+        with started("mcp", "--http", "0", python=None, **settings_of(emulator)) as process:
             assert process.stderr is not None
             lines = "".join([await asyncio.to_thread(process.stderr.readline) for _ in range(2)])
             shown = re.fullmatch(

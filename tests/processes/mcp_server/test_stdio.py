@@ -14,6 +14,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from mcp.client.stdio import StdioServerParameters
 
+from tests.conftest import settings_of
 from tests.support.commands import Started, environment, started
 from tests.support.mcp_connection import Connection, Listener, content_of, on_real_time
 from tests.surfaces.mcp_server.test_tools import COMBINED, OPERATIONS
@@ -56,20 +57,11 @@ def emulator_of_long_runs() -> Generator[Emulator]:
         yield emulator
 
 
-def service(emulator: Emulator) -> dict[str, str]:
-    """Return the variables that name a service to another process."""
-    return {
-        "TESTVIBE_SERVER": emulator.url,
-        "TESTVIBE_API_KEY": emulator.api_key,
-        "TESTVIBE_PROJECT": emulator.project_id,
-    }
-
-
 @asynccontextmanager
 async def served(emulator: Emulator) -> AsyncGenerator[Connection]:
     """Have the official client start the command, and connect to it."""
     parameters = StdioServerParameters(
-        command=sys.executable, args=list(COMMAND), env=environment(**service(emulator))
+        command=sys.executable, args=list(COMMAND), env=environment(**settings_of(emulator))
     )
     async with Connection(parameters) as mcp:
         yield mcp
@@ -94,7 +86,7 @@ def raw(
 ) -> Generator[Started]:
     """Start the server with pipes as its streams, and kill it at the end of the context."""
     arguments = options if python else ("mcp", *options)
-    with started(*arguments, python=python, **service(emulator), **variables) as process:
+    with started(*arguments, python=python, **settings_of(emulator), **variables) as process:
         yield process
 
 

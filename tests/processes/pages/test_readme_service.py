@@ -17,7 +17,8 @@ import uvicorn
 
 from tests.support.finished_run import until
 from tests.support.mcp_connection import on_real_time
-from tests.surfaces.pages.test_readme import LIBRARY, use
+from tests.surfaces.cli.conftest import use
+from tests.surfaces.pages.test_readme import LIBRARY
 from testvibe_async import Client
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 

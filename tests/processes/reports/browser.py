@@ -74,9 +74,9 @@ class Browser:
                 return
         raise AssertionError(f"{selector} can't be reached by the keyboard")
 
-    async def set_screen(self, width: int, scheme: str) -> None:
+    async def set_screen(self, width: int, scheme: str, *, height: int = 900) -> None:
         """Set the size in pixels, and `light` or `dark`."""
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         await self.call("Emulation.setDeviceMetricsOverride", **size)
         feature = {"name": "prefers-color-scheme", "value": scheme}
         await self.call("Emulation.setEmulatedMedia", features=[feature])

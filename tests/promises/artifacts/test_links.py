@@ -122,10 +122,8 @@ async def test_the_key_never_goes_to_the_host(tmp_path: Path) -> None:
     """Neither the key nor anything of a session that was passed in is sent with a download."""
     headers = {"Authorization": "Bearer tvb_session", "X-Api-Key": "tvb_session"}
     cookies = {"session": "tvb_session"}
-    async with (
-        aiohttp.ClientSession(headers=headers, cookies=cookies) as session,
-        finished_run(tmp_path, session=session) as case,
-    ):
+    session = aiohttp.ClientSession(headers=headers, cookies=cookies)
+    async with session, finished_run(tmp_path, session=session) as case:
         await case.download()
         assert downloads(case) == 3
         for request in case.emulator.artifact_requests:
@@ -170,9 +168,7 @@ async def test_a_redirect_is_not_followed(case: Case, status: int) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        http(400, SECRET.encode()),
-        http(403, SECRET.encode()),
-        http(500, SECRET.encode()),
+        *(http(status, SECRET.encode()) for status in (400, 403, 500)),
         http(302, b"", f"Location: /?{SECRET}"),
         http(200, b"x" * 9),
         http(200, b"x", length=2),

@@ -198,9 +198,7 @@ async def test_a_source_that_fails_ends_the_changes(project: Project) -> None:
 
 
 @pytest.mark.parametrize("is_waiting", [True, False], ids=["waits for the item", "fails"])
-async def test_a_lost_answer_does_not_wait_for_a_generator_for_ever(
-    emulator: Emulator, project: Project, *, is_waiting: bool
-) -> None:
+async def test_an_endless_source(emulator: Emulator, project: Project, *, is_waiting: bool) -> None:
     """Its next feature would prove that the lost one did not start, but need not come."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     is_given = asyncio.Event()

@@ -154,10 +154,8 @@ async def test_a_service_without_a_clock_proves_nothing() -> None:
     """Where no answer has a Date header a run that was there before is not adopted either."""
     row = {"runId": 7, "status": "running", "featureId": 1, "featureName": "Checkout"}
     rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}]).encode()
-    async with (
-        peer(lambda head: http(200, rows) if head.startswith(b"GET") else b"") as service,
-        service.client() as client,
-    ):
+    timeless = peer(lambda head: http(200, rows) if head.startswith(b"GET") else b"")
+    async with timeless as service, service.client() as client:
         await _unknown(client.project())
     asked = [request.split()[0] for request in service.requests]
     assert asked == [b"GET", b"POST", b"GET", b"GET", b"GET"]
@@ -222,9 +220,7 @@ async def test_two_processes_at_once(emulator: Emulator, project: Project, rival
     assert len(emulator.runs) == 2
 
 
-async def test_a_run_that_may_have_been_there_before_is_ambiguous(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
+async def test_possibly_earlier_runs(emulator: Emulator, project: Project, rival: Project) -> None:
     """Where no id was seen before the dispatch, one that the clocks can't place is not adopted."""
     await rival.run_feature("Checkout")
     emulator.fail("run_feature", Fault.reset())

@@ -102,9 +102,7 @@ async def test_a_recorder_that_fails_after(
 
 
 @pytest.mark.parametrize("kind", ["run", "generation"])
-async def test_an_answered_dispatch_is_found_by_its_intent(
-    client: Client, notes: Notes, emulator: Emulator, kind: str
-) -> None:
+async def test_answered_intent(client: Client, notes: Notes, emulator: Emulator, kind: str) -> None:
     """A client that dispatched an operation never says of its intent that nothing started."""
     notes.failing.add("dispatched")
     project = client.project()

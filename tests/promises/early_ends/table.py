@@ -107,16 +107,6 @@ class Cell:
     """What the caller gets in place of a result; None for a result; where not given, `RAISES`."""
 
 
-@frozen
-class Impossible:
-    """Early ends that there can't be."""
-
-    subject: Subject
-    endings: Ending
-    known: Known
-    why: str
-
-
 WAIT, BATCH, DISPATCH = Subject
 TIME_OUT, FOREIGN_TIME_OUT, CANCELLED, CONSUMER, BODY, CLOSE, SHUTDOWN, CTRL_C, CTRL_C_TWICE = (
     Ending
@@ -142,9 +132,7 @@ RAISES: dict[Ending, type[BaseException]] = {
 """What the caller gets in place of a result, unless a cell says otherwise."""
 
 # fmt: off
-TABLE: list[Cell | Impossible] = [
-    Impossible(WAIT, ANY, NOT_SENT | SENT, "before the answer there is no operation to wait for"),
-    Impossible(WAIT, CTRL_C_TWICE, GOES_ON | OVER, "after one SIGINT a wait ends at once"),
+TABLE = [
     Cell(WAIT, TIME_OUT, ANSWERED, IN_FLIGHT, raises=WaitTimeoutError),
     Cell(WAIT, TIME_OUT, ENDED, SUCCEEDED, raises=None),
     Cell(WAIT, CONSUMER, GOES_ON, SUCCEEDED, raises=None),
@@ -167,11 +155,7 @@ TABLE: list[Cell | Impossible] = [
     Cell(BATCH, SHUTDOWN | CTRL_C_TWICE, SENT, UNKNOWN),
     Cell(BATCH, CONSUMER, ANY_KNOWN & ~SILENT, SUCCEEDED, raises=None),
     Cell(BATCH, CONSUMER, SILENT, UNKNOWN, raises=None),
-    Impossible(BATCH, CTRL_C_TWICE, ANY_KNOWN & ~SENT, "it is over before the second SIGINT"),
 
-    Impossible(DISPATCH, ANY, GOES_ON | OVER, "a dispatch is over once it is answered"),
-    Impossible(DISPATCH, CONSUMER, NOT_SENT | SENT, "nobody but its caller waits for a dispatch"),
-    Impossible(DISPATCH, TIME_OUT, NOT_SENT, "a request has its time from when it is sent"),
     Cell(DISPATCH, TIME_OUT | BODY | CLOSE, LATE | LOST, IN_FLIGHT, raises=None),
     Cell(DISPATCH, TIME_OUT | BODY | CLOSE, TOO_LATE | SILENT, UNKNOWN,
          raises=DispatchUnknownError),
@@ -182,6 +166,16 @@ TABLE: list[Cell | Impossible] = [
     Cell(DISPATCH, CTRL_C, LATE | LOST, None, IN_FLIGHT),
     Cell(DISPATCH, CTRL_C, TOO_LATE | SILENT, None, UNKNOWN),
     Cell(DISPATCH, SHUTDOWN | CTRL_C_TWICE, SENT, None, UNKNOWN),
-    Impossible(DISPATCH, CTRL_C_TWICE, NOT_SENT, "it is over before the second SIGINT"),
 ]
 # fmt: on
+
+IMPOSSIBLE = [
+    (WAIT, ANY, NOT_SENT | SENT, "before the answer there is no operation to wait for"),
+    (WAIT, CTRL_C_TWICE, GOES_ON | OVER, "after one SIGINT a wait ends at once"),
+    (BATCH, CTRL_C_TWICE, ANY_KNOWN & ~SENT, "it is over before the second SIGINT"),
+    (DISPATCH, ANY, GOES_ON | OVER, "a dispatch is over once it is answered"),
+    (DISPATCH, CONSUMER, NOT_SENT | SENT, "nobody but its caller waits for a dispatch"),
+    (DISPATCH, TIME_OUT, NOT_SENT, "a request has its time from when it is sent"),
+    (DISPATCH, CTRL_C_TWICE, NOT_SENT, "it is over before the second SIGINT"),
+]
+"""Early ends that there can't be, and why."""

@@ -7,7 +7,7 @@ from logging import LogRecord
 import pytest
 
 from tests.promises.early_ends.stage import END_SECONDS, Scene, Stage
-from tests.promises.early_ends.table import RAISES, TABLE, Cell, Ending, Known, Subject
+from tests.promises.early_ends.table import IMPOSSIBLE, RAISES, TABLE, Cell, Ending, Known, Subject
 from tests.support.amounts import some
 from testvibe_async import BatchSummary, Ref, Verdict, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
@@ -40,18 +40,15 @@ def scenes(cell: Cell) -> Iterator[Scene]:
 
 def test_the_table_is_whole() -> None:
     """Each subject has one cell for each way to end and each thing that may be known."""
-    places = [
-        (row.subject, ending, known)
-        for row in TABLE
-        for ending, known in product(row.endings, row.known)
-    ]
+    rows = [(cell.subject, cell.endings, cell.known) for cell in TABLE]
+    rows += [(subject, endings, known) for subject, endings, known, _ in IMPOSSIBLE]
+    places = [(subject, *each) for subject, ends, known in rows for each in product(ends, known)]
     assert len(places) == len(set(places)) == len(Subject) * len(Ending) * len(Known)
 
 
 PLAYED = [
     pytest.param(cell, scene, id=str(scene))
     for cell in TABLE
-    if isinstance(cell, Cell)
     for scene in some(scenes(cell), few=3)
 ]
 """All scenes, or by default one of three of each cell."""

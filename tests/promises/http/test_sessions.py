@@ -77,10 +77,8 @@ async def test_a_session_that_raises_for_status_changes_nothing(
 ) -> None:
     """A session with raise_for_status raises the client's errors, with all their fields."""
     emulator.fail("list_projects", Fault.status(status, retry_after=3))
-    async with (
-        aiohttp.ClientSession(raise_for_status=True) as session,
-        client_of(emulator, session=session, retry=ONCE) as client,
-    ):
+    session = aiohttp.ClientSession(raise_for_status=True)
+    async with session, client_of(emulator, session=session, retry=ONCE) as client:
         error = await raised(errors.ResponseError, client.list_projects())
     assert type(error) is kind
     assert (error.status, error.retry_after) == (status, 3.0)
@@ -126,10 +124,8 @@ with pytest.warns(DeprecationWarning, match="discouraged"):
 
 async def _refused(session: aiohttp.ClientSession, **options: Any) -> errors.VibeError:
     """Return what a dispatch raises whose session does not send it."""
-    async with (
-        session,
-        Client(SERVER, api_key=KEY, project="p", session=session, **options) as client,
-    ):
+    client = Client(SERVER, api_key=KEY, project="p", session=session, **options)
+    async with session, client:
         return await raised(errors.VibeError, client.project().generate_feature("Checkout"))
 
 
@@ -155,11 +151,9 @@ async def test_an_exhausted_pool(emulator: Emulator) -> None:
     """Without a free connection within the time-out it is NotSentError, which says so."""
     emulator.fail("list_files", Fault.delay(100))
     connector = aiohttp.TCPConnector(limit=1)
-    async with (
-        aiohttp.ClientSession(connector=connector) as session,
-        client_of(emulator) as other,
-        client_of(emulator, session=session, retry=ONCE, timeout=20) as client,
-    ):
+    session = aiohttp.ClientSession(connector=connector)
+    waiting = client_of(emulator, session=session, retry=ONCE, timeout=20)
+    async with session, client_of(emulator) as other, waiting as client:
         url = f"{emulator.url}/api/v1/ops/projects/{emulator.project_id}/files"
         key = {"Authorization": f"Bearer {emulator.api_key}"}
         holder = asyncio.ensure_future(session.get(url, headers=key))
@@ -214,11 +208,8 @@ async def test_plain_proxies(monkeypatch: pytest.MonkeyPatch, *, is_from_environ
 async def test_a_session_that_does_not_decompress_is_overridden() -> None:
     """Compressed answers are read though the session would leave them as they are."""
     answer = http(200, gzip.compress(b"[]"), "Content-Encoding: gzip")
-    async with (
-        peer(answer) as service,
-        aiohttp.ClientSession(auto_decompress=False) as session,
-        service.client(session=session) as client,
-    ):
+    session = aiohttp.ClientSession(auto_decompress=False)
+    async with peer(answer) as service, session, service.client(session=session) as client:
         assert await client.list_projects() == []
 
 
@@ -292,8 +283,6 @@ async def test_statuses_prove_nothing(emulator: Emulator, project: Project, stat
 
 async def test_an_upgrade_leaves_a_dispatch_unknown() -> None:
     """101 in answer to a dispatch proves nothing."""
-    async with (
-        peer(lambda head: http(101 if head.startswith(b"POST") else 404)) as service,
-        service.client() as client,
-    ):
+    upgrading = peer(lambda head: http(101 if head.startswith(b"POST") else 404))
+    async with upgrading as service, service.client() as client:
         await raised(errors.DispatchUnknownError, client.project().run_feature("Checkout"))

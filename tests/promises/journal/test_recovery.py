@@ -180,9 +180,7 @@ async def test_it_is_decided_while_open(path: Path, emulator: Emulator, client: 
         assert await journal.decide("drop") == ["Checkout"]
 
 
-async def test_an_answer_that_comes_after_the_batch_is_that_of_its_resumption(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_an_answer_after_the_batch(path: Path, emulator: Emulator, client: Client) -> None:
     """A dispatch of a cancelled batch that the service executes late is not sent again."""
     emulator.fail("run_feature", Fault.delay(20), times=1)
     async with Journal(path) as journal:

@@ -485,15 +485,9 @@ async def test_an_overall_status_in_flight_means_in_flight(
     assert "'Evaluating'" in warning
 
 
-YEAR_ONE = [
-    "0001-01-01T00:00:00Z",
-    "0001-01-01T00:00:00",
-    "0001-01-01T00:00:00.0000000",
-    "0001-01-01T00:00:00+00:00",
-    "0001-01-01T00:00:00+02:00",
-    "/Date(-62135596800000)/",
-    -62135596800,
-    -62135596800000,
+YEAR_ONE: list[str | int] = [
+    *(f"0001-01-01T00:00:00{end}" for end in ("Z", "", ".0000000", "+00:00", "+02:00")),
+    *("/Date(-62135596800000)/", -62135596800, -62135596800000),
 ]
 
 
@@ -527,9 +521,8 @@ async def test_an_older_end(emulator: Emulator, project: Project, *, is_seen: bo
     if is_seen:
         emulator.fail("get_generation_status", edited(requestId=None), times=1)
         await operation.poll()
-    emulator.fail(
-        "get_generation_status", Fault.edit(lambda _: ended.to_dict() | {"requestId": None})
-    )
+    shown = ended.to_dict() | {"requestId": None}
+    emulator.fail("get_generation_status", Fault.edit(lambda _: shown))
     await raised(errors.ObservationError, operation)
 
 

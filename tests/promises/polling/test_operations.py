@@ -13,7 +13,7 @@ from tests.conftest import client_of
 from tests.support.observing import statuses
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, GenerationRef, Phase, Project, RunOperation, RunRef, errors
+from testvibe_async import Client, GenerationRef, Project, RunOperation, RunRef, errors
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -53,11 +53,8 @@ async def test_the_previous_status_is_ignored(emulator: Emulator, project: Proje
     emulator.fail(STATUS, previous, when=lambda _: 0 < now() < 9)
     operation = await project.generate_feature("Draft")
 
-    assert await statuses(operation) == [
-        (Phase.QUEUED, "generating"),
-        (Phase.ACTIVE, "generating"),
-        (Phase.FINISHED, "generated"),
-    ]
+    seen = await statuses(operation)
+    assert seen == [("queued", "generating"), ("active", "generating"), ("finished", "generated")]
     assert (await operation).request_id == operation.request_id
 
 

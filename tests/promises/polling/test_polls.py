@@ -162,9 +162,7 @@ async def test_an_earlier_generation_never_supersedes(emulator: Emulator, projec
     assert rule.hits > 2
 
 
-async def test_a_poll_that_fails_after_the_end_is_ignored(
-    emulator: Emulator, events: Events, operation: RunOperation
-) -> None:
+async def test_a_late_failure(emulator: Emulator, events: Events, operation: RunOperation) -> None:
     """A poll that fails after the end was observed returns the outcome."""
     emulator.fail("get_run", Fault.hang(), times=2)
     early, wait = asyncio.ensure_future(operation.poll()), start_wait(operation)

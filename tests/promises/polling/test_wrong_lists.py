@@ -161,9 +161,7 @@ async def test_a_suspension_is_reported(emulator: Emulator, client: Client, even
 
 
 @pytest.mark.service(scenario=Scenario(run_queue=0, run_duration=200, failing_runs=0))
-async def test_a_list_that_does_not_earn_its_price_is_tried_again_each_minute(
-    emulator: Emulator, client: Client, events: Events
-) -> None:
+async def test_a_list_that_earns_little(emulator: Emulator, client: Client, events: Events) -> None:
     """A list that shows less than it costs is suspended for 60 s, again and again."""
     emulator.fail("list_runs", Fault.body(b"[]"))
     await client.gather(*await dispatch_runs(client.project(), 3))

@@ -108,9 +108,7 @@ NAMES = {
 @pytest.mark.parametrize(
     "call", CALLS, ids=lambda call: f"{call.operation} {' '.join(call.body or call.query)}"
 )
-async def test_a_call_is_one_request_as_the_contract_has_it(
-    emulator: Emulator, client: Client, project: Project, call: Call
-) -> None:
+async def test_each_call(emulator: Emulator, client: Client, project: Project, call: Call) -> None:
     """Each operation sends its one request, with documented fields and those given alone."""
     await call.act(client, project)
     assert emulator.count(call.operation) == 1
@@ -307,9 +305,7 @@ async def test_list_runs_gives_the_newest_first(emulator: Emulator, project: Pro
     ],
     ids=["null", "empty", "absent"],
 )
-async def test_get_run_reads_a_run_in_flight_and_one_that_is_over(
-    emulator: Emulator, project: Project, unfinished: Any
-) -> None:
+async def test_get_run_reads_a_run(emulator: Emulator, project: Project, unfinished: Any) -> None:
     """get_run reads the digest whatever an unfinished one has for what does not apply yet."""
 
     def edited(run: Any) -> Any:

@@ -16,10 +16,10 @@ from testvibe_async.testing.answers import Answer
 Id: TypeAlias = int | str
 CALLER: ContextVar[int] = ContextVar("CALLER", default=0)
 """The number of the caller that a task works for; 0 for none, such as the poller."""
-CALLER_HEADER = "X-Caller"
-REQUEST_HEADER = "X-Request"
+X_CALLER = "X-Caller"
+X_REQUEST = "X-Request"
 """The header with the number of a request."""
-TASK_HEADER = "X-Task"
+X_TASK = "X-Task"
 """The header with the number of the task that sends a request: one dispatches, and reconciles."""
 KINDS = {"run_feature": "run", "generate_feature": "generation"}
 
@@ -94,13 +94,13 @@ class Ledger:
         body = json.loads(request.body or b"{}")
         intent = Intent(_caller(request), kind, request.feature or "", body.get("config"))
         headers = request.headers
-        self.posts[headers[REQUEST_HEADER]] = Post(intent, headers[TASK_HEADER], request.at)
+        self.posts[headers[X_REQUEST]] = Post(intent, headers[X_TASK], request.at)
 
     def post(self, request: RecordedRequest) -> Post:
-        return self.posts[request.headers[REQUEST_HEADER]]
+        return self.posts[request.headers[X_REQUEST]]
 
     def note_answer(self, request: RecordedRequest, answer: Answer, *, at: float) -> None:
-        if (post := self.posts.get(request.headers[REQUEST_HEADER])) is not None:
+        if (post := self.posts.get(request.headers[X_REQUEST])) is not None:
             post.status, post.answered_at = answer.status, at
             seconds = answer.headers.get("Retry-After")
             post.retry_after = None if seconds is None else float(seconds)
@@ -140,4 +140,4 @@ def id_of(ref: Ref) -> Id:
 
 
 def _caller(request: RecordedRequest) -> int:
-    return int(request.headers.get(CALLER_HEADER, "0"))
+    return int(request.headers.get(X_CALLER, "0"))

@@ -18,13 +18,7 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from tests.promises.simulation.ledger import (
-    CALLER,
-    CALLER_HEADER,
-    REQUEST_HEADER,
-    TASK_HEADER,
-    Ledger,
-)
+from tests.promises.simulation.ledger import CALLER, X_CALLER, X_REQUEST, X_TASK, Ledger
 from tests.promises.simulation.plan import Plan
 from tests.promises.simulation.service import EPOCH
 from tests.support.seams import watch_answers
@@ -125,16 +119,16 @@ class Process:
         tracing = aiohttp.TraceConfig()
 
         async def begin(_session: object, _context: object, request: Any) -> None:
-            request.headers[CALLER_HEADER] = str(CALLER.get())
-            request.headers[TASK_HEADER] = self._task()
-            request.headers[REQUEST_HEADER] = str(next(self.ledger.numbers))
+            request.headers[X_CALLER] = str(CALLER.get())
+            request.headers[X_TASK] = self._task()
+            request.headers[X_REQUEST] = str(next(self.ledger.numbers))
             if self.is_killed:
                 await asyncio.Event().wait()  # until the world lets it go
             if self.closed_at is not None:
                 self.ledger.late.append(f"{request.method} {request.url.path}")
 
         async def end(_session: object, _context: object, request: Any) -> None:
-            post = self.ledger.posts.get(request.headers[REQUEST_HEADER])
+            post = self.ledger.posts.get(request.headers[X_REQUEST])
             if post is not None and request.response.status == 202 and not self.is_killed:
                 post.accepted_at = asyncio.get_running_loop().time()
 

@@ -1,7 +1,9 @@
 """A durable batch from its submission to its end, by workers that come and go."""
 
+from __future__ import annotations
+
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from tests.conftest import client_of
 from tests.rooms.adapters.conftest import Nightly
 from tests.support.timing import now
 from testvibe_async import Client, RunRef, errors
-from testvibe_async.adapters.durable import DurableBatch
+from testvibe_async._dispatch import dispatch, reconcile
+from testvibe_async.adapters.durable import BatchStatus, DurableBatch
+from testvibe_async.adapters.entries import EntryStore
 from testvibe_async.testing import Emulator, Fault
 
 FEATURES = ("Checkout", "Returns", "Wishlist")
@@ -101,6 +105,29 @@ async def test_cancel_and_resume(nightly: Nightly, emulator: Emulator) -> None:
     assert not (await nightly.batch.status()).is_over
     assert await nightly.work() == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3
+
+
+async def test_a_batch_that_is_resumed_as_a_worker_ends(
+    nightly: Nightly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker had nothing left to do, which is no error; the next one has."""
+    await nightly.submit("Checkout")
+    acts, read = [nightly.batch.cancel], EntryStore.read
+
+    async def resume_first(store: EntryStore) -> BatchStatus:
+        monkeypatch.setattr(EntryStore, "read", read)
+        await nightly.batch.resume()
+        return await read(store)
+
+    monkeypatch.setattr(EntryStore, "read", resume_first)
+
+    async def cancel_once(*_: object) -> None:
+        if acts:
+            await acts.pop()()
+
+    nightly.before_intents(cancel_once)
+    assert await nightly.work() == ["waiting"]
+    assert await nightly.work() == ["succeeded"]
 
 
 async def test_while_tests_are_generated(nightly: Nightly, emulator: Emulator) -> None:
@@ -218,6 +245,62 @@ async def test_another_batchs_intent(nightly: Nightly, weekly: Nightly, emulator
         await batch.killed()
     assert len(emulator.runs) == 1
     assert await nightly.work() + await weekly.work() == ["unknown"] * 2
+
+
+def set_clock(patch: pytest.MonkeyPatch, *, minutes: float) -> None:
+    """Have the clock of this machine differ from that of the others."""
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Shifted:
+            return super().now(tz) + timedelta(minutes=minutes)
+
+    for module in (dispatch, reconcile):
+        patch.setattr(module, "datetime", Shifted)
+
+
+@pytest.mark.parametrize("minutes", [-6, 6])
+@pytest.mark.parametrize("is_reversed", [False, True])
+async def test_intents_of_machines_whose_clocks_differ(
+    nightly: Nightly,
+    weekly: Nightly,
+    emulator: Emulator,
+    *,
+    minutes: float,
+    is_reversed: bool,
+) -> None:
+    """Neither of two dispatches that a crash left open adopts the one run."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    await nightly.submit("Checkout")
+    await nightly.killed()
+    with nightly.monkeypatch.context() as patch:
+        set_clock(patch, minutes=minutes)
+        await weekly.submit("Checkout")
+        await weekly.killed()
+    for each in (weekly, nightly) if is_reversed else (nightly, weekly):
+        assert await each.work() == ["unknown"]
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+@pytest.mark.parametrize("kind", ["run", "generation"])
+async def test_a_machine_whose_clock_is_wrong_takes_over(
+    nightly: Nightly,
+    emulator: Emulator,
+    *,
+    kind: str,
+    minutes: float,
+) -> None:
+    """Nothing is sent again before the first request has expired: after its 20 s, and 5 s more."""
+    operation = "run_feature" if kind == "run" else "generate_feature"
+    names = nightly.add_features(2, status="generated" if kind == "run" else "draft")
+    emulator.fail(operation, Fault.hang(), times=1)
+    await nightly.submit(*names, kind=kind, max_in_flight=1)
+    await nightly.interrupted(0.5, timeout=20.0)
+    with nightly.monkeypatch.context() as patch:
+        set_clock(patch, minutes=minutes)
+        assert await nightly.work(timeout=20.0) == ["succeeded"] * 2
+    sent = [each.at for each in emulator.requests if each.operation == operation]
+    assert sent[1] > 25
 
 
 def test_the_database_is_a_file_or_postgresql() -> None:

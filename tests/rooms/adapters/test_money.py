@@ -8,7 +8,7 @@ import pytest
 from tests.rooms.adapters.conftest import Nightly
 from tests.support.amounts import by_turns
 from testvibe_async import FeatureNotGeneratedError
-from testvibe_async.runner.generation_limit import GenerationLimitError, with_limit_named
+from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.testing import Emulator, Fault
 
 HOUR = 3_600.0
@@ -76,7 +76,7 @@ async def test_no_more_than_are_allowed(nightly: Nightly, kind: str, allowed: in
     await nightly.work()
     count = len(drafts) if allowed is None else allowed
     assert nightly.paid == count
-    errors = [with_limit_named(item).error for item in await nightly.items()]
+    errors = [item.error for item in await nightly.items()]
     assert sum(isinstance(error, GenerationLimitError) for error in errors) == 4 - count
 
 

@@ -1,11 +1,14 @@
 """Who may write what of a durable batch, also late or twice, and what a failing database does."""
 
 import asyncio
+import json
 import logging
 import os
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +23,7 @@ from tests.support.timing import now
 from testvibe_async import ConfigError, RecorderError
 from testvibe_async._batch import Entry, EntryState
 from testvibe_async.adapters import entries, workers
-from testvibe_async.adapters.database import BATCHES, ITEMS, WORKERS
+from testvibe_async.adapters.database import BATCHES, ITEMS, OPERATIONS, WORKERS
 from testvibe_async.adapters.entries import EntryStore
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.runner.stored import Worker
@@ -277,6 +280,33 @@ async def test_an_intent_is_counted_once(
     assert nightly.paid == 1
 
 
+async def test_an_intent_of_a_batch_that_is_cancelled_meanwhile(
+    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where the answer to its commit was lost, it is withdrawn: it is not unknown, but unsent."""
+    await nightly.submit("Checkout")
+    happened = list[str]()
+
+    def lose() -> bool:
+        if happened == ["intent"]:
+            happened.append("commit")
+            return True
+        return False
+
+    def cancel() -> bool:
+        if happened == ["intent", "commit"]:
+            happened.append("cancelled")
+            with closing(sqlite3.connect(tmp_path / "batches.sqlite")) as other, other:
+                other.execute("UPDATE testvibe_batches SET is_cancelled = 1")
+        return False
+
+    break_database(monkeypatch, before=cancel, after=lose)
+    nightly.before_intents(lambda _store, _entry: happened.append("intent"))
+    assert await nightly.work() == ["skipped"]
+    assert happened == ["intent", "commit", "cancelled"]
+    assert emulator.count("run_feature") == 0
+
+
 async def test_a_refused_generation_is_given_back_once(
     nightly: Nightly, emulator: Emulator, lose_commit: Callable[..., None]
 ) -> None:
@@ -327,6 +357,114 @@ async def test_a_worker_that_ends_at_the_limit_gives_nothing_back(
     await nightly.work()
     assert next(calls) > 2
     assert nightly.paid == 1
+
+
+async def test_an_intent_that_came_too_late_is_not_stored(
+    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is unknown where a worker is killed just as its database is back."""
+    await nightly.submit("Checkout")
+
+    def be_away(store: DurableStore, _: Entry[Any]) -> None:
+        add, held = store._add, list[Any]()
+
+        def hold(*work: Any) -> None:
+            held.append(work)
+
+        def kill() -> None:
+            add(*held[0])  # The transaction that was under way is the last one.
+            working.cancel()
+
+        monkeypatch.setattr(store, "_add", hold)
+        asyncio.get_running_loop().call_later(7, kill)
+
+    nightly.before_intents(be_away)
+    working = asyncio.create_task(nightly.work())
+    await asyncio.wait([working])
+    assert await nightly.verdicts() == ["waiting"]
+    assert emulator.count("run_feature") == 0
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_worker_that_is_cancelled_at_an_intent(
+    nightly: Nightly, emulator: Emulator, turns: int
+) -> None:
+    """Nothing is unknown that was not sent: its intent is withdrawn before the store closes."""
+    await nightly.submit("Checkout")
+    save_intent = DurableStore.save_intent
+
+    async def cancel(store: DurableStore, entry: Entry[Any]) -> None:
+        if turns % 2:
+            await save_intent(store, entry)
+        working.cancel()
+        if turns // 2:
+            await asyncio.sleep(3)
+        await save_intent(store, entry)
+
+    nightly.monkeypatch.setattr(DurableStore, "save_intent", cancel)
+    working = asyncio.create_task(nightly.work())
+    await asyncio.wait([working])
+    assert emulator.count("run_feature") == 0
+    assert await nightly.verdicts() == ["waiting"]
+
+
+async def test_a_batch_that_is_deleted_while_it_is_worked_on(nightly: Nightly) -> None:
+    """The worker sends nothing, and says that the batch is gone."""
+    await nightly.submit("Checkout")
+
+    async def delete(*_: object) -> None:
+        for table in (ITEMS, BATCHES):
+            await nightly.change(table.delete())
+
+    nightly.before_intents(delete)
+    with pytest.raises(ConfigError, match="there is no batch 'nightly'"):
+        await nightly.work()
+
+
+async def test_a_file_that_is_deleted_while_it_is_worked_on(
+    nightly: Nightly, emulator: Emulator, tmp_path: Path
+) -> None:
+    """The worker sends nothing more, since nothing would be known of it."""
+    await nightly.submit("Checkout")
+
+    def delete(*_: object) -> None:
+        (tmp_path / "batches.sqlite").unlink()
+
+    nightly.before_intents(delete)
+    with pytest.raises(ConfigError, match="was deleted while it was in use"):
+        await nightly.work()
+    assert emulator.count("run_feature") == 0
+
+
+async def test_run_ids_that_begin_anew(
+    nightly: Nightly, weekly: Nightly, emulator: Emulator
+) -> None:
+    """After a reset of the service, a run with the id of an older batch's run is found."""
+    await weekly.submit("Checkout")
+    await weekly.work()
+    await asyncio.sleep(60)
+    old = OPERATIONS.update().values(
+        key=json.dumps([emulator.url, "run", emulator.project_id, 215])
+    )
+    await nightly.submit("Checkout", "Returns", max_in_flight=1)
+    await nightly.change(old)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    await nightly.work()
+    assert len(emulator.runs) == 1 + 2
+
+
+async def test_operations_before_all_batches_are_forgotten(
+    nightly: Nightly, weekly: Nightly
+) -> None:
+    """Once a batch is deleted, what it dispatched is deleted with the next submission."""
+    await weekly.submit("Checkout")
+    await weekly.work()
+    await asyncio.sleep(60)
+    await nightly.change(BATCHES.delete())
+    await nightly.submit("Checkout")
+    async with worker(nightly) as store:
+        count = sa.select(sa.func.count()).select_from(OPERATIONS)
+        assert await store.write(lambda connection: connection.execute(count).scalar_one()) == 0
 
 
 async def test_a_late_save_is_of_its_own_claim(nightly: Nightly, emulator: Emulator) -> None:

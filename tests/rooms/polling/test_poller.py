@@ -139,9 +139,7 @@ class Leave(BaseException):
 
 @pytest.mark.parametrize("lists", [True, False])
 @pytest.mark.parametrize("hook", ["on_transition", "on_poll_failed", "on_list_polling_suspended"])
-async def test_what_a_hook_raises_to_end_the_program_hangs_no_wait(
-    hook: str, caplog: pytest.LogCaptureFixture, *, lists: bool
-) -> None:
+async def test_a_leaving_hook(hook: str, caplog: pytest.LogCaptureFixture, *, lists: bool) -> None:
     """A BaseException of a hook ends all waits with an error, and the next ones go on."""
     is_armed = True
 
@@ -149,10 +147,8 @@ async def test_what_a_hook_raises_to_end_the_program_hangs_no_wait(
         if is_armed:
             raise Leave
 
-    async with (
-        Emulator(scenario=SCENARIO, lists=lists) as emulator,
-        client_of(emulator, hooks=Hooks(**{hook: leave})) as client,
-    ):
+    service, hooks = Emulator(scenario=SCENARIO, lists=lists), Hooks(**{hook: leave})
+    async with service as emulator, client_of(emulator, hooks=hooks) as client:
         operations = [await client.project().run_feature("Checkout") for _ in range(4)]
         if hook == "on_poll_failed":
             emulator.fail("get_run", Fault.status(500), times=4)
@@ -248,11 +244,8 @@ async def test_a_plan_that_fails_harms_one_wait_alone() -> None:
 
 async def test_a_closed_session_is_raised_in_each_wait() -> None:
     """All waits for operations of one list raise that the session is closed."""
-    async with (
-        Emulator() as emulator,
-        aiohttp.ClientSession() as session,
-        client_of(emulator, session=session) as client,
-    ):
+    session = aiohttp.ClientSession()
+    async with Emulator() as emulator, session, client_of(emulator, session=session) as client:
         operations = [await client.project().run_feature("Checkout") for _ in range(5)]
         waits = [asyncio.ensure_future(each.wait()) for each in operations]
         await asyncio.sleep(1)

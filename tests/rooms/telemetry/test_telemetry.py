@@ -175,7 +175,8 @@ async def test_an_end_that_nobody_sees(sdk: Sdk, emulator: Emulator) -> None:
         gc.collect()
         operation = await client.project().run_feature("Checkout")
     assert not operation.done
-    assert [_events(span) for span in sdk.spans("testvibe run")] == [
+    ends = [_events(span) for span in sdk.spans("testvibe run")]
+    assert ends == [
         ["end not seen no handle on it was left"],
         ["end not seen the client was closed"],
     ]

@@ -141,12 +141,8 @@ def test_a_field_that_can_not_be_read_is_none_and_kept() -> None:
         "Run: expected an integer, got 'twelve' at $.featureId",
         "RunSummary: expected an integer, got 1.5 at $.total",
     ]
-    assert run == Run(
-        1,
-        RunStatus.PASSED,
-        summary=RunSummary(passed=1),
-        tests=(models.CaseResult("n", "passed"), models.CaseResult()),
-    )
+    tests = (models.CaseResult("n", "passed"), models.CaseResult())
+    assert run == Run(1, RunStatus.PASSED, summary=RunSummary(passed=1), tests=tests)
     assert run.to_dict() == document | {"summary": {"passed": 1, "total": 1.5}}
 
 

@@ -209,7 +209,12 @@ def test_missing_extra_names_the_pip_command(
 ) -> None:
     """A package of the extra that is needed, at once or later, is named in one sentence."""
     modules = ("testvibe_async.cli.", "testvibe_async.adapters.", "rich.", "sqlalchemy.")
-    for name in [name for name in sys.modules if name.startswith(modules)]:
+    loaded = {name: each for name, each in sys.modules.items() if name.startswith(modules)}
+    for name, module in loaded.items():
+        parent, _, child = name.rpartition(".")
+        # What is imported anew replaces it there as well.
+        monkeypatch.setattr(loaded.get(parent) or sys.modules[parent], child, module, raising=False)
+    for name in loaded:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(sys, "argv", ["testvibe-async", *typed.split()])

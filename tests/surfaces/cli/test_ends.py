@@ -131,11 +131,11 @@ STORY: dict[str, dict[str, Facts]] = {
 }
 
 
-DURABLE = STORY | {"service away": LEFT}
-"""The same of a durable batch: another worker may see what the one that ended does not."""
+DURABLE = dict.fromkeys(("time-out", "Ctrl-C", "SIGKILL", "service away"), LEFT)
+"""The same of a durable batch: another worker may see what the one that ended does not.
 
-del DURABLE["full disk"]  # A worker waits until its database takes records again.
-del DURABLE["SIGTERM"]  # A worker handles it as Ctrl-C.
+A worker handles SIGTERM as Ctrl-C, and waits until its database takes records again.
+"""
 
 
 @pytest.fixture

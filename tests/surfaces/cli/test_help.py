@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from cyclopts.completion.detect import ShellDetectionError
 
 from tests.support.amounts import some
 from tests.surfaces.cli.conftest import Call, Run, returning, text_of, write
@@ -174,16 +173,18 @@ def test_a_script_is_installed(run: Run, machine: Path, monkeypatch: pytest.Monk
 def test_the_shell_is_seen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --shell it is the shell from which it was called, or must be named."""
 
-    def unseen() -> None:
-        raise ShellDetectionError
-
     def script(_app: object, *, shell: str) -> str:
         return f"for {shell}"
+
+    def ps(*_: object, **__: object) -> None:
+        raise OSError
 
     monkeypatch.setattr("cyclopts.App.generate_completion", script)
     monkeypatch.setenv("ZSH_VERSION", "5")
     assert run("--install-completion --output -").output == "for zsh"
-    monkeypatch.setattr("testvibe_async.cli.completion.detect_shell", unseen)
+    for name in ("ZSH_VERSION", "BASH_VERSION", "FISH_VERSION", "SHELL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("subprocess.run", ps)
     run("--install-completion").refuses("pass --shell bash, zsh, fish or powershell")
 
 

@@ -8,7 +8,6 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, GetPromptResult, ReadResourceResult
 
 from tests.support.mcp_connection import Connection, connected
-from testvibe_async import Client, ConfigError
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -110,11 +109,7 @@ async def test_what_can_t_be_read_is_explained(emulator: Emulator, path: str, sa
 
 async def test_without_configuration_reading_says_what_to_set() -> None:
     """Resources and prompts of a server without settings name the settings."""
-
-    def unconfigured(**_: object) -> Client:
-        raise ConfigError("no server")
-
-    async with Connection(make_server(unconfigured)) as mcp:
+    async with Connection(make_server()) as mcp:
         with pytest.raises(MCPError, match="Set TESTVIBE_SERVER"):
             await mcp.read_resource("testvibe://runs/214")
         with pytest.raises(MCPError, match="Set TESTVIBE_SERVER"):

@@ -57,6 +57,22 @@ async def served(emulator: Emulator, *, port: int = 0, **options: Any) -> AsyncG
         await server
 
 
+async def test_signals_are_left_as_they_were(emulator: Emulator) -> None:
+    """After a server that a signal stopped, its signals have their previous handlers."""
+
+    def ignore(*_: object) -> None:
+        """Do nothing."""
+
+    before = [signal.signal(each, ignore) for each in (signal.SIGTERM, signal.SIGINT)]
+    async with served(emulator):
+        assert signal.getsignal(signal.SIGTERM) is not ignore
+    after = [
+        signal.signal(each, handler)
+        for each, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True)
+    ]
+    assert after == [ignore, ignore]
+
+
 WHO: list[tuple[str, str, int]] = [
     ("Authorization", f"bearer  {TOKEN}", 200),
     ("Authorization", "", 401),

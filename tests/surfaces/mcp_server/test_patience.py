@@ -196,6 +196,16 @@ async def test_two_calls_of_one_run_at_once_are_two_runs(emulator: Emulator) -> 
     assert len(ids) == len(emulator.runs) == 2
 
 
+async def test_two_calls_of_runs_at_once_share_them(emulator: Emulator) -> None:
+    """Equal calls that wait for runs have the same result; a server that ends leaves no work."""
+    async with connected(emulator) as mcp:
+        calls = (mcp.result("run_features", features=["Checkout"]) for _ in range(2))
+        first, second = await asyncio.gather(*calls)
+        assert (first, len(emulator.runs)) == (second, 1)
+        await mcp.result("run_features", features=["Checkout"], timeoutSeconds=1)
+    assert not [each for each in asyncio.all_tasks() if "Work._run" in repr(each)]
+
+
 @pytest.mark.parametrize(
     ("operation", "status", "call", "said"),
     [
@@ -219,6 +229,7 @@ async def test_what_was_refused_is_tried_anew(
 async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> None:
     """The same features are the same call, a feature named twice runs once; others are another."""
     number = str(emulator.features["Checkout"].id)
+    emulator.add_feature("Masse")
     async with connected(emulator) as mcp:
         for features, config, runs in (
             (["Checkout", "Wishlist"], None, 2),
@@ -226,6 +237,8 @@ async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> 
             (["Checkout", "CHECKOUT", number], None, 3),
             (["Checkout"], "Default", 4),
             (["Checkout"], "default", 4),
+            (["Masse"], None, 5),
+            (["Maße"], None, 6),
         ):
             home = emulator.project_id.upper() if config == "default" else emulator.project_id
             call = {"features": features, "config": config, "project": home, "timeoutSeconds": 1}

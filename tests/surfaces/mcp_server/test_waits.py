@@ -1,7 +1,6 @@
 """The tools that wait, in this process and on virtual time."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -22,16 +21,11 @@ from tests.support.mcp_connection import (
 from tests.support.timing import now
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
+LONG = Outcome(run_queue=10, run_duration=50, run_status="passed", generation_duration=300)
 
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    """Serve runs of Checkout that take 60 s, and generations that take 300 s."""
-    long = Outcome(run_queue=10, run_duration=50, run_status="passed", generation_duration=300)
-    scenario = Scenario(
-        failing_runs=0, failing_generations=0, outcomes={"Checkout": long, "Wishlist": long}
-    )
-    async with Emulator(scenario=scenario) as emulator:
-        yield emulator
+SCENARIO = Scenario(
+    failing_runs=0, failing_generations=0, outcomes={"Checkout": LONG, "Wishlist": LONG}
+)
 
 
 @both_modes
@@ -428,6 +422,18 @@ async def test_one_feature_is_no_glob(emulator: Emulator, name: str) -> None:
     assert {run.feature_name for run in emulator.runs.values()} == {name}
 
 
+async def test_a_word_means_one_feature(emulator: Emulator) -> None:
+    """Digits are an id, as the service reads them; a name means the feature that is spelled so."""
+    for name in ("14", "Maße"):
+        emulator.add_feature(name)
+    like = {"id": 99, "name": "Masse"}
+    emulator.fail("list_features", Fault.edit(lambda rows: [*rows, {**rows[-1], **like}]))
+    async with connected(emulator) as mcp:
+        await mcp.result("run_features", features=["14", "Maße"], timeoutSeconds=170)
+    assert {run.feature_name for run in emulator.runs.values()} == {"Checkout", "Maße"}
+    assert emulator.count("run_feature") == 2
+
+
 ENTRY = """
 [[quarantine]]
 feature = "{}"
@@ -445,13 +451,13 @@ def write_quarantine(feature: str, *, days: int = 3) -> None:
 
 OUTCOMES = {"Returns": Outcome(run_status="failed"), "Newsletter": Outcome(run_status="passed")}
 
-SCENARIO = Scenario(seed=36, failing_runs=0.3, outcomes=OUTCOMES)
+FLAKY = Scenario(seed=36, failing_runs=0.3, outcomes=OUTCOMES)
 """By this seed 3 of the first 10 runs of Checkout fail."""
 
 
 async def test_how_flaky() -> None:
     """Calls of the same run a feature ten times in all; what was refused does not count."""
-    async with Emulator(scenario=SCENARIO) as emulator, connected(emulator) as mcp:
+    async with Emulator(scenario=FLAKY) as emulator, connected(emulator) as mcp:
         emulator.fail("run_feature", Fault.status(401), skip=3, times=1)
         digest = await mcp.finished("run_features", features=["Checkout"], repeat=10)
     (found,) = digest["stability"]
@@ -471,7 +477,7 @@ async def test_quarantine(feature: str, days: int, verdict: str, sentence: str) 
     """A row has the owner and what to do; an excused failure fails no digest."""
     write_quarantine(feature, days=days)
     features = {"Newsletter", "Wishlist", feature} - ({"Wishlist"} if days > 0 else set())
-    async with Emulator(scenario=SCENARIO) as emulator, connected(emulator) as mcp:
+    async with Emulator(scenario=FLAKY) as emulator, connected(emulator) as mcp:
         digest = await mcp.result("run_features", features=sorted(features))
         (row,) = (each for each in digest["runs"] if each["feature"] == feature)
         waited = await mcp.result("wait_for_runs", runIds=[row["runId"]])

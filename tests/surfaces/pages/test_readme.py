@@ -15,7 +15,8 @@ import pytest
 from attrs import fields_dict
 
 from benchmarks.peers import cost_table
-from tests.conftest import client_of, settings_of
+from tests.conftest import client_of
+from tests.surfaces.cli.conftest import use
 from testvibe_async import Batch, Client, Hooks, Journal, Operation
 from testvibe_async.cli.app import NAMES, app
 from testvibe_async.testing import Emulator
@@ -71,11 +72,6 @@ async def emulator(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Emulator]:
     async with Emulator() as emulator:
         use(emulator, monkeypatch)
         yield emulator
-
-
-def use(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in settings_of(emulator).items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize(("page", "code"), FRAGMENTS, ids=map(str, range(len(FRAGMENTS))))

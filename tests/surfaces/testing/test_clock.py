@@ -9,12 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import client_of
+from tests.support.timing import now
 from testvibe_async import NotSentError, VibeError
 from testvibe_async.testing import Emulator
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def test_hours_pass_at_once() -> None:

@@ -73,11 +73,7 @@ _CUT = {
     Surface.PYTEST: _PYTEST_NAMES,
     Surface.TOOLS_ALL: fails(_NOT_ALL),
 }
-_PAUSED = {
-    Surface.BATCH: Cell(r"Paused seconds=1"),
-    Surface.RUN_ALL: Cell(r"the service asked for a pause of \d+ s"),
-    Surface.TOOLS_ALL: Cell(r"Paused seconds=1"),
-}
+_PAUSED = dict.fromkeys((Surface.BATCH, Surface.TOOLS_ALL), Cell(r"Paused seconds=1"))
 _ELSEWHERE = always_fails(r"redirects to /\S+, which is not followed, as the key would go along", 3)
 
 _DIFFERENT: Mapping[str, Mapping[Surface, Cell]] = {
