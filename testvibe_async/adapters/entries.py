@@ -154,7 +154,7 @@ class EntryStore(GroupCommit[sa.Connection]):
             raise self._no_batch()
 
     def _no_batch(self) -> ConfigError:
-        return ConfigError(f"there is no {self}: submit it first")
+        return ConfigError(f"there is no {self}: store it first, with run --on or submit()")
 
     def _read_plan(self, connection: sa.Connection) -> Plan | None:
         if not sa.inspect(connection).has_table(BATCHES.name):
@@ -202,7 +202,8 @@ class EntryStore(GroupCommit[sa.Connection]):
             there = [entry.job for entry in self._read(connection).entries]
             if (_document_of(planned), there) != (_document_of(plan), [*jobs]):
                 raise ConfigError(
-                    f"there is a batch {self.batch!r} of other features or options: take another id"
+                    f"there is a batch {self.batch!r} of other features or options: "
+                    "choose another id, which is the --name of a command"
                 )
             return False
 

@@ -274,7 +274,7 @@ class CompactHelp:
         for each in filter(None, map(str.rstrip, paragraphs)):
             is_example = each.startswith(" ")
             shown = indent(dedent(each), "  ") if is_example else " ".join(each.split())
-            console.print(shown, markup=False)
+            console.print(shown, markup=False, soft_wrap=is_example)
             console.print()
 
     def _names(self, entry: HelpEntry) -> str:

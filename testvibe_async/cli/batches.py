@@ -16,7 +16,7 @@ from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
 from testvibe_async.cli.common import Common, batches_folder
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.words import NAME, clock_time, plural
+from testvibe_async.cli.words import NAME, begun, plural
 from testvibe_async.runner.batches import Batches
 from testvibe_async.runner.stored import Batch, BatchRecord, Place
 
@@ -136,7 +136,7 @@ async def report_interrupted() -> None:
     for record, batch in await stored.interrupted():
         over = sum(item.outcome is not None for item in batch.items)
         warn(
-            f"{record} of {clock_time(batch.created_at)} was interrupted, with "
+            f"{record}, {begun(batch.created_at)}, was interrupted, with "
             f"{over} of {plural(len(batch.items), 'operation')} over. Resume it: "
             f"{resume_command(stored.journal_of(record))}"
         )

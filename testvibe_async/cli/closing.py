@@ -146,10 +146,11 @@ def _how_to_decide(unknown: Sequence[Item], result: Result) -> str:
     commands = [f"  {escape(check_command(item, result.place))}" for item in unknown]
     lines = ["Before you start it again, see whether it did with:", *_first(commands, NAMED)]
     if result.resume is not None:
-        # A generation has no id that a person could name.
-        adopts = not all(map(is_of_generation, unknown))
-        decisions = "resend, drop, or adopt ID" if adopts else "resend or drop"
-        lines.append(f"and then, for what it was: {result.resume} --unknown {decisions}")
+        decisions = {"resend": "it did not start", "adopt ID": "it is run ID", "drop": "leave it"}
+        if all(map(is_of_generation, unknown)):
+            del decisions["adopt ID"]  # A generation has no id that a person could name.
+        lines.append("Then decide:")
+        lines += [f"  {result.resume} --unknown {x:<8}  # {why}" for x, why in decisions.items()]
     return "\n".join(lines)
 
 

@@ -41,9 +41,8 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
                 say("\n$ testvibe-async run --all --wait")
                 code = await run(all_=True, wait=True, options=_OPTIONS, common=common)
         finally:  # After Ctrl-C too.
-            say("\nFailing tests are part of the show, and")
-            say("the service that they ran at has ended.")
-            say("To try these commands on such a service:\n  testvibe-async emulator")
+            say("\nThe failures are intended. The emulated service has stopped;")
+            say("to try these commands, start one:\n  testvibe-async emulator")
     return ExitCode.PASSED if code is ExitCode.FAILED else code
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from testvibe_async._util import escape
 from testvibe_async.cli.words import duration, plural
+from testvibe_async.models import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,11 +78,13 @@ def diagnosis_details(
         [(f"  {escape(test.name)}", "red"), *error_lines(test.error, limit=None, width=width)]
         for test in diagnosis.failures
     )
+    is_passed = diagnosis.status is RunStatus.PASSED and not diagnosis.failures
     sources = {escape(each.path): each.content for each in diagnosis.specs}
     sources["Gherkin"] = diagnosis.gherkin
     return _page(
         [_heading(diagnosis), *facts],
         *failures,
+        [("It passed: there is nothing to diagnose.", "")] if is_passed else [],
         _titled("Log", _log(diagnosis.log, width)),
         *(_titled(title, _source(text)) for title, text in sources.items() if with_sources),
     )

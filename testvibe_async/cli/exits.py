@@ -121,7 +121,7 @@ def _advice(error: errors.ResponseError) -> str:
     if notes := getattr(error, "__notes__", ()):
         return f"; {'; '.join(notes)}"
     is_key = isinstance(error, errors.UnauthorizedError)
-    return f"; {NAME} settings shows the key in force" if is_key else ""
+    return f", or log in with {NAME} login" if is_key else ""
 
 
 _PRECEDENCE = (
@@ -175,7 +175,8 @@ _OPTIONS = {
 def _usage_sentence(error: CycloptsError) -> str:
     """Return the error of a call, and the command for its help."""
     command = " ".join([NAME, *(error.command_chain or ())])
-    return f"{_what(error, command).rstrip(' .,')}; see {command} --help"
+    what = _what(error, command).rstrip(" .,")
+    return f"{what}{' See' if what.endswith('?') else '; see'} {command} --help"
 
 
 def _what(error: CycloptsError, command: str) -> str:

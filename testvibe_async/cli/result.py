@@ -238,7 +238,8 @@ class Result:
         if self.stored is not None and self.stored.is_live:
             return live_line(self.stored)
         is_numbered = self.batch is not None and self.batch.isdecimal()
-        return f"Batch {self.batch}: {self.line}" if is_numbered else self.line
+        line = self.line if self.seconds or not is_numbered else self.counts
+        return f"Batch {self.batch}: {line}" if is_numbered else line
 
     @property
     def document(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, Item, clock_time, plural
+from testvibe_async.cli.words import NAME, Item, begun, plural
 from testvibe_async.runner.stored import existing, spec_of, word_of
 from testvibe_async.runner.waits import completions_of, item_of
 
@@ -118,7 +118,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
                 for item in state.items
             )
             question = (
-                f"Batch {batch} of {clock_time(began)} may dispatch "
+                f"Batch {batch}, {begun(began)}, may dispatch "
                 f"{plural(left, 'generation')}, and each costs credits. Resume it?"
             )
             await consent.allow(watch.generations, left, question=question)
@@ -300,7 +300,7 @@ async def report(
     result = result_of(found, common, files)
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
-    common.output.say(f"{found.label} of {clock_time(found.created_at)}{again}.")
+    common.output.say(f"{found.label}, {begun(found.created_at)}{again}.")
     return await conclude(result, Outputs(files, common.output))
 
 

@@ -33,7 +33,7 @@ from testvibe_async.cli.output import warn
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import result_of
 from testvibe_async.cli.watch import Watch, watching
-from testvibe_async.cli.words import NAME, Item, clock_time, item_name, plural
+from testvibe_async.cli.words import NAME, Item, begun, item_name, plural
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
@@ -176,8 +176,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
 def _state_of(batch: Batch) -> str:
     """Return what a batch has to run again, and what it left, in sentences."""
     failed = plural(len(batch.failed), "failure") if batch.failed else "nothing to run again"
-    began = clock_time(batch.created_at)
-    said = f"{batch.label} of {began}: {failed}, of {plural(len(batch.items), 'run')}."
+    said = (
+        f"{batch.label}, {begun(batch.created_at)}: {failed}, of {plural(len(batch.items), 'run')}."
+    )
     if not batch.is_undecided:
         return said
     what = counts_of(batch.undecided) if batch.undecided else "features that were not read"

@@ -31,7 +31,7 @@ from testvibe_async.cli.options import Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result, is_left, live_line
+from testvibe_async.cli.result import Result, is_left, live_line, seconds_of
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
 from testvibe_async.cli.words import Item, plural
 from testvibe_async.runner.generation_limit import GenerationLimit
@@ -276,6 +276,7 @@ class Watch:
     def _present(self) -> Result:
         """Return the result as of now, of a batch that has reruns as `report` does."""
         items, failure = self.progress.items, self.progress.contact.failure
+        stored = self.result.stored
         is_open = any(item.is_unfinished or is_left(item) for item in items)
         open_reruns = [each.unfinished for each in self.reruns if not each.is_over and not is_open]
         fails_on_flaky = self.result.fails_on_flaky
@@ -287,7 +288,7 @@ class Watch:
             items=items,
             left=next(iter(open_reruns), None),
             fails_on_flaky=fails_on_flaky,
-            seconds=self.progress.elapsed,
+            seconds=self.progress.elapsed if stored is None else seconds_of(stored.items),
             refusal=self.progress.contact.refusal,
             failure=failure and f"{self.limit.host}: {failure}",
         )

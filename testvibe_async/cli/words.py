@@ -47,6 +47,11 @@ def clock_time(at: datetime) -> str:
     return f"{at.astimezone():%H:%M:%S}"
 
 
+def begun(at: datetime) -> str:
+    """Return the begin of a batch, as this place's calendar and clock show it."""
+    return f"begun {at.astimezone():%Y-%m-%d %H:%M}"
+
+
 def item_name(item: Item) -> str:
     """Return a feature's name, and the configuration if it is not the default one."""
     config = item.config or getattr(item.outcome, "config", None)

@@ -270,7 +270,7 @@ class Suite:
                     with anyio.fail_after(self.options.timeout):
                         self._lists[what, of] = await call()
                 except TimeoutError as error:
-                    within = f"within {self.options.timeout:g} s"
+                    within = f"from {self._client.server} within {self.options.timeout:g} s"
                     raise VibeError(f"the list of {what} did not come {within}") from error
             found: T = self._lists[what, of]
             return found

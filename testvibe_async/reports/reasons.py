@@ -120,21 +120,27 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             detail = f": {_what(cause).rstrip('.')}" if isinstance(cause, VibeError) else ""
             if error.reason == "accepted":
                 return f"it was dispatched, but its id is unknown{detail}"
-            return (
-                f"it may have started: the answer to its dispatch was lost{detail}{_found(error)}"
-            )
+            lost = f"the answer to its dispatch was lost{detail}"
+            if isinstance(cause, errors.ResponseError) and cause.status:
+                said = quoted(cause.message) or "no text"
+                lost = f"the service answered its dispatch with {cause.status} ({said})"
+            return f"it may have started: {lost}{_found(error)}"
         case errors.RecorderError():
             return error.what
-        case errors.NotSentError():
-            return f"the service was not reachable: {error.what}"
+        case errors.NotSentError(what=what):
+            return (
+                what if what.startswith("not sent: ") else f"the service was not reachable: {what}"
+            )
         case errors.TransportError():
             return f"no whole answer came: {error.what}"
         case errors.OperationNotFoundError():
-            return "the service does not know it"
+            return "the service does not know it: check the id, the project and the server"
         case errors.ObservationError(__cause__=VibeError() as cause):
             return f"not seen any more: {why(cause)}"
         case errors.FeatureNotGeneratedError(__cause__=OutcomeError(outcome=Generation() as end)):
             return f"the generation of its tests failed: {_generation_reason(end, None)}"
+        case errors.UnauthorizedError(advice=hint) if hint.startswith("it came from"):
+            return f"{error.brief}; the key {hint.removeprefix('it ')}"
         case errors.ResponseError(is_quoted=False):
             return error.message
         case errors.ResponseError(advice=hint) if error.message.endswith(f"; {hint}"):
@@ -150,7 +156,7 @@ def _what(error: VibeError) -> str:
 def _found(error: errors.DispatchUnknownError) -> str:
     """Describe what a later search found, if there was one."""
     if error.reason == "absent":
-        return "; most likely it did not, for nothing of it was found"
+        return "; no trace of it was found, so most likely it did not"
     return f"; it may be {' or '.join(map(str, error.candidates))}" if error.candidates else ""
 
 

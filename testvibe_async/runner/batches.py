@@ -277,7 +277,7 @@ class Batches:
                     raise ConfigError(
                         f"{batch.label}, the last one, has no failures. {earlier.label} has "
                         "failures that have not passed since. To rerun those: "
-                        f"run --failed {earlier.number} --wait"
+                        f"testvibe-async run --failed {earlier.number} --wait"
                     )
                 settled |= {item.key for item in earlier.items if is_settled(item)}
         return batch

@@ -269,7 +269,7 @@ def _refuse_unlisted(word: str, listing: Listing[Feature], *, all_word: str) -> 
 def _why_left_out(feature: Feature) -> str | None:
     """Return the reason why a feature is left out of all; None if it is obvious."""
     if feature.is_suggestion:
-        return "suggested only"
+        return "suggestions"
     if feature.has_undocumented_status:
         return f"status {escape(str(feature.status))!r}, which is not documented"
     return None if feature.has_tests else f"without tests ({escape(str(feature.status))})"
@@ -304,4 +304,4 @@ def _examples(features: Sequence[Feature]) -> str:
     names = ", ".join(repr(each.name) for each in features[:SHOWN_NAMES] if each.name)
     if not names:
         return "the service lists its features without names, so give ids"
-    return f"the project has {len(features)}, such as {names}"
+    return f"without suggestions, the project has {len(features)}, such as {names}"

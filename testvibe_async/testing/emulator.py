@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from difflib import get_close_matches
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -396,5 +397,8 @@ class Emulator:
 
 
 def _require_operation(name: str) -> None:
-    if name not in {*OPERATIONS, "*", DOWNLOAD}:
-        raise ValueError(f"No operation is named {name!r}.")
+    names = [*OPERATIONS, "*", DOWNLOAD]
+    if name not in names:
+        similar = get_close_matches(name, names, n=1)
+        hint = f"did you mean {similar[0]!r}?" if similar else f"there are {', '.join(names)}."
+        raise ValueError(f"No operation is named {name!r}: {hint}")

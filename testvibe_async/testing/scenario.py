@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import UUID
 
 import attrs
-from attrs.validators import ge, in_, lt, optional
+from attrs.validators import ge, lt, optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,8 +26,18 @@ if TYPE_CHECKING:
 RunStatus = Literal["passed", "failed"]
 GenerationStatus = Literal["generated", "failed", "cancelled"]
 
-is_run_status: Validator = in_(get_args(RunStatus))
-is_generation_status: Validator = in_(get_args(GenerationStatus))
+
+def _one_of(*words: str) -> Validator:
+    def check(_owner: object, attribute: Any, value: object) -> None:  # noqa: ANN401 - as attrs has it
+        if value not in words:
+            known = " or ".join(map(repr, words))
+            raise ValueError(f"{attribute.name} must be {known}, not {value!r}")
+
+    return check
+
+
+is_run_status: Validator = _one_of(*get_args(RunStatus))
+is_generation_status: Validator = _one_of(*get_args(GenerationStatus))
 _seconds: list[Validator] = [ge(0), lt(math.inf)]
 _duration = optional(_seconds)
 
@@ -118,7 +128,7 @@ class Outcome:
     generation_duration: float | None = attrs.field(default=None, validator=_duration)
     """Seconds from a generation's dispatch to its end; the stages keep their proportions."""
     generation_status: Literal["generated", "failed"] | None = attrs.field(
-        default=None, validator=optional(in_(("generated", "failed")))
+        default=None, validator=optional(_one_of("generated", "failed"))
     )
     """`generated` or `failed`, at the end of generations."""
 

@@ -324,9 +324,7 @@ async def test_one_sentence_each(
     batch = nightly.batch
     with pytest.raises(errors.ConfigError, match="must not be empty"):
         DurableBatch(tmp_path / "a", id="")
-    with pytest.raises(
-        errors.ConfigError, match=r"no batch 'nightly' in .*sqlite: submit it first"
-    ):
+    with pytest.raises(errors.ConfigError, match=r"no batch 'nightly' in .*sqlite: store it first"):
         await batch.status()
     assert not (tmp_path / "batches.sqlite").exists()
     with pytest.raises(errors.ConfigError, match="has no features"):

@@ -216,7 +216,7 @@ async def test_a_stopped_demo_names_what_is_in_flight(
     assert ended.output.count("$ testvibe-async") == (1 if left == "generation" else 2)
     stopped = (ended.output + ended.errors).partition("Stopped: ")[2]
     assert re.search(rf"^  {left} ", stopped, re.MULTILINE)
-    assert "the service that they ran at has ended" in ended.output
+    assert "The emulated service has stopped" in ended.output
 
 
 async def test_a_failed_command_ends_the_demo(call: Call, emulators: list[Emulator]) -> None:

@@ -94,7 +94,7 @@ async def test_unknown_names_the_commands_that_show_it(call: Call, emulator: Emu
     emulator.fail("run_feature", Fault.status(503))
     place = f"--server {emulator.url}"
     ended = await call("run --wait", *names[:2], *place.split())
-    said = ended.output.partition("\n\n")[2].partition("and then")[0]
+    said = ended.output.partition("\n\n")[2].partition("Then decide")[0]
     assert said.startswith(
         "a 0\n    unknown: it may have started: the answer to its dispatch was l"
     )

@@ -69,7 +69,7 @@ WRONG = {
     "run all !Log*": "there is no feature 'all': to choose all features, give --all",
     "run all": "there is no feature 'all': to choose all features, give --all",
     "run !Login* Login*": "the exclusions leave no feature: '!Login*'",
-    "run x*": "no feature matches 'x*': the project has 16, such as",
+    "run x*": "no feature matches 'x*': without suggestions, the project has 16, such as",
     "run Chekout Returns": "there is no feature 'Chekout': did you mean 'Checkout'?",
     "run Chekout --wait": "there is no feature 'Chekout': did you mean 'Checkout'?",
     "run 9999": "there is no feature '9999': there are ",
@@ -179,7 +179,7 @@ async def test_wrong_call_is_one_sentence(
     ("fault", "code", "said"),
     [
         (Fault.status(400), 3, 'The emulator was told to answer 400." (400 invalid_request)'),
-        (Fault.status(401), 3, "(401 unauthorized); testvibe-async settings shows the key in"),
+        (Fault.status(401), 3, "put a valid one there, or log in with testvibe-async login"),
         (Fault.status(403), 3, "(403 forbidden)"),
         (Fault.status(404), 3, "(404 not_found)"),
         (Fault.status(409), 3, "(409 conflict)"),

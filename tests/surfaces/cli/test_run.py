@@ -207,7 +207,7 @@ async def test_dispatch_that_is_not_answered_is_unknown(
     assert (ended.code, now()) == (130, 3)
     assert "Stopped: 1 in 3.0 s: 1 unknown\n" in ended.errors
     assert "Checkout\n    unknown: it may have started" in ended.output
-    assert "resume 1 --unknown resend, drop, or adopt ID\n" in ended.output
+    assert "resume 1 --unknown adopt ID  # it is run ID\n" in ended.output
 
 
 async def test_many_in_flight_are_not_all_named(emulator: Emulator, call: Call) -> None:

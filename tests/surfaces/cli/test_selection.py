@@ -81,7 +81,7 @@ async def test_all(emulator: Emulator, call: Call) -> None:
     odd = {"id": 999, "name": "Odd", "status": "archived"}
     emulator.fail("list_features", Fault.edit(lambda rows: [*rows, odd]))
     said = (await call("run --all --dry-run")).errors
-    assert "suggested only: Abandoned cart reminder, Login that is proposed" in said
+    assert "suggestions: Abandoned cart reminder, Login that is proposed" in said
     assert "status 'archived', which is not documented: Odd" in said
     assert "without tests (draft): Checkout with gift card, Draft" in said
 

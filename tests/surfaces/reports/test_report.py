@@ -101,7 +101,7 @@ waiting: dispatch, waiting, waiting: it is not dispatched yet: the * | error wai
 unknown: dispatch, unknown, unknown: it may have been * | error DispatchUnknownError | failed
 accepted: dispatch, unknown, unknown: it was dispatched: * | error DispatchUnknownError | failed
 dropped: dispatch, skipped, skipped: it may have been dispatched* | error skipped | failed
-forgotten: run, error, error: the service does not know it | error OperationNotFoundError | failed
+forgotten: run, error, error: the service does not know it* | error OperationNotFoundError | failed
 closed: run, error, error: this client is closed* | error ClientClosedError | failed
 """
 """By name: kind, verdict, status and reason; the last result of JUnit; the last status of CTRF."""
@@ -175,7 +175,7 @@ LOST = "it may have started: the answer to its dispatch was lost"
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
-        ("absent", f"{LOST}; most likely it did not, for nothing of it was found"),
+        ("absent", f"{LOST}; no trace of it was found, so most likely it did not"),
         ("unseen", LOST),
         ("ambiguous", f"{LOST}; it may be run 12 or run 13"),
         ("accepted", "it was dispatched, but its id is unknown"),
