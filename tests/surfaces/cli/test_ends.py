@@ -131,7 +131,9 @@ STORY: dict[str, dict[str, Facts]] = {
 }
 
 
-DURABLE = dict.fromkeys(("time-out", "Ctrl-C", "SIGKILL", "service away"), LEFT)
+DURABLE: dict[str, dict[str, Facts]] = dict.fromkeys(
+    ("time-out", "Ctrl-C", "SIGKILL", "service away"), LEFT
+)
 """The same of a durable batch: another worker may see what the one that ended does not.
 
 A worker handles SIGTERM as Ctrl-C, and waits until its database takes records again.
