@@ -15,6 +15,7 @@ from attrs import field, frozen
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import (
     DispatchUnknownError,
+    FeatureNotGeneratedError,
     ForbiddenError,
     OperationNotFoundError,
     OperationSupersededError,
@@ -103,6 +104,10 @@ class _RefOfItem:
         return self if item is None else item._ref  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
+_ENDS = (OperationNotFoundError, OperationSupersededError, FeatureNotGeneratedError)
+"""The errors after which no wait brings an outcome; the last, after the end of a generation."""
+
+
 @frozen(kw_only=True, repr=False)
 class BatchItem(Serializable, Generic[SnapshotT_co]):
     """The result of one feature of a batch."""
@@ -173,7 +178,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     @property
     def is_unfinished(self) -> bool:
         """True if another wait for `latest_ref` may bring its outcome."""
-        is_known = isinstance(self.error, OperationNotFoundError | OperationSupersededError)
+        is_known = isinstance(self.error, _ENDS)
         return self.latest_ref is not None and self.outcome is None and not is_known
 
     @property

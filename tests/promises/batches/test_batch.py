@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.batches import MIXED, client_tasks, verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import BatchSummary, Client, Feature, Project, RetryPolicy, Verdict, errors
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = MIXED
 
@@ -110,6 +111,19 @@ async def test_a_runs_generation_is_named(emulator: Emulator, project: Project, 
     assert (draft.ref, draft.latest_ref, draft.is_unfinished) == (None, draft.generation_ref, True)
     for item in items[:1]:
         assert item.verdict == "in flight"
+
+
+async def test_a_run_whose_generation_failed_is_over() -> None:
+    """The generation is known, and another wait for it brings nothing."""
+    scenario = evolve(STEADY, outcomes={"Draft": Outcome(generation_status="failed")})
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
+        emulator.add_feature("Draft", status="draft")
+        batch = client.project().run_features(["Draft"], on_conflict="generate")
+        (item,) = await batch
+    assert isinstance(item.error, errors.FeatureNotGeneratedError)
+    assert item.generation_ref is not None
+    assert not item.is_unfinished
+    assert batch.in_flight == []
 
 
 async def test_without_a_list_all_names_are_run(emulator: Emulator, project: Project) -> None:
