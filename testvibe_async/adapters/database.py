@@ -23,7 +23,7 @@ UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 VERSION = 6
 """The version of the tables."""
 
-CONNECT_ARGS = {
+CONNECT_ARGS: dict[str, int | str] = {
     "connect_timeout": 5,
     # Of a machine that has vanished the system would wait a quarter of an hour for an answer.
     "tcp_user_timeout": 10_000,
