@@ -142,14 +142,15 @@ class Reconciler:
         return finding
 
     def _age_of(self, intent: Intent) -> timedelta:
-        """Return the time since an intent, by the service's clock where both times are known.
+        """Return the time since an intent, by the clock that shows less of it.
 
         Another machine may have made the intent, whose clock differs by minutes.
         """
+        age = datetime.now(UTC) - intent.intended_at
         now = self._transport.clock.at(asyncio.get_running_loop().time())
         if now is None or intent.service_at is None:
-            return datetime.now(UTC) - intent.intended_at
-        return now - intent.service_at
+            return age
+        return min(age, now - intent.service_at)
 
     async def _find_once(
         self,

@@ -67,7 +67,7 @@ A call's name is a key of the settings too, as in `list_runs = "GET /…"`.
 """
 
 
-PACED = re.compile(r"Paused .*At most 5 requests a second are served")
+PACED = re.compile(r"Paused seconds=")
 """A pause at a service that limits the rate: whether one is needed depends on where ticks fall."""
 
 PROGRESS = re.compile(r"^testvibe [.A-Za-z]+ *\[", re.MULTILINE)
