@@ -390,6 +390,17 @@ async def test_a_status_without_fields_is_that_of_the_feature(
     assert paid(emulator) == 0
 
 
+async def test_neither_status_is_documented(emulator: Emulator, project: Project) -> None:
+    """A feature that may have tests is not paid for where the service has words of its own."""
+    emulator.fail("get_generation_status", Fault.edit(partial(replaced, {})))
+    emulator.fail("get_feature", Fault.edit(partial(changed, {"status": "ready"})))
+
+    (item,) = await project.generate_features(["Checkout"], missing_only=True)
+
+    assert "its status is 'ready'" in str(item.error)
+    assert paid(emulator) == 0
+
+
 @pytest.mark.parametrize("fault", [Fault.status(404), Fault.edit(partial(replaced, {}))])
 async def test_one_without_a_generation(emulator: Emulator, project: Project, fault: Fault) -> None:
     """A service may answer 404, or show no field, for a feature that was never generated."""

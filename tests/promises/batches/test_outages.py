@@ -101,6 +101,16 @@ async def test_waits_for_an_outage_do_not_add_up(
     assert 300 < now() < 420
 
 
+async def test_a_lost_answer_in_an_outage_without_end(emulator: Emulator, project: Project) -> None:
+    """It stays unknown, and the batch searches for it no longer than it waits for the others."""
+    emulator.fail("run_feature", Fault.reset(), skip=3, times=1)
+    emulator.fail("*", Fault.status(503), when=lambda _: emulator.count("run_feature") > 3)
+    batch = project.run_features(NAMES[:4], max_in_flight=4)
+    await batch
+    assert batch.summary.unknown == 1
+    assert 300 < now() < 420
+
+
 @pytest.mark.parametrize("body", [PAGE, b""])
 async def test_a_page_during_an_outage_is_one(
     emulator: Emulator, project: Project, body: bytes

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from testvibe_async import Phase, Run, RunRef, RunStatus
 from testvibe_async._http import outage_interval
+from testvibe_async._polling.list_polling import _is_time
 from testvibe_async._polling.plan import standard_poll_plan
 from testvibe_async._polling.states import RunState
 from testvibe_async.errors import KindName
@@ -54,3 +55,12 @@ def test_an_outage_never_stops_or_rushes_the_polls(interval: float, failures: in
     """However many polls failed, the next is no sooner than usual, and within half a minute."""
     wait = outage_interval(interval, failures)
     assert interval <= wait <= max(interval, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("started", "is_started"),
+    [("0001-01-01T00:00:00Z", False), ("2026-06-10T16:02:19Z", True), ({"at": 1}, True)],
+)
+def test_a_row_with_a_start_in_any_form_is_started(started: object, *, is_started: bool) -> None:
+    """A time that can't be read is one too."""
+    assert _is_time(started) is is_started
