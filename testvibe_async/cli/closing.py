@@ -52,7 +52,7 @@ _HINTS: dict[type[VibeError], tuple[str, str]] = {
     FeatureNotGeneratedError: ("generate first what has no tests", "run --on-conflict generate"),
     GenerationInProgressError: ("join the generation in flight", "generate --on-conflict attach"),
 }
-"""What may help with a refusal, and the command that does it to a feature."""
+"""The aim that may help with a refusal, and the command that does it to a feature."""
 
 
 def failures_text(result: Result, *, width: int | None) -> Text:
