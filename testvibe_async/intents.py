@@ -8,7 +8,7 @@ day. It is a value without secrets; a `Recorder` stores it.
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
 from attrs import evolve, field, frozen
@@ -29,7 +29,7 @@ __all__ = ["Intent", "Recorder"]
 INTENT_SECONDS = 5.0
 """Maximum age in seconds of an intent when its request is written; an older one is not sent."""
 
-_VERSION = 2
+_VERSION = 3
 
 
 @frozen(kw_only=True)
@@ -63,8 +63,12 @@ class Intent(Serializable):
     service_at: datetime | None = field(default=None, validator=is_aware)
     """The same by the service's clock, accurate to about a second; None if it is not known."""
 
-    timeout: float = field(validator=instance_of((int, float)))
-    """Maximum duration of its request, in seconds."""
+    expires_after: float = field(validator=instance_of((int, float)))
+    """Seconds after `intended_at` after which it can't start an operation any more.
+
+    A service may begin a request after the client has given it up: it is allowed as long again as
+    the request may take.
+    """
 
     highest_run_id: int | None = field(default=None, validator=optional(instance_of(int)))
     """The highest `runId` of the project observed before; None if none was. For a run."""
@@ -84,17 +88,12 @@ class Intent(Serializable):
     traceparent: str | None = field(default=None, converter=checked_traceparent, repr=False)
     """The span of its dispatch, in W3C Trace Context format; None if none was recorded."""
 
-    @property
-    def expires_after(self) -> timedelta:
-        """The time after `intended_at` after which it can't start an operation any more."""
-        return timedelta(seconds=INTENT_SECONDS + self.timeout)
-
     def covering(self, later: Intent) -> Intent:
         """Return an intent of this attempt and of a later one of the same dispatch."""
         seconds = (later.intended_at - self.intended_at).total_seconds()
         return evolve(
             self,
-            timeout=later.timeout + max(0.0, seconds),
+            expires_after=later.expires_after + max(0.0, seconds),
             is_accepted=self.is_accepted or later.is_accepted,
         )
 

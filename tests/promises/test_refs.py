@@ -224,7 +224,7 @@ INTENT = Intent(
     feature="Checkout",
     intended_at=datetime(2026, 11, 26, 9, 30, tzinfo=UTC),
     service_at=datetime(2026, 11, 26, 9, 31, tzinfo=UTC),
-    timeout=30.0,
+    expires_after=65.0,
     previous_id="r7",
     is_previous_known=True,
 )
@@ -250,7 +250,7 @@ def test_an_intent_is_read_as_it_was_written(intent: Intent) -> None:
         ({"kind": "walk"}, "damaged"),
         ({"intendedUtc": "yesterday"}, "damaged"),
         ({"intendedUtc": "2026-11-26T09:30:00"}, "damaged"),
-        ({"timeout": "30"}, "damaged"),
+        ({"expiresAfter": "65"}, "damaged"),
         ({"feature": None}, "damaged"),
     ],
 )

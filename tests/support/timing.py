@@ -1,6 +1,10 @@
 """The time of the event loop, and a scenario in which every duration is known."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+
+import pytest
 
 from testvibe_async.testing import Scenario
 
@@ -19,3 +23,18 @@ STEADY = Scenario(
 def now() -> float:
     """Return the time of the running event loop, in seconds."""
     return asyncio.get_running_loop().time()
+
+
+def shift_local_clock(patch: pytest.MonkeyPatch, lead: Callable[[], float] = now) -> None:
+    """Have dispatches and their recovery read a local clock that is ahead by so many seconds.
+
+    By default, the local clock follows the virtual time of the event loop.
+    """
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=lead())
+
+    for module in ("dispatch", "reconcile"):
+        patch.setattr(f"testvibe_async._dispatch.{module}.datetime", Shifted)

@@ -223,10 +223,9 @@ class Dispatch(ABC, Generic[OperationT]):
         """
         intent = self.intent or self.new_intent()
         seconds = (datetime.now(UTC) - intent.intended_at).total_seconds()
-        if seconds > intent.timeout:
-            intent = evolve(intent, timeout=seconds)
-        self.is_lost, self.intent = True, intent
-        return intent
+        expires_after = max(intent.expires_after, seconds + self.parts.transport.timeout)
+        self.is_lost, self.intent = True, evolve(intent, expires_after=expires_after)
+        return self.intent
 
     def mark_accepted(self, intent: Intent) -> Intent:
         """Note that an attempt was accepted by an answer that can't be read; return its intent."""
@@ -300,7 +299,7 @@ class Dispatch(ABC, Generic[OperationT]):
             site_url=self.site_url,
             intended_at=datetime.now(UTC),
             service_at=transport.clock.at(now),
-            timeout=transport.timeout,
+            expires_after=INTENT_SECONDS + 2 * transport.timeout,
             traceparent=self.traceparent,
             **self._seen_before(),
         )

@@ -133,7 +133,7 @@ class Reconciler:
             # Any later dispatch certainly has a later time after this wait, by whatever clock. The
             # clock that set the intent's time may have been ahead: no dispatch needs longer than
             # this.
-            longest = intent.expires_after + 2 * CLOCK_SLACK
+            longest = timedelta(seconds=intent.expires_after) + 2 * CLOCK_SLACK
             left = min(longest, longest - self._age_of(intent))
             await self._transport.sleep(max(0.0, left.total_seconds()))
             finding, _ = await self._find_once(

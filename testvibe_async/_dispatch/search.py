@@ -194,7 +194,7 @@ async def _search_run(
     except NotFoundError:
         if intent.known_run_id is None or intent.service_at is None:
             raise
-    until = intent.service_at + intent.expires_after + CLOCK_SLACK
+    until = intent.service_at + timedelta(seconds=intent.expires_after) + CLOCK_SLACK
     rows, is_whole = await probed_runs(intent, transport, until=until)
     started = [
         row
@@ -236,7 +236,7 @@ async def _search_list(
         raise SearchError(what, candidates=[_run_ref(intent, row) for row in started])
     now = transport.clock.at(asyncio.get_running_loop().time()) or datetime.now(UTC)
     intended_at = intent.service_at or now - (datetime.now(UTC) - intent.intended_at)
-    last = intended_at + intent.expires_after + CLOCK_SLACK
+    last = intended_at + timedelta(seconds=intent.expires_after) + CLOCK_SLACK
 
     def is_late(row: Run) -> bool:
         return (row.created_at or now) > last

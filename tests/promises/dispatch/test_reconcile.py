@@ -12,11 +12,13 @@ from tests.promises.conftest import Events
 from tests.support.notes import Notes, Step
 from tests.support.peer import hooks_into
 from tests.support.raising import raised
-from tests.support.timing import STEADY, now
+from tests.support.timing import STEADY, now, shift_local_clock
 from testvibe_async import Client, Operation, Project, RunRef, errors
 from testvibe_async.events import Dispatched
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
+
+DISPATCHES = {"run": "run_feature", "generation": "generate_feature"}
 
 
 async def intend(emulator: Emulator, kind: str = "run", **options: Any) -> Intent:
@@ -81,7 +83,27 @@ async def test_a_generation_that_did_not_begin(emulator: Emulator, client: Clien
     intent = await intend(emulator, "generation")
     began = now()
     assert await client.reconcile(intent) is None
-    assert now() - began == pytest.approx(7 + 5 + 30 + 4, abs=1)
+    assert now() - began == pytest.approx(7 + 5 + 2 * 30 + 4, abs=1)
+
+
+@pytest.mark.parametrize("kind", ["run", "generation"])
+@pytest.mark.parametrize("delay", [45, 64])
+async def test_what_begins_late_is_found(
+    emulator: Emulator,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    delay: float,
+) -> None:
+    """A service that acts on a request after its time-out is not asked a second time."""
+    shift_local_clock(monkeypatch)
+    emulator.fail(DISPATCHES[kind], Fault.delay(delay), times=1)
+    dispatching = asyncio.ensure_future(intend(emulator, kind))
+    await asyncio.sleep(41)
+    await client.project().run_feature("Returns")  # A proof, if nothing may begin any more.
+    operation = await found(client, await dispatching)
+    started = emulator.runs if kind == "run" else emulator.generations
+    assert str(operation.ref.key[-1]) == str([*started][-1])
 
 
 @pytest.mark.parametrize("feature", ["Returns", "Checkout"])
@@ -91,7 +113,7 @@ async def test_a_later_run_is_a_proof(
     """What was created after the dispatch had ended, of any feature, is somebody else's."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
-    await asyncio.sleep(40)
+    await asyncio.sleep(70)
     await rival.run_feature(feature)
     assert await client.reconcile(intent) is None
 
@@ -192,7 +214,7 @@ async def test_a_part_proves_nothing(emulator: Emulator, client: Client, part: F
     await client.project().run_feature("Returns")
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
-    await asyncio.sleep(40)
+    await asyncio.sleep(70)
     for _ in range(3):
         await client.project().run_feature("Returns")
     emulator.fail("list_runs", part)
@@ -271,7 +293,7 @@ async def test_attached_ones(emulator: Emulator, client: Client, rival: Project,
     intent = await intend(emulator, kind)
     async with client_of(emulator) as other:
         handle = client.attach((await found(other, intent)).ref)
-    await asyncio.sleep(60)
+    await asyncio.sleep(90)
     await rival.run_feature("Checkout")
     error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
     assert (error.reason, error.candidates) == ("ambiguous", (handle.ref,))

@@ -174,7 +174,7 @@ async def test_what_began_is_adopted(path: Path, emulator: Emulator, client: Cli
 async def test_what_was_lost_is_dispatched(path: Path, emulator: Emulator, client: Client) -> None:
     """Where a later run shows that nothing began, it is dispatched."""
     await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
-    await asyncio.sleep(40)
+    await asyncio.sleep(70)
     await client.project().run_feature("Login functionality")
     assert verdicts(await resumed(path, client.project())) == ENDS
     assert emulator.count("run_feature") == 3 + 1 + 3

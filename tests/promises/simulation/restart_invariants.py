@@ -114,7 +114,7 @@ def _is_intended(world: Restarts, kind: str, item: BatchItem[Any], created_at: f
         (each.kind, each.feature, each.config) == (kind, item.feature, config)
         and -SLACK
         <= created_at - world.service.time_of(each.intended_at)
-        <= each.expires_after.total_seconds() + SLACK
+        <= each.expires_after + SLACK
         for step, each, _ in world.notes.told
         if step == "intended"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,8 @@ import pytest
 
 from tests.conftest import client_of
 from tests.rooms.adapters.conftest import Nightly
-from tests.support.timing import now
+from tests.support.timing import now, shift_local_clock
 from testvibe_async import Client, RunRef, errors
-from testvibe_async._dispatch import dispatch, reconcile
 from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 from testvibe_async.adapters.entries import EntryStore
 from testvibe_async.testing import Emulator, Fault
@@ -247,18 +246,6 @@ async def test_another_batchs_intent(nightly: Nightly, weekly: Nightly, emulator
     assert await nightly.work() + await weekly.work() == ["unknown"] * 2
 
 
-def set_clock(patch: pytest.MonkeyPatch, *, minutes: float) -> None:
-    """Have the clock of this machine differ from that of the others."""
-
-    class Shifted(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Shifted:
-            return super().now(tz) + timedelta(minutes=minutes)
-
-    for module in (dispatch, reconcile):
-        patch.setattr(module, "datetime", Shifted)
-
-
 @pytest.mark.parametrize("minutes", [-6, 6])
 @pytest.mark.parametrize("is_reversed", [False, True])
 async def test_intents_of_machines_whose_clocks_differ(
@@ -274,7 +261,7 @@ async def test_intents_of_machines_whose_clocks_differ(
     await nightly.submit("Checkout")
     await nightly.killed()
     with nightly.monkeypatch.context() as patch:
-        set_clock(patch, minutes=minutes)
+        shift_local_clock(patch, lambda: minutes * 60)
         await weekly.submit("Checkout")
         await weekly.killed()
     for each in (weekly, nightly) if is_reversed else (nightly, weekly):
@@ -297,7 +284,7 @@ async def test_a_machine_whose_clock_is_wrong_takes_over(
     await nightly.submit(*names, kind=kind, max_in_flight=1)
     await nightly.interrupted(0.5, timeout=20.0)
     with nightly.monkeypatch.context() as patch:
-        set_clock(patch, minutes=minutes)
+        shift_local_clock(patch, lambda: minutes * 60)
         assert await nightly.work(timeout=20.0) == ["succeeded"] * 2
     sent = [each.at for each in emulator.requests if each.operation == operation]
     assert sent[1] > 25

@@ -5,7 +5,6 @@ import gc
 import sys
 from collections.abc import AsyncGenerator
 from contextvars import ContextVar
-from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of
-from tests.support.timing import now
+from tests.support.timing import now, shift_local_clock
 from testvibe_async import Client, Generation, Operation, Phase, Project, Ref, Run, errors
 from testvibe_async._polling import PollPlan
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
@@ -294,15 +293,10 @@ async def test_a_clock_that_was_set_back_revives_no_outcome(
 ) -> None:
     """A run whose id a service uses again is not over, whatever the local clock says."""
 
-    class SetBack(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-            return datetime.now(tz) - timedelta(hours=1)
-
     earlier = await project.run_feature("Checkout").wait()
     await emulator.aclose()
     port = int(emulator.url.rpartition(":")[2])
-    monkeypatch.setattr("testvibe_async._dispatch.dispatch.datetime", SetBack)
+    shift_local_clock(monkeypatch, lambda: -3600)
     async with Emulator(scenario=SCENARIO, port=port):
         operation = await project.run_feature("Checkout")
         assert operation.run_id == earlier.run_id

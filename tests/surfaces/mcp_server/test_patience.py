@@ -25,7 +25,7 @@ from tests.support.mcp_connection import (
     texts_of,
     without_tests,
 )
-from tests.support.timing import now
+from tests.support.timing import now, shift_local_clock
 from tests.surfaces.mcp_server.test_http import TOKEN, served
 from testvibe_async.mcp_server.starts import Deliveries
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -471,8 +471,11 @@ def disturb(emulator: Emulator, chance: random.Random) -> None:
 
 @by_both_wires
 @pytest.mark.parametrize("seed", SCHEDULES)
-async def test_what_was_asked_for_is_paid(tmp_path: Path, seed: int, wire: Wire) -> None:
+async def test_what_was_asked_for_is_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, wire: Wire
+) -> None:
     """Each generation is paid once, with time-outs at any moment, lost answers and restarts."""
+    shift_local_clock(monkeypatch)
     scenario = Scenario(failing_runs=0.3, failing_generations=0.3)
     async with Emulator(scenario=scenario) as emulator:
         client = Impatient(emulator, tmp_path, seed, wire)
