@@ -29,6 +29,7 @@ from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
+from testvibe_async.reports.reasons import why
 from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import listed_configs, select
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import Project, Ref, Run
-    from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
+    from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, RetryScheduled
     from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.runner.selection import Selection
 
@@ -106,6 +107,7 @@ class Suite:
             hooks=Hooks(
                 on_dispatched=self._follow,
                 on_transition=self._follow,
+                on_retry=self._note_failure,
                 on_outage_started=tell,
                 on_outage_ended=tell,
             ),
@@ -118,6 +120,9 @@ class Suite:
         """The results of list calls, each made once."""
 
         self._listing = anyio.Lock()
+        self._failure: VibeError | None = None
+        """The last failure of a request that was sent again."""
+
         self._results: dict[RunRequest, Future[Result]] = {}
         self._asked: set[str] = set()
         """The node ids that asked for their result."""
@@ -151,7 +156,7 @@ class Suite:
     async def _selected(self, words: Sequence[str]) -> Selection:
         project = await self._found(None)
         spec = evolve(self._spec, features=words, on_conflict="generate")
-        call = partial(select, project, spec, max_outage=MAX_OUTAGE)
+        call = partial(select, project, spec, max_outage=MAX_OUTAGE, checks_names=True)
         return await self._listed("features", project.id, call)
 
     def start(self, requests: Iterable[RunRequest]) -> None:
@@ -271,9 +276,13 @@ class Suite:
                         self._lists[what, of] = await call()
                 except TimeoutError as error:
                     within = f"from {self._client.server} within {self.options.timeout:g} s"
-                    raise VibeError(f"the list of {what} did not come {within}") from error
+                    reason = f": {why(self._failure)}" if self._failure else ""
+                    raise VibeError(f"the list of {what} did not come {within}{reason}") from error
             found: T = self._lists[what, of]
             return found
+
+    def _note_failure(self, event: RetryScheduled) -> None:
+        self._failure = event.error
 
     def _discard(self, request: RunRequest) -> None:
         """Remove a run's journal, so that the run is dispatched again."""
