@@ -188,6 +188,14 @@ async def test_a_call_that_ends_while_it_is_cancelled_is_over() -> None:
     assert "7" not in deliveries.unsent
 
 
+async def test_a_run_whose_answer_was_lost_is_the_call_s_own(emulator: Emulator) -> None:
+    """A dispatch that the same call finds again was started by that call, and by no earlier one."""
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    async with connected(emulator) as mcp:
+        answer = await mcp.call_tool("run_feature", {"feature": "Checkout"})
+    assert text_of(answer).startswith('Run 214 of "Checkout" was started.')
+
+
 async def test_two_calls_of_one_run_at_once_are_two_runs(emulator: Emulator) -> None:
     """Calls that do not wait for each other's answers start a run each."""
     async with connected(emulator) as mcp:
