@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async import BatchItem, BatchSummary, Run, RunRef, Verdict
+from testvibe_async import BatchItem, BatchSummary, Generation, Operation, Ref, Run, RunRef, Verdict
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import capitalized, described, explain
 from testvibe_async.mcp_server.answers import (
@@ -21,7 +21,7 @@ from testvibe_async.mcp_server.answers import (
     quoted,
     text_of,
 )
-from testvibe_async.reports.entries import Entry
+from testvibe_async.reports.entries import Case, Entry
 from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import counted, one_line
 from testvibe_async.runner.stability import stability_of
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from testvibe_async import Generation, Operation, Ref
     from testvibe_async.mcp_server.starts import Work
-    from testvibe_async.reports.entries import Case
 
 MAX_NAME_CHARACTERS = 200
 """Length of a test's name in a digest of many runs; `get_run` returns all of it."""

@@ -22,9 +22,15 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import astuple, evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import BatchItem, Client, Hooks, Journal, VibeError, errors
+from testvibe_async import BatchItem, Client, Hooks, Journal, Project, Ref, Run, VibeError, errors
 from testvibe_async._artifacts import safe_paths
-from testvibe_async.events import StatusChanged
+from testvibe_async.events import (
+    Dispatched,
+    OutageEnded,
+    OutageStarted,
+    RetryScheduled,
+    StatusChanged,
+)
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
@@ -32,7 +38,7 @@ from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.reasons import why
 from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
-from testvibe_async.runner.selection import listed_configs, select
+from testvibe_async.runner.selection import Selection, listed_configs, select
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
@@ -40,10 +46,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from testvibe_async import Project, Ref, Run
-    from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, RetryScheduled
     from testvibe_async.pytest_plugin.options import Options
-    from testvibe_async.runner.selection import Selection
 
 T = TypeVar("T")
 
