@@ -1,11 +1,8 @@
 """The options: their sources, and the errors about wrong ones."""
 
-from dataclasses import fields
-
 import pytest
 
 from tests.support.inner_pytest import Inner, shows
-from testvibe_async.pytest_plugin.options import Options, read_options
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -56,14 +53,6 @@ def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) 
     inner("--testvibe-select=Gift*", "--no-testvibe-generate").assert_outcomes(failed=1)
     assert inner("--no-testvibe").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert not service.runs
-
-
-def test_there_is_a_time_limit_by_default(inner: Inner) -> None:
-    """Without an option a feature is waited for a quarter of an hour."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        config = inner.pytester.parseconfig("-p", "testvibe_async.pytest_plugin")
-    assert read_options(config).timeout == 15 * 60
 
 
 @pytest.mark.parametrize(
@@ -142,15 +131,3 @@ def test_a_service_without_configurations_takes_any(inner: Inner, service: Emula
     """Where the service lists none, a configuration is left to it."""
     service.fail("list_configs", Fault.status(404))
     inner.feature("Login", "--testvibe-config=Moblie").assert_outcomes(passed=1)
-
-
-def test_help_and_markers_describe_all(inner: Inner) -> None:
-    """--help and --markers describe all options, those of the file, and the marker."""
-    options = inner("--help", "--testvibe")
-    markers = inner("--markers")
-
-    for each in fields(Options):
-        name = f"testvibe_{each.name}"
-        both = [f"*--{name.replace('_', '-')}*", f"*{name} *"]
-        options.stdout.fnmatch_lines_random(both)
-    markers.stdout.fnmatch_lines(["@pytest.mark.testvibe(feature, *): run a TestVibe feature*"])
