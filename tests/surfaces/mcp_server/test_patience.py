@@ -108,23 +108,15 @@ async def connected_by(
 
 
 @pytest.mark.parametrize(
-    ("wire", "mode", "tool", "arguments"),
-    [
-        (*way, *call)
-        for way, call in by_turns([("stream", "auto"), ("http", "auto"), ("http", "legacy")], RUNS)
-    ],
+    ("way", "call"),
+    by_turns([("stream", "auto"), ("http", "auto"), ("http", "legacy")], RUNS),
     ids=str,
 )
-async def test_a_result_that_was_not_delivered_comes_first_and_once(  # noqa: PLR0913 - a table
-    *,
-    emulator: Emulator,
-    tmp_path: Path,
-    tool: str,
-    arguments: dict[str, Any],
-    wire: Wire,
-    mode: Mode,
+async def test_a_result_that_was_not_delivered_comes_first_and_once(
+    emulator: Emulator, tmp_path: Path, way: tuple[Wire, Mode], call: tuple[str, dict[str, Any]]
 ) -> None:
     """After a client gave up, also if its server ended, its call returns that result; then new."""
+    (wire, mode), (tool, arguments) = way, call
     emulator.fail("run_feature", Fault.delay(7))
     for seconds in (0, 3_600):
         before = runs_of_checkout(emulator)

@@ -70,6 +70,7 @@ def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) 
         ("TESTVIBE_PROJECT=", "testvibe: no project: set TESTVIBE_PROJECT*"),
         ("--testvibe-site-url=shop.example", "*the site must be a URL *"),
         ("--testvibe-journal=a.ini", "testvibe: *a.ini'"),
+        ("[[quarantine]]", "testvibe: *quarantine*has no reason, no owner*"),
     ],
 )
 def test_a_wrong_value_is_reported(
@@ -84,6 +85,8 @@ def test_a_wrong_value_is_reported(
     arguments = [setting] if setting.startswith("--") else []
     if setting.startswith("TESTVIBE"):
         monkeypatch.setenv(*setting.split("=", 1))
+    elif setting.startswith("[["):
+        inner.pytester.path.joinpath(".testvibe-async.toml").write_text(setting)
     elif not arguments:
         inner.pytester.makeini(f"[pytest]\n{setting}")
     result = inner("--testvibe", *arguments)
