@@ -286,6 +286,8 @@ class Deliveries:
         """Handle a message."""
         if ctx.method == "notifications/cancelled":
             self._cancel(str((ctx.params or {}).get("requestId")))
+        if ctx.request_id is None:  # A notification has no answer, which would end it.
+            return await call_next(ctx)
         request = Request(str(ctx.request_id), is_unique=ctx.request is None)
         self._in_flight.add(request)
         _current.set(request)

@@ -274,6 +274,7 @@ class Suite:
         """Return what a call lists, once, within the time that a feature is waited for."""
         async with self._listing:
             if (what, of) not in self._lists:
+                self._failure = None
                 try:
                     with anyio.fail_after(self.options.timeout):
                         self._lists[what, of] = await call()
