@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Any
 from testvibe_async import BatchItem, BatchSummary, Generation, Operation, Ref, Run, RunRef, Verdict
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import capitalized, described, explain
-from testvibe_async.mcp_server.answers import (
-    ROOM,
-    Answer,
-    Document,
-    fitted,
-    fitting,
-    quoted,
-    text_of,
-)
+from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, quoted, text_of
 from testvibe_async.reports.entries import Case, Entry
 from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import counted, one_line
@@ -119,12 +111,6 @@ def ids_of(ref: Ref) -> Document:
     name = "runId" if isinstance(ref, RunRef) else "requestId"
     document = ref.to_dict()
     return {name: document[name], "featureId": document.get("featureId")}
-
-
-def document_of_run(run: Run, max_output: int) -> Document:
-    """Return a run's digest, no longer than it may be."""
-    rest = f"get_run with runId {run.run_id} and cursor '0' lists all tests, page by page."
-    return fitted(serialize(run), max_output - ROOM, rest=rest)
 
 
 def say_of(operation: Operation[Any]) -> str:
