@@ -67,20 +67,18 @@ def not_started(tool: str, why: str) -> Answer:
     return answer_of_wait(line, {}, note=again(tool))
 
 
-def answer_of_start(
-    work: Work, wait: str, operation: Operation[Any] | None = None, note: str = ""
-) -> Answer:
+def answer_of_start(work: Work, operation: Operation[Any], wait: str, note: str) -> Answer:
     """Return the result of a call that starts one operation.
 
     Args:
         work: The work on it.
+        operation: Its handle.
         wait: The tool that waits for it.
-        operation: Its handle if an earlier call started it.
-        note: The reason why this call started nothing.
+        note: What to know if an earlier call started it.
     """
     content = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     next_step = f"{wait} waits for it."
-    if operation is None:
+    if work.is_new:
         what = f"Run {content['runId']}" if "runId" in content else "The generation"
         line = f"{what} of {quoted(work.item.feature_name)} was started. {next_step}"
         return Answer(line, content)

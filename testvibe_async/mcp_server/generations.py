@@ -199,10 +199,8 @@ async def generate_feature(
     """
     work = await Wait(call, PATIENCE).work_on(target.start)
     operation = await _generation_of(work, target, replace)
-    if work.is_new:
-        return digests.answer_of_start(work, "wait_for_generation")
     note = _how_to_replace(operation.request_id) if operation.done else ""
-    return digests.answer_of_start(work, "wait_for_generation", operation, note)
+    return digests.answer_of_start(work, operation, "wait_for_generation", note)
 
 
 async def _generation_of(work: Work, target: Target, replace: str | None) -> GenerationOperation:
