@@ -31,8 +31,8 @@ from testvibe_async.testing import Emulator, Outcome, RecordedRequest, VirtualTi
 
 FAILING = "Returns"
 SLASHED = "Terms/Privacy"
-FEATURES = ("Checkout", "Login", FAILING, "Search", "Wish list", "Newsletter", SLASHED)
-"""The features that have tests; more than a page of the named dialects."""
+FEATURES = ("Checkout", "Login", "Search", "Wish list", "Newsletter", FAILING, SLASHED)
+"""The features that have tests; the last two are not on the first page of the named dialects."""
 
 DRAFT = "Gift card"
 """The feature that has none."""
