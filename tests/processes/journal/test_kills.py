@@ -1,13 +1,13 @@
 """A kill at every step of a dispatch, for real: what the next process makes of it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -15,10 +15,6 @@ from tests.conftest import settings_of
 from tests.processes.journal.worker import STEPS
 from tests.support.processes import Process
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from pathlib import Path
 
 T = TypeVar("T")
 

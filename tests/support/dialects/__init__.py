@@ -11,8 +11,7 @@ from urllib.parse import urlencode
 
 from attrs import field, frozen
 
-from tests.support.dialects.pages import error_page, login_page
-from tests.support.dialects.writing import written
+from tests.support.dialects.writing import error_page, login_page, written
 from testvibe_async._wire import openapi_document
 from testvibe_async.testing import Answer, Middleware, RecordedRequest
 from testvibe_async.testing.answers import JSON_TYPE, Refusal

@@ -1,7 +1,8 @@
 """The answers of a dialect: from the documented answer to the one that is sent. Pure.
 
-Words, ids and times; the form of errors; pages of lists; the encoding. A member is known by its
-name, as the contract has it, at any depth. A cursor is the number of rows before its page.
+Words, ids and times; the form of errors; pages of lists; the encoding; what web servers answer by
+themselves. A member is known by its name, as the contract has it, at any depth. A cursor is the
+number of rows before its page.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from uuid import UUID
 
 import attrs
 
-from tests.support.dialects.pages import error_page, phrase
 from testvibe_async.testing import Answer, RecordedRequest
 from testvibe_async.testing.answers import JSON_TYPE, Refusal, json_body
 from testvibe_async.testing.project import as_number
@@ -39,6 +39,24 @@ _IDS = frozenset({"id", "runId", "featureId"})
 _TESTS = frozenset({"tests", "failures"})
 _ELSEWHERE = timezone(timedelta(hours=2))
 _DROPPED_BITS = 80  # of 128: 48 are left, which a double holds exactly
+_STATUSES = frozenset(HTTPStatus)
+_HTML = "text/html; charset=utf-8"
+_IIS = """\
+<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">
+<html xmlns="http://www.w3.org/1999/xhtml"><head><title>{status} - {phrase}</title></head>
+<body><div id="header"><h1>Server Error</h1></div><h2>{status} - {phrase}</h2></body></html>
+"""
+_NGINX = """\
+<html>\r
+<head><title>{status} {phrase}</title></head>\r
+<body><center><h1>{status} {phrase}</h1></center><hr><center>nginx/1.27.4</center></body>\r
+</html>\r
+"""
+_LOGIN = """\
+<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Sign in</title></head>
+<body><form method="post" action="/account/login"><input type="password"></form></body></html>
+"""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DONE = {"ok": True}
 
@@ -276,3 +294,27 @@ def _odd(name: str, value: object) -> object:
             return str(value).lower()
         case _:
             return str(value)
+
+
+def error_page(status: int, server: str) -> Answer:
+    """Answer as a web server prints an error of its own.
+
+    Args:
+        status: The HTTP status.
+        server: `iis`, `nginx`, or `empty` for one that prints nothing.
+    """
+    if server == "empty":
+        return Answer(status, b"", content_type="")
+    template = _IIS if server == "iis" else _NGINX
+    page = template.format(status=status, phrase=phrase(status))
+    return Answer(status, page.encode(), content_type=_HTML)
+
+
+def phrase(status: int) -> str:
+    """Return the words for a status; those of its class if it has none of its own."""
+    return HTTPStatus(status if status in _STATUSES else status // 100 * 100).phrase
+
+
+def login_page() -> Answer:
+    """Answer with a form to sign in, as a success."""
+    return Answer(200, _LOGIN.encode(), content_type=_HTML)
