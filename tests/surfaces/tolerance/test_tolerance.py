@@ -8,20 +8,23 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from attrs import evolve
 
 from tests.support.amounts import FULL, by_turns
 from tests.support.inner_pytest import SPEED
-from tests.surfaces.tolerance.tolerance import COMMANDS, SERVICES, Cell, cell_of
+from tests.support.timing import STEADY
+from tests.surfaces.tolerance.tolerance import COMMANDS, FAULTS, SERVICES, Cell, cell_of
 from tests.surfaces.tolerance.tolerance_stage import (
+    DRAFT,
+    FAILING,
     FEATURES,
     Seen,
     Surface,
-    emulator_of,
     play,
     play_pytest,
     type_command,
 )
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator, Outcome
 from testvibe_async.testing.operations import OPERATIONS
 
 pytest_plugins = ["pytester"]
@@ -77,16 +80,16 @@ _WAITED_FOR = "other-end-words-alone"
 
 
 def emulator_named(name: str, **options: Any) -> Emulator:
-    """Make the emulator of a row of the table."""
-    service = SERVICES[name]
-    emulator = emulator_of(service.dialect, lists=service.has_lists, **options)
-    if not service.names_features:
-        emulator.fail("list_features", Fault.edit(_without_names))
+    """Make the emulator of a row of the table, with a few features."""
+    outcome = Outcome(failing=(f"{FAILING} works",), error="no refund")
+    scenario = evolve(STEADY, outcomes={FAILING: outcome})
+    emulator = Emulator(**SERVICES[name].options, shop=False, scenario=scenario, **options)
+    for feature in FEATURES:
+        emulator.add_feature(feature)
+    emulator.add_feature(DRAFT, status="draft")
+    for operation, fault in FAULTS.get(name, {}).items():
+        emulator.fail(operation, fault)
     return emulator
-
-
-def _without_names(rows: Any) -> Any:
-    return [{key: value for key, value in each.items() if key != "name"} for each in rows]
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,15 @@ from unittest.mock import patch
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from attrs import define, evolve, field
+from attrs import define, field
 
 from tests.conftest import client_of, settings_of
-from tests.support.dialects import Dialect
 from tests.support.inner_pytest import Inner
 from tests.support.mcp_connection import connected, texts_of
-from tests.support.timing import STEADY, now
+from tests.support.timing import now
 from testvibe_async import DispatchUnknownError, Generation, Operation, Run, VibeError
 from testvibe_async.cli import app
-from testvibe_async.testing import Emulator, Outcome, RecordedRequest, VirtualTimeLoop
+from testvibe_async.testing import Emulator, RecordedRequest, VirtualTimeLoop
 
 FAILING = "Returns"
 SLASHED = "Terms/Privacy"
@@ -99,17 +98,6 @@ class Seen:
     def say(self, *texts: object) -> None:
         """Add what can be read."""
         self.text += "".join(f"{text}\n" for text in texts)
-
-
-def emulator_of(dialect: Dialect, **options: Any) -> Emulator:
-    """Make a service that differs in one way, with a few features."""
-    outcome = Outcome(failing=(f"{FAILING} works",), error="no refund")
-    scenario = evolve(STEADY, outcomes={FAILING: outcome})
-    emulator = Emulator(**dialect.options, shop=False, scenario=scenario, **options)
-    for name in FEATURES:
-        emulator.add_feature(name)
-    emulator.add_feature(DRAFT, status="draft")
-    return emulator
 
 
 def play_pytest(emulator: Emulator, pytester: pytest.Pytester, *arguments: str) -> Seen:
