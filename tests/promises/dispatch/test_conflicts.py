@@ -1,12 +1,11 @@
 """Starter (409): raised, attached to, waited for, or answered by generating first."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
+from tests.support.faults import NO_ID, NO_ID_WHILE_QUEUED
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, GenerationFailedError, Hooks, Project, errors
@@ -64,22 +63,13 @@ async def test_each_before_is_awaited(emulator: Emulator, project: Project, riva
     assert len(emulator.generations) == 6
 
 
-def without_id_while_queued(status: Any) -> Any:
-    is_queued = status["featureStatus"] == "generating" and not status["runnerStarted"]
-    return {**status, "requestId": None} if is_queued else status
-
-
-def without_id(status: Any) -> Any:
-    return {**status, "requestId": None}
-
-
-@pytest.mark.parametrize("hide", [without_id_while_queued, without_id])
+@pytest.mark.parametrize("hidden", [NO_ID_WHILE_QUEUED, NO_ID], ids=["queued", "always"])
 async def test_one_without_an_id_is_waited_for(
-    emulator: Emulator, project: Project, hide: Callable[[Any], Any]
+    emulator: Emulator, project: Project, hidden: Fault
 ) -> None:
     """A generation whose id is not shown yet, or never, is in flight until its status ends."""
     await project.generate_feature("Draft")
-    emulator.fail("get_generation_status", Fault.edit(hide))
+    emulator.fail("get_generation_status", hidden)
 
     error = await raised(errors.WaitTimeoutError, project.wait_for_generation("Draft", timeout=10))
     assert error.status == "generating"
@@ -87,16 +77,16 @@ async def test_one_without_an_id_is_waited_for(
     assert (await project.wait_for_generation("Draft")).is_success
 
 
-@pytest.mark.parametrize("hide", [without_id_while_queued, without_id])
+@pytest.mark.parametrize("hidden", [NO_ID_WHILE_QUEUED, NO_ID], ids=["queued", "always"])
 async def test_a_conflict_with_one_without_an_id(
-    emulator: Emulator, project: Project, hide: Callable[[Any], Any]
+    emulator: Emulator, project: Project, hidden: Fault
 ) -> None:
     """It is joined once it shows an id, else raised; a run uses its tests, "wait" has its own."""
     running = await project.generate_feature("Draft")
-    emulator.fail("get_generation_status", Fault.edit(hide))
+    emulator.fail("get_generation_status", hidden)
 
     dispatch = project.generate_feature("Draft", on_conflict="attach")
-    if hide is without_id_while_queued:
+    if hidden is NO_ID_WHILE_QUEUED:
         assert (await dispatch).request_id == running.request_id
     else:
         await raised(errors.GenerationInProgressError, dispatch)

@@ -14,6 +14,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.promises.journal.conftest import execute, leave_unknown, opened, ref_of, resumed
 from tests.support.batches import verdicts
+from tests.support.faults import NO_ID
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, Generation, Journal, Project, RetryPolicy, errors
@@ -145,8 +146,7 @@ async def test_missing_tests_that_were_generated_meanwhile(
     """A batch of all features without tests pays for none that has tests by then, also resumed."""
     emulator.add_feature("Draft", status="draft")
     if request_id is None:  # Some services show none.
-        without = Fault.edit(lambda body: {**body, "requestId": None})
-        emulator.fail("get_generation_status", without)
+        emulator.fail("get_generation_status", NO_ID)
     async with Journal(path) as journal:
         batch = client.project().generate_features(max_in_flight=1, journal=journal)
         async with batch:

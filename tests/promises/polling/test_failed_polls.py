@@ -13,6 +13,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.promises.conftest import Events
 from tests.support.amounts import some
+from tests.support.faults import NO_ID, edited
 from tests.support.observing import dispatch_runs, start_wait, statuses
 from tests.support.raising import raised
 from tests.support.timing import now
@@ -37,7 +38,7 @@ async def test_failures_slow_the_polling_of_one(emulator: Emulator, project: Pro
     """The interval grows where the polls of one operation fail alone, to 30 s at most."""
     failing, healthy = [await project.run_feature("Checkout") for _ in range(2)]
     emulator.fail("get_run", Fault.status(500), when=lambda each: each.run_id == failing.run_id)
-    emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}))
+    emulator.fail("get_run", edited(status="running"))
     other = asyncio.ensure_future(healthy.wait())
 
     await raised(errors.ObservationError, failing)
@@ -60,11 +61,6 @@ async def test_each_waiter_has_its_error(emulator: Emulator, operation: RunOpera
     assert isinstance(second, errors.ForbiddenError)
     assert first is not second
     assert first.__traceback__ is not second.__traceback__
-
-
-def edited(**members: Any) -> Fault:
-    """Return a fault that changes members of an answer."""
-    return Fault.edit(lambda document: {**document, **members})
 
 
 @pytest.mark.parametrize(
@@ -507,7 +503,7 @@ async def test_the_first_year_is_no_time(
 
 async def test_a_service_that_names_no_generation(emulator: Emulator, project: Project) -> None:
     """What was in flight after the dispatch, and then ended, is what was dispatched."""
-    emulator.fail("get_generation_status", edited(requestId=None))
+    emulator.fail("get_generation_status", NO_ID)
     generation = await (await project.generate_feature("Draft"))
     assert generation.is_success
 
@@ -519,7 +515,7 @@ async def test_an_older_end(emulator: Emulator, project: Project, *, is_seen: bo
     ended = await project.get_generation_status("Checkout")
     operation = await project.generate_feature("Checkout")
     if is_seen:
-        emulator.fail("get_generation_status", edited(requestId=None), times=1)
+        emulator.fail("get_generation_status", NO_ID, times=1)
         await operation.poll()
     shown = ended.to_dict() | {"requestId": None}
     emulator.fail("get_generation_status", Fault.edit(lambda _: shown))
