@@ -263,6 +263,7 @@ async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator, *, is_tex
         (aiohttp.ServerDisconnectedError(), errors.DispatchUnknownError),
         (TimeoutError(), errors.DispatchUnknownError),
         (no_connection(), errors.NotSentError),
+        (no_connection(aiohttp.ClientConnectorDNSError), errors.NotSentError),
     ],
 )
 async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeError]) -> None:

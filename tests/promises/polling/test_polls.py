@@ -13,7 +13,7 @@ from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.promises.conftest import Events
 from tests.support.observing import dispatch_runs, start_wait
 from tests.support.raising import raised
-from tests.support.timing import STEADY, now
+from tests.support.timing import STEADY, now, shift_local_clock
 from testvibe_async import Client, Phase, Project, RetryPolicy, RunOperation, RunStatus, errors
 from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault
@@ -297,10 +297,14 @@ def reset(emulator: Emulator) -> Reset:
     return started
 
 
-async def test_an_id_that_is_used_again_has_its_own_outcome(project: Project, reset: Reset) -> None:
-    """The verdict of the operation that had the id before is never the new one's."""
+@pytest.mark.parametrize("lead", [0, -3600])
+async def test_an_id_that_is_used_again_has_its_own_outcome(
+    project: Project, reset: Reset, monkeypatch: pytest.MonkeyPatch, lead: float
+) -> None:
+    """Whatever the local clock says, no earlier operation's verdict is the new one's."""
     earlier = await project.run_feature("Checkout").wait()
     assert earlier.is_success
+    shift_local_clock(monkeypatch, lambda: lead)
     async with reset():
         operation = await project.run_feature("Checkout")
         assert operation.run_id == earlier.run_id
