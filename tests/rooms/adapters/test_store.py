@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.conftest import client_of
 from tests.rooms.adapters.conftest import Nightly
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import ConfigError, RecorderError
 from testvibe_async._batch import Entry, EntryState
@@ -193,8 +194,7 @@ async def test_tables_of_another_version(nightly: Nightly) -> None:
     """They are refused in one sentence."""
     await nightly.submit("Checkout")
     await nightly.change(BATCHES.update().values(version=9))
-    with pytest.raises(ConfigError, match="batches of version 9"):
-        await nightly.work()
+    await raised(ConfigError, nightly.work(), match="batches of version 9")
 
 
 class AwayError(OperationalError):
@@ -417,8 +417,7 @@ async def test_a_batch_that_is_deleted_while_it_is_worked_on(nightly: Nightly) -
             await nightly.change(table.delete())
 
     nightly.before_intents(delete)
-    with pytest.raises(ConfigError, match="there is no batch 'nightly'"):
-        await nightly.work()
+    await raised(ConfigError, nightly.work(), match="there is no batch 'nightly'")
 
 
 async def test_a_file_that_is_deleted_while_it_is_worked_on(
@@ -431,8 +430,7 @@ async def test_a_file_that_is_deleted_while_it_is_worked_on(
         (tmp_path / "batches.sqlite").unlink()
 
     nightly.before_intents(delete)
-    with pytest.raises(ConfigError, match="was deleted while it was in use"):
-        await nightly.work()
+    await raised(ConfigError, nightly.work(), match="was deleted while it was in use")
     assert emulator.count("run_feature") == 0
 
 

@@ -10,6 +10,7 @@ from attrs import define
 
 from tests.conftest import client_of
 from tests.support.peer import http, peer
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import RetryPolicy, errors
 from testvibe_async._http import session as http_session
@@ -125,8 +126,7 @@ async def test_another_encoding_is_not_guessed(status: int) -> None:
 async def test_the_bound_is_on_the_wire_too() -> None:
     """Gzip that goes on and on and unpacks to nothing ends as well."""
     nothing = gzip.compress(b"", mtime=0) * 6
-    with pytest.raises(TooLargeError):
-        await Bodies().read(Content([nothing]), GZIPPED, most=100, timeout=None)
+    await raised(TooLargeError, Bodies().read(Content([nothing]), GZIPPED, most=100, timeout=None))
 
 
 @define
@@ -181,8 +181,7 @@ async def test_a_large_answer_waits_no_longer_than_its_time_out() -> None:
         for _ in range(2)
     ]
     await asyncio.sleep(1)
-    with pytest.raises(TimeoutError):
-        await bodies.read(Content([*LARGE]), {}, most=MEBIBYTE, timeout=5.0)
+    await raised(TimeoutError, bodies.read(Content([*LARGE]), {}, most=MEBIBYTE, timeout=5.0))
     for task in slow:
         task.cancel()
     await asyncio.gather(*slow, return_exceptions=True)
@@ -227,8 +226,7 @@ async def test_a_cancelled_reader(emulator: Emulator, monkeypatch: pytest.Monkey
                 reader = asyncio.create_task(client._transport.fetch(request))
                 await asyncio.sleep(1)
                 reader.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await reader
+                await raised(asyncio.CancelledError, reader)
         assert await client.list_projects() == []
 
 

@@ -16,6 +16,7 @@ from tests.support.timing import now
 from testvibe_async import ConfigError, OutcomeUnknownError, Project
 from testvibe_async._http import transport
 from testvibe_async._http.clock import ServiceClock, clock_lead
+from testvibe_async._http.request_body import RequestBody
 from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async.testing import Emulator, Fault
 
@@ -111,3 +112,12 @@ def test_an_answer_that_the_machine_slept_over_changes_nothing() -> None:
     clock = ServiceClock()
     clock.sample(DATE, sent=2.0, lead=clock_lead() - 60, answered=3.0)
     assert clock.at(3.0) is None
+
+
+async def test_nothing_is_written_once_the_request_is_over() -> None:
+    """A request that was given up while it was being prepared is not written."""
+    body = RequestBody({}, lambda: asyncio.sleep(1))
+    body.end()
+    with pytest.raises(aiohttp.ClientError, match="is over"):
+        await body.write_with_length(None, None)  # type: ignore[arg-type]
+    assert not body.is_written
