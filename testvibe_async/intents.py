@@ -8,7 +8,7 @@ day. It is a value without secrets; a `Recorder` stores it.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime  # noqa: TC003 - `get_type_hints` needs it
 from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
 from attrs import evolve, field, frozen

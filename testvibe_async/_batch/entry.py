@@ -112,19 +112,19 @@ class Entry(Generic[SnapshotT]):
         return self.state in {EntryState.PLANNED, EntryState.INTENDED, EntryState.DISPATCHED}
 
     @property
-    def is_sent(self) -> bool:
+    def is_awaited(self) -> bool:
         """True if this process sent a dispatch whose answer may still come."""
         return self.dispatch is not None and self.dispatch.is_awaited
 
     @property
-    def is_unanswered(self) -> bool:
+    def is_written(self) -> bool:
         """True if this process sent a dispatch that had no answer, whether it may come or not."""
         return self.dispatch is not None and self.dispatch.is_written
 
     @property
     def is_undecided(self) -> bool:
         """True if it is unknown whether the entry was dispatched, and nothing is finding out."""
-        return self.state is EntryState.INTENDED and not self.is_sent and not self.is_carried
+        return self.state is EntryState.INTENDED and not self.is_awaited and not self.is_carried
 
     def all_refs(self) -> list[Ref]:
         """Return all known operations of the entry, including earlier attempts."""
@@ -224,12 +224,12 @@ class Entry(Generic[SnapshotT]):
         error = self.error
         if self.state is EntryState.INTENDED and not isinstance(error, DispatchUnknownError):
             error = unknown_error(self.job, self.intent, "the process ended before the answer came")
-        is_known_to_be_lost = isinstance(error, DispatchUnknownError) and not self.is_sent
-        if self.dispatch is not None and self.is_unanswered and not is_known_to_be_lost:
+        is_known_to_be_lost = isinstance(error, DispatchUnknownError) and not self.is_awaited
+        if self.dispatch is not None and self.is_written and not is_known_to_be_lost:
             error = self.dispatch.unknown("its answer has not come yet")
         is_news = self.state is not EntryState.PLANNED or not isinstance(error, _PASSED)
         is_shown = is_news and self.state is not EntryState.DROPPED
-        return self._item(error if is_shown or self.is_unanswered else None)
+        return self._item(error if is_shown or self.is_written else None)
 
     def _item(self, error: VibeError | None, *, is_final: bool = False) -> BatchItem[SnapshotT]:
         # A failed attempt counts if the attempt that was to follow is not dispatched.

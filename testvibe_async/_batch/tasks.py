@@ -110,7 +110,7 @@ class Tasks:
             task.cancel()  # An answer that comes late still counts.
 
     def _sent(self) -> list[asyncio.Task[Any]]:
-        return [task for task, entry in self._withdrawable.items() if entry and entry.is_sent]
+        return [task for task, entry in self._withdrawable.items() if entry and entry.is_awaited]
 
     def _note_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

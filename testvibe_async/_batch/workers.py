@@ -506,7 +506,7 @@ class Workers(Generic[SnapshotT]):
                 entry.is_carried = False
                 # Its task was cancelled by other code, or the client was closed, before it was
                 # sent.
-                is_unsent = entry.state is EntryState.PLANNED and not entry.is_unanswered
+                is_unsent = entry.state is EntryState.PLANNED and not entry.is_written
                 if entry.final is None and is_unsent:
                     self._end(entry, None)
             self.completed.wake()

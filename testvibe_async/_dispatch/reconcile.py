@@ -16,6 +16,7 @@ from attrs import evolve
 from testvibe_async._dispatch.finding import Finding, Progress
 from testvibe_async._dispatch.search import (
     CLOCK_SLACK,
+    Aim,
     ProjectRuns,
     Search,
     SearchError,
@@ -107,7 +108,8 @@ class Reconciler:
                 found first. It may then be proved that nothing started.
         """
         before = Finding(candidates=self._shown.pop(intent.id, ()))
-        finding = await self._search(intent, before, known, until_expired=until_expired)
+        aim = Aim.RESUME if until_expired else Aim.FIND
+        finding = await self._search(intent, before, known, aim)
         if finding.ref is None and finding.candidates:
             self._shown[intent.id] = finding.candidates
             if len(self._shown) > REMEMBERED:
@@ -115,30 +117,26 @@ class Reconciler:
         return finding
 
     async def _search(
-        self, intent: Intent, finding: Finding, known: Known | None, *, until_expired: bool
+        self, intent: Intent, finding: Finding, known: Known | None, aim: Aim
     ) -> Finding:
         """Search for the operation of a dispatch a few times; see `find`."""
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 for delay in RECONCILE_DELAYS:
                     await self._transport.sleep(delay)
-                    finding, is_last = await self._find_once(
-                        intent, finding, known, is_of_before=until_expired
-                    )
+                    finding, is_last = await self._find_once(intent, finding, known, aim)
                     if is_last or finding.ref is not None:
                         return finding
         except TimeoutError:
             return evolve(finding, why=finding.why or f"no answer within {RECONCILE_SECONDS:g} s")
-        if until_expired and finding.reason == "absent":
+        if aim is Aim.RESUME and finding.reason == "absent":
             # Any later dispatch certainly has a later time after this wait, by whatever clock. The
             # clock that set the intent's time may have been ahead: no dispatch needs longer than
             # this.
             longest = timedelta(seconds=intent.expires_after) + 2 * CLOCK_SLACK
             left = min(longest, longest - self._age_of(intent))
             await self._transport.sleep(max(0.0, left.total_seconds()))
-            finding, _ = await self._find_once(
-                intent, finding, known, is_of_before=True, for_proof=True
-            )
+            finding, _ = await self._find_once(intent, finding, known, Aim.PROVE)
         return finding
 
     def _age_of(self, intent: Intent) -> timedelta:
@@ -153,21 +151,14 @@ class Reconciler:
         return min(age, now - intent.service_at)
 
     async def _find_once(
-        self,
-        intent: Intent,
-        before: Finding,
-        known: Known | None,
-        *,
-        is_of_before: bool,
-        for_proof: bool = False,
+        self, intent: Intent, before: Finding, known: Known | None, aim: Aim
     ) -> tuple[Finding, bool]:
         """Poll for a dispatch once; return the finding, and True if another poll is of no use.
 
         If this poll shows nothing, the finding of an earlier one is kept.
         """
         try:
-            shared = self._project_runs if is_of_before else None
-            search = await search_for(intent, self._transport, shared=shared, for_proof=for_proof)
+            search = await search_for(intent, self._transport, self._project_runs, aim)
             refs = [*before.candidates, *(ref for _, ref in search.candidates)]
             others = [] if known is None else [*await known(refs)]
         except ResponseError as error:
@@ -185,16 +176,10 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
             reported_logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
             return _unseen(before, repr(error)), True
-        return self._judge(intent, before, search, others=others, may_prove=for_proof), False
+        return self._judge(intent, before, search, others), False
 
     def _judge(
-        self,
-        intent: Intent,
-        before: Finding,
-        search: Search,
-        *,
-        others: list[object],
-        may_prove: bool,
+        self, intent: Intent, before: Finding, search: Search, others: list[object]
     ) -> Finding:
         """Decide which of the candidates is the operation of a dispatch, if one certainly is.
 
@@ -210,7 +195,7 @@ class Reconciler:
         )
         now = datetime.now(UTC)
         if not refs:
-            is_nothing = may_prove and search.is_proof and not intent.is_accepted
+            is_nothing = search.is_proof and not intent.is_accepted
             return Finding(is_nothing=is_nothing, reason="absent", polled_at=now)
         # Several candidates can't be told apart; the wrong one would report another's outcome.
         # An attached one may be that of this dispatch, or of another.

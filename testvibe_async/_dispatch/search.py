@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -50,6 +51,23 @@ earlier by no more than this.
 """
 
 
+class Aim(Enum):
+    """The aim of a search, which decides how much of a list is read."""
+
+    FIND = auto()
+    """To find the operation of a dispatch of this process."""
+
+    RESUME = auto()
+    """To find that of an earlier process, whose other searches read the same list."""
+
+    PROVE = auto()
+    """Also to prove that nothing started, now that the dispatch has expired.
+
+    So many runs are read that one of them may have been created later, which shows that the list
+    is current.
+    """
+
+
 class SearchError(Exception):
     """The answer is no evidence of the fate of the dispatch, for the reason in the text."""
 
@@ -72,7 +90,7 @@ class Search:
     """True if all of them certainly are of the time in which the dispatch may have taken effect."""
 
     is_proof: bool = False
-    """True if having no candidate proves that nothing started, once the dispatch has expired."""
+    """True if having no candidate proves that nothing started, if the search was to prove it."""
 
 
 class ProjectRuns:
@@ -121,29 +139,20 @@ class ProjectRuns:
             del self._reading[key]
 
 
-async def search_for(
-    intent: Intent,
-    transport: Transport,
-    *,
-    shared: ProjectRuns | None = None,
-    for_proof: bool = False,
-) -> Search:
+async def search_for(intent: Intent, transport: Transport, shared: ProjectRuns, aim: Aim) -> Search:
     """Search once for the operations that a dispatch may have started.
 
     Args:
         intent: The dispatch.
         transport: Sends the request.
-        shared: Reads the lists of whole projects, for a dispatch of an earlier process; None to
-            read the runs of its feature.
-        for_proof: True to read enough runs of the project that one of them may have been created
-            later, which shows that the list is current.
+        shared: Reads the lists of whole projects, for dispatches of earlier processes.
+        aim: The aim.
 
     Raises:
         SearchError: The answer can't show the operation, or is too old to show it.
         TransportError, ResponseError: There was no answer.
     """
-    search = SEARCHES[intent.kind]
-    return await search(intent, transport, shared=shared, for_proof=for_proof)
+    return await SEARCHES[intent.kind](intent, transport, shared, aim)
 
 
 def may_have_started(intent: Intent, candidate: Snapshot) -> bool:
@@ -187,10 +196,10 @@ def is_for_its_site(intent: Intent, candidate: Snapshot) -> bool:
 
 
 async def _search_run(
-    intent: Intent, transport: Transport, *, shared: ProjectRuns | None, for_proof: bool
+    intent: Intent, transport: Transport, shared: ProjectRuns, aim: Aim
 ) -> Search:
     try:
-        return await _search_list(intent, transport, shared=shared, for_proof=for_proof)
+        return await _search_list(intent, transport, shared, aim)
     except NotFoundError:
         if intent.known_run_id is None or intent.service_at is None:
             raise
@@ -210,7 +219,7 @@ async def _search_run(
 
 
 async def _search_list(
-    intent: Intent, transport: Transport, *, shared: ProjectRuns | None, for_proof: bool
+    intent: Intent, transport: Transport, shared: ProjectRuns, aim: Aim
 ) -> Search:
     first = None if intent.service_at is None else intent.service_at - CLOCK_DOUBT
 
@@ -218,14 +227,14 @@ async def _search_list(
         return _has_all_since(rows, limit, since=first, floor=intent.highest_run_id)
 
     rows, is_whole = None, False
-    if shared is not None:
-        limit = PROJECT_ROWS if for_proof else SHARED_ROWS
+    if aim is not Aim.FIND:
+        limit = PROJECT_ROWS if aim is Aim.PROVE else SHARED_ROWS
         rows = await shared.read(intent.project, limit)
         if max((row.run_id for row in rows), default=0) < (intent.highest_run_id or 0):
             what = "the list lacks the latest run before it: it is old, or the service was reset"
             raise SearchError(what, may_pass=True)
         is_whole = is_enough(rows, limit)
-    if rows is None or not (is_whole or for_proof):
+    if rows is None or not (is_whole or aim is Aim.PROVE):
         query = {"feature": intent.feature, "limit": FEATURE_ROWS}
         request = Endpoints.LIST_RUNS.request(project=intent.project, query=query)
         rows = await transport.call(evolve(request, is_uncached=True))
@@ -250,7 +259,8 @@ async def _search_list(
     return Search(
         [(row, _run_ref(intent, row)) for row in started],
         is_certain=is_certain,
-        is_proof=intent.service_at is not None
+        is_proof=aim is Aim.PROVE
+        and intent.service_at is not None
         and any(row.created_at and is_late(row) for row in rows),
     )
 
@@ -305,11 +315,7 @@ def _run_ref(intent: Intent, row: Run) -> RunRef:
 
 
 async def _search_generation(
-    intent: Intent,
-    transport: Transport,
-    *,
-    shared: ProjectRuns | None,  # noqa: ARG001 - a status is of one feature
-    for_proof: bool,  # noqa: ARG001
+    intent: Intent, transport: Transport, _shared: ProjectRuns, aim: Aim
 ) -> Search:
     if not intent.is_previous_known:
         raise SearchError("the feature's generation before it is not known")
@@ -318,7 +324,7 @@ async def _search_generation(
     )
     latest = await transport.call(evolve(request, is_uncached=True))
     if _is_as_before(latest, intent):
-        return Search([], is_proof=True)
+        return Search([], is_proof=aim is Aim.PROVE)
     if _is_earlier(latest, intent):
         raise SearchError("the status is of a generation from before the dispatch", may_pass=True)
     if latest.feature_id is None or not latest.request_id:
