@@ -154,16 +154,6 @@ async def test_at_the_last_moment(nightly: Nightly, emulator: Emulator) -> None:
     assert emulator.count("run_feature") == 0
 
 
-async def test_what_is_in_flight_is_not_resumed(nightly: Nightly) -> None:
-    """A resumed batch leaves alone what a worker waits for, what ended and what was refused."""
-    await nightly.submit("Checkout", "Nothing", max_in_flight=2)
-    work = asyncio.create_task(nightly.work())
-    await asyncio.sleep(5)
-    assert await nightly.verdicts() == ["in flight", "error"]
-    assert await nightly.batch.resume() == []
-    await work
-
-
 async def _unknown(nightly: Nightly, emulator: Emulator) -> None:
     """Lose a dispatch that never arrived, with nothing after it that could prove so."""
     emulator.fail("run_feature", Fault.reset(), times=1)

@@ -172,11 +172,12 @@ async def test_a_worker_is_dead(
 async def test_what_a_worker_has_in_flight(nightly: Nightly, emulator: Emulator) -> None:
     """A status names the worker of what is in flight, also one that has ended since.
 
-    Another worker waits for it, and does not dispatch it again.
+    Another worker waits for it, and does not dispatch it again; nor is it resumed.
     """
     await nightly.submit("Checkout", "Wishlist", max_in_flight=1)
     working = asyncio.create_task(nightly.work())
     await asyncio.sleep(10)
+    assert await nightly.batch.resume() == ["Wishlist"]
     (alive,) = (await nightly.batch.status()).workers
     assert (alive.is_alive, alive.in_flight) == (True, 1)
     assert str(alive) == f"{alive.name} has 1 in flight"
