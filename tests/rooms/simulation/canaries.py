@@ -379,7 +379,10 @@ class _Iteration:
 
 def _wrap_iterations(patch: pytest.MonkeyPatch, wrapper: type[_Iteration]) -> None:
     def wrapped(original: Any) -> Any:
-        return lambda operation: wrapper(original(operation))
+        def begin(operation: Any) -> _Iteration:
+            return wrapper(original(operation))
+
+        return begin
 
     _wrap(patch, Operation, "__aiter__ updates", wrapped)
 
