@@ -159,12 +159,7 @@ CAUSES: dict[type[errors.VibeError], type[BaseException]] = {
 ATTRIBUTES: dict[type[errors.VibeError], set[str]] = {
     errors.TransportError: {"method", "url", "attempts", "what"},
     errors.DispatchUnknownError: {
-        "project",
-        "feature",
-        "reason",
-        "candidates",
-        "polled_at",
-        "intent",
+        *("project", "feature", "reason", "candidates", "polled_at", "intent"),
     },
     errors.ResponseError: {"status", "code", "message", "method", "url", "retry_after"},
     errors.EndpointNotFoundError: {"operation", "route"},

@@ -319,27 +319,21 @@ async def test_one_sentence_each(
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    "asked",
     [
-        ({"features": "Checkout"}, r"features must be several, not 'Checkout'"),
-        (
-            {"on_conflict": "typo"},
-            r"on_conflict must be one of 'raise', 'generate', not 'typo'",
-        ),
-        ({"config": []}, r"config names no configuration"),
-        ({"max_in_flight": 0}, r"max_in_flight"),
-        ({"attempts": 0}, r"attempts"),
+        *({"features": "Checkout"}, {"on_conflict": "typo"}, {"config": []}),
+        *({"max_in_flight": 0}, {"attempts": 0}),
     ],
 )
 async def test_what_run_features_refuses(
-    tmp_path: Path, client: Client, emulator: Emulator, asked: Any, message: str
+    tmp_path: Path, client: Client, emulator: Emulator, asked: Any
 ) -> None:
     """A batch that `run_features` refuses is refused in the same sentence, and not stored."""
-    with pytest.raises(errors.ConfigError, match=message) as refused:
-        await DurableBatch(tmp_path / "a", id="nightly").submit(client, **asked)
+    submitted = DurableBatch(tmp_path / "a", id="nightly").submit(client, **asked)
+    refused = await raised(errors.ConfigError, submitted)
     with pytest.raises(errors.ConfigError) as expected:
         client.project().run_features(**asked)
-    assert str(refused.value) == str(expected.value)
+    assert str(refused) == str(expected.value)
     assert emulator.requests == []
     assert not (tmp_path / "a").exists()
 
