@@ -1,6 +1,7 @@
 """Starter (409): raised, attached to, waited for, or answered by generating first."""
 
 import asyncio
+from typing import Literal
 
 import pytest
 
@@ -101,21 +102,19 @@ async def test_a_conflict_with_one_without_an_id(
     assert len(emulator.active_generations()) == 1
 
 
-async def test_an_ended_one_is_no_conflict(emulator: Emulator, project: Project) -> None:
-    """A conflict whose generation has finished by the time of the poll is dispatched again."""
-    emulator.fail("generate_feature", Fault.status(409), times=2)
+@pytest.mark.parametrize("policy", ["attach", "wait"])
+@pytest.mark.parametrize("times", [2, 3])
+async def test_a_bare_conflict(
+    emulator: Emulator, project: Project, policy: Literal["attach", "wait"], times: int
+) -> None:
+    """A 409 with nothing in flight is dispatched again, and raised after three dispatches."""
+    emulator.fail("generate_feature", Fault.status(409), times=times)
 
-    operation = await project.generate_feature("Draft", on_conflict="attach")
-
-    assert list(emulator.generations) == [operation.request_id]
-
-
-async def test_a_bare_conflict_is_raised(emulator: Emulator, project: Project) -> None:
-    """A 409 that repeats with nothing in flight is raised after three dispatches."""
-    emulator.fail("generate_feature", Fault.status(409))
-
-    dispatch = project.generate_feature("Draft", on_conflict="wait")
-    await raised(errors.GenerationInProgressError, dispatch)
+    dispatch = project.generate_feature("Draft", on_conflict=policy)
+    if times == 2:
+        assert [(await dispatch).request_id] == list(emulator.generations)
+    else:
+        await raised(errors.GenerationInProgressError, dispatch)
 
     assert emulator.count("generate_feature") == 3
 

@@ -225,15 +225,19 @@ async def test_a_cancelled_caller_ends_no_poll(emulator: Emulator, operation: Ru
     assert emulator.count("get_run") == 1
 
 
-async def test_each_caller_has_its_error(emulator: Emulator, operation: RunOperation) -> None:
-    """A shared failure is raised to each caller as its own object, with the same cause."""
-    emulator.fail("get_run", Fault.status(404))
-    results = await asyncio.gather(*(operation.poll() for _ in range(3)), return_exceptions=True)
+@pytest.mark.parametrize("use", [RunOperation.wait, RunOperation.poll])
+async def test_each_caller_has_its_error(
+    emulator: Emulator, operation: RunOperation, use: Callable[[RunOperation], Any]
+) -> None:
+    """A shared failure is raised in each wait, or to each poll, as an object of its own."""
+    emulator.fail("get_run", Fault.status(403))
+    results = await asyncio.gather(*(use(operation) for _ in range(3)), return_exceptions=True)
 
-    raised = [error for error in results if isinstance(error, errors.ObservationError)]
+    raised = [error for error in results if isinstance(error, errors.ForbiddenError)]
     assert len({id(error) for error in raised}) == 3
+    assert len({id(error.__traceback__) for error in raised}) == 3
     assert len({str(error) for error in raised}) == 1
-    assert emulator.count("get_run") == 1
+    assert emulator.count("get_run") == (1 if use is RunOperation.poll else 2)
 
 
 async def test_a_younger_snapshot_is_good_enough(emulator: Emulator, project: Project) -> None:
