@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import aiohttp
 import pytest
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from tests.conftest import Received, Send, Sent, client_of
 from tests.support.amounts import amount, some
@@ -413,6 +413,23 @@ async def test_a_run_pays_for_missing_tests_alone(emulator: Emulator, project: P
     asyncio.get_running_loop().call_later(1.5, emulator.finish_generation, theirs.request_id)
 
     assert (await project.run_feature("Draft", on_conflict="generate").wait()).is_success
+    assert paid(emulator) == 1
+
+
+@pytest.mark.service(scenario=evolve(STEADY, failing_generations=1))
+@pytest.mark.parametrize("max_in_flight", [1, 10])
+async def test_the_items_of_a_feature_pay_once(
+    emulator: Emulator, project: Project, max_in_flight: int
+) -> None:
+    """A generation that failed is not paid for again by the next configuration or repetition."""
+    batch = project.run_features(
+        ["Draft"],
+        config=["Default", "Mobile"],
+        repeat=3,
+        on_conflict="generate",
+        max_in_flight=max_in_flight,
+    )
+    assert [item.verdict for item in await batch] == [Verdict.ERROR] * 6
     assert paid(emulator) == 1
 
 

@@ -118,6 +118,30 @@ async def test_kept_errors(path: Path, emulator: Emulator, project: Project, fau
     assert stored.to_dict() == item.error.to_dict()
 
 
+async def test_missing_only_may_be_added(path: Path, emulator: Emulator, project: Project) -> None:
+    """A resume that pays for missing tests alone leaves out what has tests by then."""
+    names = ["Checkout", "Returns", "Draft"]
+    async with Journal(path) as journal:
+        await project.generate_features(names, journal=journal, timeout=0)
+    emulator.add_feature("Draft", status="draft")
+    async with Journal(path) as journal:
+        await project.generate_features(names, journal=journal, missing_only=True)
+    assert emulator.count("generate_feature") == 1
+
+
+@pytest.mark.parametrize("options", [{"config": "Mobile"}, {"repeat": 2}])
+async def test_another_plan_is_refused(
+    path: Path, project: Project, options: dict[str, Any]
+) -> None:
+    """A resume without features names the plan's configurations and repetition, or none."""
+    await resumed(path, project, ["Returns"], timeout=1)
+    async with Journal(path) as journal:
+        with pytest.raises(errors.ConfigError, match="without config= and repeat="):
+            project.run_features(journal=journal, **options)
+    async with Journal(path) as journal:
+        await project.run_features(journal=journal, config="Default")
+
+
 async def test_attempts_are_kept(path: Path, emulator: Emulator, project: Project) -> None:
     """A failed attempt counts after a crash, and the item has all runs."""
     await resumed(path, project, ["Returns"], attempts=2, timeout=40)

@@ -309,6 +309,18 @@ async def test_an_id_that_is_used_again_has_its_own_outcome(
         assert (await operation).status == RunStatus.FAILED
 
 
+async def test_a_wait_from_before_a_reset_claims_nothing(project: Project, reset: Reset) -> None:
+    """The outcome of a later run with the same id is not that of the run that was polled before."""
+    operation = await project.run_feature("Checkout")
+    await operation.poll()
+    async with reset() as second, client_of(second) as other:
+        await asyncio.sleep(120)
+        theirs = await other.project().run_feature("Checkout").wait()
+        assert theirs.run_id == operation.run_id
+        error = await raised(errors.ObservationError, operation.wait())
+    assert "created later than this run" in str(error)
+
+
 async def test_a_ref_of_the_later_operation_attaches_to_it(client: Client, reset: Reset) -> None:
     """A ref that was dispatched after an outcome was seen is not of that outcome."""
     assert (await client.project().run_feature("Checkout").wait()).is_success
