@@ -141,6 +141,7 @@ WRONG = {
     "emulator --limit 100": "--limit '100' is not understood: write NUMBER/s",
     "emulator --limit 0/s": "rate_limit must be a number above 0",
     "emulator --replay x": "--replay: ",
+    "emulator --replay nosuch.json": "--replay: nosuch.json: No such file or directory",
 }
 """Calls that can't be meant so."""
 
