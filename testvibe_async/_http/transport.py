@@ -471,12 +471,11 @@ class Transport:
             return
         now = loop.time()
         since = max(self._throttle.busy_since, self.clock.answered_at)
-        if now - watch.when() > MAX_LATE_SECONDS:
-            since = now  # The machine slept, or the process was stopped.
-        elif now - since >= SILENCE_SECONDS:
+        due = since + SILENCE_SECONDS
+        if due <= now <= watch.when() + MAX_LATE_SECONDS:
             self.outage.note_silence(since)
-            since = now
-        self._watch = loop.call_at(since + SILENCE_SECONDS, self._watch_silence)
+        # Later still if the machine slept, or the process was stopped.
+        self._watch = loop.call_at(due if due > now else now + SILENCE_SECONDS, self._watch_silence)
 
     def _note_finished(self, request: Request[Any], status: int | None, seconds: float) -> None:
         """Emit the event of a request that has ended, whatever its result."""
