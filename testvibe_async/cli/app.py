@@ -11,7 +11,6 @@ import io
 import re
 import signal
 import sys
-from itertools import islice
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -28,7 +27,6 @@ from testvibe_async.cli.exits import (
     log_to_standard_error,
     reporting,
 )
-from testvibe_async.cli.options import Timeout  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
 
@@ -145,7 +143,8 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
 
 def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
-    words = _as_meant(_command_first(arguments))
+    is_help = arguments[:1] == ["help"]
+    words = _commands_first([*arguments[1:], "--help"] if is_help else arguments, app)
     is_whole = "--help-all" in words
     # A flag with an optional value is more than cyclopts has.
     words = [_FLAGS.get(each, each) for each in words]
@@ -165,54 +164,24 @@ def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
     return lambda: command(*bound.args, **bound.kwargs)
 
 
-_LISTED = {"features", "files", "runs"}
-"""Groups that run their list command if a call names none of their commands."""
-
-
-def _as_meant(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments, with `help` as an option, and `list` for a group without a command."""
-    match arguments:
-        case ["help", *rest]:
-            return [*rest, "--help"]
-        case [group, *rest] if group in _LISTED and not _has_command(rest):
-            return [group, "list", *rest]
-        case _:
-            return list(arguments)
-
-
-def _has_command(words: Sequence[str]) -> bool:
-    """Return whether a group's words name a command, or ask for the group's help."""
-    return any(not each.startswith("-") for each in words[:1]) or bool({"-h", "--help"} & {*words})
-
-
 _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
 """Flags, and the form in which cyclopts accepts them."""
 
 
-def _any_command(*, timeout: Timeout = None, common: Common = Common()) -> None:
-    """Have the options that may stand before and after any command."""
+def _commands_first(words: Sequence[str], group: App) -> list[str]:
+    """Return the words of a call, with the options before a command moved behind it.
 
-
-_VALUES = {"-vv": 0} | {
-    name: argument.token_count()[0]
-    for argument in App(default_command=_any_command).assemble_argument_collection()
-    for name in argument.names
-}
-"""Number of values that each of these options takes."""
-
-
-def _command_first(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments, with these options moved behind the command."""
-    stop = arguments.index("--") if "--" in arguments else len(arguments)
-    typed: list[str] = []
-    moved: list[str] = []
-    words = iter(arguments[:stop])
-    for word in words:
-        name, equals, _ = word.partition("=")
-        (moved if name in _VALUES else typed).append(word)
-        if name in _VALUES and not equals:
-            moved += islice(words, _VALUES[name])
-    return [*typed, *moved, *arguments[stop:]]
+    A group that is called without a command lists what it has.
+    """
+    is_value = False
+    for index, word in enumerate(words):
+        if word in group and not word.startswith("-"):
+            return [word, *_commands_first([*words[:index], *words[index + 1 :]], group[word])]
+        if word == "--" or not (word.startswith("-") or is_value):
+            break
+        is_value = word.startswith("-")
+    is_bare = "list" in group and not any(each[:1] != "-" for each in words[:1])
+    return ["list", *words] if is_bare and not {"-h", "--help"} & {*words} else [*words]
 
 
 def _load_all() -> None:
