@@ -21,10 +21,10 @@ from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean, some_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from testvibe_async.project import Project
-    from testvibe_async.runner.spec import BatchSpec
+    from testvibe_async.runner.spec import BatchSpec, TestState
 
 
 SHOWN_NAMES = 3
@@ -47,11 +47,8 @@ class Selection:
     is_wider: bool = False
     """True if not each feature was named: all are chosen, or some by a glob."""
 
-    has_tests: Mapping[int | str, bool] = field(factory=dict["int | str", bool])
-    """True or False for each feature, as `jobs` names it; missing if it is unknown."""
-
-    generating: Collection[int | str] = ()
-    """The features that are being generated, likewise."""
+    states: Mapping[int | str, TestState] = field(factory=dict["int | str", "TestState"])
+    """The state of each feature, as `jobs` names it; missing if it is unknown."""
 
     listing: Listing[Feature] | None = None
     """The features of the project, if they were listed."""
@@ -135,7 +132,7 @@ async def select(  # noqa: PLR0913 - each by name
     if checks_names and not needs_list and not is_doubtful:
         known = await _read_one(project, spec.features[0])
         is_doubtful = known is None
-        selection = evolve(selection, **_known(known or {}))
+        selection = evolve(selection, states=_states_of(known or {}))
     if needs_list or is_doubtful:
         try:
             outlasted = max_outage if needs_list else None
@@ -219,7 +216,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
         left_out=left_out,
         is_wider=is_wider,
         listing=listing,
-        **_known({each.id: each for each in listing}),
+        states=_states_of({each.id: each for each in listing}),
     )
 
 
@@ -275,14 +272,17 @@ def _why_left_out(feature: Feature) -> str | None:
     return None if feature.has_tests else f"without tests ({escape(str(feature.status))})"
 
 
-def _known(features: Mapping[Any, Feature]) -> dict[str, Any]:
-    """Return which features certainly have tests or none, and which are being generated."""
-    known = {word: each for word, each in features.items() if each.has_tests or _lacks_tests(each)}
-    busy = {word for word, each in features.items() if each.status == FeatureStatus.GENERATING}
-    return {
-        "has_tests": {word: each.has_tests for word, each in known.items()},
-        "generating": busy,
-    }
+def _states_of(features: Mapping[Any, Feature]) -> dict[int | str, TestState]:
+    """Return the state of each feature's tests, as far as it is certain."""
+    return {word: state for word, each in features.items() if (state := _state_of(each))}
+
+
+def _state_of(feature: Feature) -> TestState | None:
+    if feature.status is None or feature.has_undocumented_status:
+        return None
+    if feature.status == FeatureStatus.GENERATING:
+        return "generating"
+    return "ready" if feature.has_tests else "missing"
 
 
 def _is_of_all(spec: BatchSpec, feature: Feature) -> bool:
@@ -294,8 +294,7 @@ def _is_of_all(spec: BatchSpec, feature: Feature) -> bool:
 
 def _lacks_tests(feature: Feature) -> bool:
     """Return whether a feature certainly has no tests, so that a run would be refused."""
-    is_known = feature.status is not None and not feature.has_undocumented_status
-    return is_known and not feature.has_tests
+    return _state_of(feature) in {"missing", "generating"}
 
 
 def _examples(features: Sequence[Feature]) -> str:
