@@ -18,7 +18,7 @@ from testvibe_async.cli.words import clock_time, duration, plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from testvibe_async import Ref
+    from testvibe_async import Ref, VibeError
     from testvibe_async.events import OutageStarted, RequestFinished, RetryScheduled
 
 SILENCE_SECONDS = 6.0
@@ -80,11 +80,19 @@ class Contact:
         self._is_announced = False
         self.refusal: RateLimitedError | None = None
         """The rate limit that the last dispatch met; None if the dispatch was accepted."""
+        self.error: VibeError | None = None
+        """The error with which the client announced the last outage."""
+        self._is_asking = False
         self._outage: Outage | None = None
         """The outage at the last call of `notice`."""
 
-    def start(self) -> None:
-        """Count the silence from now on: no operation was to be observed before."""
+    def start(self, *, is_asking: bool = False) -> None:
+        """Count the silence from now on: no operation was to be observed before.
+
+        Args:
+            is_asking: True if an answer is due that is no poll, such as a list.
+        """
+        self._is_asking, self.error = is_asking, None
         self._called = self._answered_at = self._clock()
 
     def stop(self) -> None:
@@ -99,7 +107,8 @@ class Contact:
             in_flight: The operations that are polled.
         """
         overdue = GENERATION_SECONDS if in_flight else inf
-        if self.failure is not None or any(ref.kind == "run" for ref in in_flight):
+        is_due = self._is_asking or any(ref.kind == "run" for ref in in_flight)
+        if self.failure is not None or is_due:
             overdue = SILENCE_SECONDS
         seconds, what = self._clock() - self._answered_at, self.failure or "not reachable"
         if not self._is_announced and seconds <= overdue:
@@ -154,7 +163,7 @@ class Contact:
 
     def note_outage(self, event: OutageStarted) -> None:
         """Note that the client announces an outage."""
-        self._is_announced = True
+        self._is_announced, self.error = True, event.error
         if self.failure is None:  # It was taken for a good answer.
             status: int | None = getattr(event.error, "status", None)
             self.failure = f"the service answers with pages that are not its own ({status})"

@@ -22,6 +22,7 @@ from testvibe_async.cli.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
 
     from testvibe_async.cli.output import Output
 
@@ -82,6 +83,22 @@ def showing(progress: Progress, output: Output) -> Generator[None]:
         lines = _Lines(progress, output.console)
         with _reporting(progress, lines.report, lines.count):
             yield
+
+
+def noting(progress: Progress, what: str, output: Output) -> AbstractContextManager[None]:
+    """Note each outage while this is open, and nothing else.
+
+    Args:
+        progress: Knows of outages.
+        what: What the command does meanwhile.
+        output: The output for the notes.
+    """
+
+    def note(event: Event) -> None:
+        if isinstance(event, Outage):
+            output.note(f"{what}: {event}.")
+
+    return _reporting(progress, note)
 
 
 @contextmanager

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from testvibe_async import Client, Ref
-    from testvibe_async.events import OutageStarted
 
 STYLES = {
     "passed": "green",
@@ -191,18 +190,15 @@ class Progress:
         """The items for which the batch does nothing more."""
         self._rows: dict[Key, Row] = {}
 
-    def hooks(self, *, on_outage: Callable[[OutageStarted], None]) -> Hooks:
-        """Return the hooks to make the client with.
-
-        Args:
-            on_outage: Called with each outage that the client announces.
-        """
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks to make the client with."""
         contact = self.contact
         return Hooks(
             on_dispatched=(self._note, contact.note_dispatch),
             on_transition=self._note,
             on_request=contact.note_request,
-            on_outage_started=(contact.note_outage, on_outage),
+            on_outage_started=contact.note_outage,
             on_outage_ended=contact.note_answer,
             on_retry=contact.note_retry,
         )
@@ -226,7 +222,7 @@ class Progress:
         """Show the items of a batch from now on.
 
         Args:
-            client: Polls their operations.
+            client: Polls their operations; None if nothing does.
             planned: An item for each operation, in the order in which they are read.
             read: Returns the present items; fewer while the batch starts.
             is_shared: True if other processes carry them too: what waits is not skipped at the end
@@ -303,7 +299,7 @@ class Progress:
             for row in self._rows.values()
             if row.item.latest_ref is not None
             if not row.is_over and row.phase is not Phase.FINISHED
-            if not self._is_shared or row.snapshot  # Others are polled by other processes.
+            if (self._client and not self._is_shared) or row.snapshot  # Nothing polls the others.
         ]
 
     @property

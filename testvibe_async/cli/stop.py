@@ -14,18 +14,17 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from testvibe_async import OutcomeUnknownError, VibeError
+from testvibe_async import OutcomeUnknownError
+from testvibe_async.cli.display import noting
 from testvibe_async.cli.exits import ENDING, ExitCode
 from testvibe_async.cli.words import duration, reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Generator
 
-    from testvibe_async.events import OutageStarted
+    from testvibe_async.cli.output import Output
+    from testvibe_async.cli.progress import Progress
 
-
-QUIET_SECONDS = 5.0
-"""Seconds after which a step without an answer is reported."""
 
 MAX_OUTAGE_SECONDS = 300.0
 """Maximum seconds of an outage or of throttling; the same as for the polls of a `Client`."""
@@ -113,23 +112,20 @@ class TimeLimit:
     """The time of one command, of which each step takes a part."""
 
     def __init__(
-        self, seconds: float | None, *, server: str, note: Callable[[str], object]
+        self, seconds: float | None, *, server: str, progress: Progress, output: Output
     ) -> None:
         """Make it.
 
         Args:
             seconds: The whole time; None for no limit.
             server: The service.
-            note: Receives a sentence about a step that has no answer for some seconds.
+            progress: Knows whether the service answers.
+            output: The output for notes on a step that has no answer for some seconds.
         """
         self._seconds = self._remaining = seconds
-        self._server = server
+        self._server, self._progress, self._output = server, progress, output
         self.host: str = urlsplit(server).netloc
         """The name of the service, with its port."""
-        self._note = note
-        self._asked: str | None = None
-        """Description of the request in progress; None if there is none."""
-        self._outage: VibeError | None = None
 
     @property
     def remaining(self) -> float | None:
@@ -151,29 +147,19 @@ class TimeLimit:
         Raises:
             OutcomeUnknownError: No answer came in time.
         """
-        loop = asyncio.get_running_loop()
+        loop, contact = asyncio.get_running_loop(), self._progress.contact
         began = loop.time()
-        reminder = loop.call_later(
-            QUIET_SECONDS, self._note, f"Still waiting for {what}: {self.host} has not answered."
-        )
-        self._asked, self._outage = what, None
+        contact.start(is_asking=True)
         try:
-            async with asyncio.timeout(self._remaining):
-                yield
+            with noting(self._progress, f"Still waiting for {what}", self._output):
+                async with asyncio.timeout(self._remaining):
+                    yield
         except TimeoutError as error:
             assert self._seconds is not None
             what = f"{what} did not come within {duration(self._seconds)}"
-            if self._outage is not None:
-                what = f"{what}: {reason(self._outage)}"
+            if contact.error is not None:
+                what = f"{what}: {reason(contact.error)}"
             raise OutcomeUnknownError(what, method="GET", url=self._server) from error
         finally:
-            reminder.cancel()
-            self._asked = None
             if self._remaining is not None:
                 self._remaining -= loop.time() - began
-
-    def note_outage(self, event: OutageStarted) -> None:
-        """Report why a step has no answer yet."""
-        self._outage = event.error
-        if self._asked is not None:
-            self._note(f"Still waiting for {self._asked}: {reason(event.error)}; trying again.")

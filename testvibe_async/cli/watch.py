@@ -25,7 +25,7 @@ from testvibe_async.cli import completion
 from testvibe_async.cli.batches import read_durable
 from testvibe_async.cli.closing import conclude, conclude_early
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
-from testvibe_async.cli.display import FRAME_SECONDS, showing
+from testvibe_async.cli.display import FRAME_SECONDS, noting, showing
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.output import warn
@@ -154,7 +154,8 @@ class Watch:
             journal=journal,
             quarantine=self.quarantine,
         )
-        self.progress.follow(self.connection.client, expected, lambda: batch.items)
+        client = self.connection.client if waits else None
+        self.progress.follow(client, expected, lambda: batch.items)
         if waits:
             await self.collect(batch, plural(len(expected), spec.kind))
         else:
@@ -164,14 +165,12 @@ class Watch:
 
     async def _dispatch_all(self, batch: Batch[Any]) -> None:
         """Wait until nothing of a batch is left to dispatch."""
-        recording, contact = asyncio.create_task(self._record(batch)), self.progress.contact
-        while not recording.done() and self.progress.has_waiting:
-            if (outage := contact.notice(())) is not None:
-                self.connection.output.note(f"Dispatching: {outage}.")
-            await asyncio.sleep(FRAME_SECONDS)
-        recording.cancel()
-        await asyncio.wait([recording])
-        self.progress.update()
+        recording = asyncio.create_task(self._record(batch))
+        with noting(self.progress, "Dispatching", self.connection.output):
+            while not recording.done() and self.progress.has_waiting:
+                await asyncio.wait([recording], timeout=FRAME_SECONDS)
+            recording.cancel()
+            await asyncio.wait([recording])
 
     async def follow(
         self, batch: DurableBatch, record: BatchRecord | None, *, works: bool
@@ -317,11 +316,15 @@ async def watching(
         try:
             server = require_settings(common).server
             assert server is not None
-            watch.limit = TimeLimit(timeout, server=server.value, note=common.output.note)
-            hooks = watch.progress.hooks(on_outage=watch.limit.note_outage)
+            watch.limit = TimeLimit(
+                timeout, server=server.value, progress=watch.progress, output=common.output
+            )
             async with AsyncExitStack() as stack:
                 opened = connected(
-                    common, max_outage=MAX_OUTAGE_SECONDS, hooks=hooks, recorder=watch.generations
+                    common,
+                    max_outage=MAX_OUTAGE_SECONDS,
+                    hooks=watch.progress.hooks,
+                    recorder=watch.generations,
                 )
                 async with watch.limit.waiting_for("the list of projects"):
                     watch.connection = await stack.enter_async_context(opened)
