@@ -529,8 +529,8 @@ async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Cal
     assert len(emulator.requests) == requests
 
 
-async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
-    """`resume --list` has what is not over; `discard` forgets it, and asks no service."""
+async def test_unfinished_batches_are_listed_and_discarded(call: Call, batches: Path) -> None:
+    """`resume --list` has what is not over; `discard` forgets it, also without its journal."""
     await call("run Checkout --wait")
     await interrupted(call, "run Wishlist --wait --name slow", at=10)
     ended = await call("resume --list")
@@ -541,6 +541,8 @@ async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
     assert (await call("discard slow")).code == 2
     assert (await call("run Checkout --wait")).output.startswith("Batch 3.\n")
     (await call("run --failed 2")).refuses("there is no batch 2: the newest is batch 3")
+    (batches / "3.journal").unlink()
+    assert (await call("discard 3")).output.startswith("Batch 3 is forgotten: there is no journal ")
 
 
 async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> None:
@@ -572,7 +574,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     ended = await call("history Checkout Chekcout")
     ended.refuses("no batch has a feature 'Chekcout': did you mean 'Checkout'?")
     ended = await call("history 99")
-    ended.refuses("no batch has a feature '99': there is no batch 99: the newest is ")
+    ended.refuses("there is no batch 99: the newest is batch 3; and no batch has a feature '99'")
 
 
 async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
