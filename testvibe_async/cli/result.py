@@ -56,6 +56,9 @@ class Result:
     place: Sequence[str] = ()
     """The options that name the service and the project, for commands that are suggested."""
 
+    is_service_kept: bool = True
+    """False if the service ends with the command, so that no other command can ask it."""
+
     stopped_by: ExitCode | None = None
     """The exit code for the signal that stopped the command; None if none did."""
 

@@ -91,6 +91,7 @@ class Watch:
             items=(),
             seconds=0.0,
             place=common.place,
+            is_service_kept=common.api_key is None,
             journal=journal,
             fails_on_flaky=files.fail_on_flaky,
         )

@@ -203,6 +203,7 @@ async def test_demo_generates_what_has_no_tests_and_runs_all(
     assert re.search(r"16 in [\d.]+ s: \d+ passed, [3-9] failed", ended.output)
     for command in re.findall(r"^\$ testvibe-async (.*)", ended.output, re.MULTILINE):
         assert command in {"generate --all -w", "run --all --wait"}
+    assert "diagnose" not in ended.output  # The service has stopped by then.
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(1.0, "generation"), (10.0, "run")])
@@ -216,6 +217,7 @@ async def test_a_stopped_demo_names_what_is_in_flight(
     assert ended.output.count("$ testvibe-async") == (1 if left == "generation" else 2)
     stopped = (ended.output + ended.errors).partition("Stopped: ")[2]
     assert re.search(rf"^  {left} ", stopped, re.MULTILINE)
+    assert "testvibe-async wait" not in stopped
     assert "The emulated service has stopped" in ended.output
 
 
