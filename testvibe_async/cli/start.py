@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
 
     from testvibe_async.cli.watch import Watch
-    from testvibe_async.runner.spec import Forecast, TestState
+    from testvibe_async.runner.spec import Forecast
     from testvibe_async.runner.stored import Batch
 
 
@@ -151,8 +151,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             batch = await stored_batches().to_rerun(word, watch.place, watch.quarantine)
             spec = batch.rerun(spec, on_conflict=on_conflict)
             jobs, parent, said = batch.failed_jobs, batch.word, _state_of(batch)
-            ready: TestState = "ready"
-            states = {item.feature: ready for item in batch.failed if item.attempts}
+            states = {item.feature: "ready" for item in batch.failed if item.attempts}
             found = Selection(features=(), states=states)
             whole = result_of(batch, common, files)
             watch.result = evolve(watch.result, parent=whole)

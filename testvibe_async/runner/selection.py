@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from testvibe_async.project import Project
-    from testvibe_async.runner.spec import BatchSpec, TestState
+    from testvibe_async.runner.spec import BatchSpec
 
 
 SHOWN_NAMES = 3
@@ -47,8 +47,8 @@ class Selection:
     is_wider: bool = False
     """True if not each feature was named: all are chosen, or some by a glob."""
 
-    states: Mapping[int | str, TestState] = field(factory=dict["int | str", "TestState"])
-    """The state of each feature, as `jobs` names it; missing if it is unknown."""
+    states: Mapping[int | str, str] = field(factory=dict["int | str", str])
+    """The state of each feature, as `jobs` names it: ready, missing or generating, if known."""
 
     listing: Listing[Feature] | None = None
     """The features of the project, if they were listed."""
@@ -272,12 +272,12 @@ def _why_left_out(feature: Feature) -> str | None:
     return None if feature.has_tests else f"without tests ({escape(str(feature.status))})"
 
 
-def _states_of(features: Mapping[Any, Feature]) -> dict[int | str, TestState]:
+def _states_of(features: Mapping[Any, Feature]) -> dict[int | str, str]:
     """Return the state of each feature's tests, as far as it is certain."""
     return {word: state for word, each in features.items() if (state := _state_of(each))}
 
 
-def _state_of(feature: Feature) -> TestState | None:
+def _state_of(feature: Feature) -> str | None:
     if feature.status is None or feature.has_undocumented_status:
         return None
     if feature.status == FeatureStatus.GENERATING:

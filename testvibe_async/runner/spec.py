@@ -8,7 +8,7 @@ and what the service will refuse for certain. It selects no features: see
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from attrs import asdict, evolve, field, fields_dict, frozen
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 IN_FLIGHT = {"run": 100, "generation": 10}
 """Default maximum number of operations in flight, by their kind."""
-
-TestState: TypeAlias = Literal["ready", "missing", "generating"]
-"""What is known of a feature's tests."""
 
 _CONFLICTS = {"run": {"missing", "generating"}, "generation": {"generating"}}
 """The states in which the service refuses an operation of a kind."""
@@ -119,7 +116,7 @@ class BatchSpec:
     def forecast(
         self,
         jobs: Iterable[BatchItem[Any]],
-        states: Mapping[int | str, TestState],
+        states: Mapping[int | str, str],
         *,
         max_generations: int | None = None,
     ) -> Forecast:
@@ -127,7 +124,7 @@ class BatchSpec:
 
         Args:
             jobs: An item for each operation.
-            states: The state of each feature, as the jobs name it; unknown ones are missing.
+            states: The states of a `Selection`.
             max_generations: Maximum number of generations; None for no limit.
         """
         found = Forecast()
