@@ -1,6 +1,5 @@
 """A service under maintenance: each surface says so within two polls, and ends as it should."""
 
-import json
 from typing import Any
 
 import pytest
@@ -9,10 +8,9 @@ from tests.support.amounts import by_turns
 from tests.support.inner_pytest import ENDLESS, Inner, inner, service
 from tests.support.mcp_connection import Listener, connected
 from tests.support.timing import STEADY, now
-from tests.surfaces.cli.conftest import Call, call, machine, use
 from testvibe_async.testing import Emulator, Fault, RecordedRequest
 
-__all__ = ["call", "inner", "machine", "service"]
+__all__ = ["inner", "service"]
 
 pytest_plugins = ["pytester"]
 
@@ -29,8 +27,6 @@ PAGES = {
 STARTS = 7.0
 """When the service goes away: after polls at 3 s and 6 s that it answers."""
 
-RUN_SECONDS = 30.0
-
 TWO_POLLS = 10.0
 """Seconds until two polls have failed at the latest: the third interval is the longer one."""
 
@@ -42,29 +38,6 @@ def away(emulator: Emulator, page: str, seconds: float) -> None:
     """Have a page stand in for the service for so many seconds, soon."""
     begin = now() + STARTS
     emulator.fail("*", PAGES[page], when=lambda _: begin < now() < begin + seconds)
-
-
-@pytest.mark.parametrize(("page", "seconds"), by_turns([*PAGES], [10, 60]))
-async def test_command_line(
-    emulator: Emulator,
-    call: Call,
-    monkeypatch: pytest.MonkeyPatch,
-    page: str,
-    seconds: int,
-) -> None:
-    """`run --wait` prints when the outage begins and ends, and exits by the verdict."""
-    use(emulator, monkeypatch)
-    away(emulator, page, seconds)
-    ended = await call("run", "Checkout", "Returns", "--wait", "--json=lines")
-    events = [json.loads(line) for line in ended.output.splitlines()]
-    out, back = (
-        [each["seconds"] - STARTS for each in events if each["event"] == kind]
-        for kind in ("unreachable", "reachable")
-    )
-    assert (ended.code, events[-1]["summary"]["succeeded"]) == (0, 2)
-    assert 0 < out[0] < TWO_POLLS
-    if seconds < RUN_SECONDS:  # Else the results are what says that it answers again.
-        assert seconds < back[0] < seconds + 31
 
 
 TOOLS: dict[str, dict[str, Any]] = {

@@ -33,6 +33,11 @@ def out_from(emulator: Emulator, begin: float, end: float | None = None, **fault
     ("fault", "what"),
     [
         (Fault.reset(), r"not reachable for \d+ s"),
+        (Fault.hang(), r"not reachable for \d+ s"),
+        (
+            Fault.status(404, body=b""),
+            r"the service .* pages that are not its own \(404\) for \d+ s",
+        ),
         (Fault.status(503), r"the service answers with nothing but errors \(503\) for \d+ s"),
         (PAGE, r"the service answers with pages that are not its own \(200\) for \d+ s"),
         (Fault.status(429, retry_after=5), r"the service is rate-limiting for \d+ s"),
@@ -188,22 +193,6 @@ async def test_warnings_of_the_log_are_told_otherwise(emulator: Emulator, call: 
 
 
 NOT_REACHABLE = rf"not reachable for (\d+) s; {UNSEEN}"
-
-
-async def test_silent_outage_as_events(emulator: Emulator, call: Call) -> None:
-    """Where connections are accepted and nothing is answered, that is an outage too.
-
-    Within two intervals of its begin, and one time-out of a request after its end: what hangs is
-    waited for until then.
-    """
-    out_from(emulator, 10, 30, fault=Fault.hang())
-    ended = await call("run Checkout Newsletter --wait --json=lines")
-    out = next(each for each in ended.events if each["event"] == "unreachable")
-    back = next(each for each in ended.events if each["event"] == "reachable")
-    assert re.fullmatch(NOT_REACHABLE, out["message"])
-    assert 10 < out["seconds"] <= 17
-    assert (out["notSeen"], back["notSeen"]) == (2, 0)
-    assert 30 < back["seconds"] <= 60
 
 
 @pytest.mark.usefixtures("on_terminal")
