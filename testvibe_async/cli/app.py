@@ -151,7 +151,8 @@ def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
     app.help_formatter = CompactHelp(is_whole=is_whole)
     app.help_epilogue = None if is_whole else "All options: --help-all"
     if not words or words[0] in app.help_flags:
-        _load_all()
+        for name in NAMES:  # Their modules have the lines of the overall help.
+            app[name]
     command, bound, _ = app.parse_args(
         words,
         console=Output(color=False if "--no-color" in words else None).console,
@@ -182,12 +183,6 @@ def _commands_first(words: Sequence[str], group: App) -> list[str]:
         is_value = word.startswith("-")
     is_bare = "list" in group and not any(each[:1] != "-" for each in words[:1])
     return ["list", *words] if is_bare and not {"-h", "--help"} & {*words} else [*words]
-
-
-def _load_all() -> None:
-    """Load the modules of all commands, which have the lines of the overall help."""
-    for name in NAMES:
-        app[name]
 
 
 def _escape_unencodable() -> None:

@@ -46,9 +46,7 @@ def interruptible() -> Generator[Stop]:
         SystemExit: A signal came; it has the exit code.
     """
     stop = Stop()
-    if not stop.install():
-        yield stop
-        return
+    is_installed = stop.install()
     try:
         yield stop
     except asyncio.CancelledError:
@@ -57,7 +55,8 @@ def interruptible() -> Generator[Stop]:
         stop.task.uncancel()
         sys.exit(stop.exit_code)
     finally:
-        stop.restore()
+        if is_installed:
+            stop.restore()
 
 
 class Stop:

@@ -243,7 +243,9 @@ class Watch:
                     await self._record(completed)
                 except asyncio.CancelledError:
                     self.progress.contact.stop()
-                    if self.progress.has_waiting and not _has_failed_to_show():
+                    # `showing` cancels its body if it fails, such as after a closed pipe.
+                    is_shown = anyio.current_effective_deadline() != -inf
+                    if self.progress.has_waiting and is_shown:
                         warn(STOPPING.format(signal=self._stop.name))
                     raise
 
@@ -352,8 +354,3 @@ async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, 
 
     logs = await asyncio.gather(*map(read, failed))
     return {ref.request_id: log for ref, log in zip(failed, logs, strict=True) if log}
-
-
-def _has_failed_to_show() -> bool:
-    """Return True if `showing` cancelled its body, such as after the reader closed the pipe."""
-    return anyio.current_effective_deadline() == -inf

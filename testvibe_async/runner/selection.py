@@ -127,7 +127,9 @@ async def select(  # noqa: PLR0913 - each by name
             f"{all_word} takes no names but exclusions: leave out {all_word}, or {wanted[0]!r}"
         )
     needs_list = not is_one and (spec.is_all or any(map(_is_pattern, spec.features)))
-    selection = _as_typed(spec)
+    # Without a list, words are names as they were typed.
+    named = {word.casefold(): word for word in spec.features}
+    selection = Selection(features=list(named.values()))
     is_doubtful = len(selection.features) > 1
     if checks_names and not needs_list and not is_doubtful:
         known = await _read_one(project, spec.features[0])
@@ -167,11 +169,6 @@ async def _read_one(project: Project, word: str) -> dict[str, Feature] | None:
         return None
     except (ResponseError, TransportError):
         return {}  # Its dispatch says more.
-
-
-def _as_typed(spec: BatchSpec) -> Selection:
-    """Return the meaning of words without a list: names, as they were typed."""
-    return Selection(features=list({word.casefold(): word for word in spec.features}.values()))
 
 
 def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Selection:

@@ -262,8 +262,7 @@ GUESSES = {
     "run --waite x": "Did you mean --wait?",
     "run x --attempts a": 'invalid value for --attempts: unable to convert "a"',
     "login --token x": "Did you mean testvibe-async login, which asks for the key",
-    "report out.xml": "to write it, testvibe-async report --report out.xml",
-    "report 214": "for a run of that id, testvibe-async open 214",
+    "report out.xml": "there is no journal out.xml",
     "--timeout 2 features": "--timeout",
 }
 """Words that are no command, or no option, and what is usually meant."""
