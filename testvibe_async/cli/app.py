@@ -25,7 +25,7 @@ from testvibe_async.cli.exits import (
     ENDING,
     ExitCode,
     log_to_standard_error,
-    reporting,
+    report,
 )
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
@@ -118,15 +118,16 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     _escape_unencodable()
     for each in ENDING:
         signal.signal(each, _exit_on_signal)
-    with reporting() as result:
-        returned = _parse(sys.argv[1:] if arguments is None else arguments)()
-        if inspect.iscoroutine(returned):
+    try:
+        code = _parse(sys.argv[1:] if arguments is None else arguments)()
+        if inspect.iscoroutine(code):
             import asyncio  # noqa: PLC0415 - commands without I/O do without it
 
-            returned = asyncio.run(returned)
-        result.code = returned
+            code = asyncio.run(code)
         sys.stdout.flush()
-    sys.exit(result.code or ExitCode.PASSED)
+    except BaseException as error:  # noqa: BLE001 - what is not reported is raised again
+        code = report(error)
+    sys.exit(code or ExitCode.PASSED)
 
 
 async def perform(arguments: Sequence[str]) -> ExitCode:
@@ -135,14 +136,16 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
     Args:
         arguments: Arguments after `testvibe-async`.
     """
-    with reporting() as result:
-        returned = _parse(arguments)()
-        result.code = await returned if inspect.iscoroutine(returned) else returned
-    return result.code or ExitCode.PASSED
+    try:
+        code = _parse(arguments)()
+        return (await code if inspect.iscoroutine(code) else code) or ExitCode.PASSED
+    except BaseException as error:  # noqa: BLE001 - what is not reported is raised again
+        return report(error)
 
 
 def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
+    log_to_standard_error(0)
     is_help = arguments[:1] == ["help"]
     words = _commands_first([*arguments[1:], "--help"] if is_help else arguments, app)
     is_whole = "--help-all" in words
