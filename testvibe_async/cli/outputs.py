@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
+
+import anyio
 
 from testvibe_async import BatchItem, ConfigError, Run, Verdict, VibeError
 from testvibe_async._util import escape
@@ -113,8 +115,8 @@ class Outputs:
 
     def _write_summary(self, result: Result) -> None:
         """Add the results to the summary of a CI step, once, unless a report goes there."""
-        path = summary_path()
-        if path is None or self._is_summarized or path in (p for _, p in self.files.targets):
+        path = Path(os.environ.get("GITHUB_STEP_SUMMARY", ""))
+        if not path.name or self._is_summarized or path in (p for _, p in self.files.targets):
             return
         from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `write`
 
@@ -151,9 +153,8 @@ class Outputs:
         if not self._tasks:
             return
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await asyncio.gather(*self._tasks)
+            with anyio.move_on_after(timeout):
+                await asyncio.gather(*self._tasks)
         finally:
             self.stop()
         self.note_artifacts()
@@ -264,12 +265,6 @@ MESSAGE_LINES = 12
 def is_github() -> bool:
     """Return whether this is a job of GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
-
-
-def summary_path() -> Path | None:
-    """Return the file that becomes the summary of the step; None outside of GitHub."""
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    return Path(path) if path else None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import ConfigError, Journal
+from testvibe_async import BatchItem, ConfigError, Journal
 from testvibe_async.cli.batches import (
     durable_batch,
     durable_named,
@@ -150,7 +150,11 @@ async def run(  # noqa: PLR0913 - each an option of its own
             word = features[0] if features else None
             batch = await stored_batches().to_rerun(word, watch.place, watch.quarantine)
             spec = batch.rerun(spec, on_conflict=on_conflict)
-            jobs, parent, said = batch.failed_jobs, batch.word, _state_of(batch)
+            jobs: list[Item] = [
+                BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
+                for item in batch.failed
+            ]
+            parent, said = batch.word, _state_of(batch)
             states = {item.feature: "ready" for item in batch.failed if item.attempts}
             found = Selection(features=(), states=states)
             whole = result_of(batch, common, files)

@@ -12,7 +12,6 @@ from contextlib import (
     AsyncExitStack,
     ExitStack,
     asynccontextmanager,
-    suppress,
 )
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -257,10 +256,9 @@ class Watch:
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
         result = self._present()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.limit.ending):
-                logs = await _logs_of_failures(result.items, self.connection.client)
-                result = evolve(result, logs=logs)
+        with anyio.move_on_after(self.limit.ending):
+            logs = await _logs_of_failures(result.items, self.connection.client)
+            result = evolve(result, logs=logs)
         try:
             return await conclude(result, self.outputs, timeout=self.limit.ending)
         finally:

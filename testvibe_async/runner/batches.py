@@ -236,15 +236,7 @@ class Batches:
                 return batch.record
         if named:
             return named[0]
-        elsewhere = ""
-        for record in self.records():
-            with suppress(ConfigError):
-                if not elsewhere and not (await self.read(record)).is_over:
-                    where = f"project {record.project} at {record.server}"
-                    elsewhere = f"; batch {record.word} of {where} is not"
-        raise ConfigError(
-            f"nothing to resume: each batch of the last 30 days{place} is over{elsewhere}"
-        )
+        raise ConfigError(f"nothing to resume: each batch of the last 30 days{place} is over")
 
     async def to_rerun(self, word: str | None, place: Place, quarantine: Quarantine) -> Batch:
         """Return the batch of runs whose failures are to run again, with its reruns.

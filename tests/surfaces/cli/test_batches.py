@@ -306,7 +306,9 @@ async def test_other_servers_are_another_matter(
         assert (await call("report")).output.endswith(": 1 passed\n")
         assert len((await call("history --json")).json["batches"]) == 1
         place = f"of project {other.project_id} at {other.url}"
-        (await call("resume")).refuses(f"; batch 3 {place} is not")
+        (await call("resume")).refuses(
+            f" of project {emulator.project_id} at {emulator.url} is over"
+        )
         ended = await call("run --failed other.journal --wait")
         ended.refuses(f"other.journal is {place}, not")
         change_records(batches, ended_at=None)
