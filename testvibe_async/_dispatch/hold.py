@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async._http import Outlook, outlook_after
 from testvibe_async._wire import Endpoints
-from testvibe_async.errors import NotSentError, RecorderError, ResponseError, TransportError
+from testvibe_async.errors import NotSentError, ResponseError, TransportError
 
 if TYPE_CHECKING:
     from testvibe_async._dispatch.dispatch import Dispatch
@@ -41,35 +41,33 @@ class Hold:
             max_outage: Maximum seconds to wait for an answer.
         """
         self._transport = transport
+        self._outage = transport.outage
         self._max_outage = max_outage
-        self._is_on = False
+        self._held_since: float | None = None
+        """The beginning of the outage for which dispatches are held, though it is not announced."""
         self._since = 0.0
         """The loop's clock at the beginning of the hold."""
-        self._cause: TransportError | ResponseError | None = None
-        """The last failure that showed that the service is away."""
         self._probing = asyncio.Lock()
+        self._probes = 0
+        """Number of probes that have ended, answered or not."""
         self._last_failure: TransportError | ResponseError | None = None
         self._failed_at = 0.0
-        """The loop's clock when the last wait had lasted too long."""
+        """The loop's clock at the end of the last probe."""
 
     def note_failure(self, error: VibeError) -> bool:
-        """Note that a dispatch or a read failed; return True if an outage explains it.
-
-        As long as the service has answered nothing, a page means that its address is wrong.
-        """
-        if isinstance(error, RecorderError) or not isinstance(error, _OF_REQUESTS):
-            return False
-        has_answered = bool(self._transport.answered)
-        is_away = outlook_after(error, has_answered=has_answered) is Outlook.AWAY
+        """Note that a dispatch or a read failed; return True if an outage explains it."""
+        is_away = self._transport.note_failure(error)
         if is_away:
-            self._cause = error
             self._begin()
         return is_away
 
     @property
     def is_on(self) -> bool:
         """True if dispatches wait, since the service may be away, for them or for polls."""
-        return self._is_on or self._transport.outage_notice.is_on
+        outage = self._outage
+        return outage.is_announced or (
+            outage.since is not None and outage.since == self._held_since
+        )
 
     @property
     def is_given_up(self) -> bool:
@@ -78,17 +76,15 @@ class Hold:
 
     def _begin(self) -> None:
         """Begin the hold, or continue it: all waits for the end of an outage share one maximum."""
-        transport = self._transport
-        if not self._is_on or self._since <= transport.answered_at:
-            notice, now = transport.outage_notice, asyncio.get_running_loop().time()
-            self._since = notice.since if notice.is_on else now
-        self._is_on = True
+        since, now = self._outage.since, asyncio.get_running_loop().time()
+        if since is None or self._held_since != since:
+            self._held_since = since
+            self._since = now if since is None or not self._outage.is_announced else since
 
     @property
     def outage(self) -> NotSentError | None:
         """The error of a dispatch that stops waiting for the service; None if it answers."""
-        notice = self._transport.outage_notice
-        cause = self._cause if self._is_on else notice.error if notice.is_on else None
+        cause = self._outage.failure if self.is_on else None
         if not isinstance(cause, _OF_REQUESTS):
             return None
         return _not_sent("before the time-out", cause)
@@ -101,33 +97,34 @@ class Hold:
         """
         if not self._transport.answered:
             return False
-        self._begin()
         began = asyncio.get_running_loop().time()
         try:
-            await self.wait(intent)
+            await self._wait(intent)
         except NotSentError:
             return False
         return asyncio.get_running_loop().time() - began >= OUTAGE_SECONDS
 
-    async def wait(self, dispatch: Dispatch[Any] | Intent) -> None:
+    async def wait(self, dispatch: Dispatch[Any]) -> None:
         """Wait until the service answers a read, if it may be away.
 
         Args:
-            dispatch: The dispatch that waits, or the intent of one that is reconciled.
+            dispatch: The dispatch that waits.
 
         Raises:
             NotSentError: The outage lasted too long.
             ClientClosedError: The client was closed.
         """
-        if not self.is_on:
-            return
+        if self.is_on:
+            await self._wait(dispatch)
+
+    async def _wait(self, dispatch: Dispatch[Any] | Intent) -> None:
         self._begin()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        async with self._probing:  # The result of one probe serves all that wait meanwhile.
-            if self._is_on and (self._last_failure is None or began >= self._failed_at):
+        probes = self._probes
+        async with self._probing:
+            if self._probes == probes:  # Else the result of a probe serves all that waited for it.
                 self._last_failure = await self._probe(dispatch)
-                self._is_on, self._failed_at = self._last_failure is not None, loop.time()
+                self._failed_at = asyncio.get_running_loop().time()
+                self._probes += 1
         if self._last_failure is not None:
             raise _not_sent(f"for {self._max_outage:g} s", self._last_failure)
 
@@ -152,7 +149,9 @@ class Hold:
                 request, max_outage=max(left, MIN_PATIENCE), has_answered=True, fallback=fallback
             )
         except (TransportError, ResponseError) as error:
-            return error if outlook_after(error, has_answered=True) is Outlook.AWAY else None
+            if outlook_after(error, has_answered=True) is Outlook.AWAY:
+                return error
+            self._outage.note_answer()  # A refusal of the key is an answer, too.
         return None
 
 

@@ -8,7 +8,7 @@ sleeps; and `failure_of`, for sessions with other hosts.
 
 from testvibe_async._http.clock import Moment
 from testvibe_async._http.failures import failure_of
-from testvibe_async._http.patience import OutageNotice, outlast
+from testvibe_async._http.outage import Outage
 from testvibe_async._http.retry import (
     Outlook,
     RetryPolicy,
@@ -27,7 +27,7 @@ from testvibe_async._http.transport import Transport
 __all__ = [
     "HttpSession",
     "Moment",
-    "OutageNotice",
+    "Outage",
     "Outlook",
     "RetryPolicy",
     "Sending",
@@ -37,7 +37,6 @@ __all__ = [
     "is_throttled",
     "is_tolerated",
     "outage_interval",
-    "outlast",
     "outlook_after",
     "refused_seconds",
     "retry_delay",

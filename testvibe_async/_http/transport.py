@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._config import require_seconds
 from testvibe_async._http.clock import ServiceClock, clock_lead
+from testvibe_async._http.outage import Outage, outlast
 from testvibe_async._http.pages import read_pages
-from testvibe_async._http.patience import OutageNotice, outlast
 from testvibe_async._http.retry import (
     MAX_TOKENS,
     Outlook,
@@ -45,6 +45,7 @@ from testvibe_async.errors import (
     ConfigError,
     NotSentError,
     OutcomeUnknownError,
+    RecorderError,
     ResponseError,
     TransportError,
     UnauthorizedError,
@@ -99,8 +100,8 @@ class Transport:
         self._key_source = "the argument api_key" if is_passed else settings.key_source
         self.clock: ServiceClock = ServiceClock()
         """The service's time, as shown by its answers."""
-        self.outage_notice: OutageNotice = OutageNotice(settings.server, hooks)
-        """Announces an outage of the service."""
+        self.outage: Outage = Outage(settings.server, hooks)
+        """The outage of the service, if it does not answer."""
         self.timeout: float = timeout
         """Seconds that one request may take."""
         self._http = HttpSession(
@@ -200,7 +201,7 @@ class Transport:
         return await outlast(
             partial(self._call_either, request, fallback),
             name=request.endpoint.name,
-            notice=self.outage_notice,
+            outage=self.outage,
             hooks=self._hooks,
             outlook_after=partial(
                 outlook_after,
@@ -275,8 +276,8 @@ class Transport:
         self.answered.add(request.endpoint.name)
         self.answered_at = asyncio.get_running_loop().time()
         self._away.discard(request.endpoint.name)
-        if self.outage_notice.is_on:
-            self.outage_notice.end()
+        if self.outage.since is not None:
+            self.outage.note_answer()
 
     def outlook_after(self, error: Exception, request: Request[Any]) -> Outlook:
         """Return the result that another attempt of a read may bring, after a failed one.
@@ -289,6 +290,17 @@ class Transport:
         if outlook is Outlook.AWAY and name in self.answered:
             self._away.add(name)
         return outlook
+
+    def note_failure(self, error: VibeError) -> bool:
+        """Note that a dispatch or its search failed; return True if an outage explains it.
+
+        As long as the service has answered nothing, a page means that its address is wrong.
+        """
+        outlook = outlook_after(error, has_answered=bool(self.answered))
+        is_away = outlook is Outlook.AWAY and not isinstance(error, RecorderError)
+        if is_away:
+            self.outage.note_failure(error, outlook)
+        return is_away
 
     def warn_of(self, unreadable: Iterable[UnreadableField]) -> None:
         """Log the fields of an answer that could not be read, each once per client."""

@@ -21,7 +21,6 @@ from attrs import frozen
 from testvibe_async._polling import traces
 from testvibe_async._polling.known import KnownOperations
 from testvibe_async._polling.list_polling import ListPolling, Lists
-from testvibe_async._polling.outage import Outage, fails_all
 from testvibe_async._polling.polled import OPERATIONS_A_TURN, Listener, PolledOperation, own_copy
 from testvibe_async._polling.queue import PollQueue
 from testvibe_async._polling.reader import Reader
@@ -112,8 +111,8 @@ class Poller:
             max_workers=max_concurrent_polls,
             is_closed=lambda: transport.is_closed,
         )
-        tick_seconds = self._schedule.tick_seconds
-        self._outage = Outage(interval, transport.outage_notice, slack=tick_seconds)
+        self._outage = transport.outage
+        self._outage.ended = self._poll_all
         self._deferrals = 0
         # A poll serves all its waits: it must not run in the context of the first one.
         self._context = copy_context()
@@ -276,7 +275,9 @@ class Poller:
             return self._poll_by_list(job)
         if self._outage.is_on:
             is_probe = job.has_listeners and self._outage.begin_probe(
-                asyncio.get_running_loop().time()
+                asyncio.get_running_loop().time(),
+                interval=self._interval,
+                slack=self._schedule.tick_seconds,
             )
             if not is_probe:
                 return self._fail_with_others(job)
@@ -294,8 +295,8 @@ class Poller:
     async def _poll_by_list(self, call: _ListCall) -> None:
         """Ask a list about operations, and queue a read by id for each that it leaves open."""
         listed = await call.list_polling.poll(call.operations)
-        if listed is not None:
-            self._note_answer()
+        if listed is not None:  # Or refused for the rate limit, which is an answer too.
+            self._outage.note_answer()
         to_read: Sequence[PolledOperation[Any]] = call.due
         rescheduled: Sequence[PolledOperation[Any]] = call.early
         if listed is not None:
@@ -314,11 +315,12 @@ class Poller:
     async def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
         """Note that a poll of an operation would fail like the last one, and plan its next poll."""
         polled.is_in_progress = False
-        error, outlook = self._outage.last_failure, self._outage.last_outlook
-        if error is not None and polled.has_listeners:
+        outage, state = self._outage, polled.state
+        if outage.failure is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
-            self._reader.handle_failure(polled, own_copy(error), outlook, is_shared=True)
-            self._outage.announce(polled.state, error)
+            error = own_copy(outage.failure)
+            self._reader.handle_failure(polled, error, outage.outlook, is_shared=True)
+            outage.announce(state.failures, state.failing_since)
         self._plan_poll(polled)
 
     async def _read(self, polled: PolledOperation[Any]) -> None:
@@ -327,8 +329,6 @@ class Poller:
         try:
             if polled.has_listeners:
                 error = await self._reader.read(polled, retries=False)
-                if error is None and self._outage.since is not None:
-                    self._note_answer()
         finally:
             polled.is_in_progress = False
         if error is not None:
@@ -339,19 +339,14 @@ class Poller:
 
     def _note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
         """Handle a poll by id that failed."""
-        outlook = self._reader.outlook_after(polled, error)
-        if fails_all(error, outlook):
-            self._outage.note_failure(error, outlook, asyncio.get_running_loop().time())
-        else:
-            self._note_answer()
-        if not polled.state.is_finished:
+        outlook, state = self._reader.outlook_after(polled, error), polled.state
+        self._outage.note_failure(error, outlook)
+        if not state.is_finished:
             self._reader.handle_failure(polled, error, outlook)
-            self._outage.announce(polled.state, error)
+            self._outage.announce(state.failures, state.failing_since)
 
-    def _note_answer(self) -> None:
-        """Note that the service answers; after an outage, poll all operations now."""
-        if not self._outage.note_answer():
-            return
+    def _poll_all(self) -> None:
+        """Poll all operations now, after an outage."""
         for list_polling in self._lists.values():
             list_polling.end_trouble()
         tick = self._schedule.tick_of(asyncio.get_running_loop().time())

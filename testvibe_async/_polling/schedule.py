@@ -12,12 +12,11 @@ import heapq
 from math import floor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from testvibe_async._http import outage_interval, refused_seconds
+from testvibe_async._http import Outage, outage_interval, refused_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from testvibe_async._polling.outage import Outage
     from testvibe_async._polling.plan import PollPlan
     from testvibe_async._polling.polled import PolledOperation
 

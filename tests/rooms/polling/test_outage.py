@@ -15,8 +15,7 @@ from tests.conftest import KEY
 from tests.support.amounts import amount
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, RunOperation, RunRef, errors
-from testvibe_async._http import OutageNotice, Outlook
-from testvibe_async._polling.outage import Outage
+from testvibe_async._http import Outage, Outlook
 from testvibe_async._polling.queue import PollQueue
 from testvibe_async._wire import Request, Response
 from testvibe_async.events import Emitter, PollFailed
@@ -121,16 +120,17 @@ async def test_one_probe_an_interval(offset: float, monkeypatch: pytest.MonkeyPa
         assert 90 / INTERVAL - 1 <= network.count_since(settled) <= 90 / INTERVAL + 1
 
 
-def test_it_begins_with_the_tenth_failure() -> None:
+async def test_it_begins_with_the_tenth_failure() -> None:
     """From then on one poll an interval is a probe, a little early at the most."""
-    outage = Outage(3.0, OutageNotice("https://testvibe.example", Emitter(Hooks())), slack=0.3)
+    outage = Outage("https://testvibe.example", Emitter(Hooks()))
     states: list[bool] = []
-    for number in range(10):
+    for _ in range(10):
         error = errors.NotSentError("refused", method="GET", url="u")
-        outage.note_failure(error, Outlook.AWAY, float(number))
+        outage.note_failure(error, Outlook.AWAY)
         states.append(outage.is_on)
     assert states == [False] * 9 + [True]
-    probed = [at / 10 for at in range(100, 200) if outage.begin_probe(at / 10)]
+    instants = (at / 10 for at in range(100, 200))
+    probed = [at for at in instants if outage.begin_probe(at, interval=3.0, slack=0.3)]
     assert probed == [10.0, 12.4, 15.4, 18.4]
 
 
@@ -160,7 +160,7 @@ async def test_a_probe_that_nobody_waits_for_is_not_sent() -> None:
         seen = len(network.failed), len(network.requests)
         await poller._serve(polled)
         assert (len(network.failed), len(network.requests)) == seen
-        assert poller._outage.begin_probe(now())
+        assert poller._outage.begin_probe(now(), interval=INTERVAL, slack=0.3)
 
 
 async def test_jobs_that_wait_for_nothing_let_others_run() -> None:

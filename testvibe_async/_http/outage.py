@@ -1,0 +1,188 @@
+"""The outage of the service: nothing is answered, of all the traffic of one client.
+
+Owns the facts about it: its beginning, its last failure, and whether it was announced. Polls,
+dispatches and reads report to it, and ask it. `retry` decides what a failure means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from math import inf
+from typing import TYPE_CHECKING, TypeVar
+
+from testvibe_async._http.retry import (
+    Outlook,
+    is_same_failure,
+    is_tolerated,
+    outage_interval,
+    refused_seconds,
+)
+from testvibe_async.errors import ResponseError, TransportError, UnauthorizedError
+from testvibe_async.events import OutageEnded, OutageStarted, RetryScheduled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from testvibe_async.errors import VibeError
+    from testvibe_async.events import Emitter
+
+T = TypeVar("T")
+
+INTERVAL = 0.5
+"""Seconds between two attempts, before the interval grows."""
+
+ANNOUNCED_FAILURES = 2
+"""Number of failures in a row, of one operation or call, at which an outage is announced."""
+
+MIN_FAILURES = 10
+"""Number of failures in a row, of any requests, after which the poller sends probes alone.
+
+A service at which every second request fails reaches that number once in a thousand requests.
+"""
+
+
+class Outage:
+    """The failures in a row of one client; without failures, the service answers."""
+
+    def __init__(self, server: str, hooks: Emitter) -> None:
+        """Start with a service that answers.
+
+        Args:
+            server: The service's name, for the events.
+            hooks: Notified when an outage begins and when it ends.
+        """
+        self._server = server
+        self._hooks = hooks
+        self.since: float | None = None
+        """The loop's clock at the first of the failures in a row; None after an answer."""
+        self.failure: VibeError | None = None
+        """The last of these failures."""
+        self.outlook: Outlook = Outlook.AWAY
+        """The result that another request may bring after the last failure."""
+        self.is_announced: bool = False
+        """True from the announcement of the outage until the next answer."""
+        self.ended: Callable[[], object] = lambda: None
+        """Called at an answer after which all requests are sent again."""
+        self._failures = 0
+        self._probe_at = -inf
+
+    @property
+    def is_on(self) -> bool:
+        """True if so many requests in a row have failed that the poller sends probes alone."""
+        return self._failures >= MIN_FAILURES
+
+    def note_failure(self, error: VibeError, outlook: Outlook) -> None:
+        """Note a failed request: it counts if any other request would have failed as well.
+
+        The service is then away, or refuses the key. Any other error is an answer, even a refusal
+        for its rate limit, which the throttle handles.
+        """
+        is_key_refused = outlook is Outlook.REFUSED and isinstance(error, UnauthorizedError)
+        if outlook is not Outlook.AWAY and not is_key_refused:
+            self.note_answer()
+            return
+        self._failures += 1
+        self.failure, self.outlook = error, outlook
+        self.since = asyncio.get_running_loop().time() if self.since is None else self.since
+
+    def note_answer(self) -> None:
+        """Note that the service answers."""
+        if self.since is None:
+            return
+        since, was_on = self.since, self.is_on
+        self.since = self.failure = None
+        self._failures = 0
+        if self.is_announced:
+            self.is_announced = False
+            seconds = asyncio.get_running_loop().time() - since
+            self._hooks.emit(OutageEnded(self._server, seconds))
+        if was_on:
+            self.ended()
+
+    def announce(self, failures: int, since: float | None) -> None:
+        """Announce the outage, unless it is too short, or was announced before.
+
+        Args:
+            failures: Number of failures in a row of one operation or call.
+            since: The loop's clock at the first of them.
+        """
+        if failures < ANNOUNCED_FAILURES or self.is_announced or self.outlook is not Outlook.AWAY:
+            return
+        if self.failure is not None and self.has_lasted_since(since):
+            self.is_announced = True
+            self._hooks.emit(OutageStarted(self._server, self.failure))
+
+    def has_lasted_since(self, instant: float | None) -> bool:
+        """Return whether nothing was answered since an instant; None means never."""
+        return instant is not None and self.since is not None and self.since <= instant
+
+    def begin_probe(self, now: float, *, interval: float, slack: float) -> bool:
+        """Return whether a poll is to be sent while the outage is on, as the next probe.
+
+        A probe may take as long as a request may; another one follows after an interval. All other
+        polls fail like the last request. An outage therefore costs no more requests than the
+        traffic before it, however many operations are in flight.
+
+        Args:
+            now: The loop's clock.
+            interval: Seconds between two probes.
+            slack: Seconds by which a probe may be early.
+        """
+        if now < self._probe_at - slack:
+            return False
+        self._probe_at = max(self._probe_at, now - slack) + interval
+        return True
+
+
+async def outlast(  # noqa: PLR0913 - each by name
+    call: Callable[[], Awaitable[T]],
+    *,
+    name: str,
+    outage: Outage,
+    hooks: Emitter,
+    outlook_after: Callable[[Exception], Outlook],
+    sleep: Callable[[float], Awaitable[None]],
+    max_outage: float,
+) -> T:
+    """Retry a call until the service answers.
+
+    Args:
+        call: Makes the call once.
+        name: The call's name, for the events.
+        outage: Notified of each failure.
+        hooks: Notified of each further attempt.
+        outlook_after: Returns the result that another attempt may bring.
+        sleep: Waits, unless the client closes.
+        max_outage: Seconds of uninterrupted failures after which the last error is raised.
+
+    Raises:
+        TransportError, ResponseError: Another attempt would not help, or the outage lasted too
+            long.
+    """
+    loop = asyncio.get_running_loop()
+    failures = equal_failures = 0
+    began, since, last = loop.time(), None, None
+    while True:
+        try:
+            return await call()
+        except (TransportError, ResponseError) as error:
+            equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
+            failures, last = failures + 1, error
+            since = loop.time() if since is None else since
+            outlook = outlook_after(error)
+            # A read that waits out a rate limit keeps its caller waiting just as long.
+            outage.note_failure(error, Outlook.AWAY if outlook is Outlook.BUSY else outlook)
+            if not is_tolerated(
+                outlook,
+                equal_failures=equal_failures,
+                seconds=loop.time() - began,
+                max_outage=max_outage,
+            ):
+                raise
+            outage.announce(failures, since)
+            jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
+            delay = jitter * outage_interval(INTERVAL, failures)
+            delay = max(delay, refused_seconds(error) or 0.0)
+            hooks.emit(RetryScheduled(name, error, failures, delay))
+        await sleep(delay)
