@@ -88,7 +88,8 @@ class Outputs:
         from testvibe_async.reports.files import stream_at, write_reports  # noqa: PLC0415 - see `write`
 
         files = [each for each in self.files.targets if stream_at(each[1]) is None]
-        for path, error in write_reports(files, [_NOT_OVER], title=self._title).items():
+        title = self.files.title or ""
+        for path, error in write_reports(files, [_NOT_OVER], title=title).items():
             raise ConfigError(f"the report {path} can't be written: {_cause(error)}") from error
 
     def write(self, result: Result) -> None:
@@ -178,14 +179,10 @@ class Outputs:
             else:
                 self.fetched[run_id] = found
 
-    @property
-    def _title(self) -> str:
-        return self.files.title or "TestVibe"
-
     def _options(self, result: Result) -> ReportOptions:
         started_at, finished_at = _times(result)
         return {
-            "title": self._title,
+            "title": self.files.title or "",
             "artifacts": self.fetched,
             "generation_logs": result.logs,
             "left_out": result.left_out,

@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from testvibe_async import Generation, Hooks, Phase, Run, RunRef, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact, Outage
-from testvibe_async.cli.words import UNSEEN, Item, counted, is_lost, item_name, item_reason, plural
+from testvibe_async.cli.words import UNSEEN, Item, is_lost, item_name, item_reason, plural
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def count_words(words: Iterable[str]) -> str:
     numbers = sorted(
         Counter(words).items(), key=lambda each: (rank.get(each[0], len(rank)), -each[1])
     )
-    return ", ".join(counted(number, word) for word, number in numbers)
+    return ", ".join(
+        plural(number, word) if word == "error" else f"{number} {word}" for word, number in numbers
+    )
 
 
 @frozen(kw_only=True)

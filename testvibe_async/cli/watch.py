@@ -111,13 +111,11 @@ class Watch:
                 all_word="--all",
             )
         if found.listing is not None:
+            completion.keep(features=[each.name for each in found.listing])
             for sentence in self.quarantine.unmatched(found.listing):
                 warn(sentence)
         if found.note and found.jobs:
             self.connection.output.note(found.note)
-        names = {"features": found.names, "configs": found.config_names}
-        if any(names.values()):
-            completion.keep(**{kind: each for kind, each in names.items() if each})
         return found
 
     async def perform(

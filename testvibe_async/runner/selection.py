@@ -53,9 +53,6 @@ class Selection:
     listing: Listing[Feature] | None = None
     """The features of the project, if they were listed."""
 
-    config_names: Sequence[str] = ()
-    """The names of all its configurations, likewise."""
-
     @property
     def note(self) -> str:
         """The sentence that says which features were left out, and why; empty without any."""
@@ -71,11 +68,6 @@ class Selection:
         """The names of the features that were left out for want of tests, each with the reason."""
         left_out = (each for each in self.left_out if not each.is_suggestion)
         return {each.name: why for each in left_out if (why := _why_left_out(each))}
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the project's features, if they were listed."""
-        return [each.name for each in self.listing or ()]
 
     @property
     def jobs(self) -> list[BatchItem[Any]]:
@@ -145,12 +137,8 @@ async def select(  # noqa: PLR0913 - each by name
                 raise
     if not spec.configs:
         return selection
-    configs = await listed_configs(project)
-    return evolve(
-        selection,
-        configs=chosen_configs(spec.configs, configs),
-        config_names=[each.name for each in configs if each.name],
-    )
+    listed = await listed_configs(project)
+    return evolve(selection, configs=chosen_configs(spec.configs, listed))
 
 
 async def listed_configs(project: Project) -> Listing[Config]:
