@@ -32,7 +32,6 @@ from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import FrameType
 
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
@@ -117,7 +116,8 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     _escape_unencodable()
     for each in ENDING:
-        signal.signal(each, _exit_on_signal)
+        # An exception lets a command restore the terminal.
+        signal.signal(each, lambda number, _: sys.exit(ExitCode(128 + number)))
     try:
         code = _parse(sys.argv[1:] if arguments is None else arguments)()
         if inspect.iscoroutine(code):
@@ -193,11 +193,6 @@ def _escape_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    """Exit by an exception, so that a command can restore the terminal."""
-    sys.exit(ExitCode(128 + number))
 
 
 EXAMPLES = 3

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,9 +25,9 @@ from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.words import NAME, Item, item_name, item_reason, plural, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterator
+    from collections.abc import Generator, Iterator
 
-    from testvibe_async import Client, Project
+    from testvibe_async import Client
     from testvibe_async.cli.options import Files
     from testvibe_async.cli.result import Result
     from testvibe_async.reports import ReportOptions
@@ -228,28 +228,6 @@ def _times(result: Result) -> tuple[datetime | None, datetime | None]:
         item.outcome or (item.latest_ref and item.latest_ref.dispatched_at) for item in result.items
     )
     return None if is_dated else now - timedelta(seconds=result.seconds), now
-
-
-async def download_artifacts(
-    project: Project,
-    run_id: int,
-    directory: Path,
-    *,
-    output: Output,
-    kinds: Collection[str] | None = None,
-) -> list[Path]:
-    """Download the artifacts of a run, and return their paths.
-
-    Args:
-        project: The run's project.
-        run_id: The run.
-        directory: Folder for the files.
-        output: The output that shows the download, if it is a terminal.
-        kinds: Such as `{"trace"}`; None for all.
-    """
-    status = output.console.status(f"Downloading the files of run {run_id}", spinner="line")
-    with status if output.is_live else nullcontext():
-        return await project.download_artifacts(run_id, directory, kinds=kinds)
 
 
 MOST_ANNOTATIONS = 10

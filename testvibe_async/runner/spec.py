@@ -48,18 +48,6 @@ class Forecast:
     """The features that may be generated."""
 
 
-def _require_site(_spec: object, _field: object, url: str | None) -> None:
-    if url is not None and not re.match(r"https?://[^\s/]+(/\S*)?$", url):
-        raise ConfigError(f"the site must be a URL such as https://shop.example, not {url!r}")
-
-
-def _refuse_attempts(spec: BatchSpec, _field: object, repeat: int) -> None:
-    if repeat > 1 and spec.attempts > 1:
-        raise ConfigError("repeated runs take no further attempts: each run counts by itself")
-    if spec.kind == "generation" and spec.attempts > 1:
-        raise ConfigError("a generation takes no further attempts: each costs credits")
-
-
 @frozen(kw_only=True)
 class BatchSpec:
     """The description of a batch.
@@ -80,7 +68,7 @@ class BatchSpec:
     configs: Sequence[str] = ()
     """The configurations that each feature runs with; none for the service's default one."""
 
-    site_url: str | None = field(default=None, validator=_require_site)
+    site_url: str | None = None
     """The site to test or to explore; None for the project's own."""
 
     on_conflict: Literal["raise", "generate", "attach", "wait"] = "raise"
@@ -95,8 +83,18 @@ class BatchSpec:
     attempts: int = 1
     """Maximum number of attempts for each feature."""
 
-    repeat: int = field(default=1, validator=_refuse_attempts)
+    repeat: int = 1
     """Number of runs of each feature, independent of their results, to show its stability."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what a batch can't be."""
+        url = self.site_url
+        if url is not None and not re.match(r"https?://[^\s/]+(/\S*)?$", url):
+            raise ConfigError(f"the site must be a URL such as https://shop.example, not {url!r}")
+        if self.repeat > 1 and self.attempts > 1:
+            raise ConfigError("repeated runs take no further attempts: each run counts by itself")
+        if self.kind == "generation" and self.attempts > 1:
+            raise ConfigError("a generation takes no further attempts: each costs credits")
 
     @property
     def in_flight(self) -> int:
