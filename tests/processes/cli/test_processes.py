@@ -66,13 +66,6 @@ def test_a_command_loads_what_it_needs_alone(command: str) -> None:
     assert not {name for name in loaded if name.startswith("testvibe_async.testing")}
 
 
-def test_package_loads_nothing_of_the_command_line() -> None:
-    """Importing the package loads neither the command line nor what it needs."""
-    script = "import sys, testvibe_async; print(*sys.modules)"
-    loaded = output_of(sys.executable, "-c", script).split()
-    assert not {"cyclopts", "rich", "testvibe_async.cli"} & {*loaded}
-
-
 @pytest.mark.parametrize(
     ("closed", "arguments", "code"),
     [

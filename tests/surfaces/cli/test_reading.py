@@ -23,7 +23,6 @@ SCENARIO = Scenario(
         "Returns": Outcome(run_status="failed"),
     },
 )
-GIFT_CARD = "'Checkout with gift card'"
 
 READING = {
     "projects": "Acme Shop",

@@ -123,14 +123,9 @@ async def test_generate_first_where_there_are_no_tests(emulator: Emulator, call:
     assert ended.errors.startswith("What has no tests is generated first: minutes each.\n")
 
 
-def fail_first_run(emulator: Emulator) -> None:
-    """Have the first run fail, 10 s from now; all others pass."""
-    later(10, emulator.finish_run, 214, "failed")
-
-
 async def test_what_passes_at_last_is_flaky(emulator: Emulator, call: Call) -> None:
     """An item that failed and then passed is a success, with all its runs and artifacts."""
-    fail_first_run(emulator)
+    later(10, emulator.finish_run, 214, "failed")
     ended = await call("run Checkout Newsletter --wait --attempts 3 --json --artifacts failed")
     item, _ = ended.json["items"]
     assert (ended.code, ended.json["summary"]["flaky"]) == (0, 1)
