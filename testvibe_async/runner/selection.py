@@ -229,8 +229,10 @@ def _matched(pattern: str, listing: Listing[Feature]) -> list[Feature]:
         each for each in whole if fnmatchcase(each.name.casefold(), pattern.casefold())
     ]
     if all(each.is_suggestion for each in found):
-        features = [each for each in whole if not each.is_suggestion]
-        raise ConfigError(f"no feature matches {pattern!r}: {_examples(features)}")
+        names = [each.name for each in whole if not each.is_suggestion]
+        nameless = "the service lists its features without names, so give ids"
+        like = did_you_mean(pattern, names) or (nameless if names else "the project has none")
+        raise ConfigError(f"no feature matches {pattern!r}: {like}")
     return found
 
 
@@ -280,12 +282,3 @@ def _is_of_all(spec: BatchSpec, feature: Feature) -> bool:
 def _lacks_tests(feature: Feature) -> bool:
     """Return whether a feature certainly has no tests, so that a run would be refused."""
     return _state_of(feature) in {"missing", "generating"}
-
-
-def _examples(features: Sequence[Feature]) -> str:
-    if not features:
-        return "the project has none"
-    names = ", ".join(repr(each.name) for each in features[:SHOWN_NAMES] if each.name)
-    if not names:
-        return "the service lists its features without names, so give ids"
-    return f"without suggestions, the project has {len(features)}, such as {names}"

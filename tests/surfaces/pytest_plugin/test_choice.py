@@ -185,7 +185,7 @@ def test_without_a_test_nothing_is_dispatched(
         (
             ["--testvibe-select=Chek*"],
             0,
-            "no feature matches 'Chek[*]': *the project has 3, such *",
+            "no feature matches 'Chek[*]': did you mean 'Checkout'*",
         ),
         (
             ["testvibe::Checkout[Moblie]"],
