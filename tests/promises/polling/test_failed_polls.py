@@ -319,6 +319,32 @@ async def test_one_failed_poll(emulator: Emulator, events: Events, operation: Ru
     assert not events.of(OutageStarted)
 
 
+async def test_a_service_that_hangs(emulator: Emulator, operation: RunOperation) -> None:
+    """The outage is announced after 10 s without an answer, and ends with the first one."""
+    seen: list[tuple[str, float]] = []
+    hooks = Hooks(
+        on_outage_started=lambda _: seen.append(("started", now())),
+        on_outage_ended=lambda _: seen.append(("ended", now())),
+    )
+    emulator.fail("get_run", Fault.hang(), skip=1, times=1)
+    async with client_of(emulator, hooks=hooks) as client:
+        assert (await client.attach(operation.ref)).is_success
+    hung_at = emulator.requests[-2].at
+    assert seen[0] == ("started", pytest.approx(hung_at + 10, abs=0.1))
+    assert seen[1:] == [("ended", pytest.approx(emulator.requests[-1].at, abs=0.1))]
+
+
+async def test_a_slow_service_is_there(
+    emulator: Emulator, client: Client, events: Events, operation: RunOperation
+) -> None:
+    """Nor is the time between two requests a time without an answer."""
+    emulator.fail("get_run", Fault.delay(9))
+    assert (await operation).is_success
+    await asyncio.sleep(7)
+    await client.attach(operation.ref).poll()
+    assert not events.of(OutageStarted)
+
+
 async def test_a_route_that_fails_alone_is_no_outage_of_the_service(
     emulator: Emulator, client: Client, events: Events, operation: RunOperation
 ) -> None:
