@@ -21,12 +21,7 @@ from rich.text import Text
 
 from testvibe_async._util import __version__
 from testvibe_async.cli.common import MORE_OPTIONS, Common, ServiceOptions
-from testvibe_async.cli.exits import (
-    ENDING,
-    ExitCode,
-    log_to_standard_error,
-    report,
-)
+from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, report
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
 

@@ -71,10 +71,8 @@ def showing(progress: Progress, output: Output) -> Generator[None]:
         with _reporting(progress, lambda event: output.event(_event(event, progress))):
             yield
     elif output.is_json or output.is_quiet:
-        try:
+        with _reporting(progress):
             yield
-        finally:
-            progress.update()
     elif output.is_live:
         table = _Table(progress, output.console)
         with table, _reporting(progress, draw=table.draw, interval=FRAME_SECONDS):

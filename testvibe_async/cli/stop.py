@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from testvibe_async import OutcomeUnknownError
@@ -20,7 +20,7 @@ from testvibe_async.cli.exits import ENDING, ExitCode
 from testvibe_async.cli.words import duration, reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator
 
     from testvibe_async.cli.output import Output
     from testvibe_async.cli.progress import Progress
@@ -33,39 +33,19 @@ ENDING_SECONDS = 10.0
 """Maximum seconds for the last reads, if there is a limit."""
 
 
-@contextmanager
-def interruptible() -> Generator[Stop]:
-    """Make Ctrl-C, SIGTERM, SIGHUP and SIGQUIT cancel the task that opens this.
+class Stop:
+    """Makes Ctrl-C, SIGTERM, SIGHUP and SIGQUIT cancel the task that opens it, while it is open.
 
     The first signal cancels the task, the second cancels all tasks, and the third has Python's own
     effect. A cancellation by something else is raised as usual. asyncio's own handling is not
     enough: its second Ctrl-C raises at any point of the program. Where the event loop takes no
     signals, as on Windows, they are left unchanged.
-
-    Raises:
-        SystemExit: A signal came; it has the exit code.
     """
-    stop = Stop()
-    is_installed = stop.install()
-    try:
-        yield stop
-    except asyncio.CancelledError:
-        if stop.signal is None:
-            raise
-        stop.task.uncancel()
-        sys.exit(stop.exit_code)
-    finally:
-        if is_installed:
-            stop.restore()
-
-
-class Stop:
-    """The handlers of signals that stop a task."""
 
     def __init__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self.task = task
+        self._task = task
         self.signal: signal.Signals | None = None
         """The first that came."""
         self._loop = asyncio.get_running_loop()
@@ -82,27 +62,36 @@ class Stop:
         """The exit code of a command that a signal stopped; None without a signal."""
         return None if self.signal is None else ExitCode(128 + self.signal)
 
-    def install(self) -> bool:
-        """Handle signals from now on, and return whether the event loop can."""
-        try:
+    def __enter__(self) -> Self:
+        """Handle signals from now on, if the event loop can."""
+        with suppress(NotImplementedError, RuntimeError, ValueError):
             for each in self._before:
                 self._loop.add_signal_handler(each, self._on_signal, each)
-        except (NotImplementedError, RuntimeError, ValueError):
-            return False
-        return True
+        return self
 
-    def restore(self) -> None:
-        """Put the handlers in place that were there before."""
-        for each, handler in self._before.items():
-            self._loop.remove_signal_handler(each)
-            signal.signal(each, handler)
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        """Put the earlier handlers in place.
+
+        Raises:
+            SystemExit: A signal came; it has the exit code.
+        """
+        self._restore()
+        if isinstance(error, asyncio.CancelledError) and self.signal is not None:
+            self._task.uncancel()
+            sys.exit(self.exit_code)
+
+    def _restore(self) -> None:
+        with suppress(NotImplementedError):
+            for each, handler in self._before.items():
+                if self._loop.remove_signal_handler(each):
+                    signal.signal(each, handler)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self.signal is None:
             self.signal = number
-            self.task.cancel()
+            self._task.cancel()
             return
-        self.restore()
+        self._restore()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
 

@@ -7,12 +7,7 @@ is carried out while its progress is shown, and however that ends, `closing` con
 from __future__ import annotations
 
 import asyncio
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    ExitStack,
-    asynccontextmanager,
-)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +26,7 @@ from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
 from testvibe_async.cli.result import Result, is_left, live_line, seconds_of
-from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
+from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.words import Item, plural
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
@@ -308,9 +303,8 @@ async def watching(
         timeout: Seconds that the command may take; None for as long as it takes.
         journal: The file of the batch that is resumed; None for none, or a new one.
     """
-    with ExitStack() as around:
-        around.enter_context(shown_elsewhere())
-        watch = Watch(common, files, around.enter_context(interruptible()), journal)
+    with shown_elsewhere(), Stop() as stop:
+        watch = Watch(common, files, stop, journal)
         watch.outputs.begin()
         try:
             server = require_settings(common).server

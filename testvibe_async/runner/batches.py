@@ -24,13 +24,7 @@ from testvibe_async.events import logger
 from testvibe_async.journal import Journal, files_of, is_in_use
 from testvibe_async.refs import build_stored, read_stored
 from testvibe_async.runner.names import similar_names
-from testvibe_async.runner.stored import (
-    Batch,
-    BatchRecord,
-    Place,
-    existing,
-    is_settled,
-)
+from testvibe_async.runner.stored import Batch, BatchRecord, Place, existing, is_settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping

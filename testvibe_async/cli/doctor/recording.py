@@ -18,13 +18,7 @@ from urllib.parse import quote, unquote
 
 from testvibe_async import ConfigError
 from testvibe_async._util import API_PATH
-from testvibe_async._wire import (
-    Endpoints,
-    UnreadableError,
-    openapi_document,
-    read,
-    says_in_flight,
-)
+from testvibe_async._wire import Endpoints, UnreadableError, openapi_document, read, says_in_flight
 from testvibe_async.cli.doctor.exchanges import (
     DEFAULT_FILE,
     NAMES,
