@@ -1,4 +1,7 @@
-"""A service under maintenance: each surface says so within two polls, and ends as it should."""
+"""A service under maintenance: tools and sessions say so within two polls, and end as they should.
+
+What the command line prints is in `cli/test_outage`.
+"""
 
 from typing import Any
 
@@ -30,15 +33,7 @@ STARTS = 7.0
 TWO_POLLS = 10.0
 """Seconds until two polls have failed at the latest: the third interval is the longer one."""
 
-
 SCENARIO = STEADY
-
-
-def away(emulator: Emulator, page: str, seconds: float) -> None:
-    """Have a page stand in for the service for so many seconds, soon."""
-    begin = now() + STARTS
-    emulator.fail("*", PAGES[page], when=lambda _: begin < now() < begin + seconds)
-
 
 TOOLS: dict[str, dict[str, Any]] = {
     "wait_for_run": {"runId": 214},
@@ -46,37 +41,26 @@ TOOLS: dict[str, dict[str, Any]] = {
 }
 
 
-async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list[float]:
-    """Call a tool that waits through an outage to the verdict; return when it reported that."""
+@pytest.mark.parametrize(
+    ("page", "tool", "seconds"),
+    [(page, *rest) for page, rest in by_turns([*PAGES], [(t, s) for t in TOOLS for s in (10, 60)])],
+)
+async def test_tools(emulator: Emulator, page: str, tool: str, seconds: int) -> None:
+    """A tool that waits reports a long outage as progress, and returns the verdict after it."""
     listener = Listener()
     async with connected(emulator) as mcp:
         if tool == "wait_for_run":
             await mcp.result("run_feature", feature="Checkout")
-        away(emulator, page, seconds)
+        begin = now() + STARTS
+        emulator.fail("*", PAGES[page], when=lambda _: begin < now() < begin + seconds)
         arguments = {**TOOLS[tool], "timeoutSeconds": 170}
-        began = now()
         answer = await mcp.call_tool(tool, arguments, progress_callback=listener)
     content: dict[str, Any] = answer.structured_content or {}
     verdict = content.get("status") or ("passed" if content["summary"]["succeeded"] else "")
     assert (answer.is_error, content["inFlight"], verdict) == (False, False, "passed")
     heard = zip(listener.times, listener.messages, strict=True)
-    return [at - began - STARTS for at, message in heard if "answer" in message]
-
-
-@pytest.mark.parametrize(
-    ("page", "call_of_tool"),
-    by_turns([*PAGES], [(tool, seconds) for tool in TOOLS for seconds in (10, 60)]),
-)
-async def test_tools(emulator: Emulator, page: str, call_of_tool: tuple[str, int]) -> None:
-    """A tool that waits returns the verdict, in a short outage and in a long one."""
-    tool, seconds = call_of_tool
-    await waited(emulator, tool, page, seconds)
-
-
-@pytest.mark.parametrize("tool", TOOLS)
-async def test_tools_report_an_outage(emulator: Emulator, tool: str) -> None:
-    """A tool that waits reports as progress that the service does not answer."""
-    assert (await waited(emulator, tool, "503 HTML", 60))[0] <= TWO_POLLS
+    told = [at - begin for at, message in heard if "answer" in message]
+    assert seconds < 60 or told[0] <= TWO_POLLS
 
 
 @pytest.fixture
