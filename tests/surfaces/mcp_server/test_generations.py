@@ -256,6 +256,7 @@ async def test_what_provably_did_not_begin_is_started_by_the_same_call(
         await mcp.give_up(tool, feature="Returns")
     await asyncio.sleep(600)
     async with connected(emulator, state_folder=tmp_path) as mcp:
+        answer = await mcp.call_tool(tool, call)
         while not emulator.generations:
             answer = await mcp.call_tool(tool, call)
         assert "Nothing was started" not in text_of(answer)
