@@ -397,8 +397,13 @@ async def test_a_services_refusal_is_raised(emulator: Emulator, client: Client) 
     assert emulator.count("list_configs") == 1
 
 
-async def test_it_is_announced(emulator: Emulator) -> None:
-    """At the second failure, and its end."""
+@pytest.mark.parametrize("drift", [0.0, 1e-6])
+async def test_it_is_announced(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, drift: float
+) -> None:
+    """At the second failure, and its end, also with a clock that never stands still."""
+    loop, readings = asyncio.get_running_loop(), count()
+    monkeypatch.setattr(loop, "time", lambda time=loop.time: time() + drift * next(readings))
     seen: list[tuple[str, float]] = []
 
     def note(event: Event) -> None:
