@@ -1,7 +1,7 @@
 """The contact of a command with the service: whether it answers, and takes dispatches.
 
-The client announces when an outage begins and ends. Some seconds of failures are reported as well:
-a rate limit is no outage.
+The client announces outages. Decides how one is worded, since when nothing was seen, and when a
+rate limit counts as one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from testvibe_async import Ref, VibeError
     from testvibe_async.events import OutageStarted, RequestFinished, RetryScheduled
 
-FAILING_SECONDS = 6.0
-"""Seconds of failures after which they are reported, even if they are no outage."""
+LIMITED_SECONDS = 6.0
+"""Seconds without a good answer after which a rate limit is an outage: two polls of a run."""
 
 
 @frozen(kw_only=True)
@@ -68,24 +68,37 @@ class Contact:
         self._answered_at = clock()
         self._seen_at: datetime | None = None
         """The time of the last good answer, by this machine's clock."""
-        self.failure: str | None = None
-        """Description of the last failure; None if the last answer was good."""
-        self._is_announced = False
+        self.error: VibeError | None = None
+        """The error with which the client announced the present outage; None without one."""
+        self._is_limited = False
+        """True if the last answer was a refusal for its rate limit."""
+        self._is_stopped = False
         self.refusal: RateLimitedError | None = None
         """The rate limit that the last dispatch met; None if the dispatch was accepted."""
-        self.error: VibeError | None = None
-        """The error with which the client announced the last outage."""
         self._outage: Outage | None = None
         """The outage at the last call of `notice`."""
 
     def start(self) -> None:
-        """Count the seconds without an answer from now on: nothing was requested before."""
-        self.error, self._answered_at = None, self._clock()
+        """Count the time without an answer from now on: none was due before."""
+        self._answered_at = self._clock()
 
     def stop(self) -> None:
-        """Take this moment for the present from now on: from here on nothing is polled."""
-        now = self._clock()
-        self._clock = lambda: now
+        """Note no further outage: from here on nothing is polled."""
+        self._is_stopped = True
+
+    @property
+    def failure(self) -> str | None:
+        """Short description of the last failure; None if the last answer was good."""
+        if self._is_limited:
+            return "the service is rate-limiting"
+        if self.error is None:
+            return None
+        status: int | None = getattr(self.error, "status", None)
+        if status is None:
+            return "not reachable"
+        if status >= 500:  # noqa: PLR2004 - it failed
+            return f"the service answers with nothing but errors ({status})"
+        return f"the service answers with pages that are not its own ({status})"
 
     def outage(self, in_flight: Collection[Ref]) -> Outage | None:
         """Return the outage at this moment; None if the service answers.
@@ -93,13 +106,13 @@ class Contact:
         Args:
             in_flight: The operations that are polled.
         """
-        seconds, what = self._clock() - self._answered_at, self.failure
-        if what is None or not (self._is_announced or seconds > FAILING_SECONDS):
+        what, seconds = self.failure, self._clock() - self._answered_at
+        if what is None or (self.error is None and seconds <= LIMITED_SECONDS):
             return None
         return Outage(seconds=seconds, seen_at=self._seen_at, what=what, in_flight=in_flight)
 
     def notice(self, in_flight: Collection[Ref]) -> Outage | None:
-        """Return an outage that began or ended since the last call, within the last second.
+        """Return an outage that began or ended since the last call.
 
         Args:
             in_flight: The operations that are polled.
@@ -120,31 +133,20 @@ class Contact:
             self.refusal = event.error
 
     def note_request(self, event: RequestFinished) -> None:
-        """Note an answer, or that there was none."""
-        if event.operation == "download_artifacts":  # From another host.
+        """Note an answer; during an outage it may not be the service's own."""
+        if self.error is not None or event.operation == "download_artifacts":  # Of another host.
             return
-        match event.status:
-            case None:
-                self.failure = "not reachable"
-            case 429:
-                self.failure = "the service is rate-limiting"
-            case status if status >= 500:  # noqa: PLR2004 - it failed
-                self.failure = f"the service answers with nothing but errors ({status})"
-            case _:
-                if not self._is_announced:  # Else it is no answer of the service's own.
-                    self.note_answer()
+        self._is_limited = event.status == 429  # noqa: PLR2004 - too many requests
+        if event.status is not None and event.status < 500 and not self._is_limited:  # noqa: PLR2004
+            self.note_answer()
 
     def note_answer(self, _event: object = None) -> None:
         """Note a good answer."""
-        self._is_announced, self.failure = False, None
+        self.error, self._is_limited = None, False
         self._answered_at = self._clock()
         self._seen_at = datetime.now(UTC)
 
     def note_outage(self, event: OutageStarted) -> None:
         """Note that the client announces an outage."""
-        self._is_announced, self.error = True, event.error
-        status: int | None = getattr(event.error, "status", None)
-        if status is None:
-            self.failure = "not reachable"
-        elif self.failure is None:  # It was taken for a good answer.
-            self.failure = f"the service answers with pages that are not its own ({status})"
+        if not self._is_stopped:
+            self.error = event.error

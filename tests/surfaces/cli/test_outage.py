@@ -50,7 +50,7 @@ async def test_outage_and_its_end_in_a_pipe(
     out_from(emulator, 10, 60, fault=fault)
     ended = await call("run Checkout Newsletter --wait")
     (told,) = re.findall(rf"^ +([\d.]+) s  {what}; {UNSEEN}$", ended.output, re.MULTILINE)
-    assert 10 < float(told) <= 10 + 3 + 10 + 1  # At the second poll, or after 10 s of the first.
+    assert 10 < float(told) <= 10 + 10 + 4
     assert len(re.findall(r" s  the service answers again, after \d", ended.output)) == 1
     assert ended.output.endswith(": 2 passed\n")
     assert (ended.code, ended.errors) == (0, "")
@@ -168,7 +168,7 @@ async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call
     ended = await call("run Checkout --wait --json")
     (item,) = ended.json["items"]
     assert (ended.code, item["error"]["type"]) == (130, "WaitTimeoutError")
-    assert "Stopped. Batch 1: 1 in 20.0 s: 1 not seen\n" in ended.errors
+    assert "Stopped: 1 in 20.0 s: 1 not seen\n" in ended.errors
     assert "till running" not in ended.errors
 
 
@@ -201,7 +201,8 @@ async def test_silent_outage_on_a_terminal(emulator: Emulator, call: Call) -> No
     out_from(emulator, 10, fault=Fault.hang())
     ended = await call("run Checkout Newsletter --wait --timeout 25")
     seconds = [int(found[1]) for found in re.finditer(NOT_REACHABLE, ended.output)]
-    assert {*range(13, 16)} <= {*seconds}
+    assert seconds[0] <= 13
+    assert {13, 14, 15} <= {*seconds}
     assert (ended.code, "till running" in ended.errors) == (5, False)
     assert "\nNot seen since " in ended.errors
 
