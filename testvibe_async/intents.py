@@ -29,6 +29,9 @@ __all__ = ["Intent", "Recorder"]
 INTENT_SECONDS = 5.0
 """Maximum age in seconds of an intent when its request is written; an older one is not sent."""
 
+LATE_SECONDS = 60.0
+"""Seconds for which a service may at least take to act on a request; nothing can check it."""
+
 _VERSION = 3
 
 
@@ -66,8 +69,8 @@ class Intent(Serializable):
     expires_after: float = field(validator=instance_of((int, float)))
     """Seconds after `intended_at` after which it can't start an operation any more.
 
-    A service may begin a request after the client has given it up: it is allowed as long again as
-    the request may take.
+    A service may begin a request after the client has given it up: it is allowed a minute, or twice
+    the time-out of the request, if that is longer.
     """
 
     highest_run_id: int | None = field(default=None, validator=optional(instance_of(int)))

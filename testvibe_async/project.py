@@ -278,8 +278,9 @@ class Project:
         Args:
             features: Names, ids or `Feature` values; None for all features with tests. An item of
                 an earlier batch runs again with its own configuration. A generator, asynchronous or
-                not, is read only as slots become free. A feature named twice, even in another case
-                or by its id, runs once, with a warning.
+                not, is read only as slots become free. If the batch ends early, it stays open for
+                its caller, as after any loop. A feature named twice, even in another case or by its
+                id, runs once, with a warning.
             config: The run configuration; None for the service's `"Default"`. With several, each
                 feature runs with each of them.
             site_url: The site to test; None for the project's own.
@@ -380,7 +381,7 @@ class Project:
             on_conflict=on_conflict,
             journal=journal,
             site_url=site_url,
-            missing_only=missing_only or features is None,
+            missing_only=missing_only,
         )
 
     async def list_runs(
@@ -556,7 +557,7 @@ class Project:
             site_url=site_url,
             attempts=1 if attempts is None else require_count("attempts", attempts),
             on_conflict=on_conflict or "raise",
-            missing_only=missing_only,
+            missing_only=missing_only or (kind == "generation" and not source.is_named),
         )
         if journal is not None:
             stored = journal.begin(plan)
@@ -564,6 +565,7 @@ class Project:
                 stored,
                 attempts=attempts or stored.attempts,
                 on_conflict=on_conflict or stored.on_conflict,
+                missing_only=missing_only or stored.missing_only,
             )
         entries = EntrySource(source, journal, kind=kind)
         return Batch(Workers(plan, limits, entries, self._starter, store=journal))

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import KEY, client_of
+from tests.conftest import KEY, Received, Send, Sent, client_of, client_through
 from tests.support.peer import ONCE
 from tests.support.raising import raised
 from tests.support.timing import now
@@ -123,6 +123,22 @@ async def test_waiting_calls(emulator: Emulator, monkeypatch: pytest.MonkeyPatch
     if why in {"is queued", "waits for the end of a pause"}:
         assert isinstance(results[-1], errors.ClientClosedError)
         assert emulator.count("get_project") == 0
+
+
+async def test_a_close_from_within_a_poll(emulator: Emulator) -> None:
+    """A session's middleware that closes the client does not wait for its own poll."""
+    closing: list[Client] = []
+
+    async def close(request: Sent, send: Send) -> Received:
+        if "/runs/" in request.url.path and closing:
+            await closing.pop().aclose()
+        return await send(request)
+
+    async with client_through(close, emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        closing.append(client)
+        await raised(errors.ClientClosedError, operation.wait())
+    assert now() < 60
 
 
 async def test_a_cancelled_close_still_closes(emulator: Emulator) -> None:

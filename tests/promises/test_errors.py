@@ -12,11 +12,9 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
-from aioresponses import aioresponses
 from attrs import frozen
 
-from tests.conftest import KEY, client_of
+from tests.conftest import client_of
 from tests.support.notes import Notes
 from tests.support.shop import DRAFT
 from testvibe_async import Client, GenerationRef, Project, Ref, RetryPolicy, errors, models
@@ -161,12 +159,7 @@ CAUSES: dict[type[errors.VibeError], type[BaseException]] = {
 ATTRIBUTES: dict[type[errors.VibeError], set[str]] = {
     errors.TransportError: {"method", "url", "attempts", "what"},
     errors.DispatchUnknownError: {
-        "project",
-        "feature",
-        "reason",
-        "candidates",
-        "polled_at",
-        "intent",
+        *("project", "feature", "reason", "candidates", "polled_at", "intent"),
     },
     errors.ResponseError: {"status", "code", "message", "method", "url", "retry_after"},
     errors.EndpointNotFoundError: {"operation", "route"},
@@ -357,22 +350,6 @@ async def test_cancelling_is_no_vibe_error(emulator: Emulator, client: Client) -
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-
-
-async def test_a_dns_failure_that_is_forged() -> None:
-    """A DNS failure, as aiohttp raises it, is NotSentError, and a dispatch is tried again."""
-    key = ConnectionKey("testvibe.example", 443, True, True, None, None, None)  # noqa: FBT003
-    failure = aiohttp.ClientConnectorDNSError(key, OSError("Name or service not known"))
-    url = "https://testvibe.example/api/v1/ops/projects/p/features/f/run"
-    with aioresponses() as forged:
-        forged.post(url, exception=failure, repeat=True)  # pyright: ignore[reportUnknownMemberType]
-        policy = RetryPolicy(attempts=3)
-        async with Client("https://testvibe.example", api_key=KEY, retry=policy) as client:
-            with pytest.raises(errors.NotSentError) as caught:
-                await client.project("p").run_feature("f")
-        calls = next(calls for (method, _), calls in forged.requests.items() if method == "POST")
-    assert len(calls) == 3
-    assert caught.value.__cause__ is failure
 
 
 def test_no_word_of_the_service_is_obeyed_by_a_terminal() -> None:

@@ -165,11 +165,19 @@ async def test_hooks_may_raise(emulator: Emulator, error: type[BaseException]) -
 
 
 async def test_results_of_hooks(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
-    """Only an awaitable would have to be awaited."""
+    """Only an awaitable would have to be awaited: it is logged as a failure, with the ref."""
+
+    async def store(_: object) -> None: ...
+
     ignored: Any = id
     async with client_of(emulator, hooks=Hooks(on_dispatched=ignored)) as client:
         await client.project().run_feature("Checkout")
     assert "hook" not in caplog.text
+    hooks = Hooks(on_dispatched=lambda event: cast("None", store(event)))
+    async with client_of(emulator, hooks=hooks) as client:
+        ref = (await client.project().run_feature("Checkout")).ref
+    assert f"the hook on_dispatched failed on Dispatched ref={ref}" in caplog.text
+    assert "returned an awaitable" in caplog.text
 
 
 async def test_hooks_receive_the_events_of_a_run(emulator: Emulator) -> None:

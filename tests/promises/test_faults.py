@@ -14,11 +14,13 @@ import attrs
 import pytest
 
 from tests.conftest import client_of
+from tests.promises.conftest import Events
 from tests.support.amounts import some
+from tests.support.peer import hooks_into
 from tests.support.raising import raised
 from tests.support.timing import STEADY
-from testvibe_async import Client, Hooks, Operation, Project, Run, RunOperation, errors, refs
-from testvibe_async.events import RequestFinished
+from testvibe_async import Client, Operation, Project, Run, RunOperation, errors, refs
+from testvibe_async.events import Dispatched, RequestFinished
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 pytestmark = pytest.mark.faults
@@ -118,12 +120,8 @@ class World:
 
     emulator: Emulator
     client: Client
-    requests: list[RequestFinished]
-    """What the client has sent, or tried to."""
-    noticed: asyncio.Event
-    """Whether one of them got no answer."""
-    reported: set[Any]
-    """The operations that the `on_dispatched` hook has reported."""
+    events: Events
+    """What the client's hooks have reported."""
     operations: list[Operation[Any]] = attrs.field(factory=list["Operation[Any]"])
     """Those that the caller has."""
 
@@ -132,26 +130,21 @@ class World:
         """The shop."""
         return self.client.project()
 
+    @property
+    def has_noticed(self) -> bool:
+        """Whether a request got no answer."""
+        return any(request.status is None for request in self.events.of(RequestFinished))
+
 
 @asynccontextmanager
 async def a_world(*, lists: bool = True) -> AsyncGenerator[World]:
     """Runs take 30 s, and those of "Returns" fail; generations take 65 s."""
     scenario = attrs.evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
-    requests: list[RequestFinished] = []
-    noticed = asyncio.Event()
-    reported: set[Any] = set()
-
-    def take_down(request: RequestFinished) -> None:
-        requests.append(request)
-        if request.status is None:
-            noticed.set()
-
-    hooks = Hooks(on_request=take_down, on_dispatched=lambda event: reported.add(event.ref))
-    async with AsyncExitStack() as stack:
-        emulator = await stack.enter_async_context(Emulator(scenario=scenario, lists=lists))
+    async with Emulator(scenario=scenario, lists=lists) as emulator:
         emulator.add_feature("Draft", status="draft")
-        client = await stack.enter_async_context(client_of(emulator, hooks=hooks))
-        yield World(emulator, client, requests, noticed, reported)
+        events = Events()
+        async with client_of(emulator, hooks=hooks_into(events)) as client:
+            yield World(emulator, client, events)
 
 
 async def run(world: World) -> None:
@@ -220,9 +213,9 @@ async def struck(
     if fault is None:
         async with AsyncExitStack() as outage:
             await outage.enter_async_context(world.emulator.refusing())
-            end = asyncio.create_task(_end(outage, world.noticed)) if times else None
+            end = asyncio.create_task(_end(outage, world)) if times else None
             yield
-            assert world.noticed.is_set()
+            assert world.has_noticed
             if end is not None:
                 await end
         return
@@ -232,8 +225,9 @@ async def struck(
     rule.remove()
 
 
-async def _end(outage: AsyncExitStack, noticed: asyncio.Event) -> None:
-    await noticed.wait()
+async def _end(outage: AsyncExitStack, world: World) -> None:
+    while not world.has_noticed:  # noqa: ASYNC110 - in virtual time
+        await asyncio.sleep(0.01)
     await outage.aclose()
 
 
@@ -254,7 +248,8 @@ async def observe(call: Call, fault: Fault | None, *, times: int | None) -> str:
         acted = len(world.emulator.runs) - before + len(world.emulator.generations)
         word = _word(error, world, acted)
         if call.is_dispatch:
-            sent = [request.operation for request in world.requests].count(call.operation)
+            requests = world.events.of(RequestFinished)
+            sent = [request.operation for request in requests].count(call.operation)
             assert acted <= 1, "it was done twice"
             assert sent == 1 or word in {"ok", "unsent", "limited"}, "it was sent again"
         _check_that_none_is_lost(world, error)
@@ -271,7 +266,8 @@ def _word(error: errors.VibeError | None, world: World, acted: int) -> str:
 
 def _check_that_none_is_lost(world: World, error: errors.VibeError | None) -> None:
     """Check that the caller has each operation, got its ref, or knows where to look it up."""
-    known = {ref.key for ref in (*world.reported, *(each.ref for each in world.operations))}
+    known = {event.ref.key for event in world.events.of(Dispatched)}
+    known |= {operation.ref.key for operation in world.operations}
     unknown = {ref.feature_id for ref in _all_refs(world) if ref.key not in known}
     if isinstance(error, errors.DispatchUnknownError):
         assert error.project == world.project.id
@@ -340,8 +336,8 @@ async def test_closing_under_a_fault(fault: str) -> None:
         async with struck(world, CALLS["poll"], FAULTS[fault], times=None):
             await asyncio.sleep(10)
             await world.client.aclose()
-            sent = len(world.requests)
+            sent = len(world.events.of(RequestFinished))
             error = await raised(errors.ClientClosedError, waiting)
             await asyncio.sleep(600)
         assert error.ref == operation.ref
-        assert len(world.requests) == sent
+        assert len(world.events.of(RequestFinished)) == sent

@@ -164,21 +164,17 @@ def test_the_error_of_a_failed_run_says_what_failed() -> None:
         only.raise_for_status()
 
 
+FAILED_GENERATION = Generation(12, "Login", models.FeatureStatus.FAILED)
+CANCELLED = Generation(12, None, models.FeatureStatus.CANCELLED)
+WHY = "the generation of 'Login' failed: get_generation_log says why"
+
+
 @pytest.mark.parametrize(
     ("generation", "kind", "text"),
     [
-        (
-            Generation(12, "Login", models.FeatureStatus.FAILED),
-            models.GenerationFailedError,
-            "the generation of 'Login' failed: get_generation_log says why",
-        ),
-        (
-            Generation(12, None, models.FeatureStatus.CANCELLED),
-            models.GenerationCancelledError,
-            "the generation of 12 cancelled",
-        ),
+        (FAILED_GENERATION, models.GenerationFailedError, WHY),
+        (CANCELLED, models.GenerationCancelledError, "the generation of 12 cancelled"),
     ],
-    ids=str,
 )
 def test_failures_raise(generation: Generation, kind: type[models.OutcomeError], text: str) -> None:
     """raise_for_status distinguishes a cancelled generation from a failed one, and holds it."""

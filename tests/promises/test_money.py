@@ -8,14 +8,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import aiohttp
 import pytest
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from tests.conftest import Received, Send, Sent, client_of
 from tests.support.amounts import amount, some
+from tests.support.faults import NO_ID, edited
 from tests.support.journals import copy_of_the_disk
 from tests.support.notes import Notes
 from tests.support.raising import raised
@@ -28,16 +29,6 @@ ANSWER_SECONDS = 2.0
 
 
 HOUR = 3_600.0
-
-
-def changed(members: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
-    """Return a status with some members changed."""
-    return status | members
-
-
-def replaced(status: dict[str, Any], _was: object) -> dict[str, Any]:
-    """Return another status."""
-    return status
 
 
 @frozen
@@ -173,46 +164,32 @@ class Program:
         await asyncio.wait([call])
 
 
-Mishap: TypeAlias = "Callable[[Program], Awaitable[None]]"
-
-
-def faulty(fault: Fault) -> Mishap:
-    """Return the mishap of one faulty answer to the dispatch, and another start of the program."""
-
-    async def happen(program: Program) -> None:
+async def interrupted(program: Program, *, fault: Fault | None = None, seconds: float = 40) -> None:
+    """Give the call so long, whose dispatch may meet a fault, and start the program again."""
+    if fault is not None:
         program.emulator.fail("generate_feature", fault, times=1)
-        async with program.process() as client:
+    async with program.process() as client:
+        with suppress(TimeoutError, VibeError):
+            async with asyncio.timeout(seconds):
+                await program.call(client)
+    await program.recover()
+
+
+async def killed(program: Program, *, after: float) -> None:
+    """End the process so long after the service has acted, and start it again."""
+    async with program.process() as client:
+        await program.kill(client, after=after)
+    await program.recover()
+
+
+async def given_up(program: Program, *, after: float) -> None:
+    """Wait for the call so long, and call again at once."""
+    async with program.process() as client:
+        for _ in range(2 if program.may_call_again else 1):
             with suppress(TimeoutError, VibeError):
-                async with asyncio.timeout(40):
+                async with asyncio.timeout(after):
                     await program.call(client)
-        await program.recover()
-
-    return happen
-
-
-def killed(*, after: float) -> Mishap:
-    """Return the mishap of a process that ends so long after the service has acted."""
-
-    async def happen(program: Program) -> None:
-        async with program.process() as client:
-            await program.kill(client, after=after)
-        await program.recover()
-
-    return happen
-
-
-def given_up(*, after: float) -> Mishap:
-    """Return the mishap of a caller that waits so long, and calls again at once."""
-
-    async def happen(program: Program) -> None:
-        async with program.process() as client:
-            for _ in range(2 if program.may_call_again else 1):
-                with suppress(TimeoutError, VibeError):
-                    async with asyncio.timeout(after):
-                        await program.call(client)
-        await program.recover()
-
-    return happen
+    await program.recover()
 
 
 async def called_twice_at_once(program: Program) -> None:
@@ -223,29 +200,23 @@ async def called_twice_at_once(program: Program) -> None:
         await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def called_again_after_a_restart(program: Program) -> None:
-    """Call in a process that leaves the operation in flight, and again in the next one."""
-    async with program.process() as client:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(20):
-                await program.call(client)
-    await program.recover()
-
-
 AT_ONCE = "called twice at once"
 
 
-MISHAPS: dict[str, Mishap] = {
-    "answer lost": faulty(Fault.lost()),
-    "answer cut": faulty(Fault.truncated()),
-    "a page as the 2xx": faulty(Fault.edit(lambda _: b"<!doctype html><title>Accepted</title>")),
-    "a 2xx without an id": faulty(Fault.edit(lambda _: {"unexpected": True})),
-    "killed before the answer": killed(after=1),
-    "killed after the answer": killed(after=3),
-    "gave up before the answer": given_up(after=1),
-    "gave up as the answer came": given_up(after=ANSWER_SECONDS),
+PAGE = b"<!doctype html><title>Accepted</title>"
+
+
+MISHAPS: dict[str, Callable[[Program], Awaitable[None]]] = {
+    "answer lost": partial(interrupted, fault=Fault.lost()),
+    "answer cut": partial(interrupted, fault=Fault.truncated()),
+    "a page as the 2xx": partial(interrupted, fault=Fault.edit(lambda _: PAGE)),
+    "a 2xx without an id": partial(interrupted, fault=Fault.edit(lambda _: {"unexpected": True})),
+    "killed before the answer": partial(killed, after=1),
+    "killed after the answer": partial(killed, after=3),
+    "gave up before the answer": partial(given_up, after=1),
+    "gave up as the answer came": partial(given_up, after=ANSWER_SECONDS),
     AT_ONCE: called_twice_at_once,
-    "called again in flight": called_again_after_a_restart,
+    "called again in flight": partial(interrupted, seconds=20),
 }
 
 
@@ -286,17 +257,13 @@ def paid(emulator: Emulator) -> int:
     return sum(made.created_at >= 0 for made in emulator.generations.values())
 
 
-def without_id(status: Any) -> Any:
-    return {**status, "requestId": None}
-
-
 @pytest.mark.parametrize(("way", "mishap", "world"), some(CELLS, few=3))
 async def test_one_request_is_paid_once(
     emulator: Emulator, tmp_path: Path, way: str, mishap: str, world: World
 ) -> None:
     """Whatever happens to the answer, the process or the caller, one generation is paid."""
     if not world.has_ids:
-        emulator.fail("get_generation_status", Fault.edit(without_id))
+        emulator.fail("get_generation_status", NO_ID)
     if world.is_quick:
         emulator.fail("generate_feature", Fault.edit(partial(ended, emulator)))
     program = Program(emulator, WAYS[way], world, tmp_path)
@@ -368,7 +335,7 @@ async def test_words_that_say_too_little(
     emulator: Emulator, project: Project, members: dict[str, Any]
 ) -> None:
     """A feature is not paid for by a batch of missing tests, and the error names the status."""
-    emulator.fail("get_generation_status", Fault.edit(partial(changed, members)))
+    emulator.fail("get_generation_status", edited(**members))
 
     (item,) = await project.generate_features(["Checkout"], missing_only=True)
 
@@ -382,7 +349,7 @@ async def test_a_status_without_fields_is_that_of_the_feature(
     emulator: Emulator, project: Project, status: dict[str, Any]
 ) -> None:
     """What the status of the generation does not show, the feature itself does."""
-    emulator.fail("get_generation_status", Fault.edit(partial(replaced, status)))
+    emulator.fail("get_generation_status", Fault.edit(lambda _: status))
 
     (item,) = await project.generate_features(["Checkout"], missing_only=True)
 
@@ -392,8 +359,8 @@ async def test_a_status_without_fields_is_that_of_the_feature(
 
 async def test_neither_status_is_documented(emulator: Emulator, project: Project) -> None:
     """A feature that may have tests is not paid for where the service has words of its own."""
-    emulator.fail("get_generation_status", Fault.edit(partial(replaced, {})))
-    emulator.fail("get_feature", Fault.edit(partial(changed, {"status": "ready"})))
+    emulator.fail("get_generation_status", Fault.body(b"{}"))
+    emulator.fail("get_feature", edited(status="ready"))
 
     (item,) = await project.generate_features(["Checkout"], missing_only=True)
 
@@ -401,7 +368,7 @@ async def test_neither_status_is_documented(emulator: Emulator, project: Project
     assert paid(emulator) == 0
 
 
-@pytest.mark.parametrize("fault", [Fault.status(404), Fault.edit(partial(replaced, {}))])
+@pytest.mark.parametrize("fault", [Fault.status(404), Fault.body(b"{}")])
 async def test_one_without_a_generation(emulator: Emulator, project: Project, fault: Fault) -> None:
     """A service may answer 404, or show no field, for a feature that was never generated."""
     emulator.fail("get_generation_status", fault, times=1)
@@ -441,11 +408,38 @@ async def test_a_service_that_always_pauses(emulator: Emulator, project: Project
 
 async def test_a_run_pays_for_missing_tests_alone(emulator: Emulator, project: Project) -> None:
     """Where a generation in flight has no id yet, and ends, a run pays for no other."""
-    emulator.fail("get_generation_status", Fault.edit(without_id))
+    emulator.fail("get_generation_status", NO_ID)
     theirs = await project.generate_feature("Draft")
     asyncio.get_running_loop().call_later(1.5, emulator.finish_generation, theirs.request_id)
 
     assert (await project.run_feature("Draft", on_conflict="generate").wait()).is_success
+    assert paid(emulator) == 1
+
+
+@pytest.mark.service(scenario=evolve(STEADY, failing_generations=1))
+@pytest.mark.parametrize("max_in_flight", [1, 10])
+async def test_the_items_of_a_feature_pay_once(
+    emulator: Emulator, project: Project, max_in_flight: int
+) -> None:
+    """A generation that failed is not paid for again by the next configuration or repetition."""
+    batch = project.run_features(
+        ["Draft"],
+        config=["Default", "Mobile"],
+        repeat=3,
+        on_conflict="generate",
+        max_in_flight=max_in_flight,
+    )
+    assert [item.verdict for item in await batch] == [Verdict.ERROR] * 6
+    assert paid(emulator) == 1
+
+
+async def test_a_generation_that_is_shown_late_serves_all_items(
+    emulator: Emulator, project: Project
+) -> None:
+    """While only the refusal of another one tells of it, each item waits for the batch's own."""
+    emulator.fail("get_generation_status", Fault.status(404), when=lambda _: now() < 15)
+    batch = project.run_features(["Draft"], config=["Default", "Mobile"], on_conflict="generate")
+    assert [item.verdict for item in await batch] == [Verdict.SUCCEEDED] * 2
     assert paid(emulator) == 1
 
 
@@ -483,7 +477,7 @@ async def test_a_decision_is_what_pays_for_an_unknown_one(
     emulator: Emulator, tmp_path: Path, decision: Literal["resend", "drop"], expected: int
 ) -> None:
     """What stays unknown is dispatched again by `resend` alone, however often it is resumed."""
-    emulator.fail("get_generation_status", Fault.edit(without_id))
+    emulator.fail("get_generation_status", NO_ID)
     way = WAYS["`generate_features`, journal"]
     program = Program(emulator, way, World("Checkout", pause=HOUR), tmp_path)
     await MISHAPS["answer lost"](program)

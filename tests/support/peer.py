@@ -96,10 +96,12 @@ def chunked(body: bytes) -> bytes:
     return head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
 
 
-def no_connection() -> aiohttp.ClientConnectorError:
+def no_connection(
+    kind: type[aiohttp.ClientConnectorError] = aiohttp.ClientConnectorError,
+) -> aiohttp.ClientConnectorError:
     """Return aiohttp's error of a connection that was refused."""
     key = ConnectionKey("h", 1, False, True, None, None, None)  # noqa: FBT003
-    return aiohttp.ClientConnectorError(key, OSError(errno.ECONNREFUSED, "refused"))
+    return kind(key, OSError(errno.ECONNREFUSED, "refused"))
 
 
 def hooks_into(seen: list[Any]) -> Hooks:

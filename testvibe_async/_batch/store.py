@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from testvibe_async._batch.entry import Entry
 from testvibe_async.errors import ConfigError
+from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -117,6 +118,24 @@ class EntrySource:
         """True if other processes carry entries of the same batch."""
         self.is_lazy: bool = self.is_shared or (source.is_lazy and not self._is_whole)
         """True if features are read only as slots become free."""
+        if self._is_whole and not source.is_named:
+            self._check_same_jobs()
+
+    def _check_same_jobs(self) -> None:
+        """Refuse configurations and a repetition that differ from those of the plan.
+
+        Raises:
+            ConfigError: They differ. The plan's own are used if the caller names none.
+        """
+        jobs, repeat = [entry.job for entry in self._planned], self._source.repeat
+        configs = {config or DEFAULT_CONFIG for config in self._source.configs or ()}
+        planned = {job.config or DEFAULT_CONFIG for job in jobs}
+        is_other = any(self._source.configs or ()) and configs != planned
+        if is_other or repeat not in {1, max((job.repetition for job in jobs), default=1)}:
+            raise ConfigError(
+                "resume the batch without config= and repeat=, or take another file: the batch in "
+                "it has others"
+            )
 
     async def read(self) -> Entry[Any] | None:
         """Return the next entry; None after the last.

@@ -37,6 +37,7 @@ from testvibe_async.errors import (
 )
 from testvibe_async.models import Snapshot, Transition
 from testvibe_async.operations import operation_of
+from testvibe_async.refs import GenerationRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,6 +123,8 @@ class Workers(Generic[SnapshotT]):
         """The entries that wait for a worker."""
         self._workers = 0
         self._waits: Waits[SnapshotT] = Waits(self._parts.poller)
+        self._tests: dict[int | str, GenerationRef] = {}
+        """The generation of the missing tests of each feature, which serves all of its entries."""
         self._ended = 0
         """Number of entries that have ended."""
         self._futile = 0
@@ -383,7 +386,7 @@ class Workers(Generic[SnapshotT]):
             config=entry.job.config,
             site_url=self.plan.site_url,
             missing_only=self.plan.missing_only,
-            generation=entry.generation,
+            generation=lambda: entry.generation or self._tests.get(entry.job.feature),
             recorders=self._dispatcher.recorders_with(recorder),
             patience=REFUSED_SECONDS,
             gate=self._gate,
@@ -398,6 +401,8 @@ class Workers(Generic[SnapshotT]):
         self._save(entry)
         if ref.kind == self.plan.kind:
             self._recovery.note_dispatched()
+        elif isinstance(ref, GenerationRef):
+            self._tests[entry.job.feature] = ref
 
     def _note_accepted(self, entry: Entry[SnapshotT], intent: Intent) -> None:
         """Save that an entry's dispatch was accepted, so that no process sends it again."""

@@ -23,7 +23,7 @@ from testvibe_async.errors import (
     VibeError,
 )
 from testvibe_async.events import logger
-from testvibe_async.intents import INTENT_SECONDS, Intent, Recorder
+from testvibe_async.intents import INTENT_SECONDS, LATE_SECONDS, Intent, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -87,8 +87,8 @@ class Dispatch(ABC, Generic[OperationT]):
     gate: AbstractAsyncContextManager[None] | None = None
     """Held while it is under way; None for no limit."""
 
-    generation: GenerationRef | None = None
-    """The generation of a run's missing tests that an earlier process dispatched or joined."""
+    generation: Callable[[], GenerationRef | None] = lambda: None
+    """Returns the generation of a run's missing tests that was dispatched or joined already."""
 
     ref: Ref | None = field(default=None, init=False)
     """The operation that was dispatched or joined last."""
@@ -223,9 +223,14 @@ class Dispatch(ABC, Generic[OperationT]):
         """
         intent = self.intent or self.new_intent()
         seconds = (datetime.now(UTC) - intent.intended_at).total_seconds()
-        expires_after = max(intent.expires_after, seconds + self.parts.transport.timeout)
-        self.is_lost, self.intent = True, evolve(intent, expires_after=expires_after)
+        slept = max(0.0, seconds - INTENT_SECONDS - self.parts.transport.timeout)
+        self.is_lost = True
+        self.intent = evolve(intent, expires_after=intent.expires_after + slept)
         return self.intent
+
+    def leave_open(self) -> None:
+        """Leave the lost attempt open with its recorders, before another one is made."""
+        self._is_recorded = False
 
     def mark_accepted(self, intent: Intent) -> Intent:
         """Note that an attempt was accepted by an answer that can't be read; return its intent."""
@@ -299,7 +304,7 @@ class Dispatch(ABC, Generic[OperationT]):
             site_url=self.site_url,
             intended_at=datetime.now(UTC),
             service_at=transport.clock.at(now),
-            expires_after=INTENT_SECONDS + 2 * transport.timeout,
+            expires_after=INTENT_SECONDS + max(LATE_SECONDS, 2 * transport.timeout),
             traceparent=self.traceparent,
             **self._seen_before(),
         )

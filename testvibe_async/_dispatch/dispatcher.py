@@ -293,6 +293,7 @@ class Dispatcher:
 
         However the second attempt fails, the error covers the first one too.
         """
+        dispatch.leave_open()
         try:
             await self._transport.sleep(refused_seconds(lost) or 0.0)
             return await self._send_or_find(dispatch, retry_unknown=False)

@@ -76,10 +76,12 @@ class JobSource:
         self.is_named: bool = features is not None
         """True if the caller named features."""
         self._features = features
-        self._configs = configs
+        self.configs: Sequence[str | None] | None = configs
+        """The configurations of each feature; None in a batch of generations."""
         self._list_features = list_features
         self._default = default
-        self._repeat = repeat
+        self.repeat: int = repeat
+        """Number of jobs for each pair of feature and configuration."""
         self._distinct = _Distinct(list_features)
         self._reader: AsyncIterator[Job] | None = None
         self._failure: Exception | None = None
@@ -105,9 +107,9 @@ class JobSource:
         async for chosen in self._chosen():
             if isinstance(chosen, BatchItem):
                 feature: Named = chosen.feature
-                configs: Sequence[str | None] = [chosen.config if self._configs else None]
+                configs: Sequence[str | None] = [chosen.config if self.configs else None]
             else:
-                feature, configs = chosen, self._configs or [None]
+                feature, configs = chosen, self.configs or [None]
             new = [config for config in configs if await self._distinct.is_new(feature, config)]
             if len(new) < len(configs):
                 name = plain(str(feature.name)) if isinstance(feature, Feature) else feature
@@ -117,7 +119,7 @@ class JobSource:
             for config in new:
                 job = _job(feature, config)
                 job = evolve(job, name=job.name or getattr(chosen, "name", None))
-                for repetition in range(1, self._repeat + 1):
+                for repetition in range(1, self.repeat + 1):
                     yield evolve(job, repetition=repetition) if repetition > 1 else job
 
     async def _chosen(self) -> AsyncIterator[Named | BatchItem[Any]]:

@@ -11,14 +11,14 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve, frozen
 
 from testvibe_async._dispatch.unlisted import probed_runs
 from testvibe_async._util import id_in
 from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async._wire import Endpoints
+from testvibe_async._wire import Endpoints, has_zone
 from testvibe_async.errors import NotFoundError
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
 from testvibe_async.refs import GenerationRef, RunRef
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from testvibe_async.intents import Intent
     from testvibe_async.models import Listing, Snapshot
     from testvibe_async.refs import Ref
+
+RunsT = TypeVar("RunsT", bound=list[Run])
 
 FEATURE_ROWS = 200
 """Number of a feature's latest runs to read: the lost run may be one of many started at once."""
@@ -204,7 +206,8 @@ async def _search_run(
         if intent.known_run_id is None or intent.service_at is None:
             raise
     until = intent.service_at + timedelta(seconds=intent.expires_after) + CLOCK_SLACK
-    rows, is_whole = await probed_runs(intent, transport, until=until)
+    probed, is_whole = await probed_runs(intent, transport, until=until)
+    rows = _with_certain_times(probed)
     started = [
         row
         for row in rows
@@ -229,7 +232,7 @@ async def _search_list(
     rows, is_whole = None, False
     if aim is not Aim.FIND:
         limit = PROJECT_ROWS if aim is Aim.PROVE else SHARED_ROWS
-        rows = await shared.read(intent.project, limit)
+        rows = _with_certain_times(await shared.read(intent.project, limit))
         if max((row.run_id for row in rows), default=0) < (intent.highest_run_id or 0):
             what = "the list lacks the latest run before it: it is old, or the service was reset"
             raise SearchError(what, may_pass=True)
@@ -237,7 +240,7 @@ async def _search_list(
     if rows is None or not (is_whole or aim is Aim.PROVE):
         query = {"feature": intent.feature, "limit": FEATURE_ROWS}
         request = Endpoints.LIST_RUNS.request(project=intent.project, query=query)
-        rows = await transport.call(evolve(request, is_uncached=True))
+        rows = _with_certain_times(await transport.call(evolve(request, is_uncached=True)))
         is_whole = is_enough(rows, FEATURE_ROWS)
     started = [row for row in rows if may_have_started(intent, row)]
     if not is_whole:
@@ -263,6 +266,12 @@ async def _search_list(
         and intent.service_at is not None
         and any(row.created_at and is_late(row) for row in rows),
     )
+
+
+def _with_certain_times(rows: RunsT) -> RunsT:
+    """Leave out, in place, each run's time that has no zone: it may be hours from the service's."""
+    rows[:] = [row if has_zone(row.created_at) else evolve(row, created_at=None) for row in rows]
+    return rows
 
 
 def _is_early(intent: Intent, row: Run) -> bool:

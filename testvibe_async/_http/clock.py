@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -62,6 +63,8 @@ class ServiceClock:
     def __init__(self) -> None:
         self._date = ""
         self._answered = self._lead = 0.0
+        self.answered_at: float = -inf
+        """The loop's clock at the last answer, whatever it was."""
         self._parsed: tuple[str, datetime | None] = "", None
         """The last parsed header and its time: many answers have the same header."""
 
@@ -78,6 +81,7 @@ class ServiceClock:
             lead: The local clock's lead at the same time.
             answered: The loop's clock when the answer had arrived.
         """
+        self.answered_at = answered
         has_slept = abs(time.time() - time.monotonic() - lead) > MAX_LEAD_CHANGE  # with few calls
         is_old = has_slept or answered - sent > MAX_SAMPLE_SECONDS or headers.get("Age", "0") != "0"
         if not is_old and (date := headers.get("Date", "")):

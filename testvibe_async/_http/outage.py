@@ -18,7 +18,12 @@ from testvibe_async._http.retry import (
     outage_interval,
     refused_seconds,
 )
-from testvibe_async.errors import ResponseError, TransportError, UnauthorizedError
+from testvibe_async.errors import (
+    OutcomeUnknownError,
+    ResponseError,
+    TransportError,
+    UnauthorizedError,
+)
 from testvibe_async.events import OutageEnded, OutageStarted, RetryScheduled
 
 if TYPE_CHECKING:
@@ -40,6 +45,10 @@ MIN_FAILURES = 10
 
 A service at which every second request fails reaches that number once in a thousand requests.
 """
+
+
+SILENCE_SECONDS = 10.0
+"""Seconds without any answer to the requests under way after which an outage is announced."""
 
 
 class Outage:
@@ -112,6 +121,14 @@ class Outage:
         if self.failure is not None and self.has_lasted_since(since):
             self.is_announced = True
             self._hooks.emit(OutageStarted(self._server, self.failure))
+
+    def note_silence(self, since: float) -> None:
+        """Note that the requests under way since an instant are not answered, and announce it."""
+        if self.since is None:
+            what = f"no answer for {SILENCE_SECONDS:g} s"
+            self.failure = OutcomeUnknownError(what, method="GET", url=self._server)
+            self.since, self.outlook = since, Outlook.AWAY
+        self.announce(ANNOUNCED_FAILURES, self.since)
 
     def has_lasted_since(self, instant: float | None) -> bool:
         """Return whether nothing was answered since an instant; None means never."""

@@ -31,7 +31,9 @@ class Throttle:
             max_connections: Maximum number of requests under way at once.
             rate_limit: Maximum number of requests started per second; None for no limit.
         """
-        self._free = max_connections
+        self._slots = self._free = max_connections
+        self.busy_since: float = 0.0
+        """The loop's clock when the first of the requests under way, or of the last ones, began."""
         self._queues: tuple[deque[asyncio.Future[int]], ...] = (deque(), deque())
         self._last_served = 0
         self._rate_limit = rate_limit
@@ -44,6 +46,11 @@ class Throttle:
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
+    @property
+    def is_idle(self) -> bool:
+        """True if no request is under way."""
+        return self._free >= self._slots
+
     async def acquire(self, *, is_poll: bool = False) -> None:
         """Wait for a slot and take it; `release` returns it.
 
@@ -53,6 +60,8 @@ class Throttle:
         now = asyncio.get_running_loop().time()
         # With a free slot and no limit on the rate, nothing waits: a waiter would have been served.
         if self._free and self._rate_limit is None and self._pace.is_free:
+            if self._free == self._slots:
+                self.busy_since = now
             self._free -= 1
             return
         if self._next_queue() is None:
@@ -141,6 +150,8 @@ class Throttle:
                 # A start that the timer delayed does not delay the next; a pause does.
                 began = self._next_start if self._pace.is_free else now
                 self._next_start = max(self._next_start, began) + 1 / self._rate_limit
+            if self._free == self._slots:
+                self.busy_since = now
             self._free -= 1
             self._last_served = number
             slot = self._queues[number].popleft()

@@ -358,9 +358,10 @@ class Poller:
         """Stop polling, and end all waits with a `ClientClosedError`."""
         if self._timer is not None:
             self._timer.cancel()
-        here = asyncio.get_running_loop()
+        # A poll that runs this call would wait for itself: see `Dispatcher.aclose`.
+        here, this = asyncio.get_running_loop(), asyncio.current_task()
         tasks = [*self._queue.workers, *self._shared_polls.tasks, *self._last_poll.tasks]
-        tasks = [task for task in tasks if task.get_loop() is here]
+        tasks = [task for task in tasks if task.get_loop() is here and task is not this]
         for task in tasks:
             task.cancel()
         try:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from testvibe_async._wire import has_zone
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
@@ -38,7 +40,7 @@ class _Listed:
     at: Moment
     """The moment before the list was read."""
     is_dated: bool
-    """True if all rows say when they were created."""
+    """True if all rows say when they were created, with a time zone."""
 
 
 class RunIds:
@@ -68,7 +70,7 @@ class RunIds:
             self._listed[project] = None
             return
         self.note(project, max(ids, default=0))
-        self._listed[project] = _Listed(at, all(row.created_at is not None for row in rows))
+        self._listed[project] = _Listed(at, all(has_zone(row.created_at) for row in rows))
 
     def note_failure(self, project: str, *, now: float) -> None:
         """Note that the list could not be read for a passing reason, and shows nothing for now."""

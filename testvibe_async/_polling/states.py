@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 NO_TIME = timedelta()
 
+RESET_TIME = timedelta(minutes=1)
+"""Minimum time between the creations of two runs with one id, before and after a reset."""
+
 
 class RunState(OperationState[Run]):
     """State of one run, as observed."""
@@ -51,6 +54,9 @@ class RunState(OperationState[Run]):
         feature, own = snapshot.feature_id, self.ref.feature_id
         if feature != own and feature is not None and own is not None:
             raise OtherOperationError(f"it is of feature {feature}, not {own}")
+        created_at = self.snapshot and self.snapshot.created_at
+        if created_at and snapshot.created_at and snapshot.created_at - created_at > RESET_TIME:
+            raise OtherOperationError("it was created later than this run, at $.createdUtc")
         return True
 
 

@@ -248,16 +248,18 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             self._new = None
         return self._new is not None
 
-    def time_out(self, *, elapsed: float) -> None:
+    async def time_out(self, *, elapsed: float) -> None:
         """Queue the last event of each operation.
 
         Args:
             elapsed: Seconds since the wait began.
         """
         self._new = None
-        for polled in self.operations:
+        for number, polled in enumerate(self.operations, start=1):
             is_over = polled.state.is_finished
             self.notify(polled, None if is_over else polled.state.timed_out(elapsed=elapsed))
+            if number % OPERATIONS_A_TURN == 0:
+                await asyncio.sleep(0)
 
     @property
     def operations(self) -> list[PolledOperation[Any]]:
@@ -301,6 +303,8 @@ class Iteration(Generic[ItemT_co]):
         subscription.is_passive = timeout == 0
         self._began: float | None = None
         self._errors: deque[VibeError] = deque()
+        self._is_failing = False
+        """True once the first error was raised, which names the others."""
 
     def __aiter__(self) -> Self:
         """Return the iteration itself."""
@@ -319,19 +323,22 @@ class Iteration(Generic[ItemT_co]):
                         found = await self._subscription.next()
                 except TimeoutError:
                     await self._subscription.poller.poll_last(self._subscription.operations)
-                    self._subscription.time_out(elapsed=loop.time() - self._began)
+                    await self._subscription.time_out(elapsed=loop.time() - self._began)
                     continue
                 if found is None:
                     break
                 if not isinstance(found[1], VibeError):
                     return self._item(found)
                 self._errors.append(found[1])
+                if len(self._errors) % OPERATIONS_A_TURN == 0:
+                    await asyncio.sleep(0)
         except BaseException:
             del self  # See `Subscription.next`.
             raise
         if self._raises and self._errors:
             error = self._errors.popleft()
-            if self._errors:
+            if self._errors and not self._is_failing:
+                self._is_failing = True
                 others = ", ".join(str(each.ref) for each in islice(self._errors, MAX_NAMED))
                 more = len(self._errors) - MAX_NAMED
                 error.add_note(

@@ -34,7 +34,7 @@ from testvibe_async._wire.protocol import (
     require_uncached,
     too_large,
 )
-from testvibe_async._wire.scalars import read_instant, read_integer, says_in_flight
+from testvibe_async._wire.scalars import has_zone, read_instant, read_integer, says_in_flight
 
 __all__ = [
     "EXTRA",
@@ -56,6 +56,7 @@ __all__ = [
     "decode",
     "endpoint_overrides",
     "envelope_in",
+    "has_zone",
     "incomplete",
     "is_clear_refusal",
     "is_from_cache",

@@ -6,7 +6,7 @@ Decides which forms of each are accepted; a `TypeError` names the expected form.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import cast
 
@@ -37,6 +37,8 @@ WORDS_IN_FLIGHT = {
 """Documented or likely words for an unfinished operation, without spaces, `-` and `_`."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ASSUMED = timezone(timedelta(), "UTC")
+"""The zone of an instant that was read from a text without one; equal to UTC, not the same."""
 
 MIN_MILLISECONDS = 1e11
 """Number from which an instant counts milliseconds, not seconds: 1973, or the year 5138."""
@@ -146,7 +148,12 @@ def instant_of(text: str) -> datetime | None:
     instant = datetime.fromisoformat(text)
     if instant.year == 1:
         return None
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    return instant.replace(tzinfo=ASSUMED) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def has_zone(instant: datetime | None) -> bool:
+    """Return whether an instant was read from a text with a time zone, or from a number."""
+    return instant is not None and instant.tzinfo is not ASSUMED
 
 
 def read_text_of_lines(value: object, _type: object = None) -> str:

@@ -321,9 +321,7 @@ async def test_a_wrong_key_is_asked_with_a_few_times(emulator: Emulator) -> None
 @steady
 async def test_a_revoked_key_ends_the_batch(emulator: Emulator, project: Project) -> None:
     """What is in flight is named as in flight, in the summary and in `in_flight` alike."""
-    names = [f"Feature {number}" for number in range(60)]
-    for name in names:
-        emulator.add_feature(name)
+    names = [emulator.add_feature(f"Feature {number}").name for number in range(60)]
     batch = project.run_features(names, max_in_flight=30)
     async with batch:
         await asyncio.sleep(15)

@@ -77,9 +77,7 @@ async def test_all_items_come_at_the_time_out(emulator: Emulator, project: Proje
 
 async def test_what_waits_at_the_time_out_is_skipped(emulator: Emulator, project: Project) -> None:
     """At most 32 dispatches are under way at once; the others were not sent, and are not."""
-    names = [f"Feature {number}" for number in range(34)]
-    for name in names:
-        emulator.add_feature(name)
+    names = [emulator.add_feature(f"Feature {number}").name for number in range(34)]
     emulator.fail("run_feature", Fault.hang())
     items = await project.run_features(names, timeout=2)
     assert [item.verdict for item in items].count(Verdict.SKIPPED) == 2

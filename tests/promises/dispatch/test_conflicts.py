@@ -1,12 +1,12 @@
 """Starter (409): raised, attached to, waited for, or answered by generating first."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from typing import Literal
 
 import pytest
 
 from tests.conftest import client_of
+from tests.support.faults import NO_ID, NO_ID_WHILE_QUEUED
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, GenerationFailedError, Hooks, Project, errors
@@ -64,22 +64,13 @@ async def test_each_before_is_awaited(emulator: Emulator, project: Project, riva
     assert len(emulator.generations) == 6
 
 
-def without_id_while_queued(status: Any) -> Any:
-    is_queued = status["featureStatus"] == "generating" and not status["runnerStarted"]
-    return {**status, "requestId": None} if is_queued else status
-
-
-def without_id(status: Any) -> Any:
-    return {**status, "requestId": None}
-
-
-@pytest.mark.parametrize("hide", [without_id_while_queued, without_id])
+@pytest.mark.parametrize("hidden", [NO_ID_WHILE_QUEUED, NO_ID], ids=["queued", "always"])
 async def test_one_without_an_id_is_waited_for(
-    emulator: Emulator, project: Project, hide: Callable[[Any], Any]
+    emulator: Emulator, project: Project, hidden: Fault
 ) -> None:
     """A generation whose id is not shown yet, or never, is in flight until its status ends."""
     await project.generate_feature("Draft")
-    emulator.fail("get_generation_status", Fault.edit(hide))
+    emulator.fail("get_generation_status", hidden)
 
     error = await raised(errors.WaitTimeoutError, project.wait_for_generation("Draft", timeout=10))
     assert error.status == "generating"
@@ -87,16 +78,16 @@ async def test_one_without_an_id_is_waited_for(
     assert (await project.wait_for_generation("Draft")).is_success
 
 
-@pytest.mark.parametrize("hide", [without_id_while_queued, without_id])
+@pytest.mark.parametrize("hidden", [NO_ID_WHILE_QUEUED, NO_ID], ids=["queued", "always"])
 async def test_a_conflict_with_one_without_an_id(
-    emulator: Emulator, project: Project, hide: Callable[[Any], Any]
+    emulator: Emulator, project: Project, hidden: Fault
 ) -> None:
     """It is joined once it shows an id, else raised; a run uses its tests, "wait" has its own."""
     running = await project.generate_feature("Draft")
-    emulator.fail("get_generation_status", Fault.edit(hide))
+    emulator.fail("get_generation_status", hidden)
 
     dispatch = project.generate_feature("Draft", on_conflict="attach")
-    if hide is without_id_while_queued:
+    if hidden is NO_ID_WHILE_QUEUED:
         assert (await dispatch).request_id == running.request_id
     else:
         await raised(errors.GenerationInProgressError, dispatch)
@@ -111,21 +102,19 @@ async def test_a_conflict_with_one_without_an_id(
     assert len(emulator.active_generations()) == 1
 
 
-async def test_an_ended_one_is_no_conflict(emulator: Emulator, project: Project) -> None:
-    """A conflict whose generation has finished by the time of the poll is dispatched again."""
-    emulator.fail("generate_feature", Fault.status(409), times=2)
+@pytest.mark.parametrize("policy", ["attach", "wait"])
+@pytest.mark.parametrize("times", [2, 3])
+async def test_a_bare_conflict(
+    emulator: Emulator, project: Project, policy: Literal["attach", "wait"], times: int
+) -> None:
+    """A 409 with nothing in flight is dispatched again, and raised after three dispatches."""
+    emulator.fail("generate_feature", Fault.status(409), times=times)
 
-    operation = await project.generate_feature("Draft", on_conflict="attach")
-
-    assert list(emulator.generations) == [operation.request_id]
-
-
-async def test_a_bare_conflict_is_raised(emulator: Emulator, project: Project) -> None:
-    """A 409 that repeats with nothing in flight is raised after three dispatches."""
-    emulator.fail("generate_feature", Fault.status(409))
-
-    dispatch = project.generate_feature("Draft", on_conflict="wait")
-    await raised(errors.GenerationInProgressError, dispatch)
+    dispatch = project.generate_feature("Draft", on_conflict=policy)
+    if times == 2:
+        assert [(await dispatch).request_id] == list(emulator.generations)
+    else:
+        await raised(errors.GenerationInProgressError, dispatch)
 
     assert emulator.count("generate_feature") == 3
 

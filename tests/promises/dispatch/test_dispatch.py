@@ -5,7 +5,7 @@ import gc
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,7 +17,7 @@ from tests.support.batches import client_tasks
 from tests.support.peer import ONCE, hooks_into, no_connection
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Hooks, Project, Ref, RunOperation, errors
+from testvibe_async import Client, Project, RunOperation, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.operations import PendingOperation
 from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
@@ -31,20 +31,6 @@ async def test_a_refusal_is_final(emulator: Emulator, project: Project, status: 
     await raised(Exception, project.run_feature("Checkout"), match=str(status))
 
     assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
-
-
-async def test_async_hook_is_logged(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
-    """A hook that returns an awaitable is logged as failed, with the ref."""
-
-    async def store(_ref: Ref) -> None:
-        pass
-
-    hooks = Hooks(on_dispatched=lambda event: cast("None", store(event.ref)))
-    async with client_of(emulator, hooks=hooks) as client:
-        operation = await client.project().run_feature("Checkout")
-
-    assert f"the hook on_dispatched failed on Dispatched ref={operation.ref}" in caplog.text
-    assert "returned an awaitable" in caplog.text
 
 
 async def test_the_ref_says_when_it_was_sent(emulator: Emulator, client: Client) -> None:

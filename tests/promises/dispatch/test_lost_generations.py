@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import Received, Send, Sent, client_through
 from tests.promises.conftest import Events
+from tests.support.faults import NO_ID_WHILE_QUEUED, edited
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Operation, Project, errors
@@ -104,16 +105,14 @@ async def test_a_dropped_one_is_known(emulator: Emulator, project: Project, even
 
 async def test_an_empty_id_is_reconciled(emulator: Emulator, project: Project) -> None:
     """An answer that names no generation counts as a lost one."""
-    empty = Fault.edit(lambda answer: answer | {"requestId": ""})
-    emulator.fail("generate_feature", empty, times=1)
+    emulator.fail("generate_feature", edited(requestId=""), times=1)
     assert (await project.generate_feature("Draft")).adopted
 
 
 async def test_an_empty_id_is_not_adopted(emulator: Emulator, project: Project) -> None:
     """A status that names no generation is not adopted."""
     emulator.fail("generate_feature", Fault.lost())
-    empty = Fault.edit(lambda status: status | {"requestId": ""})
-    emulator.fail("get_generation_status", empty, skip=1)
+    emulator.fail("get_generation_status", edited(requestId=""), skip=1)
     await lose(project)
 
 
@@ -157,15 +156,9 @@ async def test_an_earlier_one_is_not_adopted(emulator: Emulator, project: Projec
     assert len(emulator.generations) == 2
 
 
-HIDES_QUEUED_IDS = Fault.edit(
-    lambda status: status | ({"requestId": None} if status["featureStatus"] == "generating" else {})
-)
-"""A status without the `requestId` while a generation is in flight."""
-
-
 async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client) -> None:
     """A status that names its generation only at the second poll is asked again."""
-    emulator.fail("get_generation_status", HIDES_QUEUED_IDS, skip=1, times=1)
+    emulator.fail("get_generation_status", NO_ID_WHILE_QUEUED, skip=1, times=1)
     emulator.fail("generate_feature", Fault.lost(), times=1)
 
     operation = await client.project().generate_feature("Draft")
@@ -177,7 +170,7 @@ async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client
 async def test_a_queued_stranger(emulator: Emulator, project: Project, rival: Project) -> None:
     """A generation that was in flight without a `requestId` is not taken for a later one."""
     await rival.generate_feature("Draft")
-    emulator.fail("get_generation_status", HIDES_QUEUED_IDS, times=1)
+    emulator.fail("get_generation_status", NO_ID_WHILE_QUEUED, times=1)
     emulator.fail("generate_feature", Fault.reset(), times=1)
 
     await lose(project)

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -507,6 +509,43 @@ async def test_a_journal_adopts_no_strangers_run(
 
     assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.UNKNOWN]
     assert items[1].ref is None
+
+
+class OtherZone(Middleware):
+    """A service that gives local times, and no zone."""
+
+    def __init__(self, hours: float) -> None:
+        self.hours = hours
+
+    def after(self, request: RecordedRequest, answer: Answer) -> Answer:  # noqa: ARG002
+        """Move each time of a creation."""
+
+        def local(found: re.Match[bytes]) -> bytes:
+            at = datetime.fromisoformat(found[1].decode()) + timedelta(hours=self.hours)
+            return b'"createdUtc":"%s"' % at.replace(tzinfo=None).isoformat().encode()
+
+        body = re.sub(rb'"createdUtc": ?"([^"]+)"', local, answer.body)
+        return evolve(answer, body=body)
+
+
+@pytest.mark.parametrize("hours", [-5, -1, 0, 0.03, 1, 5])
+@pytest.mark.parametrize("is_resumed", [False, True])
+async def test_times_without_a_zone_prove_nothing(
+    tmp_path: Path, *, hours: float, is_resumed: bool
+) -> None:
+    """A run that seems to be of another time is not sent again."""
+    names = ["Checkout", "Returns", "Wishlist"]
+    async with Emulator(scenario=STEADY, middleware=OtherZone(hours)) as emulator:
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        async with Journal(tmp_path / "a") as journal, client_of(emulator) as client:
+            timeout = 1 if is_resumed else None
+            await client.project().run_features(names, journal=journal, timeout=timeout)
+        if is_resumed:
+            await asyncio.sleep(7200)
+            async with Journal(tmp_path / "a") as journal, client_of(emulator) as client:
+                await client.project().run_features(journal=journal)
+        runs = Counter(run.feature_name for run in emulator.runs.values())
+    assert runs == dict.fromkeys(names, 1)
 
 
 async def test_a_clock_that_was_ahead_delays_nobody(emulator: Emulator, client: Client) -> None:

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.promises.conftest import Events
+from tests.support.faults import NO_ID, edited
 from tests.support.notes import Notes, Step
 from tests.support.peer import hooks_into
 from tests.support.raising import raised
@@ -224,7 +225,7 @@ async def test_a_part_proves_nothing(emulator: Emulator, client: Client, part: F
 async def test_a_status_that_names_no_generation(emulator: Emulator, client: Client) -> None:
     """A status without a `requestId` shows nothing of the dispatch."""
     intent = evolve(await intend(emulator, "generation"), previous_id="r1")
-    emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"requestId": None}))
+    emulator.fail("get_generation_status", NO_ID)
     error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
     assert "which generation it is of" in str(error)
     assert error.reason == "unseen"
@@ -233,7 +234,7 @@ async def test_a_status_that_names_no_generation(emulator: Emulator, client: Cli
 async def test_a_status_needs_no_time(emulator: Emulator, client: Client) -> None:
     """Where the service does not say when it changed, the new `requestId` decides."""
     intent = await intend(emulator, "generation")
-    emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"updatedUtc": None}))
+    emulator.fail("get_generation_status", edited(updatedUtc=None))
     operation = await found(client, intent)
     assert operation.ref.key[-1] in emulator.generations
 

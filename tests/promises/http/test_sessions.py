@@ -239,13 +239,14 @@ async def test_a_session_that_hedges_sends_it_once(emulator: Emulator) -> None:
     assert emulator.count("run_feature") == 1
 
 
-async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator) -> None:
+@pytest.mark.parametrize("is_text", [True, False])
+async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator, *, is_text: bool) -> None:
     """A session that sends a body of its own with our bytes proves nothing by failing."""
 
     async def copy(request: Sent, send: Send) -> Received:
         if request.method == "POST":
-            assert isinstance(request.body, aiohttp.Payload)
-            await request.update_body(await request.body.as_bytes())
+            body: Any = request.body
+            await request.update_body(body.decode() if is_text else await body.as_bytes())
             await send(request)
             raise ConnectionResetError(errno.ECONNRESET, "reset")
         return await send(request)
@@ -262,6 +263,7 @@ async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator) -> None:
         (aiohttp.ServerDisconnectedError(), errors.DispatchUnknownError),
         (TimeoutError(), errors.DispatchUnknownError),
         (no_connection(), errors.NotSentError),
+        (no_connection(aiohttp.ClientConnectorDNSError), errors.NotSentError),
     ],
 )
 async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeError]) -> None:

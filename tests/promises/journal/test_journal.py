@@ -14,6 +14,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.promises.journal.conftest import execute, leave_unknown, opened, ref_of, resumed
 from tests.support.batches import verdicts
+from tests.support.faults import NO_ID
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, Generation, Journal, Project, RetryPolicy, errors
@@ -56,26 +57,18 @@ async def test_options_of_its_caller(path: Path, project: Project) -> None:
         assert journal.plan.options == {"attempts": 2}
 
 
-async def test_what_goes_on_is_attached_to(path: Path, emulator: Emulator, client: Client) -> None:
-    """A batch that was left is gone on with by another client, and nothing runs twice."""
+@pytest.mark.parametrize("most", [3, 1])
+async def test_a_batch_that_was_left(
+    path: Path, emulator: Emulator, client: Client, most: int
+) -> None:
+    """Another client attaches to what is in flight, and dispatches what waited: nothing twice."""
     async with Journal(path) as journal, client_of(emulator) as first:
-        async with first.project().run_features(FEATURES, journal=journal):
+        async with first.project().run_features(FEATURES, journal=journal, max_in_flight=most):
             await asyncio.sleep(10)
-        assert verdicts(journal.items) == ["in flight"] * 3
-    assert verdicts(await resumed(path, client.project())) == ENDS
-    assert emulator.count("run_feature") == 3
-
-
-async def test_what_waited_is_dispatched(path: Path, emulator: Emulator, project: Project) -> None:
-    """What waited when the batch ended is dispatched by the next."""
-    async with Journal(path) as journal:
-        batch = project.run_features(FEATURES, journal=journal, max_in_flight=1)
-        async with batch:
-            await asyncio.sleep(1)
-    async with Journal(path) as journal:
-        assert verdicts(journal.items) == ["in flight", "waiting", "waiting"]
+        assert verdicts(journal.items) == ["in flight"] * most + ["waiting"] * (3 - most)
         assert repr(journal) == f"<Journal {path}>"
-        items = await project.run_features(FEATURES, journal=journal)
+    items = await resumed(path, client.project(), FEATURES)
+    assert verdicts(items) == ENDS
     assert [item.is_waiting for item in items] == [False] * 3
     assert emulator.count("run_feature") == 3
 
@@ -125,6 +118,30 @@ async def test_kept_errors(path: Path, emulator: Emulator, project: Project, fau
     assert stored.to_dict() == item.error.to_dict()
 
 
+async def test_missing_only_may_be_added(path: Path, emulator: Emulator, project: Project) -> None:
+    """A resume that pays for missing tests alone leaves out what has tests by then."""
+    names = ["Checkout", "Returns", "Draft"]
+    async with Journal(path) as journal:
+        await project.generate_features(names, journal=journal, timeout=0)
+    emulator.add_feature("Draft", status="draft")
+    async with Journal(path) as journal:
+        await project.generate_features(names, journal=journal, missing_only=True)
+    assert emulator.count("generate_feature") == 1
+
+
+@pytest.mark.parametrize("options", [{"config": "Mobile"}, {"repeat": 2}])
+async def test_another_plan_is_refused(
+    path: Path, project: Project, options: dict[str, Any]
+) -> None:
+    """A resume without features names the plan's configurations and repetition, or none."""
+    await resumed(path, project, ["Returns"], timeout=1)
+    async with Journal(path) as journal:
+        with pytest.raises(errors.ConfigError, match="without config= and repeat="):
+            project.run_features(journal=journal, **options)
+    async with Journal(path) as journal:
+        await project.run_features(journal=journal, config="Default")
+
+
 async def test_attempts_are_kept(path: Path, emulator: Emulator, project: Project) -> None:
     """A failed attempt counts after a crash, and the item has all runs."""
     await resumed(path, project, ["Returns"], attempts=2, timeout=40)
@@ -145,8 +162,7 @@ async def test_missing_tests_that_were_generated_meanwhile(
     """A batch of all features without tests pays for none that has tests by then, also resumed."""
     emulator.add_feature("Draft", status="draft")
     if request_id is None:  # Some services show none.
-        without = Fault.edit(lambda body: {**body, "requestId": None})
-        emulator.fail("get_generation_status", without)
+        emulator.fail("get_generation_status", NO_ID)
     async with Journal(path) as journal:
         batch = client.project().generate_features(max_in_flight=1, journal=journal)
         async with batch:
@@ -162,13 +178,6 @@ async def test_missing_tests_that_were_generated_meanwhile(
     assert len(every) == 4
     assert verdicts(items) == ["succeeded", "succeeded"]
     assert len(emulator.generations) == 2
-
-
-async def test_what_began_is_adopted(path: Path, emulator: Emulator, client: Client) -> None:
-    """What a lost dispatch started is found by the next batch, and waited for."""
-    await leave_unknown(path, emulator, FEATURES)
-    assert verdicts(await resumed(path, client.project())) == ENDS
-    assert emulator.count("run_feature") == 3
 
 
 async def test_what_was_lost_is_dispatched(path: Path, emulator: Emulator, client: Client) -> None:

@@ -464,6 +464,7 @@ async def test_many_are_sought_together(path: Path, emulator: Emulator, project:
         await asyncio.sleep(2)
         assert len(batch.refs) == 30
     assert emulator.count("list_runs") - before < 6
+    assert emulator.count("run_feature") == 30
 
 
 async def test_a_proof_that_does_not_come_is_not_waited_for(path: Path) -> None:

@@ -13,6 +13,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.promises.conftest import Events
 from tests.support.amounts import some
+from tests.support.faults import NO_ID, edited
 from tests.support.observing import dispatch_runs, start_wait, statuses
 from tests.support.raising import raised
 from tests.support.timing import now
@@ -37,7 +38,7 @@ async def test_failures_slow_the_polling_of_one(emulator: Emulator, project: Pro
     """The interval grows where the polls of one operation fail alone, to 30 s at most."""
     failing, healthy = [await project.run_feature("Checkout") for _ in range(2)]
     emulator.fail("get_run", Fault.status(500), when=lambda each: each.run_id == failing.run_id)
-    emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}))
+    emulator.fail("get_run", edited(status="running"))
     other = asyncio.ensure_future(healthy.wait())
 
     await raised(errors.ObservationError, failing)
@@ -48,23 +49,6 @@ async def test_failures_slow_the_polling_of_one(emulator: Emulator, project: Pro
     gaps = [later - earlier for earlier, later in pairwise(at)]
     assert len(at) < 20
     assert gaps == pytest.approx([3, 12, 24, *[30] * (len(gaps) - 3)], abs=0.5)
-
-
-async def test_each_waiter_has_its_error(emulator: Emulator, operation: RunOperation) -> None:
-    """No two waits share an exception or its traceback."""
-    emulator.fail("get_run", Fault.status(403))
-
-    first, second = await asyncio.gather(operation.wait(), operation.wait(), return_exceptions=True)
-
-    assert isinstance(first, errors.ForbiddenError)
-    assert isinstance(second, errors.ForbiddenError)
-    assert first is not second
-    assert first.__traceback__ is not second.__traceback__
-
-
-def edited(**members: Any) -> Fault:
-    """Return a fault that changes members of an answer."""
-    return Fault.edit(lambda document: {**document, **members})
 
 
 @pytest.mark.parametrize(
@@ -319,6 +303,32 @@ async def test_one_failed_poll(emulator: Emulator, events: Events, operation: Ru
     assert not events.of(OutageStarted)
 
 
+async def test_a_service_that_hangs(emulator: Emulator, operation: RunOperation) -> None:
+    """The outage is announced after 10 s without an answer, and ends with the first one."""
+    seen: list[tuple[str, Any]] = []
+    hooks = Hooks(
+        on_outage_started=lambda _: seen.append(("started", now())),
+        on_outage_ended=lambda _: seen.append(("ended", now())),
+    )
+    emulator.fail("get_run", Fault.hang(), skip=1, times=1)
+    async with client_of(emulator, hooks=hooks) as client:
+        assert (await client.attach(operation.ref)).is_success
+    hung_at = emulator.requests[-2].at
+    assert seen[0] == ("started", pytest.approx(hung_at + 10, abs=0.1))
+    assert seen[1:] == [("ended", pytest.approx(emulator.requests[-1].at, abs=0.1))]
+
+
+async def test_a_slow_service_is_there(
+    emulator: Emulator, client: Client, events: Events, operation: RunOperation
+) -> None:
+    """Nor is the time between two requests a time without an answer."""
+    emulator.fail("get_run", Fault.delay(9))
+    assert (await operation).is_success
+    await asyncio.sleep(7)
+    await client.attach(operation.ref).poll()
+    assert not events.of(OutageStarted)
+
+
 async def test_a_route_that_fails_alone_is_no_outage_of_the_service(
     emulator: Emulator, client: Client, events: Events, operation: RunOperation
 ) -> None:
@@ -459,30 +469,31 @@ async def test_other_words_are_waited_for(
     assert not warnings_in(caplog.records)
 
 
-@pytest.mark.parametrize("end", [None, "0001-01-01T00:00:00Z"], ids=["null", ".NET's no time"])
-async def test_an_explicit_null_end_means_in_flight(
-    emulator: Emulator, client: Client, end: str | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A word that is not documented is waited for while `finishedUtc` is null, with one warning."""
-    project = client.project()
-    emulator.fail("get_run", while_in_flight(status="Evaluating", finishedUtc=end))
-    operations = [await project.run_feature("Checkout") for _ in range(2)]
-    assert [run.is_success for run in await client.gather(*operations)] == [True, True]
-    (warning,) = warnings_in(caplog.records)
-    assert "'Evaluating'" in warning
+ODD: list[tuple[str, dict[str, Any]]] = [
+    *(("run", {"status": "Odd", "finishedUtc": end}) for end in (None, "0001-01-01T00:00:00Z")),
+    *(
+        ("generation", {"featureStatus": "Odd", "overallStatus": word, "overallConclusion": None})
+        for word in ("in_progress", "InProgress", "in progress", "Queued")
+    ),
+]
+"""Words that are not documented, and what says that the operation goes on."""
 
 
-@pytest.mark.parametrize("overall", ["in_progress", "InProgress", "in progress", "Queued"])
-async def test_an_overall_status_in_flight_means_in_flight(
-    emulator: Emulator, project: Project, overall: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("kind", "members"), ODD)
+async def test_an_odd_word_without_an_end_means_in_flight(
+    emulator: Emulator,
+    project: Project,
+    kind: str,
+    members: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A word that is not documented is waited for while there is no conclusion."""
-    members = {"featureStatus": "Evaluating", "overallStatus": overall, "overallConclusion": None}
-    fault = while_in_flight(**members)
-    emulator.fail("get_generation_status", fault)
-    assert (await project.generate_feature("Wishlist").wait()).is_success
+    """It is waited for while there is no end, or no conclusion, with one warning."""
+    start: Any = project.run_feature if kind == "run" else project.generate_feature
+    emulator.fail("*", while_in_flight(**members), when=lambda sent: sent.method == "GET")
+    for _ in range(2):
+        assert (await start("Checkout").wait()).is_success
     (warning,) = warnings_in(caplog.records)
-    assert "'Evaluating'" in warning
+    assert "'Odd'" in warning
 
 
 YEAR_ONE: list[str | int] = [
@@ -507,7 +518,7 @@ async def test_the_first_year_is_no_time(
 
 async def test_a_service_that_names_no_generation(emulator: Emulator, project: Project) -> None:
     """What was in flight after the dispatch, and then ended, is what was dispatched."""
-    emulator.fail("get_generation_status", edited(requestId=None))
+    emulator.fail("get_generation_status", NO_ID)
     generation = await (await project.generate_feature("Draft"))
     assert generation.is_success
 
@@ -519,7 +530,7 @@ async def test_an_older_end(emulator: Emulator, project: Project, *, is_seen: bo
     ended = await project.get_generation_status("Checkout")
     operation = await project.generate_feature("Checkout")
     if is_seen:
-        emulator.fail("get_generation_status", edited(requestId=None), times=1)
+        emulator.fail("get_generation_status", NO_ID, times=1)
         await operation.poll()
     shown = ended.to_dict() | {"requestId": None}
     emulator.fail("get_generation_status", Fault.edit(lambda _: shown))

@@ -4,12 +4,12 @@ import asyncio
 import gc
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.support.faults import edited
 from tests.support.observing import statuses
 from tests.support.raising import raised
 from tests.support.timing import now
@@ -31,11 +31,6 @@ async def test_equal_handles(emulator: Emulator, client: Client, operation: RunO
 STATUS = "get_generation_status"
 
 
-def shows(**members: Any) -> Fault:
-    """Return a status with other members."""
-    return Fault.edit(lambda status: status | members)
-
-
 async def test_polls_slow_down_with_age(emulator: Emulator, project: Project) -> None:
     """A generation is polled every 3 s at first, and never less than every 10 s."""
     operation = await project.generate_feature("Draft")
@@ -49,7 +44,7 @@ async def test_polls_slow_down_with_age(emulator: Emulator, project: Project) ->
 
 async def test_the_previous_status_is_ignored(emulator: Emulator, project: Project) -> None:
     """While a generation is new, a status of the one before it is tolerated."""
-    previous = shows(requestId="previous", featureStatus="generated")
+    previous = edited(requestId="previous", featureStatus="generated")
     emulator.fail(STATUS, previous, when=lambda _: 0 < now() < 9)
     operation = await project.generate_feature("Draft")
 
@@ -61,7 +56,7 @@ async def test_the_previous_status_is_ignored(emulator: Emulator, project: Proje
 async def test_a_poll_of_the_previous_one_says_so(emulator: Emulator, project: Project) -> None:
     """A poll that shows only the previous generation raises, and never returns it."""
     operation = await project.generate_feature("Draft")
-    emulator.fail(STATUS, shows(requestId="previous"))
+    emulator.fail(STATUS, edited(requestId="previous"))
 
     await raised(errors.ObservationError, operation.poll(), match="still shows the one before")
 
@@ -69,7 +64,7 @@ async def test_a_poll_of_the_previous_one_says_so(emulator: Emulator, project: P
 async def test_superseded_before_it_was_seen(emulator: Emulator, project: Project) -> None:
     """Another request id after the first 10 s raises OperationSupersededError."""
     operation = await project.generate_feature("Draft")
-    emulator.fail(STATUS, shows(requestId="newer"))
+    emulator.fail(STATUS, edited(requestId="newer"))
 
     error = await raised(errors.OperationSupersededError, operation)
 
@@ -134,7 +129,7 @@ async def test_the_one_before_supersedes_none(emulator: Emulator, project: Proje
     first = await project.generate_feature("Draft")
     emulator.finish_generation(first.request_id)
     operation = await project.generate_feature("Draft")
-    emulator.fail(STATUS, shows(requestId=first.request_id), times=12)
+    emulator.fail(STATUS, edited(requestId=first.request_id), times=12)
     assert (await operation).request_id == operation.request_id
 
 
@@ -142,14 +137,14 @@ async def test_another_seen_once_changes_nothing(emulator: Emulator, project: Pr
     """One answer of another generation, between two of this one, changes nothing."""
     operation = await project.generate_feature("Draft")
     await operation.poll()
-    emulator.fail(STATUS, shows(requestId="stale", updatedUtc=None), times=1)
+    emulator.fail(STATUS, edited(requestId="stale", updatedUtc=None), times=1)
     assert (await operation.poll()).request_id == operation.request_id
     assert (await operation).request_id == operation.request_id
 
 
 async def test_a_status_without_id_is_ignored(emulator: Emulator, project: Project) -> None:
     """A status without a request id is never taken for this generation."""
-    emulator.fail(STATUS, shows(requestId=None), skip=1, times=9)
+    emulator.fail(STATUS, edited(requestId=None), skip=1, times=9)
     operation = await project.generate_feature("Draft")
 
     assert (await operation).request_id == operation.request_id
@@ -159,7 +154,7 @@ async def test_a_newer_generation_supersedes_at_once(emulator: Emulator, project
     """Another generation that is newer by `updatedUtc` needs no second answer."""
     operation = await project.generate_feature("Draft")
     await operation.poll()
-    emulator.fail(STATUS, shows(requestId="newer", updatedUtc="2099-01-01T00:00:00Z"))
+    emulator.fail(STATUS, edited(requestId="newer", updatedUtc="2099-01-01T00:00:00Z"))
     error = await raised(errors.OperationSupersededError, operation.poll())
     assert error.newer_request_id == "newer"
 
@@ -168,7 +163,7 @@ async def test_cancelling_leaves_others_alone(emulator: Emulator, project: Proje
     """A cancellation polls until it is sure which generation the service would cancel."""
     operation = await project.generate_feature("Draft")
     await operation.poll()
-    emulator.fail(STATUS, shows(requestId="other", updatedUtc=None))
+    emulator.fail(STATUS, edited(requestId="other", updatedUtc=None))
     await raised(errors.OperationSupersededError, operation.cancel())
     assert emulator.count("cancel_generation") == 0
 
@@ -178,7 +173,7 @@ async def test_a_clock_may_differ(emulator: Emulator, project: Project, seconds:
     """A ref that seems up to a minute old may be new: the one before it is waited out."""
     operation = await project.generate_feature("Draft")
     dispatched_at = datetime.now(UTC) - timedelta(seconds=seconds)
-    emulator.fail(STATUS, shows(requestId="previous"), times=2)
+    emulator.fail(STATUS, edited(requestId="previous"), times=2)
     async with client_of(emulator) as other:
         attached = other.attach(evolve(operation.ref, dispatched_at=dispatched_at))
         assert (await attached).request_id == operation.request_id

@@ -13,21 +13,25 @@ from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.promises.conftest import Events
 from tests.support.observing import dispatch_runs, start_wait
 from tests.support.raising import raised
-from tests.support.timing import STEADY, now
+from tests.support.timing import STEADY, now, shift_local_clock
 from testvibe_async import Client, Phase, Project, RetryPolicy, RunOperation, RunStatus, errors
 from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault
 
 
 async def test_a_poll_is_one_request(emulator: Emulator, operation: RunOperation) -> None:
-    """poll() asks once and returns what it saw."""
+    """poll() asks once and returns what it saw, again where nothing has changed since."""
     await asyncio.sleep(10)
     run = await operation.poll()
+    seen_at = operation.observed_at
 
     assert run.phase is Phase.ACTIVE
     assert operation.snapshot is run
-    assert operation.observed_at is not None
     assert emulator.count("get_run") == 1
+    assert await operation.poll() is run
+    assert seen_at is not None
+    assert operation.observed_at is not None
+    assert operation.observed_at > seen_at
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
@@ -59,17 +63,6 @@ async def test_unknown_fields_are_updated(emulator: Emulator, operation: RunOper
     assert operation.snapshot is seen
     assert not following.done()
     following.cancel()
-
-
-async def test_a_poll_that_shows_nothing_new_is_an_observation(operation: RunOperation) -> None:
-    """`observed_at` moves on where the same answer comes again."""
-    seen = await operation.poll()
-    seen_at = operation.observed_at
-
-    assert await operation.poll() is seen
-    assert seen_at is not None
-    assert operation.observed_at is not None
-    assert operation.observed_at > seen_at
 
 
 @pytest.mark.parametrize("is_end", [False, True])
@@ -232,15 +225,19 @@ async def test_a_cancelled_caller_ends_no_poll(emulator: Emulator, operation: Ru
     assert emulator.count("get_run") == 1
 
 
-async def test_each_caller_has_its_error(emulator: Emulator, operation: RunOperation) -> None:
-    """A shared failure is raised to each caller as its own object, with the same cause."""
-    emulator.fail("get_run", Fault.status(404))
-    results = await asyncio.gather(*(operation.poll() for _ in range(3)), return_exceptions=True)
+@pytest.mark.parametrize("use", [RunOperation.wait, RunOperation.poll])
+async def test_each_caller_has_its_error(
+    emulator: Emulator, operation: RunOperation, use: Callable[[RunOperation], Any]
+) -> None:
+    """A shared failure is raised in each wait, or to each poll, as an object of its own."""
+    emulator.fail("get_run", Fault.status(403))
+    results = await asyncio.gather(*(use(operation) for _ in range(3)), return_exceptions=True)
 
-    raised = [error for error in results if isinstance(error, errors.ObservationError)]
+    raised = [error for error in results if isinstance(error, errors.ForbiddenError)]
     assert len({id(error) for error in raised}) == 3
+    assert len({id(error.__traceback__) for error in raised}) == 3
     assert len({str(error) for error in raised}) == 1
-    assert emulator.count("get_run") == 1
+    assert emulator.count("get_run") == (1 if use is RunOperation.poll else 2)
 
 
 async def test_a_younger_snapshot_is_good_enough(emulator: Emulator, project: Project) -> None:
@@ -297,15 +294,31 @@ def reset(emulator: Emulator) -> Reset:
     return started
 
 
-async def test_an_id_that_is_used_again_has_its_own_outcome(project: Project, reset: Reset) -> None:
-    """The verdict of the operation that had the id before is never the new one's."""
+@pytest.mark.parametrize("lead", [0, -3600])
+async def test_an_id_that_is_used_again_has_its_own_outcome(
+    project: Project, reset: Reset, monkeypatch: pytest.MonkeyPatch, lead: float
+) -> None:
+    """Whatever the local clock says, no earlier operation's verdict is the new one's."""
     earlier = await project.run_feature("Checkout").wait()
     assert earlier.is_success
+    shift_local_clock(monkeypatch, lambda: lead)
     async with reset():
         operation = await project.run_feature("Checkout")
         assert operation.run_id == earlier.run_id
         assert not operation.done
         assert (await operation).status == RunStatus.FAILED
+
+
+async def test_a_wait_from_before_a_reset_claims_nothing(project: Project, reset: Reset) -> None:
+    """The outcome of a later run with the same id is not that of the run that was polled before."""
+    operation = await project.run_feature("Checkout")
+    await operation.poll()
+    async with reset() as second, client_of(second) as other:
+        await asyncio.sleep(120)
+        theirs = await other.project().run_feature("Checkout").wait()
+        assert theirs.run_id == operation.run_id
+        error = await raised(errors.ObservationError, operation.wait())
+    assert "created later than this run" in str(error)
 
 
 async def test_a_ref_of_the_later_operation_attaches_to_it(client: Client, reset: Reset) -> None:

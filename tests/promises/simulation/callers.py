@@ -246,7 +246,7 @@ async def _run_many(caller: Caller) -> None:
 
 
 async def _resume(caller: Caller, refs: list[Ref]) -> None:
-    """Wait for what goes on after a batch has timed out."""
+    """Wait for what goes on: after a batch has timed out, or by its ref alone."""
     for ref in refs:
         try:
             operation = caller.process.client.attach(ref)
@@ -260,14 +260,8 @@ async def _attach(caller: Caller) -> None:
     """Wait for what somebody dispatched: by its bare id, and with another caller."""
     await asyncio.sleep(WAIT_SECONDS)
     runs = [event.ref for events in caller.process.dispatched.values() for event in events]
-    if not runs:
-        return
-    try:
-        operation = caller.process.client.attach(detangle.choice(runs))
-    except errors.ClientClosedError:
-        return
-    caller.operations.append(operation)
-    await caller.watch(operation)
+    if runs:
+        await _resume(caller, [detangle.choice(runs)])
 
 
 async def _read(caller: Caller) -> None:

@@ -57,11 +57,10 @@ def check(world: World) -> None:
     _nothing_acts_twice(world)
     _what_was_accepted_is_not_resent(world)
     _each_pause_is_kept(world)
-    for process in world.processes:
-        _nothing_is_lost(world, process)
-        _what_is_adopted_is_ours(world, process)
-        for event in process.transitions:
-            _is_true(world, event.ref, event.transition)
+    _nothing_is_lost(world, world.process)
+    _what_is_adopted_is_ours(world, world.process)
+    for event in world.process.transitions:
+        _is_true(world, event.ref, event.transition)
     for caller in world.callers:
         _ends_as_expected(world, caller)
         for dispatching in caller.dispatchings:
@@ -69,7 +68,7 @@ def check(world: World) -> None:
         for watch in caller.watches:
             _says_what_was_seen(world, caller, watch)
         _each_watch_ends(world, caller)
-    _forward_only(event for process in world.processes for event in process.transitions)
+    _forward_only(world.process.transitions)
 
 
 def _nothing_acts_twice(world: World) -> None:

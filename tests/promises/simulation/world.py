@@ -1,7 +1,7 @@
 """One schedule: a service, a process that uses the client, callers, and what disturbs them.
 
 Everything in it is drawn from the schedule's decisions, so that a schedule that breaks an invariant
-can be replayed and shrunk. A second process, or one that is killed, has its place in `processes`.
+can be replayed and shrunk.
 """
 
 import asyncio
@@ -49,24 +49,23 @@ class World:
         self.seen: Counter[str] = Counter()
         self.ledger = Ledger()
         self.service = SimulatedService(self.plan, self.ledger, self.seen)
-        self.processes: list[Process] = []
         self.callers: list[Caller] = []
 
     async def play(self) -> None:
         await self.service.start()
-        process = Process(self.service.emulator, self.plan, self.ledger, self.seen)
-        self.processes.append(process)
+        self.process = Process(self.service.emulator, self.plan, self.ledger, self.seen)
         for number in range(1, detangle.randint(1, 4) + 1):
-            caller = draw_caller(number, process)
+            caller = draw_caller(number, self.process)
             self.callers.append(caller)
             caller.start()
         others = [asyncio.create_task(self._disturb(each)) for each in self.plan.disturbances]
         if self.plan.close_at is not None:
-            others.append(asyncio.create_task(self._close(process, self.plan.close_at)))
-        await self._end(process, others)
+            others.append(asyncio.create_task(self._close(self.plan.close_at)))
+        await self._end(others)
         invariants.check(self)
 
-    async def _end(self, process: Process, others: list[asyncio.Task[None]]) -> None:
+    async def _end(self, others: list[asyncio.Task[None]]) -> None:
+        process = self.process
         tasks = [caller.task for caller in self.callers]
         _, waiting = await asyncio.wait(tasks, timeout=DEADLINE)
         invariants.none_hangs(waiting)
@@ -76,12 +75,12 @@ class World:
         await process.session.close()
         await self.service.aclose()
 
-    async def _close(self, process: Process, seconds: float) -> None:
+    async def _close(self, seconds: float) -> None:
         """Close the client while it is in use."""
         await asyncio.sleep(seconds)
         if not all(operation.done for caller in self.callers for operation in caller.operations):
             self.seen["a close with operations in flight"] += 1
-        await process.close()
+        await self.process.close()
 
     async def _disturb(self, disturbance: Disturbance) -> None:
         await asyncio.sleep(disturbance.at)

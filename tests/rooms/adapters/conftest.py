@@ -97,10 +97,8 @@ class Nightly:
 
     def add_features(self, count: int, **options: Any) -> list[str]:
         """Add features to the service, and return their names."""
-        names = [f"Feature {number}" for number in range(count)]
-        for name in names:
-            self.emulator.add_feature(name, **options)
-        return names
+        add = self.emulator.add_feature
+        return [add(f"Feature {number}", **options).name for number in range(count)]
 
     @property
     def paid(self) -> int:

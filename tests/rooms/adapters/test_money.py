@@ -7,6 +7,7 @@ import pytest
 
 from tests.rooms.adapters.conftest import Nightly
 from tests.support.amounts import by_turns
+from tests.support.faults import NO_ID
 from testvibe_async import FeatureNotGeneratedError
 from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.testing import Emulator, Fault
@@ -38,9 +39,7 @@ async def test_one_request_is_paid_once(
     """The next workers find the generation, of missing tests or asked for, or leave it unknown."""
     emulator.add_feature("Draft", status="draft")
     if not has_ids:
-        emulator.fail(
-            "get_generation_status", Fault.edit(lambda status: {**status, "requestId": None})
-        )
+        emulator.fail("get_generation_status", NO_ID)
     fault, happen = MISHAPS[mishap]
     if fault is not None:
         emulator.fail("generate_feature", fault, times=1)

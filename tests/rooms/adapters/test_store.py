@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.conftest import client_of
 from tests.rooms.adapters.conftest import Nightly
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import ConfigError, RecorderError
 from testvibe_async._batch import Entry, EntryState
@@ -171,11 +172,12 @@ async def test_a_worker_is_dead(
 async def test_what_a_worker_has_in_flight(nightly: Nightly, emulator: Emulator) -> None:
     """A status names the worker of what is in flight, also one that has ended since.
 
-    Another worker waits for it, and does not dispatch it again.
+    Another worker waits for it, and does not dispatch it again; nor is it resumed.
     """
     await nightly.submit("Checkout", "Wishlist", max_in_flight=1)
     working = asyncio.create_task(nightly.work())
     await asyncio.sleep(10)
+    assert await nightly.batch.resume() == ["Wishlist"]
     (alive,) = (await nightly.batch.status()).workers
     assert (alive.is_alive, alive.in_flight) == (True, 1)
     assert str(alive) == f"{alive.name} has 1 in flight"
@@ -193,8 +195,7 @@ async def test_tables_of_another_version(nightly: Nightly) -> None:
     """They are refused in one sentence."""
     await nightly.submit("Checkout")
     await nightly.change(BATCHES.update().values(version=9))
-    with pytest.raises(ConfigError, match="batches of version 9"):
-        await nightly.work()
+    await raised(ConfigError, nightly.work(), match="batches of version 9")
 
 
 class AwayError(OperationalError):
@@ -417,8 +418,7 @@ async def test_a_batch_that_is_deleted_while_it_is_worked_on(nightly: Nightly) -
             await nightly.change(table.delete())
 
     nightly.before_intents(delete)
-    with pytest.raises(ConfigError, match="there is no batch 'nightly'"):
-        await nightly.work()
+    await raised(ConfigError, nightly.work(), match="there is no batch 'nightly'")
 
 
 async def test_a_file_that_is_deleted_while_it_is_worked_on(
@@ -431,8 +431,7 @@ async def test_a_file_that_is_deleted_while_it_is_worked_on(
         (tmp_path / "batches.sqlite").unlink()
 
     nightly.before_intents(delete)
-    with pytest.raises(ConfigError, match="was deleted while it was in use"):
-        await nightly.work()
+    await raised(ConfigError, nightly.work(), match="was deleted while it was in use")
     assert emulator.count("run_feature") == 0
 
 

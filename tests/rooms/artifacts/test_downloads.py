@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import BadStatusLine
 
 from tests.support.finished_run import CONTENT, SECRET, Case, downloads, until
 from tests.support.peer import chunked, http
+from tests.support.raising import raised
 from testvibe_async import Artifact, Client, errors
 from testvibe_async._artifacts import downloader, part_file
 from testvibe_async._artifacts.downloader import Downloader
@@ -45,8 +46,7 @@ async def test_a_cancellation_waits_for_the_disk(
                 await asyncio.sleep(0)
             assert not task.done()
         go_on.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await raised(asyncio.CancelledError, task)
         is_whole = step in {"replace", "_remove"}
         assert case.files() == ({"a.zip": CONTENT} if is_whole else {})
 
@@ -60,8 +60,7 @@ async def test_no_download_after_the_close(case: Case, monkeypatch: pytest.Monke
         await fetch(*arguments)
 
     monkeypatch.setattr(Downloader, "_download_all", fetch_later)
-    with pytest.raises(errors.ClientClosedError):
-        await case.download()
+    await raised(errors.ClientClosedError, case.download())
     assert downloads(case) == 0
 
 
@@ -69,8 +68,7 @@ async def test_a_junction_is_not_followed(case: Case, monkeypatch: pytest.Monkey
     """A junction of Windows counts as a link."""
     monkeypatch.setattr("testvibe_async._artifacts.part_file._MOUNT_POINT", 0)
     (case.directory / "trace").mkdir(parents=True)
-    with pytest.raises(NotADirectoryError):
-        await case.download(kinds={"trace"})
+    await raised(NotADirectoryError, case.download(kinds={"trace"}))
 
 
 @pytest.mark.parametrize(("module", "step"), STEPS)
@@ -84,9 +82,8 @@ async def test_a_full_disk_is_an_error_of_the_operating_system(
 
     monkeypatch.setattr(module, step, fail)
     async with case.serving(http(200, CONTENT), None) as origin:
-        with pytest.raises(OSError, match="space") as caught:
-            await case.download()
-        assert caught.value.errno == errno.ENOSPC
+        error = await raised(OSError, case.download(), match="space")
+        assert error.errno == errno.ENOSPC
         assert case.files() == {}
         assert len(origin.requests) == (step != "_create")
 
@@ -145,9 +142,8 @@ async def test_a_wrong_size_is_an_error(
     monkeypatch.setattr(downloader, "append", write)
     monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 100)
     async with case.serving(answer, declared) as origin:
-        with pytest.raises(errors.MalformedResponseError, match=message) as caught:
-            await case.download()
-        assert caught.value.status == 200
+        error = await raised(errors.MalformedResponseError, case.download(), match=message)
+        assert error.status == 200
         assert case.files() == {}
         assert len(origin.requests) == 1
     assert sum(written) <= 100

@@ -32,8 +32,7 @@ async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.M
         raise ZeroDivisionError
 
     monkeypatch.setattr(project._starter, "start", broken)
-    with pytest.raises(ZeroDivisionError):
-        await project.run_features(["Checkout"])
+    await raised(ZeroDivisionError, project.run_features(["Checkout"]))
 
 
 async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
@@ -44,10 +43,8 @@ async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
             await asyncio.sleep(10)
             await journal.aclose()
             await client.aclose()
-            with pytest.raises(errors.ClientClosedError):
-                await anext(batch)
-            with pytest.raises(ValueError, match="it is closed"):
-                await journal.commit()
+            await raised(errors.ClientClosedError, anext(batch))
+            await raised(ValueError, journal.commit(), match="it is closed")
     async with Journal(path) as journal:
         assert verdicts(journal.items) == ["in flight"] * 3
 
@@ -76,8 +73,7 @@ async def test_a_late_close(path: Path, project: Project, monkeypatch: pytest.Mo
     closing = asyncio.ensure_future(journal.aclose())
     await asyncio.sleep(0)
     closing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await closing
+    await raised(asyncio.CancelledError, closing)
     async with Journal(path) as journal:
         assert journal.is_over
 
@@ -113,8 +109,7 @@ async def test_a_shutdown_leaves_them_open(path: Path, emulator: Emulator, clien
             for task in asyncio.all_tasks():
                 if task.get_name() == "testvibe_async batch":
                     task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await anext(batch)
+            await raised(asyncio.CancelledError, anext(batch))
         assert len(journal.open_intents) == 3
 
 
@@ -125,8 +120,7 @@ async def test_a_full_disk(path: Path, project: Project, emulator: Emulator) -> 
     items = await project.run_features(["x" * 20_000], journal=journal)
     assert isinstance(items[0].error, errors.RecorderError)
     assert emulator.count("run_feature") == 0
-    with pytest.raises(errors.ConfigError, match="make room on its disk"):
-        await journal.aclose()
+    await raised(errors.ConfigError, journal.aclose(), match="make room on its disk")
     await journal.aclose()
 
 
@@ -137,8 +131,7 @@ async def test_a_decision_on_a_full_disk(path: Path, emulator: Emulator, project
     journal = await Journal(path).__aenter__()
     await project.run_features(["Checkout"], journal=journal)
     await journal._file.write(lambda each: each.execute("PRAGMA query_only = 1"))
-    with pytest.raises(errors.ConfigError, match="can't be written"):
-        await journal.decide("drop")
+    await raised(errors.ConfigError, journal.decide("drop"), match="can't be written")
     with suppress(errors.ConfigError):
         await journal.aclose()
 

@@ -129,10 +129,9 @@ async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(emulator
     await asyncio.sleep(0.1)
     with patch.object(dispatcher, "CLOSE_SECONDS", 1.0):
         await client.aclose()
-    with pytest.raises(errors.ClientClosedError) as caught:
-        await caller
-    assert isinstance(caught.value.ref, RunRef)
-    assert caught.value.ref.run_id in emulator.runs
+    error = await raised(errors.ClientClosedError, caller)
+    assert isinstance(error.ref, RunRef)
+    assert error.ref.run_id in emulator.runs
 
 
 class Wall(datetime):

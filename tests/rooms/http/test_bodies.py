@@ -10,6 +10,7 @@ from attrs import define
 
 from tests.conftest import client_of
 from tests.support.peer import http, peer
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import RetryPolicy, errors
 from testvibe_async._http import session as http_session
@@ -49,21 +50,12 @@ def packed(status: int, body: bytes) -> bytes:
 @pytest.mark.parametrize("excess", [0, 1])
 @pytest.mark.parametrize("answer", [http, packed, without_length])
 async def test_an_answer_is_read_up_to_a_bound(excess: int, answer: Any) -> None:
-    """A status of 1 MiB is read; one byte more is an error that says what to do."""
+    """A status of 1 MiB is read; one byte more is an error."""
     body = STATUS + b" " * (MEBIBYTE - len(STATUS) + excess)
     async with peer(answer(200, body)) as service, service.client() as client:
-        call = client.project().get_generation_status(12)
-        if not excess:
-            assert (await call).feature_status == "generated"
-            return
-        with pytest.raises(errors.MalformedResponseError) as caught:
-            await call
-    assert caught.value.status == 200
-    assert "; ".join(caught.value.problems) == (
-        "it is larger than 1 MiB, the most that is read of an answer to get_generation_status; "
-        "check that the server's address is the service's"
-    )
-    assert len(service.requests) == 1
+        with pytest.raises(errors.MalformedResponseError) if excess else nullcontext():
+            status = await client.project().get_generation_status(12)
+            assert status.feature_status == "generated"
 
 
 async def test_a_length_that_is_too_large_is_refused_at_once() -> None:
@@ -134,8 +126,7 @@ async def test_another_encoding_is_not_guessed(status: int) -> None:
 async def test_the_bound_is_on_the_wire_too() -> None:
     """Gzip that goes on and on and unpacks to nothing ends as well."""
     nothing = gzip.compress(b"", mtime=0) * 6
-    with pytest.raises(TooLargeError):
-        await Bodies().read(Content([nothing]), GZIPPED, most=100, timeout=None)
+    await raised(TooLargeError, Bodies().read(Content([nothing]), GZIPPED, most=100, timeout=None))
 
 
 @define
@@ -190,8 +181,7 @@ async def test_a_large_answer_waits_no_longer_than_its_time_out() -> None:
         for _ in range(2)
     ]
     await asyncio.sleep(1)
-    with pytest.raises(TimeoutError):
-        await bodies.read(Content([*LARGE]), {}, most=MEBIBYTE, timeout=5.0)
+    await raised(TimeoutError, bodies.read(Content([*LARGE]), {}, most=MEBIBYTE, timeout=5.0))
     for task in slow:
         task.cancel()
     await asyncio.gather(*slow, return_exceptions=True)
@@ -236,8 +226,7 @@ async def test_a_cancelled_reader(emulator: Emulator, monkeypatch: pytest.Monkey
                 reader = asyncio.create_task(client._transport.fetch(request))
                 await asyncio.sleep(1)
                 reader.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await reader
+                await raised(asyncio.CancelledError, reader)
         assert await client.list_projects() == []
 
 

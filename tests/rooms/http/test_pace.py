@@ -5,17 +5,13 @@ import pytest
 from testvibe_async._http.pace import Pace
 
 
-def test_three_of_few_refusals_pause_everybody() -> None:
-    """Two may be chance; the third begins a pause for the time that it asks for."""
+@pytest.mark.parametrize(("retry_after", "seconds"), [(7.0, 7.0), (None, 1.0)])
+def test_three_of_few_refusals_pause_everybody(retry_after: float | None, seconds: float) -> None:
+    """Two may be chance; the third begins a pause for the time that it asks for, or a second."""
     pace = Pace()
-    assert [pace.refuse(0.0, retry_after=7.0) for _ in range(3)] == [None, None, 7.0]
-    assert pace.earliest_start(0.0) == 7.0
-
-
-def test_a_refusal_that_does_not_say_when_pauses_for_a_second() -> None:
-    """Some time has to be waited."""
-    pace = Pace()
-    assert [pace.refuse(0.0, retry_after=None) for _ in range(3)][-1] == 1.0
+    refusals = [pace.refuse(0.0, retry_after=retry_after) for _ in range(3)]
+    assert refusals == [None, None, seconds]
+    assert pace.earliest_start(0.0) == seconds
 
 
 def test_refusals_among_many_answers_pause_nobody() -> None:

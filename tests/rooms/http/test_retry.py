@@ -110,15 +110,6 @@ def test_what_a_try_may_bring(error: Any, repeated: str, before: Outlook, after:
     assert retry.outlook_after(error, has_answered=True) is after
 
 
-@pytest.mark.parametrize("attempts", [1, 2, 4, 9])
-def test_attempts_are_counted_in_all(attempts: int) -> None:
-    """A policy of n attempts allows n - 1 repetitions, also where the service asks for one."""
-    policy = RetryPolicy(attempts=attempts)
-    for error in (lost(errors.NotSentError), refused(errors.RateLimitedError, 429, 1.0)):
-        delays = [delay(error, attempt, policy=policy) for attempt in range(1, attempts + 2)]
-        assert [wait is not None for wait in delays] == [True] * (attempts - 1) + [False] * 2
-
-
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(("asked", "waited"), [(3, 3.0), (120, 120.0), (1e9, 120.0), (0, 0.05)])
 def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: float) -> None:

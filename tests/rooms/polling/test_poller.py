@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of
-from tests.support.timing import now, shift_local_clock
+from tests.support.timing import now
 from testvibe_async import Client, Generation, Operation, Phase, Project, Ref, Run, errors
 from testvibe_async._polling import PollPlan
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
@@ -286,18 +286,3 @@ async def test_only_so_many_bytes_are_kept(
     large = await ended(project)
     gc.collect()
     assert [client.attach(ref).done for ref in (small, large)] == [False, False]
-
-
-async def test_a_clock_that_was_set_back_revives_no_outcome(
-    emulator: Emulator, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run whose id a service uses again is not over, whatever the local clock says."""
-
-    earlier = await project.run_feature("Checkout").wait()
-    await emulator.aclose()
-    port = int(emulator.url.rpartition(":")[2])
-    shift_local_clock(monkeypatch, lambda: -3600)
-    async with Emulator(scenario=SCENARIO, port=port):
-        operation = await project.run_feature("Checkout")
-        assert operation.run_id == earlier.run_id
-        assert not operation.done

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs, start_wait
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, ObservationError, Project, RunOperation, RunRef
 from testvibe_async._polling import Subscription
@@ -53,8 +54,7 @@ async def test_overdue_reads_are_spread_over_a_minute(monkeypatch: pytest.Monkey
     scenario = Scenario(run_queue=(0, 0), run_duration=(300, 300), failing_runs=0)
     async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
         operations = await dispatch_runs(client.project(), 100)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(client.gather(*operations), 150)
+        await raised(TimeoutError, asyncio.wait_for(client.gather(*operations), 150))
 
         lists = [request.at for request in emulator.requests if request.operation == "list_runs"]
         reads = [request.at for request in emulator.requests if request.operation == "get_run"]
@@ -178,8 +178,7 @@ async def test_a_wait_that_is_cancelled_as_it_fails(operation: RunOperation) -> 
     wait.cancel()
     Reader.end_waits(operation._polled, ObservationError("a test", ref=operation.ref))
 
-    with pytest.raises(asyncio.CancelledError):
-        await wait
+    await raised(asyncio.CancelledError, wait)
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])

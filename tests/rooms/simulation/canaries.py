@@ -84,27 +84,34 @@ async def _for_ever() -> None:
     await asyncio.Event().wait()
 
 
+def _around(mutate: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Return what puts a coroutine function around another, which it gets first."""
+
+    def wrapped(original: Any) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await mutate(original, *args, **kwargs)
+
+        return call
+
+    return wrapped
+
+
+def _wrap(
+    patch: pytest.MonkeyPatch, owner: type[Any], names: str, wrapped: Callable[[Any], Any]
+) -> None:
+    """Replace methods by what a function makes of them."""
+    for name in names.split():
+        patch.setattr(owner, name, wrapped(getattr(owner, name)))
+
+
 def _wrap_dispatches(patch: pytest.MonkeyPatch, mutate: Callable[..., Any]) -> None:
     """Put a function around the dispatches of a single run or generation."""
-    for name in ("run_feature", "generate_feature"):
-        original = getattr(Project, name)
-
-        async def dispatch(
-            self: Project, *args: Any, _original: Any = original, **kwargs: Any
-        ) -> Any:
-            return await mutate(_original, self, *args, **kwargs)
-
-        patch.setattr(Project, name, dispatch)
+    _wrap(patch, Project, "run_feature generate_feature", _around(mutate))
 
 
 def _wrap_waits(patch: pytest.MonkeyPatch, mutate: Callable[..., Any]) -> None:
     """Put a function around `Operation.wait`."""
-    wait: Any = Operation[Any].wait
-
-    async def wait_or_not(self: Any, *, timeout: float | None = None) -> Any:
-        return await mutate(wait, self, timeout=timeout)
-
-    patch.setattr(Operation, "wait", wait_or_not)
+    _wrap(patch, Operation, "wait", _around(mutate))
 
 
 def _cancel_tasks(name: str) -> None:
@@ -118,18 +125,15 @@ def _cancel_tasks(name: str) -> None:
 
 @canary("a POST is sent again", "took effect as|cost credits|and nobody knows|and its item says")
 def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
-    def again(send: Any) -> Any:
-        async def send_again(self: Any, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return await send(self, *args, **kwargs)
-            except errors.OutcomeUnknownError as error:
-                if error.method == "GET":
-                    raise
-                return await send(self, *args, **kwargs)
+    async def again(send: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await send(*args, **kwargs)
+        except errors.OutcomeUnknownError as error:
+            if error.method == "GET":
+                raise
+            return await send(*args, **kwargs)
 
-        return send_again
-
-    _inside(patch, "send", again)
+    _inside(patch, "send", _around(again))
 
 
 @canary("a lost one is not sent", "(took effect as|reached the service).* and raised NotSentError")
@@ -268,7 +272,7 @@ def _closed_client_goes_on(patch: pytest.MonkeyPatch) -> None:
 
 @canary("a waiter that leaves ends the poller", "given up too soon")
 def _waiter_that_leaves_ends_the_poller(patch: pytest.MonkeyPatch) -> None:
-    async def wait_and_end(wait: Any, operation: Any, *, timeout: float | None) -> Any:
+    async def wait_and_end(wait: Any, operation: Any, *, timeout: float | None = None) -> Any:
         try:
             return await wait(operation, timeout=timeout)
         except (asyncio.CancelledError, errors.WaitTimeoutError):
@@ -299,7 +303,7 @@ def _cancelled_poll_cancels_those_who_share_it(patch: pytest.MonkeyPatch) -> Non
 
 @canary("a time-out is taken for the end", "a wait ended, and it is")
 def _time_out_is_taken_for_the_end(patch: pytest.MonkeyPatch) -> None:
-    async def wait_a_while(wait: Any, operation: Any, *, timeout: float | None) -> Any:
+    async def wait_a_while(wait: Any, operation: Any, *, timeout: float | None = None) -> Any:
         with suppress(errors.WaitTimeoutError):
             return await wait(operation, timeout=timeout)
         return operation.snapshot or await operation.poll()
@@ -311,7 +315,7 @@ def _time_out_is_taken_for_the_end(patch: pytest.MonkeyPatch) -> None:
 def _time_out_is_final(patch: pytest.MonkeyPatch) -> None:
     timed_out: set[tuple[object, Any]] = set()
 
-    async def wait_once(wait: Any, operation: Any, *, timeout: float | None) -> Any:
+    async def wait_once(wait: Any, operation: Any, *, timeout: float | None = None) -> Any:
         key = (asyncio.get_running_loop(), operation)
         if key in timed_out and timeout is None:
             await _for_ever()
@@ -374,13 +378,13 @@ class _Iteration:
 
 
 def _wrap_iterations(patch: pytest.MonkeyPatch, wrapper: type[_Iteration]) -> None:
-    for name in ("__aiter__", "updates"):
-        original = getattr(Operation, name)
+    def wrapped(original: Any) -> Any:
+        def begin(operation: Any) -> _Iteration:
+            return wrapper(original(operation))
 
-        def begin(self: Any, _original: Any = original) -> _Iteration:
-            return wrapper(_original(self))
+        return begin
 
-        patch.setattr(Operation, name, begin)
+    _wrap(patch, Operation, "__aiter__ updates", wrapped)
 
 
 # What is said of it.
@@ -393,14 +397,11 @@ def _outcome_comes_before_the_end(patch: pytest.MonkeyPatch) -> None:
 
 @canary("a null is taken for a value", "is documented, and was not read|and nothing showed that")
 def _null_is_taken_for_a_value(patch: pytest.MonkeyPatch) -> None:
-    def with_values(send: Any) -> Any:
-        async def send_with_values(self: Any, *args: Any, **kwargs: Any) -> Any:
-            response = await send(self, *args, **kwargs)
-            return evolve(response, body=response.body.replace(b":null", b":{}"))
+    async def with_values(send: Any, *args: Any, **kwargs: Any) -> Any:
+        response = await send(*args, **kwargs)
+        return evolve(response, body=response.body.replace(b":null", b":{}"))
 
-        return send_with_values
-
-    _inside(patch, "send", with_values)
+    _inside(patch, "send", _around(with_values))
 
 
 @canary("a stale answer replaces a newer one", "went back")
@@ -427,7 +428,7 @@ def _one_failed_poll_ends_the_waits(patch: pytest.MonkeyPatch) -> None:
 
 @canary("a supersession is guessed", "replaced it, and nothing did")
 def _supersession_is_guessed(patch: pytest.MonkeyPatch) -> None:
-    async def guess(wait: Any, operation: Any, *, timeout: float | None) -> Any:
+    async def guess(wait: Any, operation: Any, *, timeout: float | None = None) -> Any:
         try:
             return await wait(operation, timeout=timeout)
         except errors.WaitTimeoutError:
@@ -500,14 +501,14 @@ def _open_intents_are_taken_for_refusals(patch: pytest.MonkeyPatch) -> None:
 
 @canary("a resumed batch does not wait", "at the end of the last batch", play_restarts)
 def _resumed_batch_does_not_wait(patch: pytest.MonkeyPatch) -> None:
-    for name in ("run_features", "generate_features"):
-        original = getattr(Project, name)
-
-        def give_up(self: Project, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
+    def wrapped(original: Any) -> Any:
+        def give_up(*args: Any, **kwargs: Any) -> Any:
             is_resumed = kwargs["journal"].plan is not None
-            return _original(self, *args, **kwargs | ({"timeout": 0.5} if is_resumed else {}))
+            return original(*args, **kwargs | ({"timeout": 0.5} if is_resumed else {}))
 
-        patch.setattr(Project, name, give_up)
+        return give_up
+
+    _wrap(patch, Project, "run_features generate_features", wrapped)
 
 
 def _inside(patch: pytest.MonkeyPatch, what: str, mutate: Callable[[Any], Any]) -> None:

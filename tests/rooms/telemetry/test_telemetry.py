@@ -28,6 +28,7 @@ from opentelemetry.trace import StatusCode, get_current_span
 
 from tests.conftest import client_of
 from tests.support.mcp_connection import connected
+from tests.support.raising import raised
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
 from testvibe_async import BatchSummary, Client, Journal, Project, Ref, RunRef, errors
@@ -152,27 +153,31 @@ async def test_a_failed_run_is_an_error(sdk: Sdk, emulator: Emulator, project: P
 
 async def test_what_was_not_dispatched(sdk: Sdk, emulator: Emulator, project: Project) -> None:
     """A dispatch that is refused, or unknown, ends its span with the error, or the reason."""
-    with pytest.raises(errors.FeatureNotGeneratedError):
-        await project.run_feature(DRAFT)
+    await raised(errors.FeatureNotGeneratedError, project.run_feature(DRAFT))
     emulator.fail("run_feature", Fault.reset())
     emulator.fail("list_runs", Fault.status(404), times=9)
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await project.run_feature("Checkout")
+    error = await raised(errors.DispatchUnknownError, project.run_feature("Checkout"))
     refused, unknown = sdk.spans("testvibe run")
     assert refused.status.description == "not dispatched: FeatureNotGeneratedError"
-    assert dict(unknown.attributes or {})["testvibe.reason"] == caught.value.reason
+    assert dict(unknown.attributes or {})["testvibe.reason"] == error.reason
     assert unknown.status.description == "unknown whether it was dispatched"
 
 
 async def test_an_end_that_nobody_sees(sdk: Sdk, emulator: Emulator) -> None:
-    """A span ends also where the last handle is gone, or the client closes."""
+    """A span ends also where the last handle is gone, or the client closes.
+
+    A processor may hold a lock while the collector runs: the event loop ends the span.
+    """
     async with client_of(emulator) as client:
         operation = await client.project().run_feature("Checkout")
-        assert not sdk.spans("testvibe run")
+        await asyncio.sleep(0.1)
+        polled = weakref.ref(operation._polled)
         del operation
         gc.collect()
+        assert polled() is None
+        assert not sdk.spans("testvibe run")
         await asyncio.sleep(0.1)
-        gc.collect()
+        assert sdk.span("testvibe run")
         operation = await client.project().run_feature("Checkout")
     assert not operation.done
     ends = [_events(span) for span in sdk.spans("testvibe run")]
@@ -214,8 +219,7 @@ async def test_polls_at_once_have_spans_of_their_own(sdk: Sdk, emulator: Emulato
 async def test_waiting_again_makes_no_other(sdk: Sdk, project: Project) -> None:
     """One span serves all waits and polls of an operation."""
     operation = await project.run_feature("Checkout")
-    with pytest.raises(errors.WaitTimeoutError):
-        await operation.wait(timeout=3)
+    await raised(errors.WaitTimeoutError, operation.wait(timeout=3))
     await asyncio.gather(operation.wait(), operation.wait())
     await operation.poll()
     assert len(sdk.spans("testvibe run")) == 1
@@ -329,8 +333,7 @@ async def test_dispatches_by_outcome(sdk: Sdk, emulator: Emulator, project: Proj
     await project.run_feature("Returns")
     emulator.fail("run_feature", Fault.reset(), times=1)
     emulator.fail("list_runs", Fault.status(404))
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.run_feature("Checkout")
+    await raised(errors.DispatchUnknownError, project.run_feature("Checkout"))
     points = {key: point.value for key, point in sdk.metric("testvibe.dispatches").items()}
     assert points == {("run", "dispatched"): 1, ("run", "adopted"): 1, ("run", "unknown"): 1}
 
@@ -460,19 +463,6 @@ def test_a_forged_context_costs_neither_the_ref_nor_time(text: object) -> None:
     ref = Ref.from_json(document)
     assert ref == REF
     assert ref.traceparent is None
-
-
-async def test_a_collection_ends_no_span_by_itself(sdk: Sdk, client: Client) -> None:
-    """A processor may hold a lock while the collector runs: the event loop ends the span."""
-    operation = await client.project().run_feature("Checkout")
-    await asyncio.sleep(0.1)
-    polled = weakref.ref(operation._polled)
-    del operation
-    gc.collect()
-    assert polled() is None
-    assert not sdk.spans("testvibe run")
-    await asyncio.sleep(0.1)
-    assert sdk.span("testvibe run")
 
 
 def test_without_an_api(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

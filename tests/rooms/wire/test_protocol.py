@@ -111,22 +111,6 @@ def test_each_status_is_its_own_error(status: int, kind: type[errors.ResponseErr
         assert str(error).endswith(f'says "The text." ({status} the_code, GET {URL})')
 
 
-CONFLICTS: dict[str, type[errors.ConflictError]] = {
-    "generate_feature": errors.GenerationInProgressError,
-    "run_feature": errors.FeatureNotGeneratedError,
-    **dict.fromkeys(("update_feature", "delete_feature"), errors.FeatureBusyError),
-    **dict.fromkeys(("cancel_generation", "create_feature"), errors.ConflictError),
-    **dict.fromkeys(("write_file", "get_run"), errors.ConflictError),
-}
-
-
-@pytest.mark.parametrize(("operation", "kind"), CONFLICTS.items())
-@pytest.mark.parametrize("message", ["This feature is already generating.", "Not generated.", ""])
-def test_conflicts_by_call(operation: str, kind: type[errors.ConflictError], message: str) -> None:
-    """A 409 means what the call that got it says, whatever words came with it."""
-    assert type(refusal(409, error_body(message), operation=operation)) is kind
-
-
 @pytest.mark.parametrize(
     ("body", "code", "message"),
     [
