@@ -1,7 +1,5 @@
 """Record the documented service, and ten dialects of it, by `doctor --record`."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from pathlib import Path

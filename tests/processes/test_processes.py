@@ -1,7 +1,5 @@
 """The processes that tests fork: they are what Python would have started."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

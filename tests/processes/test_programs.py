@@ -1,7 +1,5 @@
 """What a program of its own meets: imports, the log, telemetry, and a loop that was closed."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -433,6 +433,16 @@ async def test_the_items_of_a_feature_pay_once(
     assert paid(emulator) == 1
 
 
+async def test_a_generation_that_is_shown_late_serves_all_items(
+    emulator: Emulator, project: Project
+) -> None:
+    """While only the refusal of another one tells of it, each item waits for the batch's own."""
+    emulator.fail("get_generation_status", Fault.status(404), when=lambda _: now() < 15)
+    batch = project.run_features(["Draft"], config=["Default", "Mobile"], on_conflict="generate")
+    assert [item.verdict for item in await batch] == [Verdict.SUCCEEDED] * 2
+    assert paid(emulator) == 1
+
+
 async def test_an_end_before_it_is_joined(emulator: Emulator, project: Project) -> None:
     """A generation in flight is joined as it was seen: it may end before another is dispatched."""
 

@@ -1,7 +1,5 @@
 """The recordings of `tests/contract`, and what each of them dispatched."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from urllib.parse import unquote

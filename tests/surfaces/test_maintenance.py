@@ -1,6 +1,8 @@
-"""A service under maintenance: each surface says so within two polls, and ends as it should."""
+"""A service under maintenance: tools and sessions say so within two polls, and end as they should.
 
-import json
+What the command line prints is in `cli/test_outage`.
+"""
+
 from typing import Any
 
 import pytest
@@ -9,10 +11,9 @@ from tests.support.amounts import by_turns
 from tests.support.inner_pytest import ENDLESS, Inner, inner, service
 from tests.support.mcp_connection import Listener, connected
 from tests.support.timing import STEADY, now
-from tests.surfaces.cli.conftest import Call, call, machine, use
 from testvibe_async.testing import Emulator, Fault, RecordedRequest
 
-__all__ = ["call", "inner", "machine", "service"]
+__all__ = ["inner", "service"]
 
 pytest_plugins = ["pytester"]
 
@@ -29,43 +30,10 @@ PAGES = {
 STARTS = 7.0
 """When the service goes away: after polls at 3 s and 6 s that it answers."""
 
-RUN_SECONDS = 30.0
-
 TWO_POLLS = 10.0
 """Seconds until two polls have failed at the latest: the third interval is the longer one."""
 
-
 SCENARIO = STEADY
-
-
-def away(emulator: Emulator, page: str, seconds: float) -> None:
-    """Have a page stand in for the service for so many seconds, soon."""
-    begin = now() + STARTS
-    emulator.fail("*", PAGES[page], when=lambda _: begin < now() < begin + seconds)
-
-
-@pytest.mark.parametrize(("page", "seconds"), by_turns([*PAGES], [10, 60]))
-async def test_command_line(
-    emulator: Emulator,
-    call: Call,
-    monkeypatch: pytest.MonkeyPatch,
-    page: str,
-    seconds: int,
-) -> None:
-    """`run --wait` prints when the outage begins and ends, and exits by the verdict."""
-    use(emulator, monkeypatch)
-    away(emulator, page, seconds)
-    ended = await call("run", "Checkout", "Returns", "--wait", "--json=lines")
-    events = [json.loads(line) for line in ended.output.splitlines()]
-    out, back = (
-        [each["seconds"] - STARTS for each in events if each["event"] == kind]
-        for kind in ("unreachable", "reachable")
-    )
-    assert (ended.code, events[-1]["summary"]["succeeded"]) == (0, 2)
-    assert 0 < out[0] < TWO_POLLS
-    if seconds < RUN_SECONDS:  # Else the results are what says that it answers again.
-        assert seconds < back[0] < seconds + 31
-
 
 TOOLS: dict[str, dict[str, Any]] = {
     "wait_for_run": {"runId": 214},
@@ -73,37 +41,26 @@ TOOLS: dict[str, dict[str, Any]] = {
 }
 
 
-async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list[float]:
-    """Call a tool that waits through an outage to the verdict; return when it reported that."""
+@pytest.mark.parametrize(
+    ("page", "tool", "seconds"),
+    [(page, *rest) for page, rest in by_turns([*PAGES], [(t, s) for t in TOOLS for s in (10, 60)])],
+)
+async def test_tools(emulator: Emulator, page: str, tool: str, seconds: int) -> None:
+    """A tool that waits reports a long outage as progress, and returns the verdict after it."""
     listener = Listener()
     async with connected(emulator) as mcp:
         if tool == "wait_for_run":
             await mcp.result("run_feature", feature="Checkout")
-        away(emulator, page, seconds)
+        begin = now() + STARTS
+        emulator.fail("*", PAGES[page], when=lambda _: begin < now() < begin + seconds)
         arguments = {**TOOLS[tool], "timeoutSeconds": 170}
-        began = now()
         answer = await mcp.call_tool(tool, arguments, progress_callback=listener)
     content: dict[str, Any] = answer.structured_content or {}
     verdict = content.get("status") or ("passed" if content["summary"]["succeeded"] else "")
     assert (answer.is_error, content["inFlight"], verdict) == (False, False, "passed")
     heard = zip(listener.times, listener.messages, strict=True)
-    return [at - began - STARTS for at, message in heard if "answer" in message]
-
-
-@pytest.mark.parametrize(
-    ("page", "call_of_tool"),
-    by_turns([*PAGES], [(tool, seconds) for tool in TOOLS for seconds in (10, 60)]),
-)
-async def test_tools(emulator: Emulator, page: str, call_of_tool: tuple[str, int]) -> None:
-    """A tool that waits returns the verdict, in a short outage and in a long one."""
-    tool, seconds = call_of_tool
-    await waited(emulator, tool, page, seconds)
-
-
-@pytest.mark.parametrize("tool", TOOLS)
-async def test_tools_report_an_outage(emulator: Emulator, tool: str) -> None:
-    """A tool that waits reports as progress that the service does not answer."""
-    assert (await waited(emulator, tool, "503 HTML", 60))[0] <= TWO_POLLS
+    told = [at - begin for at, message in heard if "answer" in message]
+    assert seconds < 60 or told[0] <= TWO_POLLS
 
 
 @pytest.fixture

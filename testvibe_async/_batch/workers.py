@@ -386,7 +386,7 @@ class Workers(Generic[SnapshotT]):
             config=entry.job.config,
             site_url=self.plan.site_url,
             missing_only=self.plan.missing_only,
-            generation=entry.generation or self._tests.get(entry.job.feature),
+            generation=lambda: entry.generation or self._tests.get(entry.job.feature),
             recorders=self._dispatcher.recorders_with(recorder),
             patience=REFUSED_SECONDS,
             gate=self._gate,

@@ -87,8 +87,8 @@ class Dispatch(ABC, Generic[OperationT]):
     gate: AbstractAsyncContextManager[None] | None = None
     """Held while it is under way; None for no limit."""
 
-    generation: GenerationRef | None = None
-    """The generation of a run's missing tests that an earlier process dispatched or joined."""
+    generation: Callable[[], GenerationRef | None] = lambda: None
+    """Returns the generation of a run's missing tests that was dispatched or joined already."""
 
     ref: Ref | None = field(default=None, init=False)
     """The operation that was dispatched or joined last."""

@@ -151,10 +151,8 @@ class Starter:
 
     async def _generate_tests(self, run: RunDispatch, deadline: float | None) -> Generation:
         """Generate the tests that a run needs, once, or wait for a generation in flight."""
-        if run.generation is not None:
-            generation = GenerationOperation(run.generation, self.parts)
-        else:
-            generation = None
+        generation = self._known_generation(run)
+        if generation is None:
             with suppress(TransportError, ResponseError):
                 latest = await self._read_until(
                     _is_named_or_over, run.project, run.feature, deadline
@@ -180,11 +178,19 @@ class Starter:
                 generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
             except TestsMadeError as made:
                 return made.latest
+            except GenerationInProgressError:  # The service may show it later than it refuses.
+                if (generation := self._known_generation(run)) is None:
+                    raise
         else:  # It may end before another dispatch, which would cost credits.
             run.note(generation.ref)
         with suppress(OperationSupersededError):
             return await generation.wait(timeout=_seconds_to(deadline))
         return await self.latest_outcome(run.project, run.feature, deadline)
+
+    def _known_generation(self, run: RunDispatch) -> GenerationOperation | None:
+        """Return a handle on the generation of a run's tests that was dispatched or joined."""
+        ref = run.generation()
+        return None if ref is None else GenerationOperation(ref, self.parts)
 
     async def latest_outcome(
         self, project: str, feature: int | str, deadline: float | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from testvibe_async import errors
+from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._util import clean
 from testvibe_async.intents import Intent
 from testvibe_async.reports.reasons import why
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-    from testvibe_async import ConfigError, VibeError
 
 NAME_PROJECT = (
     "Pass `project` (list_projects shows the names and ids), or set TESTVIBE_PROJECT in the `env` "

@@ -110,6 +110,9 @@ class Answer:
 
     is_error: bool = False
 
+    rest: str = ""
+    """A sentence that names the call for the rest, if the document is too long."""
+
     def result(self, max_output: int, not_offered: Iterable[str] = ()) -> CallToolResult:
         """Return the answer as MCP has it, no longer than it may be.
 
@@ -125,7 +128,7 @@ class Answer:
         if missing:
             content = {**content, "note": f"{content.get('note') or ''}{missing}".strip()}
         line = clean(f"{line}{missing}")[:ROOM]
-        text = text_of(fitted(content, max_output - len(line)))
+        text = text_of(fitted(content, max_output - len(line), rest=self.rest))
         return CallToolResult(
             content=[_block(line, "user"), _block(text, "assistant")],
             structured_content=json.loads(text),

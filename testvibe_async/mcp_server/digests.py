@@ -9,19 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async import BatchItem, BatchSummary, Run, RunRef, Verdict
+from testvibe_async import BatchItem, BatchSummary, Generation, Operation, Ref, Run, RunRef, Verdict
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import capitalized, described, explain
-from testvibe_async.mcp_server.answers import (
-    ROOM,
-    Answer,
-    Document,
-    fitted,
-    fitting,
-    quoted,
-    text_of,
-)
-from testvibe_async.reports.entries import Entry
+from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, quoted, text_of
+from testvibe_async.reports.entries import Case, Entry
 from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import counted, one_line
 from testvibe_async.runner.stability import stability_of
@@ -30,9 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from testvibe_async import Generation, Operation, Ref
     from testvibe_async.mcp_server.starts import Work
-    from testvibe_async.reports.entries import Case
 
 MAX_NAME_CHARACTERS = 200
 """Length of a test's name in a digest of many runs; `get_run` returns all of it."""
@@ -77,20 +67,18 @@ def not_started(tool: str, why: str) -> Answer:
     return answer_of_wait(line, {}, note=again(tool))
 
 
-def answer_of_start(
-    work: Work, wait: str, operation: Operation[Any] | None = None, note: str = ""
-) -> Answer:
+def answer_of_start(work: Work, operation: Operation[Any], wait: str, note: str) -> Answer:
     """Return the result of a call that starts one operation.
 
     Args:
         work: The work on it.
+        operation: Its handle.
         wait: The tool that waits for it.
-        operation: Its handle if an earlier call started it.
-        note: The reason why this call started nothing.
+        note: What to know if an earlier call started it.
     """
     content = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     next_step = f"{wait} waits for it."
-    if operation is None:
+    if work.is_new:
         what = f"Run {content['runId']}" if "runId" in content else "The generation"
         line = f"{what} of {quoted(work.item.feature_name)} was started. {next_step}"
         return Answer(line, content)
@@ -121,12 +109,6 @@ def ids_of(ref: Ref) -> Document:
     name = "runId" if isinstance(ref, RunRef) else "requestId"
     document = ref.to_dict()
     return {name: document[name], "featureId": document.get("featureId")}
-
-
-def document_of_run(run: Run, max_output: int) -> Document:
-    """Return a run's digest, no longer than it may be."""
-    rest = f"get_run with runId {run.run_id} and cursor '0' lists all tests, page by page."
-    return fitted(serialize(run), max_output - ROOM, rest=rest)
 
 
 def say_of(operation: Operation[Any]) -> str:

@@ -7,8 +7,8 @@ decides by the tool's hints and its description. How many there may be is the ru
 docstrings are what a model reads.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from attrs import frozen
@@ -22,7 +22,7 @@ from testvibe_async._wire import serialize
 from testvibe_async.mcp_server import advice, digests
 from testvibe_async.mcp_server.answers import Answer, Document, visible
 from testvibe_async.mcp_server.runs import run_start
-from testvibe_async.mcp_server.starts import Start
+from testvibe_async.mcp_server.starts import Start, Work
 from testvibe_async.mcp_server.toolkit import (
     READS,
     REGENERATES,
@@ -41,6 +41,9 @@ from testvibe_async.refs import GenerationRef
 from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
+
+KNOWN_WITHIN = timedelta(minutes=10)
+"""The time after which the service certainly knows a generation that it has accepted."""
 
 Replace = Annotated[
     str | None,
@@ -195,28 +198,36 @@ async def generate_feature(
     generating.
     """
     work = await Wait(call, PATIENCE).work_on(target.start)
-    if work.is_new:
-        return digests.answer_of_start(work, "wait_for_generation")
-    operation = _operation_of(call, work.ref)
-    async with _named_if_newer(target, replace):
-        await operation.poll()
+    operation = await _generation_of(work, target, replace)
     note = _how_to_replace(operation.request_id) if operation.done else ""
-    return digests.answer_of_start(work, "wait_for_generation", operation, note)
+    return digests.answer_of_start(work, operation, "wait_for_generation", note)
 
 
-@asynccontextmanager
-async def _named_if_newer(target: Target, replace: str | None) -> AsyncGenerator[None]:
-    """If a newer generation took the place of a call's, refuse the call, and name the newer one."""
-    try:
-        yield
-    except errors.ObservationError:
-        await _require_latest(target.call.home, target.feature, replace)
-        raise
+async def _generation_of(work: Work, target: Target, replace: str | None) -> GenerationOperation:
+    """Return the generation that a call started, or that it continues.
 
-
-def _operation_of(call: Call, ref: object) -> GenerationOperation:
+    Raises:
+        ToolError: A newer one took its place, or the service has none of an earlier call, as where
+            the id of a deleted feature is used again. Then the next call starts one.
+    """
+    home, ref = target.call.home, work.ref
     assert isinstance(ref, GenerationRef)
-    return call.session.client.attach(ref)
+    operation = target.call.session.client.attach(ref)
+    if work.is_new:
+        return operation
+    try:
+        await operation.poll()
+    except errors.ObservationError:
+        with suppress(errors.TransportError, errors.ResponseError):  # It can't be observed now.
+            await _require_latest(home, target.feature, replace)
+            if work.started_at is not None and datetime.now(UTC) - work.started_at > KNOWN_WITHIN:
+                work.path.unlink(missing_ok=True)
+                at = digests.time_of(work.started_at)
+                raise ToolError(
+                    f"Nothing was started: the service no longer has the generation of your call "
+                    f"at {at}. Call again to start another one, which costs credits."
+                ) from None
+    return operation
 
 
 async def runnable_target_of(
@@ -253,9 +264,8 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     """
     wait = Wait(call, timeoutSeconds)
     made = await wait.work_on(target.start)
-    generation = _operation_of(call, made.ref)
-    async with _named_if_newer(target, replace):
-        note = await wait.follow(generation, "generate_and_run")
+    generation = await _generation_of(made, target, replace)
+    note = await wait.follow(generation, "generate_and_run")
     content: Document = {
         "startedAt": serialize(made.started_at),
         "generation": digests.document_of(generation),

@@ -102,15 +102,13 @@ async def run_feature(
     """
     start = run_start(call, "run", features=[feature], config=config, site_url=siteUrl)
     work = await Wait(call, PATIENCE).work_on(start)
-    if work.is_new:
-        work.deliver()
-        return digests.answer_of_start(work, "wait_for_run")
     operation = call.session.client.attach(work.ref)
-    with suppress(errors.ObservationError):  # Its id is the result.
-        await operation.poll()
+    if not work.is_new:
+        with suppress(errors.ObservationError):  # Its id is the result.
+            await operation.poll()
     work.deliver()
     note = "Its answer was not delivered; the next call starts another run."
-    return digests.answer_of_start(work, "wait_for_run", operation, note)
+    return digests.answer_of_start(work, operation, "wait_for_run", note)
 
 
 @tool(ADDS)

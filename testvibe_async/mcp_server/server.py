@@ -24,7 +24,7 @@ from testvibe_async.mcp_server.advice import suggestion
 from testvibe_async.mcp_server.answers import Answer, on_missing_tools
 from testvibe_async.mcp_server.context import add_prompts, add_resources
 from testvibe_async.mcp_server.starts import Deliveries
-from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, READS, Session
+from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, READS, MakeClient, Session
 from testvibe_async.reports.text import counted
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from anyio import AsyncFile
 
-    from testvibe_async.mcp_server.toolkit import MakeClient
 
 MIN_OUTPUT = 2_000
 """Minimum characters of an answer, enough for each tool's shortest result."""

@@ -30,7 +30,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from testvibe_async import ConfigError
-from testvibe_async.mcp_server.starts import UNSENT
+from testvibe_async.mcp_server.starts import UNSENT, Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from testvibe_async.mcp_server.server import Server
-    from testvibe_async.mcp_server.starts import Request
 
 HOST = "127.0.0.1"
 REQUEST_SECONDS = 10

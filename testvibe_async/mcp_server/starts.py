@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field, frozen
 
-from testvibe_async import DispatchUnknownError, Journal
-from testvibe_async.mcp_server.answers import quoted
+from testvibe_async import Batch, BatchItem, DispatchUnknownError, Journal, Project, Ref
+from testvibe_async.mcp_server.answers import Document, quoted
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-    from testvibe_async import Batch, BatchItem, Project, Ref
-    from testvibe_async.mcp_server.answers import Document
     from testvibe_async.mcp_server.journals import Place
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
@@ -288,6 +286,8 @@ class Deliveries:
         """Handle a message."""
         if ctx.method == "notifications/cancelled":
             self._cancel(str((ctx.params or {}).get("requestId")))
+        if ctx.request_id is None:  # A notification has no answer, which would end it.
+            return await call_next(ctx)
         request = Request(str(ctx.request_id), is_unique=ctx.request is None)
         self._in_flight.add(request)
         _current.set(request)

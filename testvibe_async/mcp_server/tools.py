@@ -13,7 +13,7 @@ from testvibe_async import Listing, RunStatus
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server import answers
 from testvibe_async.mcp_server.answers import Answer, Document, quoted
-from testvibe_async.mcp_server.digests import document_of_run, say
+from testvibe_async.mcp_server.digests import say
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
     READS,
@@ -194,7 +194,8 @@ async def get_run(
     """Read a run: its status, and once it is over the result of each test."""
     run = await call.home.get_run(runId)
     if cursor is None:
-        return Answer(say(run), document_of_run(run, call.room))
+        rest = f"get_run with runId {runId} and cursor '0' lists all tests, page by page."
+        return Answer(say(run), serialize(run), rest=rest)
     tests = answers.page("tests", [test.to_dict() for test in run.tests], call.room, cursor=cursor)
     return Answer(f"{len(tests['tests'])} of {counted(len(run.tests), 'test')}.", tests)
 

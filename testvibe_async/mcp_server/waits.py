@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from testvibe_async import errors
+from testvibe_async import Operation, errors
 from testvibe_async._util import clean
 from testvibe_async.mcp_server.advice import capitalized, reason_of
 from testvibe_async.mcp_server.answers import sentence
 from testvibe_async.mcp_server.digests import again, say_of
-from testvibe_async.mcp_server.starts import NotStartedError
+from testvibe_async.mcp_server.starts import NotStartedError, Start, Work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from testvibe_async import Operation
-    from testvibe_async.mcp_server.starts import Start, Work
     from testvibe_async.mcp_server.toolkit import Call
 
 PATIENCE = 45

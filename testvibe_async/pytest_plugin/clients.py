@@ -19,14 +19,13 @@ from anyio.from_thread import start_blocking_portal
 from attrs import evolve
 
 from testvibe_async import Client, Hooks
-from testvibe_async.events import subscribers
+from testvibe_async.events import RequestFinished, subscribers
 from testvibe_async.pytest_plugin.options import POLL_INTERVAL
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
-    from testvibe_async.events import RequestFinished
 
 CLOSE_SECONDS = 15.0
 """Timeout for another thread's loop to close a client, which itself takes at most 10 s."""

@@ -20,28 +20,24 @@ from html import escape
 from importlib import import_module
 from mimetypes import guess_type
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import pytest
 from attrs import evolve
 
-from testvibe_async import IncompleteListError, NotFoundError, Verdict, VibeError
+from testvibe_async import Feature, IncompleteListError, NotFoundError, Verdict, VibeError
 from testvibe_async.models import DRAFT
 from testvibe_async.pytest_plugin.options import ROOT
-from testvibe_async.pytest_plugin.results import describe_error
-from testvibe_async.pytest_plugin.suite import RunRequest
+from testvibe_async.pytest_plugin.results import Result, describe_error
+from testvibe_async.pytest_plugin.suite import RunRequest, Suite
 from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.text import one_line
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-    from typing import Literal
 
-    from testvibe_async import Feature
-    from testvibe_async.pytest_plugin.results import Result
-    from testvibe_async.pytest_plugin.suite import Suite
     from testvibe_async.reports.entries import Case
 
 RUN = "testvibe_run"

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async import Ref, VibeError
-from testvibe_async.events import OutageEnded
+from testvibe_async import Ref, Run, VibeError
+from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
     FLAKY,
@@ -41,9 +41,6 @@ from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
-
-    from testvibe_async import Run
-    from testvibe_async.events import OutageStarted
 
 
 class NoRun(pytest.fail.Exception):  # type: ignore[misc,name-defined]

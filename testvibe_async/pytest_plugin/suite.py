@@ -22,16 +22,23 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import astuple, evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import BatchItem, Client, Hooks, Journal, VibeError, errors
+from testvibe_async import BatchItem, Client, Hooks, Journal, Project, Ref, Run, VibeError, errors
 from testvibe_async._artifacts import safe_paths
-from testvibe_async.events import StatusChanged
+from testvibe_async.events import (
+    Dispatched,
+    OutageEnded,
+    OutageStarted,
+    RetryScheduled,
+    StatusChanged,
+)
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
+from testvibe_async.reports.reasons import why
 from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
-from testvibe_async.runner.selection import listed_configs, select
+from testvibe_async.runner.selection import Selection, listed_configs, select
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
@@ -39,10 +46,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from testvibe_async import Project, Ref, Run
-    from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
     from testvibe_async.pytest_plugin.options import Options
-    from testvibe_async.runner.selection import Selection
 
 T = TypeVar("T")
 
@@ -106,6 +110,7 @@ class Suite:
             hooks=Hooks(
                 on_dispatched=self._follow,
                 on_transition=self._follow,
+                on_retry=self._note_failure,
                 on_outage_started=tell,
                 on_outage_ended=tell,
             ),
@@ -118,6 +123,9 @@ class Suite:
         """The results of list calls, each made once."""
 
         self._listing = anyio.Lock()
+        self._failure: VibeError | None = None
+        """The last failure of a request that was sent again."""
+
         self._results: dict[RunRequest, Future[Result]] = {}
         self._asked: set[str] = set()
         """The node ids that asked for their result."""
@@ -151,7 +159,7 @@ class Suite:
     async def _selected(self, words: Sequence[str]) -> Selection:
         project = await self._found(None)
         spec = evolve(self._spec, features=words, on_conflict="generate")
-        call = partial(select, project, spec, max_outage=MAX_OUTAGE)
+        call = partial(select, project, spec, max_outage=MAX_OUTAGE, checks_names=True)
         return await self._listed("features", project.id, call)
 
     def start(self, requests: Iterable[RunRequest]) -> None:
@@ -266,14 +274,19 @@ class Suite:
         """Return what a call lists, once, within the time that a feature is waited for."""
         async with self._listing:
             if (what, of) not in self._lists:
+                self._failure = None
                 try:
                     with anyio.fail_after(self.options.timeout):
                         self._lists[what, of] = await call()
                 except TimeoutError as error:
                     within = f"from {self._client.server} within {self.options.timeout:g} s"
-                    raise VibeError(f"the list of {what} did not come {within}") from error
+                    reason = f": {why(self._failure)}" if self._failure else ""
+                    raise VibeError(f"the list of {what} did not come {within}{reason}") from error
             found: T = self._lists[what, of]
             return found
+
+    def _note_failure(self, event: RetryScheduled) -> None:
+        self._failure = event.error
 
     def _discard(self, request: RunRequest) -> None:
         """Remove a run's journal, so that the run is dispatched again."""

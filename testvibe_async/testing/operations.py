@@ -109,12 +109,7 @@ class Call:
     @property
     def feature(self) -> Feature:
         """The feature that the path names."""
-        return self._find_feature(self.names["feature"])
-
-    @property
-    def queried_feature(self) -> Feature | None:
-        """The feature that the query names; None if it names none."""
-        return self._find_feature(self.query["feature"]) if "feature" in self.query else None
+        return self.find_feature(self.names["feature"])
 
     @property
     def run(self) -> Run:
@@ -163,7 +158,8 @@ class Call:
     def _lags(self, created_at: float) -> bool:
         return self.now < created_at + self.service.dispatch_lag
 
-    def _find_feature(self, key: str) -> Feature:
+    def find_feature(self, key: str) -> Feature:
+        """Return the feature of a name or an id."""
         feature = self.project.find(key)
         if feature is None:
             raise Refusal(404, f"This project has no feature {key!r}.")
@@ -277,8 +273,8 @@ def run_feature(call: Call) -> Answer:
 @_operation("GET", "/projects/{project}/runs", takes=("feature", "limit"))
 def list_runs(call: Call) -> Answer:
     """List the latest runs of the project, or of one feature; the newest first."""
-    project, feature = call.project, call.queried_feature
-    runs = reversed(call.service.runs_of[feature or project])
+    named = call.find_feature(call.query["feature"]) if "feature" in call.query else call.project
+    runs = reversed(call.service.runs_of[named])
     rows = (run.row(call.now) for run in islice(runs, call.limit))
     return Answer(200, b"[" + b",".join(rows) + b"]")
 

@@ -15,31 +15,19 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import UUID
 
 import attrs
-from attrs.validators import ge, lt, optional
+from attrs.validators import and_, ge, in_, le, lt, optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import TypeAlias
-
-    Validator: TypeAlias = Callable[[Any, Any, Any], Any]
 
 RunStatus = Literal["passed", "failed"]
 GenerationStatus = Literal["generated", "failed", "cancelled"]
 
 
-def _one_of(*words: str) -> Validator:
-    def check(_owner: object, attribute: Any, value: object) -> None:  # noqa: ANN401 - as attrs has it
-        if value not in words:
-            known = " or ".join(map(repr, words))
-            raise ValueError(f"{attribute.name} must be {known}, not {value!r}")
-
-    return check
-
-
-is_run_status: Validator = _one_of(*get_args(RunStatus))
-is_generation_status: Validator = _one_of(*get_args(GenerationStatus))
-_seconds: list[Validator] = [ge(0), lt(math.inf)]
-_duration = optional(_seconds)
+is_run_status: Any = in_(get_args(RunStatus))
+is_generation_status: Any = in_(get_args(GenerationStatus))
+_duration: Any = optional(and_(ge(0.0), lt(math.inf)))
+_share: Any = [ge(0), le(1)]
 
 
 class EmulatorClock:
@@ -97,12 +85,6 @@ def _as_range(value: float | tuple[float, float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _as_share(value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError(f"A share needs to be from 0 to 1, got {value}.")
-    return float(value)
-
-
 def _by_folded_name(outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
     return {name.casefold(): outcome for name, outcome in outcomes.items()}
 
@@ -128,7 +110,7 @@ class Outcome:
     generation_duration: float | None = attrs.field(default=None, validator=_duration)
     """Seconds from a generation's dispatch to its end; the stages keep their proportions."""
     generation_status: Literal["generated", "failed"] | None = attrs.field(
-        default=None, validator=optional(_one_of("generated", "failed"))
+        default=None, validator=optional(in_(("generated", "failed")))
     )
     """`generated` or `failed`, at the end of generations."""
 
@@ -193,9 +175,9 @@ class Scenario:
     """Seconds for one section; there is one for each scenario of the feature."""
     verification: tuple[float, float] = attrs.field(default=(10.0, 20.0), converter=_as_range)
     """Seconds from the end of the last section to the end of the generation."""
-    failing_runs: float = attrs.field(default=0.2, converter=_as_share)
+    failing_runs: float = attrs.field(default=0.2, validator=_share)
     """The share of runs that fail, 0 to 1."""
-    failing_generations: float = attrs.field(default=0.1, converter=_as_share)
+    failing_generations: float = attrs.field(default=0.1, validator=_share)
     """The share of generations that fail, 0 to 1."""
     outcomes: Mapping[str, Outcome] = attrs.field(
         factory=dict[str, Outcome], converter=_by_folded_name

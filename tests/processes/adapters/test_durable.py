@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
-from tests.processes.journal.test_kills import FAST, dispatches, run
+from tests.processes.journal.test_kills import FAST, dispatches
 from tests.support.processes import Process
 from testvibe_async.adapters.durable import DurableBatch
 from testvibe_async.testing import Emulator, Fault
@@ -150,48 +150,6 @@ async def every_machine_submits(url: str) -> None:
         assert sorted(stored) == [False, False, False, True]
 
 
-async def outages(server: PostgresServer) -> None:
-    """Restart the database while two workers work, by a fast shutdown and by an immediate one."""
-    async with batch_of(60, server.get_uri(), max_in_flight=5) as (emulator, workers):
-        running = [workers.start(), workers.start()]
-        for count, how in ((10, signal.SIGINT), (25, signal.SIGQUIT)):
-            while len(emulator.runs) < count:  # noqa: ASYNC110 - other processes make them
-                await asyncio.sleep(0.05)
-            postmaster = server.get_postmaster_info().pid
-            os.kill(postmaster, how)
-            await asyncio.sleep(3)
-            with suppress(ProcessLookupError):  # It is no child of this process.
-                while True:
-                    os.kill(postmaster, 0)
-                    await asyncio.sleep(0.1)
-            await asyncio.to_thread(_start, server)
-        verdicts = [await workers.ended(each) for each in running]
-        check(emulator, verdicts[0])
-        assert verdicts[0] == verdicts[1]
-        lines = [workers.errors.count(text) for text in ("is asked again", "answers again")]
-        assert lines == [4, 4]
-
-
-async def hanging(server: PostgresServer) -> None:
-    """Suspend the database while a worker works, and interrupt the worker; let another one end."""
-    async with batch_of(6, server.get_uri(), max_in_flight=2) as (emulator, workers):
-        interrupted = workers.start()
-        while len(emulator.runs) < 2:  # noqa: ASYNC110 - another process makes them
-            await asyncio.sleep(0.02)
-        postmaster = server.get_postmaster_info().process
-        assert postmaster is not None
-        suspended = [postmaster, *postmaster.children()]
-        for process in suspended:
-            process.suspend()
-        try:
-            interrupted.send_signal(signal.SIGINT)
-            await asyncio.to_thread(interrupted.wait, 40)
-        finally:
-            for process in suspended:
-                process.resume()
-        check(emulator, await workers.ended(workers.start()))
-
-
 async def _says(process: Process, line: str) -> None:
     """Wait until a process says that it is about to act."""
     assert process.stdout is not None
@@ -227,57 +185,77 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[PostgresServer
     found.cleanup()
 
 
-async def without_lists(url: str) -> tuple[set[int], int, dict[str, int]]:
-    """Kill a worker at an open intent, where the service shows no runs; let another one end."""
+async def test_without_lists_nothing_runs_twice(tmp_path: Path) -> None:
+    """Where the service shows no runs, what a kill left open is unknown, and never doubled."""
+    url = str(tmp_path / "batches.sqlite")
     async with batch_of(40, url, lists=False) as (emulator, workers):
         await workers.ended(workers.start(step="after the intent", at=5, how="SIGKILL"))
         verdicts = await workers.ended(workers.start())
         begun = dispatches(emulator, "run")
-        return {*begun.values()}, len(emulator.features) - len(begun), verdicts
-
-
-def test_without_lists_nothing_runs_twice(tmp_path: Path) -> None:
-    """Where the service shows no runs, what a kill left open is unknown, and never doubled."""
-    counts, missing, verdicts = run(without_lists(str(tmp_path / "batches.sqlite")))
-    assert counts == {1}
-    assert missing <= verdicts["unknown"]
+    assert {*begun.values()} == {1}
+    assert 40 - len(begun) <= verdicts["unknown"]
     assert verdicts["succeeded"] + verdicts["unknown"] == 40
 
 
-def test_when_a_worker_has_taken_over(tmp_path: Path) -> None:
+async def test_when_a_worker_has_taken_over(tmp_path: Path) -> None:
     """The fate of an open intent is known 9 s after its time-out, and 7 s of reading lists.
 
     The time-out of these workers is 2 s. A run that began is adopted at once.
     """
-
-    async def play() -> list[float]:
-        steps = ("after the answer", "after the intent")
-        return await asyncio.gather(*(take_over(str(tmp_path / step), step) for step in steps))
-
-    adopted, dispatched = run(play())
+    steps = ("after the answer", "after the intent")
+    taking = (take_over(str(tmp_path / step), step) for step in steps)
+    adopted, dispatched = await asyncio.gather(*taking)
     assert adopted < 6
     assert dispatched < 2 + 9 + 7 + 5
 
 
-def test_many_machines(server: PostgresServer) -> None:
+async def test_many_machines(server: PostgresServer) -> None:
     """Workers are killed, stopped and continued late; a batch that all submit is stored once.
 
     A worker that is continued after it was taken over from sends nothing: its intent has lapsed.
     """
-
-    async def play() -> None:
-        url = server.get_uri()
-        await every_machine_submits(url)
-        await asyncio.gather(many_machines(url), zombie(url))
-
-    run(play())
+    url = server.get_uri()
+    await every_machine_submits(url)
+    await asyncio.gather(many_machines(url), zombie(url))
 
 
-def test_a_database_that_is_restarted(server: PostgresServer) -> None:
+async def test_a_database_that_is_restarted(server: PostgresServer) -> None:
     """Each feature runs once, and each worker says in two lines that the database was away."""
-    run(outages(server))
+    async with batch_of(60, server.get_uri(), max_in_flight=5) as (emulator, workers):
+        running = [workers.start(), workers.start()]
+        for count, how in ((10, signal.SIGINT), (25, signal.SIGQUIT)):
+            while len(emulator.runs) < count:  # noqa: ASYNC110 - other processes make them
+                await asyncio.sleep(0.05)
+            postmaster = server.get_postmaster_info().pid
+            os.kill(postmaster, how)
+            await asyncio.sleep(3)
+            with suppress(ProcessLookupError):  # It is no child of this process.
+                while True:
+                    os.kill(postmaster, 0)
+                    await asyncio.sleep(0.1)
+            await asyncio.to_thread(_start, server)
+        verdicts = [await workers.ended(each) for each in running]
+        check(emulator, verdicts[0])
+        assert verdicts[0] == verdicts[1]
+        lines = [workers.errors.count(text) for text in ("is asked again", "answers again")]
+        assert lines == [4, 4]
 
 
-def test_a_database_that_hangs(server: PostgresServer) -> None:
+async def test_a_database_that_hangs(server: PostgresServer) -> None:
     """A worker that is interrupted ends without an answer from it; another one does the rest."""
-    run(hanging(server))
+    async with batch_of(6, server.get_uri(), max_in_flight=2) as (emulator, workers):
+        interrupted = workers.start()
+        while len(emulator.runs) < 2:  # noqa: ASYNC110 - another process makes them
+            await asyncio.sleep(0.02)
+        postmaster = server.get_postmaster_info().process
+        assert postmaster is not None
+        suspended = [postmaster, *postmaster.children()]
+        for process in suspended:
+            process.suspend()
+        try:
+            interrupted.send_signal(signal.SIGINT)
+            await asyncio.to_thread(interrupted.wait, 40)
+        finally:
+            for process in suspended:
+                process.resume()
+        check(emulator, await workers.ended(workers.start()))

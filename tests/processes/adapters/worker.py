@@ -3,8 +3,6 @@
 `python -m tests.processes.adapters.worker OPTIONS`, with the options as JSON; see `work`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

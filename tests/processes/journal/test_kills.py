@@ -1,13 +1,12 @@
 """A kill at every step of a dispatch, for real: what the next process makes of it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +14,6 @@ from tests.conftest import settings_of
 from tests.processes.journal.worker import STEPS
 from tests.support.processes import Process
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from pathlib import Path
-
-T = TypeVar("T")
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -39,12 +32,6 @@ SAYS_NOTHING = {"after the intent", "after the first byte", "after the service a
     "before the ref"
 }
 """The steps after which only a list can tell whether a run began."""
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run on an ordinary event loop: processes take real time."""
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(work)
 
 
 def dispatches(emulator: Emulator, kind: str) -> Counter[str]:
@@ -95,15 +82,10 @@ async def _killed_at(step: str, kind: str, *, lists: bool, folder: Path) -> None
 
 
 @pytest.mark.parametrize(("kind", "lists"), [("run", True), ("run", False), ("generation", True)])
-def test_a_kill_at_every_step(tmp_path: Path, kind: str, *, lists: bool) -> None:
+async def test_a_kill_at_every_step(tmp_path: Path, kind: str, *, lists: bool) -> None:
     """Each feature begins exactly once; without lists a run may stay unknown, and never doubles."""
-
-    async def play() -> None:
-        await asyncio.gather(
-            *(_killed_at(each, kind, lists=lists, folder=tmp_path) for each in STEPS)
-        )
-
-    run(play())
+    kills = (_killed_at(each, kind, lists=lists, folder=tmp_path) for each in STEPS)
+    await asyncio.gather(*kills)
 
 
 async def _kill_at_an_intent(
@@ -120,25 +102,21 @@ async def _kill_at_an_intent(
 
 
 @pytest.mark.parametrize(("kind", "lists"), [("run", True), ("run", False), ("generation", False)])
-def test_kills_aimed_at_open_intents(tmp_path: Path, kind: str, *, lists: bool) -> None:
+async def test_kills_aimed_at_open_intents(tmp_path: Path, kind: str, *, lists: bool) -> None:
     """Of many features each begins once; without lists none twice, and what is unknown is said."""
     choose = random.Random(1)  # noqa: S311 - spreads kills, guards nothing
     names = [f"Feature {number}" for number in range(60)]
     journal = tmp_path / "journal"
     options: dict[str, Any] = {"kind": kind, "features": names, "max_in_flight": 100}
-
-    async def play() -> tuple[Counter[int], Counter[str]]:
-        async with Emulator(scenario=FAST, lists=lists, shop=False, record=False) as emulator:
-            for name in names:
-                emulator.add_feature(name, status="draft" if kind == "generation" else "generated")
-            for _ in range(3):
-                after, delay = choose.randrange(1, 15), choose.uniform(0, 0.01)
-                await _kill_at_an_intent(emulator, journal, after=after, delay=delay, **options)
-            _, verdicts = await _work(emulator, journal, **options)
-            begun = dispatches(emulator, kind)
-            return Counter(begun[name] for name in names), Counter(verdicts)
-
-    begun, verdicts = run(play())
+    async with Emulator(scenario=FAST, lists=lists, shop=False, record=False) as emulator:
+        for name in names:
+            emulator.add_feature(name, status="draft" if kind == "generation" else "generated")
+        for _ in range(3):
+            after, delay = choose.randrange(1, 15), choose.uniform(0, 0.01)
+            await _kill_at_an_intent(emulator, journal, after=after, delay=delay, **options)
+        _, ended = await _work(emulator, journal, **options)
+        dispatched = dispatches(emulator, kind)
+    begun, verdicts = Counter(dispatched[name] for name in names), Counter(ended)
     if kind == "run" and not lists:
         assert set(begun) <= {0, 1}
         assert begun[0] <= verdicts["unknown"]

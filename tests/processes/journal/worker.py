@@ -3,8 +3,6 @@
 `python -m tests.processes.journal.worker OPTIONS`, where the options are one JSON object.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

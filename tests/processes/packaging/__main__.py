@@ -4,8 +4,6 @@ Each extra is installed in a virtual environment of its own, and used by a scrip
 an empty folder, where nothing of the repository can be imported. It needs a package index.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -16,7 +16,6 @@ import pytest
 import uvicorn
 
 from tests.support.finished_run import until
-from tests.support.mcp_connection import on_real_time
 from tests.surfaces.cli.conftest import use
 from tests.surfaces.pages.test_readme import LIBRARY
 from testvibe_async import Client
@@ -110,7 +109,6 @@ async def event(response: aiohttp.ClientResponse) -> dict[str, Any]:
     return value
 
 
-@on_real_time
 async def test_a_run_is_started_and_its_status_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run is dispatched once, its status page shows its end, and an unknown one is not found."""
     async with shop(monkeypatch) as emulator, example() as http:
@@ -128,7 +126,6 @@ async def test_a_run_is_started_and_its_status_read(monkeypatch: pytest.MonkeyPa
     assert emulator.count("run_feature", feature="Checkout") == 1
 
 
-@on_real_time
 async def test_readers_of_events_share_the_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each reader gets the transitions of all runs until the last ends, for one stream of polls."""
     async with shop(monkeypatch) as emulator, example() as http:
@@ -144,7 +141,6 @@ async def test_readers_of_events_share_the_polls(monkeypatch: pytest.MonkeyPatch
     assert polls < 60  # Two runs for 2 s; five readers with polls of their own take about 150.
 
 
-@on_real_time
 async def test_a_shutdown_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shutdown ends the open stream and cancels nothing; the next start attaches again."""
     async with shop(monkeypatch) as emulator:
@@ -165,7 +161,6 @@ async def test_a_shutdown_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not emulator.count("cancel_generation")
 
 
-@on_real_time
 async def test_old_runs_are_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The file shrinks at each start to the newest refs; runs that are over leave the memory."""
     async with shop(monkeypatch):
@@ -183,7 +178,6 @@ async def test_old_runs_are_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert len((tmp_path / "refs.jsonl").read_text().splitlines()) == 2
 
 
-@on_real_time
 async def test_a_shutdown_during_a_dispatch_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ref of a dispatch whose handler the shutdown cancels is stored nevertheless."""
     async with shop(monkeypatch) as emulator:

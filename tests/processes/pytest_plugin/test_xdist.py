@@ -129,14 +129,3 @@ def test_no_features_are_an_error(inner: Inner, service: Emulator) -> None:
 
     assert result.ret not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
     result.stdout.fnmatch_lines(["*the project has none*"])
-
-
-def test_what_was_not_run_is_not_green(inner: Inner, service: Emulator) -> None:
-    """With pytest-xdist a worker decides the same."""
-    service.add_feature("Gift cards", status="draft")
-    service.fail("run_feature", Fault.status(403), when=lambda r: "Login" in str(r.feature))
-    inner.mark('xfail(reason="the bank is closed")')
-    result = inner.workers("--testvibe")
-
-    result.assert_outcomes(skipped=1, failed=1, xfailed=1, xpassed=1)
-    assert len(service.runs) == 2

@@ -6,8 +6,6 @@ AXE is the file `axe.min.js` of the npm package axe-core. Each screen, in both s
 with everything folded and unfolded. With a FOLDER there is a picture of each in it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import sys

@@ -11,15 +11,11 @@ from urllib.parse import urlencode
 
 from attrs import field, frozen
 
-from tests.support.dialects.pages import error_page, login_page
-from tests.support.dialects.writing import written
+from tests.support.dialects.writing import ODD, error_page, login_page, written
 from testvibe_async._wire import openapi_document
 from testvibe_async.testing import Answer, Middleware, RecordedRequest
 from testvibe_async.testing.answers import JSON_TYPE, Refusal
 from testvibe_async.testing.operations import find_route
-
-ODD_FIELDS = frozenset({"durationMs", "error", "log", "runnerStarted", "size", "summary"})
-"""The optional fields that `Dialect.odd_fields` may name."""
 
 ASSUMED = {
     definition["operationId"]
@@ -75,7 +71,7 @@ class Dialect(Middleware):
         "empty",
     ] = "seconds"
     odd_fields: frozenset[str] = frozenset()
-    """Optional fields of another type than the documented one."""
+    """Optional fields of another type than the documented one: some of `ODD`."""
     errors: Literal["code", "problem", "iis", "nginx", "nested", "text", "capitalized"] = "code"
     rate_limit: float | None = None
     """Requests a second that are served; an option of the emulator."""
@@ -212,7 +208,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         "times-in-epoch-milliseconds": Dialect(times="epoch_milliseconds"),
         "times-as-date-call": Dialect(times="date_call"),
         "times-empty": Dialect(times="empty"),
-        "odd-fields": Dialect(odd_fields=ODD_FIELDS),
+        "odd-fields": Dialect(odd_fields=frozenset(ODD)),
         # Errors and limits.
         "errors-as-problem": Dialect(errors="problem"),
         "errors-of-iis": Dialect(errors="iis"),

@@ -1,22 +1,23 @@
 """The answers of a dialect: from the documented answer to the one that is sent. Pure.
 
-Words, ids and times; the form of errors; pages of lists; the encoding. A member is known by its
-name, as the contract has it, at any depth. A cursor is the number of rows before its page.
+Words, ids and times; the form of errors; pages of lists; the encoding; what web servers answer by
+themselves. A member is known by its name, as the contract has it, at any depth. A cursor is the
+number of rows before its page.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
 import attrs
 
-from tests.support.dialects.pages import error_page, phrase
 from testvibe_async.testing import Answer, RecordedRequest
 from testvibe_async.testing.answers import JSON_TYPE, Refusal, json_body
 from testvibe_async.testing.project import as_number
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT = 50
 _CURSOR = "after-"
 _PROBLEM_TYPE = "application/problem+json; charset=utf-8"
-_PROBLEMS = "https://tools.ietf.org/html/rfc9110#section-15"
 _WORDS = frozenset(
     {
         *("status", "featureStatus", "overallStatus", "overallConclusion", "conclusion"),
@@ -39,8 +39,38 @@ _IDS = frozenset({"id", "runId", "featureId"})
 _TESTS = frozenset({"tests", "failures"})
 _ELSEWHERE = timezone(timedelta(hours=2))
 _DROPPED_BITS = 80  # of 128: 48 are left, which a double holds exactly
+_STATUSES = frozenset(HTTPStatus)
+_HTML = "text/html; charset=utf-8"
+_IIS = """\
+<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">
+<html xmlns="http://www.w3.org/1999/xhtml"><head><title>{status} - {phrase}</title></head>
+<body><div id="header"><h1>Server Error</h1></div><h2>{status} - {phrase}</h2></body></html>
+"""
+_NGINX = """\
+<html>\r
+<head><title>{status} {phrase}</title></head>\r
+<body><center><h1>{status} {phrase}</h1></center><hr><center>nginx/1.27.4</center></body>\r
+</html>\r
+"""
+_LOGIN = """\
+<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Sign in</title></head>
+<body><form method="post" action="/account/login"><input type="password"></form></body></html>
+"""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DONE = {"ok": True}
+ODD: Mapping[str, Callable[[Any], object]] = {
+    "durationMs": lambda number: f"{number}ms",
+    "error": lambda text: {"message": text, "stack": text.splitlines()},
+    "log": lambda log: [
+        {"level": "info", "text": line}
+        for line in (log.splitlines() if isinstance(log, str) else log)
+    ],
+    "summary": lambda counts: {key: str(count) for key, count in counts.items()},
+    "runnerStarted": lambda truth: str(truth).lower(),
+    "size": str,
+}
+"""By the name of an optional field, its value as another type than the documented one."""
 
 
 def written(answer: Answer, dialect: Dialect, request: RecordedRequest) -> Answer:
@@ -117,22 +147,25 @@ def error_in_dialect(answer: Answer, dialect: Dialect) -> Answer:
     """Return a documented error as the dialect answers it."""
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         answer = _rate_limited(answer, dialect.rate_limit_answer)
+    if dialect.errors in {"iis", "nginx"}:
+        return attrs.evolve(error_page(answer.status, dialect.errors), headers=answer.headers)
     document: dict[str, str] = json.loads(answer.body)
     code, message = document["error"], document["message"]
     bodies: dict[str, object] = {
+        "problem": {
+            # 15.5 is about 4xx, 15.6 about 5xx
+            "type": f"https://tools.ietf.org/html/rfc9110#section-15.{answer.status // 100 + 1}",
+            "title": phrase(answer.status),
+            "status": answer.status,
+            "detail": message,
+        },
         "nested": {"error": {"code": code, "message": message}},
         "text": message,
         "capitalized": {"Error": code, "Message": message},
     }
-    match dialect.errors:
-        case "problem":
-            body = json_body(_problem(answer.status, message))
-            return attrs.evolve(answer, body=body, content_type=_PROBLEM_TYPE)
-        case "iis" | "nginx":
-            page = error_page(answer.status, dialect.errors)
-            return attrs.evolve(page, headers=answer.headers)
-        case style:
-            return attrs.evolve(answer, body=json_body(bodies.get(style, document)))
+    content_type = _PROBLEM_TYPE if dialect.errors == "problem" else answer.content_type
+    body = json_body(bodies.get(dialect.errors, document))
+    return attrs.evolve(answer, body=body, content_type=content_type)
 
 
 def _rate_limited(answer: Answer, style: str) -> Answer:
@@ -143,15 +176,6 @@ def _rate_limited(answer: Answer, style: str) -> Answer:
         headers = {k: v for k, v in answer.headers.items() if k != "Retry-After"}
         return attrs.evolve(answer, status=403, headers=headers)
     return answer
-
-
-def _problem(status: int, detail: str) -> dict[str, object]:
-    return {
-        "type": f"{_PROBLEMS}.{status // 100 + 1}",  # 15.5 is about 4xx, 15.6 about 5xx
-        "title": phrase(status),
-        "status": status,
-        "detail": detail,
-    }
 
 
 def page_of(
@@ -227,7 +251,7 @@ def _member(name: str, value: object, dialect: Dialect, *, of_tests: bool) -> ob
     if name.endswith("Utc"):
         return _time(value, dialect.times)
     if name in dialect.odd_fields:
-        return None if value is None else _odd(name, value)
+        return None if value is None else ODD[name](value)
     if name in _IDS and dialect.ids_as_text and isinstance(value, int):
         return str(value)
     if isinstance(value, str):
@@ -260,19 +284,25 @@ def _time(value: object, style: str) -> object:
     return written[style]
 
 
-def _odd(name: str, value: object) -> object:
-    match name:
-        case "durationMs":
-            return f"{value}ms"
-        case "error":
-            return {"message": value, "stack": str(value).splitlines()}
-        case "log":
-            lines = value.splitlines() if isinstance(value, str) else cast("list[str]", value)
-            return [{"level": "info", "text": line} for line in lines]
-        case "summary":
-            counts = cast("dict[str, int]", value)
-            return {key: str(count) for key, count in counts.items()}
-        case "runnerStarted":
-            return str(value).lower()
-        case _:
-            return str(value)
+def error_page(status: int, server: str) -> Answer:
+    """Answer as a web server prints an error of its own.
+
+    Args:
+        status: The HTTP status.
+        server: `iis`, `nginx`, or `empty` for one that prints nothing.
+    """
+    if server == "empty":
+        return Answer(status, b"", content_type="")
+    template = _IIS if server == "iis" else _NGINX
+    page = template.format(status=status, phrase=phrase(status))
+    return Answer(status, page.encode(), content_type=_HTML)
+
+
+def phrase(status: int) -> str:
+    """Return the words for a status; those of its class if it has none of its own."""
+    return HTTPStatus(status if status in _STATUSES else status // 100 * 100).phrase
+
+
+def login_page() -> Answer:
+    """Answer with a form to sign in, as a success."""
+    return Answer(200, _LOGIN.encode(), content_type=_HTML)

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from tests.support.mcp_connection import (
     text_of,
     without_tests,
 )
+from tests.support.timing import shift_local_clock
 from tests.surfaces.mcp_server.test_patience import two_servers
 from tests.surfaces.mcp_server.test_tools import answering
+from testvibe_async.mcp_server import generations
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 BOTH = ("generate_feature", "generate_and_run")
@@ -140,6 +143,27 @@ async def test_a_newer_generation_is_named_in_place_of_an_old_one(
     assert requests(emulator) == 2
 
 
+@both_tools
+async def test_an_id_that_is_used_again_is_another_feature_s(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    """A generation that the service should know, and has not, is given up; the next call pays."""
+    async with connected(emulator) as mcp:
+        old = await mcp.result("generate_feature", feature="Returns")
+        emulator.finish_generation(old["requestId"], "generated")
+        number = emulator.features["Returns"].id
+        await mcp.result("delete_feature", feature="Returns")
+        feature = emulator.add_feature("Returns", status="draft")
+        feature.id, emulator._project.features[number] = number, feature
+        again = await mcp.result(tool, feature="Returns")
+        assert again.get("generation", again)["requestId"] == old["requestId"]
+        monkeypatch.setattr(generations, "KNOWN_WITHIN", timedelta(0))
+        assert "no longer has the generation" in await mcp.refused(tool, feature="Returns")
+        assert requests(emulator) == 1
+        await mcp.result(tool, feature="Returns")
+    assert requests(emulator) == 2
+
+
 @pytest.mark.parametrize(
     ("shown_by", "fault"),
     [
@@ -222,14 +246,18 @@ async def test_what_is_unknown_is_not_sent_again(emulator: Emulator, tool: str) 
 @both_services
 @both_tools
 async def test_what_provably_did_not_begin_is_started_by_the_same_call(
-    emulator: Emulator, tool: str
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
     """A repetition starts the generation once the service shows that none began: one is paid."""
+    shift_local_clock(monkeypatch)
     emulator.fail("generate_feature", Fault.status(503), times=1)
-    async with connected(emulator) as mcp:
+    async with connected(emulator, state_folder=tmp_path) as mcp:
         await mcp.give_up(tool, feature="Returns")
+    await asyncio.sleep(600)
+    async with connected(emulator, state_folder=tmp_path) as mcp:
         while not emulator.generations:
-            await mcp.call_tool(tool, {"feature": "Returns"})
+            answer = await mcp.call_tool(tool, {"feature": "Returns"})
+        assert "Nothing was started" not in text_of(answer)
         await mcp.finished(tool, feature="Returns")
     assert len(emulator.generations) == 1
 

@@ -108,23 +108,15 @@ async def connected_by(
 
 
 @pytest.mark.parametrize(
-    ("wire", "mode", "tool", "arguments"),
-    [
-        (*way, *call)
-        for way, call in by_turns([("stream", "auto"), ("http", "auto"), ("http", "legacy")], RUNS)
-    ],
+    ("way", "call"),
+    by_turns([("stream", "auto"), ("http", "auto"), ("http", "legacy")], RUNS),
     ids=str,
 )
-async def test_a_result_that_was_not_delivered_comes_first_and_once(  # noqa: PLR0913 - a table
-    *,
-    emulator: Emulator,
-    tmp_path: Path,
-    tool: str,
-    arguments: dict[str, Any],
-    wire: Wire,
-    mode: Mode,
+async def test_a_result_that_was_not_delivered_comes_first_and_once(
+    emulator: Emulator, tmp_path: Path, way: tuple[Wire, Mode], call: tuple[str, dict[str, Any]]
 ) -> None:
     """After a client gave up, also if its server ended, its call returns that result; then new."""
+    (wire, mode), (tool, arguments) = way, call
     emulator.fail("run_feature", Fault.delay(7))
     for seconds in (0, 3_600):
         before = runs_of_checkout(emulator)
@@ -171,7 +163,7 @@ async def test_a_run_that_the_service_lost_is_reported_once(emulator: Emulator) 
 
 
 async def test_a_call_that_ends_while_it_is_cancelled_is_over() -> None:
-    """The SDK writes no answer then, which would end it."""
+    """The SDK writes no answer then, which would end it; nor is there one to the notification."""
     deliveries = Deliveries()
     deliveries.unsent = {}
 
@@ -185,7 +177,16 @@ async def test_a_call_that_ends_while_it_is_cancelled_is_over() -> None:
         await deliveries(message("notifications/cancelled", None), nothing)
 
     await deliveries(message("tools/call", 7), cancelled)
-    assert "7" not in deliveries.unsent
+    assert not deliveries.unsent
+    assert not deliveries._in_flight
+
+
+async def test_a_run_whose_answer_was_lost_is_the_call_s_own(emulator: Emulator) -> None:
+    """A dispatch that the same call finds again was started by that call, and by no earlier one."""
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    async with connected(emulator) as mcp:
+        answer = await mcp.call_tool("run_feature", {"feature": "Checkout"})
+    assert text_of(answer).startswith('Run 214 of "Checkout" was started.')
 
 
 async def test_two_calls_of_one_run_at_once_are_two_runs(emulator: Emulator) -> None:

@@ -184,7 +184,11 @@ async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("tool", "arguments", "said"),
     [
-        ("wait_for_run", {"runId": 1, "timeoutSeconds": 0}, "timeoutSeconds is wrong"),
+        (
+            "wait_for_run",
+            {"runId": 1, "timeoutSeconds": 0},
+            "timeoutSeconds is wrong: input should",
+        ),
         ("wait_for_run", {"runId": 1, "timeoutSeconds": 171}, "timeoutSeconds is wrong"),
         ("wait_for_run", {"runId": 0}, "runId is wrong"),
         ("wait_for_runs", {"runIds": []}, "runIds is wrong"),
@@ -199,16 +203,7 @@ async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
         ("get_run", {}, "get_run needs the argument runId. list_runs shows the ids."),
         ("run_feature", {"feature": "A", "url": "x"}, "no argument 'url'. Did you mean 'siteUrl'?"),
         ("generate_feature", {"feature": "A", "siteurl": "x"}, "Did you mean 'siteUrl'?"),
-        (
-            "wait_for_run",
-            {"zzz": 1, "timeoutSeconds": 0},
-            (
-                "wait_for_run needs the argument runId. list_runs shows the ids. "
-                "The argument timeoutSeconds is wrong: input should be greater than or equal to 1. "
-                "wait_for_run has no argument 'zzz'. "
-                "There are 'runId', 'timeoutSeconds', 'project'."
-            ),
-        ),
+        ("wait_for_run", {"zzz": 1}, "ids. wait_for_run has no argument 'zzz'. There are 'runId',"),
     ],
 )
 async def test_arguments_that_are_wrong_are_refused(

@@ -153,7 +153,7 @@ class TestUnobserved:
                 "it may have started: *connection was lost (*reset by peer); *look at the feature*",
             ),
             ({"run_feature": Fault.hang()}, "it may have started: the answer to *was lost; *"),
-            ({"*": Fault.reset()}, "not sent: *connection was lost*"),
+            ({"*": Fault.reset()}, "the list of features did not come *: *connection was lost *"),
         ],
         ids=["no tests", "key", "lost", "hangs", "down"],
     )
@@ -179,23 +179,34 @@ class TestUnobserved:
         assert text.count('the service says "') == text.count("told to answer")
 
     @pytest.mark.parametrize(
-        ("argument", "what"),
-        [("--testvibe-config=Mobile", "features"), ("--testvibe-project=Acme Shop", "projects")],
+        ("argument", "fault", "said"),
+        [
+            ("--testvibe-config=Mobile", Fault.hang(), "features did not come from * within 0.3 s"),
+            ("--testvibe-project=Acme Shop", Fault.hang(), "projects did not come from * 0.3 s"),
+            (
+                "-v",
+                Fault.status(503),
+                'features did not come from * 0.3 s: the service says "*503*',
+            ),
+        ],
+        ids=["features", "projects", "outage"],
     )
-    def test_a_list_that_hangs_is_abandoned(
-        self, inner: Inner, service: Emulator, argument: str, what: str
+    def test_a_list_that_does_not_come_is_abandoned(
+        self, inner: Inner, service: Emulator, argument: str, fault: Fault, said: str
     ) -> None:
-        """So is a list that is not answered, in the same time."""
-        service.fail("*", Fault.hang())
+        """So is a list that is not answered, in the same time, with the reason if there is one."""
+        service.fail("*", fault)
         result = inner.features("--testvibe-timeout=0.3", argument)
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
-        shows(result, f"the list of {what} did not come from * within 0.3 s", errors=1)
+        shows(result, f"the list of {said}", errors=1)
 
-    def test_what_does_not_exist_fails(self, inner: Inner, service: Emulator) -> None:
-        """An unknown name fails its item with the service's answer."""
-        said = "FAILED testvibe::Chekout - the service says *no feature *Chekout*"
-        shows(inner.feature("Chekout"), said, failed=1)
+    @pytest.mark.parametrize("word", ["--testvibe-select=Chekout", "testvibe::Chekout"])
+    def test_what_does_not_exist_is_no_test(
+        self, inner: Inner, service: Emulator, word: str
+    ) -> None:
+        """An unknown name is an error of the collection, which asks for the name that is meant."""
+        shows(inner(word), "*no feature 'Chekout': did you mean 'Checkout'?*", errors=1)
         assert not service.runs
 
 

@@ -215,30 +215,23 @@ def test_a_loop_has_one_shared_client(inner: Inner, scope: str, clients: int) ->
     inner.asynchronous().assert_outcomes(passed=5)
 
 
-VIRTUAL = {
-    "asyncio": 'def pytest_asyncio_loop_factories(): return {"virtual": VirtualTimeLoop}',
-    "anyio": """@pytest.fixture
-def anyio_backend(): return "asyncio", {"loop_factory": VirtualTimeLoop}""",
-}
-"""By the mark of each plugin's tests, how they are run on virtual time."""
-
-
-@pytest.mark.parametrize("mark", VIRTUAL)
-def test_virtual_time_is_refused(inner: Inner, mark: str) -> None:
+def test_virtual_time_is_refused(inner: Inner) -> None:
     """On virtual time a fixture's client says why it can't be used, and is closed in the end."""
-    loop = "import pytest\nfrom testvibe_async.testing import VirtualTimeLoop\n"
-    inner.pytester.makeconftest(loop + VIRTUAL[mark])
+    inner.pytester.makeconftest(
+        """
+        from testvibe_async.testing import VirtualTimeLoop
+        def pytest_asyncio_loop_factories(): return {"virtual": VirtualTimeLoop}
+        """
+    )
     inner.pytester.makepyfile(
-        f"""
+        """
         import pytest
         from testvibe_async import VibeError
 
-        @pytest.mark.{mark}
         async def test_it(testvibe_client):
             with pytest.raises(VibeError, match="is served outside this event loop"):
                 await testvibe_client.list_projects()
 
-        @pytest.mark.{mark}
         async def test_shared(testvibe_shared_client):
             with pytest.raises(VibeError, match="serve it in the loop"):
                 await testvibe_shared_client().list_projects()
@@ -246,4 +239,4 @@ def test_virtual_time_is_refused(inner: Inner, mark: str) -> None:
         def test_plain(testvibe_client): ...
         """
     )
-    inner.asynchronous("asyncio_mode=strict").assert_outcomes(passed=3)
+    inner.asynchronous().assert_outcomes(passed=3)

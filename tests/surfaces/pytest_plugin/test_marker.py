@@ -87,35 +87,18 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
 
     A marked test without the fixture would pass without a run: it is an error that says so.
     """
-    inner.pytester.makepyfile(
-        """
-        import pytest
-
-        pytestmark = pytest.mark.testvibe("Login")
-
-        @pytest.mark.skip(reason="not today")
-        def test_skipped(testvibe_run): ...
-
-        @pytest.mark.skipif(True, reason="not here")
-        def test_skipped_here(testvibe_run): ...
-
-        @pytest.mark.xfail(run=False)
-        def test_not_run(testvibe_run): ...
-
-        @pytest.mark.skipif(True)
-        def test_wrongly_marked(testvibe_run): ...
-
-        def test_not_selected(testvibe_run): ...
-
-        def test_without_the_fixture(): ...
-
-        @pytest.mark.skip
-        def test_skipped_without_the_fixture(): ...
-
-        @pytest.mark.skipif("True", reason="a text")
-        def test_with_a_condition_in_a_text(testvibe_run): ...
-        """
-    )
+    marks = ["skip", "skipif(True, reason='x')", "xfail(run=False)", "skipif(True)"]
+    tests = [
+        "import pytest\npytestmark = pytest.mark.testvibe('Login')",
+        *(
+            f"@pytest.mark.{mark}\ndef test_{number}(testvibe_run): ..."
+            for number, mark in enumerate([*marks, "skipif('True', reason='a text')"])
+        ),
+        "def test_not_selected(testvibe_run): ...",
+        "def test_without_the_fixture(): ...",
+        "@pytest.mark.skip\ndef test_skipped_without_the_fixture(): ...",
+    ]
+    inner.pytester.makepyfile("\n".join(tests))
     collected = inner("--collect-only", "-q")
     result = inner("-k", "not selected")
 

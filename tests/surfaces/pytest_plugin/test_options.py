@@ -1,11 +1,8 @@
 """The options: their sources, and the errors about wrong ones."""
 
-from dataclasses import fields
-
 import pytest
 
 from tests.support.inner_pytest import Inner, shows
-from testvibe_async.pytest_plugin.options import Options, read_options
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -58,14 +55,6 @@ def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) 
     assert not service.runs
 
 
-def test_there_is_a_time_limit_by_default(inner: Inner) -> None:
-    """Without an option a feature is waited for a quarter of an hour."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        config = inner.pytester.parseconfig("-p", "testvibe_async.pytest_plugin")
-    assert read_options(config).timeout == 15 * 60
-
-
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -81,6 +70,7 @@ def test_there_is_a_time_limit_by_default(inner: Inner) -> None:
         ("TESTVIBE_PROJECT=", "testvibe: no project: set TESTVIBE_PROJECT*"),
         ("--testvibe-site-url=shop.example", "*the site must be a URL *"),
         ("--testvibe-journal=a.ini", "testvibe: *a.ini'"),
+        ("[[quarantine]]", "testvibe: *quarantine*has no reason, no owner*"),
     ],
 )
 def test_a_wrong_value_is_reported(
@@ -95,6 +85,8 @@ def test_a_wrong_value_is_reported(
     arguments = [setting] if setting.startswith("--") else []
     if setting.startswith("TESTVIBE"):
         monkeypatch.setenv(*setting.split("=", 1))
+    elif setting.startswith("[["):
+        inner.pytester.path.joinpath(".testvibe-async.toml").write_text(setting)
     elif not arguments:
         inner.pytester.makeini(f"[pytest]\n{setting}")
     result = inner("--testvibe", *arguments)
@@ -142,15 +134,3 @@ def test_a_service_without_configurations_takes_any(inner: Inner, service: Emula
     """Where the service lists none, a configuration is left to it."""
     service.fail("list_configs", Fault.status(404))
     inner.feature("Login", "--testvibe-config=Moblie").assert_outcomes(passed=1)
-
-
-def test_help_and_markers_describe_all(inner: Inner) -> None:
-    """--help and --markers describe all options, those of the file, and the marker."""
-    options = inner("--help", "--testvibe")
-    markers = inner("--markers")
-
-    for each in fields(Options):
-        name = f"testvibe_{each.name}"
-        both = [f"*--{name.replace('_', '-')}*", f"*{name} *"]
-        options.stdout.fnmatch_lines_random(both)
-    markers.stdout.fnmatch_lines(["@pytest.mark.testvibe(feature, *): run a TestVibe feature*"])

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from tests.support.amounts import amount
 from tests.support.inner_pytest import (
     FEATURES,
     Inner,
@@ -111,17 +110,3 @@ def test_the_routes_of_the_files_are_taken(inner: Inner, service: Emulator) -> N
     inner.features().assert_outcomes(passed=2, failed=2)
     assert service.count("list_runs") == 0
     assert [each for each in service.requests if each.path.endswith("/history")]
-
-
-@endless
-def test_hundreds_are_in_flight_together(inner: Inner, service: Emulator) -> None:
-    """All are in flight at once, and each is dispatched once."""
-    many = amount(300, few=40)
-    for number in range(many - len(service.features)):
-        service.add_feature(f"Feature {number}")
-    end_together(service, many)
-
-    result = inner.features(f"--testvibe-max-in-flight={many}")
-
-    result.assert_outcomes(passed=many - 1, failed=2)
-    assert service.max_active_runs == service.count("run_feature") == many

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from attrs import define, field
 from jsonschema import Draft7Validator
 from markdown_it import MarkdownIt
 
+from tests.surfaces.reports.items import Item
 from testvibe_async.reports import to_ctrf, to_junit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.surfaces.reports.items import Item
 
 SCHEMA = json.loads((Path(__file__).parent / "ctrf-schema-0.0.json").read_text())
 VALIDATOR: Any = Draft7Validator(SCHEMA, format_checker=Draft7Validator.FORMAT_CHECKER)

@@ -75,20 +75,15 @@ def test_a_format_is_found_by_its_words(form: Format, tmp_path: Path) -> None:
         assert written.read_text(encoding="utf-8") == rendered
 
 
-@pytest.mark.parametrize(
-    ("name", "form"),
-    [
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    """An unknown ending or word is refused in a sentence that names the known ones."""
+    for name, form in (
         *(("report", None), ("report.txt", None), (".html", None), ("report.html.gz", None)),
         *(("a.xml", "pdf"), ("a.xml", "")),
-    ],
-)
-def test_another_format_is_refused(name: str, form: str | None, tmp_path: Path) -> None:
-    """An unknown ending or word is refused in a sentence that names the known ones."""
-    with pytest.raises(ConfigError) as caught:
-        write_report(tmp_path / name, [], form=form)
-
-    assert repr(name if form is None else form) in str(caught.value)
-    assert all(suffix in str(caught.value) for each in FORMATS for suffix in each.suffixes)
+    ):
+        with pytest.raises(ConfigError, match=repr(name if form is None else form)) as caught:
+            write_report(tmp_path / name, [], form=form)
+        assert all(suffix in str(caught.value) for each in FORMATS for suffix in each.suffixes)
     assert names_in(tmp_path) == []
 
 
@@ -117,16 +112,18 @@ def test_each_report_is_written_or_named(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "b.json").mkdir()
     monkeypatch.setitem(sys.modules, "jinja2", None)
     page._environment.cache_clear()
-    names = ("a.html", "b.json", "c.md", "d.xml")
-    targets = [report_target(str(tmp_path / name)) for name in names]
+    page_path, folder, *others = (
+        tmp_path / f"{name}" for name in ("a.html", "b.json", "c.md", "d.xml")
+    )
+    targets = [report_target(str(path)) for path in (page_path, folder, *others)]
     errors = write_reports(targets, [ITEMS["passed"]])
 
-    assert {path.name for path in errors} == {"a.html", "b.json"}
-    assert "jinja2" in str(errors[tmp_path / "a.html"])
-    assert all((tmp_path / name).is_file() for name in ("c.md", "d.xml"))
-    disk = errors[tmp_path / "b.json"]
+    assert errors.keys() == {page_path, folder}
+    assert "jinja2" in str(errors[page_path])
+    assert all(path.is_file() for path in others)
+    disk = errors[folder]
     assert isinstance(disk, OSError)
-    assert (disk.errno, disk.filename) == (errno.EISDIR, str(tmp_path / "b.json"))
+    assert (disk.errno, disk.filename) == (errno.EISDIR, str(folder))
     assert names_in(tmp_path) == ["b.json", "c.md", "d.xml"]
 
 
@@ -232,42 +229,38 @@ def test_a_file_on_another_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 class TestQuarantine:
     """What failed in quarantine: apart, with its owner and date."""
 
-    reason = "1 of 2 tests failed; quarantined until 2026-06-24 (Ann): slow cart"
-
     @each_format
     @pytest.mark.parametrize(
-        "item", [ITEMS["quarantined"], quarantined_item(Verdict.SUCCEEDED, PASSED)]
+        "item",
+        [
+            *(ITEMS["quarantined"], quarantined_item(Verdict.SUCCEEDED, PASSED)),
+            quarantined_item(Verdict.FAILED),
+        ],
     )
     def test_each_format_names_owner_and_date(self, form: Format, item: Item) -> None:
-        """So does a pass, until the entry is removed."""
+        """So does a pass, until the entry is removed, and a failure after its date."""
         shown = form.render([item])
         assert "Ann" in shown
         assert "2026-06-24" in shown or "2026&#45;06&#45;24" in shown
 
     def test_no_gate_fails_by_it(self) -> None:
-        """JUnit and CTRF count no failure, and still have the error."""
-        excused = ITEMS["quarantined"]
-        suites = junit_of(excused)
+        """JUnit and CTRF count no failure, and still have the error and the earlier failures."""
+        reason = "1 of 2 tests failed; quarantined until 2026-06-24 (Ann): slow cart"
+        excused = attempted(ITEMS["quarantined"], run_item(FAILED, run_id=7))
+        suites = junit_of(ITEMS["quarantined"])
         assert (suites.get("failures"), suites.get("errors")) == ("0", "0")
-        assert [each.get("message") for each in suites.iter("skipped")] == [self.reason]
+        assert [each.get("message") for each in suites.iter("skipped")] == [reason]
         results = ctrf_of(excused)["results"]
         assert (results["summary"]["failed"], results["summary"]["other"]) == (0, 1)
         assert results["environment"]["healthy"]
         (test,) = (each for each in results["tests"] if each["status"] == "other")
-        assert (test["rawStatus"], test["trace"]) == ("failed", ERROR)
-        assert test["extra"]["quarantine"]["owner"] == "Ann"
-        assert f"🚧 <b>Cart</b>: {self.reason}" in to_markdown([excused]).replace("&#58;", ":")
-        assert "1 of 1 quarantined" in to_markdown([excused])
+        assert (test["trace"], test["extra"]["quarantine"]["owner"]) == (ERROR, "Ann")
+        assert [each["status"] for each in test["retryAttempts"]] == ["failed"]
+        text = to_markdown([ITEMS["quarantined"]]).replace("&#58;", ":")
+        assert f"🚧 <b>Cart</b>: {reason}" in text
+        assert "1 of 1 quarantined" in text
 
     @pytest.mark.parametrize("test", [PASSED, FAILED])
     def test_expired_or_unexpected(self, test: CaseResult) -> None:
         """It is a failure, also where all tests passed."""
         assert junit_of(quarantined_item(Verdict.FAILED, test)).get("failures") == "1"
-        text = to_markdown([quarantined_item(Verdict.FAILED)])
-        assert "slow cart (until 2026-06-24, Ann)" in text
-
-    def test_earlier_attempts_failed(self) -> None:
-        """What came before the last attempt is a failure as ever."""
-        item = attempted(ITEMS["quarantined"], run_item(FAILED, run_id=7))
-        test = ctrf_of(item)["results"]["tests"][1]
-        assert [each["status"] for each in test["retryAttempts"]] == ["failed"]

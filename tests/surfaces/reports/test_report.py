@@ -101,6 +101,7 @@ waiting: dispatch, waiting, waiting: it is not dispatched yet: the * | error wai
 unknown: dispatch, unknown, unknown: it may have been * | error DispatchUnknownError | failed
 accepted: dispatch, unknown, unknown: it was dispatched: * | error DispatchUnknownError | failed
 dropped: dispatch, skipped, skipped: it may have been dispatched* | error skipped | failed
+quarantined: run, quarantined, failed: 1 of 2 tests failed; quarantined * | skipped None | other
 forgotten: run, error, error: the service does not know it* | error OperationNotFoundError | failed
 closed: run, error, error: this client is closed* | error ClientClosedError | failed
 """
@@ -128,8 +129,9 @@ def test_the_same_test_of_each_attempt_is_matched_by_its_name() -> None:
     """A test has its like in the attempts before, and is flaky if that failed."""
     passed, recovered = entry_of(ITEMS["flaky"]).cases
 
-    assert [(each.attempt, each.status) for each in passed.earlier] == [(1, CaseStatus.PASSED)]
-    assert [(each.attempt, each.error) for each in recovered.earlier] == [(1, ERROR)]
+    (before,), (failed,) = passed.earlier, recovered.earlier
+    assert (before.attempt, before.status) == (1, CaseStatus.PASSED)
+    assert (failed.attempt, failed.error) == (1, ERROR)
     assert (passed.is_flaky, recovered.is_flaky) == (False, True)
 
 
@@ -400,23 +402,11 @@ def test_counted() -> None:
     assert [counted(n, "test") for n in (0, 1, 1234)] == ["0 tests", "1 test", "1,234 tests"]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (None, ""),
-        (0, "0.0 s"),
-        (9.94, "9.9 s"),
-        (9.96, "10 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (125, "2 min 5 s"),
-        (3599.9, "1 h 0 min"),
-        (3840, "1 h 4 min"),
-    ],
-)
-def test_duration(seconds: float | None, expected: str) -> None:
+def test_duration() -> None:
     """A duration has its two greatest units."""
-    assert duration(seconds) == expected
+    words = {None: "", 0: "0.0 s", 9.94: "9.9 s", 9.96: "10 s", 59.4: "59 s", 59.6: "1 min 0 s"}
+    words |= {125: "2 min 5 s", 3599.9: "1 h 0 min", 3840: "1 h 4 min"}
+    assert {seconds: duration(seconds) for seconds in words} == words
 
 
 def test_errors_of_one_cause_have_one_essence() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -41,20 +40,13 @@ async def strict(emulate: Emulate) -> Caller:
     "authorization",
     [None, "", "tvb_" + "k" * 43, "Bearer", "Bearer tvb_" + "k" * 43, "Basic {key}", "Bearer é"],
 )
-async def test_a_wrong_key_is_refused_in_the_documented_words(
-    call: Caller, authorization: str | None
-) -> None:
-    """Without the valid key, every route answers the documented 401, unknown ones too."""
+async def test_a_wrong_key_is_refused(call: Caller, authorization: str | None) -> None:
+    """Without the valid key, every route is answered with 401, unknown ones too."""
     headers: dict[str, str] = {}
     if authorization is not None:
         headers["Authorization"] = authorization.replace("{key}", call.emulator.api_key)
     for path in ("/api/v1/ops/projects", "/api/v2/ops/projects", "/"):
-        reply = await call.send("GET", path, headers=headers)
-        assert reply.status == 401
-        assert reply.document == {
-            "error": "unauthorized",
-            "message": "A valid API key is required (Authorization: Bearer tvb_…).",
-        }
+        assert (await call.send("GET", path, headers=headers)).error == (401, "unauthorized")
 
 
 async def test_the_key_and_the_project_can_be_chosen(emulate: Emulate) -> None:
@@ -151,35 +143,12 @@ async def test_a_wrong_method_is_answered_with_the_right_ones(call: Caller) -> N
         assert (*reply.error, reply.headers["Allow"]) == (405, "method_not_allowed", allowed)
 
 
-@pytest.mark.parametrize(
-    "name", ["a/b", "..", ".", "50% off?", "#1", "日本語", "a\\b", "x y", "a+b", "%2F", ";=&", "*"]
-)
-async def test_any_name_is_one_segment_of_a_path(call: Caller, name: str) -> None:
-    """Any percent-encoded name is found, and so are the routes below it."""
-    feature = call.emulator.add_feature(name)
-    segment = quote(name, safe="").replace(".", "%2E")
-    assert (await call.get(f"/features/{segment}"))["id"] == feature.id
-    assert (await call("POST", f"/features/{segment}/run", {})).status == 202
-    assert call.emulator.requests[-1].feature == name
-
-
-async def test_a_name_is_read_in_any_case_and_digits_are_an_id(call: Caller) -> None:
-    """`login FUNCTIONALITY` is found by name; a feature named 404 only by its id."""
-    login = await call.get("/features/login%20FUNCTIONALITY")
-    assert login["name"] == "Login Functionality"
-    assert (await call.get(f"/features/{login['id']}")) == login
+async def test_a_name_of_digits_and_another_project_are_apart(call: Caller) -> None:
+    """A feature named 404 is found only by its id, and a run only in its own project."""
     numbered = call.emulator.add_feature("404")
     assert (await call("GET", "/features/404")).status == 404
     assert (await call.get(f"/features/{numbered.id}"))["name"] == "404"
-
-
-async def test_the_project_is_listed_and_shown(call: Caller) -> None:
-    """Projects are rows of id, name and base URL; another one can be added, without its runs."""
     other = call.emulator.add_project("Second")
-    rows = (await call.ops("GET", "/projects")).document
-    assert rows[0]["name"] == "Acme Shop"
-    assert rows[0] == await call.get("")
-    assert rows[1]["id"] == other.id != rows[0]["id"]
     run = await call.ops("GET", f"/projects/{other.id}/runs/{await call.run()}")
     assert run.error == (404, "not_found")
 
@@ -269,21 +238,6 @@ class TestStrict:
 
 
 class TestFeatures:
-    async def test_a_feature_has_the_documented_fields(self, call: Caller) -> None:
-        """A feature has its text; only a suggestion has a rationale; a row has neither."""
-        rows = await call.get("/features")
-        assert not any({"gherkin", "rationale"} & row.keys() for row in rows)
-        assert [row["name"] for row in rows] == list(call.emulator.features)
-        assert [row["name"] for row in rows if row["kind"] == "suggestion"] == [
-            "Abandoned cart reminder"
-        ]
-        for row in rows:
-            feature = await call.get(f"/features/{row['id']}")
-            assert feature | row == feature
-            assert feature["gherkin"].startswith(f"Feature: {feature['name']}\n")
-            assert (feature["rationale"] is not None) is (feature["kind"] == "suggestion")
-            assert feature["updatedUtc"] == "2026-06-10T14:42:11Z"
-
     async def test_a_created_feature_is_not_generated(self, call: Caller) -> None:
         """Creating answers 201 with the feature, which then is found by name."""
         await asyncio.sleep(60)
@@ -294,11 +248,8 @@ class TestFeatures:
         assert await call.get("/features/new") == reply.document
         assert (await call("POST", "/features/New/run", {})).error == (409, "conflict")
 
-    async def test_text_and_name_are_changed_apart(self, call: Caller) -> None:
-        """Updating changes the given fields; the feature stays generated, with its old tests.
-
-        The old name is free again after a renaming.
-        """
+    async def test_a_change_keeps_the_tests_and_frees_the_name(self, call: Caller) -> None:
+        """The feature stays generated, with its old tests; its old name can be used again."""
         await asyncio.sleep(60)
         spec = await call.get(f"{CONTENT}?path=tests/wishlist.spec.ts")
         text = "Feature: Wishlist\n  Scenario: Other\n"
@@ -307,14 +258,11 @@ class TestFeatures:
             assert (reply.status, reply.document) == (200, OK)
         feature = await call.get("/features/WISHLIST")
         expected = {"name": "WishList", "gherkin": text, "status": "generated"}
-        assert feature | expected == feature
-        assert feature["updatedUtc"] == "2026-06-10T14:43:11Z"
-        assert "Other" not in spec["content"]
+        assert feature | expected | {"updatedUtc": "2026-06-10T14:43:11Z"} == feature
         renamed = await call.get(f"{CONTENT}?path=tests/wishlist.spec.ts")
         assert renamed["content"] == spec["content"].replace("'Wishlist'", "'WishList'")
         assert (await call("PATCH", WISHLIST, {"name": "Hearts"})).status == 200
         assert (await call("GET", WISHLIST)).status == 404
-        assert (await call.get("/features/hearts"))["name"] == "Hearts"
         assert (await call("POST", "/features", NEW | {"name": "Wishlist"})).status == 201
 
     async def test_a_deleted_feature_is_not_found_but_its_runs_stay(self, call: Caller) -> None:
@@ -327,15 +275,6 @@ class TestFeatures:
         await asyncio.sleep(60)
         assert (await call.get(f"/runs/{run_id}"))["featureName"] == "Wishlist"
         assert (await call.get(f"/runs/{run_id}/diagnosis"))["status"] == "passed"
-
-    async def test_a_generating_feature_is_neither_changed_nor_deleted(self, call: Caller) -> None:
-        """Both are conflicts while the feature is generating, but not afterwards."""
-        await call.generate("Wishlist")
-        assert (await call("PATCH", WISHLIST, {"name": "x"})).error == (409, "conflict")
-        assert (await call("DELETE", WISHLIST)).error == (409, "conflict")
-        await asyncio.sleep(600)
-        assert (await call("PATCH", WISHLIST, {"name": "x"})).status == 200
-        assert (await call("DELETE", "/features/x")).status == 200
 
 
 class TestFiles:

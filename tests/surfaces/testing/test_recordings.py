@@ -18,7 +18,7 @@ from tests.support.checker import API, Checker, closed
 from tests.support.dialects import DIALECTS
 from tests.support.recordings import RECORDINGS, dispatch_in, recording_of
 from tests.surfaces.testing.conftest import Caller, Emulate, Reply
-from testvibe_async import DispatchUnknownError, Journal, NotFoundError, Project, Verdict
+from testvibe_async import DispatchUnknownError, NotFoundError, Project
 from testvibe_async._wire import openapi_document
 from testvibe_async.testing import Emulator, Fault, Outcome, RecordedExchange, Recording, Replay
 
@@ -31,12 +31,10 @@ SKIPPED_HEADERS = {"Content-Type", "Date"}
 
 
 @asynccontextmanager
-async def replayed(
-    recording: Recording, **options: Any
-) -> AsyncGenerator[tuple[Emulator, Project]]:
+async def replayed(recording: Recording) -> AsyncGenerator[tuple[Emulator, Project]]:
     async with (
         Emulator(middleware=Replay(recording), **recording.options) as emulator,
-        client_of(emulator, **options) as client,
+        client_of(emulator) as client,
     ):
         yield emulator, client.project()
 
@@ -72,35 +70,7 @@ async def test_a_dispatch_ends_as_recorded(name: str, kind: str) -> None:
             assert emulator.count(f"{kind}_feature") == 1
     async with replayed(recording) as (emulator, project):
         (item,) = await getattr(project, f"{kind}_features")([feature])
-        assert item.outcome is not None
-        assert item.outcome.status == status
-        assert emulator.count(f"{kind}_feature") == 1
-
-
-@pytest.mark.parametrize(("name", "kind"), by_turns(RECORDINGS, ["generate", "run"]))
-async def test_a_lost_dispatch_is_resumed(name: str, kind: str, tmp_path: Path) -> None:
-    """A batch that loses the answer and then sight of the service resumes to the same outcome."""
-    recording = recording_of(name)
-    feature, status = dispatch_in(recording, kind)
-    path = tmp_path / "batch.journal"
-    async with replayed(recording, max_outage=5.0) as (emulator, project):
-        emulator.fail(f"{kind}_feature", Fault.lost(), times=1)
-        outage = emulator.fail(
-            "*",
-            Fault.reset(),
-            when=lambda each: each.method == "GET" and emulator.count(f"{kind}_feature") > 0,
-        )
-        async with Journal(path) as journal:
-            (item,) = await getattr(project, f"{kind}_features")([feature], journal=journal)
-            assert item.verdict is Verdict.UNKNOWN
-        outage.remove()
-        async with client_of(emulator) as client, Journal(path) as journal:
-            resume: Any = getattr(client.project(), f"{kind}_features")
-            (item,) = await resume(journal=journal)
-        assert emulator.count(f"{kind}_feature") == 1
-    if (name, kind) not in UNKNOWN or item.outcome is not None:
-        assert item.outcome is not None
-        assert item.outcome.status == status
+        assert (item.outcome.status, emulator.count(f"{kind}_feature")) == (status, 1)
 
 
 CONTRACT = Checker(closed(openapi_document()))

@@ -1,27 +1,30 @@
 """Plays every cell of the table of tolerance, and checks what is said against the service."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 import pytest
+from attrs import evolve
 
-from tests.support.amounts import FULL
-from tests.support.dialects import DIALECTS
+from tests.support.amounts import FULL, by_turns
 from tests.support.inner_pytest import SPEED
-from tests.surfaces.tolerance.tolerance import COMMANDS, SERVICES, Cell, cell_of
+from tests.support.timing import STEADY
+from tests.surfaces.tolerance.tolerance import COMMANDS, FAULTS, SERVICES, Cell, cell_of
 from tests.surfaces.tolerance.tolerance_stage import (
+    DRAFT,
+    FAILING,
     FEATURES,
     Seen,
     Surface,
-    emulator_of,
     play,
     play_pytest,
     type_command,
 )
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator, Outcome
 from testvibe_async.testing.operations import OPERATIONS
 
 pytest_plugins = ["pytester"]
@@ -77,16 +80,16 @@ _WAITED_FOR = "other-end-words-alone"
 
 
 def emulator_named(name: str, **options: Any) -> Emulator:
-    """Make the emulator of a row of the table."""
-    service = SERVICES[name]
-    emulator = emulator_of(service.dialect, lists=service.has_lists, **options)
-    if not service.names_features:
-        emulator.fail("list_features", Fault.edit(_without_names))
+    """Make the emulator of a row of the table, with a few features."""
+    outcome = Outcome(failing=(f"{FAILING} works",), error="no refund")
+    scenario = evolve(STEADY, outcomes={FAILING: outcome})
+    emulator = Emulator(**SERVICES[name].options, shop=False, scenario=scenario, **options)
+    for feature in FEATURES:
+        emulator.add_feature(feature)
+    emulator.add_feature(DRAFT, status="draft")
+    for operation, fault in FAULTS.get(name, {}).items():
+        emulator.fail(operation, fault)
     return emulator
-
-
-def _without_names(rows: Any) -> Any:
-    return [{key: value for key, value in each.items() if key != "name"} for each in rows]
 
 
 @pytest.mark.parametrize(
@@ -102,13 +105,47 @@ def test_words_for_programmers_are_found(text: str, *, is_unfit: bool) -> None:
     assert bool(unfit_words(text)) is is_unfit
 
 
-async def test_the_setting_for_a_missing_list_is_named() -> None:
-    """A command that needs an assumed list prints the line of settings that names another route."""
-    seen = Seen(emulator_of(DIALECTS["documented-routes-404"]))
+MORE = "the list of features is incomplete: the service says that there are"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says", "typing"),
+    [
+        ("documented-routes-404", 3, NO_LIST_OF_RUNS, "runs list"),
+        ("names-missing", 2, "lists its features without names, so give ids", "run Check*"),
+        *[
+            (name, 5, f"{MORE} {rows}.*; name the features, and it is not needed", typing)
+            for (name, rows), typing in by_turns(
+                [
+                    ("cut-with-has-more", r"more rows than the \d"),
+                    ("cut-with-total", r"\d rows, and sent \d"),
+                ],
+                [
+                    *("run --all", "run --all --wait", "run Check*", "run Login 'Check?ut' --wait"),
+                    *("generate --all --yes", "generate G* --yes --watch"),
+                ],
+            )
+        ],
+    ],
+)
+async def test_what_a_command_needs_is_named(name: str, code: int, says: str, typing: str) -> None:
+    """A command that needs a list says what it lacks and what to do, and dispatches nothing."""
+    seen = Seen(emulator_named(name))
     async with seen.emulator:
-        await type_command(seen, "runs", "list")
-    assert unfit_words(seen.text) == [], seen.text
-    assert re.search(NO_LIST_OF_RUNS, seen.text), seen.text
+        await type_command(seen, *shlex.split(typing))
+    assert (seen.code, seen.begun, unfit_words(seen.text)) == (code, set(), []), seen.text
+    assert re.search(says, seen.text), seen.text
+
+
+@pytest.mark.parametrize("name", ["paged-by-cursor", "upper-case"])
+async def test_all_are_generated(name: str) -> None:
+    """`generate --all` costs as many credits as there are drafts, on all pages, `DRAFT` as well."""
+    seen = Seen(emulator_named(name, credits=4))
+    async with seen.emulator:
+        for number in range(3):
+            seen.emulator.add_feature(f"Draft {number}", status="draft")
+        await type_command(seen, "generate", "--all", "--yes")
+    assert (seen.code, seen.emulator.credits_left) == (0, 0)
 
 
 def cells() -> Iterator[tuple[str, Surface]]:

@@ -1,4 +1,4 @@
-"""A browser is on real time, so its tests are as well."""
+"""Other processes are on real time, so their tests are as well."""
 
 import asyncio
 from collections.abc import Callable, Mapping
