@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
+from weakref import ref
 
 from testvibe_async._http.retry import (
     Outlook,
@@ -29,6 +31,8 @@ from testvibe_async.events import OutageEnded, OutageStarted, RetryScheduled
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from testvibe_async._http.clock import ServiceClock
+    from testvibe_async._http.throttle import Throttle
     from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
 
@@ -49,6 +53,10 @@ A service at which every second request fails reaches that number once in a thou
 
 SILENCE_SECONDS = 10.0
 """Seconds without any answer to the requests under way after which an outage is announced."""
+
+
+MAX_LATE_SECONDS = 1.0
+"""Seconds by which a timer may be late in a process that was not stopped."""
 
 
 class Outage:
@@ -150,6 +158,57 @@ class Outage:
             return False
         self._probe_at = max(self._probe_at, now - slack) + interval
         return True
+
+
+class SilenceWatch:
+    """Announces an outage in which requests hang, unless its client is dropped unclosed."""
+
+    def __init__(self, outage: Outage, throttle: Throttle, clock: ServiceClock) -> None:
+        """Create it; it watches nothing yet.
+
+        Args:
+            outage: Notified.
+            throttle: Knows whether a request is under way.
+            clock: Knows when the last answer came.
+        """
+        self._outage = outage
+        self._throttle = throttle
+        self._clock = clock
+        self._context = Context()
+        self.timer: asyncio.TimerHandle | None = None
+        """The next look; None if no request was under way at the last one."""
+
+    def start(self, at: float) -> None:
+        """Watch the request that starts at an instant of the loop's clock, and others after it."""
+        self._look_at(at + SILENCE_SECONDS)
+
+    def stop(self) -> None:
+        """Watch nothing any more: the client closes."""
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def _look_at(self, at: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.timer = loop.call_at(at, _look, ref(self), context=self._context)
+
+    def look(self) -> None:
+        """Announce an outage if nothing was answered for too long, and set the next timer."""
+        assert self.timer is not None
+        now, planned = asyncio.get_running_loop().time(), self.timer.when()
+        if self._throttle.is_idle:
+            self.timer = None
+            return
+        since = max(self._throttle.busy_since, self._clock.answered_at)
+        due = since + SILENCE_SECONDS
+        # Later still if the machine slept, or the process was stopped.
+        if due <= now <= planned + MAX_LATE_SECONDS:
+            self._outage.note_silence(since)
+        self._look_at(due if due > now else now + SILENCE_SECONDS)
+
+
+def _look(watch: ref[SilenceWatch]) -> None:
+    if (living := watch()) is not None:
+        living.look()
 
 
 async def outlast(  # noqa: PLR0913 - each by name

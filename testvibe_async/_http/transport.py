@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._config import require_seconds
 from testvibe_async._http.clock import ServiceClock, clock_lead
-from testvibe_async._http.outage import SILENCE_SECONDS, Outage, outlast
+from testvibe_async._http.outage import Outage, SilenceWatch, outlast
 from testvibe_async._http.pages import read_pages
 from testvibe_async._http.retry import (
     MAX_TOKENS,
@@ -79,10 +79,6 @@ MAX_WARNINGS = 100
 """Maximum number of warnings that a client logs about answers: they may have ever new fields."""
 
 
-MAX_LATE_SECONDS = 1.0
-"""Seconds by which a timer may be late in a process that was not stopped."""
-
-
 class Transport:
     """One HTTP session with one service, with one key, in one event loop."""
 
@@ -128,8 +124,7 @@ class Transport:
         """The loop's clock at the last good answer."""
         self._away: set[str] = set()
         """The names of such calls whose last answer shows that the service is away."""
-        self._watch: asyncio.TimerHandle | None = None
-        """Looks for an outage in which requests hang; None while no request is under way."""
+        self._silence = SilenceWatch(self.outage, self._throttle, self.clock)
         self._warned: set[str] = set()
         """The warnings about answers that were logged, and are not repeated."""
 
@@ -426,8 +421,8 @@ class Transport:
         before_writing = None if is_read else partial(self._before_writing, request, sending)
         await self._throttle.acquire(is_poll=is_poll)
         sent, lead, status = loop.time(), clock_lead(), None
-        if self._watch is None:
-            self._watch = loop.call_later(SILENCE_SECONDS, self._watch_silence)
+        if self._silence.timer is None:
+            self._silence.start(sent)
         try:
             if self.is_closed:  # Waiting for the slot may have taken minutes.
                 raise ClientClosedError
@@ -462,20 +457,6 @@ class Transport:
             return response
         finally:
             self._throttle.release()
-
-    def _watch_silence(self) -> None:
-        """Announce an outage once no request under way was answered for a while."""
-        loop, watch = asyncio.get_running_loop(), self._watch
-        if watch is None or self._throttle.is_idle:
-            self._watch = None
-            return
-        now = loop.time()
-        since = max(self._throttle.busy_since, self.clock.answered_at)
-        due = since + SILENCE_SECONDS
-        if due <= now <= watch.when() + MAX_LATE_SECONDS:
-            self.outage.note_silence(since)
-        # Later still if the machine slept, or the process was stopped.
-        self._watch = loop.call_at(due if due > now else now + SILENCE_SECONDS, self._watch_silence)
 
     def _note_finished(self, request: Request[Any], status: int | None, seconds: float) -> None:
         """Emit the event of a request that has ended, whatever its result."""
@@ -542,8 +523,7 @@ class Transport:
         self.is_closed = True
         self._closing.set()
         self._throttle.let_all_through()
-        if self._watch is not None:
-            self._watch.cancel()
+        self._silence.stop()
 
     async def aclose(self) -> None:
         """Close the session, unless the caller passed it in."""

@@ -83,10 +83,12 @@ def failures_text(result: Result, *, width: int | None) -> Text:
 
 def _hints(errors: Sequence[Item], result: Result) -> Iterator[str]:
     """Yield the commands that help; none does where the generation of the tests failed."""
-    refused = {type(item.error) for item in errors if item.generation_ref is None}
     for kind, (aim, command) in _HINTS.items():
-        if kind in refused:
-            yield f"To {aim}: {NAME} {shlex.join([*command.split(), 'FEATURE', *result.place])}"
+        refused = [each for each in errors if type(each.error) is kind and not each.generation_ref]
+        if refused:
+            features = dict.fromkeys(str(each.feature) for each in refused)
+            names = features if len(features) <= NAMED else ["FEATURE"]
+            yield f"To {aim}: {NAME} {shlex.join([*command.split(), *names, *result.place])}"
 
 
 def _failures_of(item: Item, result: Result) -> Iterator[tuple[str, str]]:
@@ -213,7 +215,7 @@ def _show(result: Result, output: Output) -> None:
         known = [each for each in result.items if each.verdict in {Verdict.FAILED, Verdict.UNKNOWN}]
         if _say_failures(evolve(result, items=known), output):
             output.say("")
-        warn(f"Stopped: {result.line if result.items else 'nothing was dispatched yet'}")
+        warn(f"Stopped. {result.last_line if result.items else 'Nothing was dispatched yet.'}")
     else:
         has_failures = _say_failures(result, output)
         _say_remarks(result, output)

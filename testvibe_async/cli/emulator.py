@@ -23,6 +23,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.output import Output
+from testvibe_async.cli.words import reason
 from testvibe_async.testing import Emulator, Fault, Recording, Replay, Scenario
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ def _recorded(path: Path) -> dict[str, Any]:
     try:
         recording = Recording.load(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--replay: {error}") from error
+        why = reason(error) if isinstance(error, OSError) else error
+        raise ConfigError(f"--replay: {why}") from error
     return {"middleware": Replay(recording), **recording.options}
 
 

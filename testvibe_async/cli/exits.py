@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from attrs import define
-from cyclopts import CycloptsError
+from cyclopts import CoercionError, CycloptsError, Token
 from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
 from testvibe_async import OutcomeError, UndocumentedStatusError, VibeError, errors
@@ -191,9 +191,13 @@ def _what(error: CycloptsError, command: str) -> str:
             typed = (error.token.keyword or error.token.value).partition("=")[0]
             if meant := _OPTIONS.get(typed):
                 return f"unknown option: {typed}. Did you mean {meant}?"
+        case CoercionError(token=Token(keyword="--json")):
+            return "the only value of --json is --json=lines"
         case _:
             pass
     text = str(error)
+    if text.endswith("..."):  # Some of the commands look like all of them.
+        text = text.partition(" Available commands: ")[0]
     return text[:1].lower() + text[1:]
 
 

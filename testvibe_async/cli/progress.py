@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 from testvibe_async import Generation, Hooks, Phase, Run, RunRef, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact, Outage
+from testvibe_async.cli.stop import QUIET_SECONDS
 from testvibe_async.cli.words import UNSEEN, Item, counted, is_lost, item_name, item_reason, plural
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
@@ -40,6 +41,7 @@ STYLES = {
     "running": "cyan",
     "generating": "cyan",
     "queued": "dim",
+    "unacknowledged": "magenta",
     "waiting": "dim",
     "skipped": "",
 }
@@ -100,6 +102,9 @@ class Row:
     started: float = 0.0
     """The time when it was first observed with its operation."""
 
+    sent: float | None = None
+    """The time when a dispatch without an answer was first observed; None if there is none."""
+
     ended: float | None = None
     """The time when it was observed to be over, or abandoned; None before."""
 
@@ -115,8 +120,13 @@ class Row:
 
     @property
     def is_shown(self) -> bool:
-        """True if there is something to show: the operation was dispatched or abandoned."""
-        return self.item.latest_ref is not None or self.is_over
+        """True if there is something to show: the operation was, or may be, dispatched or over."""
+        return self.item.latest_ref is not None or self.is_over or self.is_unacknowledged
+
+    @property
+    def is_unacknowledged(self) -> bool:
+        """True if a dispatch has had no answer for some time, so that it may have started."""
+        return not self.is_over and self.item.verdict is Verdict.UNKNOWN
 
     @property
     def is_bad(self) -> bool:
@@ -140,13 +150,14 @@ class Row:
     def word(self) -> str:
         """The state: `waiting`, `queued`, and from then on the service's own word, or one of ours.
 
-        Ours are `error`, `unknown` where it may have been dispatched, and `flaky` where it passed
-        after an attempt that failed.
+        Ours are `unacknowledged` where a dispatch has had no answer for some time, `error`,
+        `unknown` where it may have been dispatched, and `flaky` where it passed after an attempt
+        that failed.
         """
         if self.is_over or self.item.is_unseen:
             return word_of(self.item)
         if self.item.latest_ref is None:
-            return "waiting"
+            return "unacknowledged" if self.is_unacknowledged else "waiting"
         if self.snapshot is None or self.phase is Phase.QUEUED:
             return "queued"
         return escape(self.snapshot.status or "over")
@@ -157,6 +168,8 @@ class Row:
         known, attempt = "", len(self.item.earlier) + 1
         if self.is_over:
             known = item_reason(self.item)
+        elif self.is_unacknowledged:
+            known = "it may have started: not known yet"
         elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
             over = sum(section.conclusion is not None for section in sections)
             known = f"{over} of {plural(len(sections), 'section')}"
@@ -341,8 +354,11 @@ class Progress:
     def _row(self, item: Item, before: Row | None) -> Row:
         """Return the row of an item, given the row that it had before."""
         now, ref, is_final = self.clock(), item.latest_ref, _key(item) in self._final
+        sent = None
         if not is_final and item.verdict is Verdict.UNKNOWN:
-            item = evolve(item, error=None)  # Its dispatch is under way, or being looked for.
+            sent = now if before is None or before.sent is None else before.sent
+            if now - sent < QUIET_SECONDS:
+                item = evolve(item, error=None)  # Its answer may still come.
         snapshot: Run | Generation | None = item.outcome
         if snapshot is None and ref is not None and self._client is not None:
             snapshot = self._client.attach(ref).snapshot
@@ -356,6 +372,7 @@ class Progress:
             snapshot=snapshot,
             is_final=is_final,
             started=before.started if before is not None and is_same else now,
+            sent=sent,
         )
         return evolve(row, ended=now) if row.is_over else row
 

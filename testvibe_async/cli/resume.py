@@ -30,6 +30,7 @@ from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, Item, begun, plural
+from testvibe_async.runner.batches import RunningError
 from testvibe_async.runner.stored import existing, spec_of, word_of
 from testvibe_async.runner.waits import completions_of, item_of
 
@@ -171,10 +172,14 @@ async def discard(batch: str, /, *, common: Common = Common()) -> None:
         numbers = ", ".join(str(each.number) for each in records)
         raise ConfigError(f"{len(records)} batches are named {batch}: give a number, {numbers}")
     record = records[0]
+    what = f"it stays in {record.database}"
     if record.database is None:
-        what = counts_of((await stored.read(record)).items)
-    else:
-        what = f"it stays in {record.database}"
+        try:
+            what = counts_of((await stored.read(record)).items)
+        except RunningError:
+            raise
+        except ConfigError:
+            what = "its journal could not be read"
     stored.discard(record)
     document = {"batch": record.number, "name": record.name}
     common.output.result(document, f"{record} is forgotten: {what}.")

@@ -181,6 +181,7 @@ def login(*, stdin: bool = False, common: ProjectlessOptions = ProjectlessOption
     try:
         projects = asyncio.run(_try(server, api_key, allow_http=common.allow_http))
     except ResponseError as error:
+        error.advice = ""  # It names the source of the key, which was typed.
         error.add_note("the key was not stored")
         raise
     path = set_key(server, api_key)

@@ -120,7 +120,7 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             detail = f": {_what(cause).rstrip('.')}" if isinstance(cause, VibeError) else ""
             if error.reason == "accepted":
                 return f"it was dispatched, but its id is unknown{detail}"
-            lost = f"the answer to its dispatch was lost{detail}"
+            lost = f"its dispatch was not acknowledged{detail}"
             if isinstance(cause, errors.ResponseError) and cause.status:
                 said = quoted(cause.message) or "no text"
                 lost = f"the service answered its dispatch with {cause.status} ({said})"

@@ -316,15 +316,15 @@ class Batches:
     ) -> AsyncGenerator[Batch]:
         """Yield the batches of a place, the newest first.
 
-        A durable batch whose database can't be read is named in a warning.
+        One that another process works on, or that can't be read, is named in a warning if it is
+        left out. One whose journal is not there any more is left out in any case.
 
         Args:
             place: The service and the project. Where no service is in force, it is the one of the
                 newest batch.
             kind: The kind of their operations; None for both.
             name: Their name; None for any.
-            skips_unreadable: True to leave out batches that another process works on, and those
-                that can't be read. A batch without a journal is left out in any case.
+            skips_unreadable: True to leave those out.
 
         Raises:
             ConfigError: One can't be read, and is not left out.
@@ -337,9 +337,10 @@ class Batches:
             try:
                 yield await self.read(record)
             except ConfigError as error:
-                if not skips_unreadable and error.__cause__ is not None:
+                is_unreadable = error.__cause__ is not None
+                if is_unreadable and not skips_unreadable:
                     raise
-                if record.database is not None:
+                if is_unreadable or record.database is not None:
                     logger.warning("%s is left out: %s", record, error)
 
     async def _first_of(self, batch: Batch) -> Batch:

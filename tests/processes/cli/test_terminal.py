@@ -79,7 +79,7 @@ def test_stopped_run_leaves_the_terminal_in_order(
         assert terminal.read_to_end() == code
     left = terminal.output.rpartition("\x1b[?25h")[2]
     assert "\x1b[?25l" not in left
-    assert "Stopped: 2 in " in left
+    assert "Stopped. Batch 1: 2 in " in left
     assert len(re.findall(r"^  run \d+  ", left, re.MULTILINE)) == 2
     assert "with:\r\n  testvibe-async wait 2" in left
     assert "Elapsed" not in left

@@ -208,7 +208,7 @@ async def test_a_run_that_somebody_names(nightly: Nightly, emulator: Emulator) -
     assert [item.ref for item in await nightly.items()] == [run.ref]
 
 
-@pytest.mark.parametrize(("pause", "verdict"), [(1, "unknown"), (60, "succeeded")])
+@pytest.mark.parametrize(("pause", "verdict"), [(1, "unknown"), (90, "succeeded")])
 async def test_a_run_of_another_batch(
     nightly: Nightly, weekly: Nightly, emulator: Emulator, pause: int, verdict: str
 ) -> None:

@@ -1,6 +1,6 @@
 """What is tolerated in a document, and how a fault and its place are named."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_origin
 
 import pytest
@@ -236,7 +236,7 @@ def test_a_time_is_an_aware_instant_in_utc(text: str | int, instant: datetime) -
     updated_at = read(encode({"updatedUtc": text}), Generation).updated_at
     assert updated_at == instant
     assert updated_at is not None
-    assert updated_at.tzinfo is UTC
+    assert updated_at.utcoffset() == timedelta()
 
 
 NO_TIMES: list[Any] = [

@@ -543,6 +543,17 @@ async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
     (await call("run --failed 2")).refuses("there is no batch 2: the newest is batch 3")
 
 
+async def test_lists_name_a_batch_that_cannot_be_read(call: Call, batches: Path) -> None:
+    """What a list of batches leaves out is named, with the reason; it can be discarded."""
+    await call("run Returns --wait")
+    write(batches / "1.journal", "no journal")
+    for typed in ("history", "resume --list"):
+        assert "Batch 1 is left out: the journal" in (await call(typed)).errors
+    ended = await call("discard 1")
+    assert (ended.code, ended.output[:24]) == (0, "Batch 1 is forgotten: it")
+    (await call("report 1")).refuses("there is no batch 1")
+
+
 async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> None:
     """The last batches are rows of numbers; what is new, flaky or passes again is named."""
     typed = "run Checkout Newsletter --wait"

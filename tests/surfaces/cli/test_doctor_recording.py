@@ -108,10 +108,10 @@ async def test_pages_of_a_recording_are_replayed(
 async def test_what_is_rare_does_not_prevent_a_recording(
     call: Call, signed_in: Emulator, tmp_path: Path
 ) -> None:
-    """Half characters, lines of underscores and endless digits end no recording."""
+    """Half characters, colours, lines of underscores and endless digits end no recording."""
     body = (
-        '{"items":[{"name":"_____","path":"\\ud83d","m":[1050.25,1e300],"at":["2026-02-30T00:00:00",'
-        '"9999-12-31T23:59:59Z"]}],"total":1234567,"id":%s}'
+        '{"items":[{"name":"_____","path":"\\ud83d","log":"\\u001b[31m","m":[1050.25,1e300],'
+        '"at":["2026-02-30T00:00:00","9999-12-31T23:59:59Z"]}],"total":1234567,"id":%s}'
     )
     signed_in.fail("list_configs", Fault.body((body % ("7" * 4000)).encode()))
     signed_in.fail("list_files", Fault.body(b"[" * 400 + b"]" * 400))

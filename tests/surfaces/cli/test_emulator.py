@@ -214,7 +214,7 @@ async def test_a_stopped_demo_names_what_is_in_flight(
     ended = await call("demo")
     assert ended.code == 130
     assert ended.output.count("$ testvibe-async") == (1 if left == "generation" else 2)
-    stopped = (ended.output + ended.errors).partition("Stopped: ")[2]
+    stopped = (ended.output + ended.errors).partition("Stopped. ")[2]
     assert re.search(rf"^  {left} ", stopped, re.MULTILINE)
     assert "The emulated service has stopped" in ended.output
 

@@ -95,9 +95,7 @@ async def test_unknown_names_the_commands_that_show_it(call: Call, emulator: Emu
     place = f"--server {emulator.url}"
     ended = await call("run --wait", *names[:2], *place.split())
     said = ended.output.partition("\n\n")[2].partition("Then decide")[0]
-    assert said.startswith(
-        "a 0\n    unknown: it may have started: the answer to its dispatch was l"
-    )
+    assert said.startswith("a 0\n    unknown: it may have started: its dispatch was not ack")
     assert said.endswith(
         "\n  The same error in 1 more:\n    a 1\n"
         "Before you start it again, see whether it did with:\n"

@@ -84,7 +84,7 @@ async def test_hint_is_what_would_help(*, generate: bool, emulator: Emulator, ca
     write("a.json", document)
     for typed in ("report", f"run Doomed --wait {options}", "wait --file a.json"):
         ended = await call(typed)
-        hint = "\nTo generate first what has no tests: testvibe-async run --on-conflict generate F"
+        hint = "what has no tests: testvibe-async run --on-conflict generate Doomed"
         assert (hint in ended.output) is (not generate), typed
 
 

@@ -173,7 +173,7 @@ def test_however_the_file_is_written(
 @pytest.mark.parametrize(
     ("key", "code", "fault"),
     [
-        (KEY_OF_NOBODY, 3, "the key was not stored"),
+        (KEY_OF_NOBODY, 3, "(401 unauthorized); the key was not stored\n"),
         ("", 2, "the API key is empty"),
         ("\n", 2, "the API key is empty"),
         ("Bearer x", 2, "the API key holds white space"),

@@ -199,3 +199,13 @@ async def test_events(call: Call) -> None:
     assert {change["phase"] for change in changes} == {"queued", "active", "finished"}
     assert (end["event"], end["exitCode"], ended.code) == ("end", 1, 1)
     assert end["summary"]["failed"] == end["summary"]["succeeded"] == 1
+
+
+async def test_dispatch_without_an_answer_does_not_wait(emulator: Emulator, call: Call) -> None:
+    """A dispatch that has no answer for seconds is shown as one that may have started."""
+    path = f"/features/{emulator.features['Returns'].id}/run"
+    emulator.fail("run_feature", Fault.hang(), when=lambda sent: sent.path.endswith(path))
+    ended = await interrupted(call, "run Returns Checkout --wait", at=9)
+    said = "0/2  —           unacknowledged  Returns: it may have started: not known yet\n"
+    assert re.search(rf"^ +[56]\.\d s  {said}", ended.output, re.MULTILINE)
+    assert "waiting" not in ended.output

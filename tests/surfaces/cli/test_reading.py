@@ -198,6 +198,12 @@ async def test_a_suggestion_shows_why(call: Call) -> None:
     assert ended.output.startswith("Feature: Abandoned cart reminder\n")
 
 
+async def test_a_name_is_no_suggestion_for_itself(call: Call, emulator: Emulator) -> None:
+    """A name of digits, which is read as an id, is not what it may have meant."""
+    emulator.add_feature("4711")
+    (await call("features show 4711")).refuses("(404 not_found); there are", 3)
+
+
 async def test_names_in_other_letters(call: Call, emulator: Emulator) -> None:
     """A configuration is the one that is listed, once; where none is listed it is left as typed."""
     (item,) = (await call("run Checkout --wait -c mobile -c MOBILE --json")).json["items"]

@@ -10,7 +10,8 @@ from testvibe_async.testing import Emulator, Fault, Scenario
 SCENARIO = Scenario(run_duration=20, failing_runs=0)
 
 GUESSES = {
-    "nosuch": "Available commands: run, runs, generate",
+    "nosuch": 'unknown command "nosuch"; see testvibe-async --help',
+    "run x --json=foo": "the only value of --json is --json=lines",
     "featurs": 'Did you mean "features"?',
     "auth": 'Did you mean "login"?',
     "watch 214": 'Did you mean "wait"?',
@@ -140,6 +141,7 @@ WRONG = {
     "emulator --limit 100": "--limit '100' is not understood: write NUMBER/s",
     "emulator --limit 0/s": "rate_limit must be a number above 0",
     "emulator --replay x": "--replay: ",
+    "emulator --replay nosuch.json": "--replay: nosuch.json: No such file or directory",
 }
 """Calls that can't be meant so."""
 

@@ -176,14 +176,14 @@ async def test_cancelled_command_names_what_goes_on(
     later(60, calling.cancel)
     with pytest.raises(asyncio.CancelledError):
         await calling
-    assert "Stopped: 1 in 1:00: 1 in flight\n" in capsys.readouterr().err
+    assert "Stopped. Batch 1: 1 in 1:00: 1 in flight\n" in capsys.readouterr().err
 
 
 async def test_stopped_before_anything_was_dispatched(emulator: Emulator, call: Call) -> None:
     """Ctrl-C while the features are listed says that nothing was done."""
     emulator.fail("list_features", Fault.hang())
     ended = await interrupted(call, "run --all --wait", at=1)
-    assert (ended.code, ended.errors) == (130, "Stopped: nothing was dispatched yet\n")
+    assert (ended.code, ended.errors) == (130, "Stopped. Nothing was dispatched yet.\n")
 
 
 @pytest.mark.parametrize("wait", ["", "--wait"])
@@ -205,7 +205,7 @@ async def test_dispatch_that_is_not_answered_is_unknown(
     press_ctrl_c(3)
     ended = await interrupted(call, "run Checkout --wait", at=1)
     assert (ended.code, now()) == (130, 3)
-    assert "Stopped: 1 in 3.0 s: 1 unknown\n" in ended.errors
+    assert "Stopped. Batch 1: 1 in 3.0 s: 1 unknown\n" in ended.errors
     assert "Checkout\n    unknown: it may have started" in ended.output
     assert "resume 1 --unknown adopt ID  # it is run ID\n" in ended.output
 
@@ -260,7 +260,7 @@ async def test_report_is_left_at_ctrl_c(call: Call) -> None:
     ended = await interrupted(call, f"{typed} --artifacts files", at=45)
     assert ended.code == 130
     assert re.search(r"\n\nReturns, run \d+: .*\n    Error: .*\n\n$", ended.output)
-    assert "Stopped: 3 in 45.0 s: 1 failed, 1 in flight, 1 skipped\n" in ended.errors
+    assert "Stopped. Batch 1: 3 in 45.0 s: 1 failed, 1 in flight, 1 skipped\n" in ended.errors
     assert cases_in("junit.xml") == {
         "Returns": "failed",
         "Wishlist": "error",

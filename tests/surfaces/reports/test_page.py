@@ -169,7 +169,7 @@ def test_the_page_has_a_badge_and_a_filter() -> None:
     (header,) = page.all("header")
     first, second = operations(page)
 
-    assert texts(header.all("button")) == ["2 Succeeded", "1 Flaky"]
+    assert texts(header.all("button")) == ["2 Succeeded", "1 of them flaky"]
     assert [b.attributes["data-verdict"] for b in header.all("button")] == ["succeeded", "flaky"]
     shares = [(rect.attributes["class"], rect.attributes["x"]) for rect in header.all("rect")]
     assert shares == [("flaky", "0.000%"), ("succeeded", "50.000%")]

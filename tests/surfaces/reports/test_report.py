@@ -171,7 +171,7 @@ def test_the_operation_is_a_case_where_no_test_shows_a_failure(
         assert [case.status for case in entry.cases[-1].earlier] == [CaseStatus.FAILED]
 
 
-LOST = "it may have started: the answer to its dispatch was lost"
+LOST = "it may have started: its dispatch was not acknowledged"
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
         testvibe-async doctor --run "Login Functionality"
         testvibe-async doctor --run "Login Functionality" --record service.json
 
-    The exit code is 0 if no difference has consequences, 1 if one has, 3 if the key or the
-    address is refused, 4 if a dispatched operation does not end in time, and 5 if the service
-    could not be reached, failed, or is not TestVibe.
+    The exit code is 0 if no difference has consequences, 1 if one has, 3 if the key, the address
+    or what an option names is refused, 4 if a dispatched operation does not end in time, and 5 if
+    the service could not be reached, failed, or is not TestVibe.
 
     Args:
         run: Also run this feature, once, and watch the run to its end: its id, or its name. A run

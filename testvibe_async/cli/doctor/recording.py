@@ -50,6 +50,9 @@ _NO_TIME = "0001-01-01T00:00:00"
 
 _ID = re.compile(r'id"\s*:\s*"?([0-9]{1,18})"?\s*[,}\]]|/([0-9]{1,18})(?![^/\n])', re.IGNORECASE)
 _COUNT = re.compile(r"[0-9]{1,5}")
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
+"""A character in JSON that would else become a part of the word behind it."""
+
 _PART = re.compile(r'([^\s/?&=:#;,"<>]+)(=?)')
 _DIGITS = "123456789"
 """Without 0, so that what is drawn is a number in JSON."""
@@ -120,7 +123,8 @@ def leaks(original: str, recording: Recording) -> int:
 
 
 def _words_in(text: str) -> set[str]:
-    return {*re.findall(r"[^\W_]{4,}", _TIME.sub(" ", text).casefold())}
+    plain = _ESCAPE.sub(" ", _TIME.sub(" ", text))
+    return {*re.findall(r"[^\W_]{4,}", plain.casefold())}
 
 
 def _original(exchange: Exchange) -> str:
