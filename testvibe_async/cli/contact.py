@@ -1,13 +1,12 @@
 """The contact of a command with the service: whether it answers, and takes dispatches.
 
-Decides when an outage begins and ends. A request that hangs, or a first one that fails, is not yet
-an outage event of the client, but is reported as well.
+The client announces when an outage begins and ends. Some seconds of failures are reported as well:
+a rate limit is no outage.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from math import inf
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -18,17 +17,11 @@ from testvibe_async.cli.words import clock_time, duration, plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from testvibe_async import Ref
+    from testvibe_async import Ref, VibeError
     from testvibe_async.events import OutageStarted, RequestFinished, RetryScheduled
 
-SILENCE_SECONDS = 6.0
-"""Seconds without a good answer that are an outage: two intervals between the polls of a run."""
-
-GENERATION_SECONDS = 20.0
-"""The same where generations alone are polled, whose intervals grow."""
-
-STOPPED_SECONDS = 5.0
-"""Seconds without a call of `notice` after which this process was stopped."""
+FAILING_SECONDS = 6.0
+"""Seconds of failures after which they are reported, even if they are no outage."""
 
 
 @frozen(kw_only=True)
@@ -72,7 +65,7 @@ class Contact:
             clock: Returns the present, in seconds, such as the event loop's `time`.
         """
         self._clock = clock
-        self._called = self._answered_at = clock()
+        self._answered_at = clock()
         self._seen_at: datetime | None = None
         """The time of the last good answer, by this machine's clock."""
         self.failure: str | None = None
@@ -80,12 +73,14 @@ class Contact:
         self._is_announced = False
         self.refusal: RateLimitedError | None = None
         """The rate limit that the last dispatch met; None if the dispatch was accepted."""
+        self.error: VibeError | None = None
+        """The error with which the client announced the last outage."""
         self._outage: Outage | None = None
         """The outage at the last call of `notice`."""
 
     def start(self) -> None:
-        """Count the silence from now on: no operation was to be observed before."""
-        self._called = self._answered_at = self._clock()
+        """Count the seconds without an answer from now on: nothing was requested before."""
+        self.error, self._answered_at = None, self._clock()
 
     def stop(self) -> None:
         """Take this moment for the present from now on: from here on nothing is polled."""
@@ -98,11 +93,8 @@ class Contact:
         Args:
             in_flight: The operations that are polled.
         """
-        overdue = GENERATION_SECONDS if in_flight else inf
-        if self.failure is not None or any(ref.kind == "run" for ref in in_flight):
-            overdue = SILENCE_SECONDS
-        seconds, what = self._clock() - self._answered_at, self.failure or "not reachable"
-        if not self._is_announced and seconds <= overdue:
+        seconds, what = self._clock() - self._answered_at, self.failure
+        if what is None or not (self._is_announced or seconds > FAILING_SECONDS):
             return None
         return Outage(seconds=seconds, seen_at=self._seen_at, what=what, in_flight=in_flight)
 
@@ -112,10 +104,6 @@ class Contact:
         Args:
             in_flight: The operations that are polled.
         """
-        now = self._clock()
-        if now - self._called > STOPPED_SECONDS:
-            self._answered_at = now  # The machine slept, or this process was stopped.
-        self._called = now
         before, self._outage = self._outage, self.outage(in_flight)
         if before is not None and self._outage is None:
             return evolve(before, is_over=True)
@@ -154,7 +142,9 @@ class Contact:
 
     def note_outage(self, event: OutageStarted) -> None:
         """Note that the client announces an outage."""
-        self._is_announced = True
-        if self.failure is None:  # It was taken for a good answer.
-            status: int | None = getattr(event.error, "status", None)
+        self._is_announced, self.error = True, event.error
+        status: int | None = getattr(event.error, "status", None)
+        if status is None:
+            self.failure = "not reachable"
+        elif self.failure is None:  # It was taken for a good answer.
             self.failure = f"the service answers with pages that are not its own ({status})"

@@ -70,7 +70,7 @@ A call's name is a key of the settings too, as in `list_runs = "GET /…"`.
 """
 
 
-PACED = {name for name, each in SERVICES.items() if each.dialect.rate_limit is not None}
+PACED = {name for name, each in SERVICES.items() if each.rate_limit is not None}
 """The services that limit the rate: whether a pause is needed depends on where ticks fall."""
 
 PROGRESS = re.compile(r"^testvibe [.A-Za-z]+ *\[", re.MULTILINE)
