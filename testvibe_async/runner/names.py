@@ -51,8 +51,9 @@ def similar_names(word: str, names: Iterable[str]) -> str:
 
     Names that begin with it come first, then those with a word that begins with it.
     """
-    word, by_word = word.casefold(), {name.casefold(): name for name in names if name}
-    by_word.pop(word, None)  # A name of digits alone, which was read as an id.
+    # A name of digits alone, which was read as an id, is not meant.
+    by_word = {name.casefold(): name for name in names if name and name != word}
+    word = word.casefold()
     similar = [name for name in by_word if word and word in name]
     similar.sort(key=lambda name: (not name.startswith(word), f" {word}" not in name))
     similar = similar[:MAX_NAMES] or get_close_matches(word, by_word, n=1)
