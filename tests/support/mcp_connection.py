@@ -1,10 +1,10 @@
 """Helpers for tests of the MCP server: connections, and calls of tools."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial, wraps
-from typing import Any, Literal, ParamSpec, Self, get_args
+from functools import partial
+from typing import Any, Literal, Self, get_args
 
 import httpx2
 import pytest
@@ -21,8 +21,6 @@ from tests.support.timing import now
 from testvibe_async import Client
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator
-
-P = ParamSpec("P")
 
 Mode = Literal["auto", "legacy"]
 """The protocol without a handshake, or the one with a handshake."""
@@ -107,16 +105,6 @@ async def connected_by_http(
         Connection(streamable_http_client(url, http_client=http), mode=mode) as mcp,
     ):
         yield mcp
-
-
-def on_real_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run a test in an ordinary event loop, since other processes follow no virtual clock."""
-
-    @wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
 
 
 def without_tests(emulator: Emulator, tool: str = "generate_feature") -> None:

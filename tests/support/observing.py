@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 from testvibe_async import Operation, Phase, Project, Run, RunOperation
-from testvibe_async.testing import Emulator
 
 COUNT = 12
 """How many runs are awaited together."""
@@ -25,8 +24,3 @@ def start_wait(operation: Operation[Run]) -> asyncio.Task[Run]:
 async def dispatch_runs(project: Project, count: int) -> list[RunOperation]:
     """Dispatch runs of one feature, one after the other."""
     return [await project.run_feature("Checkout") for _ in range(count)]
-
-
-def count_reads(emulator: Emulator) -> tuple[int, int]:
-    """Return how many list calls and how many reads by id there were."""
-    return emulator.count("list_runs"), emulator.count("get_run")

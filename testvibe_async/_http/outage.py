@@ -245,10 +245,10 @@ async def outlast(  # noqa: PLR0913 - each by name
         except (TransportError, ResponseError) as error:
             equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
             failures, last = failures + 1, error
-            since = loop.time() if since is None else since
             outlook = outlook_after(error)
             # A read that waits out a rate limit keeps its caller waiting just as long.
             outage.note_failure(error, Outlook.AWAY if outlook is Outlook.BUSY else outlook)
+            since = loop.time() if since is None else since  # Not before the outage's own.
             if not is_tolerated(
                 outlook,
                 equal_failures=equal_failures,

@@ -11,7 +11,6 @@ import io
 import re
 import signal
 import sys
-from itertools import islice
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,19 +21,12 @@ from rich.text import Text
 
 from testvibe_async._util import __version__
 from testvibe_async.cli.common import MORE_OPTIONS, Common, ServiceOptions
-from testvibe_async.cli.exits import (
-    ENDING,
-    ExitCode,
-    log_to_standard_error,
-    reporting,
-)
-from testvibe_async.cli.options import Timeout  # noqa: TC001 - cyclopts reads the annotations at run time
+from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, report
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import FrameType
 
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
@@ -119,16 +111,18 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     _escape_unencodable()
     for each in ENDING:
-        signal.signal(each, _exit_on_signal)
-    with reporting() as result:
-        returned = _parse(sys.argv[1:] if arguments is None else arguments)()
-        if inspect.iscoroutine(returned):
+        # An exception lets a command restore the terminal.
+        signal.signal(each, lambda number, _: sys.exit(ExitCode(128 + number)))
+    try:
+        code = _parse(sys.argv[1:] if arguments is None else arguments)()
+        if inspect.iscoroutine(code):
             import asyncio  # noqa: PLC0415 - commands without I/O do without it
 
-            returned = asyncio.run(returned)
-        result.code = returned
+            code = asyncio.run(code)
         sys.stdout.flush()
-    sys.exit(result.code or ExitCode.PASSED)
+    except BaseException as error:  # noqa: BLE001 - what is not reported is raised again
+        code = report(error)
+    sys.exit(code or ExitCode.PASSED)
 
 
 async def perform(arguments: Sequence[str]) -> ExitCode:
@@ -137,22 +131,26 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
     Args:
         arguments: Arguments after `testvibe-async`.
     """
-    with reporting() as result:
-        returned = _parse(arguments)()
-        result.code = await returned if inspect.iscoroutine(returned) else returned
-    return result.code or ExitCode.PASSED
+    try:
+        code = _parse(arguments)()
+        return (await code if inspect.iscoroutine(code) else code) or ExitCode.PASSED
+    except BaseException as error:  # noqa: BLE001 - what is not reported is raised again
+        return report(error)
 
 
 def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
-    words = _as_meant(_command_first(arguments))
+    log_to_standard_error(0)
+    is_help = arguments[:1] == ["help"]
+    words = _commands_first([*arguments[1:], "--help"] if is_help else arguments, app)
     is_whole = "--help-all" in words
     # A flag with an optional value is more than cyclopts has.
     words = [_FLAGS.get(each, each) for each in words]
     app.help_formatter = CompactHelp(is_whole=is_whole)
     app.help_epilogue = None if is_whole else "All options: --help-all"
     if not words or words[0] in app.help_flags:
-        _load_all()
+        for name in NAMES:  # Their modules have the lines of the overall help.
+            app[name]
     command, bound, _ = app.parse_args(
         words,
         console=Output(color=False if "--no-color" in words else None).console,
@@ -165,60 +163,24 @@ def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
     return lambda: command(*bound.args, **bound.kwargs)
 
 
-_LISTED = {"features", "files", "runs"}
-"""Groups that run their list command if a call names none of their commands."""
-
-
-def _as_meant(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments, with `help` as an option, and `list` for a group without a command."""
-    match arguments:
-        case ["help", *rest]:
-            return [*rest, "--help"]
-        case [group, *rest] if group in _LISTED and not _has_command(rest):
-            return [group, "list", *rest]
-        case _:
-            return list(arguments)
-
-
-def _has_command(words: Sequence[str]) -> bool:
-    """Return whether a group's words name a command, or ask for the group's help."""
-    return any(not each.startswith("-") for each in words[:1]) or bool({"-h", "--help"} & {*words})
-
-
 _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
 """Flags, and the form in which cyclopts accepts them."""
 
 
-def _any_command(*, timeout: Timeout = None, common: Common = Common()) -> None:
-    """Have the options that may stand before and after any command."""
+def _commands_first(words: Sequence[str], group: App) -> list[str]:
+    """Return the words of a call, with the options before a command moved behind it.
 
-
-_VALUES = {"-vv": 0} | {
-    name: argument.token_count()[0]
-    for argument in App(default_command=_any_command).assemble_argument_collection()
-    for name in argument.names
-}
-"""Number of values that each of these options takes."""
-
-
-def _command_first(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments, with these options moved behind the command."""
-    stop = arguments.index("--") if "--" in arguments else len(arguments)
-    typed: list[str] = []
-    moved: list[str] = []
-    words = iter(arguments[:stop])
-    for word in words:
-        name, equals, _ = word.partition("=")
-        (moved if name in _VALUES else typed).append(word)
-        if name in _VALUES and not equals:
-            moved += islice(words, _VALUES[name])
-    return [*typed, *moved, *arguments[stop:]]
-
-
-def _load_all() -> None:
-    """Load the modules of all commands, which have the lines of the overall help."""
-    for name in NAMES:
-        app[name]
+    A group that is called without a command lists what it has.
+    """
+    is_value = False
+    for index, word in enumerate(words):
+        if word in group and not word.startswith("-"):
+            return [word, *_commands_first([*words[:index], *words[index + 1 :]], group[word])]
+        if word == "--" or not (word.startswith("-") or is_value):
+            break
+        is_value = word.startswith("-")
+    is_bare = "list" in group and not any(each[:1] != "-" for each in words[:1])
+    return ["list", *words] if is_bare and not {"-h", "--help"} & {*words} else [*words]
 
 
 def _escape_unencodable() -> None:
@@ -226,11 +188,6 @@ def _escape_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    """Exit by an exception, so that a command can restore the terminal."""
-    sys.exit(ExitCode(128 + number))
 
 
 EXAMPLES = 3

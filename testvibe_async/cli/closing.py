@@ -254,7 +254,8 @@ def _say_unfinished(result: Result, output: Output) -> None:
             warn(f"\nStill running at the service:\n{named(running)}")
         if unseen:
             warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{named(unseen)}")
-        warn(_how_to_wait(result))
+        if result.is_service_kept:
+            warn(_how_to_wait(result))
 
 
 def _say_dispatched(result: Result, output: Output) -> None:
@@ -303,7 +304,7 @@ def _say_remarks(result: Result, output: Output) -> None:
 
 def _say_next(result: Result, output: Output) -> None:
     """Print the commands that describe the failures, and the one that runs them again."""
-    if result.failed_runs:
+    if result.failed_runs and result.is_service_kept:
         which = "it" if len(result.failed_runs) == 1 else "the first failure"
         output.say(f"\nTo diagnose {which}: {NAME} runs diagnose {result.failed_runs[0]}")
         if result.rerun is not None:

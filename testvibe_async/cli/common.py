@@ -75,7 +75,7 @@ class Common(ServiceOptions):
     """Print no colours; the variable NO_COLOR does the same."""
 
     api_key: Annotated[str | None, Parameter(parse=False)] = None
-    """The key, if another command calls this one; it can't be typed."""
+    """The key, if another command calls this one, with a service of its own; it can't be typed."""
 
     @property
     def place(self) -> list[str]:

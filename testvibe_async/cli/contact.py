@@ -1,13 +1,12 @@
 """The contact of a command with the service: whether it answers, and takes dispatches.
 
-Decides when an outage begins and ends. A request that hangs, or a first one that fails, is not yet
-an outage event of the client, but is reported as well.
+The client announces outages. Decides how one is worded, since when nothing was seen, and when a
+rate limit counts as one.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from math import inf
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -18,17 +17,11 @@ from testvibe_async.cli.words import clock_time, duration, plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from testvibe_async import Ref
+    from testvibe_async import Ref, VibeError
     from testvibe_async.events import OutageStarted, RequestFinished, RetryScheduled
 
-SILENCE_SECONDS = 6.0
-"""Seconds without a good answer that are an outage: two intervals between the polls of a run."""
-
-GENERATION_SECONDS = 20.0
-"""The same where generations alone are polled, whose intervals grow."""
-
-STOPPED_SECONDS = 5.0
-"""Seconds without a call of `notice` after which this process was stopped."""
+LIMITED_SECONDS = 6.0
+"""Seconds without a good answer after which a rate limit is an outage: two polls of a run."""
 
 
 @frozen(kw_only=True)
@@ -72,25 +65,40 @@ class Contact:
             clock: Returns the present, in seconds, such as the event loop's `time`.
         """
         self._clock = clock
-        self._called = self._answered_at = clock()
+        self._answered_at = clock()
         self._seen_at: datetime | None = None
         """The time of the last good answer, by this machine's clock."""
-        self.failure: str | None = None
-        """Description of the last failure; None if the last answer was good."""
-        self._is_announced = False
+        self.error: VibeError | None = None
+        """The error with which the client announced the present outage; None without one."""
+        self._is_limited = False
+        """True if the last answer was a refusal for its rate limit."""
+        self._is_stopped = False
         self.refusal: RateLimitedError | None = None
         """The rate limit that the last dispatch met; None if the dispatch was accepted."""
         self._outage: Outage | None = None
         """The outage at the last call of `notice`."""
 
     def start(self) -> None:
-        """Count the silence from now on: no operation was to be observed before."""
-        self._called = self._answered_at = self._clock()
+        """Count the time without an answer from now on: none was due before."""
+        self._answered_at = self._clock()
 
     def stop(self) -> None:
-        """Take this moment for the present from now on: from here on nothing is polled."""
-        now = self._clock()
-        self._clock = lambda: now
+        """Note no further outage: from here on nothing is polled."""
+        self._is_stopped = True
+
+    @property
+    def failure(self) -> str | None:
+        """Short description of the last failure; None if the last answer was good."""
+        if self._is_limited:
+            return "the service is rate-limiting"
+        if self.error is None:
+            return None
+        status: int | None = getattr(self.error, "status", None)
+        if status is None:
+            return "not reachable"
+        if status >= 500:  # noqa: PLR2004 - it failed
+            return f"the service answers with nothing but errors ({status})"
+        return f"the service answers with pages that are not its own ({status})"
 
     def outage(self, in_flight: Collection[Ref]) -> Outage | None:
         """Return the outage at this moment; None if the service answers.
@@ -98,24 +106,17 @@ class Contact:
         Args:
             in_flight: The operations that are polled.
         """
-        overdue = GENERATION_SECONDS if in_flight else inf
-        if self.failure is not None or any(ref.kind == "run" for ref in in_flight):
-            overdue = SILENCE_SECONDS
-        seconds, what = self._clock() - self._answered_at, self.failure or "not reachable"
-        if not self._is_announced and seconds <= overdue:
+        what, seconds = self.failure, self._clock() - self._answered_at
+        if what is None or (self.error is None and seconds <= LIMITED_SECONDS):
             return None
         return Outage(seconds=seconds, seen_at=self._seen_at, what=what, in_flight=in_flight)
 
     def notice(self, in_flight: Collection[Ref]) -> Outage | None:
-        """Return an outage that began or ended since the last call, within the last second.
+        """Return an outage that began or ended since the last call.
 
         Args:
             in_flight: The operations that are polled.
         """
-        now = self._clock()
-        if now - self._called > STOPPED_SECONDS:
-            self._answered_at = now  # The machine slept, or this process was stopped.
-        self._called = now
         before, self._outage = self._outage, self.outage(in_flight)
         if before is not None and self._outage is None:
             return evolve(before, is_over=True)
@@ -132,29 +133,20 @@ class Contact:
             self.refusal = event.error
 
     def note_request(self, event: RequestFinished) -> None:
-        """Note an answer, or that there was none."""
-        if event.operation == "download_artifacts":  # From another host.
+        """Note an answer; during an outage it may not be the service's own."""
+        if self.error is not None or event.operation == "download_artifacts":  # Of another host.
             return
-        match event.status:
-            case None:
-                self.failure = "not reachable"
-            case 429:
-                self.failure = "the service is rate-limiting"
-            case status if status >= 500:  # noqa: PLR2004 - it failed
-                self.failure = f"the service answers with nothing but errors ({status})"
-            case _:
-                if not self._is_announced:  # Else it is no answer of the service's own.
-                    self.note_answer()
+        self._is_limited = event.status == 429  # noqa: PLR2004 - too many requests
+        if event.status is not None and event.status < 500 and not self._is_limited:  # noqa: PLR2004
+            self.note_answer()
 
     def note_answer(self, _event: object = None) -> None:
         """Note a good answer."""
-        self._is_announced, self.failure = False, None
+        self.error, self._is_limited = None, False
         self._answered_at = self._clock()
         self._seen_at = datetime.now(UTC)
 
     def note_outage(self, event: OutageStarted) -> None:
         """Note that the client announces an outage."""
-        self._is_announced = True
-        if self.failure is None:  # It was taken for a good answer.
-            status: int | None = getattr(event.error, "status", None)
-            self.failure = f"the service answers with pages that are not its own ({status})"
+        if not self._is_stopped:
+            self.error = event.error

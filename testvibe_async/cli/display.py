@@ -22,6 +22,7 @@ from testvibe_async.cli.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
 
     from testvibe_async.cli.output import Output
 
@@ -70,10 +71,8 @@ def showing(progress: Progress, output: Output) -> Generator[None]:
         with _reporting(progress, lambda event: output.event(_event(event, progress))):
             yield
     elif output.is_json or output.is_quiet:
-        try:
+        with _reporting(progress):
             yield
-        finally:
-            progress.update()
     elif output.is_live:
         table = _Table(progress, output.console)
         with table, _reporting(progress, draw=table.draw, interval=FRAME_SECONDS):
@@ -82,6 +81,22 @@ def showing(progress: Progress, output: Output) -> Generator[None]:
         lines = _Lines(progress, output.console)
         with _reporting(progress, lines.report, lines.count):
             yield
+
+
+def noting(progress: Progress, what: str, output: Output) -> AbstractContextManager[None]:
+    """Note each outage while this is open, and nothing else.
+
+    Args:
+        progress: Knows of outages.
+        what: What the command does meanwhile.
+        output: The output for the notes.
+    """
+
+    def note(event: Event) -> None:
+        if isinstance(event, Outage):
+            output.note(f"{what}: {event}.")
+
+    return _reporting(progress, note)
 
 
 @contextmanager

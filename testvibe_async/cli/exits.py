@@ -19,7 +19,6 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from attrs import define
 from cyclopts import CoercionError, CycloptsError, Token
 from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
@@ -201,43 +200,36 @@ def _what(error: CycloptsError, command: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-@define
-class CommandResult:
-    """The result of a command."""
+def report(error: BaseException) -> ExitCode:
+    """Report the error that ended a command, while it is handled; return the exit code.
 
-    code: ExitCode | None = None
-    """None if all went well."""
-
-
-@contextmanager
-def reporting() -> Generator[CommandResult]:
-    """Report any error that a command raises, and keep the exit code."""
-    result = CommandResult()
-    _LOG.verbose = 0
-    try:
-        yield result
-    except CycloptsError as error:
-        result.code = ExitCode.USAGE
-        _report(_usage_sentence(error))
-    except VibeError as error:
-        result.code = exit_code_of(error)
-        _report(error_sentence(error))
-    except KeyboardInterrupt:
-        result.code = ExitCode.INTERRUPTED
-    except SystemExit as error:  # A signal stopped it.
-        result.code = ExitCode(int(error.code or 0))
-    except BrokenPipeError:
-        result.code = ExitCode.PIPE_CLOSED
-        _discard_standard_output()
-    except ModuleNotFoundError:
-        raise  # `main` knows which packages an extra brings.
-    except OSError as error:
-        result.code = ExitCode.USAGE
-        _report(reason(error))
-    except Exception as error:  # noqa: BLE001 - the last resort
-        result.code = ExitCode.DEFECT
-        more = "" if _LOG.verbose > 1 else "; -vv shows where"
-        _report(f"an error that should not be: {type(error).__name__}: {error}{more}")
+    Raises:
+        ModuleNotFoundError: It is the error; `main` knows which packages an extra brings.
+        CancelledError: It is the error.
+    """
+    match error:
+        case CycloptsError():
+            code, sentence = ExitCode.USAGE, _usage_sentence(error)
+        case VibeError():
+            code, sentence = exit_code_of(error), error_sentence(error)
+        case KeyboardInterrupt():
+            return ExitCode.INTERRUPTED
+        case SystemExit():  # A signal stopped it.
+            return ExitCode(int(error.code or 0))
+        case BrokenPipeError():
+            with suppress(OSError, ValueError):  # Python would fail to flush it at the exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.PIPE_CLOSED
+        case OSError():
+            code, sentence = ExitCode.USAGE, reason(error)
+        case Exception() if not isinstance(error, ModuleNotFoundError):
+            more = "" if _LOG.verbose > 1 else "; -vv shows where"
+            sentence = f"an error that should not be: {type(error).__name__}: {error}{more}"
+            code = ExitCode.DEFECT
+        case _:
+            raise error
+    _report(sentence)
+    return code
 
 
 class _Log(logging.Handler):
@@ -308,12 +300,6 @@ def _report(sentence: str) -> None:
     sys.stderr.write(wrapped(f"{NAME}: {_harmless(one_line)}") + "\n")
     if _LOG.verbose > 1:
         sys.stderr.write(_harmless(traceback.format_exc()))
-
-
-def _discard_standard_output() -> None:
-    """Redirect standard output to nowhere: Python would fail to flush it at the exit."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _harmless(text: str) -> str:

@@ -218,6 +218,7 @@ async def configs(*, common: Common = Common()) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.list_configs()
+    completion.keep(configs=[each.name for each in found])
     connection.output.rows(found, ("Name", "Path"), lambda each: (each.name, each.path))
 
 

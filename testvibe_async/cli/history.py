@@ -114,8 +114,10 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
         for name in names:
             if not any(trend.is_one_of({name.casefold()}) for trend in trends):
                 known = [] if name.isdecimal() else [each.feature for each in trends]
-                why = similar_names(name, known) or error
-                raise ConfigError(f"no batch has a feature {name!r}: {why}") from error
+                said = f"no batch has a feature {name!r}"
+                if like := similar_names(name, known):
+                    raise ConfigError(f"{said}: {like}") from error
+                raise ConfigError(f"{error}; and {said}") from error
         of_them = [
             batch
             for batch in batches

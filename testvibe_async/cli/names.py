@@ -7,7 +7,7 @@ it. Without such a list, names are used as they were typed.
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async import (
@@ -29,7 +29,6 @@ from testvibe_async.runner.names import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 
-    from testvibe_async import Project
     from testvibe_async.cli.common import Connection
 
 
@@ -39,20 +38,12 @@ async def suggesting(connection: Connection, feature: str) -> AsyncGenerator[Non
     try:
         yield
     except NotFoundError as error:
-        if suggestion := did_you_mean(feature, await _names_of(connection.project)):
-            error.add_note(suggestion)
+        with suppress(ResponseError, TransportError):
+            names = [each.name for each in await connection.project.list_features()]
+            completion.keep(features=names)
+            if suggestion := did_you_mean(feature, names):
+                error.add_note(suggestion)
         raise
-
-
-async def _names_of(project: Project) -> list[str]:
-    """Return the names of a project's features; none if they can't be listed."""
-    try:
-        listed = await project.list_features()
-    except (ResponseError, TransportError):
-        return []
-    names = [each.name for each in listed]
-    completion.keep(features=names)
-    return names
 
 
 async def operations_of(connection: Connection, word: str) -> list[Ref]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
+
+import anyio
 
 from testvibe_async import BatchItem, ConfigError, Run, Verdict, VibeError
 from testvibe_async._util import escape
@@ -23,9 +25,9 @@ from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.words import NAME, Item, item_name, item_reason, plural, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterator
+    from collections.abc import Generator, Iterator
 
-    from testvibe_async import Client, Project
+    from testvibe_async import Client
     from testvibe_async.cli.options import Files
     from testvibe_async.cli.result import Result
     from testvibe_async.reports import ReportOptions
@@ -86,7 +88,8 @@ class Outputs:
         from testvibe_async.reports.files import stream_at, write_reports  # noqa: PLC0415 - see `write`
 
         files = [each for each in self.files.targets if stream_at(each[1]) is None]
-        for path, error in write_reports(files, [_NOT_OVER], title=self._title).items():
+        title = self.files.title or ""
+        for path, error in write_reports(files, [_NOT_OVER], title=title).items():
             raise ConfigError(f"the report {path} can't be written: {_cause(error)}") from error
 
     def write(self, result: Result) -> None:
@@ -113,8 +116,8 @@ class Outputs:
 
     def _write_summary(self, result: Result) -> None:
         """Add the results to the summary of a CI step, once, unless a report goes there."""
-        path = summary_path()
-        if path is None or self._is_summarized or path in (p for _, p in self.files.targets):
+        path = Path(os.environ.get("GITHUB_STEP_SUMMARY", ""))
+        if not path.name or self._is_summarized or path in (p for _, p in self.files.targets):
             return
         from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `write`
 
@@ -151,9 +154,8 @@ class Outputs:
         if not self._tasks:
             return
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await asyncio.gather(*self._tasks)
+            with anyio.move_on_after(timeout):
+                await asyncio.gather(*self._tasks)
         finally:
             self.stop()
         self.note_artifacts()
@@ -177,14 +179,10 @@ class Outputs:
             else:
                 self.fetched[run_id] = found
 
-    @property
-    def _title(self) -> str:
-        return self.files.title or "TestVibe"
-
     def _options(self, result: Result) -> ReportOptions:
         started_at, finished_at = _times(result)
         return {
-            "title": self._title,
+            "title": self.files.title or "",
             "artifacts": self.fetched,
             "generation_logs": result.logs,
             "left_out": result.left_out,
@@ -232,28 +230,6 @@ def _times(result: Result) -> tuple[datetime | None, datetime | None]:
     return None if is_dated else now - timedelta(seconds=result.seconds), now
 
 
-async def download_artifacts(
-    project: Project,
-    run_id: int,
-    directory: Path,
-    *,
-    output: Output,
-    kinds: Collection[str] | None = None,
-) -> list[Path]:
-    """Download the artifacts of a run, and return their paths.
-
-    Args:
-        project: The run's project.
-        run_id: The run.
-        directory: Folder for the files.
-        output: The output that shows the download, if it is a terminal.
-        kinds: Such as `{"trace"}`; None for all.
-    """
-    status = output.console.status(f"Downloading the files of run {run_id}", spinner="line")
-    with status if output.is_live else nullcontext():
-        return await project.download_artifacts(run_id, directory, kinds=kinds)
-
-
 MOST_ANNOTATIONS = 10
 """Maximum number of annotated failures; GitHub shows no more for a step."""
 
@@ -264,12 +240,6 @@ MESSAGE_LINES = 12
 def is_github() -> bool:
     """Return whether this is a job of GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
-
-
-def summary_path() -> Path | None:
-    """Return the file that becomes the summary of the step; None outside of GitHub."""
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    return Path(path) if path else None
 
 
 @contextmanager

@@ -16,15 +16,16 @@ from attrs import evolve, frozen
 from testvibe_async import Generation, Hooks, Phase, Run, RunRef, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact, Outage
-from testvibe_async.cli.stop import QUIET_SECONDS
-from testvibe_async.cli.words import UNSEEN, Item, counted, is_lost, item_name, item_reason, plural
+from testvibe_async.cli.words import UNSEEN, Item, is_lost, item_name, item_reason, plural
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from testvibe_async import Client, Ref
-    from testvibe_async.events import OutageStarted
+
+QUIET_SECONDS = 5.0
+"""Seconds after which a dispatch without an answer is shown."""
 
 STYLES = {
     "passed": "green",
@@ -83,7 +84,9 @@ def count_words(words: Iterable[str]) -> str:
     numbers = sorted(
         Counter(words).items(), key=lambda each: (rank.get(each[0], len(rank)), -each[1])
     )
-    return ", ".join(counted(number, word) for word, number in numbers)
+    return ", ".join(
+        plural(number, word) if word == "error" else f"{number} {word}" for word, number in numbers
+    )
 
 
 @frozen(kw_only=True)
@@ -204,18 +207,15 @@ class Progress:
         """The items for which the batch does nothing more."""
         self._rows: dict[Key, Row] = {}
 
-    def hooks(self, *, on_outage: Callable[[OutageStarted], None]) -> Hooks:
-        """Return the hooks to make the client with.
-
-        Args:
-            on_outage: Called with each outage that the client announces.
-        """
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks to make the client with."""
         contact = self.contact
         return Hooks(
             on_dispatched=(self._note, contact.note_dispatch),
             on_transition=self._note,
             on_request=contact.note_request,
-            on_outage_started=(contact.note_outage, on_outage),
+            on_outage_started=contact.note_outage,
             on_outage_ended=contact.note_answer,
             on_retry=contact.note_retry,
         )
@@ -239,7 +239,7 @@ class Progress:
         """Show the items of a batch from now on.
 
         Args:
-            client: Polls their operations.
+            client: Polls their operations; None if nothing does.
             planned: An item for each operation, in the order in which they are read.
             read: Returns the present items; fewer while the batch starts.
             is_shared: True if other processes carry them too: what waits is not skipped at the end
@@ -316,7 +316,7 @@ class Progress:
             for row in self._rows.values()
             if row.item.latest_ref is not None
             if not row.is_over and row.phase is not Phase.FINISHED
-            if not self._is_shared or row.snapshot  # Others are polled by other processes.
+            if (self._client and not self._is_shared) or row.snapshot  # Nothing polls the others.
         ]
 
     @property

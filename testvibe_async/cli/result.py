@@ -56,6 +56,9 @@ class Result:
     place: Sequence[str] = ()
     """The options that name the service and the project, for commands that are suggested."""
 
+    is_service_kept: bool = True
+    """False if the service ends with the command, so that no other command can ask it."""
+
     stopped_by: ExitCode | None = None
     """The exit code for the signal that stopped the command; None if none did."""
 
@@ -244,7 +247,8 @@ class Result:
     @property
     def document(self) -> dict[str, Any]:
         """All of it as the document that `--json` prints."""
-        stopped = self.failures_that_stopped
+        stopped, numbers = self.failures_that_stopped, self.summary.to_dict()
+        unseen = sum(item.is_unseen for item in self.items)
         return {
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
@@ -253,16 +257,10 @@ class Result:
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
             **({} if self.rate_limit is None else {"rateLimit": self.rate_limit}),
             **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
-            "summary": self._summary_document,
+            # What was not seen stands apart from what is in flight.
+            "summary": {**numbers, "inFlight": numbers["inFlight"] - unseen, "notSeen": unseen},
             "items": [self._item_document(item) for item in self.items],
         }
-
-    @property
-    def _summary_document(self) -> dict[str, Any]:
-        """The numbers by verdict, what was not seen apart from what is in flight."""
-        unseen = sum(item.is_unseen for item in self.items)
-        numbers = self.summary.to_dict()
-        return {**numbers, "inFlight": numbers["inFlight"] - unseen, "notSeen": unseen}
 
     def _item_document(self, item: Item) -> dict[str, Any]:
         """Return what `--json` prints of an item."""

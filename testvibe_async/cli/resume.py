@@ -172,14 +172,14 @@ async def discard(batch: str, /, *, common: Common = Common()) -> None:
         numbers = ", ".join(str(each.number) for each in records)
         raise ConfigError(f"{len(records)} batches are named {batch}: give a number, {numbers}")
     record = records[0]
-    what = f"it stays in {record.database}"
-    if record.database is None:
-        try:
+    try:
+        what = f"it stays in {record.database}"
+        if record.database is None:
             what = counts_of((await stored.read(record)).items)
-        except RunningError:
-            raise
-        except ConfigError:
-            what = "its journal could not be read"
+    except RunningError:
+        raise
+    except ConfigError as error:  # Its journal is gone, or damaged.
+        what = str(error)
     stored.discard(record)
     document = {"batch": record.number, "name": record.name}
     common.output.result(document, f"{record} is forgotten: {what}.")
@@ -283,25 +283,16 @@ async def report(
         files: The files to write.
         common: The options of every command.
     """
-    from testvibe_async.reports.files import FORMATS  # noqa: PLC0415 - few commands need it
-
     if files.artifacts is not None:
         raise ConfigError(
             "a report asks no service, so it takes no --artifacts: to download those of a "
             f"run, {NAME} runs download ID DIR"
         )
-    if batch is not None and any(batch.endswith(each.suffixes) for each in FORMATS):
-        raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
-    stored, place = stored_batches(), place_of(common)
-    try:
-        if batch is not None and on is not None:
-            _, record = await durable_named(batch, on, place)
-            batch = batch if record is None else str(record.number)
-        found = await stored.meant(batch, place)
-    except ConfigError as error:
-        if batch is None or not batch.isdecimal() or error.__cause__ is not None:
-            raise
-        raise ConfigError(f"{error}; for a run of that id, {NAME} open {batch}") from None
+    place = place_of(common)
+    if batch is not None and on is not None:
+        _, record = await durable_named(batch, on, place)
+        batch = batch if record is None else str(record.number)
+    found = await stored_batches().meant(batch, place)
     result = result_of(found, common, files)
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""

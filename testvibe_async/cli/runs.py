@@ -12,6 +12,7 @@ import asyncio
 import shlex
 import shutil
 import webbrowser
+from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,13 @@ from testvibe_async.cli import completion, details
 from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.completion import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.outputs import download_artifacts
 from testvibe_async.cli.words import NAME, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from testvibe_async import Artifact, Run
+    from testvibe_async.cli.common import Connection
     from testvibe_async.cli.output import Output
 
 
@@ -170,17 +171,32 @@ async def download(
         common: The options of every command.
     """
     async with connected(common) as connection:
-        output, project = connection.output, connection.project
+        output = connection.output
         if kind:
-            _check_kinds(await project.get_run_artifacts(run), run, kind)
-        paths = await download_artifacts(
-            project, run, directory, output=output, kinds=set(kind) or None
-        )
+            _check_kinds(await connection.project.get_run_artifacts(run), run, kind)
+        paths = await _download(connection, run, directory, kinds=set(kind) or None)
     output.document(paths)
     for path in paths:
         output.say(str(path))
     if not paths:
         output.note(f"Run {run} has left no files, or none yet.")
+
+
+async def _download(
+    connection: Connection, run: int, directory: Path, *, kinds: set[str] | None
+) -> list[Path]:
+    """Download the artifacts of a run, shown on a terminal, and return their paths.
+
+    Args:
+        connection: Has the run's project.
+        run: The run.
+        directory: Folder for the files.
+        kinds: Such as `{"trace"}`; None for all.
+    """
+    output = connection.output
+    status = output.console.status(f"Downloading the files of run {run}", spinner="line")
+    with status if output.is_live else nullcontext():
+        return await connection.project.download_artifacts(run, directory, kinds=kinds)
 
 
 def _check_kinds(artifacts: Iterable[Artifact], run: int, wanted: Sequence[str]) -> None:
@@ -226,9 +242,7 @@ async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = C
         output = connection.output
         found = _best_kind(await connection.project.get_run_artifacts(run), run, kind)
         folder = platformdirs.user_cache_path(NAME) / f"run-{run}"
-        files = await download_artifacts(
-            connection.project, run, folder, output=output, kinds={found}
-        )
+        files = await _download(connection, run, folder, kinds={found})
     path = _file_to_open(files)
     command = [_PLAYER, "playwright", "show-trace", str(path)] if found == "trace" else None
     output.document({"kind": found, "path": path, "command": command and shlex.join(command)})

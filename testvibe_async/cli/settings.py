@@ -205,7 +205,11 @@ def logout(*, common: ProjectlessOptions = ProjectlessOptions()) -> None:
         testvibe-async logout
         testvibe-async logout --server https://testvibe.example
     """
-    server = server_name(common.server or _stored_server())
+    stored = read_user_file()
+    server = common.server or (stored.server if stored else None)
+    if server is None:
+        raise ConfigError("there is no key on this machine")
+    server = server_name(server)
     path = set_key(server, None)
     if path is None:
         raise ConfigError(f"there is no key for {server} on this machine")
@@ -262,13 +266,6 @@ def _ask_key() -> str:
         return getpass.getpass("API key, tvb_… (it is not shown): ", sys.stderr)
     except EOFError:
         return ""
-
-
-def _stored_server() -> str:
-    stored = read_user_file()
-    if stored is None or stored.server is None:
-        raise ConfigError("there is no key on this machine")
-    return stored.server
 
 
 async def _try(server: str, api_key: str, *, allow_http: bool) -> list[ProjectInfo]:

@@ -8,14 +8,13 @@ any number of workers. What is printed is decided in `watch` and `closing`.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve, frozen
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import ConfigError, Journal
+from testvibe_async import BatchItem, ConfigError, Journal
 from testvibe_async.cli.batches import (
     durable_batch,
     durable_named,
@@ -44,6 +43,13 @@ if TYPE_CHECKING:
     from testvibe_async.cli.watch import Watch
     from testvibe_async.runner.spec import Forecast
     from testvibe_async.runner.stored import Batch
+
+
+_WAITED_FOR = {
+    "generate": "What has no tests is generated first: minutes each.",
+    "wait": "What is generating is waited for first: minutes each.",
+}
+"""Notes on what is waited for before a dispatch, by the treatment of conflicts."""
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
@@ -144,9 +150,13 @@ async def run(  # noqa: PLR0913 - each an option of its own
             word = features[0] if features else None
             batch = await stored_batches().to_rerun(word, watch.place, watch.quarantine)
             spec = batch.rerun(spec, on_conflict=on_conflict)
-            jobs, parent, said = batch.failed_jobs, batch.word, _state_of(batch)
-            has_tests = {item.feature: True for item in batch.failed if item.attempts}
-            found = Selection(features=(), has_tests=has_tests)
+            jobs: list[Item] = [
+                BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
+                for item in batch.failed
+            ]
+            parent, said = batch.word, _state_of(batch)
+            states = {item.feature: "ready" for item in batch.failed if item.attempts}
+            found = Selection(features=(), states=states)
             whole = result_of(batch, common, files)
             watch.result = evolve(watch.result, parent=whole)
             if not jobs:
@@ -280,15 +290,16 @@ class _NewBatch:
             ConfigError: A database does not take it.
         """
         watch, spec, options = self.watch, self.spec, self.options
-        foreseen = partial(spec.forecast, has_tests=self.found.has_tests)
+        states, most = self.found.states, self.consent.max_generations
         if options.dry_run:
-            jobs, most, busy = spec.repeated(self.jobs), self.consent.max_generations, self.found
-            return self._say_plan(foreseen(jobs, generating=busy.generating, max_generations=most))
+            jobs = spec.repeated(self.jobs)
+            return self._say_plan(spec.forecast(jobs, states, max_generations=most))
         if options.on is not None and (spec.repeat > 1 or spec.max_failures is not None):
             raise ConfigError("--on takes no --repeat and no --max-failures")
         if spec.may_generate:
             # A generation that is under way now may be over when its feature is dispatched.
-            generated = foreseen(self.jobs).generated
+            idle = {feature: each for feature, each in states.items() if each != "generating"}
+            generated = spec.forecast(self.jobs, idle).generated
             what = plural(len(generated), "feature") + self._replacing(generated)
             question: str | None = f"Generate first the tests of {what}? Each costs credits."
             if spec.kind == "generation":
@@ -298,8 +309,8 @@ class _NewBatch:
             return await self._store(options.on)
         if not self.waits:
             spec = evolve(spec, max_in_flight=len(self.jobs))
-            if spec.waits_first:
-                watch.connection.output.note(f"{spec.waits_first} first: minutes each.")
+            if spec.on_conflict in _WAITED_FOR:
+                watch.connection.output.note(_WAITED_FOR[spec.on_conflict])
         async with self._kept(spec) as journal:
             return await watch.perform(spec, self.jobs, journal, waits=self.waits)
 
@@ -328,7 +339,7 @@ class _NewBatch:
 
     def _replacing(self, generated: Collection[int | str]) -> str:
         """Return how many of the features to generate have tests already; empty if none has."""
-        number = sum(self.found.has_tests.get(feature, False) for feature in generated)
+        number = sum(self.found.states.get(feature) == "ready" for feature in generated)
         return f", replacing the tests of {number}" if number else ""
 
     async def _store(self, database: str) -> ExitCode:

@@ -10,22 +10,21 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from testvibe_async import OutcomeUnknownError, VibeError
+from testvibe_async import OutcomeUnknownError
+from testvibe_async.cli.display import noting
 from testvibe_async.cli.exits import ENDING, ExitCode
 from testvibe_async.cli.words import duration, reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator
 
-    from testvibe_async.events import OutageStarted
+    from testvibe_async.cli.output import Output
+    from testvibe_async.cli.progress import Progress
 
-
-QUIET_SECONDS = 5.0
-"""Seconds after which a step without an answer is reported."""
 
 MAX_OUTAGE_SECONDS = 300.0
 """Maximum seconds of an outage or of throttling; the same as for the polls of a `Client`."""
@@ -34,40 +33,19 @@ ENDING_SECONDS = 10.0
 """Maximum seconds for the last reads, if there is a limit."""
 
 
-@contextmanager
-def interruptible() -> Generator[Stop]:
-    """Make Ctrl-C, SIGTERM, SIGHUP and SIGQUIT cancel the task that opens this.
+class Stop:
+    """Makes Ctrl-C, SIGTERM, SIGHUP and SIGQUIT cancel the task that opens it, while it is open.
 
     The first signal cancels the task, the second cancels all tasks, and the third has Python's own
     effect. A cancellation by something else is raised as usual. asyncio's own handling is not
     enough: its second Ctrl-C raises at any point of the program. Where the event loop takes no
     signals, as on Windows, they are left unchanged.
-
-    Raises:
-        SystemExit: A signal came; it has the exit code.
     """
-    stop = Stop()
-    if not stop.install():
-        yield stop
-        return
-    try:
-        yield stop
-    except asyncio.CancelledError:
-        if stop.signal is None:
-            raise
-        stop.task.uncancel()
-        sys.exit(stop.exit_code)
-    finally:
-        stop.restore()
-
-
-class Stop:
-    """The handlers of signals that stop a task."""
 
     def __init__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self.task = task
+        self._task = task
         self.signal: signal.Signals | None = None
         """The first that came."""
         self._loop = asyncio.get_running_loop()
@@ -84,27 +62,36 @@ class Stop:
         """The exit code of a command that a signal stopped; None without a signal."""
         return None if self.signal is None else ExitCode(128 + self.signal)
 
-    def install(self) -> bool:
-        """Handle signals from now on, and return whether the event loop can."""
-        try:
+    def __enter__(self) -> Self:
+        """Handle signals from now on, if the event loop can."""
+        with suppress(NotImplementedError, RuntimeError, ValueError):
             for each in self._before:
                 self._loop.add_signal_handler(each, self._on_signal, each)
-        except (NotImplementedError, RuntimeError, ValueError):
-            return False
-        return True
+        return self
 
-    def restore(self) -> None:
-        """Put the handlers in place that were there before."""
-        for each, handler in self._before.items():
-            self._loop.remove_signal_handler(each)
-            signal.signal(each, handler)
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        """Put the earlier handlers in place.
+
+        Raises:
+            SystemExit: A signal came; it has the exit code.
+        """
+        self._restore()
+        if isinstance(error, asyncio.CancelledError) and self.signal is not None:
+            self._task.uncancel()
+            sys.exit(self.exit_code)
+
+    def _restore(self) -> None:
+        with suppress(NotImplementedError):
+            for each, handler in self._before.items():
+                if self._loop.remove_signal_handler(each):
+                    signal.signal(each, handler)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self.signal is None:
             self.signal = number
-            self.task.cancel()
+            self._task.cancel()
             return
-        self.restore()
+        self._restore()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
 
@@ -113,23 +100,20 @@ class TimeLimit:
     """The time of one command, of which each step takes a part."""
 
     def __init__(
-        self, seconds: float | None, *, server: str, note: Callable[[str], object]
+        self, seconds: float | None, *, server: str, progress: Progress, output: Output
     ) -> None:
         """Make it.
 
         Args:
             seconds: The whole time; None for no limit.
             server: The service.
-            note: Receives a sentence about a step that has no answer for some seconds.
+            progress: Knows whether the service answers.
+            output: The output for notes on a step that has no answer for some seconds.
         """
         self._seconds = self._remaining = seconds
-        self._server = server
+        self._server, self._progress, self._output = server, progress, output
         self.host: str = urlsplit(server).netloc
         """The name of the service, with its port."""
-        self._note = note
-        self._asked: str | None = None
-        """Description of the request in progress; None if there is none."""
-        self._outage: VibeError | None = None
 
     @property
     def remaining(self) -> float | None:
@@ -151,29 +135,19 @@ class TimeLimit:
         Raises:
             OutcomeUnknownError: No answer came in time.
         """
-        loop = asyncio.get_running_loop()
+        loop, contact = asyncio.get_running_loop(), self._progress.contact
         began = loop.time()
-        reminder = loop.call_later(
-            QUIET_SECONDS, self._note, f"Still waiting for {what}: {self.host} has not answered."
-        )
-        self._asked, self._outage = what, None
+        contact.start()
         try:
-            async with asyncio.timeout(self._remaining):
-                yield
+            with noting(self._progress, f"Still waiting for {what}", self._output):
+                async with asyncio.timeout(self._remaining):
+                    yield
         except TimeoutError as error:
             assert self._seconds is not None
             what = f"{what} did not come within {duration(self._seconds)}"
-            if self._outage is not None:
-                what = f"{what}: {reason(self._outage)}"
+            if contact.error is not None:
+                what = f"{what}: {reason(contact.error)}"
             raise OutcomeUnknownError(what, method="GET", url=self._server) from error
         finally:
-            reminder.cancel()
-            self._asked = None
             if self._remaining is not None:
                 self._remaining -= loop.time() - began
-
-    def note_outage(self, event: OutageStarted) -> None:
-        """Report why a step has no answer yet."""
-        self._outage = event.error
-        if self._asked is not None:
-            self._note(f"Still waiting for {self._asked}: {reason(event.error)}; trying again.")

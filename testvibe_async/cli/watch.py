@@ -7,13 +7,7 @@ is carried out while its progress is shown, and however that ends, `closing` con
 from __future__ import annotations
 
 import asyncio
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    ExitStack,
-    asynccontextmanager,
-    suppress,
-)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +19,14 @@ from testvibe_async.cli import completion
 from testvibe_async.cli.batches import read_durable
 from testvibe_async.cli.closing import conclude, conclude_early
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
-from testvibe_async.cli.display import FRAME_SECONDS, showing
+from testvibe_async.cli.display import FRAME_SECONDS, noting, showing
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
 from testvibe_async.cli.result import Result, is_left, live_line, seconds_of
-from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
+from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.words import Item, plural
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
@@ -91,6 +85,7 @@ class Watch:
             items=(),
             seconds=0.0,
             place=common.place,
+            is_service_kept=common.api_key is None,
             journal=journal,
             fails_on_flaky=files.fail_on_flaky,
         )
@@ -111,13 +106,11 @@ class Watch:
                 all_word="--all",
             )
         if found.listing is not None:
+            completion.keep(features=[each.name for each in found.listing])
             for sentence in self.quarantine.unmatched(found.listing):
                 warn(sentence)
         if found.note and found.jobs:
             self.connection.output.note(found.note)
-        names = {"features": found.names, "configs": found.config_names}
-        if any(names.values()):
-            completion.keep(**{kind: each for kind, each in names.items() if each})
         return found
 
     async def perform(
@@ -154,7 +147,8 @@ class Watch:
             journal=journal,
             quarantine=self.quarantine,
         )
-        self.progress.follow(self.connection.client, expected, lambda: batch.items)
+        client = self.connection.client if waits else None
+        self.progress.follow(client, expected, lambda: batch.items)
         if waits:
             await self.collect(batch, plural(len(expected), spec.kind))
         else:
@@ -164,14 +158,12 @@ class Watch:
 
     async def _dispatch_all(self, batch: Batch[Any]) -> None:
         """Wait until nothing of a batch is left to dispatch."""
-        recording, contact = asyncio.create_task(self._record(batch)), self.progress.contact
-        while not recording.done() and self.progress.has_waiting:
-            if (outage := contact.notice(())) is not None:
-                self.connection.output.note(f"Dispatching: {outage}.")
-            await asyncio.sleep(FRAME_SECONDS)
-        recording.cancel()
-        await asyncio.wait([recording])
-        self.progress.update()
+        recording = asyncio.create_task(self._record(batch))
+        with noting(self.progress, "Dispatching", self.connection.output):
+            while not recording.done() and self.progress.has_waiting:
+                await asyncio.wait([recording], timeout=FRAME_SECONDS)
+            recording.cancel()
+            await asyncio.wait([recording])
 
     async def follow(
         self, batch: DurableBatch, record: BatchRecord | None, *, works: bool
@@ -243,7 +235,9 @@ class Watch:
                     await self._record(completed)
                 except asyncio.CancelledError:
                     self.progress.contact.stop()
-                    if self.progress.has_waiting and not _has_failed_to_show():
+                    # `showing` cancels its body if it fails, such as after a closed pipe.
+                    is_shown = anyio.current_effective_deadline() != -inf
+                    if self.progress.has_waiting and is_shown:
                         warn(STOPPING.format(signal=self._stop.name))
                     raise
 
@@ -255,10 +249,9 @@ class Watch:
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
         result = self._present()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.limit.ending):
-                logs = await _logs_of_failures(result.items, self.connection.client)
-                result = evolve(result, logs=logs)
+        with anyio.move_on_after(self.limit.ending):
+            logs = await _logs_of_failures(result.items, self.connection.client)
+            result = evolve(result, logs=logs)
         try:
             return await conclude(result, self.outputs, timeout=self.limit.ending)
         finally:
@@ -310,18 +303,21 @@ async def watching(
         timeout: Seconds that the command may take; None for as long as it takes.
         journal: The file of the batch that is resumed; None for none, or a new one.
     """
-    with ExitStack() as around:
-        around.enter_context(shown_elsewhere())
-        watch = Watch(common, files, around.enter_context(interruptible()), journal)
+    with shown_elsewhere(), Stop() as stop:
+        watch = Watch(common, files, stop, journal)
         watch.outputs.begin()
         try:
             server = require_settings(common).server
             assert server is not None
-            watch.limit = TimeLimit(timeout, server=server.value, note=common.output.note)
-            hooks = watch.progress.hooks(on_outage=watch.limit.note_outage)
+            watch.limit = TimeLimit(
+                timeout, server=server.value, progress=watch.progress, output=common.output
+            )
             async with AsyncExitStack() as stack:
                 opened = connected(
-                    common, max_outage=MAX_OUTAGE_SECONDS, hooks=hooks, recorder=watch.generations
+                    common,
+                    max_outage=MAX_OUTAGE_SECONDS,
+                    hooks=watch.progress.hooks,
+                    recorder=watch.generations,
                 )
                 async with watch.limit.waiting_for("the list of projects"):
                     watch.connection = await stack.enter_async_context(opened)
@@ -348,8 +344,3 @@ async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, 
 
     logs = await asyncio.gather(*map(read, failed))
     return {ref.request_id: log for ref, log in zip(failed, logs, strict=True) if log}
-
-
-def _has_failed_to_show() -> bool:
-    """Return True if `showing` cancelled its body, such as after the reader closed the pipe."""
-    return anyio.current_effective_deadline() == -inf

@@ -28,11 +28,6 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}{ending}"
 
 
-def counted(number: int, word: str) -> str:
-    """Return how many have a status, such as `2 passed` or `2 errors`."""
-    return plural(number, word) if word == "error" else f"{number} {word}"
-
-
 def duration(seconds: float, *, short: bool = False) -> str:
     """Return a duration, such as `9.5 s`, `1:32` or `1:00:05`; `short` leaves out the tenth."""
     if seconds < 60:  # noqa: PLR2004 - a minute

@@ -187,10 +187,9 @@ class Work:
                 self.is_new = self.is_new or not operation.adopted
                 self.item = batch.items[0]
                 return
-        await anext(batch)  # It raises what else went wrong.
-        error = batch.items[0].error
-        assert error is not None
-        raise error
+        item = await anext(batch)  # It raises what else went wrong.
+        assert item.error is not None
+        raise item.error
 
     async def _finish(self, batch: Batch[Any]) -> None:
         """Run a batch to its end."""

@@ -247,6 +247,12 @@ class Suite:
             (item,) = await evolve(self._spec, site_url=request.site_url).start(
                 project, [job], timeout=timeout, journal=journal, quarantine=self._quarantine
             )
+        if isinstance(item.error, errors.NotFoundError) and request.feature_id is None:
+            wanted = evolve(self._spec, features=[request.feature])
+            try:
+                await select(project, wanted, checks_names=True)
+            except errors.ConfigError as error:  # It says which name was meant.
+                item.error.add_note(str(error))
         return item
 
     async def _with_artifacts(

@@ -24,13 +24,7 @@ from testvibe_async.events import logger
 from testvibe_async.journal import Journal, files_of, is_in_use
 from testvibe_async.refs import build_stored, read_stored
 from testvibe_async.runner.names import similar_names
-from testvibe_async.runner.stored import (
-    Batch,
-    BatchRecord,
-    Place,
-    existing,
-    is_settled,
-)
+from testvibe_async.runner.stored import Batch, BatchRecord, Place, existing, is_settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -236,15 +230,7 @@ class Batches:
                 return batch.record
         if named:
             return named[0]
-        elsewhere = ""
-        for record in self.records():
-            with suppress(ConfigError):
-                if not elsewhere and not (await self.read(record)).is_over:
-                    where = f"project {record.project} at {record.server}"
-                    elsewhere = f"; batch {record.word} of {where} is not"
-        raise ConfigError(
-            f"nothing to resume: each batch of the last 30 days{place} is over{elsewhere}"
-        )
+        raise ConfigError(f"nothing to resume: each batch of the last 30 days{place} is over")
 
     async def to_rerun(self, word: str | None, place: Place, quarantine: Quarantine) -> Batch:
         """Return the batch of runs whose failures are to run again, with its reruns.

@@ -51,7 +51,7 @@ def similar_names(word: str, names: Iterable[str]) -> str:
 
     Names that begin with it come first, then those with a word that begins with it.
     """
-    # A name of digits alone, which was read as an id, is not meant.
+    # A name that is the word itself has digits alone, and was read as an id.
     by_word = {name.casefold(): name for name in names if name and name != word}
     word = word.casefold()
     similar = [name for name in by_word if word and word in name]

@@ -19,7 +19,7 @@ from testvibe_async.outcomes import BatchItem, Quarantined, Verdict
 from testvibe_async.runner.names import similar_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -145,19 +145,11 @@ class Quarantine:
         """Return an item with the effect that the quarantine has on it."""
         if not self.entries or not isinstance(item.outcome, Run):
             return item
-        names = (item.feature, item.name, item.outcome.feature_name, item.outcome.feature_id)
-        return evolve(item, quarantine=self.judge(names, item.outcome, is_flaky=item.is_flaky))
+        return evolve(item, quarantine=self._effect_on(item, item.outcome))
 
-    def judge(
-        self, names: Iterable[object], run: Run, *, is_flaky: bool = False
-    ) -> Quarantined | None:
-        """Return the effect on a finished run; None if no entry covers it.
-
-        Args:
-            names: The feature's name, its id, or both.
-            run: The finished run.
-            is_flaky: True if it passed after a failed attempt, which is no unexpected pass.
-        """
+    def _effect_on(self, item: BatchItem[Any], run: Run) -> Quarantined | None:
+        """Return the effect on an item and its finished run; None if no entry covers it."""
+        names = (item.feature, item.name, run.feature_name, run.feature_id)
         folded = {str(name).casefold() for name in names if name is not None}
         covering = [each for each in self.entries if each.covers(folded, run)]
         if not covering or not (run.is_success or run.is_failure):
@@ -166,7 +158,8 @@ class Quarantine:
             if entry.until < self.today:
                 why = f"the quarantine of {entry} expired: fix it and remove the entry, or renew it"
                 return _effect(entry, Verdict.FAILED, why)
-            if entry.strict and not is_flaky and entry.is_passed(run):
+            # What passed after a failed attempt is no unexpected pass.
+            if entry.strict and not item.is_flaky and entry.is_passed(run):
                 why = f"unexpected pass of {entry}: remove it from the quarantine"
                 return _effect(entry, Verdict.FAILED, why)
         if _has_passed(run):

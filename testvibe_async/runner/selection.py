@@ -21,7 +21,7 @@ from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean, some_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from testvibe_async.project import Project
     from testvibe_async.runner.spec import BatchSpec
@@ -47,17 +47,11 @@ class Selection:
     is_wider: bool = False
     """True if not each feature was named: all are chosen, or some by a glob."""
 
-    has_tests: Mapping[int | str, bool] = field(factory=dict["int | str", bool])
-    """True or False for each feature, as `jobs` names it; missing if it is unknown."""
-
-    generating: Collection[int | str] = ()
-    """The features that are being generated, likewise."""
+    states: Mapping[int | str, str] = field(factory=dict["int | str", str])
+    """The state of each feature, as `jobs` names it: ready, missing or generating, if known."""
 
     listing: Listing[Feature] | None = None
     """The features of the project, if they were listed."""
-
-    config_names: Sequence[str] = ()
-    """The names of all its configurations, likewise."""
 
     @property
     def note(self) -> str:
@@ -74,11 +68,6 @@ class Selection:
         """The names of the features that were left out for want of tests, each with the reason."""
         left_out = (each for each in self.left_out if not each.is_suggestion)
         return {each.name: why for each in left_out if (why := _why_left_out(each))}
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the project's features, if they were listed."""
-        return [each.name for each in self.listing or ()]
 
     @property
     def jobs(self) -> list[BatchItem[Any]]:
@@ -130,12 +119,14 @@ async def select(  # noqa: PLR0913 - each by name
             f"{all_word} takes no names but exclusions: leave out {all_word}, or {wanted[0]!r}"
         )
     needs_list = not is_one and (spec.is_all or any(map(_is_pattern, spec.features)))
-    selection = _as_typed(spec)
+    # Without a list, words are names as they were typed.
+    named = {word.casefold(): word for word in spec.features}
+    selection = Selection(features=list(named.values()))
     is_doubtful = len(selection.features) > 1
     if checks_names and not needs_list and not is_doubtful:
         known = await _read_one(project, spec.features[0])
         is_doubtful = known is None
-        selection = evolve(selection, **_known(known or {}))
+        selection = evolve(selection, states=_states_of(known or {}))
     if needs_list or is_doubtful:
         try:
             outlasted = max_outage if needs_list else None
@@ -146,12 +137,8 @@ async def select(  # noqa: PLR0913 - each by name
                 raise
     if not spec.configs:
         return selection
-    configs = await listed_configs(project)
-    return evolve(
-        selection,
-        configs=chosen_configs(spec.configs, configs),
-        config_names=[each.name for each in configs if each.name],
-    )
+    listed = await listed_configs(project)
+    return evolve(selection, configs=chosen_configs(spec.configs, listed))
 
 
 async def listed_configs(project: Project) -> Listing[Config]:
@@ -170,11 +157,6 @@ async def _read_one(project: Project, word: str) -> dict[str, Feature] | None:
         return None
     except (ResponseError, TransportError):
         return {}  # Its dispatch says more.
-
-
-def _as_typed(spec: BatchSpec) -> Selection:
-    """Return the meaning of words without a list: names, as they were typed."""
-    return Selection(features=list({word.casefold(): word for word in spec.features}.values()))
 
 
 def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Selection:
@@ -219,7 +201,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
         left_out=left_out,
         is_wider=is_wider,
         listing=listing,
-        **_known({each.id: each for each in listing}),
+        states=_states_of({each.id: each for each in listing}),
     )
 
 
@@ -247,8 +229,10 @@ def _matched(pattern: str, listing: Listing[Feature]) -> list[Feature]:
         each for each in whole if fnmatchcase(each.name.casefold(), pattern.casefold())
     ]
     if all(each.is_suggestion for each in found):
-        features = [each for each in whole if not each.is_suggestion]
-        raise ConfigError(f"no feature matches {pattern!r}: {_examples(features)}")
+        names = [each.name for each in whole if not each.is_suggestion]
+        nameless = "the service lists its features without names, so give ids"
+        like = did_you_mean(pattern, names) or (nameless if names else "the project has none")
+        raise ConfigError(f"no feature matches {pattern!r}: {like}")
     return found
 
 
@@ -275,14 +259,17 @@ def _why_left_out(feature: Feature) -> str | None:
     return None if feature.has_tests else f"without tests ({escape(str(feature.status))})"
 
 
-def _known(features: Mapping[Any, Feature]) -> dict[str, Any]:
-    """Return which features certainly have tests or none, and which are being generated."""
-    known = {word: each for word, each in features.items() if each.has_tests or _lacks_tests(each)}
-    busy = {word for word, each in features.items() if each.status == FeatureStatus.GENERATING}
-    return {
-        "has_tests": {word: each.has_tests for word, each in known.items()},
-        "generating": busy,
-    }
+def _states_of(features: Mapping[Any, Feature]) -> dict[int | str, str]:
+    """Return the state of each feature's tests, as far as it is certain."""
+    return {word: state for word, each in features.items() if (state := _state_of(each))}
+
+
+def _state_of(feature: Feature) -> str | None:
+    if feature.status is None or feature.has_undocumented_status:
+        return None
+    if feature.status == FeatureStatus.GENERATING:
+        return "generating"
+    return "ready" if feature.has_tests else "missing"
 
 
 def _is_of_all(spec: BatchSpec, feature: Feature) -> bool:
@@ -294,14 +281,4 @@ def _is_of_all(spec: BatchSpec, feature: Feature) -> bool:
 
 def _lacks_tests(feature: Feature) -> bool:
     """Return whether a feature certainly has no tests, so that a run would be refused."""
-    is_known = feature.status is not None and not feature.has_undocumented_status
-    return is_known and not feature.has_tests
-
-
-def _examples(features: Sequence[Feature]) -> str:
-    if not features:
-        return "the project has none"
-    names = ", ".join(repr(each.name) for each in features[:SHOWN_NAMES] if each.name)
-    if not names:
-        return "the service lists its features without names, so give ids"
-    return f"without suggestions, the project has {len(features)}, such as {names}"
+    return _state_of(feature) in {"missing", "generating"}

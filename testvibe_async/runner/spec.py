@@ -17,7 +17,7 @@ from testvibe_async.runner.generation_limit import with_limit_named
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from testvibe_async._dispatch import Features
     from testvibe_async.batch import Batch
@@ -26,14 +26,11 @@ if TYPE_CHECKING:
     from testvibe_async.project import Project
 
 
-RUNS_IN_FLIGHT = 100
-"""Default maximum number of runs in flight."""
+IN_FLIGHT = {"run": 100, "generation": 10}
+"""Default maximum number of operations in flight, by their kind."""
 
-GENERATIONS_IN_FLIGHT = 10
-"""The same of generations."""
-
-IN_FLIGHT = {"run": RUNS_IN_FLIGHT, "generation": GENERATIONS_IN_FLIGHT}
-"""Both, by the kind of operation."""
+_CONFLICTS = {"run": {"missing", "generating"}, "generation": {"generating"}}
+"""The states in which the service refuses an operation of a kind."""
 
 
 @frozen
@@ -49,18 +46,6 @@ class Forecast:
 
     generated: set[int | str] = field(factory=set["int | str"])
     """The features that may be generated."""
-
-
-def _require_site(_spec: object, _field: object, url: str | None) -> None:
-    if url is not None and not re.match(r"https?://[^\s/]+(/\S*)?$", url):
-        raise ConfigError(f"the site must be a URL such as https://shop.example, not {url!r}")
-
-
-def _refuse_attempts(spec: BatchSpec, _field: object, repeat: int) -> None:
-    if repeat > 1 and spec.attempts > 1:
-        raise ConfigError("repeated runs take no further attempts: each run counts by itself")
-    if spec.kind == "generation" and spec.attempts > 1:
-        raise ConfigError("a generation takes no further attempts: each costs credits")
 
 
 @frozen(kw_only=True)
@@ -83,7 +68,7 @@ class BatchSpec:
     configs: Sequence[str] = ()
     """The configurations that each feature runs with; none for the service's default one."""
 
-    site_url: str | None = field(default=None, validator=_require_site)
+    site_url: str | None = None
     """The site to test or to explore; None for the project's own."""
 
     on_conflict: Literal["raise", "generate", "attach", "wait"] = "raise"
@@ -98,8 +83,18 @@ class BatchSpec:
     attempts: int = 1
     """Maximum number of attempts for each feature."""
 
-    repeat: int = field(default=1, validator=_refuse_attempts)
+    repeat: int = 1
     """Number of runs of each feature, independent of their results, to show its stability."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what a batch can't be."""
+        url = self.site_url
+        if url is not None and not re.match(r"https?://[^\s/]+(/\S*)?$", url):
+            raise ConfigError(f"the site must be a URL such as https://shop.example, not {url!r}")
+        if self.repeat > 1 and self.attempts > 1:
+            raise ConfigError("repeated runs take no further attempts: each run counts by itself")
+        if self.kind == "generation" and self.attempts > 1:
+            raise ConfigError("a generation takes no further attempts: each costs credits")
 
     @property
     def in_flight(self) -> int:
@@ -111,17 +106,6 @@ class BatchSpec:
         """True if the batch may dispatch generations, which cost credits."""
         return self.kind == "generation" or self.on_conflict == "generate"
 
-    @property
-    def waits_first(self) -> str:
-        """Description of what may be waited for before a dispatch; empty if nothing is."""
-        match self.on_conflict:
-            case "generate":
-                return "What has no tests is generated"
-            case "wait":
-                return "What is generating is waited for"
-            case _:
-                return ""
-
     def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
         """Return an item for each run of these jobs."""
         numbers = range(1, self.repeat + 1)
@@ -130,33 +114,28 @@ class BatchSpec:
     def forecast(
         self,
         jobs: Iterable[BatchItem[Any]],
+        states: Mapping[int | str, str],
         *,
-        has_tests: Mapping[int | str, bool],
-        generating: Collection[int | str] = (),
         max_generations: int | None = None,
     ) -> Forecast:
         """Return what the batch will do with its jobs, for certain or at most.
 
         Args:
             jobs: An item for each operation.
-            has_tests: True or False for each feature, as the jobs name it; unknown ones are
-                missing.
-            generating: The features that are being generated, likewise.
+            states: The states of a `Selection`.
             max_generations: Maximum number of generations; None for no limit.
         """
         found = Forecast()
         for job in jobs:
-            is_generated = self.kind == "generation" or not has_tests.get(job.feature, False)
-            if (
-                self.on_conflict == "raise"
-                and self.kind == "generation"
-                and job.feature in generating
-            ):
+            state = states.get(job.feature)
+            is_conflict = state in _CONFLICTS[self.kind]
+            if is_conflict and (self.on_conflict == "raise" or not self.may_generate):
                 found.refused.append(job)
-            elif not self.may_generate:
-                is_refused = not has_tests.get(job.feature, True)
-                (found.refused if is_refused else found.dispatched).append(job)
-            elif not is_generated or job.feature in found.generated:
+            elif (
+                not self.may_generate
+                or (self.kind == "run" and state == "ready")
+                or job.feature in found.generated
+            ):
                 found.dispatched.append(job)
             elif max_generations is not None and len(found.generated) >= max_generations:
                 found.limited.append(job)

@@ -6,9 +6,8 @@ was refused, not observed or not dispatched shows nothing of the feature. Pure; 
 
 from __future__ import annotations
 
-from enum import StrEnum
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
@@ -24,22 +23,6 @@ Z = 1.96
 
 DOUBT = 0.05
 """The rest of that confidence."""
-
-
-class Steadiness(StrEnum):
-    """The verdict on a feature's runs, in a word."""
-
-    STABLE = "stable"
-    """Each run passed."""
-
-    FLAKY = "flaky"
-    """Some runs passed, and some failed."""
-
-    BROKEN = "broken"
-    """Each run failed."""
-
-    UNKNOWN = "unknown"
-    """No run has a result."""
 
 
 @frozen(kw_only=True)
@@ -68,13 +51,13 @@ class Stability(Serializable):
         return self.passed + self.failed
 
     @property
-    def verdict(self) -> Steadiness:
-        """The verdict, in a word."""
+    def verdict(self) -> Literal["stable", "flaky", "broken", "unknown"]:
+        """The verdict, in a word: each run passed, some did, none did, or none has a result."""
         if not self.counted:
-            return Steadiness.UNKNOWN
+            return "unknown"
         if not self.failed:
-            return Steadiness.STABLE
-        return Steadiness.FLAKY if self.passed else Steadiness.BROKEN
+            return "stable"
+        return "flaky" if self.passed else "broken"
 
     @property
     def failure_rate(self) -> tuple[float, float]:
@@ -107,14 +90,14 @@ class Stability(Serializable):
         low, high = self.failure_rate
         n, sure = self.counted, f"({1 - DOUBT:.0%} sure)"
         match self.verdict:
-            case Steadiness.STABLE:
+            case "stable":
                 return f"{n} of {n} runs passed, so fewer than {high:.0%} fail {sure}"
-            case Steadiness.FLAKY:
+            case "flaky":
                 share = f"between {low:.0%} and {high:.0%}"
                 return f"{self.failed} of {n} runs failed, so {share} fail {sure}"
-            case Steadiness.BROKEN:
+            case "broken":
                 return f"{n} of {n} runs failed, so more than {low:.0%} fail {sure}"
-            case Steadiness.UNKNOWN:
+            case "unknown":
                 return "no run has a result"
 
     def _members(self) -> dict[str, object]:
@@ -145,7 +128,7 @@ def deciding(items: Iterable[BatchItem[Any]]) -> list[BatchItem[Any]]:
         item
         for group in _groups(items)
         for item in group
-        if _has_result(item) or _stability(group).verdict is not Steadiness.FLAKY
+        if _has_result(item) or _stability(group).verdict != "flaky"
     ]
 
 

@@ -242,14 +242,6 @@ class Batch:
         """Its items that a rerun is to run again: see `has_failed`."""
         return [item for item in self.items if has_failed(item)]
 
-    @property
-    def failed_jobs(self) -> list[BatchItem[Any]]:
-        """An item without ref and outcome for each of those."""
-        return [
-            BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
-            for item in self.failed
-        ]
-
     def rerun(
         self, spec: BatchSpec, *, on_conflict: Literal["raise", "generate"] | None
     ) -> BatchSpec:

@@ -51,18 +51,6 @@ def test_a_closed_pipe_is_quiet(arguments: str, served: Service) -> None:
     assert output_of("/bin/bash", "-c", script, **environment_of(served)) == "141\n"
 
 
-def test_demo_whose_reader_went_away_ends_quietly() -> None:
-    """A pipe that is closed, as by head, ends the demo without a traceback."""
-    with started("demo", "--speed", "4") as process:
-        assert process.stdout is not None
-        while "run 214" not in process.stdout.readline():
-            pass
-        process.stdout.close()
-        assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
-        assert process.wait() == 141
-
-
 @pytest.mark.parametrize("command", ["--version", "settings"])
 def test_a_command_loads_what_it_needs_alone(command: str) -> None:
     """The version and the settings load neither the client, its HTTP, nor other commands."""
@@ -76,13 +64,6 @@ def test_a_command_loads_what_it_needs_alone(command: str) -> None:
     assert code == 0
     assert not {"aiohttp", "asyncio", "cattrs", "testvibe_async.cli.demo"} & loaded
     assert not {name for name in loaded if name.startswith("testvibe_async.testing")}
-
-
-def test_package_loads_nothing_of_the_command_line() -> None:
-    """Importing the package loads neither the command line nor what it needs."""
-    script = "import sys, testvibe_async; print(*sys.modules)"
-    loaded = output_of(sys.executable, "-c", script).split()
-    assert not {"cyclopts", "rich", "testvibe_async.cli"} & {*loaded}
 
 
 @pytest.mark.parametrize(

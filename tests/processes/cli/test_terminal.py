@@ -7,7 +7,7 @@ import re
 import signal
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,11 +16,7 @@ from tests.support.commands import Terminal, finished
 from tests.surfaces.cli.conftest import Service
 from tests.surfaces.cli.test_login import keys_in
 
-if TYPE_CHECKING:
-    pass
-
 SPEED = "0.01"  # Runs take longer than any test.
-PROJECT = "7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90"
 COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
 

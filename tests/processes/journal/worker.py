@@ -81,8 +81,6 @@ async def work(options: dict[str, Any]) -> None:
     ):
         if options.get("step"):
             crash_at(options["step"], journal)
-        if "announces" in options:
-            _announce_intents(options["announces"])
         project = client.project()
         many = project.run_features if options["kind"] == "run" else project.generate_features
         batch: Any = many(
@@ -91,29 +89,6 @@ async def work(options: dict[str, Any]) -> None:
             max_in_flight=options.get("max_in_flight", 1),
         )
         print(json.dumps([item.verdict for item in await batch]))
-
-
-def _announce_intents(most: int) -> None:
-    """Print a line when an intent is open, for the one who aims at it; open so many at the most.
-
-    However late the aim is, something is left to dispatch: a later run shows that nothing began.
-    """
-    save, commit = Journal.save, Journal.commit
-    opened = 0
-
-    def save_few(self: Journal, entry: Any) -> None:
-        if opened < most or entry.state != "intended":
-            save(self, entry)
-
-    async def commit_few(self: Journal) -> None:
-        nonlocal opened
-        opened += 1
-        if opened > most:
-            await asyncio.sleep(60)
-        await commit(self)
-        print("intent", flush=True)
-
-    Journal.save, Journal.commit = save_few, commit_few  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from mcp.server.mcpserver import MCPServer
 from tests.conftest import settings_of
 from tests.processes.mcp_server.test_stdio import LONG, begin, raw, receive, send
 from tests.support.commands import Terminal, environment, finished, started
-from tests.support.mcp_connection import connected_by_http, on_real_time
+from tests.support.mcp_connection import connected_by_http
 from testvibe_async.cli.mcp import mcp as command
 from testvibe_async.testing import Emulator, Fault
 
@@ -28,7 +28,6 @@ main()
 """Run the command `mcp` as if the packages named by the arguments were not installed."""
 
 
-@on_real_time
 async def test_it_serves_http_with_a_token_of_its_own() -> None:
     """The command shows its address and token, serves clients with it, and stops on a signal."""
     async with Emulator(scenario=LONG) as emulator:
@@ -142,7 +141,6 @@ def test_nothing_else_imports_the_extra() -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("-v",)], ids=["", "-v"])
-@on_real_time
 async def test_a_warning_is_logged_once(options: tuple[str, ...]) -> None:
     """An outage is one line on standard error, with and without -v."""
     async with Emulator() as emulator:

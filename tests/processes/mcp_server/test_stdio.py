@@ -16,7 +16,7 @@ from mcp.client.stdio import StdioServerParameters
 
 from tests.conftest import settings_of
 from tests.support.commands import Started, environment, started
-from tests.support.mcp_connection import Connection, Listener, content_of, on_real_time
+from tests.support.mcp_connection import Connection, Listener, content_of
 from tests.surfaces.mcp_server.test_tools import COMBINED, OPERATIONS
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
@@ -67,7 +67,6 @@ async def served(emulator: Emulator) -> AsyncGenerator[Connection]:
         yield mcp
 
 
-@on_real_time
 async def test_the_official_client_is_served() -> None:
     """The command lists each tool to the official client, and a run reports its progress."""
     listener = Listener()

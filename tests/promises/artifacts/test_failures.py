@@ -84,7 +84,7 @@ async def test_a_host_that_can_not_be_reached(case: Case) -> None:
 async def test_a_host_that_ends_no_answer(
     tmp_path: Path, first: bytes, then: bytes, said: str | None
 ) -> None:
-    """However much came before, what goes on without an end is given up after the time-out."""
+    """However much came before, an answer without an end is abandoned after the time-out."""
     is_over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

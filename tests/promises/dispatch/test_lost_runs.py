@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.promises.conftest import Events
@@ -581,18 +581,23 @@ async def test_a_machine_that_slept(monkeypatch: pytest.MonkeyPatch, answer: Fau
         assert {ref.key[-1] for item in items if (ref := item.ref)} == {*[*emulator.runs][2:]}
 
 
+@define
 class Cache(Middleware):
-    """A cache on the way, which has had the list of features for an hour."""
+    """A cache on the way, which has had the answers of one operation for some time."""
+
+    operation: str
+    seconds: int
 
     def after(self, request: RecordedRequest, answer: Answer) -> Answer:
-        """Give the date of the hour before, and the age."""
-        if request.operation != "list_features":
+        """Give the date of that time, and the age."""
+        if request.operation != self.operation:
             return answer
-        date = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
-        return evolve(answer, headers={"Date": date, "Age": "3600"})
+        date = datetime.now(UTC) - timedelta(seconds=self.seconds)
+        headers = {"Date": format_datetime(date, usegmt=True), "Age": f"{self.seconds}"}
+        return evolve(answer, headers=headers)
 
 
-@pytest.mark.service(scenario=STEADY, middleware=Cache())
+@pytest.mark.service(scenario=STEADY, middleware=Cache("list_features", 3600))
 async def test_a_cache_is_no_clock(emulator: Emulator, project: Project) -> None:
     """The old date of an answer from a cache makes no run seem too late to be the lost one."""
     await project.run_feature("Returns")
@@ -603,6 +608,17 @@ async def test_a_cache_is_no_clock(emulator: Emulator, project: Project) -> None
 
     assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 2
     assert len(emulator.runs) == 3
+
+
+@pytest.mark.service(scenario=STEADY, middleware=Cache("list_runs", 30))
+async def test_a_list_from_a_cache_is_not_believed(emulator: Emulator, project: Project) -> None:
+    """An answer that a cache has kept is asked for again, and proves nothing."""
+    emulator.fail("run_feature", Fault.lost())
+    error = await _unknown(project)
+    assert error.reason == "unseen"
+    assert "it comes from a cache on the way (Age: 30)" in str(error)
+    assert emulator.count("list_runs") == 1 + 3
+    assert emulator.requests[-1].headers["Cache-Control"] == "no-cache"
 
 
 def set_back(row: dict[str, Any]) -> dict[str, Any]:

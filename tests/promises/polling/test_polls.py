@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from tests.conftest import Received, Send, Sent, client_of, client_through
+from tests.conftest import client_of
 from tests.promises.conftest import Events
 from tests.support.observing import dispatch_runs, start_wait
 from tests.support.raising import raised
@@ -104,42 +104,21 @@ async def test_nothing_follows_the_end(emulator: Emulator, operation: RunOperati
     assert operation.outcome is run
 
 
-class LateAnswer:
-    """A middleware that delays the answer to the next request whose path ends so."""
-
-    def __init__(self, path: str, *, seconds: float) -> None:
-        self.path = path
-        self.seconds = seconds
-        self.is_armed = False
-        self.is_given = asyncio.Event()
-
-    async def __call__(self, request: Sent, send: Send) -> Received:
-        if not self.is_armed or not request.url.path.endswith(self.path):
-            return await send(request)
-        self.is_armed = False
-        response = await send(request)
-        self.is_given.set()
-        await asyncio.sleep(self.seconds)
-        return response
-
-
-async def test_an_older_answer_does_not_supersede(emulator: Emulator) -> None:
+async def test_an_older_answer_does_not_supersede(emulator: Emulator, project: Project) -> None:
     """A late answer that shows the previous generation changes nothing."""
-    late = LateAnswer("/generation", seconds=15)
-    async with client_through(late, emulator) as client:
-        project = client.project()
-        before = await project.generate_feature("Draft").wait()
-        operation = await project.generate_feature("Draft")
-        emulator.fail("get_generation_status", Fault.edit(lambda _: before.to_dict()), times=1)
-        late.is_armed = True
-        early = asyncio.ensure_future(operation.poll())
-        wait = asyncio.ensure_future(operation.wait())
-        await asyncio.sleep(4)
-        assert operation.status == "generating"
-        await asyncio.sleep(12)
+    before = await project.generate_feature("Draft").wait()
+    operation = await project.generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.delay(15), times=1)
+    emulator.fail("get_generation_status", Fault.edit(lambda _: before.to_dict()), times=1)
+    early = asyncio.ensure_future(operation.poll())
+    await asyncio.sleep(0.1)
+    wait = asyncio.ensure_future(operation.wait())
+    await asyncio.sleep(4)
+    assert operation.status == "generating"
+    await asyncio.sleep(12)
 
-        assert (await early).request_id == operation.request_id
-        assert (await wait).request_id == operation.request_id
+    assert (await early).request_id == operation.request_id
+    assert (await wait).request_id == operation.request_id
 
 
 async def test_an_earlier_generation_never_supersedes(emulator: Emulator, project: Project) -> None:
@@ -169,22 +148,23 @@ async def test_a_late_failure(emulator: Emulator, events: Events, operation: Run
     assert events.of(PollFailed) == []
 
 
-async def test_a_list_does_not_change_when_the_end_was_seen(emulator: Emulator) -> None:
+async def test_an_older_list_changes_nothing(emulator: Emulator, client: Client) -> None:
     """A list that was requested before the end was observed does not move `observed_at`."""
-    late = LateAnswer("/runs", seconds=2)
-    async with client_through(late, emulator) as client:
-        operations = [await client.project().run_feature("Checkout") for _ in range(4)]
-        gathering = asyncio.ensure_future(client.gather(*operations))
-        await asyncio.sleep(8)
-        late.is_armed = True
-        await late.is_given.wait()
-        emulator.finish_run(operations[0].run_id)
-        await operations[0].poll()
-        seen_at = operations[0].observed_at
-        await asyncio.sleep(2.5)
+    operations = await dispatch_runs(client.project(), 4)
+    gathering = asyncio.ensure_future(client.gather(*operations))
+    await asyncio.sleep(8)
+    running = {"status": "running", "finishedUtc": None}
+    late = emulator.fail("list_runs", Fault.delay(2), times=1)
+    emulator.fail("list_runs", Fault.edit(lambda rows: [row | running for row in rows]), times=1)
+    await asyncio.sleep(2)
+    assert late.hits == 1
+    emulator.finish_run(operations[0].run_id)
+    await operations[0].poll()
+    seen_at = operations[0].observed_at
+    await asyncio.sleep(2.5)
 
-        assert operations[0].observed_at == seen_at
-        await gathering
+    assert operations[0].observed_at == seen_at
+    await gathering
 
 
 async def test_failures_of_poll_do_not_slow_a_wait(emulator: Emulator) -> None:

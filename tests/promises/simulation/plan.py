@@ -43,10 +43,6 @@ class Plan:
     dispatch_risk: float
     """How often a dispatch fails: there is one among many polls."""
     stale_rate: float
-    lags: tuple[float, ...] = (0.0, 1.0, 3.0, 6.0)
-    """Seconds by which an answer may be behind; 0 for one from a cache. With more than 6 s, and the
-    4 s that it may take, a 404 could come after its grace."""
-    cache_seconds: float = 20.0
     twin_rate: float
     """How often somebody else dispatches the same run right before or after a caller does."""
     skew: float

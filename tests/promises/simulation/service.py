@@ -32,6 +32,10 @@ FEATURES = dict.fromkeys(READY, "generated") | {"Draft": "draft"}
 EPOCH = 1_800_000_000.0
 ROWS = 200
 """Most rows of a list without a limit."""
+LAGS = (0.0, 1.0, 3.0, 6.0)
+"""Seconds by which an answer may be behind; 0 for one from a cache. With more than 6 s, and the
+4 s that it may take, a 404 could come after its grace."""
+CACHE_SECONDS = 20.0
 
 FAULTS = {
     "reset": Fault.reset(),
@@ -128,7 +132,7 @@ class SimulatedService:
         """Answer a request: the truth, or what was true some time ago."""
         request = exchange.record
         if request.method == "GET" and detangle.flip(self._plan.stale_rate):
-            lag = detangle.choice(self._plan.lags)
+            lag = detangle.choice(LAGS)
             detangle.note(f"{request.operation} is answered as of {lag} s ago")
             return self._answer_late(exchange, lag) or exchange.act()
         twin = None
@@ -216,7 +220,7 @@ class SimulatedService:
         """Answer from a cache in front of the service, which says its age."""
         at, date, answer = self._cache.get((request.path, str(request.query)), (0.0, "", None))
         age = self.emulator.now() - at
-        if answer is None or answer.status != 200 or age > self._plan.cache_seconds:
+        if answer is None or answer.status != 200 or age > CACHE_SECONDS:
             return None
         self._seen["an answer from a cache"] += 1
         return evolve(answer, headers={"Date": date, "Age": f"{age:.0f}"})

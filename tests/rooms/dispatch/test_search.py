@@ -98,28 +98,6 @@ async def test_a_cancelled_reader(*, is_shared: bool) -> None:
     assert transport.reads == 2
 
 
-async def test_a_list_from_a_cache_is_not_believed(emulator: Emulator, client: Client) -> None:
-    """An answer that a cache has kept is asked for again, and proves nothing."""
-    seen: list[str] = []
-    fetch = client._transport.fetch
-
-    async def cached(request: Any, **options: Any) -> Any:
-        response = await fetch(request, **options)
-        if request.is_uncached:
-            seen.append(request.endpoint.name)
-            return evolve(response, headers={**response.headers, "Age": "30"})
-        return response
-
-    client._transport.fetch = cached  # type: ignore[method-assign]
-    emulator.fail("run_feature", Fault.lost())
-    error = await _unknown(client.project())
-    assert seen == ["list_runs"] * 3
-    assert error.reason == "unseen"
-    assert "it comes from a cache on the way (Age: 30)" in str(error)
-    headers = emulator.requests[-1].headers
-    assert headers["Cache-Control"] == "no-cache"
-
-
 async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(emulator: Emulator) -> None:
     """After the 10 s of a close the caller gets the ref with the error."""
     notes = Notes(emulator)

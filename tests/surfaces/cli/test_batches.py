@@ -6,14 +6,20 @@ import asyncio
 import json
 import os
 import re
+import shutil
+import signal
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from tests.support.amounts import some
+from tests.support.durable import put_on_virtual_time
 from tests.surfaces.cli.conftest import (
     Call,
+    Ended,
     interrupted,
     later,
     names_in,
@@ -23,6 +29,7 @@ from tests.surfaces.cli.conftest import (
     write,
 )
 from testvibe_async import Client, Journal
+from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, RecordedRequest, Scenario
 
@@ -202,11 +209,8 @@ async def test_failures_of_different_configurations_are_one_batch(
     assert again == {("Returns", "Default"), ("Returns", "Mobile"), ("Checkout", "Mobile")}
     assert {*ran_since(emulator, before)} == {("Returns", "Default"), ("Returns", "Mobile")}
     assert {run.site_url for run in emulator.runs.values()} == {site}
-    assert names_in(Path(), "again*") == ["again.journal"]
     assert ended.json["seconds"] < 30
     assert names_in(batches, "*.journal") == ["1.journal"]
-    ended = await call("run --failed again.journal --wait")
-    assert len(emulator.runs) == before + 4
     said = (await call("report again.journal")).output
     assert re.search(r"\n  testvibe-async run --failed \S*/again.journal --wait\n", said)
 
@@ -302,7 +306,9 @@ async def test_other_servers_are_another_matter(
         assert (await call("report")).output.endswith(": 1 passed\n")
         assert len((await call("history --json")).json["batches"]) == 1
         place = f"of project {other.project_id} at {other.url}"
-        (await call("resume")).refuses(f"; batch 3 {place} is not")
+        (await call("resume")).refuses(
+            f" of project {emulator.project_id} at {emulator.url} is over"
+        )
         ended = await call("run --failed other.journal --wait")
         ended.refuses(f"other.journal is {place}, not")
         change_records(batches, ended_at=None)
@@ -483,28 +489,15 @@ async def test_resumed_batch_has_its_reruns(emulator: Emulator, call: Call) -> N
     await interrupted(call, "run --failed 1 --wait", at=5)
     ended = await call("resume 1")
     assert (ended.code, ended.output.endswith(": 1 passed, 1 in flight\n")) == (4, True)
-    assert "resume 2\n" in ended.errors
-    assert "resume 1\n" not in ended.errors
+    for left in (ended, await call("report 1"), await call("run --failed 1 --wait")):
+        assert (left.code, "resume 2\n" in left.errors) == (4, True)
+        assert "resume 1\n" not in left.errors
     await call("resume 2")
     end_later(emulator, "passed", "Returns")
     assert (await call("run --failed 1 --wait")).code == 0
     ended = await call("resume 1")
     assert (ended.code, ended.output.endswith(": 1 passed, 1 flaky\n")) == (0, True)
     assert text_of("junit.xml").count("<flakyFailure") == 2
-
-
-async def test_rerun_that_is_not_over_is_named(emulator: Emulator, call: Call) -> None:
-    """What a rerun left in flight is left of its batch too, and the rerun is what to resume."""
-    end_later(emulator, "failed")
-    await call("run Checkout --wait")
-    await interrupted(call, "run --failed 1 --wait", at=5)
-    for words in ("1", ""):
-        ended = await call(f"run --failed {words} --wait")
-        assert (ended.code, ended.output) == (4, "")
-        assert "It left 1 in flight: resume it with testvibe-async resume 2\n" in ended.errors
-    ended = await call("report 1")
-    assert (ended.code, "resume 2\n" in ended.errors) == (4, True)
-    assert "resume 1\n" not in ended.errors
 
 
 async def test_batches_of_one_name(call: Call) -> None:
@@ -529,8 +522,8 @@ async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Cal
     assert len(emulator.requests) == requests
 
 
-async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
-    """`resume --list` has what is not over; `discard` forgets it, and asks no service."""
+async def test_unfinished_batches_are_listed_and_discarded(call: Call, batches: Path) -> None:
+    """`resume --list` has what is not over; `discard` forgets it, also without its journal."""
     await call("run Checkout --wait")
     await interrupted(call, "run Wishlist --wait --name slow", at=10)
     ended = await call("resume --list")
@@ -541,6 +534,8 @@ async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
     assert (await call("discard slow")).code == 2
     assert (await call("run Checkout --wait")).output.startswith("Batch 3.\n")
     (await call("run --failed 2")).refuses("there is no batch 2: the newest is batch 3")
+    (batches / "3.journal").unlink()
+    assert (await call("discard 3")).output.startswith("Batch 3 is forgotten: there is no journal ")
 
 
 async def test_lists_name_a_batch_that_cannot_be_read(call: Call, batches: Path) -> None:
@@ -550,7 +545,7 @@ async def test_lists_name_a_batch_that_cannot_be_read(call: Call, batches: Path)
     for typed in ("history", "resume --list"):
         assert "Batch 1 is left out: the journal" in (await call(typed)).errors
     ended = await call("discard 1")
-    assert (ended.code, ended.output[:24]) == (0, "Batch 1 is forgotten: it")
+    assert (ended.code, ended.output[:22]) == (0, "Batch 1 is forgotten: ")
     (await call("report 1")).refuses("there is no batch 1")
 
 
@@ -583,7 +578,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     ended = await call("history Checkout Chekcout")
     ended.refuses("no batch has a feature 'Chekcout': did you mean 'Checkout'?")
     ended = await call("history 99")
-    ended.refuses("no batch has a feature '99': there is no batch 99: the newest is ")
+    ended.refuses("there is no batch 99: the newest is batch 3; and no batch has a feature '99'")
 
 
 async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -629,3 +624,155 @@ async def test_rerun_generates_as_its_batch_did(emulator: Emulator, call: Call) 
     emulator.features["Returns"].status = "draft"
     ended = await call("run --failed --wait --yes")
     assert (ended.code, emulator.count("generate_feature")) == (3, 1)
+
+
+Facts = tuple[int, str | None, dict[str, int], list[str]]
+
+
+FEATURES = {"passed": ["Checkout"], "failed": ["Checkout", "Returns"]}
+
+
+async def end(
+    how: str, call: Call, emulator: Emulator, batches: Path, database: Path | None = None
+) -> int:
+    """Run a batch to an end, and return the exit code.
+
+    "Returns" fails and "Checkout" passes after 21 s, "Wishlist" runs for 120 s. A durable batch is
+    stored first, and one worker ends so.
+    """
+    features, disk = FEATURES.get(how, ["Returns", "Wishlist"]), pytest.MonkeyPatch()
+    command = ["run", *features, "--wait"]
+    if database is not None:
+        await call("run", *features, "--on", str(database), "--name", "nightly")
+        command = ["resume", "1"]
+    match how:
+        case "passed" | "failed":
+            pass
+        case "time-out":
+            command += ["--timeout", "30"]
+        case "Ctrl-C" | "SIGTERM":
+            later(30, signal.raise_signal, signal.SIGINT if how == "Ctrl-C" else signal.SIGTERM)
+        case "SIGKILL":
+            later(30, shutil.copytree, batches, batches.parent / "left")
+            later(30, signal.raise_signal, signal.SIGINT)
+        case "full disk":
+            later(10, disk.setattr, SqliteFile, "_commit", refuse)
+        case _:
+            command += ["--timeout", "60"]
+            later(30, lambda: later(35, emulator.fail("*", Fault.reset()).remove))
+    code = int((await call(*command)).code)
+    if how == "SIGKILL":
+        shutil.rmtree(batches)
+        (batches.parent / "left").rename(batches)
+    disk.undo()
+    await asyncio.sleep(10)
+    return code
+
+
+def refuse(_file: SqliteFile, _works: object) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = "SQLITE_FULL"
+    raise error
+
+
+def facts(ended: Ended) -> Facts:
+    """Return the exit code, the batch, its counts, and the commands that are proposed."""
+    document: dict[str, Any] = ended.json if ended.output else {}
+    summary: dict[str, int] = document.get("summary", {})
+    counts = {name: number for name, number in summary.items() if number}
+    proposed = re.findall(r"testvibe-async (resume \w+|wait)", ended.errors)
+    return int(ended.code), document.get("batch"), counts, sorted({*proposed})
+
+
+BOTH = {"succeeded": 1, "failed": 1}
+LEFT: dict[str, Facts] = {
+    "report": (4, "1", {"failed": 1, "inFlight": 1}, ["resume 1", "wait"]),
+    "resume": (1, "1", BOTH, []),
+    "run --failed --wait": (4, "2", {"failed": 1}, ["resume 1"]),
+    "wait 214 215": (1, None, BOTH, []),
+}
+AWAY: dict[str, Facts] = {
+    "report": (5, "1", {"failed": 1, "notSeen": 1}, ["resume 1", "wait"]),
+    "run --failed --wait": (5, "2", {"failed": 1}, ["resume 1"]),
+}
+FULL: dict[str, Facts] = {  # The failure was seen, and could not be kept.
+    "report": (4, "1", {"inFlight": 2}, ["resume 1", "wait"]),
+    "run --failed --wait": (4, None, {}, ["resume 1"]),
+}
+CODES = {
+    "passed": 0,
+    "failed": 1,
+    "time-out": 4,
+    "Ctrl-C": 130,
+    "SIGTERM": 143,
+    "SIGKILL": 130,  # Of the process that was copied from.
+    "full disk": 2,
+    "service away": 5,
+}
+STORY: dict[str, dict[str, Facts]] = {
+    "passed": {
+        "report": (0, "1", {"succeeded": 1}, []),
+        "run --failed --wait": (0, None, {}, []),
+        "resume": (2, None, {}, []),
+        "wait 214": (0, None, {"succeeded": 1}, []),
+    },
+    "failed": {
+        "report": (1, "1", BOTH, []),
+        "run --failed --wait": (1, "2", {"failed": 1}, []),
+        "resume": (2, None, {}, []),
+        "wait 214 215": (1, None, BOTH, []),
+    },
+    **dict.fromkeys(("time-out", "Ctrl-C", "SIGTERM", "SIGKILL"), LEFT),
+    "full disk": LEFT | FULL,
+    "service away": LEFT | AWAY,
+}
+
+
+DURABLE: dict[str, dict[str, Facts]] = dict.fromkeys(
+    ("time-out", "Ctrl-C", "SIGKILL", "service away"), LEFT
+)
+"""The same of a durable batch: another worker may see what the one that ended does not.
+
+A worker handles SIGTERM as Ctrl-C, and waits until its database takes records again.
+"""
+
+
+@pytest.fixture
+def database(batches: Path) -> Path:
+    """A database beside the journals, so that a copy of their folder has it."""
+    batches.mkdir(parents=True)
+    return batches / "shared.sqlite"
+
+
+@pytest.mark.parametrize("how", STORY)
+async def test_story(*, how: str, call: Call, emulator: Emulator, batches: Path) -> None:
+    """Each command speaks of the same batch, and nothing runs twice but what failed."""
+    assert await end(how, call, emulator, batches) == CODES[how]
+    await _check(how, STORY[how], call, emulator, batches)
+
+
+@pytest.mark.parametrize("how", some(DURABLE, few=3))
+async def test_story_of_a_worker(
+    *, how: str, call: Call, emulator: Emulator, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a worker of a durable batch is as that of a command with a journal."""
+    put_on_virtual_time(monkeypatch)
+    assert await end(how, call, emulator, database.parent, database) == CODES[how]
+    await _check(how, DURABLE[how], call, emulator, database.parent)
+
+
+async def _check(
+    how: str, story: dict[str, Facts], call: Call, emulator: Emulator, batches: Path
+) -> None:
+    """Check each command on what the end has left, whatever the commands before did."""
+    document = (await call("history --json")).json
+    assert [each["batch"] for each in document["batches"]] == [1]
+    shutil.copytree(batches, batches.parent / "end")
+    for command, expected in story.items():
+        before = [run.feature_name for run in emulator.runs.values()]
+        assert facts(await call(*command.split(), "--json")) == expected, command
+        is_rerun = command.startswith("run") and how not in {"passed", "full disk"}
+        after = [run.feature_name for run in emulator.runs.values()]
+        assert after == before + ["Returns"] * is_rerun
+        shutil.rmtree(batches)
+        shutil.copytree(batches.parent / "end", batches)

@@ -149,19 +149,6 @@ async def test_bare_resume_pays_for_nothing_unasked(
         assert "--max-generations" in ended.errors
 
 
-@pytest.mark.parametrize(("options", "wait"), by_turns(CONSENTS, ["", "--wait"]))
-async def test_run_generates_nothing_unasked(
-    options: str, wait: str, emulator: Emulator, call: Call
-) -> None:
-    """`run --on-conflict generate` is refused without `--yes` and ceiling where nobody answers."""
-    ended = await call(f"run Draft* Checkout --on-conflict generate {wait} {options}")
-    assert len(emulator.generations) == consented(options, asked_for=4)
-    if not options:
-        ended.refuses("--yes")
-        assert "--max-generations" in ended.errors
-        assert not emulator.runs
-
-
 async def test_resume_asks_what_has_no_tests_by_now(emulator: Emulator, call: Call) -> None:
     """`resume` pays for nothing that was generated since, and asks nothing if nothing is left."""
     await call("generate --all --watch --max-generations 1")

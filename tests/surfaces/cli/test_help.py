@@ -200,8 +200,9 @@ async def test_names_that_were_listed_are_completed(
 
     assert signed_in
     monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
-    await call("run Checkout -c Mobile")
+    await call("run Checkout")
     await call("features list")
+    await call("configs")
     await call("runs list")
     assert "Login Functionality" in await offered("run Log")
     assert "Mobile" in await offered("run Checkout --config ''")

@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import KEY
-from tests.surfaces.cli.conftest import (
-    Call,
-    Ended,
-    Give,
-    Run,
-    Service,
-    names_in,
-    text_of,
-    write,
-)
+from tests.surfaces.cli.conftest import Call, Ended, Give, Run, Service, names_in, text_of, write
 from testvibe_async import Client, ConfigError
 from testvibe_async.cli import settings
 from testvibe_async.testing import Emulator, Scenario

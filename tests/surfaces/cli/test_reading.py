@@ -23,8 +23,6 @@ SCENARIO = Scenario(
         "Returns": Outcome(run_status="failed"),
     },
 )
-KEY_OF_NOBODY = "tvb_" + "n" * 43
-GIFT_CARD = "'Checkout with gift card'"
 
 READING = {
     "projects": "Acme Shop",
@@ -89,26 +87,6 @@ async def test_without_a_project_it_says_how_to_choose_one(
     assert (await call("run Checkout -p 'acme shop'")).code == 0
     emulator.fail("list_projects", Fault.status(403))  # Then it is taken for an id.
     assert (await call("features list -p 'Acme Shop'")).code == 3
-
-
-@pytest.mark.parametrize(
-    ("key", "code", "said"),
-    [
-        ("Bearer {}", 2, "TESTVIBE_API_KEY: the API key holds white space"),
-        ("key-{}", 3, "TESTVIBE_API_KEY: the API key does not look like"),
-        (KEY_OF_NOBODY, 3, "A valid API key is required"),
-    ],
-)
-async def test_a_key_that_is_none(  # noqa: PLR0913, PLR0917 - a table
-    key: str, code: int, said: str, emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is refused with where it came from, and is never shown."""
-    monkeypatch.setenv("TESTVIBE_API_KEY", key.format(emulator.api_key))
-    ended = await call("projects -vv")
-    assert (ended.code, ended.output) == (code, "")
-    assert said in ended.errors
-    assert emulator.api_key[8:] not in ended.errors
-    assert KEY_OF_NOBODY[8:] not in ended.errors
 
 
 NAMES = ["Gift cards", "Pay / refund? 100 %", "\x1b[2J evil"]

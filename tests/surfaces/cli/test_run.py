@@ -87,15 +87,6 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     assert (await call("run Checkout --wait --quiet")).output == ""
 
 
-async def test_all_runs_what_has_tests(emulator: Emulator, call: Call) -> None:
-    """With --all each feature that has tests is run, and no more at once than asked for."""
-    ready = {n for n, each in emulator.features.items() if each.status == "generated"}
-    ended = await call("run --all --wait --max-in-flight 3 --timeout 300")
-    assert {run.feature_name for run in emulator.runs.values()} == ready
-    assert (emulator.max_active_runs, emulator.count("list_features")) == (3, 1)
-    assert "feature 1" not in ended.output
-
-
 async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call: Call) -> None:
     """After --timeout the exit code is 4, and what goes on is named with the command for it."""
     ended = await call("run Checkout Wishlist --wait --timeout 60")
@@ -132,14 +123,9 @@ async def test_generate_first_where_there_are_no_tests(emulator: Emulator, call:
     assert ended.errors.startswith("What has no tests is generated first: minutes each.\n")
 
 
-def fail_first_run(emulator: Emulator) -> None:
-    """Have the first run fail, 10 s from now; all others pass."""
-    later(10, emulator.finish_run, 214, "failed")
-
-
 async def test_what_passes_at_last_is_flaky(emulator: Emulator, call: Call) -> None:
     """An item that failed and then passed is a success, with all its runs and artifacts."""
-    fail_first_run(emulator)
+    later(10, emulator.finish_run, 214, "failed")
     ended = await call("run Checkout Newsletter --wait --attempts 3 --json --artifacts failed")
     item, _ = ended.json["items"]
     assert (ended.code, ended.json["summary"]["flaky"]) == (0, 1)
@@ -166,24 +152,6 @@ async def test_what_nobody_knows_is_in_the_document(emulator: Emulator, call: Ca
     assert (document["summary"]["unknown"], document["summary"]["errors"]) == (1, 0)
     assert (item["verdict"], item["ref"]) == ("unknown", None)
     assert item["check"] == "testvibe-async runs list --feature Checkout"
-
-
-async def test_cancelled_command_names_what_goes_on(
-    call: Call, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The same is said where the program around it cancels the command."""
-    calling = asyncio.create_task(call("run Wishlist --wait"))
-    later(60, calling.cancel)
-    with pytest.raises(asyncio.CancelledError):
-        await calling
-    assert "Stopped. Batch 1: 1 in 1:00: 1 in flight\n" in capsys.readouterr().err
-
-
-async def test_stopped_before_anything_was_dispatched(emulator: Emulator, call: Call) -> None:
-    """Ctrl-C while the features are listed says that nothing was done."""
-    emulator.fail("list_features", Fault.hang())
-    ended = await interrupted(call, "run --all --wait", at=1)
-    assert (ended.code, ended.errors) == (130, "Stopped. Nothing was dispatched yet.\n")
 
 
 @pytest.mark.parametrize("wait", ["", "--wait"])
@@ -336,6 +304,7 @@ async def test_report_where_the_features_could_not_be_listed(
     ended = await call("run --all --wait --timeout 60 --report junit.xml")
     assert ended.code in {3, 5, 130}
     assert cases_in("junit.xml") == {"The batch": "error"}
+    assert ("Stopped. Nothing was dispatched yet.\n" in ended.errors) is (fault == "Ctrl-C")
     assert ended.output.startswith("::error title=The batch::") or fault == "Ctrl-C"
     assert "The batch" in text_of("summary")
     assert "Report: junit.xml\n" in ended.errors or fault == "Ctrl-C"

@@ -268,18 +268,6 @@ async def test_unknown_run(emulator: Emulator, call: Call) -> None:
     ended.refuses("(this service lists no runs: give the id of one)\n")
 
 
-@pytest.mark.parametrize("status", [401, 403])
-async def test_key_without_access(status: int, emulator: Emulator, call: Call) -> None:
-    """A key that may not see the runs is a refusal for each of them."""
-    refs = await refs_of(call, "run Checkout Returns")
-    for operation in ("get_run", "list_runs"):
-        emulator.fail(operation, Fault.status(status))
-    ended = await call("wait", *refs)
-    assert ended.code == 3
-    assert "  The same error in 1 more:\n" in ended.output
-    assert ended.output.endswith(": 2 in flight\n")
-
-
 @pytest.mark.parametrize("name", ["login.feature", "-"])
 async def test_file_that_is_not_json(
     name: str, call: Call, monkeypatch: pytest.MonkeyPatch

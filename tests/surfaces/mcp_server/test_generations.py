@@ -248,17 +248,19 @@ async def test_what_is_unknown_is_not_sent_again(emulator: Emulator, tool: str) 
 async def test_what_provably_did_not_begin_is_started_by_the_same_call(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
-    """A repetition starts the generation once the service shows that none began: one is paid."""
+    """A repetition, also for another site, starts what provably did not begin: one is paid."""
+    call = {"feature": "Returns", "siteUrl": "https://next.example"}
     shift_local_clock(monkeypatch)
     emulator.fail("generate_feature", Fault.status(503), times=1)
     async with connected(emulator, state_folder=tmp_path) as mcp:
         await mcp.give_up(tool, feature="Returns")
     await asyncio.sleep(600)
     async with connected(emulator, state_folder=tmp_path) as mcp:
+        answer = await mcp.call_tool(tool, call)
         while not emulator.generations:
-            answer = await mcp.call_tool(tool, {"feature": "Returns"})
+            answer = await mcp.call_tool(tool, call)
         assert "Nothing was started" not in text_of(answer)
-        await mcp.finished(tool, feature="Returns")
+        await mcp.finished(tool, **call)
     assert len(emulator.generations) == 1
 
 

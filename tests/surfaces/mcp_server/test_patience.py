@@ -140,9 +140,10 @@ async def test_an_outage_hides_no_run_that_was_not_delivered(emulator: Emulator)
         await mcp.cross(calls=3)
         for operation in ("get_run", "list_runs"):
             emulator.fail(operation, Fault.status(503))
-        answer = await mcp.call_tool("run_feature", {"feature": "Checkout"})
-        assert content_of(answer)["runId"] == min(emulator.runs)
-        assert "your call at" in content_of(answer)["note"]
+        answer = await mcp.result("run_feature", feature="Checkout")
+        assert answer["runId"] == min(emulator.runs)
+        assert "your call at" in answer["note"]
+        assert answer["note"].endswith("wait_for_run waits for it.")
         assert (await mcp.result("run_feature", feature="Checkout"))["runId"] == max(emulator.runs)
     assert len(emulator.runs) == 2
 

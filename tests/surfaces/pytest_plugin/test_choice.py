@@ -182,7 +182,7 @@ def test_without_a_test_nothing_is_dispatched(
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["--testvibe-select=Chek*"], 0, "no feature matches 'Chek[*]': *project has 3, such *"),
+        (["--testvibe-select=Chek*"], 0, "no feature matches 'Chek[*]': did you mean 'Checkout'*"),
         (["testvibe::Checkout[Moblie]"], 0, "no feature is '*Moblie[]]': did you *-config NAME"),
         (
             ["--testvibe-config=Mobile", "testvibe::Checkout[Firefox]"],

@@ -152,7 +152,10 @@ class TestUnobserved:
                 {"run_feature": Fault.lost(), "list_runs": Fault.status(404)},
                 "it may have started: *connection was lost (*reset by peer); *look at the feature*",
             ),
-            ({"run_feature": Fault.hang()}, "it may have started: the answer to *was lost; *"),
+            (
+                {"run_feature": Fault.hang()},
+                "it may have started: its dispatch was not acknowledged; *",
+            ),
             ({"*": Fault.reset()}, "the list of features did not come *: *connection was lost *"),
         ],
         ids=["no tests", "key", "lost", "hangs", "down"],

@@ -114,6 +114,7 @@ WRONG = {
     "@pytest.mark.testvibe('a', 'b')": "@pytest.mark.testvibe(*) takes 2 *",
     "@pytest.mark.testvibe('a', config=['b'])": "@*(*) 'config' must be str*[[]'b'[]]*",
     "@pytest.mark.testvibe('a', confg='b')": "@pytest.mark.testvibe(*) got *'confg'*",
+    "@pytest.mark.testvibe('Chekout')": "there is no feature 'Chekout': did you mean 'Checkout'?",
     "@pytest.mark.testvibe('a', site_url='shop.example')": "the site must be a URL *",
     "@pytest.mark.testvibe('a')\n@pytest.mark.testvibe('b')": "@*(*) twice: a test has one run",
 }

@@ -149,7 +149,8 @@ class Examination:
                 return None
         else:
             exchanges = self.tap.exchanges[before:]
-        if absent and exchanges[-1].is_not_there:
+        refusal = exchanges[-1].error
+        if absent and isinstance(refusal, errors.NotFoundError) and refusal.code is not None:
             self.findings.append(unchecked(name, f"there is no such {absent}"))
             if absent == "run":
                 self.codes.add(ExitCode.REFUSED)

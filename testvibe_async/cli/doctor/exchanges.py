@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import field, fields, frozen, has
 
-from testvibe_async import Listing, NotFoundError, ResponseError
+from testvibe_async import Listing, ResponseError
 from testvibe_async._util.serialization import NotSent, wire_name
 from testvibe_async._wire import (
     EXTRA,
@@ -118,11 +118,6 @@ class Exchange:
     def name(self) -> str:
         """The operation, by the service's name."""
         return self.request.endpoint.name
-
-    @property
-    def is_not_there(self) -> bool:
-        """True if the service itself says that the thing asked for does not exist."""
-        return isinstance(self.error, NotFoundError) and self.error.code is not None
 
 
 @frozen(eq=False)

@@ -18,13 +18,7 @@ from urllib.parse import quote, unquote
 
 from testvibe_async import ConfigError
 from testvibe_async._util import API_PATH
-from testvibe_async._wire import (
-    Endpoints,
-    UnreadableError,
-    openapi_document,
-    read,
-    says_in_flight,
-)
+from testvibe_async._wire import Endpoints, UnreadableError, openapi_document, read, says_in_flight
 from testvibe_async.cli.doctor.exchanges import (
     DEFAULT_FILE,
     NAMES,
@@ -37,7 +31,7 @@ from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.testing import RecordedExchange, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _HEADERS = ("Content-Type", "Content-Encoding", "Link", "Location", "ETag", "Accept-Ranges")
 _COUNTING_HEADERS = ("Age", "Retry-After", "Content-Range", "X-Total-Count")
@@ -101,14 +95,15 @@ def disguised(tap: Tap) -> tuple[Recording, list[str]]:
         raise ConfigError(
             f"nothing is written: {leaked} of the original texts would remain in the file"
         )
-    return recording, [*_preview(recording)]
-
-
-def _preview(recording: Recording) -> Iterator[str]:
-    names = {each.operation for each in recording.exchanges}
-    yield f"{len(recording.exchanges)} exchanges of {len(names)} operations; two of the answers:"
-    for each in recording.exchanges[:1] + recording.exchanges[-1:]:
-        yield f"  {each.method} {each.path}: {each.status} {each.answer[:300]}"
+    made = recording.exchanges
+    names = {each.operation for each in made}
+    return recording, [
+        f"{len(made)} exchanges of {len(names)} operations; two of the answers:",
+        *(
+            f"  {each.method} {each.path}: {each.status} {each.answer[:300]}"
+            for each in made[:1] + made[-1:]
+        ),
+    ]
 
 
 def leaks(original: str, recording: Recording) -> int:
