@@ -168,7 +168,7 @@ async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call
     ended = await call("run Checkout --wait --json")
     (item,) = ended.json["items"]
     assert (ended.code, item["error"]["type"]) == (130, "WaitTimeoutError")
-    assert "Stopped: 1 in 20.0 s: 1 not seen\n" in ended.errors
+    assert "Stopped. Batch 1: 1 in 20.0 s: 1 not seen\n" in ended.errors
     assert "till running" not in ended.errors
 
 
