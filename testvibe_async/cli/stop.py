@@ -137,7 +137,6 @@ class TimeLimit:
         """
         loop, contact = asyncio.get_running_loop(), self._progress.contact
         began = loop.time()
-        contact.start()
         try:
             with noting(self._progress, f"Still waiting for {what}", self._output):
                 async with asyncio.timeout(self._remaining):
