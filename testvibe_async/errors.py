@@ -367,7 +367,7 @@ class NotFoundError(ResponseError):
     """404: the project, feature, run or file does not exist."""
 
     fact = "the service has nothing of that name or id"
-    advice: str = "list_projects, list_features and list_runs show the existing ones"
+    advice: str = "list what exists, and check the name or id"
 
 
 class EndpointNotFoundError(NotFoundError):

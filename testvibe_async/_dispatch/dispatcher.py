@@ -284,7 +284,7 @@ class Dispatcher:
             self._reconciler.pending.discard(dispatch)
         if retry_unknown and not dispatch.is_withdrawn and not intent.is_accepted:
             return await self._send_again(dispatch, intent, lost, finding)
-        raise dispatch.unknown(f"the answer was lost: {lost.brief}", finding) from lost
+        raise dispatch.unknown(_loss(lost), finding) from lost
 
     async def _send_again(
         self, dispatch: Dispatch[Any], intent: Intent, lost: VibeError, finding: Finding
@@ -304,7 +304,7 @@ class Dispatcher:
             raise
         except (Exception, asyncio.CancelledError) as error:
             dispatch.intent = intent  # The second attempt had no effect, for certain.
-            what = f"the answer was lost: {lost.brief}; and the second try failed: {error!r}"
+            what = f"{_loss(lost)}; and the second try failed: {error!r}"
             raise dispatch.unknown(what, finding) from error
 
     async def _find(self, dispatch: Dispatch[Any], intent: Intent) -> Finding:
@@ -392,6 +392,12 @@ def _is_answer_lost(error: VibeError) -> bool:
     if isinstance(error, ResponseError):
         return not is_clear_refusal(error.status)
     return isinstance(error, OutcomeUnknownError)
+
+
+def _loss(error: VibeError) -> str:
+    """Describe why it is unknown whether a dispatch took effect."""
+    what = "it was not acknowledged" if isinstance(error, ResponseError) else "the answer was lost"
+    return f"{what}: {error.brief}"
 
 
 def _is_accepted(error: VibeError) -> bool:
