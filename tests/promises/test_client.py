@@ -57,6 +57,21 @@ async def test_many_waits_end_in_turns(emulator: Emulator) -> None:
         await raised(errors.ClientClosedError, wait)
 
 
+async def test_many_waits_time_out_in_turns(emulator: Emulator, client: Client) -> None:
+    """Other tasks run while thousands of waits end, and their errors are collected."""
+    emulator.fail("*", Fault.hang())
+    place = {"server": emulator.url, "project": emulator.project_id}
+    operations = [client.attach(RunRef(**place, run_id=number)) for number in range(1, 3_001)]
+    step = asyncio.ensure_future(anext(client.finished(operations, timeout=1)))
+    await asyncio.sleep(2.0)  # The last poll has ended, and so have the waits.
+    turns = 0
+    while not step.done() and turns < 1_000:
+        turns += 1
+        await asyncio.sleep(0)
+    await raised(errors.WaitTimeoutError, step)
+    assert turns > 10
+
+
 async def test_a_closed_client_refuses_everything(client: Client, project: Project) -> None:
     """Each way to use a closed client raises ClientClosedError, with the ref if it has one."""
     operation = await project.run_feature("Checkout")

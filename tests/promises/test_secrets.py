@@ -177,6 +177,7 @@ async def test_an_open_client(emulator: Emulator, caplog: pytest.LogCaptureFixtu
             gc.collect()
             reported += [f"{warning.message} {warning.source!r}" for warning in caught]
             caught.clear()
+    await asyncio.sleep(20)  # Nothing is left that would look after its requests.
     assert [line for line in reported if "Client of" in line]
     assert [line for line in reported if "Unclosed client session" in line]
     assert not any(map(shows, reported))

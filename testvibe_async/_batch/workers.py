@@ -401,7 +401,8 @@ class Workers(Generic[SnapshotT]):
         self._save(entry)
         if ref.kind == self.plan.kind:
             self._recovery.note_dispatched()
-        elif isinstance(ref, GenerationRef):
+        else:
+            assert isinstance(ref, GenerationRef)
             self._tests[entry.job.feature] = ref
 
     def _note_accepted(self, entry: Entry[SnapshotT], intent: Intent) -> None:

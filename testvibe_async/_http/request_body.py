@@ -48,7 +48,7 @@ class RequestBody(aiohttp.BytesPayload):
     def __init__(
         self,
         document: Mapping[str, object] | None,
-        before_writing: Callable[[], Awaitable[None]] | None = None,
+        before_writing: Callable[[], Awaitable[None]],
     ) -> None:
         """Encode the document.
 
@@ -106,15 +106,14 @@ class RequestBody(aiohttp.BytesPayload):
             self.is_repeated = True
             raise NotRepeatedError("a request that may act is sent once")
         self._is_asked = True
-        if self._before_writing is not None:
-            try:
-                await self._before_writing()
-            except Exception as error:
-                self.refusal = error
-                raise
-            # The request may have been abandoned meanwhile, unnoticed by the awaited callback.
-            if self._is_over:
-                raise NotRepeatedError("the request is over")
+        try:
+            await self._before_writing()
+        except Exception as error:
+            self.refusal = error
+            raise
+        # The request may have been abandoned meanwhile, unnoticed by the awaited callback.
+        if self._is_over:
+            raise NotRepeatedError("the request is over")
         self.is_written = True
         await super().write_with_length(writer, content_length)
 

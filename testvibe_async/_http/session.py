@@ -92,8 +92,8 @@ class HttpSession:
 
         Args:
             request: The request. The session can't send it again, unless it is a GET.
-            before_writing: Awaited once a request other than a GET has its connection, before the
-                first byte is written. An exception from it stops the request.
+            before_writing: Awaited once the request has its connection, before the first byte is
+                written. An exception from it stops the request. None for a read.
 
         Raises:
             NotSentError: The service provably never received the request.
@@ -107,8 +107,7 @@ class HttpSession:
         if session is None or session.closed:
             session = self._open_session()
         timeout = self._timeout if request.timeout is None else self._timeout_of(request)
-        is_read = method == "GET" and request.body is None
-        body = None if is_read else RequestBody(request.body, before_writing)
+        body = None if before_writing is None else RequestBody(request.body, before_writing)
         status: int | None = None
         try:
             # Setting the path on a URL costs a third of parsing the whole URL.

@@ -11,7 +11,14 @@ import pytest
 from tests.conftest import KEY, client_of
 from tests.promises.conftest import Events
 from tests.support.timing import STEADY, now
-from testvibe_async import BatchItem, Client, NotSentError, Project, Verdict
+from testvibe_async import (
+    BatchItem,
+    Client,
+    NotSentError,
+    Project,
+    UnauthorizedError,
+    Verdict,
+)
 from testvibe_async.events import Hooks, OutageEnded, OutageStarted
 from testvibe_async.testing import Emulator, Fault, RecordedRequest
 
@@ -228,6 +235,16 @@ async def test_a_second_answer_may_be_lost(emulator: Emulator, project: Project)
     )
     assert_each_ran_once(emulator, await project.run_features(NAMES[18:24], max_in_flight=2))
     assert second.hits == 1
+
+
+async def test_a_key_that_is_refused_after_it(emulator: Emulator, project: Project) -> None:
+    """The refusal is an answer: what waited for the service is not kept waiting by it."""
+    emulator.fail("*", Fault.status(502), when=lambda _: 2 < now() < 20)
+    emulator.fail("*", Fault.status(401), when=lambda _: now() >= 20)
+    items = await project.run_features(NAMES, max_in_flight=5)
+    assert now() < 60
+    assert any(isinstance(item.error, UnauthorizedError) for item in items)
+    assert not any(isinstance(item.error, NotSentError) for item in items)
 
 
 async def test_an_outage_meanwhile_delays_it(emulator: Emulator, project: Project) -> None:

@@ -108,6 +108,7 @@ async def test_the_log_of_another_is_refused(project: Project) -> None:
     """log() never returns the log of a newer generation."""
     operation = await project.generate_feature("Draft")
     await operation
+    assert (await operation.log()).request_id == operation.request_id
     await project.generate_feature("Draft")
 
     await raised(errors.OperationSupersededError, operation.log())
