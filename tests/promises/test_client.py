@@ -60,8 +60,11 @@ async def test_many_waits_end_in_turns(emulator: Emulator) -> None:
 async def test_many_waits_time_out_in_turns(emulator: Emulator, client: Client) -> None:
     """Other tasks run while thousands of waits end, and their errors are collected."""
     emulator.fail("*", Fault.hang())
-    place = {"server": emulator.url, "project": emulator.project_id}
-    operations = [client.attach(RunRef(**place, run_id=number)) for number in range(1, 3_001)]
+    refs = [
+        RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
+        for number in range(1, 3_001)
+    ]
+    operations = [client.attach(ref) for ref in refs]
     step = asyncio.ensure_future(anext(client.finished(operations, timeout=1)))
     await asyncio.sleep(2.0)  # The last poll has ended, and so have the waits.
     turns = 0

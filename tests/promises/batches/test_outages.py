@@ -245,6 +245,7 @@ async def test_a_key_that_is_refused_after_it(emulator: Emulator, project: Proje
     assert now() < 60
     assert any(isinstance(item.error, UnauthorizedError) for item in items)
     assert not any(isinstance(item.error, NotSentError) for item in items)
+    assert emulator.count("list_projects") <= 3
 
 
 async def test_an_outage_meanwhile_delays_it(emulator: Emulator, project: Project) -> None:
