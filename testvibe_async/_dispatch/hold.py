@@ -48,7 +48,7 @@ class Hold:
         self._since = 0.0
         """The loop's clock at the beginning of the hold."""
         self._probing = asyncio.Lock()
-        self._probes = 0
+        self._probes: int = 0
         """Number of probes that have ended, answered or not."""
         self._last_failure: TransportError | ResponseError | None = None
         self._failed_at = 0.0

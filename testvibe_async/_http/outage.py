@@ -188,8 +188,9 @@ class SilenceWatch:
             self.timer.cancel()
 
     def _look_at(self, at: float) -> None:
+        watch: ref[SilenceWatch] = ref(self)
         loop = asyncio.get_running_loop()
-        self.timer = loop.call_at(at, _look, ref(self), context=self._context)
+        self.timer = loop.call_at(at, _look, watch, context=self._context)
 
     def look(self) -> None:
         """Announce an outage if nothing was answered for too long, and set the next timer."""

@@ -402,7 +402,8 @@ async def test_it_is_announced(
 ) -> None:
     """At the second failure, and its end, also with a clock that never stands still."""
     loop, readings = asyncio.get_running_loop(), count()
-    monkeypatch.setattr(loop, "time", lambda time=loop.time: time() + drift * next(readings))
+    virtual_time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: virtual_time() + drift * next(readings))
     seen: list[tuple[str, float]] = []
 
     def note(event: Event) -> None:
