@@ -12,6 +12,7 @@ import json
 import os
 import stat
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import get_terminal_size
@@ -349,11 +350,21 @@ async def _line() -> str:
     """Read a line without blocking the event loop, so that Ctrl-C ends it; empty at the end."""
     if sys.platform == "win32":  # There only sockets can be waited for.
         return sys.stdin.readline()
-    line = b""
-    while not line.endswith(b"\n"):
-        await anyio.wait_readable(sys.stdin)
-        part = os.read(sys.stdin.fileno(), 1024)
-        if not part:
-            return ""
-        line += part
-    return line.decode(errors="replace")
+    # Opened anew, since a terminal discards what it has at Ctrl-C, so that a read may block; and
+    # the shell shares the other one.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        terminal = os.open(os.ttyname(sys.stdin.fileno()), flags)
+    except OSError:  # After `su`, it belongs to another user.
+        terminal = os.dup(sys.stdin.fileno())
+    try:
+        line = b""
+        while not line.endswith(b"\n"):
+            await anyio.wait_readable(terminal)
+            with suppress(BlockingIOError):
+                if not (part := os.read(terminal, 1024)):
+                    return ""
+                line += part
+        return line.decode(errors="replace")
+    finally:
+        os.close(terminal)
