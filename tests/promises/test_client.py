@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import random
 import warnings
 from collections.abc import Awaitable, Callable
@@ -73,6 +74,12 @@ async def test_many_waits_time_out_in_turns(emulator: Emulator, client: Client) 
         await asyncio.sleep(0)
     await raised(errors.WaitTimeoutError, step)
     assert turns > 10
+
+
+async def test_a_body_is_sent_with_any_method(emulator: Emulator, client: Client) -> None:
+    """Also with a GET, of a route for which this package has no method."""
+    await raised(errors.NotFoundError, client.request("GET", "/search", body={"text": "pay"}))
+    assert json.loads(emulator.requests[-1].body) == {"text": "pay"}
 
 
 async def test_a_closed_client_refuses_everything(client: Client, project: Project) -> None:

@@ -417,7 +417,7 @@ class Transport:
             self.bind()
         if self._routes and (route := self._routes.get(request.endpoint.name)) is not None:
             request = request.routed(route)
-        is_read = sending is None and request.endpoint.is_repeatable
+        is_read = sending is None and request.endpoint.is_repeatable and request.body is None
         before_writing = None if is_read else partial(self._before_writing, request, sending)
         await self._throttle.acquire(is_poll=is_poll)
         sent, lead, status = loop.time(), clock_lead(), None
