@@ -22,10 +22,12 @@ from testvibe_async.testing import Emulator, Fault
 DISPATCHES = {"run": "run_feature", "generation": "generate_feature"}
 
 
-async def intend(emulator: Emulator, kind: str = "run", **options: Any) -> Intent:
+async def intend(
+    emulator: Emulator, kind: str = "run", *, timeout: float = 30.0, **options: Any
+) -> Intent:
     """Return the intent of a dispatch of another client, which saw no answer."""
     notes = Notes()
-    async with client_of(emulator, recorder=notes) as client:
+    async with client_of(emulator, recorder=notes, timeout=timeout) as client:
         project = client.project()
         dispatch = project.run_feature if kind == "run" else project.generate_feature
         feature = "Checkout" if kind == "run" else "Draft"
@@ -105,6 +107,14 @@ async def test_what_begins_late_is_found(
     operation = await found(client, await dispatching)
     started = emulator.runs if kind == "run" else emulator.generations
     assert str(operation.ref.key[-1]) == str([*started][-1])
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [(5.0, 65), (30.0, 65), (40.0, 85)])
+async def test_an_impatient_client_leaves_the_service_its_time(
+    emulator: Emulator, timeout: float, seconds: float
+) -> None:
+    """What it may do late has nothing to do with how long the client waits for an answer."""
+    assert (await intend(emulator, timeout=timeout)).expires_after == seconds
 
 
 @pytest.mark.parametrize("feature", ["Returns", "Checkout"])

@@ -53,6 +53,23 @@ def delay(
     )
 
 
+@pytest.mark.parametrize(
+    ("attempt", "random", "seconds"),
+    [(1, 0.0, 0.5), (1, 1.0, 1.0), (3, 0.0, 2.0), (3, 1.0, 4.0), (9, 0.0, 15.0), (9, 1.0, 30.0)],
+)
+def test_the_delay_of_a_patient_dispatch(attempt: int, random: float, seconds: float) -> None:
+    """Without `Retry-After`, it grows from a second to half a minute, or half of that."""
+    delayed = retry.retry_delay(
+        refused(errors.RateLimitedError, 429),
+        attempt,
+        policy=RetryPolicy(),
+        is_repeatable=False,
+        random=lambda: random,
+        patience_left=60.0,
+    )
+    assert delayed == seconds
+
+
 def page(kind: type[errors.ResponseError], status: int) -> errors.ResponseError:
     """Return an error without the service's `code`, such as a proxy's page."""
     return kind("a web page", status=status, method="GET", url=URL)
