@@ -457,7 +457,6 @@ class Workers(Generic[SnapshotT]):
         item = entry.final = self.mark(entry.end(error))
         self._ended += 1
         self.completed.put((entry.index, item))
-        self._finish_changes()
         return item
 
     def stop(self) -> None:
