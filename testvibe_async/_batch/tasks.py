@@ -9,6 +9,7 @@ import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from testvibe_async._dispatch import Progress
 from testvibe_async._util.waiting import wait_uncancelled
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ class Tasks:
         self._withdrawable: dict[asyncio.Task[Any], Entry[Any] | None] = {}
         """Tasks that read, recover or dispatch: a stop cancels each of them, unless it was sent."""
 
-        self._dispatching = 0
-
     @property
     def count(self) -> int:
         """Number of running tasks."""
@@ -63,7 +62,6 @@ class Tasks:
         task = asyncio.current_task()
         assert task is not None
         self._withdrawable[task] = entry
-        self._dispatching += entry is not None
         try:
             return await step
         except asyncio.CancelledError:
@@ -73,18 +71,17 @@ class Tasks:
             return None
         finally:
             del self._withdrawable[task]
-            self._dispatching -= entry is not None
 
     @property
     def is_dispatching(self) -> bool:
         """True while an entry is being dispatched."""
-        return self._dispatching > 0
+        return any(entry is not None for entry in self._withdrawable.values())
 
     @property
     def is_reconciling(self) -> bool:
         """True while the lost answer to a dispatch is reconciled."""
-        dispatches = (entry.dispatch for entry in self._withdrawable.values() if entry is not None)
-        return any(dispatch is not None and dispatch.is_lost for dispatch in dispatches)
+        entries = (entry for entry in self._withdrawable.values() if entry is not None)
+        return any(each.dispatch and each.dispatch.progress is Progress.LOST for each in entries)
 
     def withdraw(self, *, spares_idle: bool) -> None:
         """Cancel the steps that have sent nothing, and keep the others from sending again.

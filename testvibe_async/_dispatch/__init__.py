@@ -7,7 +7,7 @@ selects the features of a whole project. The `Dispatcher` is closed with the cli
 
 from testvibe_async._dispatch.dispatch import Dispatch
 from testvibe_async._dispatch.dispatcher import CLOSE_SECONDS, Dispatcher
-from testvibe_async._dispatch.finding import Known, knowing
+from testvibe_async._dispatch.finding import Known, Progress, knowing
 from testvibe_async._dispatch.jobs import Features, Job, JobSource, select_features
 from testvibe_async._dispatch.kinds import (
     DISPATCHES,
@@ -29,6 +29,7 @@ __all__ = [
     "Job",
     "JobSource",
     "Known",
+    "Progress",
     "RunConflict",
     "RunDispatch",
     "Starter",

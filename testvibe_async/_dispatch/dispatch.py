@@ -1,7 +1,7 @@
 """One dispatch, which must not happen twice: its progress and its records.
 
-A `Dispatch` is the only owner of that state. The request's body, the transport and the dispatcher
-report to it, and a batch withdraws it. The dispatcher decides when a request is sent, and the two
+A `Dispatch` is the only owner of that state. The transport and the dispatcher report to it, and a
+batch withdraws it. The dispatcher decides when a request is sent, and the two
 kinds, in `kinds`, decide what is sent.
 """
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 END_SECONDS = 10.0
 """Seconds in which a recorder must note the result of a dispatch."""
 
+_AWAITED = (Progress.WRITTEN, Progress.LOST)
+"""The progress of a dispatch that may still turn out to have taken effect."""
+
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
 
@@ -72,9 +75,6 @@ class Dispatch(ABC, Generic[OperationT]):
     progress: Progress = field(default=Progress.IDLE, init=False)
     """The progress of the dispatch, changed only by the methods here."""
 
-    is_lost: bool = field(default=False, init=False)
-    """True from the loss of its answer until it is reconciled."""
-
     is_withdrawn: bool = field(default=False, init=False)
     """True if it must not be sent any more: cancelled, out of time, or the client closes."""
 
@@ -106,8 +106,6 @@ class Dispatch(ABC, Generic[OperationT]):
     written_at: float = field(default=0.0, init=False)
     """The loop's clock when it was last sent."""
 
-    is_under_way: bool = field(default=False, init=False)
-    """True from its beginning to its end, answered or not."""
     _is_recorded: bool = field(default=False, init=False)
     """True if the recorders have the intent, but not its result yet."""
     _recording: asyncio.Lock | None = field(default=None, init=False)
@@ -122,12 +120,12 @@ class Dispatch(ABC, Generic[OperationT]):
     @property
     def is_written(self) -> bool:
         """True if the service may have received and executed it, or the generation in its place."""
-        return (self._tests or self).progress is Progress.WRITTEN
+        return (self._tests or self).progress in (*_AWAITED, Progress.UNANSWERED)
 
     @property
     def is_awaited(self) -> bool:
         """True while it, or the generation in its place, is written, and may still be answered."""
-        return self.is_written and (self._tests or self).is_under_way
+        return (self._tests or self).progress in _AWAITED
 
     @property
     def may_be_cancelled(self) -> bool:
@@ -154,11 +152,11 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def begin(self) -> None:
         """Note that the dispatch is under way, with nothing sent yet."""
-        self.progress, self.is_under_way = Progress.PENDING, True
+        self.progress = Progress.PENDING
         self._began = asyncio.get_running_loop().time()
 
     def renew_patience(self) -> None:
-        """Note that it is sent now: the wait for the end of an outage is no rate limit."""
+        """Start its patience anew: the wait for the end of an outage is no rate limit."""
         self._began = asyncio.get_running_loop().time()
 
     def withdraw(self) -> None:
@@ -209,7 +207,7 @@ class Dispatch(ABC, Generic[OperationT]):
         self.progress, self.written_at = Progress.WRITTEN, now
 
     def mark_answered(self, sent: float) -> None:
-        """Note that an answer or error came, although writing was not observed.
+        """Note that an answer or error came, whether or not writing was observed.
 
         A mock of the session never asks the body to write itself.
         """
@@ -224,7 +222,7 @@ class Dispatch(ABC, Generic[OperationT]):
         intent = self.intent or self.new_intent()
         seconds = (datetime.now(UTC) - intent.intended_at).total_seconds()
         slept = max(0.0, seconds - INTENT_SECONDS - self.parts.transport.timeout)
-        self.is_lost = True
+        self.progress = Progress.LOST
         self.intent = evolve(intent, expires_after=intent.expires_after + slept)
         return self.intent
 
@@ -256,9 +254,10 @@ class Dispatch(ABC, Generic[OperationT]):
             self.on_ref(ref)
 
     def end(self) -> None:
-        """Note that the dispatch has ended. If it may have arrived unanswered, it stays written."""
-        self.is_under_way = self.is_lost = False
-        if self.progress is Progress.PENDING:
+        """Note that the dispatch has ended."""
+        if self.progress in _AWAITED:
+            self.progress = Progress.UNANSWERED
+        elif self.progress is Progress.PENDING:
             self.progress = Progress.IDLE
 
     async def record(self, result: Ref | VibeError) -> None:

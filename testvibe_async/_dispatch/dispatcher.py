@@ -21,12 +21,11 @@ from testvibe_async._http import refused_seconds
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
 from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async._wire import SUCCESS, is_clear_refusal
+from testvibe_async._wire import SUCCESS
 from testvibe_async.errors import (
     ClientClosedError,
     DispatchUnknownError,
     NotSentError,
-    OutcomeUnknownError,
     ResponseError,
     VibeError,
 )
@@ -262,7 +261,7 @@ class Dispatcher:
             try:
                 return await dispatch.send(), False
             except VibeError as error:
-                if not _is_answer_lost(error):
+                if dispatch.progress is not Progress.WRITTEN:
                     raise
                 lost = error
             intent = dispatch.mark_lost()
@@ -274,7 +273,7 @@ class Dispatcher:
                 return finding.ref, True
         except (asyncio.CancelledError, ClientClosedError) as error:
             # A caller's cancellation does not reach this point once it was sent; a shutdown's does.
-            if dispatch.progress is not Progress.WRITTEN:
+            if not dispatch.is_written:
                 why = "withdrawn before it was sent"
                 await dispatch.record(self._not_sent(dispatch, why))
                 raise
@@ -385,13 +384,6 @@ def _attributes(dispatch: Dispatch[Any]) -> dict[str, Attribute]:
         "cicd.pipeline.task.name": str(dispatch.feature),
         "cicd.pipeline.task.type": "test" if dispatch.kind == "run" else "build",
     }
-
-
-def _is_answer_lost(error: VibeError) -> bool:
-    """Return whether a dispatch that failed with this error may still have taken effect."""
-    if isinstance(error, ResponseError):
-        return not is_clear_refusal(error.status)
-    return isinstance(error, OutcomeUnknownError)
 
 
 def _loss(error: VibeError) -> str:

@@ -1,4 +1,4 @@
-"""The knowledge about a dispatch whose answer was not received, and its progress.
+"""What is known of a dispatch whose answer was not received, and its progress.
 
 These values decide how to name the result, and what to advise.
 """
@@ -127,6 +127,12 @@ class Progress(Enum):
 
     WRITTEN = auto()
     """Writing to a connection has started: it may have arrived, and there is no answer yet."""
+
+    LOST = auto()
+    """It may have taken effect, and its answer was lost. The dispatch is being reconciled."""
+
+    UNANSWERED = auto()
+    """It has ended, and it is unknown whether it took effect."""
 
     DISPATCHED = auto()
     """The operation's id is known."""

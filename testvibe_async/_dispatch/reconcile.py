@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from testvibe_async._dispatch.finding import Finding, Progress
+from testvibe_async._dispatch.finding import Finding
 from testvibe_async._dispatch.search import (
     CLOCK_SLACK,
     Aim,
@@ -212,7 +212,7 @@ class Reconciler:
         others = [
             dispatch.intent
             for dispatch in self.pending
-            if dispatch.progress is Progress.WRITTEN and dispatch.intent is not None
+            if dispatch.is_written and dispatch.intent is not None
         ]
         open_elsewhere = (each for each in known if isinstance(each, Intent))
         others += [

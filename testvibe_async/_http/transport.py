@@ -293,7 +293,7 @@ class Transport:
         return outlook
 
     def note_failure(self, error: VibeError) -> bool:
-        """Note that a dispatch or its search failed; return True if an outage explains it.
+        """Note that a dispatch, or the read before it, failed; return True if an outage caused it.
 
         As long as the service has answered nothing, a page means that its address is wrong.
         """
@@ -381,8 +381,8 @@ class Transport:
         )
         if delay is None:
             raise error
-        # A request that must not be lost is retried in any case; the number of attempts is limited
-        # anyway.
+        # A request that must not be lost is retried in any case: its attempts are limited anyway,
+        # and in a batch its patience.
         cost = self._budget.take(error) if request.endpoint.is_repeatable else 0
         if cost is None:
             raise error
