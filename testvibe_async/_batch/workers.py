@@ -193,7 +193,10 @@ class Workers(Generic[SnapshotT]):
         if entry is None:
             self._recovery.note_progress()  # No later feature will prove anything.
             self._finish_changes()
-        elif not entry.is_left:
+            return
+        if entry.generation is not None:
+            self._tests[entry.job.feature] = entry.generation
+        if not entry.is_left:
             self._complete_entry(entry, entry.error)
         elif entry.state is EntryState.PLANNED and not self._is_stopped:
             self._ready.append(entry)
