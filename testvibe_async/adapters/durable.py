@@ -99,7 +99,7 @@ class DurableBatch:
             attempts: As in `run_features`; 1 for generations.
             max_generations: Maximum number of generations that all workers together may dispatch,
                 including those of missing tests, 0 or more; None for no limit. Each costs credits.
-            missing_only: As in `generate_features`.
+            missing_only: As in `generate_features`; of no effect on runs.
             options: Values that you want back, a JSON object: `status` has them as `plan.options`.
                 The same batch has the same ones.
 
@@ -144,7 +144,7 @@ class DurableBatch:
             site_url=site_url,
             attempts=attempts,
             on_conflict=on_conflict,
-            missing_only=missing_only or features is None,
+            missing_only=kind == "generation" and (missing_only or features is None),
             options={
                 **(options or {}),
                 "batch": spec.to_dict(),
