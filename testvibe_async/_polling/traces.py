@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
+from attrs import fields
+
 from testvibe_async._polling.polled import OpenTrace
 from testvibe_async._telemetry import telemetry
 from testvibe_async.models import Run
@@ -110,13 +112,6 @@ def _abandon(trace: Trace, why: str) -> None:
 
 
 def _ids(ref: Ref) -> dict[str, Attribute]:
-    ids = {
-        "server": ref.server,
-        "project": ref.project,
-        "feature_id": getattr(ref, "feature_id", None),
-        "run_id": getattr(ref, "run_id", None),
-        "request_id": getattr(ref, "request_id", None),
-    }
-    operation = ids["run_id"] or ids["request_id"]
-    task = {"cicd.pipeline.task.run.id": None if operation is None else str(operation)}
-    return {f"testvibe.{name}": value for name, value in ids.items()} | task
+    names = {each.name for each in fields(type(ref))} - {"dispatched_at", "traceparent"}
+    ids = {f"testvibe.{name}": getattr(ref, name) for name in names}
+    return ids | {"cicd.pipeline.task.run.id": str(ref.key[-1])}
