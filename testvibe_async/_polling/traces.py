@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._telemetry import Attribute, Trace
     from testvibe_async.errors import VibeError
-    from testvibe_async.models import Generation
+    from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
 
 _CASE_STATUSES = {"passed": "pass", "failed": "fail"}
@@ -80,7 +80,7 @@ def note_change(polled: PolledOperation[Any], *, is_transition: bool) -> None:
         polled.trace = None
 
 
-def _note_outcome(trace: Trace, outcome: Run | Generation) -> None:
+def _note_outcome(trace: Trace, outcome: Snapshot) -> None:
     """Add an outcome by OpenTelemetry's conventions for pipelines and tests."""
     result = "success" if outcome.is_success else "failure" if outcome.is_failure else "error"
     trace.add({"cicd.pipeline.task.run.result": result})
