@@ -16,6 +16,7 @@ from testvibe_async._wire.protocol import decode
 from testvibe_async.errors import ConfigError, KindName
 from testvibe_async.operations import HANDLES
 from testvibe_async.refs import _KINDS
+from testvibe_async.reports.entries import ID_FIELDS
 from testvibe_async.runner.kinds import POLICIES
 
 
@@ -132,6 +133,7 @@ TABLES = {
     "handles": HANDLES,
     "searches": SEARCHES,
     "metrics": MEASURED,
+    "ids": ID_FIELDS,
     "policies": POLICIES,
 }
 
