@@ -119,7 +119,8 @@ class HttpSession:
                 headers=None
                 if self._owns_session and not request.is_uncached
                 else self._headers_of(request),
-                skip_auto_headers=("Content-Type",) if request.body is None else None,
+                # For a read, which has no type, aiohttp would copy all headers.
+                skip_auto_headers=("Content-Type",) if body and request.body is None else None,
                 allow_redirects=False,
                 auto_decompress=False,  # `response_body` does
                 raise_for_status=False,
