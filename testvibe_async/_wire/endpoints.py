@@ -193,7 +193,10 @@ def _segments(values: Mapping[str, object]) -> dict[str, str]:
             raise ConfigError(
                 f"{name} must be a name or a number that the service gave, not {value!r}"
             )
-    return {name: _quoted(name, str(value)) for name, value in values.items()}
+    return {
+        name: str(value) if type(value) is int else _quoted(name, str(value))
+        for name, value in values.items()
+    }
 
 
 @lru_cache(maxsize=1024)
