@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_origin
 from urllib.parse import quote, unquote
 
-from attrs import Factory, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from testvibe_async._util import API_PATH
 from testvibe_async.errors import (
@@ -147,7 +147,7 @@ class Endpoint(Generic[T]):
         )
 
 
-@frozen
+@define  # See `Response`.
 class Request(Generic[T]):
     """A call that is ready to be sent. It contains no key and no host."""
 
