@@ -318,13 +318,9 @@ class _NewBatch:
 
     def _say_plan(self, plan: Forecast) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
-        output, jobs, policy = (
-            self.watch.connection.output,
-            plan.dispatched,
-            POLICIES[self.spec.kind],
-        )
+        output, policy = self.watch.connection.output, POLICIES[self.spec.kind]
         output.rows(
-            [{"feature": job.feature_name, "config": job.config} for job in jobs],
+            [{"feature": job.feature_name, "config": job.config} for job in plan.dispatched],
             ("Feature", "Config"),
             lambda job: [*job.values()],
         )
@@ -332,10 +328,11 @@ class _NewBatch:
         if policy.costs_credits:
             costs = f"{self._replacing(plan.generated)}, and each costs credits"
         elif plan.generated:
-            number = plural(len(plan.generated), "generation")
-            costs = f", after {number} at most, which cost credits"
+            first = plural(len(plan.generated), "generation")
+            costs = f", after {first} at most, which cost credits"
         why = "without tests" if "missing" in policy.conflicts else "being generated"
-        output.note(f"{plural(len(jobs), self.spec.kind)} would be dispatched{costs}.")
+        number = plural(len(plan.dispatched), self.spec.kind)
+        output.note(f"{number} would be dispatched{costs}.")
         ends = (
             (f"refused, {why}", plan.refused, ExitCode.REFUSED),
             (LIMITED, plan.limited, ExitCode.IN_FLIGHT),
