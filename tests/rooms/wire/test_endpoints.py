@@ -18,6 +18,7 @@ from testvibe_async.operations import HANDLES
 from testvibe_async.refs import _KINDS
 from testvibe_async.reports.entries import ID_FIELDS
 from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.testing.api import LISTS
 
 
 def test_reads_alone_are_repeatable() -> None:
@@ -142,3 +143,8 @@ TABLES = {
 def test_a_table_has_all_kinds(table: Collection[object]) -> None:
     """In the order of the descriptors: one that lacks a kind fails late, or silently."""
     assert [*table] == [*KINDS]
+
+
+def test_the_emulator_can_lack_each_list() -> None:
+    """An emulator without lists has none by which the operations of a kind are polled."""
+    assert {kind.listed_by.name for kind in KINDS.values()} == LISTS
