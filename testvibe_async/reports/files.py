@@ -8,7 +8,6 @@ reports writes to a disk.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from attrs import frozen
 
+from testvibe_async._util.replacement import replace_file
 from testvibe_async.errors import ConfigError
 from testvibe_async.reports.ctrf import to_ctrf
 from testvibe_async.reports.junit import to_junit
@@ -155,7 +155,8 @@ def _write(path: Path, text: str) -> None:
     try:
         stream = stream_at(path)
         if stream is None:
-            _replace(Path(os.path.realpath(path)), text)  # A link to a file elsewhere stays a link.
+            Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text)
         else:
             opened = os.dup(stream) if isinstance(stream, int) else os.open(stream, os.O_WRONLY)
             with os.fdopen(opened, "w", encoding="utf-8", newline="\n") as file:
@@ -179,14 +180,3 @@ def stream_at(path: Path) -> Path | int | None:
             if os.path.samestat(found, os.fstat(descriptor)):
                 return descriptor
     return None if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) else path
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink()

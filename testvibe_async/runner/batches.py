@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import asdict, evolve
 
 from testvibe_async._batch import EntryState
+from testvibe_async._util.replacement import replace_file
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
 from testvibe_async.journal import Journal, files_of, is_in_use
@@ -446,11 +447,9 @@ class Batches:
 
     def _write(self, record: BatchRecord) -> None:
         """Write a record at once, so that none is ever half of one."""
-        path = self._path_of(record.number)
-        part = path.with_suffix(f".{os.getpid()}.part")
         document = {"version": _VERSION, **asdict(record)}
-        part.write_text(json.dumps(document, default=datetime.isoformat), encoding="utf-8")
-        part.replace(path)
+        text = json.dumps(document, default=datetime.isoformat)
+        replace_file(self._path_of(record.number), text)
 
 
 def _read(path: Path) -> BatchRecord | None:
