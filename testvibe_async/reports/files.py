@@ -69,15 +69,15 @@ def report_target(text: str) -> tuple[str, Path]:
     Raises:
         ConfigError: It names no format, or standard output instead of a file.
     """
-    word, _, path = text.partition(":")
-    if "-" in {text, path}:
+    word, sign, path = text.partition(":")
+    known = _BY_WORD.get(word.lower()) if sign else None
+    path = text if known is None else path
+    if path in {"", "-"}:
         raise ConfigError(
-            "a report can't go to standard output, which has the command's own results: name a "
-            "file, as in xml:junit.xml"
+            "a report needs a file, as in xml:junit.xml: standard output has the command's own "
+            "results"
         )
-    if path and word.lower() in _BY_WORD:
-        return _BY_WORD[word.lower()].name, Path(path)
-    return _format_of(Path(text)).name, Path(text)
+    return (known or _format_of(Path(path))).name, Path(path)
 
 
 def _format_of(path: Path, word: str | None = None) -> Format:
