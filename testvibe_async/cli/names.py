@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from testvibe_async import (
     BatchItem,
     ConfigError,
+    EndpointNotFoundError,
     GenerationRef,
     NotFoundError,
     Ref,
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def suggesting(connection: Connection, feature: str) -> AsyncGenerator[None]:
-    """Add to a refusal for an unknown feature what its name may have meant."""
+async def suggesting(connection: Connection, feature: str | None) -> AsyncGenerator[None]:
+    """Add to a refusal for an unknown feature, if one is named, what its name may have meant."""
     try:
         yield
     except NotFoundError as error:
+        if feature is None or isinstance(error, EndpointNotFoundError):
+            raise
         with suppress(ResponseError, TransportError):
             names = [each.name for each in await connection.project.list_features()]
             completion.keep(features=names)
