@@ -16,7 +16,7 @@ from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
 from testvibe_async.cli.common import Common, batches_folder
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.words import NAME, begun, plural
+from testvibe_async.cli.words import NAME, plural, started
 from testvibe_async.runner.batches import Batches
 from testvibe_async.runner.stored import Batch, BatchRecord, Place
 
@@ -130,13 +130,19 @@ def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
     return shlex.join([NAME, "resume", stored_batches().word_for(journal), *place])
 
 
-async def report_interrupted() -> None:
-    """Report each interrupted batch once: its command did not shut down in order."""
+async def report_interrupted(*, besides: int | str | None) -> None:
+    """Report each interrupted batch once: its command did not shut down in order.
+
+    Args:
+        besides: The `Batch.word` of the one that the command has described; None for none.
+    """
     stored = stored_batches()
     for record, batch in await stored.interrupted():
+        if record.number == besides:
+            continue
         over = sum(item.outcome is not None for item in batch.items)
         warn(
-            f"{record}, {begun(batch.created_at)}, was interrupted, with "
+            f"{record}, {started(batch.created_at)}, was interrupted, with "
             f"{over} of {plural(len(batch.items), 'operation')} over. Resume it: "
             f"{resume_command(stored.journal_of(record))}"
         )

@@ -242,7 +242,7 @@ def _say_unfinished(result: Result, output: Output) -> None:
     """
     items = result.unfinished
     if not items:
-        if result.is_left and result.resume and result.is_waited_for:
+        if result.is_left and result.resume:
             warn(f"Resume the batch, on this machine, with:\n  {result.resume}")
     elif not result.is_waited_for:
         if not output.is_json:
@@ -306,7 +306,8 @@ def _say_next(result: Result, output: Output) -> None:
     """Print the commands that describe the failures, and the one that runs them again."""
     if result.failed_runs and result.is_service_kept:
         which = "it" if len(result.failed_runs) == 1 else "the first failure"
-        output.say(f"\nTo diagnose {which}: {NAME} runs diagnose {result.failed_runs[0]}")
+        words = [NAME, "runs", "diagnose", str(result.failed_runs[0]), *result.place]
+        output.say(f"\nTo diagnose {which}: {shlex.join(words)}")
         if result.rerun is not None:
             output.say(f"To rerun what failed:\n  {result.rerun}")
 

@@ -32,7 +32,7 @@ from testvibe_async.cli.output import warn
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import result_of
 from testvibe_async.cli.watch import Watch, watching
-from testvibe_async.cli.words import NAME, Item, begun, item_name, plural
+from testvibe_async.cli.words import NAME, Item, item_name, plural, started
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
@@ -146,7 +146,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
         common, files=Files() if options.dry_run else files, timeout=timeout
     ) as watch:
         if failed:
-            await report_interrupted()
             word = features[0] if features else None
             batch = await stored_batches().to_rerun(word, watch.place, watch.quarantine)
             spec = batch.rerun(spec, on_conflict=on_conflict)
@@ -186,9 +185,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
 def _state_of(batch: Batch) -> str:
     """Return what a batch has to run again, and what it left, in sentences."""
     failed = plural(len(batch.failed), "failure") if batch.failed else "nothing to run again"
-    said = (
-        f"{batch.label}, {begun(batch.created_at)}: {failed}, of {plural(len(batch.items), 'run')}."
-    )
+    runs = plural(len(batch.items), "run")
+    said = f"{batch.label}, {started(batch.created_at)}: {failed}, of {runs}."
     if not batch.is_undecided:
         return said
     what = counts_of(batch.undecided) if batch.undecided else "features that were not read"
@@ -326,7 +324,7 @@ class _NewBatch:
         why = "being generated"
         if kind == "run":
             number, why = plural(len(plan.generated), "generation"), "without tests"
-            costs = f", after {number} at most, which cost credits" if plan.generated else ""
+            costs = f", after at most {number}; generations cost credits" if plan.generated else ""
         output.note(f"{plural(len(jobs), kind)} would be dispatched{costs}.")
         ends = (
             (f"refused, {why}", plan.refused, ExitCode.REFUSED),
@@ -395,7 +393,7 @@ class _NewBatch:
         if self.options.no_journal:
             yield None
             return
-        await report_interrupted()
+        await report_interrupted(besides=self.parent)
         if path is not None:
             # To begin anew what the file may have held would do its work twice.
             if path.exists() and not path.stat().st_size:

@@ -328,7 +328,10 @@ class Batches:
                 if is_unreadable and not skips_unreadable:
                     raise
                 if is_unreadable or record.database is not None:
-                    logger.warning("%s is left out: %s", record, error)
+                    said = f"{record} is left out: {error}"
+                    if isinstance(error, RunningError):
+                        said = f"{error}, so it is left out"
+                    logger.warning("%s", said)
 
     async def _first_of(self, batch: Batch) -> Batch:
         """Return the batch whose failures a rerun ran again; a batch that is no rerun itself.
@@ -424,8 +427,9 @@ class Batches:
                 if not is_in_use(error):
                     raise
                 since = f"{record.started_at.astimezone():%H:%M}"
-                running = f"{record} is running since {since} in process {record.process}"
-                raise RunningError(running) from error
+                raise RunningError(
+                    f"{record} has been running since {since} in process {record.process}"
+                ) from error
             yield journal
 
     def _new_number(self) -> int:

@@ -181,7 +181,7 @@ async def test_attempt_that_failed_is_told_before_the_next(call: Call, emulator:
         "0/1  run 214     failed      Checkout: 1 of 5 tests failed",
         "0/1  run 215     queued      Checkout: attempt 2",
         "0/1  run 215     running     Checkout: attempt 2",
-        "1/1  run 215     flaky       Checkout: 5 tests passed, attempt 2",
+        "1/1  run 215     flaky       Checkout: attempt 2: 5 tests passed",
     ]
     assert (
         "\nFlaky, passed after a failure:\n  Checkout: run 214 failed, run 215 passed"
