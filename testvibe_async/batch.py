@@ -218,7 +218,7 @@ class Batch(Generic[SnapshotT_co]):
     async def __aexit__(self, *exception: object) -> None:
         """Stop dispatching and polling. Cancels nothing at the service.
 
-        Dispatches under way get up to 10 s to be answered, so that `refs` is complete, or 2 s if
+        Dispatches under way get up to 10 s to be answered, so that `refs` is complete, or 1.5 s if
         the batch is cancelled.
         """
         self._is_left = True

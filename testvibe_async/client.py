@@ -285,7 +285,8 @@ class Client(Gathering):
         """Find the operation that a dispatch with a lost answer started.
 
         The dispatch may be of another process or another day. This call dispatches nothing. As long
-        as the request may still take effect, for its time-out plus 5 s, it waits.
+        as the request may still take effect, it waits: for 69 s after the dispatch, or for twice
+        the time-out plus 9 s, if that is longer.
 
         Args:
             intent: The intent that the recorder stored, or of a `DispatchUnknownError`.

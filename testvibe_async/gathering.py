@@ -85,9 +85,9 @@ class Gathering:
         Raises:
             ConfigError: One of them is not an operation of this client, or the time-out is not a
                 number of seconds, 0 or more.
-            WaitTimeoutError: An operation did not finish in time. As all errors of operations, the
-                iteration raises it after all outcomes. A note names the other operations without an
-                outcome; the same iterator continues with their errors, and then ends.
+            WaitTimeoutError: An operation did not finish in time. Like all errors of operations,
+                the iteration raises it after all outcomes. A note names the other operations
+                without an outcome; the same iterator continues with their errors, and then ends.
             VibeError: The error of `testvibe_async.Operation.wait` for an operation that could not
                 be observed.
         """

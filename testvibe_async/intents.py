@@ -30,7 +30,7 @@ INTENT_SECONDS = 5.0
 """Maximum age in seconds of an intent when its request is written; an older one is not sent."""
 
 LATE_SECONDS = 60.0
-"""Seconds for which a service may at least take to act on a request; nothing can check it."""
+"""Minimum seconds that a service may take to act on a request; nothing can check it."""
 
 _VERSION = 3
 
@@ -74,7 +74,8 @@ class Intent(Serializable):
     """
 
     highest_run_id: int | None = field(default=None, validator=optional(instance_of(int)))
-    """The highest `runId` of the project observed before; None if none was. For a run."""
+    """The highest `runId` of the project before, 0 for no run; None if no list showed it. For a
+    run."""
 
     known_run_id: int | None = field(default=None, validator=optional(instance_of(int)))
     """A `runId` of the project that was seen before, where no list shows the highest. For a run."""
@@ -139,7 +140,7 @@ class Recorder(Protocol):
     """
 
     async def intended(self, intent: Intent) -> None:
-        """Store an intent. Its request is written after this returns within 5 s, or never.
+        """Store an intent. If this returns within 5 s, its request is written; otherwise it is not.
 
         It is called for each attempt, once there is a connection and before anything is written. An
         error from it stops the dispatch with a `testvibe_async.RecorderError`.

@@ -435,10 +435,10 @@ class GenerationOperation(Operation[Generation]):
 def operation_of(
     ref: Ref, parts: ClientParts, *, adopted: bool = False, previous_id: str | None = None
 ) -> RunOperation | GenerationOperation:
-    """Return a handle on an operation by its name.
+    """Return a handle on an operation.
 
     Args:
-        ref: Its name.
+        ref: The operation's ref.
         parts: The parts of its client.
         adopted: True if the operation was found.
         previous_id: The `requestId` of the generation before it; None if unknown.

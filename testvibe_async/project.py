@@ -1,8 +1,8 @@
 """One project and its operations, under the service's own names.
 
-Each method is one call of the service, except dispatches (through `_dispatch`, so that nothing is
-done twice), the two waits and the downloads. This module decides neither the meaning of an answer
-nor the time of a poll.
+Most methods are one call of the service. The exceptions are dispatches and batches (through
+`_dispatch`, so that nothing is done twice), the two waits, and the downloads. This module decides
+neither the meaning of an answer nor the time of a poll.
 """
 
 from __future__ import annotations

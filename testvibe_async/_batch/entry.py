@@ -188,6 +188,10 @@ class Entry(Generic[SnapshotT]):
         self.outcomes.append(outcome)
         self.state = EntryState.OVER if is_last else EntryState.PLANNED
 
+    def refute(self) -> None:
+        """Note that the named operation is not that of the intent: another may be named."""
+        self.named = None
+
     def accept(self, intent: Intent) -> None:
         """Note that its dispatch was accepted, by an answer without an id that can be read."""
         self.intent = intent

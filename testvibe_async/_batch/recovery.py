@@ -59,7 +59,7 @@ class Recovery:
         self._dispatched = 0
         """Number of features dispatched since the start."""
         self._progress = asyncio.Event()
-        """Set, and replaced, after each dispatch and each reconciliation."""
+        """Set, and replaced, whenever the tasks that wait must look again."""
 
     @property
     def is_open(self) -> bool:
@@ -113,7 +113,7 @@ class Recovery:
             why = f"{named} is of another feature or configuration, or from before the dispatch"
             is_refuted = True
         if is_refuted:
-            entry.named = None  # Another may be named.
+            entry.refute()
         raise DispatchUnknownError(
             why,
             advice="name another operation for it, or have it sent again",
@@ -147,7 +147,7 @@ class Recovery:
         self._dispatched += 1
 
     async def progress(self) -> None:
-        """Wait until a feature was dispatched or reconciled, or the batch was stopped."""
+        """Wait until there may be more to see: a feature was dispatched, reconciled or ended."""
         await self._progress.wait()
 
     def note_progress(self) -> None:

@@ -1,7 +1,7 @@
 """The workers of a batch: each carries one entry at a time from recovery to outcome.
 
-The life of one feature reads from top to bottom in `_carry`. The feature is recovered if an earlier
-process left it open, dispatched, waited for, and dispatched again if it failed and attempts remain.
+`_resume` recovers an entry that was left open. `_carry` then dispatches it, waits for it, and
+dispatches it again if it failed and attempts remain.
 Decides when the batch stops dispatching, and how its entries then end. Lower layers decide what an
 answer means, and whether a dispatch may be repeated.
 """
@@ -94,7 +94,7 @@ class Workers(Generic[SnapshotT]):
         self.plan: Plan = plan
         """The settings common to all entries."""
         self.source = source
-        """The entries read so far."""
+        """Reads the entries."""
         self.completed: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
         """The index and item of each entry, as it completes.
 
@@ -132,7 +132,7 @@ class Workers(Generic[SnapshotT]):
         self._began = 0.0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._stopping = asyncio.Event()
+        self._is_stopped = False
         self._is_timed_out = False
         self._is_closed = False
 
@@ -140,10 +140,6 @@ class Workers(Generic[SnapshotT]):
     def entries(self) -> Sequence[Entry[SnapshotT]]:
         """The entries read so far."""
         return self.source.entries
-
-    @property
-    def _is_stopped(self) -> bool:
-        return self._stopping.is_set()
 
     @property
     def is_over(self) -> bool:
@@ -197,7 +193,10 @@ class Workers(Generic[SnapshotT]):
         if entry is None:
             self._recovery.note_progress()  # No later feature will prove anything.
             self._finish_changes()
-        elif not entry.is_left:
+            return
+        if entry.generation is not None:
+            self._tests[entry.job.feature] = entry.generation
+        if not entry.is_left:
             self._complete_entry(entry, entry.error)
         elif entry.state is EntryState.PLANNED and not self._is_stopped:
             self._ready.append(entry)
@@ -316,7 +315,7 @@ class Workers(Generic[SnapshotT]):
         """
         if self._is_stopped or self.source.is_shared or entry.is_recovered:
             return False
-        if self._dispatcher.has_given_up:
+        if self._dispatcher.hold.is_given_up:
             return False
         if self._limits.stop_on_failure:  # The unknown result stops the batch.
             return False
@@ -371,7 +370,7 @@ class Workers(Generic[SnapshotT]):
             operation = self._attach(dispatch.ref)
         if operation is None and dispatch.is_written:
             raise dispatch.unknown("the batch ended before its answer came")
-        outage = self._dispatcher.outage if self._is_timed_out else None
+        outage = self._dispatcher.hold.error if self._is_timed_out else None
         if operation is None and dispatch.ref is None and outage is not None:
             raise outage
         return operation
@@ -463,7 +462,7 @@ class Workers(Generic[SnapshotT]):
         """Stop dispatching: withdraw unsent dispatches, and end entries without a worker."""
         if self._is_stopped:
             return
-        self._stopping.set()
+        self._is_stopped = True
         if self.source.is_lazy:  # Otherwise the features that remain are read, and get an item.
             self.source.is_over = True
         # At the time-out, a dispatch that waits for a generation is left alone: it has the same

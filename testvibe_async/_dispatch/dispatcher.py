@@ -68,20 +68,11 @@ class Dispatcher:
         self._transport = parts.transport
         self._hooks = hooks
         self._reconciler = Reconciler(parts)
-        self._hold = Hold(parts.transport, max_outage=parts.poller.max_outage)
+        self.hold: Hold = Hold(parts.transport, max_outage=parts.poller.max_outage)
+        """Holds dispatches back while the service is away."""
         self._under_way: dict[asyncio.Task[Any], Dispatch[Any]] = {}
         self._is_closing = False
         self._close_deadline = 0.0
-
-    @property
-    def has_given_up(self) -> bool:
-        """True if the service has not answered for the maximum of an outage, nor since then."""
-        return self._hold.is_given_up
-
-    @property
-    def outage(self) -> NotSentError | None:
-        """The error of a dispatch that stops waiting for the service; None if it answers."""
-        return self._hold.outage
 
     def recorders_with(self, recorder: Recorder | None) -> tuple[Recorder, ...]:
         """Return the client's recorder and the recorder of one dispatch, where they exist."""
@@ -207,7 +198,7 @@ class Dispatcher:
                     raise self._not_sent(dispatch, f"not sent: {error}") from error
             except (NotSentError, ResponseError) as error:
                 is_final = dispatch.patience is None or dispatch.is_withdrawn
-                if is_final or not self._hold.note_failure(error) or tries_left <= 0:
+                if is_final or not self.hold.note_failure(error) or tries_left <= 0:
                     raise
         self._reconciler.remember(ref, dispatch.intent if adopted or dispatch.recorders else None)
         dispatch.mark_dispatched(ref)
@@ -234,14 +225,14 @@ class Dispatcher:
                 to be generated, and it is unknown whether the feature has tests.
         """
         is_patient = dispatch.patience is not None
-        if is_patient and self._hold.is_on:
-            await self._hold.wait(dispatch)
+        if is_patient and self.hold.is_on:
+            await self.hold.wait(dispatch)
             dispatch.renew_patience()
         failure = await dispatch.prepare()
         if is_patient and may_repeat:
             if failure is not None:
-                self._hold.note_failure(failure)
-            if self._hold.is_on:
+                self.hold.note_failure(failure)
+            if self.hold.is_on:
                 return False
         if failure is not None and dispatch.missing_only:
             if isinstance(failure, ResponseError):
@@ -265,7 +256,7 @@ class Dispatcher:
                     raise
                 lost = error
             intent = dispatch.mark_lost()
-            self._hold.note_failure(lost)
+            self.hold.note_failure(lost)
             if _is_accepted(lost):
                 intent = dispatch.mark_accepted(intent)
             finding = await self._find(dispatch, intent)
@@ -310,7 +301,7 @@ class Dispatcher:
         """Search for the operation of a lost answer; if patient, once the service is not away."""
         try:
             if dispatch.patience is not None:
-                await self._hold.wait(dispatch)
+                await self.hold.wait(dispatch)
             finding = await self._reconciler.find(intent, known=dispatch.known)
         except NotSentError as error:  # The service is away for too long.
             finding = Finding(why=error.brief)
@@ -333,7 +324,7 @@ class Dispatcher:
             outlasts: True to wait for the end of an outage, and to poll again after it.
         """
         finding = await self._reconciler.find(intent, known=known, until_expired=True)
-        if outlasts and finding.is_unseen and await self._hold.outlast(intent):
+        if outlasts and finding.is_unseen and await self.hold.outlast(intent):
             finding = await self._reconciler.find(intent, known=known, until_expired=True)
         if (ref := finding.ref) is not None:
             self._reconciler.remember(ref, intent)

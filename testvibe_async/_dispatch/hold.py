@@ -1,8 +1,8 @@
 """The hold on dispatches while the service is away.
 
 Decides when the dispatches of batches wait, instead of being sent into an outage. The hold begins
-when the service is away for one dispatch of a batch. It ends once the service answers a read, which
-one dispatch repeats for all of them. This module never dispatches.
+when the service is away for any dispatch, or with an announced outage. It ends once the service
+answers a read, which one dispatch repeats for all of them. This module never dispatches.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OUTAGE_SECONDS = 0.25
 """Minimum seconds of a wait that was an outage: a probe that had to be repeated takes longer."""
 
 MIN_PATIENCE = 0.001
-"""Seconds of patience left with an outage that has lasted too long: for one more read."""
+"""Seconds left to an outage that has lasted too long: enough for one more read."""
 
 _OF_REQUESTS = (TransportError, ResponseError)
 
@@ -82,7 +82,7 @@ class Hold:
             self._since = now if since is None or not self._outage.is_announced else since
 
     @property
-    def outage(self) -> NotSentError | None:
+    def error(self) -> NotSentError | None:
         """The error of a dispatch that stops waiting for the service; None if it answers."""
         cause = self._outage.failure if self.is_on else None
         if not isinstance(cause, _OF_REQUESTS):

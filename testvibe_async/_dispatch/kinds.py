@@ -48,8 +48,8 @@ class RunDispatch(Dispatch[RunOperation]):
     """The dispatch of a run. Its operation is recognized in the list of runs, by its higher id.
 
     The highest id must therefore be known before the dispatch. Each client reads the project's
-    latest run before its first dispatch there. Stored ids, or ids seen while older runs were
-    polled, do not show which run is the latest.
+    latest run before its first dispatch there, and again if that says too little: see `RunIds`.
+    Stored ids, or ids seen while older runs were polled, do not show which run is the latest.
     """
 
     kind: ClassVar[KindName] = "run"
@@ -100,8 +100,8 @@ class RunDispatch(Dispatch[RunOperation]):
     async def _unlisted(self) -> AsyncGenerator[None]:
         """Hold a slot for a dispatch that no list would show.
 
-        A crash loses what is under way, unless its id is among the next ones. So few dispatches are
-        under way at once, and one alone as long as no id is known.
+        A crash loses what is under way, unless its id is among the next ones. Therefore, only a few
+        dispatches are under way at once, and one alone as long as no id is known.
         """
         run_ids = self.parts.run_ids
         async with run_ids.unlisted[self.project]:

@@ -65,7 +65,7 @@ class Reconciler:
         self.pending: set[Dispatch[Any]] = set()
         """The dispatches without an answer yet: their operations must not be adopted."""
         self._unknown: deque[Intent] = deque(maxlen=REMEMBERED)
-        """The dispatches without an answer: their operations may appear later."""
+        """The dispatches whose search found nothing: their operations may appear later."""
         self._owners: defaultdict[str, dict[object, str | None]] = defaultdict(dict)
         """By project and id of an operation, the id of its intent; None if no recorder has that."""
         self._shown: dict[str, tuple[Ref, ...]] = {}

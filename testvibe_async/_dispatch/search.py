@@ -1,8 +1,8 @@
 """The search for operations that a dispatch may have started, by its intent alone.
 
-Each search is one request: for the feature's runs, or for its latest generation. The module decides
-which operations may belong to an intent, and whether the answer covered all of them. `reconcile`
-decides which one is adopted.
+A search reads one or two lists of runs, or up to 64 runs by id where there is no list, or the
+feature's latest generation. The module decides which operations may belong to an intent, and
+whether the answer covered all of them. `reconcile` decides which one is adopted.
 """
 
 from __future__ import annotations

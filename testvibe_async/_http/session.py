@@ -91,7 +91,7 @@ class HttpSession:
         """Send one request, once, and read the response to its end.
 
         Args:
-            request: The request. The session can't send it again, unless it is a GET.
+            request: The request. The session can't send it again, unless `before_writing` is None.
             before_writing: Awaited once the request has its connection, before the first byte is
                 written. An exception from it stops the request. None for a read.
 

@@ -98,7 +98,7 @@ class Throttle:
             self._serve()
 
     def abandon(self) -> None:
-        """Note that the running task's request ends without an answer; `release` comes next."""
+        """Note that the running task's request failed: if it was the probe, another may be sent."""
         self._abandon(asyncio.current_task())
 
     def _abandon(self, holder: asyncio.Future[Any] | None) -> None:

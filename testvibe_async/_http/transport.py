@@ -191,7 +191,7 @@ class Transport:
             max_outage: Seconds after which to stop; None to follow the retry policy.
             has_answered: True if a foreign answer is an outage, even without an earlier good answer
                 from the same route.
-            fallback: A read that is sent after each failure of the other; its answer will do, too.
+            fallback: A read that is sent after each failure of the other; its answer also counts.
 
         Raises:
             TransportError, ResponseError: Another attempt would not help, or the outage lasted too

@@ -194,7 +194,8 @@ class ListPolling:
     async def poll(self, operations: Sequence[PolledOperation[Any]]) -> Listed | None:
         """Ask the list about operations; it may not show all.
 
-        Return None if the list was not available; the list is then suspended.
+        Return None if the list was not available. It is then suspended, unless the client was
+        closed.
         """
         limit = max(len(operations), self._depth + self._depth // 4) + SPARE_ROWS
         request = self._request(limit, timeout=SECONDS_A_READ * len(operations))

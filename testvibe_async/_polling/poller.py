@@ -333,7 +333,7 @@ class Poller:
             polled.is_in_progress = False
         if error is not None:
             self._note_failure(polled, error)
-        if polled.state.undocumented or polled.state.is_assumed:
+        if polled.state.undocumented or polled.state.assumed_since is not None:
             self._reader.check_status(polled)
         self._plan_poll(polled)
 

@@ -111,7 +111,7 @@ class Reader:
             polled.polled_at = polled.read_at = loop.time()
             self._lists[polled.list_key].note_read(polled)
         self._transport.note_answer(request)
-        if polled.state.is_assumed:
+        if polled.state.assumed_since is not None:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
         if not was_known and polled.state.kind is RUN:  # Otherwise its id is known, too.
             self._run_ids.note(polled.ref.project, polled.state.list_id)

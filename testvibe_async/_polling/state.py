@@ -9,7 +9,7 @@ the waits. It never decides when to poll, nor who is notified.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from enum import Enum, IntEnum, StrEnum, auto
+from enum import IntEnum, StrEnum, auto
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from testvibe_async._http import Outlook, is_same_failure, is_tolerated
@@ -72,7 +72,6 @@ class OperationState(ABC, Generic[SnapshotT]):
         "equal_failures",
         "failing_since",
         "failures",
-        "is_assumed",
         "last_failure",
         "missing_until",
         "observed_at",
@@ -120,9 +119,8 @@ class OperationState(ABC, Generic[SnapshotT]):
         self.undocumented: int = 0
         """Number of answers in a row with an undocumented status that may be an end."""
         self.assumed_since: float | None = None
-        """The loop's clock since when an undocumented status is treated as in flight."""
-        self.is_assumed: bool = False
-        """True while the status is undocumented and treated as in flight."""
+        """The loop's clock since when an undocumented status is treated as in flight; None if the
+        status is documented, or may be an end."""
         self.other_id: str | None = None
         """The `requestId` of another generation that the last answer showed, if any: it may have
         superseded this one."""
@@ -208,10 +206,10 @@ class OperationState(ABC, Generic[SnapshotT]):
             return None
         self._note_answer(sequence)
         self.observed_at, self.seen_at = at, now
-        doubt = _doubt(snapshot)
-        self.undocumented = self.undocumented + 1 if doubt is _Doubt.IS_OVER else 0
-        self.is_assumed = doubt is _Doubt.NOTHING
-        if not self.is_assumed:
+        is_documented = _is_documented(snapshot)
+        is_assumed = not is_documented and _says_no_end(snapshot)
+        self.undocumented = 0 if is_documented or is_assumed else self.undocumented + 1
+        if not is_assumed:
             self.assumed_since = None
         elif self.assumed_since is None:
             self.assumed_since = now
@@ -360,23 +358,16 @@ class OperationState(ABC, Generic[SnapshotT]):
         return failure
 
 
-class _Doubt(Enum):
-    """The question that an undocumented status leaves open."""
-
-    IS_OVER = auto()
-    """The status may be final or not: unknown."""
-
-    NOTHING = auto()
-    """No question: the service says elsewhere that the status is no end."""
-
-
-def _doubt(snapshot: Snapshot) -> _Doubt | None:
-    """Return the question that a status leaves open; None if it is documented or unambiguous."""
+def _is_documented(snapshot: Snapshot) -> bool:
+    """Return whether a status says by itself whether the operation has finished."""
     status = snapshot.status
     if status is None or isinstance(status, StrEnum):
-        return None
-    if snapshot.is_finished or says_in_flight(status):
-        return None
+        return True
+    return snapshot.is_finished or says_in_flight(status)
+
+
+def _says_no_end(snapshot: Snapshot) -> bool:
+    """Return whether another field shows that an operation has not finished."""
     if isinstance(snapshot, Run):
-        return _Doubt.NOTHING if "finishedUtc" in snapshot.extra else _Doubt.IS_OVER
-    return _Doubt.NOTHING if says_in_flight(snapshot.overall_status or "") else _Doubt.IS_OVER
+        return "finishedUtc" in snapshot.extra  # `convert` keeps it there if it is null.
+    return says_in_flight(snapshot.overall_status or "")

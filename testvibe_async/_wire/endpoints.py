@@ -67,7 +67,7 @@ class Effect(Enum):
     """No effect: the call may be repeated at will."""
 
     DISPATCHES = auto()
-    """The call starts work. It is never repeated unless it provably did not arrive."""
+    """The call starts work. It is never repeated unless it provably had no effect."""
 
     CHANGES = auto()
     """The call changes stored data. It is repeated under the same rule as a dispatch."""

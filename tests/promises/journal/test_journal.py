@@ -512,6 +512,25 @@ async def test_a_failure_is_paid_once(path: Path, emulator: Emulator, client: Cl
     assert len(emulator.generations) == 1
 
 
+async def test_a_failure_is_paid_once_for_all_configurations(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """After a resume, the other items of the feature end with that generation too."""
+    emulator.add_feature("Doomed", status="draft")
+    for stops in (1, 0):
+        async with Journal(path) as journal:
+            items = await client.project().run_features(
+                ["Doomed"],
+                config=["Default", "Mobile"],
+                journal=journal,
+                on_conflict="generate",
+                stop_on_failure=stops,
+                max_in_flight=1,
+            )
+    assert [type(item.error) for item in items] == [errors.FeatureNotGeneratedError] * 2
+    assert len(emulator.generations) == 1
+
+
 async def test_nothing_sent_is_decided(path: Path, emulator: Emulator, client: Client) -> None:
     """A decision is for what is unknown: the answer of a dispatch under way may still come."""
     emulator.fail("run_feature", Fault.delay(5), times=1)
