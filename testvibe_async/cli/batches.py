@@ -96,9 +96,14 @@ async def durable_named(
         raise ConfigError(f"batch {word} is in no database: name one with --on")
     batch = durable_batch(database, word)
     plan = (await batch.status()).plan
-    there = Place(plan.server, plan.project)
     try:
-        record = stored.create(plan.kind, there, name=word, parent=parent, database=batch.database)
+        record = stored.create(
+            *(plan.kind, Place(plan.server, plan.project)),
+            name=word,
+            project_name=plan.options.get("project"),
+            parent=parent,
+            database=batch.database,
+        )
     except OSError as error:
         warn(f"Batch {word} gets no number here: {error}")
     return batch, record

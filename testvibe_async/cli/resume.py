@@ -251,7 +251,11 @@ async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> 
     except ConfigError as error:
         hint = f"for the generation of a feature, {NAME} generation cancel {shlex.quote(batch)}"
         raise ConfigError(f"{error}; {hint}") from error
-    await found.cancel()
+    before = await read_durable(found, record)
+    if before.is_over:
+        common.output.note(f"{before.label} was over before: nothing was left to cancel.")
+    else:
+        await found.cancel()
     result = result_of(await read_durable(found, record), common)
     common.output.result(result.document, result.last_line)
 

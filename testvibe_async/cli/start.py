@@ -357,7 +357,10 @@ class _NewBatch:
             max_in_flight=spec.max_in_flight,
             max_generations=self.consent.max_generations,
             missing_only=spec.is_all,
-            options={"files": {"fail_on_flaky": watch.outputs.files.fail_on_flaky}},
+            options={
+                "files": {"fail_on_flaky": watch.outputs.files.fail_on_flaky},
+                "project": watch.connection.project_name,
+            },
         )
         if not is_new and (await batch.status()).is_over:
             raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")

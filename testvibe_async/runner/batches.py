@@ -252,10 +252,7 @@ class Batches:
             again = names and f"; to generate again what failed: testvibe-async generate {names}"
             raise ConfigError(f"{batch.label} generated tests, and --failed runs tests{again}")
         if not place.has(batch):
-            raise ConfigError(
-                f"{batch.label} is of project {batch.project} at {batch.server}, not{place}: "
-                "name them by --server and --project"
-            )
+            raise ConfigError(_is_elsewhere(batch.label, batch, place))
         if word is None and batch.is_over and not batch.failed:
             settled: set[tuple[str, str | None]] = set()
             async for each in self.each(place, kind="run"):
@@ -285,6 +282,9 @@ class Batches:
         else:
             found = [each for each in records if each.name == word and place.has(each)]
         if not found:
+            for each in records:
+                if each.name == word:
+                    raise ConfigError(_is_elsewhere(str(each), each, place))
             names = [each.name for each in records if each.name and place.has(each)]
             newest = f"the newest is batch {records[0].word}" if records else "there is none yet"
             what = "" if word.isdecimal() else "named "
@@ -454,6 +454,12 @@ class Batches:
         document = {"version": _VERSION, **asdict(record)}
         text = json.dumps(document, default=datetime.isoformat)
         replace_file(self._path_of(record.number), text)
+
+
+def _is_elsewhere(label: str, batch: Batch | BatchRecord, place: Place) -> str:
+    """Return that a batch is not of the place in force, and what to do."""
+    there = Place(batch.server, batch.project)
+    return f"{label} is{there}, not{place}: name them by --server and --project"
 
 
 def _read(path: Path) -> BatchRecord | None:
