@@ -27,9 +27,9 @@ URL: Any = {"method": "GET", "url": "http://s"}
 def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As a module it is the same command, with the same version."""
     monkeypatch.setattr(sys, "argv", ["testvibe-async", "--version"])
-    monkeypatch.delitem(sys.modules, "testvibe_async.cli.__main__", raising=False)
+    monkeypatch.delitem(sys.modules, "testvibe_async.__main__", raising=False)
     with pytest.raises(SystemExit) as caught:
-        importlib.import_module("testvibe_async.cli.__main__")
+        importlib.import_module("testvibe_async.__main__")
     assert not caught.value.code
     assert capsys.readouterr().out == f"{testvibe_async.__version__}\n"
 
