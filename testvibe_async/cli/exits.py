@@ -124,6 +124,8 @@ def _advice(error: errors.ResponseError) -> str:
     """Return the notes that the command added; else what errors of this kind call for."""
     if notes := getattr(error, "__notes__", ()):
         return f"; {'; '.join(notes)}"
+    if isinstance(error, errors.MalformedResponseError):
+        return f"; {error.advice}"
     is_key = isinstance(error, errors.UnauthorizedError)
     return f", or log in with {NAME} login" if is_key else ""
 

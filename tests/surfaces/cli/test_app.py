@@ -411,6 +411,7 @@ async def test_wrong_call_is_one_sentence(
         (Fault.status(409), 3, "(409 conflict)"),
         (Fault.status(500), 5, 'told to answer 500." (500 internal_error)'),
         (Fault.garbage(), 5, "the answer could not be read: "),
+        (Fault.garbage(), 5, "; testvibe-async doctor shows what differs"),
         (Fault.reset(), 5, "no whole answer came: the connection was lost"),
     ],
 )

@@ -237,6 +237,15 @@ async def test_outage_of_a_command_that_only_dispatches(
     assert "1 skipped; nothing was sent to 127.0.0.1:1: not reachable\n" in ended.errors
 
 
+async def test_one_dispatch_that_hangs(call: Call, emulator: Emulator) -> None:
+    """A command that only dispatches names what keeps it, once."""
+    emulator.fail("run_feature", Fault.hang(), times=2)
+    ended = await call("run Checkout Returns Newsletter")
+    assert ended.code == 5
+    assert ended.errors.startswith("Dispatching: Checkout is not acknowledged yet.\n")
+    assert ended.errors.count("not acknowledged yet") == 1
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
