@@ -146,6 +146,8 @@ async def _list_unfinished(common: Common) -> None:
     ]
     columns = ("Batch", "Name", "Started", "Items")
     common.output.rows(documents, columns, lambda each: [*each.values()][:4])
+    if not found:
+        common.output.note("Nothing to resume: each batch of the last 30 days is over.")
     for each in found:
         if each.is_live:
             common.output.note(live_line(each))
