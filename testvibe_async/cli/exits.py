@@ -19,13 +19,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cyclopts import CoercionError, CycloptsError, Token
-from cyclopts.exceptions import (
-    MissingArgumentError,
-    UnknownCommandError,
-    UnknownOptionError,
-    UnusedCliTokensError,
-)
+from cyclopts import CoercionError, CycloptsError, Token, exceptions
 
 from testvibe_async import OutcomeError, UndocumentedStatusError, VibeError, errors
 from testvibe_async._config import masked
@@ -189,11 +183,11 @@ def _what(error: CycloptsError, command: str) -> str:  # noqa: PLR0911 - a case 
     """Return the library's own sentence, unless ours says more."""
     typed = error.unused_tokens[0] if error.unused_tokens else ""
     match error:
-        case UnusedCliTokensError():
+        case exceptions.UnusedCliTokensError():
             return f"{typed!r} is more than {command} takes: put a name of several words in quotes"
-        case UnknownCommandError() if typed.startswith("-"):
+        case exceptions.UnknownCommandError() if typed.startswith("-"):
             return f"no command stands before {typed}: its options come after it"
-        case UnknownOptionError():
+        case exceptions.UnknownOptionError():
             typed = (error.token.keyword or error.token.value).partition("=")[0]
             if meant := _OPTIONS.get(typed):
                 return f"unknown option: {typed}. Did you mean {meant}?"
@@ -201,7 +195,7 @@ def _what(error: CycloptsError, command: str) -> str:  # noqa: PLR0911 - a case 
             return "the only value of --json is --json=lines"
         case CoercionError(token=Token(value=typed), target_type=kind) if kind is int:
             return f"{_name_of(error)} takes a whole number, not {typed!r}"
-        case MissingArgumentError():
+        case exceptions.MissingArgumentError():
             return f"{_name_of(error)} needs a value"
         case _:
             pass

@@ -284,7 +284,7 @@ class Batches:
         if not found:
             for each in records:
                 if each.name == word:
-                    raise ConfigError(_is_elsewhere(str(each), each, place))
+                    raise ConfigError(_is_elsewhere(f"batch {each.word}", each, place))
             names = [each.name for each in records if each.name and place.has(each)]
             newest = f"the newest is batch {records[0].word}" if records else "there is none yet"
             what = "" if word.isdecimal() else "named "
