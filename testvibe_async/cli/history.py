@@ -137,8 +137,8 @@ def _course(trend: Trend) -> Text:
         for word in ("passed", "flaky")
     ]
     if since := trend.failing_since:
-        label = since.label[0].lower() + since.label[1:]
-        lines.append(f"failing since {label} of {since.created_at.astimezone():%d %b %H:%M}")
+        word = since.word if since.record is None else since.record.word
+        lines.append(f"failing since batch {word} of {since.created_at.astimezone():%d %b %H:%M}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
 
 

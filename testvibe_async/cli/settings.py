@@ -74,8 +74,7 @@ def settings(*, common: Common = Common()) -> None:
             for name, each in zip(names, (*shown.values(), *routes.values()), strict=True)
         ],
     )
-    if path := user_file_path():
-        output.note(f"Your own configuration file is {path}.")
+    output.note(f"Your own configuration file is {user_file_path()}.")
     output.note(f"The journals of your batches are in {batches_folder()}.")
 
 
@@ -235,8 +234,7 @@ def set_key(server: str, api_key: str | None) -> Path | None:
     import tomlkit  # noqa: PLC0415 - see `login`
 
     path = user_file_path()
-    if path is None:
-        raise ModuleNotFoundError(name="platformdirs")
+    assert path is not None
     text = path.read_text(encoding="utf-8-sig") if read_user_file() else ""
     document = tomlkit.parse(text)
     if api_key is not None:

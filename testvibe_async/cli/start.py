@@ -40,7 +40,6 @@ from testvibe_async.runner.spec import BatchSpec
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
 
-    from testvibe_async.cli.watch import Watch
     from testvibe_async.runner.spec import Forecast
     from testvibe_async.runner.stored import Batch
 

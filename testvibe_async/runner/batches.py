@@ -69,10 +69,8 @@ class Batches:
 
     def records(self) -> list[BatchRecord]:
         """Return the records of all batches, the one that was worked on last first."""
-        with suppress(OSError):
-            found = [_read(path) for path in self.folder.glob("*.json")]
-            return sorted(filter(None, found), key=lambda each: each.done_at, reverse=True)
-        return []
+        found = filter(None, map(_read, self.folder.glob("*.json")))
+        return sorted(found, key=lambda each: each.done_at, reverse=True)
 
     def journal_of(self, record: BatchRecord) -> Path:
         """Return the journal of a batch."""
@@ -106,14 +104,14 @@ class Batches:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         records, now = self.records(), datetime.now(UTC)
         file = None if journal is None else str(journal.absolute())
+        for each in records:
+            if database is not None and (each.database, each.name) == (database, name):
+                return each
         ended = [each for each in records if each.ended_at is not None]
         for index, each in enumerate(ended):
             is_replaced = file is not None and each.journal == file
             if index >= KEPT - 1 or each.done_at < now - KEPT_FOR or is_replaced:
                 self.discard(each)
-        for each in records:
-            if database is not None and (each.database, each.name) == (database, name):
-                return each
         record = BatchRecord(
             number=self._new_number(),
             name=name,
