@@ -24,7 +24,7 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.models import Phase, Run, Snapshot, Transition
+from testvibe_async.models import Generation, Phase, Snapshot, Transition
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -221,15 +221,14 @@ class OperationState(ABC, Generic[SnapshotT]):
             self.forget_failures()
 
     def _replace(self, snapshot: SnapshotT) -> Change | None:
-        before = self.phase, self.status
-        is_other = snapshot != self.snapshot
+        before, last = (self.phase, self.status), self.snapshot
         self.snapshot = snapshot
         # A list may already have shown the operation as started when this older answer arrives.
         if self.phase is not Phase.ACTIVE or snapshot.phase is not Phase.QUEUED:
             self.phase = snapshot.phase
         if before != (self.phase, self.status):
             return Change.END if self.phase is Phase.FINISHED else Change.TRANSITION
-        return Change.UPDATE if is_other else None
+        return Change.UPDATE if snapshot != last else None
 
     def timed_out(self, *, elapsed: float) -> WaitTimeoutError:
         """Return the error of a wait that times out; its cause is the last failed poll.
@@ -368,6 +367,6 @@ def _is_documented(snapshot: Snapshot) -> bool:
 
 def _says_no_end(snapshot: Snapshot) -> bool:
     """Return whether another field shows that an operation has not finished."""
-    if isinstance(snapshot, Run):
-        return "finishedUtc" in snapshot.extra  # `convert` keeps it there if it is null.
-    return says_in_flight(snapshot.overall_status or "")
+    if isinstance(snapshot, Generation):
+        return says_in_flight(snapshot.overall_status or "")
+    return "finishedUtc" in snapshot.extra  # `convert` keeps it there if it is null.
