@@ -132,7 +132,7 @@ def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
         journal: Its journal.
         place: The options that name the service and the project.
     """
-    return shlex.join([NAME, "resume", stored_batches().word_for(journal), *place])
+    return shlex.join([NAME, "resume", str(stored_batches().word_for(journal)), *place])
 
 
 async def report_interrupted(*, besides: int | str | None) -> None:

@@ -236,6 +236,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
     """Return an event as a JSON event."""
     seconds = {"seconds": round(progress.elapsed, 3)}
     if isinstance(event, Row):
+        item = event.item.to_dict()
         return {
             "event": "change",
             **seconds,
@@ -243,9 +244,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
             "config": event.item.config,
             "phase": str(event.phase),
             "status": event.word,
-            "ref": event.item.latest_ref,
-            "outcome": event.item.outcome,
-            "error": event.item.error,
+            **{name: item.get(name) for name in ("ref", "outcome", "error")},
         }
     return {
         "event": "reachable" if event.is_over else "unreachable",

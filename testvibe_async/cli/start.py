@@ -367,7 +367,7 @@ class _NewBatch:
         if self.waits:
             return await watch.follow(batch, record, works=False)
         said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."
-        document = {"batch": record and str(record.number), "name": name, "isNew": is_new}
+        document = {"batch": record and record.number, "name": name, "isNew": is_new}
         output.result(document, said)
         output.note(f"Work on it, on any machine: {work_command(name, batch.database)}")
         return ExitCode.PASSED

@@ -76,9 +76,10 @@ class Batches:
         """Return the journal of a batch."""
         return Path(record.journal or self.folder / f"{record.number}.journal")
 
-    def word_for(self, journal: Path) -> str:
+    def word_for(self, journal: Path) -> int | str:
         """Return the argument for the batch of a journal: its number, or the file."""
-        return journal.stem if journal.parent == self.folder else str(journal)
+        is_numbered = journal.parent == self.folder and journal.stem.isdecimal()
+        return int(journal.stem) if is_numbered else str(journal)
 
     def create(  # noqa: PLR0913 - each by name but two
         self,

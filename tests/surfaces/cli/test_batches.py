@@ -368,7 +368,7 @@ async def test_batch_is_named_from_start_to_end(emulator: Emulator, call: Call) 
     assert ended.lines[0] == "Batch 1 (nightly)."
     assert "testvibe-async resume 1\n" in ended.errors
     ended = await call("run Newsletter --wait --name other --json")
-    assert ended.json["batch"] == "2"
+    assert ended.json["batch"] == 2
     both = (await call("history --json")).json["batches"]
     assert [(each["batch"], each["name"]) for each in both] == [(1, "nightly"), (2, "other")]
     for word in ("1", "nightly"):
@@ -629,7 +629,7 @@ async def test_rerun_generates_as_its_batch_did(emulator: Emulator, call: Call) 
     assert (ended.code, emulator.count("generate_feature")) == (3, 1)
 
 
-Facts = tuple[int, str | None, dict[str, int], list[str]]
+Facts = tuple[int, int | None, dict[str, int], list[str]]
 
 
 FEATURES = {"passed": ["Checkout"], "failed": ["Checkout", "Returns"]}
@@ -689,17 +689,17 @@ def facts(ended: Ended) -> Facts:
 
 BOTH = {"succeeded": 1, "failed": 1}
 LEFT: dict[str, Facts] = {
-    "report": (4, "1", {"failed": 1, "inFlight": 1}, ["resume 1", "wait"]),
-    "resume": (1, "1", BOTH, []),
-    "run --failed --wait": (4, "2", {"failed": 1}, ["resume 1"]),
+    "report": (4, 1, {"failed": 1, "inFlight": 1}, ["resume 1", "wait"]),
+    "resume": (1, 1, BOTH, []),
+    "run --failed --wait": (4, 2, {"failed": 1}, ["resume 1"]),
     "wait 214 215": (1, None, BOTH, []),
 }
 AWAY: dict[str, Facts] = {
-    "report": (5, "1", {"failed": 1, "notSeen": 1}, ["resume 1", "wait"]),
-    "run --failed --wait": (5, "2", {"failed": 1}, ["resume 1"]),
+    "report": (5, 1, {"failed": 1, "notSeen": 1}, ["resume 1", "wait"]),
+    "run --failed --wait": (5, 2, {"failed": 1}, ["resume 1"]),
 }
 FULL: dict[str, Facts] = {  # The failure was seen, and could not be kept.
-    "report": (4, "1", {"inFlight": 2}, ["resume 1", "wait"]),
+    "report": (4, 1, {"inFlight": 2}, ["resume 1", "wait"]),
     "run --failed --wait": (4, None, {}, ["resume 1"]),
 }
 CODES = {
@@ -714,14 +714,14 @@ CODES = {
 }
 STORY: dict[str, dict[str, Facts]] = {
     "passed": {
-        "report": (0, "1", {"succeeded": 1}, []),
+        "report": (0, 1, {"succeeded": 1}, []),
         "run --failed --wait": (0, None, {}, []),
         "resume": (2, None, {}, []),
         "wait 214": (0, None, {"succeeded": 1}, []),
     },
     "failed": {
-        "report": (1, "1", BOTH, []),
-        "run --failed --wait": (1, "2", {"failed": 1}, []),
+        "report": (1, 1, BOTH, []),
+        "run --failed --wait": (1, 2, {"failed": 1}, []),
         "resume": (2, None, {}, []),
         "wait 214 215": (1, None, BOTH, []),
     },

@@ -43,7 +43,7 @@ async def test_from_its_dispatch_to_its_report(call: Call, on: str, emulator: Em
     )
     worked = await call("work nightly --on", on, "--json")
     document = json.loads(worked.output)
-    assert (worked.code, document["batch"], document["isOver"]) == (1, "1", True)
+    assert (worked.code, document["batch"], document["isOver"]) == (1, 1, True)
     assert "over before" not in worked.errors
     late = await call("work nightly --on", on)
     assert (late.code, emulator.count("run_feature")) == (1, 2)
