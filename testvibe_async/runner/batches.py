@@ -168,14 +168,16 @@ class Batches:
             else Journal(self.journal_of(record), options=options)
         )
         async with opened as journal:
-            now = datetime.now(UTC)
-            record = evolve(record, process=os.getpid(), started_at=now, ended_at=None)
-            self._write(record)
+            now, ended_at = datetime.now(UTC), None
+            self._write(evolve(record, process=os.getpid(), started_at=now, ended_at=None))
             try:
                 yield journal
+            except ConfigError:  # The command is refused, so the batch did not end just now.
+                ended_at = record.ended_at
+                raise
             finally:
                 await journal.aclose()
-                self.end(record)
+                self.end(evolve(record, process=os.getpid(), started_at=now), at=ended_at)
 
     async def read(self, record: BatchRecord) -> Batch:
         """Read a batch without changing it.

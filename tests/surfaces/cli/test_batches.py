@@ -278,6 +278,15 @@ async def test_what_is_open_is_no_success(call: Call, batches: Path) -> None:
     assert ended.errors.count("testvibe-async resume 1") == 1
 
 
+async def test_refused_resume_is_no_end(emulator: Emulator, call: Call) -> None:
+    """A batch that `resume` does not resume for want of a yes is not the one that ended last."""
+    await call("generate Newsletter --watch --max-generations 0")
+    await call("run Checkout --wait")
+    assert "nobody can answer 'Batch 1, " in (await call("resume")).errors
+    assert (await call("report --json")).json["batch"] == 2
+    assert not emulator.generations
+
+
 async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call) -> None:
     """After `resume` of an older batch, `run --failed` and `report` are about that one."""
     await interrupted(call, "run Returns --wait", at=10)
