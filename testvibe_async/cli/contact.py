@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from testvibe_async import RateLimitedError
-from testvibe_async._wire import KINDS
 from testvibe_async.cli.words import clock_time, duration, plural
 
 if TYPE_CHECKING:
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
     from testvibe_async import Ref, VibeError
     from testvibe_async.events import OutageStarted, RequestFinished, RetryScheduled
-
-DISPATCHES = {kind.dispatched_by.name for kind in KINDS.values()}
-"""The calls that start operations."""
 
 LIMITED_SECONDS = 6.0
 """Seconds without a good answer after which a rate limit is an outage: two polls of a run."""
@@ -132,7 +128,7 @@ class Contact:
 
     def note_retry(self, event: RetryScheduled) -> None:
         """Note a dispatch that is rate-limited."""
-        if event.operation in DISPATCHES and isinstance(event.error, RateLimitedError):
+        if isinstance(event.error, RateLimitedError) and event.error.method == "POST":
             self.refusal = event.error
 
     def note_request(self, event: RequestFinished) -> None:

@@ -55,7 +55,7 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
     if word.isdecimal():
         return [RunRef(run_id=int(word), **at)]
     found: list[Ref] = []
-    why = ""
+    why = " (this service lists no runs: give the id of one)"
     for kind in sorted(POLICIES):
         match kind:
             case "generation":
@@ -67,16 +67,14 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
                     )
                     found.append(ref)
             case "run":
-                try:
+                with suppress(errors.NotFoundError):
                     runs = await project.list_runs(feature=word)
-                except errors.NotFoundError:
-                    why = " (this service lists no runs: give the id of one)"
-                    continue
-                found += [
-                    RunRef(run_id=run.run_id, feature_id=run.feature_id, **at)
-                    for run in runs
-                    if not run.is_finished
-                ]
+                    why = ""
+                    found += [
+                        RunRef(run_id=run.run_id, feature_id=run.feature_id, **at)
+                        for run in runs
+                        if not run.is_finished
+                    ]
             case _:
                 assert_never(kind)
     if not found:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._util import clean
+from testvibe_async._wire import KINDS
 from testvibe_async.reports.reasons import why
 from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.kinds import unknown_kind
@@ -147,7 +148,7 @@ def _step_after(error: VibeError, arguments: Collection[str]) -> str:  # noqa: P
         case errors.DispatchUnknownError():
             return UNKNOWN[unknown_kind(error)]
         case errors.OperationNotFoundError():
-            return NOT_FOUND[error.ref.kind]
+            return f"{KINDS[error.ref.kind].listed_by.name} shows which there are."
         case errors.OutcomeUnknownError(method="GET"):
             return "Nothing was changed: try again."
         case errors.NotFoundError() if error.url.endswith("/features"):
@@ -176,12 +177,6 @@ UNKNOWN: Mapping[KindName, str] = {
     ),
 }
 """The next step after a dispatch that may have taken effect, by its kind."""
-
-NOT_FOUND: Mapping[KindName, str] = {
-    "run": "list_runs shows which runs there are.",
-    "generation": "list_features shows which features there are.",
-}
-"""The next step after an operation that the service does not know, by its kind."""
 
 _STEPS: dict[type[VibeError], str] = {
     GenerationLimitError: (

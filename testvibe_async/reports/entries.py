@@ -11,13 +11,13 @@ import re
 from functools import cached_property
 from itertools import takewhile
 from operator import eq
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import Factory, evolve, field, frozen
 
 from testvibe_async._util.serialization import wire_name
 from testvibe_async.errors import KindName
-from testvibe_async.models import DEFAULT_CONFIG, Generation, Run, Snapshot
+from testvibe_async.models import DEFAULT_CONFIG, Snapshot
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.reports.reasons import STATUSES, CaseStatus, reason_of, status_of, why
 from testvibe_async.reports.text import cut, distinct, one_line, tail
@@ -244,17 +244,14 @@ class Entry:
     @property
     def times(self) -> Times:
         """The times of the operation."""
-        dispatched_at = self.item.latest_ref.dispatched_at if self.item.latest_ref else None
-        match self.item.outcome:
-            case Run(created_at=created, started_at=started, finished_at=finished):
-                queued = created or (None if started else dispatched_at)
-                return Times(queued_at=queued, started_at=started, finished_at=finished)
-            case Generation(updated_at=updated):
-                return Times(queued_at=dispatched_at, finished_at=updated)
-            case None:
-                return Times(queued_at=dispatched_at)
-            case _:
-                assert_never(self.item.outcome)
+        outcome, ref = self.item.outcome, self.item.latest_ref
+        started_at = _first("started_at", outcome)
+        queued_at = _first("created_at", outcome)
+        if started_at is None:
+            queued_at = queued_at or _first("dispatched_at", ref)
+        # Of a generation, the service reports only the time of its last change.
+        finished_at = _first("finished_at", outcome) or _first("updated_at", outcome)
+        return Times(queued_at=queued_at, started_at=started_at, finished_at=finished_at)
 
     @property
     def ids(self) -> dict[str, int | str]:

@@ -19,7 +19,7 @@ from testvibe_async import (
 )
 from testvibe_async.errors import KindName
 from testvibe_async.intents import Intent
-from testvibe_async.mcp_server.advice import NAME_PROJECT, NOT_FOUND, UNKNOWN, explain
+from testvibe_async.mcp_server.advice import NAME_PROJECT, UNKNOWN, explain
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
 from testvibe_async.reports.reasons import why
@@ -110,9 +110,9 @@ def test_what_happened_has_no_address_and_no_guid() -> None:
     assert explain(errors.ConfigError("a name is needed")) == "A name is needed."
 
 
-def test_each_kind_has_its_steps() -> None:
+def test_each_kind_has_a_next_step() -> None:
     """A kind without a next step would fail where an error is explained."""
-    assert [*UNKNOWN] == [*NOT_FOUND] == [*get_args(KindName)]
+    assert [*UNKNOWN] == [*get_args(KindName)]
 
 
 async def test_a_wrong_name_leads_to_the_right_one(emulator: Emulator) -> None:
