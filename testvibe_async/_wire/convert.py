@@ -227,7 +227,7 @@ def _listing_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
         if size_of(around, MAX_EXTRA_BYTES) is None:
             most = f"{MAX_EXTRA_BYTES // 1024} KiB"
             raise TypeError(f"expected a list, got an object with more than {most} beside it")
-        return Listing(rows, unreadable=_within("$", *faults).problems, extra=around)
+        return Listing(rows, unreadable=tuple(_within("$", *faults).problems), extra=around)
 
     return structure
 
@@ -287,7 +287,8 @@ def _model_hook(model: type[Any]) -> Hook:
     attributes = [each for each in fields(model) if each.name != EXTRA]
     table = [_field(model, each.name, _inner(hints[each.name])) for each in attributes]
     known = frozenset(wire for wire, *_ in table)
-    required = [wire_name(each.name) for each in attributes if each.default is NOTHING]
+    needed = {each.name for each in attributes if each.default is NOTHING}
+    required = [wire for wire, name, *_ in table if name in needed]
     deciding = {*required, *(wire_name(name) for of, name in DECIDING if of is model)}
     has_end = END in known and model in get_args(Snapshot)
 
@@ -320,7 +321,8 @@ def _model_hook(model: type[Any]) -> Hook:
             and values.get("finished_at") is None
             and not isinstance(values.get("status"), StrEnum)
         )
-        if faults or is_open or len(values) < len(required) or not members.keys() <= known:
+        is_whole = values.keys() >= needed and members.keys() <= known
+        if faults or is_open or not is_whole:
             missing = [wire for wire in required if members.get(wire) is None]
             _require_none(missing, [fault for wire, fault in faults.items() if wire in deciding])
             values[EXTRA] = _leftovers(model, members, known, faults)
