@@ -92,21 +92,17 @@ def _failures_of(item: Item, result: Result) -> Iterator[tuple[str, str]]:
             error = "" if found is None else str(log_details(found, limit=LOG_LINES))
             yield f"{item_name(item)}, generation: {word_of(item)}", error
         case Run() as run:
-            yield from _failures_of_run(item, run)
+            attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
+            where = f"{item_name(item)}{attempt}, run {run.run_id}"
+            for test in run.failures:
+                yield f"{where}: {test.name}", test.error or "no error given"
+            if item.quarantine:  # It has expired, or passed.
+                yield where, str(item.quarantine)
+            elif not run.failures:
+                log = "\n".join(end_of(run.log))
+                yield where, f"no failed test is reported; the end of the log:\n{log}"
         case _:
             assert_never(item.outcome)
-
-
-def _failures_of_run(item: Item, run: Run) -> Iterator[tuple[str, str]]:
-    attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
-    where = f"{item_name(item)}{attempt}, run {run.run_id}"
-    for test in run.failures:
-        yield f"{where}: {test.name}", test.error or "no error given"
-    if item.quarantine:  # It has expired, or passed.
-        yield where, str(item.quarantine)
-    elif not run.failures:
-        log = "\n".join(end_of(run.log))
-        yield where, f"no failed test is reported; the end of the log:\n{log}"
 
 
 def _reasons(items: Iterable[Item], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -148,7 +144,7 @@ def _how_to_decide(unknown: Sequence[Item], result: Result) -> str:
     if result.resume is not None:
         decisions = {"resend": "it did not start", "adopt ID": "it is run ID", "drop": "leave it"}
         if all(unknown_kind(item.error) != "run" for item in unknown):
-            del decisions["adopt ID"]
+            del decisions["adopt ID"]  # A person names only a run by its id.
         lines.append("Then decide:")
         lines += [f"  {result.resume} --unknown {x:<8}  # {why}" for x, why in decisions.items()]
     return "\n".join(lines)
