@@ -369,7 +369,8 @@ class _NewBatch:
         said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."
         document = {"batch": record and record.number, "name": name, "isNew": is_new}
         output.result(document, said)
-        output.note(f"Work on it, on any machine: {work_command(name, batch.database)}")
+        where = "any" if "://" in batch.database else "this"  # A file is for one machine.
+        output.note(f"Work on it, on {where} machine: {work_command(name, batch.database)}")
         return ExitCode.PASSED
 
     @asynccontextmanager
