@@ -271,6 +271,7 @@ GUESSES = {
 WRONG = {
     "runs show 0": '"0" for RUN',
     "runs list --limit 0": '"0" for --limit',
+    "demo --speed fast": "--speed takes a number, not 'fast'",
     "demo --speed inf": '"inf" for --speed',
     "emulator --port 70000": '"70000" for --port',
     "demo --features /no/such": "/no/such is no folder with .feature files in it.",
