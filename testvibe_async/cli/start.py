@@ -319,7 +319,7 @@ class _NewBatch:
             ("Feature", "Config"),
             lambda job: [*job.values()],
         )
-        costs = f"{self._replacing(plan.generated)}, and each costs credits"
+        costs = f"{self._replacing(plan.generated)}, and each costs credits" if jobs else ""
         why = "being generated"
         if kind == "run":
             number, why = plural(len(plan.generated), "generation"), "without tests"
