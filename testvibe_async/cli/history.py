@@ -19,6 +19,7 @@ from testvibe_async import ConfigError
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import Common
+from testvibe_async.cli.details import first_of
 from testvibe_async.cli.result import live_facts, live_line, seconds_of
 from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.names import similar_names
@@ -164,8 +165,7 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
         sections.setdefault(title, []).append(f"  {escape(each.name)}")
     lines: list[Text] = []
     for title, those in sections.items():
-        more = [f"  and {len(those) - SHOWN} more"] if len(those) > SHOWN else []
-        lines += [Text(), Text(title, "bold"), *map(Text, [*those[:SHOWN], *more])]
+        lines += [Text(), Text(title, "bold"), *map(Text, first_of(those, SHOWN))]
     if batches == 1:
         lines += [Text(), Text("There is no other batch to compare it with.")]
     elif not changed:
