@@ -348,6 +348,7 @@ WRONG = {
     "wait [214]": "which operations?",
     "wait {}": "which operations?",
     "wait {} --file nosuch.json": "nosuch.json",
+    "wait --file /dev/null": "/dev/null has no refs: give run ids, features or refs",
     "wait {} --timeout -1": "--timeout",
     "wait 214 --report r.pdf": "let it end in .xml",
     """wait '{"testvibe": "walk"}'""": 'does not say "run"',
