@@ -115,10 +115,9 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
         for name in names:
             if not any(trend.is_one_of({name.casefold()}) for trend in trends):
                 known = [] if name.isdecimal() else [each.feature for each in trends]
-                said = f"no batch has a feature {name!r}"
-                if like := similar_names(name, known):
-                    raise ConfigError(f"{said}: {like}") from error
-                raise ConfigError(f"{said}, and {error}") from error
+                like = similar_names(name, known)
+                hint = f": {like}" if like else f", and {error}"
+                raise ConfigError(f"no batch has a feature {name!r}{hint}") from error
         of_them = [
             batch
             for batch in batches
