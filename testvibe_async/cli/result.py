@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import GenerationLog, RateLimitedError
-    from testvibe_async.cli.common import Common
     from testvibe_async.runner.stored import Batch
 
 
@@ -180,7 +179,7 @@ class Result:
         items = after_rerun(self.parent.items, self.items)
         if not self.is_waited_for:
             items = [item for item in self.parent.items if not has_failed(item)]
-        return evolve(self.parent, items=items)
+        return evolve(self.parent, items=items, logs=self.logs)
 
     @property
     def still_red(self) -> str:
@@ -280,14 +279,14 @@ def is_left(item: Item) -> bool:
     return not is_over and not is_refusal(item.error)
 
 
-def result_of(batch: Batch, common: Common, files: Files = Files()) -> Result:
+def result_of(batch: Batch, place: Sequence[str], files: Files = Files()) -> Result:
     """Return the stored result of a batch, without asking the service."""
     if not batch.is_judged:
         batch = batch.judged(Quarantine.read())
     return Result(
         items=batch.items,
         seconds=seconds_of(batch.items),
-        place=common.place,
+        place=place,
         journal=batch.path,
         spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,

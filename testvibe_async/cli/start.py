@@ -30,7 +30,6 @@ from testvibe_async.cli.exits import ExitCode, worst_of
 from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, refuse_without
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.progress import counts_of
-from testvibe_async.cli.result import result_of
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import NAME, Item, begun, item_name, plural
 from testvibe_async.runner.generation_limit import LIMITED
@@ -157,8 +156,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             parent, said = batch.word, _state_of(batch)
             states = {item.feature: "ready" for item in batch.failed if item.attempts}
             found = Selection(features=(), states=states)
-            whole = result_of(batch, common, files)
-            watch.result = evolve(watch.result, parent=whole)
+            whole = watch.rerun(batch)
             if not jobs:
                 watch.outputs.write(whole)
                 result = evolve(watch.result, is_reported=not watch.outputs.unwritten)

@@ -500,6 +500,26 @@ async def test_resumed_batch_has_its_reruns(emulator: Emulator, call: Call) -> N
     assert text_of("junit.xml").count("<flakyFailure") == 2
 
 
+@pytest.mark.parametrize("typed", ["run --failed 1 --wait", "resume 2", "work again"])
+async def test_rerun_reports_its_batch(
+    typed: str, emulator: Emulator, call: Call, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rerun that passes is no success of a batch that has a run in flight, however it ends."""
+    put_on_virtual_time(monkeypatch)
+    await interrupted(call, "run Returns Wishlist --wait", at=30)
+    if typed == "resume 2":
+        await interrupted(call, "run --failed 1 --wait", at=5)
+    elif typed == "work again":
+        await call("run --failed 1 --name again --on", database)
+    end_later(emulator, "passed", "Returns")
+    ended = await call(typed, "--report", "a.xml")
+    assert (ended.code, ended.output[-11:]) == (4, ": 1 passed\n")
+    whole = "Batch 1: 1 flaky, 1 in flight. Resume it with testvibe-async resume 1\n"
+    assert whole in ended.errors
+    assert (await call("report 1")).code == 4
+    assert re.findall(r"<flakyFailure|<error", text_of("a.xml")) == ["<flakyFailure", "<error"]
+
+
 async def test_batches_of_one_name(call: Call) -> None:
     """`history` shows the course of all of a name; `discard` forgets none of them by that name."""
     for name in ("nightly", "other", "nightly"):
