@@ -31,7 +31,7 @@ from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, re
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.watch import Watch, watching
-from testvibe_async.cli.words import NAME, Item, begun, item_name, plural
+from testvibe_async.cli.words import NAME, Item, begun, item_name, plural, reason
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
@@ -425,7 +425,7 @@ class _NewBatch:
                 kept = await stack.enter_async_context(stored.working_on(record, options=typed))
             except (ConfigError, OSError) as error:
                 connection.output.note(
-                    f"No journal is kept, so a crash would lose this batch: {error}"
+                    f"No journal is kept, so a crash would lose this batch: {reason(error)}"
                 )
             else:
                 if self.waits:  # Otherwise it is named at the end.

@@ -472,12 +472,21 @@ class Batches:
         return self.folder / f"{number}.json"
 
     def _write(self, record: BatchRecord) -> None:
-        """Write a record at once, so that none is ever half of one."""
+        """Write a record at once, so that none is ever half of one.
+
+        Raises:
+            OSError: It can't be written, as on a full disk.
+        """
         path = self._path_of(record.number)
         part = path.with_suffix(f".{os.getpid()}.part")
         document = {"version": _VERSION, **asdict(record)}
-        part.write_text(json.dumps(document, default=datetime.isoformat), encoding="utf-8")
-        part.replace(path)
+        try:
+            part.write_text(json.dumps(document, default=datetime.isoformat), encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _read(path: Path) -> BatchRecord | None:

@@ -1,5 +1,6 @@
 """The batches of a folder: numbers, records, retention, and which are running or interrupted."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,3 +63,19 @@ def test_damaged_record_is_none(content: str, batches: Batches) -> None:
     (batches.folder / f"{second.number}.json").write_text(content, encoding="utf-8")
     assert [each.number for each in batches.records()] == [first.number]
     assert batches.create("run", HERE).number == 3
+
+
+def test_full_disk_is_named(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that can't be written is named by its file, and leaves no part of one."""
+    record = batches.create("run", HERE)
+
+    def write_nothing(path: Path, *_: object, **__: object) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", write_nothing)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        batches.create("run", HERE)
+    assert caught.value.filename == str(batches.folder / "2.json")
+    assert {path.name for path in batches.folder.iterdir()} == {"1.json", "2.json"}
+    assert batches.records() == [record]
