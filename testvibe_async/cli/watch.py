@@ -220,18 +220,19 @@ class Watch:
             journal=None if record is None else found.path,
             fails_on_flaky=self.result.fails_on_flaky or found.fails_on_flaky,
         )
-        noting = asyncio.create_task(note_changes())
+        changes = asyncio.create_task(note_changes())
         limit = asyncio.timeout(self.limit.remaining)
         try:
-            async with limit:
-                await (batch.work(client) if works else noting)
-                found = await read_durable(batch, record)
+            with noting(self.progress, "Working", self.connection.output):
+                async with limit:
+                    await (batch.work(client) if works else changes)
+                    found = await read_durable(batch, record)
         except TimeoutError:
             if not limit.expired():
                 raise
         finally:
-            noting.cancel()
-            await asyncio.wait([noting])
+            changes.cancel()
+            await asyncio.wait([changes])
         for item in found.items:
             self.outputs.fetch(item, client)
         self.result = evolve(self.result, stored=found)
