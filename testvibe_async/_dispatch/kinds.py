@@ -22,6 +22,7 @@ from testvibe_async.errors import (
     NotFoundError,
     ResponseError,
     TransportError,
+    UnauthorizedError,
     VibeError,
 )
 from testvibe_async.models import DRAFT, FeatureStatus, Generation
@@ -78,7 +79,11 @@ class RunDispatch(Dispatch[RunOperation]):
             try:
                 rows = await transport.call_page(request, retries=False)
             except (TransportError, ResponseError) as error:
-                if transport.outlook_after(error, request) in {Outlook.AWAY, Outlook.BUSY}:
+                outlook = transport.outlook_after(error, request)
+                is_passing = isinstance(
+                    error, UnauthorizedError
+                )  # Unless the next poll confirms it.
+                if is_passing or outlook in {Outlook.AWAY, Outlook.BUSY}:
                     run_ids.note_failure(self.project, now=loop.time())
                     return error
             run_ids.note_list(self.project, rows, at=began)

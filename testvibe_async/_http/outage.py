@@ -7,39 +7,22 @@ dispatches and reads report to it, and ask it. `retry` decides what a failure me
 from __future__ import annotations
 
 import asyncio
-import random
 from contextvars import Context
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from weakref import ref
 
-from testvibe_async._http.retry import (
-    Outlook,
-    is_same_failure,
-    is_tolerated,
-    outage_interval,
-    refused_seconds,
-)
-from testvibe_async.errors import (
-    OutcomeUnknownError,
-    ResponseError,
-    TransportError,
-    UnauthorizedError,
-)
-from testvibe_async.events import OutageEnded, OutageStarted, RetryScheduled
+from testvibe_async._http.retry import Outlook
+from testvibe_async.errors import OutcomeUnknownError, UnauthorizedError
+from testvibe_async.events import OutageEnded, OutageStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from testvibe_async._http.clock import ServiceClock
     from testvibe_async._http.throttle import Throttle
     from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
-
-T = TypeVar("T")
-
-INTERVAL = 0.5
-"""Seconds between two attempts, before the interval grows."""
 
 ANNOUNCED_FAILURES = 2
 """Number of failures in a row, of one operation or call, at which an outage is announced."""
@@ -210,56 +193,3 @@ class SilenceWatch:
 def _look(watch: ref[SilenceWatch]) -> None:
     if (living := watch()) is not None:
         living.look()
-
-
-async def outlast(  # noqa: PLR0913 - each by name
-    call: Callable[[], Awaitable[T]],
-    *,
-    name: str,
-    outage: Outage,
-    hooks: Emitter,
-    outlook_after: Callable[[Exception], Outlook],
-    sleep: Callable[[float], Awaitable[None]],
-    max_outage: float,
-) -> T:
-    """Retry a call until the service answers.
-
-    Args:
-        call: Makes the call once.
-        name: The call's name, for the events.
-        outage: Notified of each failure.
-        hooks: Notified of each further attempt.
-        outlook_after: Returns the result that another attempt may bring.
-        sleep: Waits, unless the client closes.
-        max_outage: Seconds of uninterrupted failures after which the last error is raised.
-
-    Raises:
-        TransportError, ResponseError: Another attempt would not help, or the outage lasted too
-            long.
-    """
-    loop = asyncio.get_running_loop()
-    failures = equal_failures = 0
-    began, since, last = loop.time(), None, None
-    while True:
-        try:
-            return await call()
-        except (TransportError, ResponseError) as error:
-            equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
-            failures, last = failures + 1, error
-            outlook = outlook_after(error)
-            # A read that waits out a rate limit keeps its caller waiting just as long.
-            outage.note_failure(error, Outlook.AWAY if outlook is Outlook.BUSY else outlook)
-            since = loop.time() if since is None else since  # Not before the outage's own.
-            if not is_tolerated(
-                outlook,
-                equal_failures=equal_failures,
-                seconds=loop.time() - began,
-                max_outage=max_outage,
-            ):
-                raise
-            outage.announce(failures, since)
-            jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
-            delay = jitter * outage_interval(INTERVAL, failures)
-            delay = max(delay, refused_seconds(error) or 0.0)
-            hooks.emit(RetryScheduled(name, error, failures, delay))
-        await sleep(delay)

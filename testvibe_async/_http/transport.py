@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._config import require_seconds
 from testvibe_async._http.clock import ServiceClock, clock_lead
-from testvibe_async._http.outage import Outage, SilenceWatch, outlast
+from testvibe_async._http.outage import Outage, SilenceWatch
 from testvibe_async._http.pages import read_pages
 from testvibe_async._http.retry import (
     MAX_TOKENS,
     Outlook,
     RetryBudget,
     RetryPolicy,
+    is_same_failure,
     is_throttled,
+    is_tolerated,
+    outage_interval,
     outlook_after,
     refused_seconds,
     retry_delay,
@@ -74,6 +77,9 @@ T = TypeVar("T")
 
 _WORDS = {"CaseResult": "Test", "RunSummary": "Summary", "SectionLog": "Section"}
 """The name in messages of a model whose class has another name."""
+
+FIRST_INTERVAL = 0.5
+"""Seconds between two attempts in an outage, before the interval grows."""
 
 MAX_WARNINGS = 100
 """Maximum number of warnings that a client logs about answers: they may have ever new fields."""
@@ -184,11 +190,12 @@ class Transport:
         has_answered: bool = False,
         fallback: Request[T] | None = None,
     ) -> T:
-        """Send a read repeatedly until an outage of the service ends; see `outlast`.
+        """Send a read repeatedly until an outage of the service ends.
 
         Args:
             request: The request.
-            max_outage: Seconds after which to stop; None to follow the retry policy.
+            max_outage: Seconds of uninterrupted failures after which the last error is raised;
+                None to follow the retry policy.
             has_answered: True if a foreign answer is an outage, even without an earlier good answer
                 from the same route.
             fallback: A read that is sent after each failure of the other; its answer also counts.
@@ -199,18 +206,32 @@ class Transport:
         """
         if max_outage is None:
             return await self.call(request)
-        return await outlast(
-            partial(self._call_either, request, fallback),
-            name=request.endpoint.name,
-            outage=self.outage,
-            hooks=self._hooks,
-            outlook_after=partial(
-                outlook_after,
-                has_answered=request.endpoint.name in self.answered or has_answered,
-            ),
-            sleep=self.sleep,
-            max_outage=require_seconds("max_outage", max_outage),
-        )
+        max_outage = require_seconds("max_outage", max_outage)
+        loop = asyncio.get_running_loop()
+        failures = equal_failures = 0
+        began, since, last = loop.time(), None, None
+        while True:
+            try:
+                return await self._call_either(request, fallback)
+            except (TransportError, ResponseError) as error:
+                equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
+                failures, last = failures + 1, error
+                outlook = self.outlook_after(error, request, has_answered=has_answered)
+                # A read that waits out a rate limit keeps its caller waiting just as long.
+                is_busy = outlook is Outlook.BUSY
+                self.outage.note_failure(error, Outlook.AWAY if is_busy else outlook)
+                since = loop.time() if since is None else since  # Not before the outage's own.
+                shortest = refused_seconds(error) or 0.0
+                seconds = loop.time() - began + shortest
+                if not is_tolerated(
+                    outlook, equal_failures=equal_failures, seconds=seconds, max_outage=max_outage
+                ):
+                    raise
+                self.outage.announce(failures, since)
+                jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
+                delay = max(jitter * outage_interval(FIRST_INTERVAL, failures), shortest)
+                self._hooks.emit(RetryScheduled(request.endpoint.name, error, failures, delay))
+            await self.sleep(delay)
 
     async def _call_either(self, request: Request[T], fallback: Request[T] | None) -> T:
         """Send a read once, and another one if it fails; return the first answer."""
@@ -280,14 +301,22 @@ class Transport:
         if self.outage.since is not None:
             self.outage.note_answer()
 
-    def outlook_after(self, error: Exception, request: Request[Any]) -> Outlook:
+    def outlook_after(
+        self, error: Exception, request: Request[Any], *, has_answered: bool = False
+    ) -> Outlook:
         """Return the result that another attempt of a read may bring, after a failed one.
 
         While a route that has answered is away, a page on any other route is no sign of a wrong
         address.
+
+        Args:
+            error: The failure.
+            request: The read.
+            has_answered: True if a foreign answer is an outage in any case.
         """
         name = request.endpoint.name
-        outlook = outlook_after(error, has_answered=name in self.answered or bool(self._away))
+        has_answered = has_answered or name in self.answered or bool(self._away)
+        outlook = outlook_after(error, has_answered=has_answered)
         if outlook is Outlook.AWAY and name in self.answered:
             self._away.add(name)
         return outlook

@@ -239,6 +239,18 @@ async def test_the_latest_run_is_read_once(emulator: Emulator, project: Project)
     assert emulator.count("list_runs") == 1
 
 
+@pytest.mark.parametrize(("status", "reads"), [(401, 2), (403, 1), (404, 1), (429, 2), (503, 2)])
+async def test_the_latest_run_is_read_again(
+    emulator: Emulator, project: Project, status: int, reads: int
+) -> None:
+    """A failure that may pass, such as a single refusal of the key, does not end these reads."""
+    emulator.fail("list_runs", Fault.status(status), times=1)
+    for _ in range(3):
+        await project.run_feature("Checkout")
+        await asyncio.sleep(3)
+    assert emulator.count("list_runs") == reads
+
+
 @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
 async def test_a_run_under_way_is_kept(emulator: Emulator, events: Events, dispatched: str) -> None:
     """While one dispatch waits for its answer, another of the feature does not adopt its run."""

@@ -354,6 +354,25 @@ async def test_a_page_is_an_outage(emulator: Emulator, project: Project, fault: 
     assert await project.list_features(max_outage=100)
 
 
+async def test_a_page_is_an_outage_on_a_new_route(emulator: Emulator, project: Project) -> None:
+    """While a route that has answered is away, no page says that the address is wrong."""
+    run = await project.run_feature("Checkout")
+    await run.poll()
+    page = Fault.body(PAGE, content_type="text/html")
+    emulator.fail("*", page, when=lambda _: now() < 60)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run.wait())
+        await asyncio.sleep(10)
+        assert await project.list_features(max_outage=100)
+
+
+async def test_a_refusal_for_longer_is_raised(emulator: Emulator, project: Project) -> None:
+    """A rate limit that asks for more seconds than the outage may last is not waited for."""
+    emulator.fail("list_features", Fault.status(429, retry_after=101))
+    await raised(errors.RateLimitedError, project.list_features(max_outage=100))
+    assert now() < 1
+
+
 async def test_the_third_page_ends_it(emulator: Emulator, project: Project) -> None:
     """Most likely the address is not the service's."""
     emulator.fail("list_features", Fault.body(PAGE, content_type="text/html"))
