@@ -102,7 +102,6 @@ class Watch:
             found = await select(
                 *(self.connection.project, spec),
                 max_outage=MAX_OUTAGE_SECONDS,
-                checks_names=True,
                 all_word="--all",
             )
         if found.listing is not None:
