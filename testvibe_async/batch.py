@@ -17,7 +17,7 @@ from testvibe_async._dispatch import CLOSE_SECONDS
 from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import ConfigError
-from testvibe_async.models import Generation, Run, Transition
+from testvibe_async.models import Generation, Run, Snapshot, Transition
 from testvibe_async.outcomes import BatchSummary
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch"]
 
-SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
+SnapshotT_co = TypeVar("SnapshotT_co", bound=Snapshot, covariant=True)
 
 CANCEL_SECONDS = 1.5
 """Seconds that a cancelled batch waits for the answers to sent dispatches: it ends within 2 s."""
@@ -52,9 +52,7 @@ class _Refs:
     @overload
     def __get__(self, batch: Batch[Generation], owner: object, /) -> list[GenerationRef]: ...
     @overload
-    def __get__(
-        self, batch: Batch[Run | Generation], owner: object, /
-    ) -> list[RunRef | GenerationRef]: ...
+    def __get__(self, batch: Batch[Snapshot], owner: object, /) -> list[RunRef | GenerationRef]: ...
     def __get__(self, batch: Batch[Any] | None, owner: object, /) -> Any:
         """Return the refs, as a new list."""
         items: list[BatchItem[Any]] = [] if batch is None else batch.items

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias, TypeVar
 
     from testvibe_async.errors import KindName, VibeError
-    from testvibe_async.models import Generation, Run, Transition
+    from testvibe_async.models import Snapshot, Transition
     from testvibe_async.refs import Ref
 
     EventT = TypeVar("EventT")
@@ -169,7 +169,7 @@ class StatusChanged(Event):
     ref: Ref
     """The ref of the operation."""
 
-    transition: Transition[Run | Generation]
+    transition: Transition[Snapshot]
     """The observed change."""
 
     delay: float | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from testvibe_async._config import require_timeout
 from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async.errors import ConfigError, VibeError
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import Generation, Run, Snapshot
 from testvibe_async.operations import GenerationOperation, Operation, RunOperation
 from testvibe_async.refs import Ref
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Gathering"]
 
 OperationT = TypeVar("OperationT", bound=Operation[Any])
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class Gathering:

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime  # noqa: TC003 - cattrs reads the annotations at run time
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - get_type_hints of these classes has to find it
-from typing import Any, Generic, NoReturn, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, NoReturn, Self, TypeAlias, TypeVar
 
 from attrs import field, frozen
 from attrs.validators import min_len
 
 from testvibe_async._util import plain
 from testvibe_async._util.serialization import NotSent, Serializable
-from testvibe_async.errors import IncompleteListError, VibeError
+from testvibe_async.errors import IncompleteListError, KindName, VibeError
 
 __all__ = [
     "Artifact",
@@ -307,6 +307,9 @@ class Artifact(_Answer):
 class Run(_Answer):
     """A run, in flight or finished. Source: get_run, list_runs."""
 
+    kind: ClassVar[KindName] = "run"
+    """The kind of the operation."""
+
     run_id: int
     """The service's `runId`."""
 
@@ -497,6 +500,9 @@ class Generation(_Answer):
 
     For a feature that was never generated, most fields are None.
     """
+
+    kind: ClassVar[KindName] = "generation"
+    """The kind of the operation."""
 
     feature_id: int | None = None
     """The feature's id."""

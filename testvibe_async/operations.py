@@ -24,7 +24,7 @@ from testvibe_async.errors import (
     ObservationError,
     OperationSupersededError,
 )
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import Generation, Run, Snapshot
 
 if TYPE_CHECKING:
     import os
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GenerationOperation", "Operation", "PendingOperation", "RunOperation"]
 
-SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
+SnapshotT_co = TypeVar("SnapshotT_co", bound=Snapshot, covariant=True)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 OperationT_co = TypeVar("OperationT_co", bound="Operation[Any]", covariant=True)
 

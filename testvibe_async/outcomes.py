@@ -23,7 +23,7 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
+from testvibe_async.models import DEFAULT_CONFIG, Generation, Run, Snapshot
 from testvibe_async.refs import GenerationRef, Ref, RunRef  # noqa: TC001 - see get_type_hints
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchItem", "BatchSummary", "Quarantined", "Verdict"]
 
-SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
+SnapshotT_co = TypeVar("SnapshotT_co", bound=Snapshot, covariant=True)
 
 
 class Verdict(StrEnum):
@@ -97,7 +97,7 @@ class _RefOfItem:
     def __get__(self, item: BatchItem[Generation], owner: object, /) -> GenerationRef | None: ...
     @overload
     def __get__(
-        self, item: BatchItem[Run | Generation], owner: object, /
+        self, item: BatchItem[Snapshot], owner: object, /
     ) -> RunRef | GenerationRef | None: ...
     def __get__(self, item: BatchItem[Any] | None, owner: object, /) -> Any:
         """Return the item's own ref, for type checkers by the item's kind."""
@@ -241,7 +241,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
         }
 
 
-def _verdict_of(outcome: Run | Generation) -> Verdict:
+def _verdict_of(outcome: Snapshot) -> Verdict:
     """Return the verdict on a finished operation: a run without results is no success."""
     if outcome.is_success:
         is_hollow = isinstance(outcome, Run) and not outcome.has_results
@@ -292,7 +292,7 @@ class BatchSummary(Serializable):
         return self.succeeded + self.quarantined == self.total
 
     @classmethod
-    def of(cls, items: Iterable[BatchItem[Run | Generation]]) -> Self:
+    def of(cls, items: Iterable[BatchItem[Snapshot]]) -> Self:
         """Count the items of a batch."""
         items = list(items)
         count = Counter(item.verdict for item in items)

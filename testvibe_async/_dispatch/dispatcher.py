@@ -21,7 +21,7 @@ from testvibe_async._http import refused_seconds
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
 from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async._wire import SUCCESS
+from testvibe_async._wire import KINDS, SUCCESS
 from testvibe_async.errors import (
     ClientClosedError,
     DispatchUnknownError,
@@ -373,7 +373,7 @@ def _attributes(dispatch: Dispatch[Any]) -> dict[str, Attribute]:
         "testvibe.feature": dispatch.feature,
         "testvibe.config": dispatch.config,
         "cicd.pipeline.task.name": str(dispatch.feature),
-        "cicd.pipeline.task.type": "test" if dispatch.kind == "run" else "build",
+        "cicd.pipeline.task.type": KINDS[dispatch.kind].task_type,
     }
 
 

@@ -24,7 +24,7 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.models import Phase, Run, Snapshot, Transition
+from testvibe_async.models import Generation, Phase, Snapshot, Transition
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -368,6 +368,6 @@ def _is_documented(snapshot: Snapshot) -> bool:
 
 def _says_no_end(snapshot: Snapshot) -> bool:
     """Return whether another field shows that an operation has not finished."""
-    if isinstance(snapshot, Run):
-        return "finishedUtc" in snapshot.extra  # `convert` keeps it there if it is null.
-    return says_in_flight(snapshot.overall_status or "")
+    if isinstance(snapshot, Generation):
+        return says_in_flight(snapshot.overall_status or "")
+    return "finishedUtc" in snapshot.extra  # `convert` keeps it there if it is null.

@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
+from attrs import fields
+
 from testvibe_async._polling.polled import OpenTrace
 from testvibe_async._telemetry import telemetry
 from testvibe_async.models import Run
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._telemetry import Attribute, Trace
     from testvibe_async.errors import VibeError
-    from testvibe_async.models import Generation
+    from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
 
 _CASE_STATUSES = {"passed": "pass", "failed": "fail"}
@@ -78,7 +80,7 @@ def note_change(polled: PolledOperation[Any], *, is_transition: bool) -> None:
         polled.trace = None
 
 
-def _note_outcome(trace: Trace, outcome: Run | Generation) -> None:
+def _note_outcome(trace: Trace, outcome: Snapshot) -> None:
     """Add an outcome by OpenTelemetry's conventions for pipelines and tests."""
     result = "success" if outcome.is_success else "failure" if outcome.is_failure else "error"
     trace.add({"cicd.pipeline.task.run.result": result})
@@ -110,13 +112,6 @@ def _abandon(trace: Trace, why: str) -> None:
 
 
 def _ids(ref: Ref) -> dict[str, Attribute]:
-    ids = {
-        "server": ref.server,
-        "project": ref.project,
-        "feature_id": getattr(ref, "feature_id", None),
-        "run_id": getattr(ref, "run_id", None),
-        "request_id": getattr(ref, "request_id", None),
-    }
-    operation = ids["run_id"] or ids["request_id"]
-    task = {"cicd.pipeline.task.run.id": None if operation is None else str(operation)}
-    return {f"testvibe.{name}": value for name, value in ids.items()} | task
+    names = {each.name for each in fields(type(ref))} - {"dispatched_at", "traceparent"}
+    ids = {f"testvibe.{name}": getattr(ref, name) for name in names}
+    return ids | {"cicd.pipeline.task.run.id": str(ref.key[-1])}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from functools import lru_cache, wraps
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 from urllib.parse import urlsplit
 from weakref import WeakMethod
 
@@ -20,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from testvibe_async._telemetry.interface import Telemetry
 from testvibe_async._util import __version__
+from testvibe_async.errors import KindName
 from testvibe_async.events import (
     Dispatched,
     DispatchUnknown,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 NAME = "testvibe_async"
 """The name of the tracer and of the meter."""
 
-KINDS = ("run", "generation")
+KINDS = get_args(KindName)
 """The kinds of operations, each of which is reported even if none is in flight."""
 
 BAD_REQUEST = 400

@@ -78,8 +78,8 @@ from testvibe_async.models import (
     Generation,
     Listing,
     Run,
-    RunStatus,
     RunSummary,
+    Snapshot,
 )
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ ID_FIELDS = {"request_id"}
 """The fields that hold an id as text, which may come as a number."""
 
 END = "finishedUtc"
-"""The wire name of the time when a run ended."""
+"""The wire name of the time when an operation ended."""
 
 DISPATCHED_IN = {DispatchedRun: {"run"}, DispatchedGeneration: {"generation", "request"}}
 """The members whose `id` is the id of the dispatched operation."""
@@ -292,7 +292,7 @@ def _model_hook(model: type[Any]) -> Hook:
         for each in attributes
         if each.default is not NOTHING and (model, each.name) not in DECIDING
     }
-    is_run = model is Run
+    has_end = END in known and model in get_args(Snapshot)
     hints = get_type_hints(model)
     overrides = {each.name: _override(model, each.name, hints[each.name]) for each in attributes}
     structure_known = make_dict_structure_fn(
@@ -328,11 +328,11 @@ def _model_hook(model: type[Any]) -> Hook:
             instance = structure_known(there, model)
         # It decides whether an undocumented status is in flight.
         is_open = (
-            is_run
+            has_end
             and END in members
             and instance.finished_at is None
             and END not in unreadable
-            and not isinstance(instance.status, RunStatus)
+            and not isinstance(instance.status, StrEnum)
         )
         if not unreadable and not is_open and members.keys() <= known:
             return instance
@@ -368,7 +368,7 @@ def _usual_hook(
     ]
     known = frozenset(wire for wire, *_ in table)
     needed = sum(each.default is NOTHING for each in fields(model))
-    is_run = model is Run
+    has_end = END in known and model in get_args(Snapshot)
 
     def structure(value: Any, _type: object) -> Any:  # noqa: ANN401 - JSON, and a model
         if value.__class__ is not dict or not value.keys() <= known:
@@ -386,9 +386,9 @@ def _usual_hook(
                     values[name] = member
                 else:
                     values[name] = hook(member, None)
-            # A run with an undocumented status needs the careful way to tell whether it has
+            # An operation with an undocumented status needs the careful way to tell whether it has
             # finished.
-            is_clear = not is_run or END not in value or isinstance(values["status"], RunStatus)
+            is_clear = not has_end or END not in value or isinstance(values["status"], StrEnum)
             if is_clear and len(values) >= needed:
                 return model(**values)
         except (BaseValidationError, KeyError, OverflowError, TypeError, ValueError):

@@ -58,6 +58,9 @@ class Kind:
     ids_grow: bool
     """True if a later operation of a project has a higher id."""
 
+    task_type: str
+    """The type of a pipeline's task, in the words of OpenTelemetry."""
+
     longest_interval: float
     """Maximum interval between two polls of an old operation, in multiples of the base interval."""
 
@@ -85,6 +88,7 @@ RUN = Kind(
     has_limit=True,
     row_is_whole=True,
     ids_grow=True,
+    task_type="test",
     longest_interval=1.0,
 )
 
@@ -101,6 +105,7 @@ GENERATION = Kind(
     has_limit=False,
     row_is_whole=False,
     ids_grow=False,
+    task_type="build",
     longest_interval=10 / 3,
 )
 
