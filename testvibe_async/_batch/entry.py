@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from attrs import define, evolve, field
 
+from testvibe_async._wire import KINDS
 from testvibe_async.errors import (
     ConfigError,
     DispatchUnknownError,
@@ -23,9 +24,9 @@ from testvibe_async.errors import (
     WaitTimeoutError,
 )
 from testvibe_async.intents import Intent
-from testvibe_async.models import Run, Snapshot
+from testvibe_async.models import Snapshot
 from testvibe_async.outcomes import BatchItem
-from testvibe_async.refs import GenerationRef, Ref, RunRef
+from testvibe_async.refs import GenerationRef, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -129,10 +130,10 @@ class Entry(Generic[SnapshotT]):
     def all_refs(self) -> list[Ref]:
         """Return all known operations of the entry, including earlier attempts."""
         refs = [ref for ref in (self.ref, self.named, self.generation) if ref is not None]
-        if self.ref is not None and isinstance(self.ref, RunRef):
-            server, project = self.ref.server, self.ref.project
-            runs = (outcome for outcome in self.outcomes if isinstance(outcome, Run))
-            refs += [RunRef(server=server, project=project, run_id=run.run_id) for run in runs]
+        if self.ref is not None and KINDS[self.kind].ids_grow:
+            _, name = KINDS[self.kind].id_in_path
+            ids = (getattr(outcome, name) for outcome in self.outcomes)
+            refs += [evolve(self.ref, **{name: each}) for each in ids]
         return refs
 
     def dispatches(self) -> list[Ref | Intent]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
-from uuid import uuid4
 
 from attrs import define, evolve, field
 
@@ -294,7 +294,7 @@ class Dispatch(ABC, Generic[OperationT]):
         """Return the intent of an attempt that is made now."""
         now, transport = asyncio.get_running_loop().time(), self.parts.transport
         self.intent = Intent(
-            id=uuid4().hex,
+            id=token_hex(16),
             kind=self.kind,
             server=transport.server,
             project=self.project,

@@ -45,6 +45,10 @@ class UnknownEncodingError(Exception):
 class Content(Protocol):
     """A body that arrives in pieces."""
 
+    def at_eof(self) -> bool:
+        """Return whether all bytes were read."""
+        ...
+
     async def readany(self) -> bytes:
         """Return the bytes that have arrived; none at the end."""
         ...
@@ -89,7 +93,7 @@ class Bodies:
         whole, wire_bytes = BytesIO(), 0
         unpack = _Gzip() if ENCODINGS[encoding] else None
         try:
-            while chunk := await content.readany():
+            while not content.at_eof() and (chunk := await content.readany()):
                 # Some servers and recorders declare gzip for a body that is not, or no longer,
                 # gzip.
                 if not wire_bytes and chunk[0] != GZIP:

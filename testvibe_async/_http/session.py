@@ -112,21 +112,28 @@ class HttpSession:
         try:
             # Setting the path on a URL costs a third of parsing the whole URL.
             target = self._root.with_path(self._prefix + path, encoded=True)
-            async with session.request(
+            response = await session.request(
                 method,
                 target.with_query(request.query) if request.query else target,
                 data=body,
                 headers=None
                 if self._owns_session and not request.is_uncached
                 else self._headers_of(request),
-                skip_auto_headers=("Content-Type",) if request.body is None else None,
+                # For a read, which has no type, aiohttp would copy all headers.
+                skip_auto_headers=("Content-Type",) if body and request.body is None else None,
                 allow_redirects=False,
                 auto_decompress=False,  # `response_body` does
                 raise_for_status=False,
                 timeout=timeout,
-            ) as response:
-                status = response.status
+            )
+            status = response.status
+            try:
                 return await self._received(request, response, url)
+            finally:
+                # A read is released at the end of its answer; `async with` would do it twice.
+                if body is not None or not response.closed:
+                    response.release()
+                    await response.wait_for_close()
         except VibeError:
             raise
         except Exception as error:  # noqa: BLE001 - a session that was passed in may raise any

@@ -38,6 +38,8 @@ class Throttle:
         self._last_served = 0
         self._rate_limit = rate_limit
         self._pace = Pace()
+        self.accept: Callable[[float], bool] = self._pace.accept
+        """Notes an answer that is not a refusal; see `Pace`. Then `release`."""
         self._pauses = 0
         """Number of pauses so far."""
         self._prober: asyncio.Future[Any] | None = None
@@ -116,10 +118,6 @@ class Throttle:
                 if not slot.done():
                     slot.set_result(self._pauses)
             queue.clear()
-
-    def accept(self) -> bool:
-        """Note an answer that is not a refusal; return whether it ends a pause. Then `release`."""
-        return self._pace.accept(asyncio.get_running_loop().time())
 
     def refuse(self, retry_after: float | None) -> float | None:
         """Note a refusal; return the seconds for which nothing is sent, if a pause begins.

@@ -463,7 +463,8 @@ class Transport:
             finally:
                 if self._hooks.is_enabled(RequestFinished):
                     self._note_finished(request, status, loop.time() - sent)
-            self.clock.sample(response.headers, sent=sent, lead=lead, answered=loop.time())
+            answered = loop.time()
+            self.clock.sample(response.headers, sent=sent, lead=lead, answered=answered)
             if status not in SUCCESS:
                 raise_for_status(request, response)
         except (TransportError, ResponseError) as error:
@@ -481,7 +482,7 @@ class Transport:
                 sending.mark_answered(sent)
             if self._budget.tokens < MAX_TOKENS:
                 self._budget.give_back(1)
-            if self._throttle.accept():
+            if self._throttle.accept(answered):
                 self._hooks.emit(Resumed(self.server))
             return response
         finally:
@@ -512,7 +513,7 @@ class Transport:
         A limit applies to the key, not to one request: once it is reached, others are refused too.
         """
         if not is_throttled(error):
-            if self._throttle.accept():
+            if self._throttle.accept(asyncio.get_running_loop().time()):
                 self._hooks.emit(Resumed(self.server))
             return
         if (seconds := self._throttle.refuse(refused_seconds(error))) is not None:

@@ -97,7 +97,7 @@ class Reader:
                 self._transport.warn_of(unreadable)
             try:
                 change = polled.state.accept(
-                    snapshot, sequence=sequence, now=loop.time(), at=datetime.now(UTC)
+                    snapshot, sequence=sequence, now=loop.time(), at=response.received_at
                 )
             except UnreadableError as error:
                 failure = malformed(request, response, *error.problems)

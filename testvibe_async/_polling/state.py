@@ -221,15 +221,14 @@ class OperationState(ABC, Generic[SnapshotT]):
             self.forget_failures()
 
     def _replace(self, snapshot: SnapshotT) -> Change | None:
-        before = self.phase, self.status
-        is_other = snapshot != self.snapshot
+        before, last = (self.phase, self.status), self.snapshot
         self.snapshot = snapshot
         # A list may already have shown the operation as started when this older answer arrives.
         if self.phase is not Phase.ACTIVE or snapshot.phase is not Phase.QUEUED:
             self.phase = snapshot.phase
         if before != (self.phase, self.status):
             return Change.END if self.phase is Phase.FINISHED else Change.TRANSITION
-        return Change.UPDATE if is_other else None
+        return Change.UPDATE if snapshot != last else None
 
     def timed_out(self, *, elapsed: float) -> WaitTimeoutError:
         """Return the error of a wait that times out; its cause is the last failed poll.

@@ -382,7 +382,7 @@ def _usual_hook(
                 kind = member.__class__
                 if kind is str and of_text is not None and len(member) <= SHARED_LENGTH:
                     values[name] = of_text(member)
-                elif kind in plain and -LEAST_TOO_LARGE < member < LEAST_TOO_LARGE:
+                elif kind in plain and abs(member) < LEAST_TOO_LARGE:
                     values[name] = member
                 else:
                     values[name] = hook(member, None)

@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_origin
 from urllib.parse import quote, unquote
 
-from attrs import Factory, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from testvibe_async._util import API_PATH
 from testvibe_async.errors import (
@@ -147,7 +147,7 @@ class Endpoint(Generic[T]):
         )
 
 
-@frozen
+@define  # See `Response`.
 class Request(Generic[T]):
     """A call that is ready to be sent. It contains no key and no host."""
 
@@ -193,7 +193,10 @@ def _segments(values: Mapping[str, object]) -> dict[str, str]:
             raise ConfigError(
                 f"{name} must be a name or a number that the service gave, not {value!r}"
             )
-    return {name: _quoted(name, str(value)) for name, value in values.items()}
+    return {
+        name: str(value) if type(value) is int else _quoted(name, str(value))
+        for name, value in values.items()
+    }
 
 
 @lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from attrs import field, frozen
+from attrs import define, field
 
 from testvibe_async._util import LONGEST, plain
 from testvibe_async._wire.convert import read
@@ -57,7 +57,7 @@ MAX_RETRY_AFTER = 1e9
 """Maximum seconds of a `Retry-After`; a longer one is reduced to this."""
 
 
-@frozen
+@define  # Frozen, each would take twice as long to make.
 class Response:
     """A response, read to its end and not decoded yet."""
 

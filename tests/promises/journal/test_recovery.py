@@ -307,6 +307,20 @@ async def test_one_of_another_place_is_refused(path: Path, emulator: Emulator) -
             await journal.decide(ref, feature="Checkout")
 
 
+@pytest.mark.service(scenario=evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")}))
+async def test_the_run_of_an_earlier_attempt_is_refused(path: Path, emulator: Emulator) -> None:
+    """It is of the item that it failed for, although another attempt followed it."""
+    emulator.fail("run_feature", Fault.lost(), skip=1, times=1)
+    emulator.fail("list_runs", Fault.status(404), skip=1)
+    await ran(path, emulator, ["Returns", "Checkout"], attempts=2, timeout=60)
+    first, _, second = emulator.runs
+    async with Journal(path) as journal:
+        for run_id in (first, second):
+            ref = evolve(ref_of(emulator, "Checkout"), run_id=run_id)
+            with pytest.raises(errors.ConfigError, match="that of 'Returns'"):
+                await journal.decide(ref, feature="Checkout")
+
+
 @pytest.mark.parametrize("run_id", ["another feature's", "missing"])
 async def test_a_wrong_one_is_seen(
     path: Path, emulator: Emulator, project: Project, rival: Project, run_id: str

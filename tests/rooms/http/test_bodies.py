@@ -136,6 +136,10 @@ class Content:
     pieces: list[bytes]
     may_end: asyncio.Event | None = None
 
+    def at_eof(self) -> bool:
+        """Return whether the last piece was taken."""
+        return not self.pieces and not self.may_end
+
     async def readany(self) -> bytes:
         """Return the next piece."""
         if not self.pieces and self.may_end:

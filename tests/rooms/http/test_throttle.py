@@ -39,7 +39,7 @@ class Traffic:
         async with slot(self.throttle, is_poll=is_poll):
             self.began[number] = now()
             await asyncio.sleep(1)
-            self.throttle.accept()
+            self.throttle.accept(now())
 
 
 async def test_slots_are_given_in_order() -> None:
