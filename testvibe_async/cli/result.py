@@ -11,6 +11,7 @@ typed in, except the key.
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
@@ -21,7 +22,8 @@ from testvibe_async.cli.batches import resume_command, stored_batches, work_comm
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.progress import counts_of, verdict_of
-from testvibe_async.cli.words import NAME, Item, duration, item_name, plural, reason
+from testvibe_async.cli.words import NAME, UNSEEN, Item, duration, item_name, plural, reason
+from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stability import deciding, stability_of
@@ -247,7 +249,8 @@ class Result:
     def document(self) -> dict[str, Any]:
         """All of it as the document that `--json` prints."""
         stopped, numbers = self.failures_that_stopped, self.summary.to_dict()
-        unseen = sum(item.is_unseen for item in self.items)
+        words = Counter(map(verdict_of, self.items))
+        unseen, limited = words[UNSEEN], words[LIMITED]
         return {
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
@@ -256,8 +259,14 @@ class Result:
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
             **({} if self.rate_limit is None else {"rateLimit": self.rate_limit}),
             **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
-            # What was not seen stands apart from what is in flight.
-            "summary": {**numbers, "inFlight": numbers["inFlight"] - unseen, "notSeen": unseen},
+            # As in the counts for people, these are not among the others of their verdict.
+            "summary": {
+                **numbers,
+                "inFlight": numbers["inFlight"] - unseen,
+                "notSeen": unseen,
+                "errors": numbers["errors"] - limited,
+                "stoppedAtLimit": limited,
+            },
             "items": [self._item_document(item) for item in self.items],
         }
 
