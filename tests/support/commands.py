@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from tests.support.processes import ROOT, Process
 
-COMMAND = "testvibe_async.cli"
+COMMAND = "testvibe_async"
 
 MODULE = ("-m", COMMAND)
 

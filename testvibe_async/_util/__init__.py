@@ -3,8 +3,8 @@
 Exported for other packages: neutralized texts, and the versions. Other modules are imported by
 their own names, since they import more. `_util.serialization` needs attrs, which
 `import testvibe_async` does without. `_util.waiting` needs asyncio and anyio, which the errors and
-the quick commands do without. `_util.sqlite_file` and `_util.group_commit` write files and
-databases.
+the quick commands do without. `_util.sqlite_file`, `_util.group_commit` and `_util.replacement`
+write files and databases.
 """
 
 from testvibe_async._util.text import (

@@ -16,7 +16,7 @@ from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
 from testvibe_async.cli.common import Common, batches_folder
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.words import NAME, begun, plural
+from testvibe_async.cli.words import NAME, plural, started
 from testvibe_async.runner.batches import Batches
 from testvibe_async.runner.stored import Batch, BatchRecord, Place
 
@@ -96,9 +96,14 @@ async def durable_named(
         raise ConfigError(f"batch {word} is in no database: name one with --on")
     batch = durable_batch(database, word)
     plan = (await batch.status()).plan
-    there = Place(plan.server, plan.project)
     try:
-        record = stored.create(plan.kind, there, name=word, parent=parent, database=batch.database)
+        record = stored.create(
+            *(plan.kind, Place(plan.server, plan.project)),
+            name=word,
+            project_name=plan.options.get("project"),
+            parent=parent,
+            database=batch.database,
+        )
     except OSError as error:
         warn(f"Batch {word} gets no number here: {error}")
     return batch, record
@@ -127,16 +132,22 @@ def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
         journal: Its journal.
         place: The options that name the service and the project.
     """
-    return shlex.join([NAME, "resume", stored_batches().word_for(journal), *place])
+    return shlex.join([NAME, "resume", str(stored_batches().word_for(journal)), *place])
 
 
-async def report_interrupted() -> None:
-    """Report each interrupted batch once: its command did not shut down in order."""
+async def report_interrupted(*, besides: int | str | None) -> None:
+    """Report each interrupted batch once: its command did not shut down in order.
+
+    Args:
+        besides: The `Batch.word` of the one that the command has described; None for none.
+    """
     stored = stored_batches()
     for record, batch in await stored.interrupted():
+        if record.number == besides:
+            continue
         over = sum(item.outcome is not None for item in batch.items)
         warn(
-            f"{record}, {begun(batch.created_at)}, was interrupted, with "
+            f"{record}, {started(batch.created_at)}, was interrupted, with "
             f"{over} of {plural(len(batch.items), 'operation')} over. Resume it: "
             f"{resume_command(stored.journal_of(record))}"
         )

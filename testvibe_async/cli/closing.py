@@ -15,16 +15,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 from rich.text import Text
 
-from testvibe_async import (
-    DispatchUnknownError,
-    FeatureNotGeneratedError,
-    Generation,
-    GenerationInProgressError,
-    Run,
-    Verdict,
-    VibeError,
-    WaitTimeoutError,
-)
+from testvibe_async import Generation, Run, Verdict, VibeError, errors
 from testvibe_async._util import escape
 from testvibe_async.cli.details import Line, end_of, error_lines, log_details, text_of
 from testvibe_async.cli.output import Output, warn
@@ -49,8 +40,8 @@ LOG_LINES = 3
 """Maximum lines shown of each section of a failed generation's log."""
 
 _HINTS: dict[type[VibeError], tuple[str, str]] = {
-    FeatureNotGeneratedError: ("generate first what has no tests", "run --on-conflict generate"),
-    GenerationInProgressError: ("join the generation in flight", "generate --on-conflict attach"),
+    errors.FeatureNotGeneratedError: ("generate what has no tests", "run --on-conflict generate"),
+    errors.GenerationInProgressError: ("join that generation", "generate --on-conflict attach"),
 }
 """The aim that may help with a refusal, and the command that does it to a feature."""
 
@@ -64,16 +55,16 @@ def failures_text(result: Result, *, width: int | None) -> Text:
     """
     failed = [item for item in result.items if item.verdict is Verdict.FAILED]
     # An operation in flight may be one that the key may not see any more.
-    errors = [
+    without = [
         item
         for item in result.items
         if item.verdict is Verdict.ERROR or (item.verdict is Verdict.IN_FLIGHT and is_lost(item))
     ]
-    unknown = [item for item in result.items if isinstance(item.error, DispatchUnknownError)]
+    unknown = [item for item in result.items if isinstance(item.error, errors.DispatchUnknownError)]
     parts: list[Text | str] = [
         *_grouped((each for item in failed for each in _failures_of(item, result)), width),
-        *_grouped(_reasons(errors), width, most=NAMED),
-        *_hints(errors, result),
+        *_grouped(_reasons(without), width, most=NAMED),
+        *_hints(without, result),
     ]
     if unknown:
         groups = _grouped(_reasons(unknown, prefix="unknown: "), width, most=NAMED)
@@ -81,10 +72,10 @@ def failures_text(result: Result, *, width: int | None) -> Text:
     return Text("\n\n").join(Text(each) if isinstance(each, str) else each for each in parts)
 
 
-def _hints(errors: Sequence[Item], result: Result) -> Iterator[str]:
+def _hints(without: Sequence[Item], result: Result) -> Iterator[str]:
     """Yield the commands that help; none does where the generation of the tests failed."""
     for kind, (aim, command) in _HINTS.items():
-        refused = [each for each in errors if type(each.error) is kind and not each.generation_ref]
+        refused = [each for each in without if type(each.error) is kind and not each.generation_ref]
         if refused:
             features = dict.fromkeys(str(each.feature) for each in refused)
             names = features if len(features) <= NAMED else ["FEATURE"]
@@ -243,7 +234,7 @@ def _say_unfinished(result: Result, output: Output) -> None:
     """
     items = result.unfinished
     if not items:
-        if result.is_left and result.resume and result.is_waited_for:
+        if result.is_left and result.resume:
             warn(f"Resume the batch, on this machine, with:\n  {result.resume}")
     elif not result.is_waited_for:
         if not output.is_json:
@@ -277,8 +268,8 @@ def _say_failures(result: Result, output: Output) -> bool:
 
 def _since(items: Sequence[Item]) -> str:
     """Return the time since which none of these was observed; empty if unknown of any."""
-    errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
-    seen = [error.last_seen_at for error in errors if error.last_seen_at]
+    waits = [item.error for item in items if isinstance(item.error, errors.WaitTimeoutError)]
+    seen = [error.last_seen_at for error in waits if error.last_seen_at]
     return f" since {clock_time(max(seen))}" if seen else ""
 
 
@@ -307,7 +298,8 @@ def _say_next(result: Result, output: Output) -> None:
     """Print the commands that describe the failures, and the one that runs them again."""
     if result.failed_runs and result.is_service_kept:
         which = "it" if len(result.failed_runs) == 1 else "the first failure"
-        output.say(f"\nTo diagnose {which}: {NAME} runs diagnose {result.failed_runs[0]}")
+        words = [NAME, "runs", "diagnose", str(result.failed_runs[0]), *result.place]
+        output.say(f"\nTo diagnose {which}: {shlex.join(words)}")
         if result.rerun is not None:
             output.say(f"To rerun what failed:\n  {result.rerun}")
 

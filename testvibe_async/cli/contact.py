@@ -90,15 +90,15 @@ class Contact:
     def failure(self) -> str | None:
         """Short description of the last failure; None if the last answer was good."""
         if self._is_limited:
-            return "the service is rate-limiting"
+            return "the service has been rate-limiting"
         if self.error is None:
             return None
         status: int | None = getattr(self.error, "status", None)
         if status is None:
             return "not reachable"
         if status >= 500:  # noqa: PLR2004 - it failed
-            return f"the service answers with nothing but errors ({status})"
-        return f"the service answers with pages that are not its own ({status})"
+            return f"the service has answered with nothing but errors ({status})"
+        return f"the service has answered with pages that are not its own ({status})"
 
     def outage(self, in_flight: Collection[Ref]) -> Outage | None:
         """Return the outage at this moment; None if the service answers.

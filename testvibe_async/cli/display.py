@@ -84,17 +84,22 @@ def showing(progress: Progress, output: Output) -> Generator[None]:
 
 
 def noting(progress: Progress, what: str, output: Output) -> AbstractContextManager[None]:
-    """Note each outage while this is open, and nothing else.
+    """Note each outage while this is open, and the first dispatch that is not acknowledged.
 
     Args:
-        progress: Knows of outages.
+        progress: Knows of outages and dispatches.
         what: What the command does meanwhile.
         output: The output for the notes.
     """
+    is_noted = False
 
     def note(event: Event) -> None:
+        nonlocal is_noted
         if isinstance(event, Outage):
             output.note(f"{what}: {event}.")
+        elif event.is_unacknowledged and not is_noted:
+            is_noted = True
+            output.note(f"{what}: {event.name} is not acknowledged yet.")
 
     return _reporting(progress, note)
 
@@ -231,6 +236,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
     """Return an event as a JSON event."""
     seconds = {"seconds": round(progress.elapsed, 3)}
     if isinstance(event, Row):
+        item = event.item.to_dict()
         return {
             "event": "change",
             **seconds,
@@ -238,9 +244,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
             "config": event.item.config,
             "phase": str(event.phase),
             "status": event.word,
-            "ref": event.item.latest_ref,
-            "outcome": event.item.outcome,
-            "error": event.item.error,
+            **{name: item.get(name) for name in ("ref", "outcome", "error")},
         }
     return {
         "event": "reachable" if event.is_over else "unreachable",

@@ -19,8 +19,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cyclopts import CoercionError, CycloptsError, Token
-from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedCliTokensError
+from cyclopts import CoercionError, CycloptsError, Token, exceptions
 
 from testvibe_async import OutcomeError, UndocumentedStatusError, VibeError, errors
 from testvibe_async._config import masked
@@ -119,6 +118,8 @@ def _advice(error: errors.ResponseError) -> str:
     """Return the notes that the command added; else what errors of this kind call for."""
     if notes := getattr(error, "__notes__", ()):
         return f"; {'; '.join(notes)}"
+    if isinstance(error, errors.MalformedResponseError):
+        return f"; {error.advice}"
     is_key = isinstance(error, errors.UnauthorizedError)
     return f", or log in with {NAME} login" if is_key else ""
 
@@ -178,26 +179,37 @@ def _usage_sentence(error: CycloptsError) -> str:
     return f"{what}{' See' if what.endswith('?') else '; see'} {command} --help"
 
 
-def _what(error: CycloptsError, command: str) -> str:
+def _what(error: CycloptsError, command: str) -> str:  # noqa: PLR0911 - a case for each error
     """Return the library's own sentence, unless ours says more."""
     typed = error.unused_tokens[0] if error.unused_tokens else ""
     match error:
-        case UnusedCliTokensError():
+        case exceptions.UnusedCliTokensError():
             return f"{typed!r} is more than {command} takes: put a name of several words in quotes"
-        case UnknownCommandError() if typed.startswith("-"):
+        case exceptions.UnknownCommandError() if typed.startswith("-"):
             return f"no command stands before {typed}: its options come after it"
-        case UnknownOptionError():
+        case exceptions.UnknownOptionError():
             typed = (error.token.keyword or error.token.value).partition("=")[0]
             if meant := _OPTIONS.get(typed):
                 return f"unknown option: {typed}. Did you mean {meant}?"
         case CoercionError(token=Token(keyword="--json")):
             return "the only value of --json is --json=lines"
+        case CoercionError(token=Token(value=typed), target_type=kind) if kind is int:
+            return f"{_name_of(error)} takes a whole number, not {typed!r}"
+        case exceptions.MissingArgumentError():
+            return f"{_name_of(error)} needs a value"
         case _:
             pass
     text = str(error)
     if text.endswith("..."):  # Some of the commands look like all of them.
         text = text.partition(" Available commands: ")[0]
     return text[:1].lower() + text[1:]
+
+
+def _name_of(error: CycloptsError) -> str:
+    """Return the option, or the argument in capitals, that an error is about."""
+    assert error.argument is not None
+    name = error.argument.name
+    return name if name.startswith("--") else name.upper()
 
 
 def report(error: BaseException) -> ExitCode:
@@ -238,6 +250,9 @@ class _Log(logging.Handler):
     verbose = 0
     """Number of times that -v was given."""
 
+    last = ""
+    """The last line."""
+
     hides_reported = False
     """True if the progress view and the end of a command report events, and much else."""
 
@@ -247,7 +262,8 @@ class _Log(logging.Handler):
         event: Event | None = getattr(line, "event", None)
         is_reported = event is not None or getattr(record, "testvibe_reported", False)
         if self.verbose or not (self.hides_reported and is_reported):
-            sys.stderr.write(_harmless(self._text(record, event)) + "\n")
+            self.last = _harmless(self._text(record, event))
+            sys.stderr.write(self.last + "\n")
 
     def _text(self, record: logging.LogRecord, event: Event | None) -> str:
         """Return a record as one line, and with -vv its traceback too."""
@@ -277,7 +293,7 @@ def log_to_standard_error(verbose: int) -> None:
         verbose: 0 for warnings alone, 1 for what a user may want to know, 2 for all, tracebacks
             too.
     """
-    _LOG.verbose = verbose
+    _LOG.verbose, _LOG.last = verbose, ""
     for name in _LOGGERS:
         logging.getLogger(name).addHandler(_LOG)  # The handler of an earlier command is the same.
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
@@ -295,9 +311,10 @@ def shown_elsewhere() -> Generator[None]:
 
 
 def _report(sentence: str) -> None:
-    """Print what went wrong, and with -vv where."""
-    one_line = " ".join(sentence.split("\n"))
-    sys.stderr.write(wrapped(f"{NAME}: {_harmless(one_line)}") + "\n")
+    """Print what went wrong, unless a warning just said it, and with -vv where."""
+    line = f"{NAME}: {_harmless(' '.join(sentence.split(chr(10))))}"
+    if line != _LOG.last:
+        sys.stderr.write(wrapped(line) + "\n")
     if _LOG.verbose > 1:
         sys.stderr.write(_harmless(traceback.format_exc()))
 

@@ -117,7 +117,7 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
                 said = f"no batch has a feature {name!r}"
                 if like := similar_names(name, known):
                     raise ConfigError(f"{said}: {like}") from error
-                raise ConfigError(f"{error}; and {said}") from error
+                raise ConfigError(f"{said}, and {error}") from error
         of_them = [
             batch
             for batch in batches
@@ -131,10 +131,14 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
 
 def _course(trend: Trend) -> Text:
     """Return the course of one feature, in a few lines."""
-    passed, flaky = (f"{trend.words.count(w)} ({trend.rate(w):.0%})" for w in ("passed", "flaky"))
-    lines = [f"of {plural(trend.counted, 'batch')}, passed in {passed}, flaky in {flaky}"]
+    batches = plural(trend.counted, "batch")
+    lines = [
+        f"{word} in {trend.words.count(word)} of {batches} ({trend.rate(word):.0%})"
+        for word in ("passed", "flaky")
+    ]
     if since := trend.failing_since:
-        lines.append(f"fails since {since.label} of {since.created_at.astimezone():%d %b %H:%M}")
+        word = since.word if since.record is None else since.record.word
+        lines.append(f"failing since batch {word} of {since.created_at.astimezone():%d %b %H:%M}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
 
 

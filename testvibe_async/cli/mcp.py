@@ -65,7 +65,9 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         state_folder=user_state_path(NAME) / "mcp",
     )
     if http is None:
-        await serve_stdio(server, announce=_say_how_to_start if sys.stdin.isatty() else None)
+        said = "Serving MCP until Ctrl-C. An MCP client should start this command.\n"
+        is_typed = sys.stdin.isatty()
+        await serve_stdio(server, announce=partial(sys.stderr.write, said) if is_typed else None)
         return
     chosen = secrets.token_urlsafe(32) if token is None else token
     # On a line of its own, so that it can be copied with nothing else.
@@ -75,10 +77,6 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         sys.stderr.write(f"Serving MCP at {url} until Ctrl-C. It asks for{shown}\n")
 
     await serve_http(server, port=http, token=chosen, announce=announce)
-
-
-def _say_how_to_start() -> None:
-    sys.stderr.write("Serving MCP until Ctrl-C. An MCP client should start this command.\n")
 
 
 def _log_warnings() -> None:

@@ -10,16 +10,7 @@ import json
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async import (
-    BatchItem,
-    ConfigError,
-    GenerationRef,
-    NotFoundError,
-    Ref,
-    ResponseError,
-    RunRef,
-    TransportError,
-)
+from testvibe_async import BatchItem, ConfigError, GenerationRef, Ref, RunRef, errors
 from testvibe_async._batch import EntryState, read_entry
 from testvibe_async.cli import completion
 from testvibe_async.cli.words import NAME, Item
@@ -33,12 +24,14 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def suggesting(connection: Connection, feature: str) -> AsyncGenerator[None]:
-    """Add to a refusal for an unknown feature what its name may have meant."""
+async def suggesting(connection: Connection, feature: str | None) -> AsyncGenerator[None]:
+    """Add to a refusal for an unknown feature, if one is named, what its name may have meant."""
     try:
         yield
-    except NotFoundError as error:
-        with suppress(ResponseError, TransportError):
+    except errors.NotFoundError as error:
+        if feature is None or isinstance(error, errors.EndpointNotFoundError):
+            raise
+        with suppress(errors.ResponseError, errors.TransportError):
             names = [each.name for each in await connection.project.list_features()]
             completion.keep(features=names)
             if suggestion := did_you_mean(feature, names):
@@ -73,7 +66,7 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
         )
     try:
         runs = await project.list_runs(feature=word)
-    except NotFoundError:
+    except errors.NotFoundError:
         runs = None
     found += [
         RunRef(server=server, project=project.id, run_id=run.run_id, feature_id=run.feature_id)

@@ -62,7 +62,10 @@ Timeout: TypeAlias = Annotated[
 class Files:
     """The options that name files to write at the end, and how to exit."""
 
-    report: Annotated[tuple[str, ...], Parameter(name=("--report", "-r"), metavar="FILE")] = ()
+    report: Annotated[
+        tuple[str, ...],
+        Parameter(name=("--report", "-r"), metavar="FILE", allow_leading_hyphen=True),
+    ] = ()
     """Write a report, as .xml, .json, .md or .html; md:PATH, where the ending does not say it. May
     be repeated."""
 

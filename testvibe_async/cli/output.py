@@ -342,14 +342,16 @@ async def confirm(question: str, *, instead: str = "pass --yes") -> bool:
     Raises:
         ConfigError: Standard input or standard error is no terminal, or no person watches it.
     """
-    for name, stream in (("input", sys.stdin), ("error", sys.stderr)):
-        if not stream.isatty():
-            raise ConfigError(
-                f"this asks {question!r}, and standard {name} is no terminal: {instead}"
-            )
+    why = [
+        f"standard {name} is no terminal"
+        for name, stream in (("input", sys.stdin), ("error", sys.stderr))
+        if not stream.isatty()
+    ]
     # Some CI systems give their jobs a terminal, at which no person sits.
     if os.environ.get("CI", "").lower() in {"1", "true"}:
-        raise ConfigError(f"this asks {question!r}, and a CI system does not answer: {instead}")
+        why.append("this is a job of a CI system")
+    if why:
+        raise ConfigError(f"{instead}: nobody can answer {question!r}, since {why[0]}")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return (await _line()).strip().casefold() in {"y", "yes"}

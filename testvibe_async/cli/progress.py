@@ -176,7 +176,7 @@ class Row:
         elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
             over = sum(section.conclusion is not None for section in sections)
             known = f"{over} of {plural(len(sections), 'section')}"
-        return ", ".join(filter(None, (known, f"attempt {attempt}" if attempt > 1 else "")))
+        return ": ".join(filter(None, (f"attempt {attempt}" if attempt > 1 else "", known)))
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the dispatch, of a run that is over by the service's clock."""

@@ -97,7 +97,7 @@ class Result:
     """The logs of generations that failed, by request id, where they could be read."""
 
     @property
-    def batch(self) -> str | None:
+    def batch(self) -> int | str | None:
         """The argument that names the batch in a command; None without a journal."""
         return None if self.journal is None else stored_batches().word_for(self.journal)
 
@@ -145,7 +145,7 @@ class Result:
         """The command that reruns the failures; None without one, or without a journal."""
         if self.batch is None or not any(map(has_failed, self.items)):
             return None
-        return shlex.join([NAME, "run", "--failed", self.batch, "--wait", *self.place])
+        return shlex.join([NAME, "run", "--failed", str(self.batch), "--wait", *self.place])
 
     @property
     def failures_that_stopped(self) -> int | None:
@@ -241,7 +241,7 @@ class Result:
         """The same with the number of the batch, where it has one: `Batch 12: 20 in …`."""
         if self.stored is not None and self.stored.is_live:
             return live_line(self.stored)
-        is_numbered = self.batch is not None and self.batch.isdecimal()
+        is_numbered = isinstance(self.batch, int)
         line = self.line if self.seconds or not is_numbered else self.counts
         return f"Batch {self.batch}: {line}" if is_numbered else line
 

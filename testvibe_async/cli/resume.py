@@ -29,7 +29,7 @@ from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, Item, begun, plural
+from testvibe_async.cli.words import NAME, Item, plural, started
 from testvibe_async.runner.batches import RunningError
 from testvibe_async.runner.stored import existing, spec_of, word_of
 from testvibe_async.runner.waits import completions_of, item_of
@@ -119,7 +119,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
                 for item in state.items
             )
             question = (
-                f"Batch {batch}, {begun(began)}, may dispatch "
+                f"Batch {batch}, {started(began)}, may dispatch "
                 f"{plural(left, 'generation')}, and each costs credits. Resume it?"
             )
             await consent.allow(watch.generations, left, question=question)
@@ -144,8 +144,10 @@ async def _list_unfinished(common: Common) -> None:
         }
         for each in found
     ]
-    columns = ("Batch", "Name", "Began", "Items")
+    columns = ("Batch", "Name", "Started", "Items")
     common.output.rows(documents, columns, lambda each: [*each.values()][:4])
+    if not found:
+        common.output.note("Nothing to resume: each batch of the last 30 days is over.")
     for each in found:
         if each.is_live:
             common.output.note(live_line(each))
@@ -252,7 +254,11 @@ async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> 
     except ConfigError as error:
         hint = f"for the generation of a feature, {NAME} generation cancel {shlex.quote(batch)}"
         raise ConfigError(f"{error}; {hint}") from error
-    await found.cancel()
+    before = await read_durable(found, record)
+    if before.is_over:
+        common.output.note(f"{before.label} was over before: nothing was left to cancel.")
+    else:
+        await found.cancel()
     result = result_of(await read_durable(found, record), common.place)
     common.output.result(result.document, result.last_line)
 
@@ -297,7 +303,7 @@ async def report(
     result = result_of(found, common.place, files)
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
-    common.output.say(f"{found.label}, {begun(found.created_at)}{again}.")
+    common.output.say(f"{found.label}, {started(found.created_at)}{again}.")
     return await conclude(result, Outputs(files, common.output))
 
 

@@ -76,7 +76,7 @@ async def list_(
         limit: Maximum number of runs; by default as many as the service gives.
         common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected(common) as connection, suggesting(connection, feature):
         found = await connection.project.list_runs(feature=feature, limit=limit)
     completion.keep(runs=[run.run_id for run in found])
     connection.output.rows(

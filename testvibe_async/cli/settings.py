@@ -14,7 +14,6 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,7 @@ from testvibe_async._config import (
     user_file_path,
 )
 from testvibe_async._util import escape
+from testvibe_async._util.replacement import replace_file
 from testvibe_async.cli.common import Common, ProjectlessOptions, batches_folder, connected
 from testvibe_async.cli.output import ask
 from testvibe_async.cli.words import NAME, plural
@@ -74,8 +74,7 @@ def settings(*, common: Common = Common()) -> None:
             for name, each in zip(names, (*shown.values(), *routes.values()), strict=True)
         ],
     )
-    if path := user_file_path():
-        output.note(f"Your own configuration file is {path}.")
+    output.note(f"Your own configuration file is {user_file_path()}.")
     output.note(f"The journals of your batches are in {batches_folder()}.")
 
 
@@ -235,8 +234,7 @@ def set_key(server: str, api_key: str | None) -> Path | None:
     import tomlkit  # noqa: PLC0415 - see `login`
 
     path = user_file_path()
-    if path is None:
-        raise ModuleNotFoundError(name="platformdirs")
+    assert path is not None
     text = path.read_text(encoding="utf-8-sig") if read_user_file() else ""
     document = tomlkit.parse(text)
     if api_key is not None:
@@ -251,7 +249,11 @@ def set_key(server: str, api_key: str | None) -> Path | None:
         servers[server] = {"api_key": api_key}
     elif not spellings:
         return None
-    _replace(path, document.as_string())
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise ConfigError(f"{path} is no regular file, so no key is stored there")
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_file(target, document.as_string(), mode=0o600)
     return path
 
 
@@ -277,19 +279,3 @@ async def _try(server: str, api_key: str, *, allow_http: bool) -> list[ProjectIn
         server, api_key=api_key, project="-", endpoints={}, allow_http=allow_http
     ) as client:
         return await client.list_projects()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace a file at once, by one that no other user could read at any time."""
-    target = path.resolve()  # A link to a file elsewhere stays a link.
-    if target.exists() and not target.is_file():
-        raise ConfigError(f"{path} is no regular file, so no key is stored there")
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

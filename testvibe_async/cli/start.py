@@ -31,7 +31,7 @@ from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, re
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.watch import Watch, watching
-from testvibe_async.cli.words import NAME, Item, begun, item_name, plural, reason
+from testvibe_async.cli.words import NAME, Item, item_name, plural, reason, started
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
@@ -39,7 +39,6 @@ from testvibe_async.runner.spec import BatchSpec
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
 
-    from testvibe_async.cli.watch import Watch
     from testvibe_async.runner.spec import Forecast
     from testvibe_async.runner.stored import Batch
 
@@ -145,7 +144,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
         common, files=Files() if options.dry_run else files, timeout=timeout
     ) as watch:
         if failed:
-            await report_interrupted()
             word = features[0] if features else None
             batch = await stored_batches().to_rerun(word, watch.place, watch.quarantine)
             spec = batch.rerun(spec, on_conflict=on_conflict)
@@ -184,9 +182,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
 def _state_of(batch: Batch) -> str:
     """Return what a batch has to run again, and what it left, in sentences."""
     failed = plural(len(batch.failed), "failure") if batch.failed else "nothing to run again"
-    said = (
-        f"{batch.label}, {begun(batch.created_at)}: {failed}, of {plural(len(batch.items), 'run')}."
-    )
+    runs = plural(len(batch.items), "run")
+    said = f"{batch.label}, {started(batch.created_at)}: {failed}, of {runs}."
     if not batch.is_undecided:
         return said
     what = counts_of(batch.undecided) if batch.undecided else "features that were not read"
@@ -324,7 +321,7 @@ class _NewBatch:
         why = "being generated"
         if kind == "run":
             number, why = plural(len(plan.generated), "generation"), "without tests"
-            costs = f", after {number} at most, which cost credits" if plan.generated else ""
+            costs = f", after at most {number}; generations cost credits" if plan.generated else ""
         output.note(f"{plural(len(jobs), kind)} would be dispatched{costs}.")
         ends = (
             (f"refused, {why}", plan.refused, ExitCode.REFUSED),
@@ -357,7 +354,10 @@ class _NewBatch:
             max_in_flight=spec.max_in_flight,
             max_generations=self.consent.max_generations,
             missing_only=spec.is_all,
-            options={"files": {"fail_on_flaky": watch.outputs.files.fail_on_flaky}},
+            options={
+                "files": {"fail_on_flaky": watch.outputs.files.fail_on_flaky},
+                "project": watch.connection.project_name,
+            },
         )
         if not is_new and (await batch.status()).is_over:
             raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
@@ -365,7 +365,7 @@ class _NewBatch:
         if self.waits:
             return await watch.follow(batch, record, works=False)
         said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."
-        document = {"batch": record and str(record.number), "name": name, "isNew": is_new}
+        document = {"batch": record and record.number, "name": name, "isNew": is_new}
         output.result(document, said)
         output.note(f"Work on it, on any machine: {work_command(name, batch.database)}")
         return ExitCode.PASSED
@@ -393,7 +393,7 @@ class _NewBatch:
         if self.options.no_journal:
             yield None
             return
-        await report_interrupted()
+        await report_interrupted(besides=self.parent)
         if path is not None:
             # To begin anew what the file may have held would do its work twice.
             if path.exists() and not path.stat().st_size:

@@ -145,7 +145,7 @@ class TimeLimit:
             assert self._seconds is not None
             what = f"{what} did not come within {duration(self._seconds)}"
             if contact.error is not None:
-                what = f"{what}: {reason(contact.error)}"
+                what = f"{what} ({reason(contact.error)})"
             raise OutcomeUnknownError(what, method="GET", url=self._server) from error
         finally:
             if self._remaining is not None:

@@ -42,9 +42,9 @@ def clock_time(at: datetime) -> str:
     return f"{at.astimezone():%H:%M:%S}"
 
 
-def begun(at: datetime) -> str:
-    """Return the begin of a batch, as this place's calendar and clock show it."""
-    return f"begun {at.astimezone():%Y-%m-%d %H:%M}"
+def started(at: datetime) -> str:
+    """Return the start of a batch, as this place's calendar and clock show it."""
+    return f"started {at.astimezone():%Y-%m-%d %H:%M}"
 
 
 def item_name(item: Item) -> str:

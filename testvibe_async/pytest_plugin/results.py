@@ -107,8 +107,6 @@ def _next_step(error: BaseException) -> str:
     match error:
         case errors.FeatureNotGeneratedError(__cause__=None):
             return "--testvibe-generate generates its tests, which costs minutes and credits"
-        case errors.UnauthorizedError():
-            return f"{error.fact}: {error.advice}"
         case errors.DispatchUnknownError():
             return error.advice
         case _:

@@ -8,7 +8,6 @@ reports writes to a disk.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from attrs import frozen
 
+from testvibe_async._util.replacement import replace_file
 from testvibe_async.errors import ConfigError
 from testvibe_async.reports.ctrf import to_ctrf
 from testvibe_async.reports.junit import to_junit
@@ -69,15 +69,15 @@ def report_target(text: str) -> tuple[str, Path]:
     Raises:
         ConfigError: It names no format, or standard output instead of a file.
     """
-    word, _, path = text.partition(":")
-    if "-" in {text, path}:
+    word, sign, path = text.partition(":")
+    known = _BY_WORD.get(word.lower()) if sign else None
+    path = text if known is None else path
+    if path in {"", "-"}:
         raise ConfigError(
-            "a report can't go to standard output, which has the command's own results: name a "
-            "file, as in xml:junit.xml"
+            "a report needs a file, as in xml:junit.xml: standard output has the command's own "
+            "results"
         )
-    if path and word.lower() in _BY_WORD:
-        return _BY_WORD[word.lower()].name, Path(path)
-    return _format_of(Path(text)).name, Path(text)
+    return (known or _format_of(Path(path))).name, Path(path)
 
 
 def _format_of(path: Path, word: str | None = None) -> Format:
@@ -155,7 +155,8 @@ def _write(path: Path, text: str) -> None:
     try:
         stream = stream_at(path)
         if stream is None:
-            _replace(Path(os.path.realpath(path)), text)  # A link to a file elsewhere stays a link.
+            Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text)
         else:
             opened = os.dup(stream) if isinstance(stream, int) else os.open(stream, os.O_WRONLY)
             with os.fdopen(opened, "w", encoding="utf-8", newline="\n") as file:
@@ -179,14 +180,3 @@ def stream_at(path: Path) -> Path | int | None:
             if os.path.samestat(found, os.fstat(descriptor)):
                 return descriptor
     return None if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) else path
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink()

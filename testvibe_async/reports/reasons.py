@@ -106,7 +106,7 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
     """
     match error:
         case None:
-            return "it is still running"
+            return "still running"
         case errors.ConfigError():
             return str(error)
         case errors.WaitTimeoutError(failures=0):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import asdict, evolve
 
 from testvibe_async._batch import EntryState
+from testvibe_async._util.replacement import replace_file
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
 from testvibe_async.journal import Journal, files_of, is_in_use
@@ -68,18 +69,17 @@ class Batches:
 
     def records(self) -> list[BatchRecord]:
         """Return the records of all batches, the one that was worked on last first."""
-        with suppress(OSError):
-            found = [_read(path) for path in self.folder.glob("*.json")]
-            return sorted(filter(None, found), key=lambda each: each.done_at, reverse=True)
-        return []
+        found = filter(None, map(_read, self.folder.glob("*.json")))
+        return sorted(found, key=lambda each: each.done_at, reverse=True)
 
     def journal_of(self, record: BatchRecord) -> Path:
         """Return the journal of a batch."""
         return Path(record.journal or self.folder / f"{record.number}.journal")
 
-    def word_for(self, journal: Path) -> str:
+    def word_for(self, journal: Path) -> int | str:
         """Return the argument for the batch of a journal: its number, or the file."""
-        return journal.stem if journal.parent == self.folder else str(journal)
+        is_numbered = journal.parent == self.folder and journal.stem.isdecimal()
+        return int(journal.stem) if is_numbered else str(journal)
 
     def create(  # noqa: PLR0913 - each by name but two
         self,
@@ -105,14 +105,14 @@ class Batches:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         records, now = self.records(), datetime.now(UTC)
         file = None if journal is None else str(journal.absolute())
+        for each in records:
+            if database is not None and (each.database, each.name) == (database, name):
+                return each
         ended = [each for each in records if each.ended_at is not None]
         for index, each in enumerate(ended):
             is_replaced = file is not None and each.journal == file
             if index >= KEPT - 1 or each.done_at < now - KEPT_FOR or is_replaced:
                 self.discard(each)
-        for each in records:
-            if database is not None and (each.database, each.name) == (database, name):
-                return each
         record = BatchRecord(
             number=self._new_number(),
             name=name,
@@ -168,14 +168,16 @@ class Batches:
             else Journal(self.journal_of(record), options=options)
         )
         async with opened as journal:
-            now = datetime.now(UTC)
-            record = evolve(record, process=os.getpid(), started_at=now, ended_at=None)
-            self._write(record)
+            now, ended_at = datetime.now(UTC), None
+            self._write(evolve(record, process=os.getpid(), started_at=now, ended_at=None))
             try:
                 yield journal
+            except ConfigError:  # The command is refused, so the batch did not end just now.
+                ended_at = record.ended_at
+                raise
             finally:
                 await journal.aclose()
-                self.end(record)
+                self.end(evolve(record, process=os.getpid(), started_at=now), at=ended_at)
 
     async def read(self, record: BatchRecord) -> Batch:
         """Read a batch without changing it.
@@ -259,10 +261,7 @@ class Batches:
             again = names and f"; to generate again what failed: testvibe-async generate {names}"
             raise ConfigError(f"{batch.label} generated tests, and --failed runs tests{again}")
         if not place.has(batch):
-            raise ConfigError(
-                f"{batch.label} is of project {batch.project} at {batch.server}, not{place}: "
-                "name them by --server and --project"
-            )
+            raise ConfigError(_is_elsewhere(batch.label, batch, place))
         if word is None and batch.is_over and not batch.failed:
             settled: set[tuple[str, str | None]] = set()
             async for each in self.each(place, kind="run"):
@@ -292,6 +291,9 @@ class Batches:
         else:
             found = [each for each in records if each.name == word and place.has(each)]
         if not found:
+            for each in records:
+                if each.name == word:
+                    raise ConfigError(_is_elsewhere(f"batch {each.word}", each, place))
             names = [each.name for each in records if each.name and place.has(each)]
             newest = f"the newest is batch {records[0].word}" if records else "there is none yet"
             what = "" if word.isdecimal() else "named "
@@ -335,7 +337,10 @@ class Batches:
                 if is_unreadable and not skips_unreadable:
                     raise
                 if is_unreadable or record.database is not None:
-                    logger.warning("%s is left out: %s", record, error)
+                    said = f"{record} is left out: {error}"
+                    if isinstance(error, RunningError):
+                        said = f"{error}, so it is left out"
+                    logger.warning("%s", said)
 
     async def _first_of(self, batch: Batch) -> Batch:
         """Return the batch whose failures a rerun ran again; a batch that is no rerun itself.
@@ -450,8 +455,9 @@ class Batches:
                 if not is_in_use(error):
                     raise
                 since = f"{record.started_at.astimezone():%H:%M}"
-                running = f"{record} is running since {since} in process {record.process}"
-                raise RunningError(running) from error
+                raise RunningError(
+                    f"{record} has been running since {since} in process {record.process}"
+                ) from error
             yield journal
 
     def _new_number(self) -> int:
@@ -477,16 +483,17 @@ class Batches:
         Raises:
             OSError: It can't be written, as on a full disk.
         """
-        path = self._path_of(record.number)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        document = {"version": _VERSION, **asdict(record)}
+        path, document = self._path_of(record.number), {"version": _VERSION, **asdict(record)}
         try:
-            part.write_text(json.dumps(document, default=datetime.isoformat), encoding="utf-8")
-            part.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                part.unlink()
+            replace_file(path, json.dumps(document, default=datetime.isoformat))
+        except OSError as error:  # That of a full disk names no file.
             raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _is_elsewhere(label: str, batch: Batch | BatchRecord, place: Place) -> str:
+    """Return that a batch is not of the place in force, and what to do."""
+    there = Place(batch.server, batch.project)
+    return f"{label} is{there}, not{place}: name them by --server and --project"
 
 
 def _read(path: Path) -> BatchRecord | None:

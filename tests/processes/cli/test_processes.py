@@ -78,7 +78,7 @@ def test_a_command_loads_what_it_needs_alone(command: str) -> None:
 @pytest.mark.usefixtures("served")
 def test_a_stream_that_is_closed_is_no_defect(closed: str, arguments: str, code: int) -> None:
     """Started with closed streams, as cron and daemons do, it works and has its usual exit code."""
-    command = f"{sys.executable} -m testvibe_async.cli {arguments} {closed}"
+    command = f"{sys.executable} -m testvibe_async {arguments} {closed}"
     process = subprocess.run(command, shell=True, check=False)  # noqa: S602 - our own command
     assert process.returncode == code
 

@@ -20,7 +20,7 @@ from tests.support.mcp_connection import Connection, Listener, content_of
 from tests.surfaces.mcp_server.test_tools import COMBINED, OPERATIONS
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
-COMMAND = ("-m", "testvibe_async.cli", "mcp")
+COMMAND = ("-m", "testvibe_async", "mcp")
 
 LONG = Scenario(outcomes={"Checkout": Outcome(run_queue=0, run_duration=600)})
 

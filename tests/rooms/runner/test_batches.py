@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from testvibe_async.runner import batches as module
 from testvibe_async.runner.batches import Batches
 from testvibe_async.runner.stored import Place
 
@@ -66,16 +67,14 @@ def test_damaged_record_is_none(content: str, batches: Batches) -> None:
 
 
 def test_full_disk_is_named(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that can't be written is named by its file, and leaves no part of one."""
+    """A record that can't be written is named by its file, and the number is not given again."""
     record = batches.create("run", HERE)
 
-    def write_nothing(path: Path, *_: object, **__: object) -> None:
-        path.touch()
+    def fail(_path: Path, _text: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", write_nothing)
+    monkeypatch.setattr(module, "replace_file", fail)
     with pytest.raises(OSError, match="No space left on device") as caught:
         batches.create("run", HERE)
     assert caught.value.filename == str(batches.folder / "2.json")
-    assert {path.name for path in batches.folder.iterdir()} == {"1.json", "2.json"}
     assert batches.records() == [record]

@@ -27,9 +27,9 @@ URL: Any = {"method": "GET", "url": "http://s"}
 def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As a module it is the same command, with the same version."""
     monkeypatch.setattr(sys, "argv", ["testvibe-async", "--version"])
-    monkeypatch.delitem(sys.modules, "testvibe_async.cli.__main__", raising=False)
+    monkeypatch.delitem(sys.modules, "testvibe_async.__main__", raising=False)
     with pytest.raises(SystemExit) as caught:
-        importlib.import_module("testvibe_async.cli.__main__")
+        importlib.import_module("testvibe_async.__main__")
     assert not caught.value.code
     assert capsys.readouterr().out == f"{testvibe_async.__version__}\n"
 
@@ -249,7 +249,7 @@ GUESSES = {
     "features add": 'Did you mean "create"?',
     "configs ls": "'ls' is more than testvibe-async configs takes",
     "runs logs 214": 'Did you mean "diagnose"?',
-    "runs show last": 'invalid value for RUN: unable to convert "last"',
+    "runs show last": "RUN takes a whole number, not 'last'",
     "--gherkin": "no command stands before --gherkin",
     "--json": "no command stands before --json",
     "run --feature x": "Did you mean the name without an option: run Checkout?",
@@ -261,7 +261,7 @@ GUESSES = {
     "run x --reruns 2": "Did you mean --attempts N, which counts the first one",
     "run x --zzz": "--zzz; see testvibe-async run --help",
     "run --waite x": "Did you mean --wait?",
-    "run x --attempts a": 'invalid value for --attempts: unable to convert "a"',
+    "run x --attempts a": "--attempts takes a whole number, not 'a'",
     "login --token x": "Did you mean testvibe-async login, which asks for the key",
     "report out.xml": "there is no journal out.xml",
     "--timeout 2 features": "--timeout",
@@ -275,14 +275,14 @@ WRONG = {
     "emulator --port 70000": '"70000" for --port',
     "demo --features /no/such": "/no/such is no folder with .feature files in it.",
     "emulator --features /no/such": "/no/such is no folder with .feature files in it.",
-    "features show": "FEATURE requires an argument; see testvibe-async features",
-    "features create X": "--file requires an argument",
-    "features show --project": "--project requires an argument",
+    "features show": "FEATURE needs a value; see testvibe-async features",
+    "features create X": "--file needs a value",
+    "features show --project": "--project needs a value",
     "features show Login Functionality": "name of several words in quotes",
     "features show 1 --jsno": "--jsno. Did you mean --json?",
     "features update 1": "nothing to change: pass --file, --name or both",
     "features create X --file /no/such": "/no/such can't be read: No such",
-    "features delete 1": "standard input is no terminal: pass --yes",
+    "features delete 1": "pass --yes: nobody can answer",
     "features list --project nosuch": "there is no project 'nosuch'",
     "features list -p 'Acme Shp'": "there is no project 'Acme Shp': did you mean 'Acme Shop'?",
     "projects --server nonsense": "the server must look like https://",
@@ -313,7 +313,7 @@ WRONG = {
     "run Login --artifacts d": "--artifacts needs --wait",
     "run Login --wait --attempts 0": "--attempts",
     "run Login --repeat 5 --attempts 2": "repeated runs take no further attempts",
-    "run Login --wait --report xml:-": "a report can't go to standard output",
+    "run Login --wait --report -": "a report needs a file",
     "run Login --wait --report a.txt": "let it end in .xml (JUnit), .json (CTRF), .md",
     "run Login --wait --timeout 0": "--timeout",
     "run Login --wait --timeout nan": "--timeout",
@@ -411,6 +411,7 @@ async def test_wrong_call_is_one_sentence(
         (Fault.status(409), 3, "(409 conflict)"),
         (Fault.status(500), 5, 'told to answer 500." (500 internal_error)'),
         (Fault.garbage(), 5, "the answer could not be read: "),
+        (Fault.garbage(), 5, "; testvibe-async doctor shows what differs"),
         (Fault.reset(), 5, "no whole answer came: the connection was lost"),
     ],
 )

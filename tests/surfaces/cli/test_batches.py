@@ -275,7 +275,16 @@ async def test_what_is_open_is_no_success(call: Call, batches: Path) -> None:
     cut_off(batches)
     ended = await call("run --failed --wait")
     assert ended.code == 4
-    assert "with 1 of 3 operations over. Resume it: testv" in ended.errors
+    assert ended.errors.count("testvibe-async resume 1") == 1
+
+
+async def test_refused_resume_is_no_end(emulator: Emulator, call: Call) -> None:
+    """A batch that `resume` does not resume for want of a yes is not the one that ended last."""
+    await call("generate Newsletter --watch --max-generations 0")
+    await call("run Checkout --wait")
+    assert "nobody can answer 'Batch 1, " in (await call("resume")).errors
+    assert (await call("report --json")).json["batch"] == 2
+    assert not emulator.generations
 
 
 async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call) -> None:
@@ -368,7 +377,7 @@ async def test_batch_is_named_from_start_to_end(emulator: Emulator, call: Call) 
     assert ended.lines[0] == "Batch 1 (nightly)."
     assert "testvibe-async resume 1\n" in ended.errors
     ended = await call("run Newsletter --wait --name other --json")
-    assert ended.json["batch"] == "2"
+    assert ended.json["batch"] == 2
     both = (await call("history --json")).json["batches"]
     assert [(each["batch"], each["name"]) for each in both] == [(1, "nightly"), (2, "other")]
     for word in ("1", "nightly"):
@@ -390,7 +399,7 @@ async def test_name_of_two_batches_means_the_last(emulator: Emulator, call: Call
     await call("run Newsletter --wait --name other")
     ended = await call("run --failed nightly --wait")
     assert (ended.code, ended.output, len(emulator.runs)) == (0, "", 3)
-    assert ended.errors.startswith("Batch 2 (nightly), begun 20")
+    assert ended.errors.startswith("Batch 2 (nightly), started 20")
     ended = await call("run --failed --wait")  # Another job's green batch is no success of all.
     ended.refuses("Batch 3 (other), the last one, has no failures. Batch 1 (nightly) has failures")
     assert ended.errors.endswith("To rerun those: testvibe-async run --failed 1 --wait\n")
@@ -434,8 +443,10 @@ async def test_batch_that_runs_elsewhere(
     cut_off(batches)
     async with Journal(batches / "1.journal"):
         ended = await call(f"{command} {word}")
-        ended.refuses("Batch 1 (nightly) is running since ")
+        ended.refuses("Batch 1 (nightly) has been running since ")
         assert f" in process {os.getpid()}" in ended.errors
+        said = (await call("history")).errors
+        assert (said.count("Batch 1 (nightly)"), "so it is left out\n" in said) == (1, True)
 
 
 async def test_resumed_batch_runs_in_the_present_process(
@@ -550,7 +561,8 @@ async def test_unfinished_batches_are_listed_and_discarded(call: Call, batches: 
     assert re.fullmatch(r"2\tslow\t.*\t1 in flight\n", ended.output)
     ended = await call("discard slow")
     assert (ended.code, ended.output) == (0, "Batch 2 (slow) is forgotten: 1 in flight.\n")
-    assert (await call("resume --list")).output == ""
+    ended = await call("resume --list")
+    assert (ended.output, ended.errors[:18]) == ("", "Nothing to resume:")
     assert (await call("discard slow")).code == 2
     assert (await call("run Checkout --wait")).output.startswith("Batch 3.\n")
     (await call("run --failed 2")).refuses("there is no batch 2: the newest is batch 3")
@@ -579,7 +591,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     rows = [line.split("\t")[1:5] for line in ended.lines if "\t" in line]
     assert rows == [["2", "2", "0", "0"], ["2", "1", "1", "0"]]
     assert "\nNewly failing:\n  Newsletter\n" in ended.output
-    assert "\n  fails since Batch 2 of " in (await call("history newsletter")).output
+    assert "\n  failing since batch 2 of " in (await call("history newsletter")).output
     document = (await call("history --json --limit 1")).json
     assert len(document["batches"]) == 1
     assert (await call("history --json")).json["changes"][0]["what"] == "newly failing"
@@ -592,13 +604,13 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     (flaky,) = (await call("history --json")).json["flaky"]
     assert [flaky[each] for each in ("name", "flaky", "failed", "batches")] == ["Checkout", 1, 0, 3]
     ended = await call("history newsletter")
-    assert "Newsletter\n  of 3 batches, passed in 2 (67%), flaky in 0 (0%)\n" in ended.output
+    assert "Newsletter\n  passed in 2 of 3 batches (67%)\n  flaky in 0 of 3 " in ended.output
     (feature,) = (await call("history Checkout --json")).json["features"]
     assert feature["flakyRate"] == 0.333
     ended = await call("history Checkout Chekcout")
     ended.refuses("no batch has a feature 'Chekcout': did you mean 'Checkout'?")
     ended = await call("history 99")
-    ended.refuses("there is no batch 99: the newest is batch 3; and no batch has a feature '99'")
+    ended.refuses("no batch has a feature '99', and there is no batch 99: the newest is batch 3")
 
 
 async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -646,7 +658,7 @@ async def test_rerun_generates_as_its_batch_did(emulator: Emulator, call: Call) 
     assert (ended.code, emulator.count("generate_feature")) == (3, 1)
 
 
-Facts = tuple[int, str | None, dict[str, int], list[str]]
+Facts = tuple[int, int | None, dict[str, int], list[str]]
 
 
 FEATURES = {"passed": ["Checkout"], "failed": ["Checkout", "Returns"]}
@@ -706,17 +718,17 @@ def facts(ended: Ended) -> Facts:
 
 BOTH = {"succeeded": 1, "failed": 1}
 LEFT: dict[str, Facts] = {
-    "report": (4, "1", {"failed": 1, "inFlight": 1}, ["resume 1", "wait"]),
-    "resume": (1, "1", BOTH, []),
-    "run --failed --wait": (4, "2", {"failed": 1}, ["resume 1"]),
+    "report": (4, 1, {"failed": 1, "inFlight": 1}, ["resume 1", "wait"]),
+    "resume": (1, 1, BOTH, []),
+    "run --failed --wait": (4, 2, {"failed": 1}, ["resume 1"]),
     "wait 214 215": (1, None, BOTH, []),
 }
 AWAY: dict[str, Facts] = {
-    "report": (5, "1", {"failed": 1, "notSeen": 1}, ["resume 1", "wait"]),
-    "run --failed --wait": (5, "2", {"failed": 1}, ["resume 1"]),
+    "report": (5, 1, {"failed": 1, "notSeen": 1}, ["resume 1", "wait"]),
+    "run --failed --wait": (5, 2, {"failed": 1}, ["resume 1"]),
 }
 FULL: dict[str, Facts] = {  # The failure was seen, and could not be kept.
-    "report": (4, "1", {"inFlight": 2}, ["resume 1", "wait"]),
+    "report": (4, 1, {"inFlight": 2}, ["resume 1", "wait"]),
     "run --failed --wait": (4, None, {}, ["resume 1"]),
 }
 CODES = {
@@ -731,14 +743,14 @@ CODES = {
 }
 STORY: dict[str, dict[str, Facts]] = {
     "passed": {
-        "report": (0, "1", {"succeeded": 1}, []),
+        "report": (0, 1, {"succeeded": 1}, []),
         "run --failed --wait": (0, None, {}, []),
         "resume": (2, None, {}, []),
         "wait 214": (0, None, {"succeeded": 1}, []),
     },
     "failed": {
-        "report": (1, "1", BOTH, []),
-        "run --failed --wait": (1, "2", {"failed": 1}, []),
+        "report": (1, 1, BOTH, []),
+        "run --failed --wait": (1, 2, {"failed": 1}, []),
         "resume": (2, None, {}, []),
         "wait 214 215": (1, None, BOTH, []),
     },

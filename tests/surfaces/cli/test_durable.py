@@ -43,7 +43,7 @@ async def test_from_its_dispatch_to_its_report(call: Call, on: str, emulator: Em
     )
     worked = await call("work nightly --on", on, "--json")
     document = json.loads(worked.output)
-    assert (worked.code, document["batch"], document["isOver"]) == (1, "1", True)
+    assert (worked.code, document["batch"], document["isOver"]) == (1, 1, True)
     assert "over before" not in worked.errors
     late = await call("work nightly --on", on)
     assert (late.code, emulator.count("run_feature")) == (1, 2)
@@ -138,7 +138,21 @@ async def test_cancel_and_resume(call: Call, on: str, emulator: Emulator) -> Non
     assert (await call("work 1")).code == 4
     assert emulator.count("run_feature") == 0
     assert (await call("resume 1")).code == 0
+    over = await call("cancel 1")
+    assert (over.code, over.output[-11:]) == (0, ": 1 passed\n")
+    assert over.errors == "Batch 1 (nightly) was over before: nothing was left to cancel.\n"
     assert "is in no database" in (await call("cancel nope.journal")).errors
+
+
+async def test_project_by_its_name(call: Call, on: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is found where the project in force is a name; of another project, it says so."""
+    monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
+    await call("run Checkout --on", on, "--name", "nightly")
+    assert (await call("work nightly")).code == 0
+    monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
+    ended = await call("report nightly")
+    ended.refuses("batch 1 (nightly) is of project ")
+    assert "not of project Another at http" in ended.errors
 
 
 async def test_decisions(call: Call, on: str, emulator: Emulator) -> None:

@@ -174,6 +174,8 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
     assert (ended.code, ended.output[-26:]) == (4, "1: 1 stopped at the limit\n")
     ended = await call("generate 'Draft 2' 'Draft 3' --max-generations 1")
     assert (ended.code, len(emulator.generations)) == (4, 1)
+    ended = await call("generate 'Draft 3' --max-generations 0")
+    assert ended.errors.endswith("with:\n  testvibe-async resume 3\n")  # Nothing is in flight.
 
 
 @pytest.mark.parametrize(
@@ -187,12 +189,12 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
         ("run 'Draft 1' Checkout", (3, 1), "1 refused, without tests: Draft 1.\n"),
         ("run Checkout -c Default -c Mobile", (0, 2), "2 runs would be dispatched"),
         ("run Checkout --repeat 3", None, "3 runs"),
-        ("run Draft* Checkout --on-conflict generate", (0, 5), "after 4 generations at most, "),
+        ("run Draft* Checkout --on-conflict generate", (0, 5), "after at most 4 generations; "),
         ("run Checkout --on-conflict generate", (0, 1), "1 run would be dispatched.\n"),
         (
             "run Draft* Checkout --on-conflict generate --max-generations 3",
             (4, 4),
-            "after 3 generations at most, which cost credits.\n1 stopped at the limit: Draft 3.\n",
+            "; generations cost credits.\n1 stopped at the limit: Draft 3.\n",
         ),
         ("generate Draft* --max-generations 1", (4, 1), "\n3 stopped at the limit: Draft 1, Draft"),
         ("generate Draft*", (0, 4), "4 generations would be dispatched, and each costs credits.\n"),
@@ -243,7 +245,7 @@ async def test_more_than_was_typed_needs_a_yes(
         assert (ended.code, is_generated) == (0, typed.startswith("generate"))
         return
     assert (ended.code, ended.output, emulator.count("generate_feature")) == (2, "", 0)
-    assert f"this asks '{question} Each costs credits.'" in ended.errors
+    assert f"nobody can answer '{question} Each costs credits.'" in ended.errors
     assert "--yes" in ended.errors
     for answer in (b"n\n", b"\n"):
         give(answer, on_terminal=True)

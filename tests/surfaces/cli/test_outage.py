@@ -38,9 +38,9 @@ def out_from(emulator: Emulator, begin: float, end: float | None = None, **fault
             Fault.status(404, body=b""),
             r"the service .* pages that are not its own \(404\) for \d+ s",
         ),
-        (Fault.status(503), r"the service answers with nothing but errors \(503\) for \d+ s"),
-        (PAGE, r"the service answers with pages that are not its own \(200\) for \d+ s"),
-        (Fault.status(429, retry_after=5), r"the service is rate-limiting for \d+ s"),
+        (Fault.status(503), r"the service has answered with nothing but errors \(503\) for \d+ s"),
+        (PAGE, r"the service has answered with pages that are not its own \(200\) for \d+ s"),
+        (Fault.status(429, retry_after=5), r"the service has been rate-limiting for \d+ s"),
     ],
 )
 async def test_outage_and_its_end_in_a_pipe(
@@ -227,7 +227,7 @@ async def test_outage_of_a_command_that_only_dispatches(
     down = emulator.fail("run_feature", Fault.status(429, retry_after=2))
     later(30, down.remove)
     ended = await call("run Checkout")
-    said = r"Dispatching: the service is rate-limiting for [67] s; trying again\."
+    said = r"Dispatching: the service has been rate-limiting for [67] s; trying again\."
     assert len(re.findall(said, ended.errors)) == 1
     assert (ended.code, "run 214" in ended.output) == (0, True)
     monkeypatch.setenv("TESTVIBE_SERVER", "http://127.0.0.1:1")
@@ -235,6 +235,15 @@ async def test_outage_of_a_command_that_only_dispatches(
     ended = await call("run Checkout")
     assert (ended.code, ended.errors.count("Dispatching: not reachable")) == (130, 1)
     assert "1 skipped; nothing was sent to 127.0.0.1:1: not reachable\n" in ended.errors
+
+
+async def test_one_dispatch_that_hangs(call: Call, emulator: Emulator) -> None:
+    """A command that only dispatches names what keeps it, once."""
+    emulator.fail("run_feature", Fault.hang(), times=2)
+    ended = await call("run Checkout Returns Newsletter")
+    assert ended.code == 5
+    assert ended.errors.startswith("Dispatching: Checkout is not acknowledged yet.\n")
+    assert ended.errors.count("not acknowledged yet") == 1
 
 
 @pytest.mark.parametrize(

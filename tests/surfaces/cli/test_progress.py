@@ -181,7 +181,7 @@ async def test_attempt_that_failed_is_told_before_the_next(call: Call, emulator:
         "0/1  run 214     failed      Checkout: 1 of 5 tests failed",
         "0/1  run 215     queued      Checkout: attempt 2",
         "0/1  run 215     running     Checkout: attempt 2",
-        "1/1  run 215     flaky       Checkout: 5 tests passed, attempt 2",
+        "1/1  run 215     flaky       Checkout: attempt 2: 5 tests passed",
     ]
     assert (
         "\nFlaky, passed after a failure:\n  Checkout: run 214 failed, run 215 passed"
@@ -199,6 +199,10 @@ async def test_events(call: Call) -> None:
     assert {change["phase"] for change in changes} == {"queued", "active", "finished"}
     assert (end["event"], end["exitCode"], ended.code) == ("end", 1, 1)
     assert end["summary"]["failed"] == end["summary"]["succeeded"] == 1
+    document = (await call(f"report {end['batch']} --json")).json
+    told = {change["feature"]: change["outcome"] for change in changes}
+    assert told == {item["feature"]: item["outcome"] for item in document["items"]}
+    assert document["batch"] == (await call("history --json")).json["batches"][0]["batch"] == 1
 
 
 async def test_dispatch_without_an_answer_does_not_wait(emulator: Emulator, call: Call) -> None:

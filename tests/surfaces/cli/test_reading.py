@@ -182,6 +182,16 @@ async def test_a_name_is_no_suggestion_for_itself(call: Call, emulator: Emulator
     (await call("features show 4711")).refuses("(404 not_found); there are", 3)
 
 
+async def test_a_list_of_runs_suggests_a_feature(call: Call, emulator: Emulator) -> None:
+    """`runs list` names the feature that was meant; that there is no list concerns no name."""
+    ended = await call("runs list --feature Chekout")
+    ended.refuses("(404 not_found); did you mean 'Checkout'?", 3)
+    emulator.fail("list_runs", Fault.status(404))
+    for typed in ("runs list", "runs list --feature Checkout"):
+        ended = await call(typed)
+        assert (ended.code, "there are" in ended.errors) == (3, False)
+
+
 async def test_names_in_other_letters(call: Call, emulator: Emulator) -> None:
     """A configuration is the one that is listed, once; where none is listed it is left as typed."""
     (item,) = (await call("run Checkout --wait -c mobile -c MOBILE --json")).json["items"]

@@ -80,6 +80,9 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     assert f"To diagnose it: testvibe-async runs diagnose {run.id}\n" in story
     assert "To rerun what failed:\n  testvibe-async run --failed 1 --wait\n" in story
     assert re.search(r"\nBatch 1: 2 in [\d.]+ s: 1 passed, 1 failed\n$", story)
+    given = f" --project {emulator.project_id}"
+    ended = await call(f"report 1{given}")
+    assert f"To diagnose it: testvibe-async runs diagnose {run.id}{given}\n" in ended.output
     ended = await call("run Checkout Returns --wait --quiet")
     assert (ended.code, ended.errors) == (1, "")
     assert ended.output.startswith("Returns, run ")

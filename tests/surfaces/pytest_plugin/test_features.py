@@ -146,7 +146,7 @@ class TestUnobserved:
             ({"run_feature": Fault.status(409)}, "*409*; --testvibe-generate generates its tests*"),
             (
                 {"run_feature": Fault.status(401)},
-                "*; * the API key: it came from TESTVIBE_API_KEY*",
+                "*; the key came from TESTVIBE_API_KEY; put a valid one there",
             ),
             (
                 {"run_feature": Fault.lost(), "list_runs": Fault.status(404)},

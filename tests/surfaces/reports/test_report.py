@@ -97,7 +97,7 @@ refused: dispatch, error, error: the service says "Only * | error FeatureNotGene
 unseen: run, error, error: run 300 could not be observed: * | error ObservationError | failed
 not seen: run, in flight, not seen: not seen since 16:02* | error WaitTimeoutError | failed
 in flight: run, in flight, in flight: * 2 min 30 s of waiting | error WaitTimeoutError | failed
-generation in flight: generation, in flight, in flight: it is * | error in flight | failed
+generation in flight: generation, in flight, in flight: still * | error in flight | failed
 skipped: dispatch, skipped, skipped: it was never dispatched: the * | error skipped | failed
 waiting: dispatch, waiting, waiting: it is not dispatched yet: the * | error waiting | failed
 unknown: dispatch, unknown, unknown: it may have been * | error DispatchUnknownError | failed

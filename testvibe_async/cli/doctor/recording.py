@@ -19,19 +19,14 @@ from urllib.parse import quote, unquote
 from testvibe_async import ConfigError
 from testvibe_async._util import API_PATH
 from testvibe_async._wire import Endpoints, UnreadableError, openapi_document, read, says_in_flight
-from testvibe_async.cli.doctor.exchanges import (
-    DEFAULT_FILE,
-    NAMES,
-    STATUS_MEMBERS,
-    WORDS,
-    Exchange,
-    Tap,
-)
+from testvibe_async.cli.doctor.exchanges import DEFAULT_FILE, NAMES, STATUS_MEMBERS, WORDS
 from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.testing import RecordedExchange, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from testvibe_async.cli.doctor.exchanges import Exchange, Tap
 
 _HEADERS = ("Content-Type", "Content-Encoding", "Link", "Location", "ETag", "Accept-Ranges")
 _COUNTING_HEADERS = ("Age", "Retry-After", "Content-Range", "X-Total-Count")
