@@ -75,6 +75,9 @@ class Result:
     is_reported: bool = True
     """False if a report could not be written."""
 
+    is_kept: bool = True
+    """False if the journal lacks results, as on a full disk."""
+
     refusal: RateLimitedError | None = None
     """The rate limit that the last dispatch met; None if the dispatch was accepted."""
 
@@ -165,6 +168,8 @@ class Result:
             codes.add(ExitCode.IN_FLIGHT)
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
+        if not self.is_kept:
+            codes.add(ExitCode.USAGE)
         if self.parent is not None:
             codes.add(self.whole.exit_code)
         code = worst_of(codes)

@@ -27,7 +27,7 @@ from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
 from testvibe_async.cli.result import Result, is_left, live_line, result_of, seconds_of
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
-from testvibe_async.cli.words import Item, plural
+from testvibe_async.cli.words import Item, plural, reason
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, select
@@ -171,6 +171,12 @@ class Watch:
         else:
             async with batch:
                 await self._dispatch_all(batch)
+        if journal is not None:
+            try:
+                await journal.aclose()
+            except ConfigError as error:
+                warn(f"Not all of the results are kept: {reason(error)}")
+                self.result = evolve(self.result, is_kept=False)
         return await self.conclude()
 
     async def _dispatch_all(self, batch: Batch[Any]) -> None:

@@ -673,10 +673,10 @@ async def end(
     stored first, and one worker ends so.
     """
     features, disk = FEATURES.get(how, ["Returns", "Wishlist"]), pytest.MonkeyPatch()
-    command = ["run", *features, "--wait"]
+    command = ["run", *features, "--wait", "--json"]
     if database is not None:
         await call("run", *features, "--on", str(database), "--name", "nightly")
-        command = ["resume", "1"]
+        command = ["resume", "1", "--json"]
     match how:
         case "passed" | "failed":
             pass
@@ -692,13 +692,14 @@ async def end(
         case _:
             command += ["--timeout", "60"]
             later(30, lambda: later(35, emulator.fail("*", Fault.reset()).remove))
-    code = int((await call(*command)).code)
+    ended = await call(*command)
     if how == "SIGKILL":
         shutil.rmtree(batches)
         (batches.parent / "left").rename(batches)
     disk.undo()
     await asyncio.sleep(10)
-    return code
+    assert not ended.output or ended.json.get("exitCode", ended.code) == ended.code
+    return int(ended.code)
 
 
 def refuse(_file: SqliteFile, _works: object) -> None:
