@@ -9,7 +9,6 @@ module knows no operation and does no I/O.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -25,15 +24,8 @@ from typing import (
     get_type_hints,
 )
 
-from attrs import NOTHING, evolve, fields, has
-from cattrs import Converter, transform_error
-from cattrs.errors import (
-    BaseValidationError,
-    ClassValidationError,
-    IterableValidationError,
-    IterableValidationNote,
-)
-from cattrs.gen import make_dict_structure_fn, override
+from attrs import NOTHING, fields, has
+from cattrs import Converter
 
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire.json import (
@@ -83,7 +75,7 @@ from testvibe_async.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 MAX_FAULTS = 10
 """Maximum number of unreadable members of one list that are reported."""
@@ -93,7 +85,7 @@ MANY_TESTS = 1_000_000
 
 T = TypeVar("T")
 Hook: TypeAlias = "Callable[[Any, Any], Any]"
-"""Makes a value of a type from JSON."""
+"""Makes a value from JSON; also takes the type, as cattrs calls it."""
 
 WORD_FIELDS = {
     *("status", "overall_status", "verdict", "state"),
@@ -105,14 +97,30 @@ WORD_FIELDS = {
 DECIDING = {(Feature, "status"), (Generation, "feature_status"), (Generation, "request_id")}
 """The fields that may be missing, but must be readable if present."""
 
-ID_FIELDS = {"request_id"}
-"""The fields that hold an id as text, which may come as a number."""
-
 END = "finishedUtc"
 """The wire name of the time when an operation ended."""
 
+ID_FIELDS = {"request_id"}
+"""The fields that hold an id as text, which may come as a number."""
+
 DISPATCHED_IN = {DispatchedRun: {"run"}, DispatchedGeneration: {"generation", "request"}}
 """The members whose `id` is the id of the dispatched operation."""
+
+
+class FaultsError(Exception):
+    """Values that can't be read, each with its place in the document and the problem."""
+
+    def __init__(self, *faults: tuple[str, str]) -> None:
+        super().__init__(*faults)
+        self.faults: tuple[tuple[str, str], ...] = faults
+
+    @property
+    def problems(self) -> list[str]:
+        """A description of each."""
+        return [f"{what} at {place}" for place, what in self.faults]
+
+
+UNREADABLE = (FaultsError, OverflowError, TypeError, ValueError)
 
 
 def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | None = None) -> T:
@@ -137,25 +145,19 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
     token = leftovers.set(Leftovers([] if unreadable is None else unreadable))
     try:
         return _converter.structure(document, shape)
-    except (BaseValidationError, TypeError, ValueError) as error:
-        raise UnreadableError(*_problems(error)) from error
+    except UNREADABLE as error:
+        raise UnreadableError(*_within("$", error).problems) from error
     finally:
         leftovers.reset(token)
 
 
-def _problems(error: Exception) -> list[str]:
-    """Describe each fault and its position, in the document's own spelling."""
-    return [
-        f"{what} at {re.sub(r'[a-z_]+', lambda name: wire_name(name[0]), place)}"
-        for what, _, place in (
-            problem.rpartition(" @ ")
-            for problem in transform_error(error, format_exception=_describe)
-        )
-    ]
-
-
-def _describe(error: BaseException, _type: type | None) -> str:
-    return "missing or null" if isinstance(error, KeyError) else str(error)
+def _within(place: str, *errors: Exception) -> FaultsError:
+    """Return the faults of values inside a place."""
+    faults: list[tuple[str, str]] = []
+    for error in errors:
+        inner = error.faults if isinstance(error, FaultsError) else [("", str(error))]
+        faults += [(place + at, what) for at, what in inner]
+    return FaultsError(*faults)
 
 
 def _acknowledgement(value: object, _type: object) -> None:
@@ -176,7 +178,7 @@ def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
     word_of = _word_of(enum)
 
     def structure(value: object, _type: object) -> str:
-        word = read_text(value, str)
+        word = read_text(value)
         return word_of(word) if len(word) <= SHARED_LENGTH else word
 
     return structure
@@ -203,9 +205,9 @@ def _is_optional(shape: object) -> bool:
     return len(members) == 2 and members[1] is NoneType  # noqa: PLR2004 - the type, and None
 
 
-def _optional_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
-    """Read a present value: `_model_hook` leaves out null."""
-    return _converter.get_structure_hook(get_args(shape)[0])
+def _inner(hint: Any) -> Any:  # noqa: ANN401 - a type expression
+    """Return the type of a present value: null is left out."""
+    return get_args(hint)[0] if _is_optional(hint) else hint
 
 
 def _is_listing(shape: object) -> bool:
@@ -219,14 +221,13 @@ def _listing_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     def structure(value: object, _type: object) -> Listing[Any]:
         rows, faults = read_members(value if isinstance(value, Rows) else rows_of(value))
         if faults and (not rows or len(faults) == MAX_FAULTS):
-            raise _of_list(faults, shape)
-        unreadable = _problems(_of_list(faults, shape)) if faults else ()
+            raise _within("", *faults)
         around = value.envelope if isinstance(value, Rows) else envelope_of(value)
         # The dropped members might name the next page.
         if size_of(around, MAX_EXTRA_BYTES) is None:
             most = f"{MAX_EXTRA_BYTES // 1024} KiB"
             raise TypeError(f"expected a list, got an object with more than {most} beside it")
-        return Listing(rows, unreadable=unreadable, extra=around)
+        return Listing(rows, unreadable=tuple(_within("$", *faults).problems), extra=around)
 
     return structure
 
@@ -242,7 +243,7 @@ def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     def structure(value: object, _type: object) -> tuple[Any, ...]:
         members, faults = read_members(array(value))
         if faults:
-            raise _of_list(faults, shape)
+            raise _within("", *faults)
         return tuple(members)
 
     return structure
@@ -250,7 +251,7 @@ def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
 
 def _members_hook(
     shape: Any,  # noqa: ANN401 - a type expression
-) -> Callable[[Iterable[object]], tuple[list[Any], list[Exception]]]:
+) -> Callable[[Iterable[object]], tuple[list[Any], list[FaultsError]]]:
     """Read the members of a list up to the tenth fault; return the faults too.
 
     cattrs' own hooks keep an error with its traceback for each, a thousand times their size.
@@ -258,16 +259,14 @@ def _members_hook(
     kind = get_args(shape)[0]
     structure_member = _converter.get_structure_hook(kind)
 
-    def structure(values: Iterable[object]) -> tuple[list[Any], list[Exception]]:
+    def structure(values: Iterable[object]) -> tuple[list[Any], list[FaultsError]]:
         members: list[Any] = []
-        faults: list[Exception] = []
-        for place, value in enumerate(values):
+        faults: list[FaultsError] = []
+        for index, value in enumerate(values):
             try:
                 members.append(structure_member(value, kind))
-            except (BaseValidationError, TypeError, ValueError) as error:
-                note = IterableValidationNote(f"place {place}", place, kind)
-                error.add_note(note)
-                faults.append(error)
+            except UNREADABLE as error:
+                faults.append(_within(f"[{index}]", error))
                 if len(faults) == MAX_FAULTS:
                     break
         return members, faults
@@ -275,131 +274,87 @@ def _members_hook(
     return structure
 
 
-def _of_list(faults: list[Exception], shape: Any) -> IterableValidationError:  # noqa: ANN401 - a type
-    what = "members of a list"
-    return IterableValidationError(what, faults, shape)  # pyright: ignore[reportCallIssue]
-
-
-def _model_hook(model: type[Any]) -> Hook:
-    """Read an object into a model, and its unknown and unreadable fields into `extra`.
-
-    A null member is left out, as if it were missing.
-    """
-    attributes = [each for each in fields(model) if each.name != EXTRA]
-    known = frozenset(wire_name(each.name) for each in attributes)
-    optional = {
-        each.name
-        for each in attributes
-        if each.default is not NOTHING and (model, each.name) not in DECIDING
-    }
-    has_end = END in known and model in get_args(Snapshot)
-    hints = get_type_hints(model)
-    overrides = {each.name: _override(model, each.name, hints[each.name]) for each in attributes}
-    structure_known = make_dict_structure_fn(
-        model, _converter, extra=override(omit=True), **overrides
-    )
-    hooks = {
-        overrides[name].rename: overrides[name].struct_hook
-        or _converter.get_structure_hook(hints[name])
-        for name in optional
-    }
-
-    def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of model
-        members = mapping(value)
-        there = members
-        if None in members.values():
-            there = {name: member for name, member in members.items() if member is not None}
-        unreadable: set[str] = set()
-        # A field that was unreadable in one row is most likely wrong in all, and errors are slow.
-        noted = leftovers.get()
-        if noted.names:
-            unreadable = {
-                name
-                for name in noted.names.get(model, ())
-                if name in there and not _can_read(there[name], hooks.get(name))
-            }
-        if unreadable:
-            there = {name: member for name, member in there.items() if name not in unreadable}
-        try:
-            instance = structure_known(there, model)
-        except ClassValidationError as error:
-            unreadable |= _leave_out(error, model, optional)
-            there = {name: member for name, member in there.items() if name not in unreadable}
-            instance = structure_known(there, model)
-        # It decides whether an undocumented status is in flight.
-        is_open = (
-            has_end
-            and END in members
-            and instance.finished_at is None
-            and END not in unreadable
-            and not isinstance(instance.status, StrEnum)
-        )
-        if not unreadable and not is_open and members.keys() <= known:
-            return instance
-        kept = {
-            name: member
-            for name, member in members.items()
-            if (name in unreadable or name not in known) and noted.keep(model, name, member)
-        }
-        if is_open:
-            kept[END] = None
-        return evolve(instance, extra=kept)
-
-    return _usual_hook(model, hints, overrides, otherwise=structure)
-
-
 _NUMBERS: Mapping[Any, tuple[type, ...]] = {int: (int,), float: (float, int), bool: (bool,)}
 """The JSON types of numbers and of true or false, before any conversion."""
 
 
-def _usual_hook(
-    model: type[Any], hints: Mapping[str, Any], overrides: Mapping[str, Any], *, otherwise: Hook
-) -> Hook:
-    """Read an object of the usual form with few calls, and any other one with `otherwise`."""
-    table = [
-        (
-            wire_name(name),
-            name,
-            _NUMBERS.get(hint := _inner(hints[name]), ()),
-            _text_reader(hint, overrides[name].struct_hook),
-            overrides[name].struct_hook or _converter.get_structure_hook(hint),
-        )
-        for name in overrides
-    ]
+def _model_hook(model: type[Any]) -> Hook:
+    """Read an object into a model, and its unknown and unreadable members into `extra`.
+
+    A null member is left out, as if it were missing.
+    """
+    hints = get_type_hints(model)
+    attributes = [each for each in fields(model) if each.name != EXTRA]
+    table = [_field(model, each.name, _inner(hints[each.name])) for each in attributes]
     known = frozenset(wire for wire, *_ in table)
-    needed = sum(each.default is NOTHING for each in fields(model))
+    needed = {each.name for each in attributes if each.default is NOTHING}
+    required = [wire for wire, name, *_ in table if name in needed]
+    deciding = {*required, *(wire_name(name) for of, name in DECIDING if of is model)}
     has_end = END in known and model in get_args(Snapshot)
 
     def structure(value: Any, _type: object) -> Any:  # noqa: ANN401 - JSON, and a model
-        if value.__class__ is not dict or not value.keys() <= known:
-            return otherwise(value, model)
+        members: dict[str, Any] = value if value.__class__ is dict else mapping(value)
         values: dict[str, Any] = {}
-        try:
-            for wire, name, plain, of_text, hook in table:
-                member = value.get(wire)
-                if member is None:
-                    continue
-                kind = member.__class__
+        faults: dict[str, FaultsError] = {}
+        for wire, name, plain, of_text, hook in table:
+            member = members.get(wire)
+            if member is None:
+                continue
+            kind = member.__class__
+            try:
                 if kind is str and of_text is not None and len(member) <= SHARED_LENGTH:
                     values[name] = of_text(member)
                 elif kind in plain and abs(member) < LEAST_TOO_LARGE:
                     values[name] = member
                 else:
                     values[name] = hook(member, None)
-            # An operation with an undocumented status needs the careful way to tell whether it has
-            # finished.
-            is_clear = not has_end or END not in value or isinstance(values["status"], StrEnum)
-            if is_clear and len(values) >= needed:
-                return model(**values)
-        except (BaseValidationError, KeyError, OverflowError, TypeError, ValueError):
-            pass
-        return otherwise(value, model)
+            except UNREADABLE:
+                try:  # It says why, unlike a function that only reads short texts.
+                    values[name] = hook(member, None)
+                except UNREADABLE as error:
+                    faults[wire] = _within(f".{wire}", error)
+        # It decides whether an undocumented status is in flight.
+        is_open = (
+            has_end
+            and END in members
+            and END not in faults
+            and values.get("finished_at") is None
+            and not isinstance(values.get("status"), StrEnum)
+        )
+        is_whole = values.keys() >= needed and members.keys() <= known
+        if faults or is_open or not is_whole:
+            missing = [wire for wire in required if members.get(wire) is None]
+            _require_none(missing, [fault for wire, fault in faults.items() if wire in deciding])
+            values[EXTRA] = _leftovers(model, members, known, faults)
+            if is_open:
+                values[EXTRA][END] = None
+        return model(**values)
 
     return structure
 
 
-def _inner(hint: Any) -> Any:  # noqa: ANN401 - a type expression
-    return get_args(hint)[0] if _is_optional(hint) else hint
+def _require_none(missing: Sequence[str], unreadable: Sequence[FaultsError]) -> None:
+    """Raise the faults of required members, if there are any."""
+    faults = [FaultsError((f".{wire}", "missing or null")) for wire in missing]
+    if faults or unreadable:
+        raise _within("", *faults, *unreadable)
+
+
+def _leftovers(
+    model: type[Any],
+    members: Mapping[str, object],
+    known: frozenset[str],
+    faults: Mapping[str, FaultsError],
+) -> dict[str, object]:
+    """Note the unreadable members; return them and the unknown ones, as far as they are kept."""
+    noted = leftovers.get()
+    for wire, fault in faults.items():
+        noted.add(model, wire, _within("$", fault).problems[0])
+    return {
+        wire: member
+        for wire, member in members.items()
+        if (wire in faults or wire not in known) and noted.keep(model, wire, member)
+    }
 
 
 OF_TEXTS: Mapping[Any, Callable[[str], Any]] = {
@@ -408,62 +363,28 @@ OF_TEXTS: Mapping[Any, Callable[[str], Any]] = {
     read_word: documented,
     read_id_text: shared,
 }
-"""The functions that read a short text, by the type of its field or by its usual reader."""
+"""The functions that read a short text, by the type of its field or by its usual reader.
+
+They raise a `ValueError` or an `OverflowError` if the field can't hold the text.
+"""
 
 
-def _text_reader(
+def _field(
+    model: type[Any],
+    name: str,
     hint: Any,  # noqa: ANN401 - a type expression
-    hook: Hook | None,
-) -> Callable[[str], Any] | None:
-    """Return a function that reads a short text into a field directly; None if there is none.
-
-    It raises a `ValueError` or an `OverflowError` if the field can't hold the text.
-    """
-    if (enum := _open_enum(hint)) is not None:
-        return _word_of(enum)
-    return OF_TEXTS.get(hint if hook is None else hook)
-
-
-def _override(model: type[Any], name: str, hint: object) -> Any:  # noqa: ANN401 - cattrs' own
-    """Describe how a field is read, if its type alone does not."""
-    hook: Hook | None = None
+) -> tuple[str, str, tuple[type, ...], Callable[[str], Any] | None, Hook]:
+    """Describe how a field is read: its wire name and name, the values to keep, and its readers."""
+    enum, own = _open_enum(hint), None
     if name in ID_FIELDS:
-        hook = read_id_text
-    elif name in WORD_FIELDS and _open_enum(hint) is None:
-        hook = read_word
+        own = read_id_text
+    elif name in WORD_FIELDS and enum is None:
+        own = read_word
     elif name == "log" and model in {Run, Diagnosis}:
-        hook = read_text_of_lines
-    return override(rename=wire_name(name), struct_hook=hook)
-
-
-def _leave_out(error: ClassValidationError, model: type[Any], optional: set[str]) -> set[str]:
-    """Note the fields that can't be read, and return their names on the wire.
-
-    Raises:
-        ClassValidationError: The model requires one of them.
-    """
-    faults, others = error.group_exceptions()
-    others += [fault for fault, note in faults if note.name not in optional]
-    if others:
-        raise _of_model(others, model)
-    for fault, note in faults:
-        problem = _problems(_of_model([fault], model))[0]
-        leftovers.get().add(model, wire_name(note.name), problem)
-    return {wire_name(note.name) for _, note in faults}
-
-
-def _of_model(faults: list[Exception], model: type[Any]) -> ClassValidationError:
-    return ClassValidationError("fields", faults, model)  # pyright: ignore[reportCallIssue]
-
-
-def _can_read(value: object, hook: Hook | None) -> bool:
-    """Return whether a field can be read that was unreadable in another object of the answer."""
-    if hook is not None:
-        try:
-            hook(value, None)
-        except (BaseValidationError, TypeError, ValueError):
-            return False
-    return True
+        own = read_text_of_lines
+    of_text = _word_of(enum) if enum else OF_TEXTS.get(own or hint)
+    hook = own or _converter.get_structure_hook(hint)
+    return wire_name(name), name, _NUMBERS.get(hint, ()), of_text, hook
 
 
 def _dispatched_hook(shape: type[Any]) -> Hook:
@@ -508,7 +429,7 @@ def _shared_summary(total: int, passed: int, failed: int, other: int) -> RunSumm
     return RunSummary(total=total, passed=passed, failed=failed, other=other)
 
 
-_converter = Converter(detailed_validation=True)
+_converter = Converter()
 _converter.register_structure_hook_func(lambda shape: shape is object, lambda value, _type: value)
 _converter.register_structure_hook(NoneType, _acknowledgement)
 _converter.register_structure_hook(str, read_name)
@@ -518,7 +439,6 @@ _converter.register_structure_hook(bool, read_truth)
 _converter.register_structure_hook(datetime, read_instant)
 _converter.register_structure_hook_factory(has, _model_hook)
 _converter.register_structure_hook_factory(lambda shape: shape is RunSummary, _summary_hook)
-_converter.register_structure_hook_factory(_is_optional, _optional_hook)
 _converter.register_structure_hook_factory(lambda shape: shape in DISPATCHED_IN, _dispatched_hook)
 _converter.register_structure_hook_factory(_is_listing, _listing_hook)
 _converter.register_structure_hook_factory(_is_tuple, _tuple_hook)

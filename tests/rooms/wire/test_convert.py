@@ -109,6 +109,7 @@ def test_every_fault_is_named_with_its_place() -> None:
         "expected a string, got 3 at $.status",
         "missing or null at $.runId",
     ]
+    assert problems(b'{"path": "p"}', models.Config) == ("missing or null at $.name",)
     for shape, decisive in (
         (models.Feature, {"id": 1, "status": 2}),
         (Generation, {"featureStatus": 2}),
