@@ -224,6 +224,8 @@ def say_nothing(why: str, result: Result, common: Common) -> ExitCode:
     """Print why there is nothing to do, with `--json` an empty document; return the exit code."""
     _say_document(result, common.output)
     warn(why) if result.exit_code else common.output.note(why)
+    if result.parent is not None:
+        _say_whole(result, common.output)
     return result.exit_code
 
 
@@ -308,11 +310,12 @@ def _say_whole(result: Result, output: Output) -> None:
     """Print the state of the batch that a rerun reran, which decides the exit code."""
     whole = result.whole
     assert whole.stored is not None
-    is_own_left = result.unfinished or result.is_left
-    is_left = not is_own_left and (whole.unfinished or whole.is_left)
-    left = f"Resume it with {whole.resume}" if is_left else ""
+    is_own_left = result.unfinished or result.is_left  # The rerun is resumed first.
+    is_over = is_own_left or whole.stored.is_over
+    next_step = "" if is_over else f"Resume it with {whole.resume}"
+    facts = f"{whole.stored.label}: {whole.counts}.", whole.still_red, next_step
     say = warn if whole.exit_code else output.note
-    say(" ".join(filter(None, (f"{whole.stored.label}: {whole.counts}.", whole.still_red, left))))
+    say(" ".join(filter(None, facts)))
 
 
 def _how_to_wait(result: Result) -> str:

@@ -166,7 +166,7 @@ async def test_person_decides_what_is_unknown(
     assert "testvibe-async resume 1 --unknown adopt ID  # it is run ID\n" in ended.output
     ended = await call("run --failed --wait")
     assert ended.code == 5
-    assert "left 1 unknown: resume it with testvibe-async resume" in ended.errors
+    assert "Batch 1: 1 unknown. Resume it with testvibe-async resume 1\n" in ended.errors
     ended = await call(f"resume --unknown {decision} --feature Checkout")
     assert ended.code == (4 if decision == "drop" else 0)
     assert len(emulator.runs) == (2 if decision == "resend" else 1)
@@ -271,7 +271,7 @@ async def test_what_is_open_is_no_success(call: Call, batches: Path) -> None:
     ended = await call("run --failed --wait --json")
     assert (ended.code, ended.json["exitCode"]) == (4, 4)
     assert ": nothing to run again, of 3 runs." in ended.errors
-    assert "left 2 in flight: resume it with testvibe-async resume 1\n" in ended.errors
+    assert "1 passed, 2 in flight. Resume it with testvibe-async resume 1\n" in ended.errors
     cut_off(batches)
     ended = await call("run --failed --wait")
     assert ended.code == 4
@@ -491,7 +491,7 @@ async def test_rerun_is_judged_as_its_batch(emulator: Emulator, call: Call) -> N
         ended = await call(typed)
         assert (ended.code, len(emulator.runs)) == (1, runs), typed
         assert typed == "report 1" or ended.errors.endswith(said)
-    assert ": nothing to run again, of 1 run. " in (await call("run --failed 1 --wait")).errors
+    assert ": nothing to run again, of 1 run.\n" in (await call("run --failed 1 --wait")).errors
 
 
 async def test_resumed_batch_has_its_reruns(emulator: Emulator, call: Call) -> None:
