@@ -215,8 +215,8 @@ def _show(result: Result, output: Output) -> None:
         _say_next(result, output)
         is_first = result.stored is not None and result.stored.is_live and not has_failures
         output.say(result.last_line if is_first else f"\n{result.last_line}")
-        if result.parent is not None:
-            _say_whole(result, output)
+    if result.parent is not None and (result.is_waited_for or result.exit_code):
+        _say_whole(result, output)
     _say_unfinished(result, output)
 
 

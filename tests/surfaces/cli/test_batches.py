@@ -531,6 +531,13 @@ async def test_rerun_reports_its_batch(
     assert re.findall(r"<flakyFailure|<error", text_of("a.xml")) == ["<flakyFailure", "<error"]
 
 
+async def test_rerun_that_is_only_dispatched(call: Call) -> None:
+    """It says why it exits with 4: its batch has another run in flight."""
+    await interrupted(call, "run Returns Wishlist --wait", at=30)
+    ended = await call("run --failed")
+    assert (ended.code, "\nBatch 1: 1 in flight.\n" in ended.errors) == (4, True)
+
+
 async def test_batches_of_one_name(call: Call) -> None:
     """`history` shows the course of all of a name; `discard` forgets none of them by that name."""
     for name in ("nightly", "other", "nightly"):
