@@ -159,6 +159,8 @@ def named(items: Sequence[Item]) -> str:
 async def conclude(result: Result, outputs: Outputs, *, timeout: float | None = None) -> ExitCode:
     """Write the reports, print the results, fetch the artifacts, and return the exit code.
 
+    The files are about what the exit code is about: of a rerun, the batch that it reran.
+
     Args:
         result: The results. Of a command that did not wait, they are only printed.
         outputs: The files to write, and the output of the command.
@@ -167,12 +169,12 @@ async def conclude(result: Result, outputs: Outputs, *, timeout: float | None = 
     if not result.is_waited_for:
         _show(result, outputs.output)
         return result.exit_code
-    await asyncio.to_thread(outputs.write, result)
+    await asyncio.to_thread(outputs.write, result.whole)
     result = evolve(result, is_reported=not outputs.unwritten)
     _show(result, outputs.output)
-    outputs.annotate(result)
+    outputs.annotate(result.whole)
     outputs.note_paths()
-    await outputs.finish(result, timeout=timeout)
+    await outputs.finish(result.whole, timeout=timeout)
     return evolve(result, is_reported=not outputs.unwritten).exit_code
 
 
@@ -185,7 +187,7 @@ def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) ->
         cause: The error; None for a signal, or an error that is not of the SDK.
     """
     # Without an item the reports of an earlier job would stay, perhaps those of a success.
-    known = evolve(result, items=result.items or [the_batch(cause)])
+    known = result.whole if result.items else evolve(result, items=[the_batch(cause)])
     outputs.write(known)
     (_say_unfinished if result.stopped_by is None else _show)(result, outputs.output)
     outputs.annotate(known)
@@ -210,9 +212,8 @@ def _show(result: Result, output: Output) -> None:
         _say_next(result, output)
         is_first = result.stored is not None and result.stored.is_live and not has_failures
         output.say(result.last_line if is_first else f"\n{result.last_line}")
-        whole = result.whole
-        if whole is not result and whole.stored is not None and whole.still_red:
-            warn(f"{whole.stored.label}: {whole.counts}. {whole.still_red}")
+    if result.parent is not None and (result.is_waited_for or result.exit_code):
+        _say_whole(result, output)
     _say_unfinished(result, output)
 
 
@@ -220,6 +221,8 @@ def say_nothing(why: str, result: Result, common: Common) -> ExitCode:
     """Print why there is nothing to do, with `--json` an empty document; return the exit code."""
     _say_document(result, common.output)
     warn(why) if result.exit_code else common.output.note(why)
+    if result.parent is not None:
+        _say_whole(result, common.output)
     return result.exit_code
 
 
@@ -298,6 +301,18 @@ def _say_next(result: Result, output: Output) -> None:
         output.say(f"\nTo diagnose {which}: {shlex.join(words)}")
         if result.rerun is not None:
             output.say(f"To rerun what failed:\n  {result.rerun}")
+
+
+def _say_whole(result: Result, output: Output) -> None:
+    """Print the state of the batch that a rerun reran, which decides the exit code."""
+    whole = result.whole
+    assert whole.stored is not None
+    is_own_left = result.unfinished or result.is_left  # The rerun is resumed first.
+    is_over = is_own_left or whole.stored.is_over
+    next_step = "" if is_over else f"Resume it with {whole.resume}"
+    facts = f"{whole.stored.label}: {whole.counts}.", whole.still_red, next_step
+    say = warn if whole.exit_code else output.note
+    say(" ".join(filter(None, facts)))
 
 
 def _how_to_wait(result: Result) -> str:

@@ -27,6 +27,7 @@ from rich.text import Text
 
 from testvibe_async import ConfigError
 from testvibe_async._util import COMMAND, OBEYED, escape, without_commands
+from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     import re
@@ -36,6 +37,9 @@ ValueT = TypeVar("ValueT")
 
 NARROW = 60
 """A terminal of fewer cells has less room between columns."""
+
+_NO_BREAK = "\0"
+"""Stands for a space at which no line may break; no text that is printed has one."""
 
 
 class _Console(Console):
@@ -237,17 +241,22 @@ def escape_lines(text: str) -> str:
 def wrapped(text: str) -> str:
     """Return a text for standard error, wrapped between words on a terminal.
 
-    Lines that begin with a space are to be copied, and stay whole.
+    What is to be copied stays whole: a line that begins with a space, and a command to the end of
+    its line.
     """
     if not sys.stderr.isatty():
         return text
     width = max(get_terminal_size().columns, 20)
     return "\n".join(
-        line
-        if line.startswith(" ")
-        else fill(line, width, break_long_words=False, break_on_hyphens=False)
-        for line in text.split("\n")
+        line if line.startswith(" ") else _filled(line, width) for line in text.split("\n")
     )
+
+
+def _filled(line: str, width: int) -> str:
+    words, name, command = line.partition(f"{NAME} ")
+    whole = words + (name + command).replace(" ", _NO_BREAK)
+    filled = fill(whole, width, break_long_words=False, break_on_hyphens=False)
+    return filled.replace(_NO_BREAK, " ")
 
 
 def _json_escape(found: re.Match[str]) -> str:

@@ -21,6 +21,7 @@ import anyio
 
 from testvibe_async import BatchItem, ConfigError, Run, Verdict, VibeError
 from testvibe_async._util import escape
+from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.words import NAME, Item, item_name, item_reason, plural, reason
 
@@ -256,8 +257,13 @@ def grouped(title: str, output: Output) -> Generator[None]:
 
 
 def failure_commands(result: Result) -> list[str]:
-    """Return a command for each failure, which GitHub shows beside the job."""
+    """Return a command for each failure, which GitHub shows beside the job.
+
+    If the batch is red without a failure, as one that is in flight, the counts are an annotation.
+    """
     found = [each for item in result.items for each in _annotations_of(item)]
+    if not found and result.exit_code not in {ExitCode.PASSED, ExitCode.USAGE}:
+        found = [f"::error::{_data(escape(result.last_line))}"]
     more = len(found) - MOST_ANNOTATIONS
     if more > 0:
         found[MOST_ANNOTATIONS:] = [f"::notice::{plural(more, 'failure')} more: see the log"]

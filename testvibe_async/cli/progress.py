@@ -17,7 +17,7 @@ from testvibe_async import Generation, GenerationRef, Hooks, Phase, Verdict, Wai
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact, Outage
 from testvibe_async.cli.words import UNSEEN, Item, is_lost, item_name, item_reason, plural
-from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
+from testvibe_async.runner.generation_limit import LIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,7 +63,7 @@ def verdict_of(item: Item) -> str:
         return UNSEEN
     if item.is_dropped:
         return "dropped"
-    return LIMITED if isinstance(item.error, GenerationLimitError) else str(item.verdict)
+    return str(getattr(item.error, "verdict", item.verdict))
 
 
 def word_of(item: Item) -> str:

@@ -11,6 +11,7 @@ typed in, except the key.
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
@@ -21,7 +22,8 @@ from testvibe_async.cli.batches import resume_command, stored_batches, work_comm
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.progress import counts_of, verdict_of
-from testvibe_async.cli.words import NAME, Item, duration, item_name, plural, reason
+from testvibe_async.cli.words import NAME, UNSEEN, Item, duration, item_name, plural, reason
+from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.kinds import POLICIES, unknown_kind
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import GenerationLog, RateLimitedError
-    from testvibe_async.cli.common import Common
     from testvibe_async.runner.stored import Batch
 
 
@@ -74,6 +75,9 @@ class Result:
 
     is_reported: bool = True
     """False if a report could not be written."""
+
+    is_kept: bool = True
+    """False if the journal lacks results, as on a full disk."""
 
     refusal: RateLimitedError | None = None
     """The rate limit that the last dispatch met; None if the dispatch was accepted."""
@@ -165,6 +169,8 @@ class Result:
             codes.add(ExitCode.IN_FLIGHT)
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
+        if not self.is_kept:
+            codes.add(ExitCode.USAGE)
         if self.parent is not None:
             codes.add(self.whole.exit_code)
         code = worst_of(codes)
@@ -181,7 +187,7 @@ class Result:
         items = after_rerun(self.parent.items, self.items)
         if not self.is_waited_for:
             items = [item for item in self.parent.items if not has_failed(item)]
-        return evolve(self.parent, items=items)
+        return evolve(self.parent, items=items, logs=self.logs)
 
     @property
     def still_red(self) -> str:
@@ -245,7 +251,8 @@ class Result:
     def document(self) -> dict[str, Any]:
         """All of it as the document that `--json` prints."""
         stopped, numbers = self.failures_that_stopped, self.summary.to_dict()
-        unseen = sum(item.is_unseen for item in self.items)
+        words = Counter(map(verdict_of, self.items))
+        unseen, limited = words[UNSEEN], words[LIMITED]
         return {
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
@@ -254,8 +261,14 @@ class Result:
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
             **({} if self.rate_limit is None else {"rateLimit": self.rate_limit}),
             **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
-            # What was not seen stands apart from what is in flight.
-            "summary": {**numbers, "inFlight": numbers["inFlight"] - unseen, "notSeen": unseen},
+            # As in the counts for people, these are not among the others of their verdict.
+            "summary": {
+                **numbers,
+                "inFlight": numbers["inFlight"] - unseen,
+                "notSeen": unseen,
+                "errors": numbers["errors"] - limited,
+                "stoppedAtLimit": limited,
+            },
             "items": [self._item_document(item) for item in self.items],
         }
 
@@ -277,14 +290,14 @@ def is_left(item: Item) -> bool:
     return not is_over and not is_refusal(item.error)
 
 
-def result_of(batch: Batch, common: Common, files: Files = Files()) -> Result:
+def result_of(batch: Batch, place: Sequence[str], files: Files = Files()) -> Result:
     """Return the stored result of a batch, without asking the service."""
     if not batch.is_judged:
         batch = batch.judged(Quarantine.read())
     return Result(
         items=batch.items,
         seconds=seconds_of(batch.items),
-        place=common.place,
+        place=place,
         journal=batch.path,
         spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,

@@ -123,7 +123,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
                 f"{plural(left, 'generation')}, and each costs credits. Resume it?"
             )
             await consent.allow(watch.generations, left, question=question)
-            watch.reruns = await stored.reruns_of(word_of(record, Path(batch)))
+            await watch.relate(record, word_of(record, Path(batch)))
             if decision is not None:  # Nothing is decided where the rest is refused.
                 await source.decide(decision, feature=feature)
             if isinstance(source, Journal):
@@ -230,7 +230,8 @@ async def work(
     found, record = await durable_named(batch, on, place_of(common))
     async with watching(common, files=files) as watch:
         watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
-        watch.reruns = [] if record is None else await stored_batches().reruns_of(record.number)
+        if record is not None:
+            await watch.relate(record, record.number)
         return await watch.follow(found, record, works=True)
 
 
@@ -258,7 +259,7 @@ async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> 
         common.output.note(f"{before.label} was over before: nothing was left to cancel.")
     else:
         await found.cancel()
-    result = result_of(await read_durable(found, record), common)
+    result = result_of(await read_durable(found, record), common.place)
     common.output.result(result.document, result.last_line)
 
 
@@ -299,7 +300,7 @@ async def report(
         _, record = await durable_named(batch, on, place)
         batch = batch if record is None else str(record.number)
     found = await stored_batches().meant(batch, place)
-    result = result_of(found, common, files)
+    result = result_of(found, common.place, files)
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
     common.output.say(f"{found.label}, {started(found.created_at)}{again}.")

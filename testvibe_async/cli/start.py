@@ -19,7 +19,6 @@ from testvibe_async.cli.batches import (
     durable_batch,
     durable_named,
     report_interrupted,
-    resume_command,
     stored_batches,
     work_command,
 )
@@ -28,11 +27,8 @@ from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import ConfigName, FeatureName
 from testvibe_async.cli.exits import ExitCode, worst_of
 from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, refuse_without
-from testvibe_async.cli.output import warn
-from testvibe_async.cli.progress import counts_of
-from testvibe_async.cli.result import result_of
 from testvibe_async.cli.watch import Watch, watching
-from testvibe_async.cli.words import NAME, Item, item_name, plural, started
+from testvibe_async.cli.words import NAME, Item, item_name, plural, reason, started
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.selection import Selection
@@ -42,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
 
     from testvibe_async.runner.spec import Forecast
-    from testvibe_async.runner.stored import Batch
 
 
 _WAITED_FOR = {
@@ -153,16 +148,17 @@ async def run(  # noqa: PLR0913 - each an option of its own
                 BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
                 for item in batch.failed
             ]
-            parent, said = batch.word, _state_of(batch)
+            failed_ones = plural(len(jobs), "failure") if jobs else "nothing to run again"
+            runs = plural(len(batch.items), "run")
+            said = f"{batch.label}, {started(batch.created_at)}: {failed_ones}, of {runs}."
             states = {item.feature: "ready" for item in batch.failed if item.attempts}
-            found = Selection(features=(), states=states)
-            whole = result_of(batch, common, files)
-            watch.result = evolve(watch.result, parent=whole)
+            found, parent = Selection(features=(), states=states), batch.word
+            whole = watch.rerun(batch)
             if not jobs:
                 watch.outputs.write(whole)
                 result = evolve(watch.result, is_reported=not watch.outputs.unwritten)
-                return say_nothing(f"{said} {whole.still_red}".strip(), result, common)
-            warn(said) if batch.is_undecided else watch.connection.output.note(said)
+                return say_nothing(said, result, common)
+            watch.connection.output.note(said)
         else:
             found = await watch.select(spec)
             jobs, parent = found.jobs, None
@@ -180,18 +176,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
             parent=parent,
             waits=wait,
         ).perform()
-
-
-def _state_of(batch: Batch) -> str:
-    """Return what a batch has to run again, and what it left, in sentences."""
-    failed = plural(len(batch.failed), "failure") if batch.failed else "nothing to run again"
-    runs = plural(len(batch.items), "run")
-    said = f"{batch.label}, {started(batch.created_at)}: {failed}, of {runs}."
-    if not batch.is_undecided:
-        return said
-    what = counts_of(batch.undecided) if batch.undecided else "features that were not read"
-    resume = f": resume it with {resume_command(batch.unfinished)}"
-    return f"{said} It left {what}{'' if batch.is_over else resume}"
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own
@@ -431,7 +415,7 @@ class _NewBatch:
                 kept = await stack.enter_async_context(stored.working_on(record, options=typed))
             except (ConfigError, OSError) as error:
                 connection.output.note(
-                    f"No journal is kept, so a crash would lose this batch: {error}"
+                    f"No journal is kept, so a crash would lose this batch: {reason(error)}"
                 )
             else:
                 if self.waits:  # Otherwise it is named at the end.

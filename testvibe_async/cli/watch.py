@@ -16,7 +16,7 @@ from attrs import evolve
 
 from testvibe_async import ConfigError, GenerationRef, Verdict, VibeError
 from testvibe_async.cli import completion
-from testvibe_async.cli.batches import read_durable
+from testvibe_async.cli.batches import read_durable, stored_batches
 from testvibe_async.cli.closing import conclude, conclude_early
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, noting, showing
@@ -25,9 +25,9 @@ from testvibe_async.cli.options import Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result, is_left, live_line, seconds_of
+from testvibe_async.cli.result import Result, is_left, live_line, result_of, seconds_of
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
-from testvibe_async.cli.words import Item, plural
+from testvibe_async.cli.words import Item, plural, reason
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, select
@@ -76,7 +76,7 @@ class Watch:
         self.outputs: Outputs = Outputs(files, common.output)
         self.quarantine: Quarantine = Quarantine.read()
         """The failures that are expected here."""
-        self.reruns: Sequence[StoredBatch] = ()
+        self._reruns: Sequence[StoredBatch] = ()
         """The reruns of the batch, which are part of its result."""
         self._stop = stop
         self._is_concluded = False
@@ -102,7 +102,6 @@ class Watch:
             found = await select(
                 *(self.connection.project, spec),
                 max_outage=MAX_OUTAGE_SECONDS,
-                checks_names=True,
                 all_word="--all",
             )
         if found.listing is not None:
@@ -112,6 +111,24 @@ class Watch:
         if found.note and found.jobs:
             self.connection.output.note(found.note)
         return found
+
+    async def relate(self, record: BatchRecord | None, word: int | str) -> None:
+        """Read the reruns of the batch, and the batch that it reruns, which share its result.
+
+        Args:
+            record: Its record; None without one.
+            word: Its `Batch.word`.
+        """
+        stored = stored_batches()
+        self._reruns = await stored.reruns_of(word)
+        if (parent := await stored.parent_of(record)) is not None:
+            self.rerun(parent)
+
+    def rerun(self, batch: StoredBatch) -> Result:
+        """Note that the command reruns failures of a batch, and return its result until then."""
+        parent = result_of(batch, self.result.place, self.outputs.files)
+        self.result = evolve(self.result, parent=parent)
+        return parent
 
     async def perform(
         self,
@@ -154,6 +171,12 @@ class Watch:
         else:
             async with batch:
                 await self._dispatch_all(batch)
+        if journal is not None:
+            try:
+                await journal.aclose()
+            except ConfigError as error:
+                warn(f"Not all of the results are kept: {reason(error)}")
+                self.result = evolve(self.result, is_kept=False)
         return await self.conclude()
 
     async def _dispatch_all(self, batch: Batch[Any]) -> None:
@@ -202,18 +225,19 @@ class Watch:
             journal=None if record is None else found.path,
             fails_on_flaky=self.result.fails_on_flaky or found.fails_on_flaky,
         )
-        noting = asyncio.create_task(note_changes())
+        changes = asyncio.create_task(note_changes())
         limit = asyncio.timeout(self.limit.remaining)
         try:
-            async with limit:
-                await (batch.work(client) if works else noting)
-                found = await read_durable(batch, record)
+            with noting(self.progress, "Working", self.connection.output):
+                async with limit:
+                    await (batch.work(client) if works else changes)
+                    found = await read_durable(batch, record)
         except TimeoutError:
             if not limit.expired():
                 raise
         finally:
-            noting.cancel()
-            await asyncio.wait([noting])
+            changes.cancel()
+            await asyncio.wait([changes])
         for item in found.items:
             self.outputs.fetch(item, client)
         self.result = evolve(self.result, stored=found)
@@ -271,9 +295,9 @@ class Watch:
         items, failure = self.progress.items, self.progress.contact.failure
         stored = self.result.stored
         is_open = any(item.is_unfinished or is_left(item) for item in items)
-        open_reruns = [each.unfinished for each in self.reruns if not each.is_over and not is_open]
+        open_reruns = [each.unfinished for each in self._reruns if not each.is_over and not is_open]
         fails_on_flaky = self.result.fails_on_flaky
-        for rerun in (each.judged(self.quarantine) for each in self.reruns):
+        for rerun in (each.judged(self.quarantine) for each in self._reruns):
             items = after_rerun(items, rerun.items)
             fails_on_flaky = fails_on_flaky or rerun.fails_on_flaky
         return evolve(

@@ -159,7 +159,7 @@ class Suite:
     async def _selected(self, words: Sequence[str]) -> Selection:
         project = await self._found(None)
         spec = evolve(self._spec, features=words, on_conflict="generate")
-        call = partial(select, project, spec, max_outage=MAX_OUTAGE, checks_names=True)
+        call = partial(select, project, spec, max_outage=MAX_OUTAGE)
         return await self._listed("features", project.id, call)
 
     def start(self, requests: Iterable[RunRequest]) -> None:
@@ -250,7 +250,7 @@ class Suite:
         if isinstance(item.error, errors.NotFoundError) and request.feature_id is None:
             wanted = evolve(self._spec, features=[request.feature])
             try:
-                await select(project, wanted, checks_names=True)
+                await select(project, wanted)
             except errors.ConfigError as error:  # It says which name was meant.
                 item.error.add_note(str(error))
         return item

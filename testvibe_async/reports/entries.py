@@ -199,12 +199,17 @@ class Entry:
         return self.item.is_flaky
 
     @property
-    def status(self) -> str:
-        """The service's own status if there is an outcome, else `not seen` or the verdict."""
+    def word(self) -> str:
+        """The verdict as the command line words it: `not seen`, or that of an error, says more."""
         if self.item.is_unseen:
             return "not seen"
+        return getattr(self.item.error, "verdict", self.verdict)
+
+    @property
+    def status(self) -> str:
+        """The service's own status if there is an outcome, else the verdict in a word."""
         status = self.item.outcome.status if self.item.outcome else None
-        return one_line(status or "", 24) or self.verdict
+        return one_line(status or "", 24) or self.word
 
     @cached_property
     def reason(self) -> str:

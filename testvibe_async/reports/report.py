@@ -177,14 +177,14 @@ class Report:
         """The outcome of the batch, in a few words."""
         total = len(self.entries)
         flaky = f", {len(self.flaky):,} flaky" if self.flaky else ""
-        words = {Verdict.ERROR: "in error"}
-        if unseen := sum(entry.item.is_unseen for entry in self.entries):
-            words[Verdict.IN_FLIGHT] = f"in flight ({unseen:,} not seen)"
-        counts = [
-            f"{number:,} {words.get(verdict, verdict)}"
-            for verdict, number in self.verdicts.items()
-            if verdict is not Verdict.SUCCEEDED
-        ]
+        counts: list[str] = []
+        for verdict, number in self.verdicts.items():
+            if verdict is Verdict.SUCCEEDED:
+                continue
+            words = Counter(each.word for each in self.entries if each.verdict is verdict)
+            more = ", ".join(f"{words[word]:,} {word}" for word in words if word != verdict)
+            word = "in error" if verdict is Verdict.ERROR else verdict
+            counts.append(f"{number:,} {word}" + (f" ({more})" if more else ""))
         if counts:
             counts[0] = counts[0].replace(" ", f" of {total:,} ", 1)
             return ", ".join(counts) + flaky

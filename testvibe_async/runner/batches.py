@@ -213,10 +213,18 @@ class Batches:
                 return await self.with_reruns(await self._first_of(batch))
             what = "" if kind is None else f" of {kind}s"
             raise ConfigError(f"there is no batch{what}{place} yet")
+        return await self.with_reruns(await self._named(word, place))
+
+    async def _named(self, word: str, place: Place) -> Batch:
+        """Return the batch that a word means, without its reruns.
+
+        Raises:
+            ConfigError: There is none, another process works on it, or it can't be read.
+        """
         if records := self.records_named(word, place):
-            return await self.with_reruns(await self.read(records[0]))
+            return await self.read(records[0])
         async with existing(Path(word)) as journal:
-            return await self.with_reruns(Batch.of(journal, None, journal.path))
+            return Batch.of(journal, None, journal.path)
 
     async def to_resume(self, word: str | None, place: Place) -> BatchRecord | None:
         """Return the batch that `resume` is about; None if a word means the file of a journal.
@@ -379,21 +387,40 @@ class Batches:
             self.end(record, at=record.started_at)
         return found
 
-    async def with_reruns(self, batch: Batch) -> Batch:
-        """Return a batch with its reruns, as further attempts of its items."""
-        for rerun in await self.reruns_of(batch.word):
+    async def with_reruns(self, batch: Batch, *, without: BatchRecord | None = None) -> Batch:
+        """Return a batch with its reruns but one, as further attempts of its items."""
+        for rerun in await self.reruns_of(batch.word, without=without):
             batch = batch.after(rerun)
         return batch
 
-    async def reruns_of(self, word: int | str) -> list[Batch]:
+    async def parent_of(self, record: BatchRecord | None) -> Batch | None:
+        """Return the batch that a rerun reran, with its other reruns; None without a readable one.
+
+        Args:
+            record: The record of the rerun; None for a batch without a record, which is no rerun.
+        """
+        if record is not None and record.parent is not None:
+            with suppress(ConfigError):
+                place = Place(record.server, record.project)
+                parent = await self._named(str(record.parent), place)
+                return await self.with_reruns(parent, without=record)
+        return None
+
+    async def reruns_of(
+        self, word: int | str, *, without: BatchRecord | None = None
+    ) -> list[Batch]:
         """Return the reruns of a batch, the oldest first, each with its own.
 
         A rerun that can't be read, such as one that another process holds, is omitted.
 
         Args:
             word: The `Batch.word` of the batch.
+            without: The record of a rerun to omit; None for all.
         """
-        children = [each for each in self.records() if each.parent == word]
+        omitted = None if without is None else without.number
+        children = [
+            each for each in self.records() if each.parent == word and each.number != omitted
+        ]
         found: list[Batch] = []
         for record in sorted(children, key=lambda each: each.number):
             with suppress(ConfigError):
@@ -455,10 +482,16 @@ class Batches:
         return self.folder / f"{number}.json"
 
     def _write(self, record: BatchRecord) -> None:
-        """Write a record at once, so that none is ever half of one."""
-        document = {"version": _VERSION, **asdict(record)}
-        text = json.dumps(document, default=datetime.isoformat)
-        replace_file(self._path_of(record.number), text)
+        """Write a record at once, so that none is ever half of one.
+
+        Raises:
+            OSError: It can't be written, as on a full disk.
+        """
+        path, document = self._path_of(record.number), {"version": _VERSION, **asdict(record)}
+        try:
+            replace_file(path, json.dumps(document, default=datetime.isoformat))
+        except OSError as error:  # That of a full disk names no file.
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _is_elsewhere(label: str, batch: Batch | BatchRecord, place: Place) -> str:

@@ -7,7 +7,7 @@ who may grant permission.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from attrs import evolve
 
@@ -30,6 +30,9 @@ ItemT = TypeVar("ItemT", bound="BatchItem[Any]")
 
 class GenerationLimitError(VibeError):
     """A generation was not sent: as many as were allowed are dispatched."""
+
+    verdict: ClassVar[str] = LIMITED
+    """The verdict of an item with this error; the library's own, `error`, says less."""
 
     def __init__(self) -> None:
         super().__init__(_SENTENCE)

@@ -84,12 +84,11 @@ class Selection:
         ]
 
 
-async def select(  # noqa: PLR0913 - each by name
+async def select(
     project: Project,
     spec: BatchSpec,
     *,
     max_outage: float | None = None,
-    checks_names: bool = False,
     is_one: bool = False,
     all_word: str = "all",
 ) -> Selection:
@@ -101,9 +100,8 @@ async def select(  # noqa: PLR0913 - each by name
         max_outage: Maximum seconds of an outage while a required list is requested, as of
             `Project.list_features`. The client's retry policy applies to lists that only resolve
             names.
-        checks_names: True to request the feature of a single name as well. Otherwise the service
-            refuses an unknown one when it is dispatched.
-        is_one: True if the only word is the name or the id of one feature, and no glob.
+        is_one: True if the only word is the name or the id of one feature, and no glob. It is not
+            requested: the service refuses an unknown one when it is dispatched.
         all_word: How the surface calls the choice of all features, for messages.
 
     Raises:
@@ -124,7 +122,7 @@ async def select(  # noqa: PLR0913 - each by name
     named = {word.casefold(): word for word in spec.features}
     selection = Selection(features=list(named.values()))
     is_doubtful = len(selection.features) > 1
-    if checks_names and not needs_list and not is_doubtful:
+    if not is_one and not needs_list and not is_doubtful:
         known = await _read_one(project, spec.features[0])
         is_doubtful = known is None
         selection = evolve(selection, states=_states_of(known or {}))

@@ -261,16 +261,6 @@ class Batch:
             on_conflict=on_conflict or same,
         )
 
-    @property
-    def undecided(self) -> list[BatchItem[Snapshot]]:
-        """Its items that are not over, or whose end is not known."""
-        return [item for item in self.items if not is_settled(item) and not has_failed(item)]
-
-    @property
-    def is_undecided(self) -> bool:
-        """True if it has such items, or features that were not read."""
-        return bool(self.undecided) or not self.is_complete
-
 
 def word_of(record: BatchRecord | None, journal: Path) -> int | str:
     """Return the `Batch.word` of a batch."""

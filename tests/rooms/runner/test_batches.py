@@ -1,10 +1,12 @@
 """The batches of a folder: numbers, records, retention, and which are running or interrupted."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from testvibe_async.runner import batches as module
 from testvibe_async.runner.batches import Batches
 from testvibe_async.runner.stored import Place
 
@@ -62,3 +64,17 @@ def test_damaged_record_is_none(content: str, batches: Batches) -> None:
     (batches.folder / f"{second.number}.json").write_text(content, encoding="utf-8")
     assert [each.number for each in batches.records()] == [first.number]
     assert batches.create("run", HERE).number == 3
+
+
+def test_full_disk_is_named(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that can't be written is named by its file, and the number is not given again."""
+    record = batches.create("run", HERE)
+
+    def fail(_path: Path, _text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "replace_file", fail)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        batches.create("run", HERE)
+    assert caught.value.filename == str(batches.folder / "2.json")
+    assert batches.records() == [record]

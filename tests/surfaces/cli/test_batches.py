@@ -166,7 +166,7 @@ async def test_person_decides_what_is_unknown(
     assert "testvibe-async resume 1 --unknown adopt ID  # it is run ID\n" in ended.output
     ended = await call("run --failed --wait")
     assert ended.code == 5
-    assert "left 1 unknown: resume it with testvibe-async resume" in ended.errors
+    assert "Batch 1: 1 unknown. Resume it with testvibe-async resume 1\n" in ended.errors
     ended = await call(f"resume --unknown {decision} --feature Checkout")
     assert ended.code == (4 if decision == "drop" else 0)
     assert len(emulator.runs) == (2 if decision == "resend" else 1)
@@ -271,7 +271,7 @@ async def test_what_is_open_is_no_success(call: Call, batches: Path) -> None:
     ended = await call("run --failed --wait --json")
     assert (ended.code, ended.json["exitCode"]) == (4, 4)
     assert ": nothing to run again, of 3 runs." in ended.errors
-    assert "left 2 in flight: resume it with testvibe-async resume 1\n" in ended.errors
+    assert "1 passed, 2 in flight. Resume it with testvibe-async resume 1\n" in ended.errors
     cut_off(batches)
     ended = await call("run --failed --wait")
     assert ended.code == 4
@@ -491,7 +491,7 @@ async def test_rerun_is_judged_as_its_batch(emulator: Emulator, call: Call) -> N
         ended = await call(typed)
         assert (ended.code, len(emulator.runs)) == (1, runs), typed
         assert typed == "report 1" or ended.errors.endswith(said)
-    assert ": nothing to run again, of 1 run. " in (await call("run --failed 1 --wait")).errors
+    assert ": nothing to run again, of 1 run.\n" in (await call("run --failed 1 --wait")).errors
 
 
 async def test_resumed_batch_has_its_reruns(emulator: Emulator, call: Call) -> None:
@@ -509,6 +509,33 @@ async def test_resumed_batch_has_its_reruns(emulator: Emulator, call: Call) -> N
     ended = await call("resume 1")
     assert (ended.code, ended.output.endswith(": 1 passed, 1 flaky\n")) == (0, True)
     assert text_of("junit.xml").count("<flakyFailure") == 2
+
+
+@pytest.mark.parametrize("typed", ["run --failed 1 --wait", "resume 2", "work again"])
+async def test_rerun_reports_its_batch(
+    typed: str, emulator: Emulator, call: Call, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rerun that passes is no success of a batch that has a run in flight, however it ends."""
+    put_on_virtual_time(monkeypatch)
+    await interrupted(call, "run Returns Wishlist --wait", at=30)
+    if typed == "resume 2":
+        await interrupted(call, "run --failed 1 --wait", at=5)
+    elif typed == "work again":
+        await call("run --failed 1 --name again --on", database)
+    end_later(emulator, "passed", "Returns")
+    ended = await call(typed, "--report", "a.xml")
+    assert (ended.code, ended.output[-11:]) == (4, ": 1 passed\n")
+    whole = "Batch 1: 1 flaky, 1 in flight. Resume it with testvibe-async resume 1\n"
+    assert whole in ended.errors
+    assert (await call("report 1")).code == 4
+    assert re.findall(r"<flakyFailure|<error", text_of("a.xml")) == ["<flakyFailure", "<error"]
+
+
+async def test_rerun_that_is_only_dispatched(call: Call) -> None:
+    """It says why it exits with 4: its batch has another run in flight."""
+    await interrupted(call, "run Returns Wishlist --wait", at=30)
+    ended = await call("run --failed")
+    assert (ended.code, "\nBatch 1: 1 in flight.\n" in ended.errors) == (4, True)
 
 
 async def test_batches_of_one_name(call: Call) -> None:
@@ -653,10 +680,10 @@ async def end(
     stored first, and one worker ends so.
     """
     features, disk = FEATURES.get(how, ["Returns", "Wishlist"]), pytest.MonkeyPatch()
-    command = ["run", *features, "--wait"]
+    command = ["run", *features, "--wait", "--json"]
     if database is not None:
         await call("run", *features, "--on", str(database), "--name", "nightly")
-        command = ["resume", "1"]
+        command = ["resume", "1", "--json"]
     match how:
         case "passed" | "failed":
             pass
@@ -672,13 +699,14 @@ async def end(
         case _:
             command += ["--timeout", "60"]
             later(30, lambda: later(35, emulator.fail("*", Fault.reset()).remove))
-    code = int((await call(*command)).code)
+    ended = await call(*command)
     if how == "SIGKILL":
         shutil.rmtree(batches)
         (batches.parent / "left").rename(batches)
     disk.undo()
     await asyncio.sleep(10)
-    return code
+    assert not ended.output or ended.json.get("exitCode", ended.code) == ended.code
+    return int(ended.code)
 
 
 def refuse(_file: SqliteFile, _works: object) -> None:

@@ -84,6 +84,23 @@ async def test_what_could_not_run_or_is_flaky(emulator: Emulator, call: Call) ->
     assert max(said).endswith(f"::{flaky}")
 
 
+@pytest.mark.usefixtures("on_github")
+@pytest.mark.parametrize(
+    ("more", "counts"),
+    [("--timeout 4", "1 in flight"), ("--attempts 2 --fail-on-flaky", "1 flaky"), ("", None)],
+)
+async def test_red_without_a_failure(
+    more: str, counts: str | None, emulator: Emulator, call: Call
+) -> None:
+    """A job that fails by what is in flight or flaky says so in an annotation."""
+    if "attempts" in more:
+        later(4, emulator.finish_run, 214, "failed")
+    ended = await call("run Checkout --wait", *more.split())
+    errors = [line for line in ended.lines if line.startswith("::error::")]
+    assert len(errors) == (counts is not None) == (ended.code != 0)
+    assert all(re.fullmatch(rf"::error::Batch 1: 1 in [\d.]+ s: {counts}", e) for e in errors)
+
+
 async def test_job_of_github(on_github: Path, call: Call) -> None:
     """The progress is folded, failures are annotated, and the summary is written unasked."""
     write(on_github, "# Before\n")

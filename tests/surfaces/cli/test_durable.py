@@ -120,6 +120,16 @@ async def test_a_follower_outlasts_its_database(call: Call, on: str) -> None:
     assert (await following).code == 0
 
 
+async def test_outage_of_a_worker(call: Call, on: str, emulator: Emulator) -> None:
+    """A worker says that the service is away, and which runs it does not see; and the end of it."""
+    await call("run Checkout --on", on, "--name", "nightly")
+    later(8, lambda: later(10, emulator.fail("*", Fault.reset()).remove))
+    worked = await call("work nightly")
+    assert worked.code == 0
+    assert re.search(r"\nWorking: not reachable for \d s; 1 run not seen since ", worked.errors)
+    assert "\nWorking: the service answers again, after 1" in worked.errors
+
+
 async def test_cancel_and_resume(call: Call, on: str, emulator: Emulator) -> None:
     """A cancelled batch dispatches nothing, until it is resumed."""
     await call("run Checkout --on", on, "--name", "nightly")

@@ -168,6 +168,8 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
     ended = await call(typed)
     assert [item["verdict"] for item in ended.json["items"]] == ["stopped at the limit"]
     assert (ended.code, ended.json["exitCode"]) == (4, 4)
+    summary = ended.json["summary"]
+    assert (summary["errors"], summary["stoppedAtLimit"]) == (0, 1)
     ended = await call("report")
     assert (ended.code, ended.output[-26:]) == (4, "1: 1 stopped at the limit\n")
     ended = await call("generate 'Draft 2' 'Draft 3' --max-generations 1")

@@ -235,6 +235,8 @@ async def test_a_long_remark_is_wrapped_on_a_terminal(
     monkeypatch.setattr(sys.stderr.__class__, "isatty", is_stderr)
     shown = (await call("run Returns")).errors
     assert "Or only wait, on any\nmachine, with:\n  testvibe-async wait 215 --project" in shown
+    shown = (await call("run --failed 2 --wait")).errors
+    assert shown.endswith(" in\nflight. Resume it\nwith\ntestvibe-async resume 2\n")
 
 
 async def test_json_is_json_where_the_output_is_narrow(

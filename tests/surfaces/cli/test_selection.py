@@ -1,11 +1,17 @@
-"""Features and configurations that words mean: names, ids, globs, exclusions, all."""
+"""Features and configurations that words mean: names, ids, globs, exclusions, all.
+
+A tool of the MCP server that takes the same words must mean the same.
+"""
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.mcp_connection import connected
+from tests.surfaces.cli.conftest import ran_since
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -56,11 +62,38 @@ WORDS = {
 @pytest.mark.parametrize("words", WORDS)
 async def test_words(words: str, emulator: Emulator, call: Call) -> None:
     """A name comes before a glob; each feature is taken once, in the order typed."""
-    ids = {name: each.id for name, each in emulator.features.items()}
-    typed = words.replace("{Wishlist}", str(ids["Wishlist"]))
-    assert (
-        await chosen(call, f"run {typed.replace('{Returns}', str(ids['Returns']))}") == WORDS[words]
-    )
+    expected = WORDS[words]
+    for name in ("Wishlist", "Returns"):
+        words = words.replace(f"{{{name}}}", str(emulator.features[name].id))
+    assert await chosen(call, f"run {words}") == expected
+    if "--" not in words:
+        async with connected(emulator) as mcp:
+            await mcp.result("run_features", features=shlex.split(words))
+        assert sorted(name for name, _ in ran_since(emulator, 0)) == sorted(expected)
+
+
+REFUSED = {
+    "Chekout": "there is no feature 'Chekout': did you mean 'Checkout'?",
+    "Chekout Returns": "there is no feature 'Chekout': did you mean 'Checkout'?",
+    "999": "there is no feature '999': there are ",
+    "x* Returns": "no feature matches 'x*': there are 'Address book', ",
+    "!x* Returns": "no feature matches 'x*': there are 'Address book', ",
+    "Returns !return?": "the exclusions leave no feature: '!return?'",
+    "!return?": "exclusions alone choose nothing: give names too, or ",
+    "Returns --config Moblie": "there is no configuration 'Moblie': did you mean 'Mobile'?",
+}
+
+
+@pytest.mark.parametrize("typed", REFUSED)
+async def test_words_without_a_meaning(typed: str, emulator: Emulator, call: Call) -> None:
+    """They are refused in the same words, before anything is dispatched."""
+    (await call(f"run {typed}")).refuses(REFUSED[typed])
+    words, _, config = typed.partition(" --config ")
+    arguments = {"features": words.split(), "config": config or None}
+    async with connected(emulator) as mcp:
+        said = await mcp.refused("run_features", **arguments)
+    assert said.startswith(f"Nothing was started: {REFUSED[typed]}")
+    assert not emulator.count("run_feature")
 
 
 async def test_all(emulator: Emulator, call: Call) -> None:

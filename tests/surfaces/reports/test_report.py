@@ -53,6 +53,7 @@ from testvibe_async.reports.text import (
     quoted,
     tail,
 )
+from testvibe_async.runner.generation_limit import GenerationLimitError
 
 
 def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
@@ -77,6 +78,7 @@ KINDS: dict[str, Item] = {
     ),
     "accepted": BatchItem(feature="x", error=lost(reason="accepted")),
     "closed": BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9))),
+    "limited": BatchItem(feature="x", error=GenerationLimitError()),
 }
 WORDS = """
 passed: run, succeeded, passed: 1 test passed | | passed
@@ -104,6 +106,7 @@ dropped: dispatch, skipped, skipped: it may have been dispatched* | error skippe
 quarantined: run, quarantined, failed: 1 of 2 tests failed; quarantined * | skipped None | other
 forgotten: run, error, error: the service does not know it* | error OperationNotFoundError | failed
 closed: run, error, error: this client is closed* | error ClientClosedError | failed
+limited: dispatch, error, stopped at the limit: not gen* | error GenerationLimitError | failed
 """
 """By name: kind, verdict, status and reason; the last result of JUnit; the last status of CTRF."""
 
@@ -316,6 +319,10 @@ def test_files_and_logs_find_their_items() -> None:
         (
             [ITEMS["skipped"], ITEMS["not seen"], ITEMS["in flight"]],
             "2 of 3 in flight (1 not seen), 1 skipped",
+        ),
+        (
+            [KINDS["limited"], ITEMS["refused"], ITEMS["passed"]],
+            "2 of 3 in error (1 stopped at the limit)",
         ),
         (every_kind(), "2 of 7 failed, 2 in error, 1 in flight, 1 skipped"),
         ([ITEMS["flaky"]], "It succeeded, 1 flaky"),
