@@ -70,7 +70,6 @@ from testvibe_async.models import (
     Generation,
     Listing,
     Run,
-    RunSummary,
     Snapshot,
 )
 
@@ -79,9 +78,6 @@ if TYPE_CHECKING:
 
 MAX_FAULTS = 10
 """Maximum number of unreadable members of one list that are reported."""
-
-MANY_TESTS = 1_000_000
-"""Number of tests from which a summary is not shared: equal ones are rare, hostile ones huge."""
 
 T = TypeVar("T")
 Hook: TypeAlias = "Callable[[Any, Any], Any]"
@@ -410,25 +406,6 @@ def _dispatched_hook(shape: type[Any]) -> Hook:
     return structure
 
 
-def _summary_hook(shape: type[RunSummary]) -> Hook:
-    """Read counts into a shared object: most outcomes have one of a few summaries."""
-    structure_summary = _model_hook(shape)
-
-    def structure(value: object, _type: object) -> RunSummary:
-        summary: RunSummary = structure_summary(value, shape)
-        counts = summary.total, summary.passed, summary.failed, summary.other
-        if summary.extra or max(map(abs, counts)) >= MANY_TESTS:
-            return summary
-        return _shared_summary(*counts)
-
-    return structure
-
-
-@lru_cache(maxsize=1024, typed=True)  # a count that was not sent has a type of its own
-def _shared_summary(total: int, passed: int, failed: int, other: int) -> RunSummary:
-    return RunSummary(total=total, passed=passed, failed=failed, other=other)
-
-
 _converter = Converter()
 _converter.register_structure_hook_func(lambda shape: shape is object, lambda value, _type: value)
 _converter.register_structure_hook(NoneType, _acknowledgement)
@@ -438,7 +415,6 @@ _converter.register_structure_hook(float, read_number)
 _converter.register_structure_hook(bool, read_truth)
 _converter.register_structure_hook(datetime, read_instant)
 _converter.register_structure_hook_factory(has, _model_hook)
-_converter.register_structure_hook_factory(lambda shape: shape is RunSummary, _summary_hook)
 _converter.register_structure_hook_factory(lambda shape: shape in DISPATCHED_IN, _dispatched_hook)
 _converter.register_structure_hook_factory(_is_listing, _listing_hook)
 _converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
