@@ -50,7 +50,8 @@ def failure_of(  # noqa: PLR0913 - each by name
         why = _why_not_sent(error, seconds, redact)
         failure = NotSentError(why, method=method, url=url)
     elif isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
-        problem = f"not HTTP: {plain(redact(error.message.partition(chr(10))[0]))}"
+        first_line = error.message.partition("\n")[0].rstrip(":")
+        problem = f"not HTTP: {plain(redact(first_line))}"
         failure = MalformedResponseError((problem,), status=None, method=method, url=url)
     else:
         why = _why_lost(error, seconds, redact)

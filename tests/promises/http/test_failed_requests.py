@@ -373,6 +373,15 @@ async def test_a_refusal_for_longer_is_raised(emulator: Emulator, project: Proje
     assert now() < 1
 
 
+async def test_an_answer_that_is_no_http_is_a_whole_sentence(
+    emulator: Emulator, project: Project
+) -> None:
+    """What the HTTP library says of it is quoted without the colon of the lines that follow."""
+    emulator.fail("list_features", Fault.garbage())
+    error = await raised(errors.MalformedResponseError, project.list_features())
+    assert ": (" not in str(error)
+
+
 async def test_the_third_page_ends_it(emulator: Emulator, project: Project) -> None:
     """Most likely the address is not the service's."""
     emulator.fail("list_features", Fault.body(PAGE, content_type="text/html"))
