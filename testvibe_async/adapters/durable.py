@@ -20,6 +20,7 @@ from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.errors import ConfigError, KindName, NotSentError, RecorderError
+from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stored import Worker
 
@@ -99,7 +100,7 @@ class DurableBatch:
             attempts: As in `run_features`; 1 for generations.
             max_generations: Maximum number of generations that all workers together may dispatch,
                 including those of missing tests, 0 or more; None for no limit. Each costs credits.
-            missing_only: As in `generate_features`.
+            missing_only: As in `generate_features`; of no effect on runs.
             options: Values that you want back, a JSON object: `status` has them as `plan.options`.
                 The same batch has the same ones.
 
@@ -111,7 +112,7 @@ class DurableBatch:
                 argument is one that `run_features` refuses.
         """
         require_choice("kind", kind, get_args(KindName))
-        found = client.project(project)
+        found, policy = client.project(project), POLICIES[kind]
         configs = [config] if config is None or isinstance(config, str) else list(config)
         if max_in_flight is not None:
             require_count("max_in_flight", max_in_flight)
@@ -128,9 +129,9 @@ class DurableBatch:
         spec.start(found, features, configs, timeout=None, journal=None).close()
         source = JobSource(
             features,
-            configs if kind == "run" else None,
+            configs if policy.is_repeatable else None,
             list_features=found.list_features,
-            default=lambda each: each.has_tests if kind == "run" else each.needs_tests,
+            default=policy.is_meant,
         )
         jobs: list[Job] = []
         while (job := await source.read()) is not None:
@@ -144,7 +145,7 @@ class DurableBatch:
             site_url=site_url,
             attempts=attempts,
             on_conflict=on_conflict,
-            missing_only=missing_only or features is None,
+            missing_only=policy.costs_credits and (missing_only or features is None),
             options={
                 **(options or {}),
                 "batch": spec.to_dict(),

@@ -34,6 +34,7 @@ from testvibe_async.errors import DispatchUnknownError, RecorderError
 from testvibe_async.events import logger
 from testvibe_async.intents import Intent
 from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.runner.kinds import POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -144,7 +145,7 @@ class DurableStore(EntryStore):
             connection.execute(taken.values(owner=self.worker, claim=token, is_left=1))
         entries = [self._read_entry(row) for row in rows]
         for entry, row in zip(entries, rows, strict=True):
-            paid = row.paid - _is_of_generation(entry.intent)
+            paid = row.paid - _is_paid(entry.intent)
             self._claims[entry] = _Claim(token, paid, entry.intent is not None, entry.intent)
         return entries, not rows and not self._is_any_left(connection)
 
@@ -244,7 +245,7 @@ class DurableStore(EntryStore):
         def work(connection: sa.Connection) -> Exception | None:
             if claim.intent is not intent:  # It was withdrawn while the database was away.
                 return ClaimLostError()
-            if intent.kind == "generation" and not self._may_pay(connection, entry, values["paid"]):
+            if _is_paid(intent) and not self._may_pay(connection, entry, values["paid"]):
                 return GenerationLimitError()
             return None if connection.execute(saved).rowcount else ClaimLostError()
 
@@ -276,9 +277,9 @@ class DurableStore(EntryStore):
             owned, claim.intent = ITEMS.c.intent == intent.id, None
             if entry.state is EntryState.DISPATCHED:
                 started = entry.ref
-            elif _is_of_generation(intent):
+            elif _is_paid(intent):
                 started = entry.generation
-            claim.paid += started is not None and _is_of_generation(intent)
+            claim.paid += started is not None and _is_paid(intent)
         values = self._values(entry)
         if self._carried.get(number) is entry:
             owned = sa.or_(owned, self._is_claimed(entry))
@@ -303,7 +304,7 @@ class DurableStore(EntryStore):
     def _values(self, entry: Entry[Any]) -> dict[str, Any]:
         """Return the columns of an entry of this worker."""
         values, error, claim = row_of(entry), entry.error, self._claims[entry]
-        values["paid"] = claim.paid + _is_of_generation(entry.intent)
+        values["paid"] = claim.paid + _is_paid(entry.intent)
         if entry.is_carried:
             values |= {"owner": self.worker, "claim": claim.token}
             if entry.state is EntryState.DISPATCHED:
@@ -355,5 +356,5 @@ def _is_lost(error: VibeError) -> bool:
     return isinstance(error, DispatchUnknownError) and error.reason in {"absent", "unseen"}
 
 
-def _is_of_generation(intent: Intent | None) -> bool:
-    return intent is not None and intent.kind == "generation"
+def _is_paid(intent: Intent | None) -> bool:
+    return intent is not None and POLICIES[intent.kind].costs_credits

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from attrs import evolve
 from rich.text import Text
@@ -21,8 +21,9 @@ from testvibe_async.cli.details import Line, end_of, error_lines, log_details, t
 from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.outputs import Outputs, the_batch
 from testvibe_async.cli.progress import word_of
-from testvibe_async.cli.result import Result, check_command, is_of_generation
+from testvibe_async.cli.result import Result, check_command
 from testvibe_async.cli.words import NAME, Item, clock_time, is_lost, item_name, item_reason
+from testvibe_async.runner.kinds import unknown_kind
 from testvibe_async.runner.stability import stability_of
 from testvibe_async.runner.waits import wait_command
 
@@ -84,22 +85,24 @@ def _hints(without: Sequence[Item], result: Result) -> Iterator[str]:
 
 def _failures_of(item: Item, result: Result) -> Iterator[tuple[str, str]]:
     """Yield a name and an error for each failed test of an operation, or for itself."""
-    if isinstance(item.outcome, Generation):
-        found = result.logs.get(item.outcome.request_id or "")
-        error = "" if found is None else str(log_details(found, limit=LOG_LINES))
-        yield f"{item_name(item)}, generation: {word_of(item)}", error
-        return
-    run = item.outcome
-    assert isinstance(run, Run)
-    attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
-    where = f"{item_name(item)}{attempt}, run {run.run_id}"
-    for test in run.failures:
-        yield f"{where}: {test.name}", test.error or "no error given"
-    if item.quarantine:  # It has expired, or passed.
-        yield where, str(item.quarantine)
-    elif not run.failures:
-        log = "\n".join(end_of(run.log))
-        yield where, f"no failed test is reported; the end of the log:\n{log}"
+    assert item.outcome is not None
+    match item.outcome:
+        case Generation() as generation:
+            found = result.logs.get(generation.request_id or "")
+            error = "" if found is None else str(log_details(found, limit=LOG_LINES))
+            yield f"{item_name(item)}, generation: {word_of(item)}", error
+        case Run() as run:
+            attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
+            where = f"{item_name(item)}{attempt}, run {run.run_id}"
+            for test in run.failures:
+                yield f"{where}: {test.name}", test.error or "no error given"
+            if item.quarantine:  # It has expired, or passed.
+                yield where, str(item.quarantine)
+            elif not run.failures:
+                log = "\n".join(end_of(run.log))
+                yield where, f"no failed test is reported; the end of the log:\n{log}"
+        case _:
+            assert_never(item.outcome)
 
 
 def _reasons(items: Iterable[Item], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -140,8 +143,8 @@ def _how_to_decide(unknown: Sequence[Item], result: Result) -> str:
     lines = ["Before you start it again, see whether it did with:", *_first(commands, NAMED)]
     if result.resume is not None:
         decisions = {"resend": "it did not start", "adopt ID": "it is run ID", "drop": "leave it"}
-        if all(map(is_of_generation, unknown)):
-            del decisions["adopt ID"]  # A generation has no id that a person could name.
+        if all(unknown_kind(item.error) != "run" for item in unknown):
+            del decisions["adopt ID"]  # A person names only a run by its id.
         lines.append("Then decide:")
         lines += [f"  {result.resume} --unknown {x:<8}  # {why}" for x, why in decisions.items()]
     return "\n".join(lines)

@@ -128,8 +128,7 @@ class Contact:
 
     def note_retry(self, event: RetryScheduled) -> None:
         """Note a dispatch that is rate-limited."""
-        is_dispatch = event.operation in {"run_feature", "generate_feature"}
-        if is_dispatch and isinstance(event.error, RateLimitedError):
+        if isinstance(event.error, RateLimitedError) and event.error.method == "POST":
             self.refusal = event.error
 
     def note_request(self, event: RequestFinished) -> None:

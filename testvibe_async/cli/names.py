@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from testvibe_async import BatchItem, ConfigError, GenerationRef, Ref, RunRef, errors
 from testvibe_async._batch import EntryState, read_entry
 from testvibe_async.cli import completion
 from testvibe_async.cli.words import NAME, Item
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
+from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -49,32 +50,34 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
     Raises:
         ConfigError: Nothing of the feature is in flight.
     """
-    project, server = connection.project, connection.client.server
+    project = connection.project
+    at: dict[str, Any] = {"server": connection.client.server, "project": project.id}
     if word.isdecimal():
-        return [RunRef(server=server, project=project.id, run_id=int(word))]
+        return [RunRef(run_id=int(word), **at)]
     found: list[Ref] = []
-    async with suggesting(connection, word):
-        generation = await project.get_generation_status(word)
-    if generation.request_id and generation.feature_id and not generation.is_finished:
-        found.append(
-            GenerationRef(
-                server=server,
-                project=project.id,
-                request_id=generation.request_id,
-                feature_id=generation.feature_id,
-            )
-        )
-    try:
-        runs = await project.list_runs(feature=word)
-    except errors.NotFoundError:
-        runs = None
-    found += [
-        RunRef(server=server, project=project.id, run_id=run.run_id, feature_id=run.feature_id)
-        for run in runs or ()
-        if not run.is_finished
-    ]
+    why = " (this service lists no runs: give the id of one)"
+    for kind in sorted(POLICIES):
+        match kind:
+            case "generation":
+                async with suggesting(connection, word):
+                    made = await project.get_generation_status(word)
+                if made.request_id and made.feature_id and not made.is_finished:
+                    ref = GenerationRef(
+                        request_id=made.request_id, feature_id=made.feature_id, **at
+                    )
+                    found.append(ref)
+            case "run":
+                with suppress(errors.NotFoundError):
+                    runs = await project.list_runs(feature=word)
+                    why = ""
+                    found += [
+                        RunRef(run_id=run.run_id, feature_id=run.feature_id, **at)
+                        for run in runs
+                        if not run.is_finished
+                    ]
+            case _:
+                assert_never(kind)
     if not found:
-        why = "" if runs is not None else " (this service lists no runs: give the id of one)"
         raise ConfigError(f"nothing of {word!r} is in flight{why}")
     return found
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve, frozen
 
-from testvibe_async import Generation, Hooks, Phase, Run, RunRef, Verdict, WaitTimeoutError
+from testvibe_async import Generation, GenerationRef, Hooks, Phase, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact, Outage
 from testvibe_async.cli.words import UNSEEN, Item, is_lost, item_name, item_reason, plural
@@ -21,8 +21,10 @@ from testvibe_async.runner.generation_limit import LIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from testvibe_async import Client, Ref
+    from testvibe_async.models import Snapshot
 
 QUIET_SECONDS = 5.0
 """Seconds after which a dispatch without an answer is shown."""
@@ -96,7 +98,7 @@ class Row:
     item: Item
     """The item, with the names of its feature and configuration as last observed."""
 
-    snapshot: Run | Generation | None = None
+    snapshot: Snapshot | None = None
     """The last snapshot of its operation; None before the first poll."""
 
     is_final: bool = False
@@ -147,7 +149,7 @@ class Row:
         ref = self.item.latest_ref
         if ref is None:
             return "—"
-        return str(ref) if isinstance(ref, RunRef) else ref.kind
+        return ref.kind if isinstance(ref, GenerationRef) else str(ref)
 
     @property
     def word(self) -> str:
@@ -180,9 +182,10 @@ class Row:
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the dispatch, of a run that is over by the service's clock."""
-        run = self.item.outcome
-        if isinstance(run, Run) and run.created_at and run.finished_at:
-            return max((run.finished_at - run.created_at).total_seconds(), 0.0)
+        created_at: datetime | None = getattr(self.item.outcome, "created_at", None)
+        finished_at: datetime | None = getattr(self.item.outcome, "finished_at", None)
+        if created_at and finished_at:
+            return max((finished_at - created_at).total_seconds(), 0.0)
         return (now if self.ended is None else self.ended) - self.started
 
 
@@ -359,7 +362,7 @@ class Progress:
             sent = now if before is None or before.sent is None else before.sent
             if now - sent < QUIET_SECONDS:
                 item = evolve(item, error=None)  # Its answer may still come.
-        snapshot: Run | Generation | None = item.outcome
+        snapshot: Snapshot | None = item.outcome
         if snapshot is None and ref is not None and self._client is not None:
             snapshot = self._client.attach(ref).snapshot
         is_same = before is not None and ref in {None, before.item.latest_ref}

@@ -24,6 +24,7 @@ from testvibe_async.cli.options import Files
 from testvibe_async.cli.progress import counts_of, verdict_of
 from testvibe_async.cli.words import NAME, UNSEEN, Item, duration, item_name, plural, reason
 from testvibe_async.runner.generation_limit import LIMITED
+from testvibe_async.runner.kinds import POLICIES, unknown_kind
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stability import deciding, stability_of
@@ -344,13 +345,5 @@ def check_command(item: Item, place: Sequence[str]) -> str:
         item: The item that was to be dispatched.
         place: The options that name the service and the project.
     """
-    shown = ["generation", "status"] if is_of_generation(item) else ["runs", "list", "--feature"]
-    return shlex.join([NAME, *shown, str(item.feature), *place])
-
-
-def is_of_generation(item: Item) -> bool:
-    """Return whether the dispatch of a generation is unknown, and not that of a run."""
-    error = item.error
-    assert isinstance(error, DispatchUnknownError)
-    kind = getattr(error.intent, "kind", None)  # An error that was stored has no URL.
-    return kind == "generation" or error.url.endswith("/generate")
+    shown_by = POLICIES[unknown_kind(item.error)].shown_by
+    return shlex.join([NAME, *shown_by, str(item.feature), *place])

@@ -30,6 +30,7 @@ from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, re
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import NAME, Item, item_name, plural, reason, started
 from testvibe_async.runner.generation_limit import LIMITED
+from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
@@ -283,8 +284,9 @@ class _NewBatch:
             generated = spec.forecast(self.jobs, idle).generated
             what = plural(len(generated), "feature") + self._replacing(generated)
             question: str | None = f"Generate first the tests of {what}? Each costs credits."
-            if spec.kind == "generation":
-                question = f"Generate {what}? Each costs credits." if self.found.is_wider else None
+            if (policy := POLICIES[spec.kind]).costs_credits:
+                aim = f"{policy.command.capitalize()} {what}"
+                question = f"{aim}? Each costs credits." if self.found.is_wider else None
             await self.consent.allow(watch.generations, len(generated), question=question)
         if options.on is not None:
             return await self._store(options.on)
@@ -297,18 +299,19 @@ class _NewBatch:
 
     def _say_plan(self, plan: Forecast) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
-        output, jobs, kind = self.watch.connection.output, plan.dispatched, self.spec.kind
+        output, policy = self.watch.connection.output, POLICIES[self.spec.kind]
         output.rows(
-            [{"feature": job.feature_name, "config": job.config} for job in jobs],
+            [{"feature": job.feature_name, "config": job.config} for job in plan.dispatched],
             ("Feature", "Config"),
             lambda job: [*job.values()],
         )
-        costs = f"{self._replacing(plan.generated)}, and each costs credits"
-        why = "being generated"
-        if kind == "run":
-            number, why = plural(len(plan.generated), "generation"), "without tests"
-            costs = f", after at most {number}; generations cost credits" if plan.generated else ""
-        output.note(f"{plural(len(jobs), kind)} would be dispatched{costs}.")
+        first = plural(len(plan.generated), "generation")
+        costs = f", after at most {first}; generations cost credits" if plan.generated else ""
+        if policy.costs_credits:
+            costs = f"{self._replacing(plan.generated)}, and each costs credits"
+        why = "without tests" if "missing" in policy.conflicts else "being generated"
+        number = plural(len(plan.dispatched), self.spec.kind)
+        output.note(f"{number} would be dispatched{costs}.")
         ends = (
             (f"refused, {why}", plan.refused, ExitCode.REFUSED),
             (LIMITED, plan.limited, ExitCode.IN_FLIGHT),

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from testvibe_async import BatchItem, Generation, Run, VibeError, WaitTimeoutError
+from testvibe_async import BatchItem, VibeError, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from testvibe_async.models import Snapshot
 
 NAME = "testvibe-async"
 """The name of the command."""
 
-Item: TypeAlias = "BatchItem[Run | Generation]"
+Item: TypeAlias = "BatchItem[Snapshot]"
 """A feature with a configuration: to be dispatched, in flight, or over."""
 
 UNSEEN = "not seen"

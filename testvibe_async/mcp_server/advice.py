@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._util import clean
-from testvibe_async.intents import Intent
+from testvibe_async._wire import KINDS
 from testvibe_async.reports.reasons import why
 from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.runner.kinds import unknown_kind
 from testvibe_async.runner.names import GUID, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
+    from testvibe_async.errors import KindName
 
 NAME_PROJECT = (
     "Pass `project` (list_projects shows the names and ids), or set TESTVIBE_PROJECT in the `env` "
@@ -144,9 +146,9 @@ def _step_after(error: VibeError, arguments: Collection[str]) -> str:  # noqa: P
     """Return the next step after an error, by its kind and the arguments of the call."""
     match error:
         case errors.DispatchUnknownError():
-            kind = error.intent.kind if isinstance(error.intent, Intent) else None
-            is_generation = kind == "generation" or error.url.endswith("/generate")
-            return _GENERATION_UNKNOWN if is_generation else _RUN_UNKNOWN
+            return UNKNOWN[unknown_kind(error)]
+        case errors.OperationNotFoundError():
+            return f"{KINDS[error.ref.kind].listed_by.name} shows which there are."
         case errors.OutcomeUnknownError(method="GET"):
             return "Nothing was changed: try again."
         case errors.NotFoundError() if error.url.endswith("/features"):
@@ -161,17 +163,20 @@ def _step_after(error: VibeError, arguments: Collection[str]) -> str:  # noqa: P
             return next((step for kind, step in _STEPS.items() if isinstance(error, kind)), "")
 
 
-_GENERATION_UNKNOWN = (
-    "It was not sent again, for that could cost the credits twice. Check get_generation_status of "
-    "the feature: if a new generation is there, wait for that one with "
-    "wait_for_generation. The same call looks for it again, and starts another only once it is "
-    "proved that none began."
-)
-
-_RUN_UNKNOWN = (
-    "It was not sent again. Before you try again, check list_runs of the feature, or in TestVibe "
-    "itself where that list is missing: if a new run is there, wait for that one with wait_for_run."
-)
+UNKNOWN: Mapping[KindName, str] = {
+    "run": (
+        "It was not sent again. Before you try again, check list_runs of the feature, or in "
+        "TestVibe itself where that list is missing: if a new run is there, wait for that one with "
+        "wait_for_run."
+    ),
+    "generation": (
+        "It was not sent again, for that could cost the credits twice. Check get_generation_status "
+        "of the feature: if a new generation is there, wait for that one with "
+        "wait_for_generation. The same call looks for it again, and starts another only once it is "
+        "proved that none began."
+    ),
+}
+"""The next step after a dispatch that may have taken effect, by its kind."""
 
 _STEPS: dict[type[VibeError], str] = {
     GenerationLimitError: (
@@ -203,7 +208,6 @@ _STEPS: dict[type[VibeError], str] = {
     errors.ServerError: "The service has a problem of its own: try again later.",
     errors.IncompleteListError: "run_features takes their names as `features`.",
     errors.MalformedResponseError: "Check that TESTVIBE_SERVER is a TestVibe service.",
-    errors.OperationNotFoundError: "list_runs shows which runs there are.",
     errors.OperationSupersededError: "Wait for the newer one with wait_for_generation.",
     errors.ObservationError: "It may still be in flight: call the same tool again later.",
     errors.ClientClosedError: (

@@ -7,13 +7,14 @@ next step. Pure; it never calls the service.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
-from testvibe_async import BatchItem, BatchSummary, Generation, Operation, Ref, Run, RunRef, Verdict
+from testvibe_async import BatchItem, BatchSummary, Generation, GenerationRef, Run, RunRef, Verdict
+from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import capitalized, described, explain
 from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, quoted, text_of
-from testvibe_async.reports.entries import Case, Entry
+from testvibe_async.reports.entries import ID_FIELDS, Case, Entry
 from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import counted, one_line
 from testvibe_async.runner.stability import stability_of
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from testvibe_async import Operation, Ref
     from testvibe_async.mcp_server.starts import Work
+    from testvibe_async.models import Snapshot
 
 MAX_NAME_CHARACTERS = 200
 """Length of a test's name in a digest of many runs; `get_run` returns all of it."""
@@ -79,7 +82,8 @@ def answer_of_start(work: Work, operation: Operation[Any], wait: str, note: str)
     content = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     next_step = f"{wait} waits for it."
     if work.is_new:
-        what = f"Run {content['runId']}" if "runId" in content else "The generation"
+        is_generation = isinstance(work.ref, GenerationRef)
+        what = "The generation" if is_generation else capitalized(str(work.ref))
         line = f"{what} of {quoted(work.item.feature_name)} was started. {next_step}"
         return Answer(line, content)
     note = f"{not_again(work)} {note}".rstrip()
@@ -106,8 +110,7 @@ def document_of(operation: Operation[Any]) -> Document:
 
 def ids_of(ref: Ref) -> Document:
     """Return the ids of an operation, as the service names them."""
-    name = "runId" if isinstance(ref, RunRef) else "requestId"
-    document = ref.to_dict()
+    name, document = wire_name(ID_FIELDS[ref.kind]), ref.to_dict()
     return {name: document[name], "featureId": document.get("featureId")}
 
 
@@ -118,20 +121,23 @@ def say_of(operation: Operation[Any]) -> str:
     return say(operation.snapshot)
 
 
-def say(seen: Run | Generation) -> str:
-    """Say in a line how a run or a generation stands."""
+def say(seen: Snapshot) -> str:
+    """Say in a line how an operation stands."""
     number = f"feature {seen.feature_id}" if seen.feature_id else "a feature"
     what = quoted(seen.feature_name) if seen.feature_name else number
-    if isinstance(seen, Run):
-        name, tool = f"Run {seen.run_id} of {what}", "diagnose_run"
-        state = f"{seen.status} ({seen.phase})"
-    else:
-        name, tool = f"The generation of {what}", "get_generation_log"
-        concluded = sum(section.conclusion is not None for section in seen.sections)
-        done = f"{concluded} of {counted(len(seen.sections), 'section')} done"
-        state = f"{seen.status} ({seen.phase}, {done})"
-        if seen.request_id is None and not seen.is_finished:
-            return f"{name} was never started (its status is {seen.status or 'unknown'})."
+    match seen:
+        case Run():
+            name, tool = f"Run {seen.run_id} of {what}", "diagnose_run"
+            state = f"{seen.status} ({seen.phase})"
+        case Generation():
+            name, tool = f"The generation of {what}", "get_generation_log"
+            concluded = sum(section.conclusion is not None for section in seen.sections)
+            done = f"{concluded} of {counted(len(seen.sections), 'section')} done"
+            state = f"{seen.status} ({seen.phase}, {done})"
+            if seen.request_id is None and not seen.is_finished:
+                return f"{name} was never started (its status is {seen.status or 'unknown'})."
+        case _:
+            assert_never(seen)
     if not seen.is_finished:
         return f"{name} is {state}."
     entry = Entry(item=BatchItem(feature="", outcome=seen))
@@ -139,7 +145,7 @@ def say(seen: Run | Generation) -> str:
         return f"{name} is {entry.reason}."
     if entry.verdict is Verdict.SUCCEEDED:
         return f"{name} is over: {entry.reason}."
-    said = [str(seen.status), entry.reason] if isinstance(seen, Run) else [str(seen.status)]
+    said = [str(seen.status)] if isinstance(seen, Generation) else [str(seen.status), entry.reason]
     if tests := _tests_of(entry):
         first = tests[0]
         error = quoted(first.message) if first.message else "no error given"

@@ -20,6 +20,7 @@ from attrs import define, evolve, field, frozen
 
 from testvibe_async import Batch, BatchItem, DispatchUnknownError, Journal, Project, Ref
 from testvibe_async.mcp_server.answers import Document, quoted
+from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
@@ -113,9 +114,9 @@ class Work:
     def join(self) -> None:
         """Keep other calls of the same meaning out until the present one is answered.
 
-        One that repeats a generation need not wait: there is no other result to deliver.
+        One that repeats what costs credits need not wait: there is no other result to deliver.
         """
-        if self.start.spec.kind == "run":
+        if not POLICIES[self.start.spec.kind].costs_credits:
             self._holders.add(_current.get())
             _current.get().held[self] = False
 
@@ -137,7 +138,7 @@ class Work:
 
     def deliver(self) -> None:
         """Have the present call's answer deliver the result of runs, if it is not cancelled."""
-        if self.start.spec.kind == "run":
+        if not POLICIES[self.start.spec.kind].costs_credits:
             _current.get().held[self] = True
 
     def release(self, holder: object) -> None:

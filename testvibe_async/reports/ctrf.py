@@ -118,10 +118,10 @@ def _test(entry: Entry, case: Case, project: str | None) -> dict[str, Any]:
 
 
 def _attempt(case: Case, test_id: str, entry: Entry) -> dict[str, Any]:
-    run_id = {"runId": entry.facts["runId"]} if "runId" in entry.facts else {}
+    ids = {name: entry.facts[name] for name in entry.ids}
     execution_id = _execution_id(test_id, entry)
     return _without_empty(
-        {"attempt": case.attempt, "attemptId": execution_id, **_result(case), "extra": run_id}
+        {"attempt": case.attempt, "attemptId": execution_id, **_result(case), "extra": ids}
     )
 
 
@@ -139,9 +139,9 @@ def _id(*parts: str | None) -> str:
 
 
 def _execution_id(test_id: str, entry: Entry) -> str | None:
-    """Return the id of a test in one run or generation; None if unknown which."""
-    operation = entry.facts.get("runId") or entry.facts.get("requestId")
-    return _id(test_id, operation) if operation else None
+    """Return the id of a test in one operation; None if unknown which."""
+    ids = [entry.facts[name] for name in entry.ids]
+    return _id(test_id, *ids) if ids else None
 
 
 def _attachment(file: Path) -> dict[str, str]:

@@ -11,11 +11,13 @@ import re
 from functools import cached_property
 from itertools import takewhile
 from operator import eq
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import Factory, evolve, field, frozen
 
-from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
+from testvibe_async._util.serialization import wire_name
+from testvibe_async.errors import KindName
+from testvibe_async.models import DEFAULT_CONFIG, Snapshot
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.reports.reasons import STATUSES, CaseStatus, reason_of, status_of, why
 from testvibe_async.reports.text import cut, distinct, one_line, tail
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
 
     from testvibe_async.models import CaseResult, GenerationLog
 
-Item = BatchItem[Run | Generation]
+Item = BatchItem[Snapshot]
 
-Kind = Literal["run", "generation", "dispatch"]
+Kind: TypeAlias = KindName | Literal["dispatch"]
 """The kind of operation of an item: `dispatch` where none was dispatched and shows its kind."""
 
+ID_FIELDS: Mapping[KindName, str] = {"run": "run_id", "generation": "request_id"}
+"""By kind, the field of a ref and of an observation with the operation's id."""
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 _RANKS = (IMAGES, {".zip"}, {".webm", ".mp4"})
@@ -175,13 +179,14 @@ class Entry:
     def kind(self) -> Kind:
         """The kind of operation."""
         if self.item.outcome is not None:
-            return "run" if isinstance(self.item.outcome, Run) else "generation"
+            return self.item.outcome.kind
         return self.item.latest_ref.kind if self.item.latest_ref else "dispatch"
 
     @property
     def operation(self) -> str:
-        """The operation in words: `run 214`, or only its kind where a person can't use its id."""
-        return f"{self.kind} {self.facts['runId']}" if "runId" in self.facts else self.kind
+        """The operation in words: `run 214`, or only its kind if its id is not a number."""
+        number = next((each for each in self.ids.values() if isinstance(each, int)), None)
+        return self.kind if number is None else f"{self.kind} {number}"
 
     @property
     def verdict(self) -> Verdict:
@@ -244,23 +249,28 @@ class Entry:
     @property
     def times(self) -> Times:
         """The times of the operation."""
-        dispatched_at = self.item.latest_ref.dispatched_at if self.item.latest_ref else None
-        match self.item.outcome:
-            case Run(created_at=created, started_at=started, finished_at=finished):
-                queued = created or (None if started else dispatched_at)
-                return Times(queued_at=queued, started_at=started, finished_at=finished)
-            case Generation(updated_at=updated):
-                return Times(queued_at=dispatched_at, finished_at=updated)
-            case _:
-                return Times(queued_at=dispatched_at)
+        outcome, ref = self.item.outcome, self.item.latest_ref
+        started_at = _first("started_at", outcome)
+        queued_at = _first("created_at", outcome)
+        if started_at is None:
+            queued_at = queued_at or _first("dispatched_at", ref)
+        # Of a generation, the service reports only the time of its last change.
+        finished_at = _first("finished_at", outcome) or _first("updated_at", outcome)
+        return Times(queued_at=queued_at, started_at=started_at, finished_at=finished_at)
+
+    @property
+    def ids(self) -> dict[str, int | str]:
+        """The operation's id, by the service's own name for it; empty if it is not known."""
+        sources = self.item.outcome, self.item.latest_ref
+        found = {wire_name(name): _first(name, *sources) for name in ID_FIELDS.values()}
+        return {name: each for name, each in found.items() if each is not None}
 
     @cached_property
     def facts(self) -> dict[str, str]:
         """The ids and the place of the operation, by the service's own names."""
         outcome, ref = self.item.outcome, self.item.latest_ref
         facts = {
-            "runId": _first("run_id", outcome, ref),
-            "requestId": _first("request_id", outcome, ref),
+            **self.ids,
             "featureId": _first("feature_id", outcome, ref),
             "config": self.config,
             "siteUrl": _first("site_url", outcome),

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
 
 from testvibe_async._util import __version__, clean
+from testvibe_async._util.serialization import wire_name
 from testvibe_async.errors import ConfigError
-from testvibe_async.reports.entries import IMAGES
+from testvibe_async.reports.entries import ID_FIELDS, IMAGES
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import counted, duration, essence, one_line
 from testvibe_async.reports.timeline import timeline
@@ -77,6 +78,7 @@ def to_html(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
         .get_template("page.html")
         .render(
             report=report,
+            kinds={wire_name(field): kind for kind, field in ID_FIELDS.items()},
             images={} if folder is None else read_images(first, folder),
             proportions=proportions(report),
             groups=groups(report),

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from testvibe_async import errors
 from testvibe_async.errors import VibeError
-from testvibe_async.models import FeatureStatus, Generation, OutcomeError, Run
+from testvibe_async.models import FeatureStatus, Generation, OutcomeError, Run, Snapshot
 from testvibe_async.outcomes import Verdict
 from testvibe_async.reports.text import counted, duration, one_line, quoted
 
@@ -69,7 +69,7 @@ def status_of(test: CaseResult) -> CaseStatus:
     return CaseStatus(test.status) if test.status in known else CaseStatus.OTHER
 
 
-def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None = None) -> str:  # noqa: PLR0911 - a case for each verdict
+def reason_of(item: BatchItem[Snapshot], log: GenerationLog | None = None) -> str:  # noqa: PLR0911 - a case for each verdict
     """Return why an item has its verdict, or how many tests passed.
 
     Args:
@@ -94,9 +94,11 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None = Non
             return f"over with an undocumented status, {one_line(str(outcome.status), 24)!r}"
         case _, Generation() as generation:
             return _generation_reason(generation, log)
-        case _, run:
+        case _, Run() as run:
             excuse = f"; {one_line(str(item.quarantine))}" if item.quarantine else ""
             return _run_reason(run) + excuse
+        case _:
+            assert_never(item.outcome)
 
 
 def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a case for each error

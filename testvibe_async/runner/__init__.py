@@ -3,6 +3,7 @@
 This package knows no terminal, no protocol and no test framework. Each module is imported by
 itself, so that a command loads only the modules it needs:
 
+- `kinds`: the policy and the commands of each kind of operation
 - `spec`: the description of a batch, as a value that is stored with it, and its forecast
 - `selection`: selected features and configurations: names, ids, globs, exclusions, all
 - `names`: resolution of the names of projects and configurations

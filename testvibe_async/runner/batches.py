@@ -24,13 +24,15 @@ from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
 from testvibe_async.journal import Journal, files_of, is_in_use
 from testvibe_async.refs import build_stored, read_stored
+from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.stored import Batch, BatchRecord, Place, existing, is_settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
-    from testvibe_async.models import Generation, Run
+    from testvibe_async.errors import KindName
+    from testvibe_async.models import Snapshot
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.runner.quarantine import Quarantine
 
@@ -83,7 +85,7 @@ class Batches:
 
     def create(  # noqa: PLR0913 - each by name but two
         self,
-        kind: Literal["run", "generation"],
+        kind: KindName,
         place: Place,
         *,
         name: str | None = None,
@@ -200,7 +202,7 @@ class Batches:
             word: A number, a name, or the file of a journal; None for the batch of the place that
                 ended last, or the one that this one reran.
             place: The service and the project in force.
-            kind: The kind of its operations, if no word names the batch; None for either.
+            kind: The kind of its operations, if no word names the batch; None for any.
 
         Raises:
             ConfigError: There is none, another process works on it, or it can't be read.
@@ -251,15 +253,16 @@ class Batches:
             quarantine: The failures that are excused, in a batch that stored none.
 
         Raises:
-            ConfigError: There is no such batch, it generated tests, or it is another project's; or
-                none is named, the last one is over without a failure, and an earlier one has a
-                failure that did not pass since.
+            ConfigError: There is no such batch, it has no runs, or it is another project's; or none
+                is named, the last one is over without a failure, and an earlier one has a failure
+                that did not pass since.
         """
         batch = (await self.meant(word, place, kind="run")).judged(quarantine)
-        if batch.spec.kind != "run":
+        if (kind := batch.spec.kind) != "run":
             names = shlex.join(item.feature_name for item in batch.failed)
-            again = names and f"; to generate again what failed: testvibe-async generate {names}"
-            raise ConfigError(f"{batch.label} generated tests, and --failed runs tests{again}")
+            command = f"testvibe-async {POLICIES[kind].command} {names}"
+            again = names and f"; to repeat what failed: {command}"
+            raise ConfigError(f"{batch.label} has {kind}s, and --failed repeats runs{again}")
         if not place.has(batch):
             raise ConfigError(_is_elsewhere(batch.label, batch, place))
         if word is None and batch.is_over and not batch.failed:
@@ -306,7 +309,7 @@ class Batches:
         self,
         place: Place,
         *,
-        kind: Literal["run", "generation"] | None = None,
+        kind: KindName | None = None,
         name: str | None = None,
         skips_unreadable: bool = True,
     ) -> AsyncGenerator[Batch]:
@@ -318,7 +321,7 @@ class Batches:
         Args:
             place: The service and the project. Where no service is in force, it is the one of the
                 newest batch.
-            kind: The kind of their operations; None for both.
+            kind: The kind of their operations; None for any.
             name: Their name; None for any.
             skips_unreadable: True to leave those out.
 
@@ -423,7 +426,7 @@ class Batches:
                 found.append(await self.with_reruns(await self.read(record)))
         return found
 
-    async def record(self, items: Iterable[BatchItem[Run | Generation]]) -> list[BatchRecord]:
+    async def record(self, items: Iterable[BatchItem[Snapshot]]) -> list[BatchRecord]:
         """Save outcomes in the batches that dispatched their operations; return those batches.
 
         A batch that another process works on, or that can't be read, is left as it is, and so is
@@ -505,9 +508,7 @@ def _read(path: Path) -> BatchRecord | None:
         return None
 
 
-def _record_outcomes(
-    journal: Journal, outcomes: Mapping[tuple[object, ...], Run | Generation]
-) -> bool:
+def _record_outcomes(journal: Journal, outcomes: Mapping[tuple[object, ...], Snapshot]) -> bool:
     """Save the outcomes of entries that are in flight; return whether there are any."""
     assert journal.plan is not None
     attempts = journal.plan.options.get("batch", {}).get("attempts", 1)

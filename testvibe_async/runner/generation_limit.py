@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from attrs import evolve
 
 from testvibe_async.errors import RecorderError, VibeError
+from testvibe_async.runner.kinds import POLICIES
 
 if TYPE_CHECKING:
     from testvibe_async.intents import Intent
@@ -65,7 +66,7 @@ class GenerationLimit:
         Raises:
             GenerationLimitError: It is one more than are allowed.
         """
-        if intent.kind != "generation":
+        if not POLICIES[intent.kind].costs_credits:
             return
         if self.is_reached:
             raise GenerationLimitError

@@ -18,6 +18,7 @@ from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError, NotFoundError, ResponseError, TransportError
 from testvibe_async.models import Config, Feature, FeatureStatus, Listing
 from testvibe_async.outcomes import BatchItem
+from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import chosen_configs, did_you_mean, some_of
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
             left_out += [each for each in found if each.is_suggestion]
             found = [each for each in found if not each.is_suggestion]
             is_wider = is_wider or bool(found)
-            if spec.kind == "run" and not spec.may_generate:
+            if "missing" in POLICIES[spec.kind].conflicts and not spec.may_generate:
                 left_out += [each for each in found if _lacks_tests(each)]
                 found = [each for each in found if not _lacks_tests(each)]
         elif not found:
@@ -272,9 +273,8 @@ def _state_of(feature: Feature) -> str | None:
 
 def _is_of_all(spec: BatchSpec, feature: Feature) -> bool:
     """Return whether a batch of all features has a feature."""
-    if spec.kind == "generation":
-        return feature.needs_tests
-    return feature.has_tests or (spec.may_generate and _lacks_tests(feature))
+    may_lack_tests = spec.on_conflict == "generate"
+    return POLICIES[spec.kind].is_meant(feature) or (may_lack_tests and _lacks_tests(feature))
 
 
 def _lacks_tests(feature: Feature) -> bool:

@@ -8,12 +8,13 @@ and what the service will refuse for certain. It selects no features: see
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, assert_never
 
 from attrs import asdict, evolve, field, fields_dict, frozen
 
 from testvibe_async.errors import ConfigError
 from testvibe_async.runner.generation_limit import with_limit_named
+from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
@@ -21,16 +22,10 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch import Features
     from testvibe_async.batch import Batch
+    from testvibe_async.errors import KindName
     from testvibe_async.journal import Journal
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
-
-
-IN_FLIGHT = {"run": 100, "generation": 10}
-"""Default maximum number of operations in flight, by their kind."""
-
-_CONFLICTS = {"run": {"missing", "generating"}, "generation": {"generating"}}
-"""The states in which the service refuses an operation of a kind."""
 
 
 @frozen
@@ -53,11 +48,11 @@ class BatchSpec:
     """The description of a batch.
 
     Raises:
-        ConfigError: The site is no URL, or repeated runs or generations are to have further
-            attempts.
+        ConfigError: The site is no URL; repeated runs are to have further attempts; or the kind
+            takes neither.
     """
 
-    kind: Literal["run", "generation"]
+    kind: KindName
     features: Sequence[str] = ()
     """Names, ids, globs such as `Log*`, and exclusions such as `!Log*`."""
 
@@ -93,18 +88,18 @@ class BatchSpec:
             raise ConfigError(f"the site must be a URL such as https://shop.example, not {url!r}")
         if self.repeat > 1 and self.attempts > 1:
             raise ConfigError("repeated runs take no further attempts: each run counts by itself")
-        if self.kind == "generation" and self.attempts > 1:
-            raise ConfigError("a generation takes no further attempts: each costs credits")
+        if max(self.repeat, self.attempts) > 1 and not POLICIES[self.kind].is_repeatable:
+            raise ConfigError(f"{self.kind}s take no further attempts and no repetitions")
 
     @property
     def in_flight(self) -> int:
         """Number of operations in flight at once; of repeated runs one, to disturb no other."""
-        return self.max_in_flight or (IN_FLIGHT[self.kind] if self.repeat == 1 else 1)
+        return self.max_in_flight or (POLICIES[self.kind].in_flight if self.repeat == 1 else 1)
 
     @property
     def may_generate(self) -> bool:
         """True if the batch may dispatch generations, which cost credits."""
-        return self.kind == "generation" or self.on_conflict == "generate"
+        return POLICIES[self.kind].costs_credits or self.on_conflict == "generate"
 
     def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
         """Return an item for each run of these jobs."""
@@ -125,15 +120,14 @@ class BatchSpec:
             states: The states of a `Selection`.
             max_generations: Maximum number of generations; None for no limit.
         """
-        found = Forecast()
+        found, policy = Forecast(), POLICIES[self.kind]
         for job in jobs:
             state = states.get(job.feature)
-            is_conflict = state in _CONFLICTS[self.kind]
-            if is_conflict and (self.on_conflict == "raise" or not self.may_generate):
+            if state in policy.conflicts and (self.on_conflict == "raise" or not self.may_generate):
                 found.refused.append(job)
             elif (
                 not self.may_generate
-                or (self.kind == "run" and state == "ready")
+                or (state == "ready" and not policy.costs_credits)
                 or job.feature in found.generated
             ):
                 found.dispatched.append(job)
@@ -187,11 +181,14 @@ class BatchSpec:
             "journal": journal,
         }
         batch: Batch[Any]
-        if self.kind == "generation":
-            batch = project.generate_features(features, missing_only=self.is_all, **options)
-        else:
-            batch = project.run_features(
-                features, config=configs, attempts=self.attempts, repeat=self.repeat, **options
-            )
+        match self.kind:
+            case "run":
+                batch = project.run_features(
+                    features, config=configs, attempts=self.attempts, repeat=self.repeat, **options
+                )
+            case "generation":
+                batch = project.generate_features(features, missing_only=self.is_all, **options)
+            case _:
+                assert_never(self.kind)
         batch.mark_with(lambda item: quarantine.mark(with_limit_named(item)))
         return batch

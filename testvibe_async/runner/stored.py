@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async._batch import Plan
-    from testvibe_async.models import Generation, Run
+    from testvibe_async.errors import KindName
+    from testvibe_async.models import Snapshot
 
 
 @frozen(kw_only=True)
@@ -37,7 +38,7 @@ class BatchRecord:
     name: str | None
     """The name of the batch; None if it has none."""
 
-    kind: Literal["run", "generation"]
+    kind: KindName
     server: str
     project: str
     project_name: str | None
@@ -139,7 +140,7 @@ class Batch:
     """The features that its command left out for want of tests, each with the reason."""
 
     created_at: datetime
-    items: Sequence[BatchItem[Run | Generation]]
+    items: Sequence[BatchItem[Snapshot]]
     is_over: bool
     """True if nothing is left to dispatch, to wait for or to reconcile."""
 
@@ -238,7 +239,7 @@ class Batch:
         )
 
     @property
-    def failed(self) -> list[BatchItem[Run | Generation]]:
+    def failed(self) -> list[BatchItem[Snapshot]]:
         """Its items that a rerun is to run again: see `has_failed`."""
         return [item for item in self.items if has_failed(item)]
 
@@ -266,7 +267,7 @@ def word_of(record: BatchRecord | None, journal: Path) -> int | str:
     return str(journal.absolute()) if record is None else record.number
 
 
-def has_failed(item: BatchItem[Run | Generation]) -> bool:
+def has_failed(item: BatchItem[Snapshot]) -> bool:
     """Return whether to run an item again may help: it failed, or could not be started.
 
     Excused failures are none. An expired quarantine and an unexpected pass make a batch red, but no
@@ -278,7 +279,7 @@ def has_failed(item: BatchItem[Run | Generation]) -> bool:
     return (verdict is Verdict.FAILED and not is_excused) or is_not_started
 
 
-def is_settled(item: BatchItem[Run | Generation]) -> bool:
+def is_settled(item: BatchItem[Snapshot]) -> bool:
     """Return whether an item passed, expected or not, or failed as expected."""
     has_passed = evolve(item, quarantine=None).verdict is Verdict.SUCCEEDED
     return has_passed or item.verdict is Verdict.QUARANTINED

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import frozen
 
 from testvibe_async._util.serialization import Serializable
-from testvibe_async.models import Run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -120,7 +119,7 @@ def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: boo
 
 def _observed_at(batch: Batch, items: Iterable[BatchItem[Any]]) -> datetime:
     """Return when the last run of a feature in a batch ended; the begin of the batch if unknown."""
-    runs = [run for item in items for run in item.attempts if isinstance(run, Run)]
+    runs = [run for item in items for run in item.attempts]
     return max((run.finished_at for run in runs if run.finished_at), default=batch.created_at)
 
 

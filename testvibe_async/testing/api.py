@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from .scenario import EmulatorClock
     from .service import Service
 
-_LISTS = frozenset({"list_runs", "list_features"})
+LISTS = frozenset({"list_runs", "list_features"})
+"""The lists that show operations in flight."""
+
 _UNAUTHORIZED = "A valid API key is required (Authorization: Bearer tvb_…)."
 _TYPES = {"trace": "application/zip", "screenshot": "image/png", "report": "text/html"}
 _ROUNDING = 1e-9
@@ -109,7 +111,7 @@ class Api:
         """Find the operation that a request asks for, and the run or feature that it names."""
         path, query = self.middleware.inner(record.path, record.query)
         route = find_route(record.method, path)
-        if route is not None and route.operation in _LISTS and not self.has_lists:
+        if route is not None and route.operation in LISTS and not self.has_lists:
             route = None
         if route is not None:
             record.operation = route.operation

@@ -338,6 +338,19 @@ async def test_what_run_features_refuses(
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+async def test_the_list_of_runs_is_away(
+    nightly: Nightly, emulator: Emulator, *, is_named: bool
+) -> None:
+    """Runs need no answer of `list_runs`, whoever names the features: each is dispatched."""
+    features = nightly.add_features(5)
+    emulator.add_feature("Draft", status="draft")
+    await nightly.submit(*(features if is_named else ()), missing_only=is_named)
+    emulator.fail("list_runs", Fault.status(429), times=None)
+    assert set(await nightly.work()) <= {"succeeded", "failed"}
+    assert emulator.count("run_feature") == len(await nightly.items())
+
+
 async def test_features_of_a_generator(nightly: Nightly, client: Client) -> None:
     """What can be read only once is checked without being read, and stored whole."""
     features = (name for name in ("Checkout", "Returns"))

@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 from tests.rooms.wire.documents import answer, places_of
+from testvibe_async._dispatch import DISPATCHES
 from testvibe_async._dispatch.search import SEARCHES
 from testvibe_async._polling.states import STATES
 from testvibe_async._telemetry.otel import KINDS as MEASURED
@@ -14,6 +15,10 @@ from testvibe_async._wire.endpoints import ENDPOINTS, Effect, custom_request, en
 from testvibe_async._wire.protocol import decode
 from testvibe_async.errors import ConfigError, KindName
 from testvibe_async.operations import HANDLES
+from testvibe_async.refs import _KINDS
+from testvibe_async.reports.entries import ID_FIELDS
+from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.testing.api import LISTS
 
 
 def test_reads_alone_are_repeatable() -> None:
@@ -123,14 +128,23 @@ def test_a_route_does_not_turn_a_read_into_a_change(name: str, method: str) -> N
 
 TABLES = {
     "names": get_args(KindName),
+    "refs": _KINDS,
     "states": STATES,
+    "dispatches": DISPATCHES,
     "handles": HANDLES,
     "searches": SEARCHES,
     "metrics": MEASURED,
+    "ids": ID_FIELDS,
+    "policies": POLICIES,
 }
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
-def test_a_table_has_all_kinds(table: Collection[str]) -> None:
+def test_a_table_has_all_kinds(table: Collection[object]) -> None:
     """In the order of the descriptors: one that lacks a kind fails late, or silently."""
     assert [*table] == [*KINDS]
+
+
+def test_the_emulator_can_lack_each_list() -> None:
+    """An emulator without lists has none by which the operations of a kind are polled."""
+    assert {kind.listed_by.name for kind in KINDS.values()} == LISTS

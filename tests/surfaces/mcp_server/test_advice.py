@@ -1,7 +1,7 @@
 """Sentences: each error says what to do next, and each operation how it stands."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -10,13 +10,16 @@ from testvibe_async import (
     CaseResult,
     FeatureStatus,
     Generation,
+    GenerationRef,
     Run,
     RunRef,
     RunStatus,
     RunSummary,
     errors,
 )
-from testvibe_async.mcp_server.advice import NAME_PROJECT, explain
+from testvibe_async.errors import KindName
+from testvibe_async.intents import Intent
+from testvibe_async.mcp_server.advice import NAME_PROJECT, UNKNOWN, explain
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
 from testvibe_async.reports.reasons import why
@@ -24,21 +27,33 @@ from testvibe_async.testing import Emulator, Fault
 
 URL = "https://testvibe.example/api/v1/ops/projects/p"
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
+GENERATION = GenerationRef(
+    server="https://testvibe.example", project="p", request_id="a", feature_id=12
+)
 
 
 def answered(kind: type[errors.ResponseError], **more: Any) -> errors.ResponseError:
     return kind("no.", status=409, code="x", method="POST", url=URL, **more)
 
 
-def lost(kind: str) -> errors.VibeError:
+def lost(kind: KindName) -> errors.VibeError:
+    intent = Intent(
+        id="a",
+        kind=kind,
+        server="https://testvibe.example",
+        project="p",
+        feature="Login",
+        intended_at=datetime(2026, 6, 10, tzinfo=UTC),
+        expires_after=60.0,
+    )
     return errors.DispatchUnknownError(
-        "reset", method="POST", url=f"{URL}/features/12/{kind}", project="p", feature="Login"
+        "reset", method="POST", url=URL, project="p", feature="Login", intent=intent
     )
 
 
 CASES: list[tuple[errors.VibeError, list[str], str]] = [
     (lost("run"), [], "check list_runs of the feature"),
-    (lost("generate"), [], "Check get_generation_status of the feature"),
+    (lost("generation"), [], "Check get_generation_status of the feature"),
     (errors.OutcomeUnknownError("reset", method="GET", url=URL), [], "Nothing was changed"),
     (errors.OutcomeUnknownError("reset", method="PUT", url=URL), [], "read what is there before"),
     (errors.NotSentError("refused", method="GET", url=URL), [], "TESTVIBE_SERVER"),
@@ -64,6 +79,7 @@ CASES: list[tuple[errors.VibeError, list[str], str]] = [
         "Check that TESTVIBE_SERVER is a TestVibe service",
     ),
     (errors.OperationNotFoundError("unknown", ref=REF), [], "list_runs shows"),
+    (errors.OperationNotFoundError("unknown", ref=GENERATION), [], "list_features shows"),
     (errors.OperationSupersededError(ref=REF, newer_request_id="b"), [], "the newer one"),
     (errors.ObservationError("outage", ref=REF), [], "call the same tool again later"),
     (errors.ClientClosedError(ref=REF), [], "continues at the service"),
@@ -92,6 +108,11 @@ def test_what_happened_has_no_address_and_no_guid() -> None:
     assert explain(errors.ConfigError("not HTTP: Bad status line:")).endswith(" line.")
     assert len(explain(errors.ConfigError("x" * 5_000))) < 1_100
     assert explain(errors.ConfigError("a name is needed")) == "A name is needed."
+
+
+def test_each_kind_has_a_next_step() -> None:
+    """A kind without a next step would fail where an error is explained."""
+    assert [*UNKNOWN] == [*get_args(KindName)]
 
 
 async def test_a_wrong_name_leads_to_the_right_one(emulator: Emulator) -> None:

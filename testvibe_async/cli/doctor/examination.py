@@ -247,9 +247,11 @@ class Examination:
     async def _operate(self, kind: Kind, project: Project, feature: str) -> Any:  # noqa: ANN401 - either handle
         """Dispatch an operation, once, and watch it to its end; return it, None if none started."""
         name = kind.dispatched_by.name
-        look: partial[Any] = partial(project.list_runs, feature=feature)
-        if kind is GENERATION:
-            look = partial(project.get_generation_status, feature)
+        looks: dict[Kind, partial[Any]] = {
+            RUN: partial(project.list_runs, feature=feature),
+            GENERATION: partial(project.get_generation_status, feature),
+        }
+        look = looks[kind]
         # What a lost dispatch is looked for in is recorded right before, and right after.
         await self._ask(look.func.__name__, look(), _silent)
         try:

@@ -35,7 +35,7 @@
     for (const bar of bars) bar.classList.toggle("dim", !numbers.has(bar.dataset.number));
     const shown = numbers.size;
     const all = operations.length;
-    const noun = byId("count").dataset.noun.toLowerCase();
+    const noun = byId("count").dataset.noun;
     const total = `${all.toLocaleString("en")} ${all === 1 ? noun.replace(/s\b/g, "") : noun}`;
     byId("count").textContent = shown === all ? total : `${shown.toLocaleString("en")} of ${total}`;
   }
