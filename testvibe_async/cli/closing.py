@@ -17,7 +17,7 @@ from rich.text import Text
 
 from testvibe_async import Generation, Run, Verdict, VibeError, errors
 from testvibe_async._util import escape
-from testvibe_async.cli.details import Line, end_of, error_lines, log_details, text_of
+from testvibe_async.cli.details import Line, end_of, error_lines, first_of, log_details, text_of
 from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.outputs import Outputs, the_batch
 from testvibe_async.cli.progress import word_of
@@ -132,7 +132,7 @@ def _grouped(
         if others:
             lines.append((f"  The same error in {len(others)} more:", "bold"))
             names = [f"    {escape(name)}" for name, _ in others]
-            lines += [(line, "red") for line in _first(names, most or len(names))]
+            lines += [(line, "red") for line in first_of(names, most or len(names))]
         texts.append(text_of(lines))
     return texts
 
@@ -140,7 +140,7 @@ def _grouped(
 def _how_to_decide(unknown: Sequence[Item], result: Result) -> str:
     """Return the commands that check unknown dispatches at the service, and that decide them."""
     commands = [f"  {escape(check_command(item, result.place))}" for item in unknown]
-    lines = ["Before you start it again, see whether it did with:", *_first(commands, NAMED)]
+    lines = ["Before you start it again, see whether it did with:", *first_of(commands, NAMED)]
     if result.resume is not None:
         decisions = {"resend": "it did not start", "adopt ID": "it is run ID", "drop": "leave it"}
         if all(unknown_kind(item.error) != "run" for item in unknown):
@@ -150,16 +150,10 @@ def _how_to_decide(unknown: Sequence[Item], result: Result) -> str:
     return "\n".join(lines)
 
 
-def _first(lines: Sequence[str], most: int) -> list[str]:
-    """Return the first lines, and how many more there are."""
-    more = [f"  and {len(lines) - most} more"] if len(lines) > most else []
-    return [*lines[:most], *more]
-
-
 def named(items: Sequence[Item]) -> str:
     """Return the first of the items with their refs, one a line."""
     lines = [escape(f"  {item.latest_ref}  {item_name(item)}") for item in items]
-    return "\n".join(_first(lines, NAMED))
+    return "\n".join(first_of(lines, NAMED))
 
 
 async def conclude(result: Result, outputs: Outputs, *, timeout: float | None = None) -> ExitCode:

@@ -201,6 +201,12 @@ def end_of(log: str | None) -> list[str]:
     return _plain_lines(log or "")[-LOG_LINES:]
 
 
+def first_of(lines: Sequence[str], most: int) -> list[str]:
+    """Return the first lines, and how many more there are."""
+    more = [f"  and {len(lines) - most} more"] if len(lines) > most else []
+    return [*lines[:most], *more]
+
+
 def _source(text: str | None) -> list[Line]:
     """Return source text with its indentation."""
     return [(f"    {escape(each.expandtabs())}", "") for each in (text or "").splitlines()]

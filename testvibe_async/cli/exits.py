@@ -193,8 +193,9 @@ def _what(error: CycloptsError, command: str) -> str:  # noqa: PLR0911 - a case 
                 return f"unknown option: {typed}. Did you mean {meant}?"
         case CoercionError(token=Token(keyword="--json")):
             return "the only value of --json is --json=lines"
-        case CoercionError(token=Token(value=typed), target_type=kind) if kind is int:
-            return f"{_name_of(error)} takes a whole number, not {typed!r}"
+        case CoercionError(token=Token(value=typed), target_type=kind) if kind in {int, float}:
+            whole = "whole " if kind is int else ""
+            return f"{_name_of(error)} takes a {whole}number, not {typed!r}"
         case exceptions.MissingArgumentError():
             return f"{_name_of(error)} needs a value"
         case _:
@@ -207,8 +208,7 @@ def _what(error: CycloptsError, command: str) -> str:  # noqa: PLR0911 - a case 
 
 def _name_of(error: CycloptsError) -> str:
     """Return the option, or the argument in capitals, that an error is about."""
-    assert error.argument is not None
-    name = error.argument.name
+    name = "it" if error.argument is None else error.argument.name
     return name if name.startswith("--") else name.upper()
 
 

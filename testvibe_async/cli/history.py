@@ -19,6 +19,7 @@ from testvibe_async import ConfigError
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import Common
+from testvibe_async.cli.details import first_of
 from testvibe_async.cli.result import live_facts, live_line, seconds_of
 from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.names import similar_names
@@ -114,10 +115,9 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
         for name in names:
             if not any(trend.is_one_of({name.casefold()}) for trend in trends):
                 known = [] if name.isdecimal() else [each.feature for each in trends]
-                said = f"no batch has a feature {name!r}"
-                if like := similar_names(name, known):
-                    raise ConfigError(f"{said}: {like}") from error
-                raise ConfigError(f"{said}, and {error}") from error
+                like = similar_names(name, known)
+                hint = f": {like}" if like else f", and {error}"
+                raise ConfigError(f"no batch has a feature {name!r}{hint}") from error
         of_them = [
             batch
             for batch in batches
@@ -164,8 +164,7 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
         sections.setdefault(title, []).append(f"  {escape(each.name)}")
     lines: list[Text] = []
     for title, those in sections.items():
-        more = [f"  and {len(those) - SHOWN} more"] if len(those) > SHOWN else []
-        lines += [Text(), Text(title, "bold"), *map(Text, [*those[:SHOWN], *more])]
+        lines += [Text(), Text(title, "bold"), *map(Text, first_of(those, SHOWN))]
     if batches == 1:
         lines += [Text(), Text("There is no other batch to compare it with.")]
     elif not changed:

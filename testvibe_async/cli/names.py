@@ -108,8 +108,9 @@ def read_dispatches(
             else:
                 undispatched.append(_undispatched(members, file))
     if not refs and not undispatched:
+        problem = f"{', '.join(files)} has no refs: give" if files else "which operations? Give"
         raise ConfigError(
-            "which operations? Give run ids, features or refs, or --file FILE with the output of "
+            f"{problem} run ids, features or refs, or --file FILE with the output of "
             f"'run --json'; to continue the last batch: {NAME} resume"
         )
     return list(refs.values()), undispatched

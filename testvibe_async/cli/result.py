@@ -237,19 +237,15 @@ class Result:
         return counts_of(self.items) + why
 
     @property
-    def line(self) -> str:
-        """All of it in a line, such as `20 in 1:35: 18 passed, 2 failed`."""
-        took = f" in {duration(self.seconds)}" if self.seconds else ""
-        return f"{len(self.items)}{took}: {self.counts}"
-
-    @property
     def last_line(self) -> str:
-        """The same with the number of the batch, where it has one: `Batch 12: 20 in …`."""
+        """All of it in a line, such as `Batch 12: 20 in 1:35: 18 passed, 2 failed`."""
         if self.stored is not None and self.stored.is_live:
             return live_line(self.stored)
-        is_numbered = isinstance(self.batch, int)
-        line = self.line if self.seconds or not is_numbered else self.counts
-        return f"Batch {self.batch}: {line}" if is_numbered else line
+        took = f" in {duration(self.seconds)}" if self.seconds else ""
+        line = f"{len(self.items)}{took}: {self.counts}"
+        if not isinstance(self.batch, int):
+            return line
+        return f"Batch {self.batch}: {line if took else self.counts}"
 
     @property
     def document(self) -> dict[str, Any]:

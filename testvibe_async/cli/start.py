@@ -307,7 +307,7 @@ class _NewBatch:
         )
         first = plural(len(plan.generated), "generation")
         costs = f", after at most {first}; generations cost credits" if plan.generated else ""
-        if policy.costs_credits:
+        if policy.costs_credits and plan.dispatched:
             costs = f"{self._replacing(plan.generated)}, and each costs credits"
         why = "without tests" if "missing" in policy.conflicts else "being generated"
         number = plural(len(plan.dispatched), self.spec.kind)
@@ -356,7 +356,8 @@ class _NewBatch:
         said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."
         document = {"batch": record and record.number, "name": name, "isNew": is_new}
         output.result(document, said)
-        output.note(f"Work on it, on any machine: {work_command(name, batch.database)}")
+        where = "any" if "://" in batch.database else "this"  # A file is for one machine.
+        output.note(f"Work on it, on {where} machine: {work_command(name, batch.database)}")
         return ExitCode.PASSED
 
     @asynccontextmanager

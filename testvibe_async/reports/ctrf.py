@@ -79,7 +79,7 @@ def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
                     "reportName": report.title,
                     "testEnvironment": shared.get("siteUrl"),
                     "healthy": report.summary.is_success,
-                    "extra": {name: shared[name] for name in shared.keys() - {"siteUrl"}},
+                    "extra": {name: fact for name, fact in shared.items() if name != "siteUrl"},
                 }
             ),
         },

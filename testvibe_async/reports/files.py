@@ -91,8 +91,7 @@ def _format_of(path: Path, word: str | None = None) -> Format:
         *others, last = map(str, FORMATS)
         raise ConfigError(
             f"{path.name if word is None else word!r} does not name the report's format: let it "
-            f"end in {', '.join(others)} or {last}, or write the format before it, as "
-            f"md:{path.name}"
+            f"end in {', '.join(others)} or {last}, or write the format before it, as md:{path}"
         )
     return _BY_WORD[ending.lower()]
 

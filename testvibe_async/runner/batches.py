@@ -171,7 +171,8 @@ class Batches:
         )
         async with opened as journal:
             now, ended_at = datetime.now(UTC), None
-            self._write(evolve(record, process=os.getpid(), started_at=now, ended_at=None))
+            running = evolve(record, process=os.getpid(), started_at=now, ended_at=None)
+            self._write(running)
             try:
                 yield journal
             except ConfigError:  # The command is refused, so the batch did not end just now.
@@ -179,7 +180,7 @@ class Batches:
                 raise
             finally:
                 await journal.aclose()
-                self.end(evolve(record, process=os.getpid(), started_at=now), at=ended_at)
+                self.end(running, at=ended_at)
 
     async def read(self, record: BatchRecord) -> Batch:
         """Read a batch without changing it.

@@ -271,6 +271,7 @@ GUESSES = {
 WRONG = {
     "runs show 0": '"0" for RUN',
     "runs list --limit 0": '"0" for --limit',
+    "demo --speed fast": "--speed takes a number, not 'fast'",
     "demo --speed inf": '"inf" for --speed',
     "emulator --port 70000": '"70000" for --port',
     "demo --features /no/such": "/no/such is no folder with .feature files in it.",
@@ -347,6 +348,7 @@ WRONG = {
     "wait [214]": "which operations?",
     "wait {}": "which operations?",
     "wait {} --file nosuch.json": "nosuch.json",
+    "wait --file /dev/null": "/dev/null has no refs: give run ids, features or refs",
     "wait {} --timeout -1": "--timeout",
     "wait 214 --report r.pdf": "let it end in .xml",
     """wait '{"testvibe": "walk"}'""": 'does not say "run"',

@@ -32,7 +32,7 @@ async def test_from_its_dispatch_to_its_report(call: Call, on: str, emulator: Em
     """It is stored once, worked on to its end, and is a numbered batch like any other."""
     stored = await call("run Checkout Returns --on", on, "--name", "nightly")
     assert (stored.code, stored.output) == (0, "Batch 1 (nightly) is stored.\n")
-    assert f"testvibe-async work nightly --on {on}" in stored.errors
+    assert f"on this machine: testvibe-async work nightly --on {on}" in stored.errors
     again = await call("run Checkout Returns --on", on, "--name", "nightly")
     assert again.output == "Batch 1 (nightly) was stored before.\n"
     early = await call("report 1")

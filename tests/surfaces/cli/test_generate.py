@@ -197,6 +197,7 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
             "; generations cost credits.\n1 stopped at the limit: Draft 3.\n",
         ),
         ("generate Draft* --max-generations 1", (4, 1), "\n3 stopped at the limit: Draft 1, Draft"),
+        ("generate 'Draft 1' --max-generations 0", (4, 0), "0 generations would be dispatched.\n"),
         ("generate Draft*", (0, 4), "4 generations would be dispatched, and each costs credits.\n"),
         (
             "generate Draft* Checkout Wish*",
