@@ -114,15 +114,18 @@ class VibeError(Serializable, Exception):
         return _rebuild, (type(self), self.args, self.__dict__)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a new plain dict that `json.dumps` takes: `type`, `message` and `ref`.
+        """Return a new plain dict that `json.dumps` takes: `type`, `message`, `ref` and `cause`.
 
-        An error answer of the service adds its `status`, its code as `error`, and its text as
-        `said`. Values that are None are omitted.
+        The cause is another error of this package. An error answer of the service adds its
+        `status`, its code as `error`, and its text as `said`; a failure in transit adds `what`
+        happened. Values that are None are omitted.
         """
         return super().to_dict()
 
     def _members(self) -> dict[str, object]:
-        return {"type": type(self).__name__, "message": str(self), "ref": self.ref}
+        cause = self.__cause__ if isinstance(self.__cause__, VibeError) else None
+        name, message = type(self).__name__, str(self)
+        return {"type": name, "message": message, "ref": self.ref, "cause": cause}
 
 
 def _rebuild(kind: type[VibeError], args: tuple[object, ...], state: dict[str, Any]) -> VibeError:
@@ -167,10 +170,13 @@ class TransportError(VibeError):
 
     def __str__(self) -> str:
         """Return the failure, the advice, and the request."""
-        if not self.method:  # It was restored from its message alone.
-            return self.what
+        if not self.method:  # It was restored with its message.
+            return str(self.args[0])
         tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
         return f"{self.what}{tried}; {self.advice} ({self.method} {self.url})"
+
+    def _members(self) -> dict[str, object]:
+        return super()._members() | {"what": self.what}
 
 
 class NotSentError(TransportError):
@@ -250,7 +256,7 @@ class DispatchUnknownError(OutcomeUnknownError):
     def __str__(self) -> str:
         """Return the advice first, since a second dispatch may do the work twice."""
         if not self.method:
-            return self.what
+            return str(self.args[0])
         what = f"the dispatch of feature {plain(str(self.feature))!r} may have taken effect"
         if self.reason == "accepted":
             what = f"feature {plain(str(self.feature))!r} was dispatched, and its id is unknown"

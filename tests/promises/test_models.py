@@ -346,6 +346,8 @@ SERVER = "https://testvibe.example"
 BAD = Run(213, RunStatus.FAILED)
 NOT_FOUND = errors.NotFoundError("no run", status=404, code="not_found", method="GET", url=SERVER)
 TRACE = models.Artifact("trace", "a.zip", size_bytes=7)
+UNSEEN = errors.ObservationError("no answer", ref=REF)
+UNSEEN.__cause__ = NOT_FOUND
 
 
 @pytest.mark.parametrize("module", [models, refs, outcomes, errors])
@@ -427,7 +429,8 @@ def test_a_summary_has_its_counts() -> None:
 @pytest.mark.parametrize(
     ("error", "more"),
     [
-        (errors.NotSentError("refused", method="GET", url=SERVER), {}),
+        (errors.NotSentError("refused", method="GET", url=SERVER), {"what": "refused"}),
+        (UNSEEN, {"ref": REF.to_dict(), "cause": NOT_FOUND.to_dict()}),
         (TIME_OUT, {"ref": REF.to_dict()}),
         (NOT_FOUND, {"status": 404, "error": "not_found", "said": "no run"}),
         (
@@ -438,7 +441,7 @@ def test_a_summary_has_its_counts() -> None:
     ],
 )
 def test_an_error_says_what_it_is(error: errors.VibeError, more: dict[str, Any]) -> None:
-    """An error has its type and message, its ref where it has one, and the service's answer."""
+    """An error has its type and message, its ref and its cause, and what was answered, if any."""
     assert error.to_dict() == {"type": type(error).__name__, "message": str(error), **more}
 
 

@@ -85,6 +85,7 @@ def _read_error(document: Mapping[str, Any]) -> VibeError:
     error = kind.__new__(kind, document["message"])
     error.args = (document["message"],)
     error.__dict__.update(_defaults_of(error), **_fields_of(document))
+    error.__cause__ = _read_error(document["cause"]) if "cause" in document else None
     if isinstance(error, errors.ResponseError):
         error.is_from_service = error.code is not None
     return error
@@ -104,7 +105,7 @@ def _fields_of(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return an error's fields, as far as its document has them."""
     fields: dict[str, Any] = {
         name: document[name]
-        for name in ("status", "project", "feature", "reason", "failures")
+        for name in ("status", "project", "feature", "reason", "failures", "what")
         if name in document
     }
     if "lastSeenUtc" in document:
