@@ -20,7 +20,7 @@ from testvibe_async.errors import ConfigError
 UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 """The errors of a database after which the same may be asked again."""
 
-VERSION = 6
+VERSION = 7
 """The version of the tables."""
 
 CONNECT_ARGS: dict[str, int | str] = {
@@ -48,6 +48,7 @@ BATCHES = sa.Table(
     sa.Column("plan", sa.Text, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("is_cancelled", sa.Integer, nullable=False, default=0),
+    sa.Column("max_generations", sa.Integer),
 )
 
 ITEMS = sa.Table(

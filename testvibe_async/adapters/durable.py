@@ -208,10 +208,14 @@ class DurableBatch:
         async with self._opened() as store:
             await store.set_cancelled(is_cancelled=True)
 
-    async def resume(self) -> list[int | str]:
+    async def resume(self, *, max_generations: int | None = None) -> list[int | str]:
         """Resume after `cancel`, and retry what could not be sent or observed, or is unknown.
 
         A dispatched operation that could no longer be observed is attached to again.
+
+        Args:
+            max_generations: Maximum number of further generations that all workers together may
+                dispatch, 0 or more; None to keep the batch's limit. Each costs credits.
 
         Returns:
             The features that a worker will carry.
@@ -219,7 +223,11 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
+        if max_generations:
+            require_count("max_generations", max_generations)
         async with self._opened() as store:
+            if max_generations is not None:
+                await store.allow(max_generations)
             await store.set_cancelled(is_cancelled=False)
             entries = (await store.read()).entries
             found = [

@@ -192,6 +192,7 @@ class EntryStore(GroupCommit[sa.Connection]):
                     version=VERSION,
                     plan=_document_of(plan),
                     created_at=self._now,
+                    max_generations=plan.options["max_generations"],
                 )
                 connection.execute(new)
                 rows = [{"batch": self.batch, "number": e.index, **row_of(e)} for e in entries]
@@ -253,6 +254,13 @@ class EntryStore(GroupCommit[sa.Connection]):
         """Have nothing more dispatched, or continue."""
         statement = BATCHES.update().where(BATCHES.c.id == self.batch)
         values = statement.values(is_cancelled=int(is_cancelled))
+        await self.write(lambda connection: connection.execute(values))
+
+    async def allow(self, generations: int) -> None:
+        """Allow so many generations beyond those that were dispatched, whatever the limit was."""
+        paid = sa.select(sa.func.coalesce(sa.func.sum(ITEMS.c.paid), 0)).where(self._mine)
+        statement = BATCHES.update().where(BATCHES.c.id == self.batch)
+        values = statement.values(max_generations=paid.scalar_subquery() + generations)
         await self.write(lambda connection: connection.execute(values))
 
     async def reopen(self, entries: Iterable[Entry[Any]]) -> list[Entry[Any]]:

@@ -254,11 +254,10 @@ class DurableStore(EntryStore):
 
     def _may_pay(self, connection: sa.Connection, entry: Entry[Any], paid: int) -> bool:
         """Return whether an entry may have so many generations; one worker counts at a time."""
-        limit = self.plan.options["max_generations"]
+        mine = sa.select(BATCHES.c.max_generations).where(BATCHES.c.id == self.batch)
+        limit = connection.execute(mine.with_for_update()).scalar_one()
         if limit is None:
             return True
-        mine = sa.select(BATCHES.c.id).where(BATCHES.c.id == self.batch)
-        connection.execute(mine.with_for_update())
         others = sa.select(sa.func.coalesce(sa.func.sum(ITEMS.c.paid), 0))
         others = others.where(self._mine, ITEMS.c.number != entry.index)
         return bool(connection.execute(others).scalar_one() + paid <= limit)

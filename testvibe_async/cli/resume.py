@@ -128,7 +128,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
                 await source.decide(decision, feature=feature)
             if isinstance(source, Journal):
                 return await watch.perform(spec, source.items, source, is_resumed=True)
-            await source.resume()
+            is_limited = bool(left) or consent.max_generations is not None
+            await source.resume(max_generations=watch.generations.allowed if is_limited else None)
             return await watch.follow(source, record, works=True)
 
 

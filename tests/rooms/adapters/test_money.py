@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,22 @@ async def test_no_more_than_are_allowed(nightly: Nightly, kind: str, allowed: in
     assert nightly.paid == count
     errors = [item.error for item in await nightly.items()]
     assert sum(isinstance(error, GenerationLimitError) for error in errors) == 4 - count
+
+
+@pytest.mark.parametrize("allowed", [1, None])
+async def test_a_resume_may_allow_more(nightly: Nightly, allowed: int | None) -> None:
+    """Beyond what was paid for, whatever the limit was; and no more than that."""
+    drafts = nightly.add_features(4, status="draft")
+    asked: Any = {"kind": "generation", "max_generations": allowed}
+    await nightly.submit(*drafts, **asked)
+    if allowed is None:
+        await nightly.batch.resume(max_generations=1)
+    await nightly.work()
+    assert nightly.paid == 1
+    await nightly.batch.resume(max_generations=2)
+    await asyncio.gather(nightly.work(), nightly.work())
+    assert nightly.paid == 3
+    assert not await nightly.submit(*drafts, **asked)  # It is the same batch still.
 
 
 @pytest.mark.parametrize("fault", [Fault.status(400), Fault.status(401)])

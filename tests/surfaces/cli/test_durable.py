@@ -180,6 +180,20 @@ async def test_generations_have_a_yes(call: Call, on: str, emulator: Emulator) -
     assert (await call("work 1")).code == 0
 
 
+async def test_more_generations(call: Call, on: str, emulator: Emulator) -> None:
+    """A resume goes beyond the limit of the batch by as many as it allows."""
+    for name in ("A", "B", "C"):
+        emulator.add_feature(name, status="draft")
+    await call("generate A B C --on", on, "--name", "drafts", "--max-generations", "1")
+    stopped = await call("work 1")
+    assert (stopped.code, emulator.count("generate_feature")) == (4, 1)
+    assert "2 stopped at the limit" in stopped.output
+    await call("resume 1 --max-generations 1")
+    assert emulator.count("generate_feature") == 2
+    assert (await call("resume 1 --yes")).code == 0
+    assert emulator.count("generate_feature") == 3
+
+
 async def test_another_machine(
     call: Call, on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
