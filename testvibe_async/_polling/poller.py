@@ -226,15 +226,15 @@ class Poller:
     def _set_timer(self) -> None:
         """Schedule `_tick` for the earliest tick in which an operation is due."""
         first = self._schedule.first_tick
+        if first is None:
+            return
         if self._timer is not None:
-            if first is not None and self._timer_tick <= first:
+            if self._timer_tick <= first:
                 return
             self._timer.cancel()
-            self._timer = None
-        if first is not None:
-            self._timer_tick = first
-            at = self._schedule.time_of(first)
-            self._timer = asyncio.get_running_loop().call_at(at, self._tick, context=self._context)
+        self._timer_tick = first
+        at = self._schedule.time_of(first)
+        self._timer = asyncio.get_running_loop().call_at(at, self._tick, context=self._context)
 
     def _tick(self) -> None:
         """Queue the due operations: by list if that is cheaper, otherwise by id."""

@@ -16,7 +16,7 @@ from tests.support.amounts import some
 from tests.support.faults import NO_ID, edited
 from tests.support.observing import dispatch_runs, start_wait, statuses
 from tests.support.raising import raised
-from tests.support.timing import now
+from tests.support.timing import STEADY, now
 from testvibe_async import Client, Hooks, Phase, Project, Run, RunOperation, RunRef, errors
 from testvibe_async.events import OutageEnded, OutageStarted, PollFailed
 from testvibe_async.testing import Emulator, Fault
@@ -338,6 +338,18 @@ async def test_a_route_that_fails_alone_is_no_outage_of_the_service(
     runs = await client.gather(operation, other)
     assert [run.is_success for run in runs] == [True, True]
     assert not events.of(OutageStarted)
+
+
+@pytest.mark.service(scenario=evolve(STEADY, run_duration=(500, 500)))
+async def test_a_list_ends_the_failures_of_all(emulator: Emulator, client: Client) -> None:
+    """Once a list has shown an operation again, no error counts the polls that failed before."""
+    operations = await dispatch_runs(client.project(), 40)
+    emulator.fail("*", Fault.status(503), when=lambda _: 10 < now() < 70)
+    waits = (operation.wait(timeout=100) for operation in operations)
+    ended = await asyncio.gather(*waits, return_exceptions=True)
+    assert [each.failures for each in ended if isinstance(each, errors.WaitTimeoutError)] == [
+        0
+    ] * 40
 
 
 @pytest.mark.parametrize("retry_after", [None, 2])
