@@ -97,8 +97,8 @@ def _defaults_of(error: VibeError) -> dict[str, Any]:
         return {"what": text, "method": "", "url": "", "attempts": 1}
     if isinstance(error, errors.WaitTimeoutError):
         return {"status": None, "elapsed": 0.0, "last_seen_at": None, "failures": 0}
-    fields = {"code": None, "message": text, "method": "", "url": "", "retry_after": None}
-    return fields | {"problems": (text,), "newer_request_id": ""}
+    fields = dict.fromkeys(("status", "code", "retry_after")) | {"message": text}
+    return fields | {"method": "", "url": "", "problems": (text,), "newer_request_id": ""}
 
 
 def _fields_of(document: Mapping[str, Any]) -> dict[str, Any]:

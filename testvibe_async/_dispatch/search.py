@@ -8,15 +8,16 @@ whether the answer covered all of them. `reconcile` decides which one is adopted
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve, frozen
 
 from testvibe_async._dispatch.unlisted import probed_runs
 from testvibe_async._util import id_in
+from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async._wire import Endpoints, has_zone
 from testvibe_async.errors import NotFoundError
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
@@ -103,6 +104,7 @@ class ProjectRuns:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._reading: dict[tuple[str, int], asyncio.Task[Listing[Run]]] = {}
+        self._readers: Counter[asyncio.Task[Listing[Run]]] = Counter()
 
     async def read(self, project: str, limit: int) -> Listing[Run]:
         """Return a project's latest runs, from one page: between two pages, a row may be lost.
@@ -111,17 +113,32 @@ class ProjectRuns:
             TransportError, ResponseError: The list is not available.
         """
         key = project, limit
-        if (reading := self._reading.get(key)) is None:
-            request = Endpoints.LIST_RUNS.request(project=project, query={"limit": limit})
+        reading = self._reading.get(key)
+        if reading is None:
+            query = {"limit": limit}
+            request = Endpoints.LIST_RUNS.request(project=project, query=query)
             call = self._transport.call_page(evolve(request, is_uncached=True))
             reading = self._reading[key] = asyncio.create_task(call, name="testvibe_async list")
-            reading.add_done_callback(partial(self._end, key))
-        return await asyncio.shield(reading)
+            reading.add_done_callback(lambda done: self._note_end(key, done))
+        self._readers[reading] += 1
+        try:
+            return await asyncio.shield(reading)
+        finally:
+            self._readers[reading] -= 1
+            if not self._readers[reading]:  # All of them were cancelled, unless it is done.
+                del self._readers[reading]
+                self._forget(key, reading)  # A reader that comes now must not be cancelled too.
+                reading.cancel()
+                await wait_uncancelled([reading])
 
-    def _end(self, key: tuple[str, int], reading: asyncio.Task[Listing[Run]]) -> None:
-        del self._reading[key]
-        if not reading.cancelled():
-            reading.exception()  # All of its readers may have been cancelled.
+    def _note_end(self, key: tuple[str, int], done: asyncio.Task[Listing[Run]]) -> None:
+        self._forget(key, done)
+        if not done.cancelled():
+            done.exception()  # Its readers may have been cancelled.
+
+    def _forget(self, key: tuple[str, int], reading: asyncio.Task[Listing[Run]]) -> None:
+        if self._reading.get(key) is reading:
+            del self._reading[key]
 
 
 async def search_for(intent: Intent, transport: Transport, shared: ProjectRuns, aim: Aim) -> Search:

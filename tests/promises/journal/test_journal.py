@@ -100,6 +100,7 @@ REFUSALS = {
     "a page": Fault.status(403, body=b"<html><title>Blocked</title></html>"),
     "a redirect": Fault.status(302),
     "no document": Fault.body(b"{"),
+    "no HTTP": Fault.garbage(),
     "reset": Fault.reset(),
 }
 
