@@ -58,8 +58,8 @@ from testvibe_async._wire.scalars import (
     read_number,
     read_text,
     read_text_of_lines,
-    read_truth,
     read_word,
+    refuse_truth,
     shared,
 )
 from testvibe_async.models import (
@@ -166,18 +166,6 @@ def _open_enum(union: Any) -> type[StrEnum] | None:  # noqa: ANN401 - a type exp
     """Return the enum of a union such as `RunStatus | str`."""
     members = [member for member in get_args(union) if isinstance(member, type)]
     return next((member for member in members if issubclass(member, StrEnum)), None)
-
-
-def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
-    enum = _open_enum(union)
-    assert enum is not None
-    word_of = _word_of(enum)
-
-    def structure(value: object, _type: object) -> str:
-        word = read_text(value)
-        return word_of(word) if len(word) <= SHARED_LENGTH else word
-
-    return structure
 
 
 @cache
@@ -412,12 +400,10 @@ _converter.register_structure_hook(NoneType, _acknowledgement)
 _converter.register_structure_hook(str, read_name)
 _converter.register_structure_hook(int, read_integer)
 _converter.register_structure_hook(float, read_number)
-_converter.register_structure_hook(bool, read_truth)
+_converter.register_structure_hook(bool, refuse_truth)
 _converter.register_structure_hook(datetime, read_instant)
 _converter.register_structure_hook_factory(has, _model_hook)
 _converter.register_structure_hook_factory(lambda shape: shape in DISPATCHED_IN, _dispatched_hook)
 _converter.register_structure_hook_factory(_is_listing, _listing_hook)
 _converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
-_converter.register_structure_hook_factory(
-    lambda shape: _open_enum(shape) is not None, _open_enum_hook
-)
+_converter.register_structure_hook_func(lambda shape: _open_enum(shape) is not None, read_text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
-from typing import cast
+from typing import NoReturn, cast
 
 from testvibe_async._wire.json import expected
 from testvibe_async.models import DRAFT, FeatureStatus, RunStatus
@@ -111,11 +111,9 @@ def read_number(value: object, _type: object = None) -> float:
         raise expected("a number", value) from None
 
 
-def read_truth(value: object, _type: object = None) -> bool:
-    """Read true or false."""
-    if not isinstance(value, bool):
-        raise expected("true or false", value)
-    return value
+def refuse_truth(value: object, _type: object = None) -> NoReturn:
+    """Refuse what is neither true nor false: those are kept as they are."""
+    raise expected("true or false", value)
 
 
 def read_instant(value: object, _type: object = None) -> datetime | None:
