@@ -1,6 +1,6 @@
 """Features and configurations that words mean: names, ids, globs, exclusions, all.
 
-A tool of the MCP server that takes the same words must mean the same.
+A tool of the MCP server that takes the same words must mean the same, and so must the library.
 """
 
 from __future__ import annotations
@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import client_of
 from tests.support.mcp_connection import connected
+from tests.support.raising import raised
 from tests.surfaces.cli.conftest import ran_since
+from testvibe_async import ConfigError
+from testvibe_async.runner.selection import select
+from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -70,6 +75,11 @@ async def test_words(words: str, emulator: Emulator, call: Call) -> None:
         async with connected(emulator) as mcp:
             await mcp.result("run_features", features=shlex.split(words))
         assert sorted(name for name, _ in ran_since(emulator, 0)) == sorted(expected)
+        async with client_of(emulator) as client:
+            spec = BatchSpec(kind="run", features=shlex.split(words))
+            selection = await select(client.project(), spec)
+        names = [getattr(each, "name", each) for each in selection.features]
+        assert [name for name in names if name != "Checkout with gift card"] == expected
 
 
 REFUSED = {
@@ -93,6 +103,10 @@ async def test_words_without_a_meaning(typed: str, emulator: Emulator, call: Cal
     async with connected(emulator) as mcp:
         said = await mcp.refused("run_features", **arguments)
     assert said.startswith(f"Nothing was started: {REFUSED[typed]}")
+    spec = BatchSpec(kind="run", features=words.split(), configs=[config] if config else [])
+    async with client_of(emulator) as client:
+        error = await raised(ConfigError, select(client.project(), spec))
+    assert str(error).startswith(REFUSED[typed])
     assert not emulator.count("run_feature")
 
 
