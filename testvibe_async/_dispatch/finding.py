@@ -1,4 +1,4 @@
-"""What is known of a dispatch whose answer was not received, and its progress.
+"""The state of a dispatch whose answer was not received, and the progress of any dispatch.
 
 These values decide how to name the result, and what to advise.
 """
