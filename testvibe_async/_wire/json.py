@@ -12,6 +12,7 @@ import re
 from codecs import BOM_UTF8
 from io import BytesIO
 from itertools import islice
+from json.scanner import make_scanner
 from math import isinf
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -77,6 +78,8 @@ def _finite(text: str) -> float:
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_scan: Callable[[str, int], tuple[Any, int]] = make_scanner(cast("Any", _decoder))
+"""Reads the value at a place of a text; returns it and its end. A `StopIteration` means none."""
 
 
 def parse(body: bytes, *, at_once: int | None = None) -> object:
@@ -92,8 +95,13 @@ def parse(body: bytes, *, at_once: int | None = None) -> object:
     """
     try:
         if len(body) <= (AT_ONCE if at_once is None else at_once):
-            # Equal to decoding `utf-8-sig`, and faster.
-            return _decoder.decode(body.removeprefix(BOM_UTF8).decode())
+            text = _text(body)
+            try:
+                document, end = _scan(text, 0)
+            except StopIteration:
+                document, end = None, 0
+            # Only white space around it needs more, or what is not JSON.
+            return document if end == len(text) > 0 else _decoder.decode(text)
         values = _Values(body, most=MAX_EVENTS)
         document = values.build(*next(values.events))
         next(values.events, None)  # Raises an error if anything follows.
@@ -229,21 +237,53 @@ class Rows:
             raise expected("a list", self.envelope)
 
 
+_SPACE = " \t\n\r"
+_OPENED = re.compile(rf"[{_SPACE}]*\[[{_SPACE}]*")
+_COMMA = re.compile(rf"[{_SPACE}]*,[{_SPACE}]*")
+
+
+def _text(body: bytes) -> str:
+    """Decode a document: equal to decoding `utf-8-sig`, and faster."""
+    return body.removeprefix(BOM_UTF8).decode()
+
+
 def read_rows(body: bytes) -> Iterator[object]:
-    """Iterate over the rows of a list answer; of a long one, each is built only when it is reached.
+    """Iterate over the rows of a list answer; of a bare or long one, build each when it is reached.
 
     A long list takes long to parse; a caller that yields in between does not block the event loop.
+    All rows at once would take 1 KiB each.
 
     Raises:
         UnreadableError: The answer is not a list, is truncated, or has a row of very many values;
             earlier rows may have been yielded.
     """
-    if len(body) > ROWS_AT_ONCE:
-        return iter(Rows(body, in_turns=True))
     try:
-        return iter(rows_of(parse(body, at_once=ROWS_AT_ONCE)))
+        if len(body) > ROWS_AT_ONCE:
+            yield from Rows(body, in_turns=True)
+        elif opened := _OPENED.match(text := _text(body)):
+            yield from _bare_rows(text, opened.end())
+        else:
+            yield from rows_of(_decoder.decode(text))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(_why_not_json(body, error)) from error
     except TypeError as error:
         raise UnreadableError(f"{error} at $") from error
+
+
+def _bare_rows(text: str, place: int) -> Iterator[object]:
+    """Iterate over the rows of a list without an object around it, from the place of the first."""
+    is_last = text.startswith("]", place)
+    try:
+        while not is_last:
+            row, place = _scan(text, place)
+            yield row
+            comma = _COMMA.match(text, place)
+            is_last = comma is None
+            place = place if comma is None else comma.end()
+    except StopIteration:
+        place = 0
+    if text[place:].strip(_SPACE) != "]":
+        _decoder.decode(text)  # It says what is wrong.
 
 
 _shown = Repr()
