@@ -13,6 +13,7 @@ import re
 from enum import Enum, auto
 from functools import cache, lru_cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_origin
 from urllib.parse import quote, unquote
 
@@ -54,6 +55,9 @@ MAX_BYTES_OF: Mapping[Any, int] = {
     **dict.fromkeys((Listing, ProjectFile, GenerationLog, object), 64 * 2**20),
 }
 """The same for larger answers: the results of many tests; rows, a file or a log."""
+
+NO_QUERY: Mapping[str, str] = MappingProxyType({})
+"""The query of most requests, of which one is kept for each operation in flight."""
 
 _METHODS = "GET|POST|PUT|PATCH|DELETE"
 _P = "/projects/{project}"
@@ -141,7 +145,7 @@ class Endpoint(Generic[T]):
             path=API_PATH + self.path.format_map(_segments(parameters)),
             query={name: _utf8(name, str(value)) for name, value in _given(query).items()}
             if query
-            else {},
+            else NO_QUERY,
             # A POST always has a body, since a service may insist.
             body={} if members is None and self.method == "POST" else members,
         )
@@ -155,7 +159,7 @@ class Request(Generic[T]):
     path: str
     """The path, percent-encoded."""
 
-    query: Mapping[str, str] = field(factory=dict[str, str])
+    query: Mapping[str, str] = NO_QUERY
     body: Mapping[str, object] | None = None
     timeout: float | None = None
     """Seconds that the answer may take; None for the client's own time-out."""
