@@ -190,17 +190,19 @@ class Request(Generic[T]):
         return evolve(self, endpoint=endpoint, path=path)
 
 
-def _segments(values: Mapping[str, object]) -> dict[str, str]:
+def _segments(values: Mapping[str, object]) -> dict[str, int | str]:
     """Encode each value as exactly one path segment."""
+    segments: dict[str, int | str] = {}
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+        if type(value) is int:  # nearly all
+            segments[name] = value
+        elif isinstance(value, (str, int)) and value != "" and not isinstance(value, bool):
+            segments[name] = _quoted(name, str(value))
+        else:
             raise ConfigError(
                 f"{name} must be a name or a number that the service gave, not {value!r}"
             )
-    return {
-        name: str(value) if type(value) is int else _quoted(name, str(value))
-        for name, value in values.items()
-    }
+    return segments
 
 
 @lru_cache(maxsize=1024)
