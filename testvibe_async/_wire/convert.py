@@ -140,7 +140,8 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
         document = None if is_optional and not body.strip() else parse(body)
     token = leftovers.set(Leftovers([] if unreadable is None else unreadable))
     try:
-        return _converter.structure(document, shape)
+        value: T = _hook_of(shape)(document, shape)
+        return value
     except UNREADABLE as error:
         raise UnreadableError(*_within("$", error).problems) from error
     finally:
@@ -398,6 +399,7 @@ def _dispatched_hook(shape: type[Any]) -> Hook:
 
 
 _converter = Converter()
+_hook_of: Callable[[Any], Hook] = cache(_converter.get_structure_hook)
 _converter.register_structure_hook_func(lambda shape: shape is object, lambda value, _type: value)
 _converter.register_structure_hook(NoneType, _acknowledgement)
 _converter.register_structure_hook(str, read_name)
