@@ -19,9 +19,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from testvibe_async._polling import traces
-from testvibe_async._polling.known import KnownOperations
 from testvibe_async._polling.list_polling import ListPolling, Lists
-from testvibe_async._polling.polled import OPERATIONS_A_TURN, Listener, PolledOperation, own_copy
+from testvibe_async._polling.polled import (
+    OPERATIONS_A_TURN,
+    KnownOperations,
+    Listener,
+    PolledOperation,
+    own_copy,
+)
 from testvibe_async._polling.queue import PollQueue
 from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule, next_due
@@ -38,8 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
-    from testvibe_async._polling.plan import PollPlan
     from testvibe_async._polling.run_ids import RunIds
+    from testvibe_async._polling.schedule import PollPlan
     from testvibe_async._telemetry import Trace
     from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
