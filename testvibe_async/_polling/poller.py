@@ -259,7 +259,7 @@ class Poller:
     def _assign(self, key: tuple[str, str], due: list[PolledOperation[Any]], tick: int) -> None:
         """Queue the due operations of one list."""
         list_polling, now = self._lists[key], asyncio.get_running_loop().time()
-        if self._outage.is_on or not list_polling.is_worth_it(len(due), now):
+        if self._outage.is_probing or not list_polling.is_worth_it(len(due), now):
             self._queue.put(due)
             return
         listed: list[PolledOperation[Any]] = []
@@ -278,7 +278,7 @@ class Poller:
         """Serve one queued poll."""
         if isinstance(job, _ListCall):
             return self._poll_by_list(job)
-        if self._outage.is_on:
+        if self._outage.is_probing:
             is_probe = job.has_listeners and self._outage.begin_probe(
                 asyncio.get_running_loop().time(),
                 interval=self._interval,
