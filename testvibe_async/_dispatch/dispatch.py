@@ -226,10 +226,6 @@ class Dispatch(ABC, Generic[OperationT]):
         self.intent = evolve(intent, expires_after=intent.expires_after + slept)
         return self.intent
 
-    def leave_open(self) -> None:
-        """Leave the lost attempt open with its recorders, before another one is made."""
-        self._is_recorded = False
-
     def mark_accepted(self, intent: Intent) -> Intent:
         """Note that an attempt was accepted by an answer that can't be read; return its intent."""
         self.intent = evolve(intent, is_accepted=True)

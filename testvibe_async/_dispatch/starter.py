@@ -122,7 +122,6 @@ class Starter:
         dispatch: RunDispatch,
         *,
         on_conflict: RunConflict,
-        retry_unknown: bool = False,
         deadline: float | None = None,
     ) -> RunOperation:
         """Dispatch a run; see `Project.run_feature`.
@@ -130,7 +129,6 @@ class Starter:
         Args:
             dispatch: The dispatch.
             on_conflict: The reaction to a 409.
-            retry_unknown: True to send it once more if it is unknown whether it took effect.
             deadline: The loop's clock at which to stop waiting for the generation of tests.
 
         Raises:
@@ -138,7 +136,7 @@ class Starter:
                 generation.
         """
         try:
-            return await self.dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
+            return await self.dispatcher.dispatch(dispatch)
         except FeatureNotGeneratedError as conflict:
             if on_conflict == "raise":
                 raise
@@ -147,7 +145,7 @@ class Starter:
             except OutcomeError as failure:
                 raise conflict from failure
         dispatch.end_tests()
-        return await self.dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
+        return await self.dispatcher.dispatch(dispatch)
 
     async def _generate_tests(self, run: RunDispatch, deadline: float | None) -> Generation:
         """Generate the tests that a run needs, once, or wait for a generation in flight."""
