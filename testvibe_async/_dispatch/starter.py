@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from testvibe_async._dispatch.kinds import GenerationDispatch, RunDispatch, TestsMadeError
-from testvibe_async._wire import Endpoints, says_in_flight
+from testvibe_async._wire import GENERATION, Endpoints, says_in_flight
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
     GenerationInProgressError,
@@ -24,7 +24,6 @@ from testvibe_async.errors import (
 )
 from testvibe_async.models import OutcomeError
 from testvibe_async.operations import GenerationOperation
-from testvibe_async.refs import GenerationRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -259,12 +258,7 @@ class Starter:
         """Return a handle on a feature's latest generation, if that is in flight."""
         if latest.is_finished or not latest.request_id or latest.feature_id is None:
             return None
-        ref = GenerationRef(
-            server=self._transport.server,
-            project=project,
-            request_id=latest.request_id,
-            feature_id=latest.feature_id,
-        )
+        ref = GENERATION.ref_of(latest, server=self._transport.server, project=project)
         operation = GenerationOperation(ref, self.parts, adopted=True)
         self.parts.poller.accept(ref, latest)
         return operation
