@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._polling.schedule import PollPlan
     from testvibe_async._telemetry import Trace
-    from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
     from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
@@ -320,12 +319,11 @@ class Poller:
     async def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
         """Note that a poll of an operation would fail like the last one, and plan its next poll."""
         polled.is_in_progress = False
-        outage, state = self._outage, polled.state
+        outage = self._outage
         if outage.failure is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
             error = own_copy(outage.failure)
             self._reader.handle_failure(polled, error, outage.outlook, is_shared=True)
-            outage.announce(state.failures, state.failing_since)
         self._plan_poll(polled)
 
     async def _read(self, polled: PolledOperation[Any]) -> None:
@@ -337,18 +335,10 @@ class Poller:
         finally:
             polled.is_in_progress = False
         if error is not None:
-            self._note_failure(polled, error)
+            self._reader.note_failure(polled, error)
         if polled.state.undocumented or polled.state.assumed_since is not None:
             self._reader.check_status(polled)
         self._plan_poll(polled)
-
-    def _note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
-        """Handle a poll by id that failed."""
-        outlook, state = self._reader.outlook_after(polled, error), polled.state
-        self._outage.note_failure(error, outlook)
-        if not state.is_finished:
-            self._reader.handle_failure(polled, error, outlook)
-            self._outage.announce(state.failures, state.failing_since)
 
     def _poll_all(self) -> None:
         """Poll all operations now, after an outage."""

@@ -180,6 +180,13 @@ class Reader:
         """Return the result that another poll of an operation may bring, after a failed one."""
         return self._transport.outlook_after(error, polled.request)
 
+    def note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
+        """Handle a poll by id that failed."""
+        outlook = self.outlook_after(polled, error)
+        self._transport.outage.note_failure(error, outlook)
+        if not polled.state.is_finished:
+            self.handle_failure(polled, error, outlook)
+
     def handle_failure(
         self,
         polled: PolledOperation[Any],
@@ -188,7 +195,7 @@ class Reader:
         *,
         is_shared: bool = False,
     ) -> None:
-        """Count a failed poll, and end the waits if it is not tolerated any longer.
+        """Count a failed poll: it may be one too many for the waits, or announce an outage.
 
         Args:
             polled: The operation.
@@ -196,15 +203,16 @@ class Reader:
             outlook: The result that another poll may bring.
             is_shared: True if another operation was polled on behalf of this one.
         """
-        now = asyncio.get_running_loop().time()
+        now, state = asyncio.get_running_loop().time(), polled.state
         if not is_shared:
             traces.note_failure(polled, error)
-        final = polled.state.note_failure(
+        final = state.note_failure(
             error, outlook, now=now, max_outage=self._max_outage, is_shared=is_shared
         )
         self._hooks.emit(PollFailed(polled.ref, error, final is not None, is_shared))
         if final is not None:
             self.end_waits(polled, final)
+        self._transport.outage.announce(state.failures, state.failing_since)
 
     def check_status(self, polled: PolledOperation[Any]) -> None:
         """End the waits if it stays unknown whether the status is an end."""
