@@ -41,8 +41,8 @@ SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 CLOCK_SKEW_SECONDS = 60.0
 """Seconds by which the clock of the machine that dispatched an operation may be ahead."""
 
-MAX_OPERATIONS = 1000
-"""Maximum number of finished operations retained. Most outcomes take 1 to 2 KiB of memory."""
+MAX_OPERATIONS = 100
+"""Maximum number of finished operations retained. Most take 2 to 3 KiB of memory."""
 
 MAX_BYTES = 16 * 2**20
 """Maximum total size in bytes of the retained answers, as JSON; one outcome may be up to 1 MiB."""
