@@ -11,9 +11,11 @@ from testvibe_async._dispatch.search import SEARCHES
 from testvibe_async._polling.states import STATES
 from testvibe_async._telemetry.otel import KINDS as MEASURED
 from testvibe_async._wire import KINDS
+from testvibe_async._wire.convert import DISPATCHED_IN
 from testvibe_async._wire.endpoints import ENDPOINTS, Effect, custom_request, endpoint_overrides
 from testvibe_async._wire.protocol import decode
 from testvibe_async.errors import ConfigError, KindName
+from testvibe_async.mcp_server.advice import UNKNOWN
 from testvibe_async.operations import HANDLES
 from testvibe_async.refs import _KINDS
 from testvibe_async.reports.entries import ID_FIELDS
@@ -136,6 +138,10 @@ TABLES = {
     "metrics": MEASURED,
     "ids": ID_FIELDS,
     "policies": POLICIES,
+    "advice": UNKNOWN,
+    "nested answers": [
+        name for name, kind in KINDS.items() if kind.dispatched_by.answer in DISPATCHED_IN
+    ],
 }
 
 
