@@ -92,7 +92,7 @@ class DurableBatch:
             features: As in `run_features` or `generate_features`.
             kind: The kind of its operations.
             project: The project's id; None for the client's default project.
-            config: As in `run_features`.
+            config: As in `run_features`; generations take none.
             site_url: As in `run_features`.
             max_in_flight: Maximum operations in flight per worker, 1 or more; None for 100 runs or
                 10 generations.
@@ -113,6 +113,8 @@ class DurableBatch:
         """
         require_choice("kind", kind, get_args(KindName))
         found, policy = client.project(project), POLICIES[kind]
+        if config is not None and not policy.is_repeatable:
+            raise ConfigError(f"{kind}s take no configuration")
         configs = [config] if config is None or isinstance(config, str) else list(config)
         if max_in_flight is not None:
             require_count("max_in_flight", max_in_flight)

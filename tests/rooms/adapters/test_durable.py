@@ -338,6 +338,16 @@ async def test_what_run_features_refuses(
     assert not (tmp_path / "a").exists()
 
 
+async def test_a_configuration_of_generations_is_refused(
+    tmp_path: Path, client: Client, emulator: Emulator
+) -> None:
+    """Generations have no configuration, so one is refused rather than ignored."""
+    batch = DurableBatch(tmp_path / "a", id="nightly")
+    submitted = batch.submit(client, ["Checkout"], kind="generation", config="Mobile")
+    assert str(await raised(errors.ConfigError, submitted)) == "generations take no configuration"
+    assert emulator.requests == []
+
+
 @pytest.mark.parametrize("is_named", [False, True])
 async def test_the_list_of_runs_is_away(
     nightly: Nightly, emulator: Emulator, *, is_named: bool
