@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._polling import traces
@@ -85,8 +84,11 @@ class Reader:
         try:
             request = polled.request
             with nullcontext() if polled.trace is None else polled.trace.trace.use():
-                once = partial(self._transport.fetch_once, on_sent=on_sent)
-                response = await (self._transport.fetch if retries else once)(request, is_poll=True)
+                response = await (
+                    self._transport.fetch(request, is_poll=True)
+                    if retries
+                    else self._transport.fetch_once(request, is_poll=True, on_sent=on_sent)
+                )
             unreadable: list[UnreadableField] = []
             if len(response.body) < OFFLOAD_BYTES:
                 snapshot = polled.decode(response, unreadable)
