@@ -1,11 +1,12 @@
 """The table of operations, how a call becomes a request, and the tables by kind of operation."""
 
 from collections.abc import Collection
-from typing import get_args
+from typing import Any, get_args, get_overloads
 
 import pytest
 
 from tests.rooms.wire.documents import answer, places_of
+from testvibe_async import Batch, BatchItem, Client
 from testvibe_async._dispatch import DISPATCHES
 from testvibe_async._dispatch.search import SEARCHES
 from testvibe_async._polling.states import STATES
@@ -149,6 +150,22 @@ TABLES = {
 def test_a_table_has_all_kinds(table: Collection[object]) -> None:
     """In the order of the descriptors: one that lacks a kind fails late, or silently."""
     assert [*table] == [*KINDS]
+
+
+BY_KIND: dict[str, tuple[Any, int]] = {
+    "attach": (Client.attach, 1),
+    "changes": (Client.changes, 1),
+    "changes of a batch": (Batch[Any].changes, 1),
+    "refs of a batch": (type(Batch.refs).__get__, 2),
+    "ref of an item": (type(BatchItem.ref).__get__, 2),
+}
+"""The functions with an overload for each kind, and the number of their other overloads."""
+
+
+@pytest.mark.parametrize(("function", "others"), BY_KIND.values(), ids=BY_KIND)
+def test_each_kind_has_an_overload(function: Any, others: int) -> None:
+    """A kind without one has the types of the others for checkers."""
+    assert len(get_overloads(function)) == len(KINDS) + others
 
 
 def test_the_emulator_can_lack_each_list() -> None:
