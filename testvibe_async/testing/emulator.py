@@ -350,7 +350,7 @@ class Emulator:
         initial = NEVER_GENERATED if status == "generating" else status
         try:
             feature = self._service.add_feature(
-                project, name, text, status=initial, kind=kind, rationale=rationale
+                project, name=name, gherkin=text, status=initial, kind=kind, rationale=rationale
             )
         except Refusal as refusal:
             raise ValueError(refusal.message) from None

@@ -91,17 +91,16 @@ class Generation:
     def __attrs_post_init__(self) -> None:
         """Follow the scenario's plan."""
         scenarios = scenarios_of(self.gherkin, self.feature_name)
-        plan = self.scenario.plan_generation(self.feature_name, self.ordinal, len(scenarios))
-        self.request_id = plan.request_id
+        self.request_id, stages, self.failing_section = self.scenario.plan_generation(
+            self.feature_name, self.ordinal, len(scenarios)
+        )
         slugs = unique_slugs(scenario.title for scenario in scenarios)
-        self.started_at = self.created_at + plan.warm_up
-        bounds = list(accumulate(plan.sections, initial=self.started_at))
+        _, self.started_at, *ends, self.finished_at = accumulate(stages, initial=self.created_at)
+        spans = pairwise([self.started_at, *ends])
         self.sections = [
             Section(slug, scenario, start, end)
-            for slug, scenario, (start, end) in zip(slugs, scenarios, pairwise(bounds), strict=True)
+            for slug, scenario, (start, end) in zip(slugs, scenarios, spans, strict=True)
         ]
-        self.finished_at = bounds[-1] + plan.verification
-        self.failing_section = plan.failing_section
         self.outcome = "generated" if self.failing_section is None else "failed"
 
     @property

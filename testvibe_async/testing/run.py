@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .gherkin import GherkinCase
     from .project import Feature, Project
-    from .scenario import EmulatorClock, Outcome, RunStatus, Scenario
+    from .scenario import Outcome, RunStatus, Scenario
 
 _SECOND_FAILURE = 0.25
 _TICKS = {"passed": "✓", "failed": "✘", "skipped": "-"}
@@ -120,7 +120,6 @@ class Run:
     """The status at its end."""
     generated_from: str
     """The text from which its tests were generated."""
-    clock: EmulatorClock
     scenario: Scenario
     _row: tuple[int, bytes] | None = attrs.field(default=None, init=False)
     _digest: bytes | None = attrs.field(default=None, init=False)
@@ -128,15 +127,14 @@ class Run:
     def __attrs_post_init__(self) -> None:
         """Follow the scenario's plan."""
         self.feature_name = self.feature.name
-        plan = self.scenario.plan_run(self.feature_name, self.ordinal)
-        self.started_at = self.created_at + plan.queue
-        self.finished_at = self.started_at + plan.duration
-        self.verdict = plan.status
+        queue, duration, self.verdict = self.scenario.plan_run(self.feature_name, self.ordinal)
+        self.started_at = self.created_at + queue
+        self.finished_at = self.started_at + duration
 
     @property
     def status(self) -> str:
         """The current status."""
-        return self.status_at(self.clock.now())
+        return self.status_at(self.feature.clock.now())
 
     def status_at(self, now: float) -> str:
         """Return `running`, `passed` or `failed`."""
@@ -226,7 +224,7 @@ class Run:
         return [*files, Artifact("report", "report/index.html", _report(self.feature_name, cases))]
 
     def _head(self, now: float) -> dict[str, object]:
-        stamp = self.clock.stamp
+        stamp = self.feature.clock.stamp
         return {
             "runId": self.id,
             "status": self.status_at(now),
