@@ -14,12 +14,12 @@ from sqlalchemy.exc import DBAPIError
 
 from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
 from testvibe_async._config import require_choice, require_count, require_kind
-from testvibe_async._dispatch import JobSource
+from testvibe_async._dispatch import Features, GenerateConflict, Job, JobSource, RunConflict
 from testvibe_async._util import plain
 from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
-from testvibe_async.errors import ConfigError, KindName, NotSentError, RecorderError
+from testvibe_async.errors import ConfigError, KindName, NotSentError, RecorderError, VibeError
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stored import Worker
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from testvibe_async._dispatch import Features, GenerateConflict, Job, RunConflict
     from testvibe_async.client import Client
-    from testvibe_async.errors import VibeError
     from testvibe_async.journal import Journal
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref

@@ -17,19 +17,16 @@ from urllib.parse import unquote
 import attrs
 
 from .answers import Answer, Refusal, json_object
-from .operations import OPERATIONS, TAKES, Call, find_route
+from .operations import OPERATIONS, TAKES, Call, Route, find_route
 from .origin import Exchange
-from .requests import DOWNLOAD
-from .service import artifact_path
+from .requests import DOWNLOAD, RecordedRequest
+from .service import Service, artifact_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .operations import Route
-    from .requests import RecordedRequest
     from .run import Run
     from .scenario import EmulatorClock
-    from .service import Service
 
 LISTS = frozenset({"list_runs", "list_features"})
 """The lists that show operations in flight."""

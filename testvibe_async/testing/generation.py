@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .gherkin import scenarios_of, unique_slugs
-from .scenario import is_generation_status
+from .gherkin import GherkinScenario, scenarios_of, unique_slugs
+from .scenario import EmulatorClock, GenerationStatus, Scenario, is_generation_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .gherkin import GherkinScenario
-    from .scenario import EmulatorClock, GenerationStatus, Scenario
 
 _LINE_LIMIT = 600
 _CONCLUSIONS = {"generated": "success", "failed": "failure", "cancelled": "cancelled"}

@@ -18,16 +18,14 @@ import attrs
 
 from .answers import OK, Answer, Refusal, json_answer, json_object
 from .files import configs, files, write
-from .project import as_number
-from .service import artifact_path
+from .project import Feature, Project, as_number
+from .service import Service, artifact_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .generation import Generation
-    from .project import Feature, Project
     from .run import Run
-    from .service import Service
 
 _BUSY = "This feature is generating: wait for that, or cancel it."
 _DEFAULT_LIMIT = 50

@@ -21,12 +21,11 @@ import attrs
 from aiohttp import web
 
 from .answers import JSON_TYPE, Answer, error_answer, json_body
-from .requests import RecordedRequest
+from .requests import Fault, RecordedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .requests import Fault
     from .scenario import EmulatorClock
 
 _logger = logging.getLogger(__name__)

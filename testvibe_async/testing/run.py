@@ -18,16 +18,14 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from .answers import json_body
-from .gherkin import cases_of, slug, unique_slugs
-from .scenario import is_run_status
+from .gherkin import GherkinCase, cases_of, slug, unique_slugs
+from .scenario import Outcome, RunStatus, Scenario, is_run_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-    from .gherkin import GherkinCase
     from .project import Feature, Project
-    from .scenario import Outcome, RunStatus, Scenario
 
 _SECOND_FAILURE = 0.25
 _TICKS = {"passed": "✓", "failed": "✘", "skipped": "-"}

@@ -21,12 +21,11 @@ from .answers import Refusal
 from .generation import Generation
 from .project import Feature, Project, as_number
 from .run import Run
-from .scenario import GenerationStatus
+from .scenario import EmulatorClock, GenerationStatus, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .scenario import EmulatorClock, Scenario
 
 # Distinct numbers, so that a test that mixes up ids, or takes an index for one, fails.
 _FIRST_FEATURE, _FIRST_RUN = 12, 214
