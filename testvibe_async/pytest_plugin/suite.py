@@ -199,7 +199,7 @@ class Suite:
             return False
         if future.exception():
             return True
-        result, item = future.result(), future.result().item
+        result, item = future.result(), future.result().entry.item
         if item.outcome is not None:
             return self.options.attempts == 1
         is_refused = isinstance(item.error, errors.FeatureNotGeneratedError)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from .answers import Refusal
-from .api import Api, Middleware, Throttle, receive_download
+from .api import Api, Middleware, receive_download
 from .gherkin import NEVER_GENERATED, SHOP_EXCEPTIONS, cases_of, read_folder, read_shop
 from .operations import OPERATIONS
 from .origin import Origin
@@ -128,7 +128,7 @@ class Emulator:
             api_key=api_key,
             has_lists=lists,
             is_strict=strict,
-            throttle=None if rate_limit is None else Throttle(rate_limit, self._clock),
+            rate_limit=rate_limit,
             middleware=self._middleware,
         )
         find_faults = partial(faults_of, rules=self._rules)

@@ -123,11 +123,6 @@ class Outcome:
         if self.run_status == "passed" and (self.failing or self.error):
             raise ValueError("A run that passed needs an Outcome without failing and error.")
 
-    @property
-    def fixed_run_status(self) -> RunStatus | None:
-        """The status of finished runs; None if it is not fixed."""
-        return self.run_status or ("failed" if self.failing or self.error else None)
-
 
 @attrs.frozen(kw_only=True)
 class Scenario:
@@ -200,12 +195,12 @@ class Scenario:
         """
         rng = self.rng("run", feature, ordinal)
         queue, duration = rng.uniform(*self.run_queue), rng.uniform(*self.run_duration)
-        fails = rng.random() < self.failing_runs
         fixed = self.outcome(feature)
+        fails = rng.random() < self.failing_runs or fixed.failing or fixed.error
         return (
             queue if fixed.run_queue is None else fixed.run_queue,
             duration if fixed.run_duration is None else fixed.run_duration,
-            fixed.fixed_run_status or ("failed" if fails else "passed"),
+            fixed.run_status or ("failed" if fails else "passed"),
         )
 
     def plan_generation(
