@@ -19,7 +19,7 @@ from testvibe_async._util import plain
 from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
-from testvibe_async.errors import ConfigError, KindName, NotSentError, RecorderError
+from testvibe_async.errors import ConfigError, KindName, NotSentError, RecorderError, VibeError
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stored import Worker
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch import Features, GenerateConflict, Job, RunConflict
     from testvibe_async.client import Client
-    from testvibe_async.errors import VibeError
     from testvibe_async.journal import Journal
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
@@ -112,8 +111,7 @@ class DurableBatch:
                 argument is one that `run_features` refuses.
         """
         require_choice("kind", kind, get_args(KindName))
-        found, policy = client.project(project), POLICIES[kind]
-        if config is not None and not policy.is_repeatable:
+        if config is not None and not POLICIES[kind].is_repeatable:
             raise ConfigError(f"{kind}s take no configuration")
         configs = [config] if config is None or isinstance(config, str) else list(config)
         spec = BatchSpec(
@@ -126,7 +124,7 @@ class DurableBatch:
         if max_generations:
             require_count("max_generations", max_generations)
         # It refuses what it would refuse to run; a batch that is not opened sends nothing.
-        batch = spec.start(found, features, configs, timeout=None, journal=None)
+        batch = evolve(spec, is_all=missing_only).start(client.project(project), features, configs)
         batch.close()
         workers = batch._workers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         jobs: list[Job] = []
@@ -134,15 +132,8 @@ class DurableBatch:
             jobs.append(entry.job)
         if not jobs:
             raise ConfigError(f"batch {self.id!r} has no features: name some, or generate tests")
-        plan = evolve(
-            workers.plan,
-            missing_only=workers.plan.missing_only or (policy.costs_credits and missing_only),
-            options={
-                **(options or {}),
-                "batch": spec.to_dict(),
-                "max_generations": max_generations,
-            },
-        )
+        limit = {"batch": spec.to_dict(), "max_generations": max_generations}
+        plan = evolve(workers.plan, options={**(options or {}), **limit})
         async with self._opened(is_planned=False) as store:
             return await store.submit(plan, jobs)
 

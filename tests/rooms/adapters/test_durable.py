@@ -369,6 +369,13 @@ async def test_the_list_of_runs_is_away(
     assert emulator.count("run_feature") == len(await nightly.items())
 
 
+async def test_the_list_of_features_is_waited_for(nightly: Nightly, emulator: Emulator) -> None:
+    """A batch of all features is stored also by a service that is away for a minute."""
+    away = emulator.fail("list_features", Fault.status(503))
+    asyncio.get_running_loop().call_later(60, away.remove)
+    assert await nightly.submit()
+
+
 async def test_features_of_a_generator(nightly: Nightly, client: Client) -> None:
     """What can be read only once is checked without being read, and stored whole."""
     features = (name for name in ("Checkout", "Returns"))
