@@ -310,7 +310,7 @@ def _say_whole(result: Result, output: Output) -> None:
     is_own_left = result.unfinished or result.is_left  # The rerun is resumed first.
     is_over = is_own_left or whole.stored.is_over
     next_step = "" if is_over else f"Resume it with {whole.resume}"
-    facts = f"{whole.stored.label}: {whole.counts}.", whole.still_red, next_step
+    facts = f"{whole.stored.record}: {whole.counts}.", whole.still_red, next_step
     say = warn if whole.exit_code else output.note
     say(" ".join(filter(None, facts)))
 

@@ -33,6 +33,7 @@ from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.stored import BatchRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
@@ -150,9 +151,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
             ]
             failed_ones = plural(len(jobs), "failure") if jobs else "nothing to run again"
             runs = plural(len(batch.items), "run")
-            said = f"{batch.label}, {started(batch.created_at)}: {failed_ones}, of {runs}."
+            said = f"{batch.record}, {started(batch.created_at)}: {failed_ones}, of {runs}."
             states = {item.feature: "ready" for item in batch.failed if item.attempts}
-            found, parent = Selection(features=(), states=states), batch.word
+            found, parent = Selection(features=(), states=states), batch.record.word
             whole = watch.rerun(batch)
             if not jobs:
                 watch.outputs.write(whole)
@@ -353,8 +354,8 @@ class _NewBatch:
         batch, record = await durable_named(name, database, watch.place, parent=self.parent)
         if self.waits:
             return await watch.follow(batch, record, works=False)
-        said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."
-        document = {"batch": record and record.number, "name": name, "isNew": is_new}
+        said = f"{record} {'is stored' if is_new else 'was stored before'}."
+        document = {"batch": record.number, "name": name, "isNew": is_new}
         output.result(document, said)
         where = "any" if "://" in batch.database else "this"  # A file is for one machine.
         output.note(f"Work on it, on {where} machine: {work_command(name, batch.database)}")
@@ -371,18 +372,27 @@ class _NewBatch:
         Raises:
             ConfigError: The file that was asked for can't be used.
         """
-        connection, stored, path = self.watch.connection, stored_batches(), self.options.journal
-        files, project = self.watch.outputs.files.kept, connection.project_name
-        typed = {
-            "batch": spec.to_dict(),
-            "files": files,
-            "project": project,
-            "quarantine": self.watch.quarantine.to_dict(),
-            "left_out": dict(self.watch.result.left_out),
-        }
         if self.options.no_journal:
             yield None
             return
+        watch, stored, path = self.watch, stored_batches(), self.options.journal
+        connection = watch.connection
+        typed = {
+            "batch": spec.to_dict(),
+            "files": watch.outputs.files.kept,
+            "project": connection.project_name,
+            "quarantine": watch.quarantine.to_dict(),
+            "left_out": dict(watch.result.left_out),
+        }
+        record = BatchRecord(
+            kind=spec.kind,
+            server=connection.client.server,
+            project=connection.project.id,
+            project_name=connection.project_name,
+            name=self.options.name,
+            parent=self.parent,
+            journal=None if path is None else str(path.absolute()),
+        )
         await report_interrupted(besides=self.parent)
         if path is not None:
             # To begin anew what the file may have held would do its work twice.
@@ -398,26 +408,21 @@ class _NewBatch:
                     )
                 if journal.plan is None and self.parent is not None:
                     with suppress(OSError):  # Then the file alone has it.
-                        stored.create(
-                            *(spec.kind, self.watch.place), parent=self.parent, journal=path
-                        )
+                        record = stored.add(record)
+                watch.result = evolve(watch.result, batch=record.word)
                 yield journal
             return
         async with AsyncExitStack() as stack:
             kept: Journal | None = None
             try:
-                record = stored.create(
-                    *(spec.kind, self.watch.place),
-                    name=self.options.name,
-                    project_name=project,
-                    parent=self.parent,
-                )
+                record = stored.add(record)
                 kept = await stack.enter_async_context(stored.working_on(record, options=typed))
             except (ConfigError, OSError) as error:
                 connection.output.note(
                     f"No journal is kept, so a crash would lose this batch: {reason(error)}"
                 )
             else:
+                watch.result = evolve(watch.result, batch=record.word)
                 if self.waits:  # Otherwise it is named at the end.
                     connection.output.say(f"{record}.")
             yield kept
