@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from testvibe_async._util import escape
-from testvibe_async.cli.words import duration, plural
+from testvibe_async.cli.words import duration, tests_of
 from testvibe_async.models import RunStatus
 
 if TYPE_CHECKING:
@@ -126,15 +126,8 @@ def size(number: int | None) -> str:
 
 
 def _heading(run: Run | Diagnosis) -> Line:
-    summary = f", {_tests(run)}" if run.summary is not None and run.summary.total else ""
-    return escape(f"Run {run.run_id} of {_feature(run)}: {run.status}{summary}"), "bold"
-
-
-def _tests(run: Run | Diagnosis) -> str:
-    assert run.summary is not None
-    parts = {"failed": run.summary.failed, "passed": run.summary.passed, "other": run.summary.other}
-    counts = ", ".join(f"{number} {word}" for word, number in parts.items() if number)
-    return f"{plural(run.summary.total, 'test')}: {counts}"
+    facts = ", ".join(filter(None, (str(run.status), tests_of(run))))
+    return escape(f"Run {run.run_id} of {_feature(run)}: {facts}"), "bold"
 
 
 def _feature(value: Run | Diagnosis | Generation | GenerationLog) -> str:

@@ -259,7 +259,7 @@ AT_LENGTH = [
     pytest.param(
         "runs show 214",
         RUN,
-        "Run 214 of Checkout: failed, 2 tests: 1 failed, 1 passed\n  config    Mobile\n|"
+        "Run 214 of Checkout: failed, 1 of 2 tests failed\n  config    Mobile\n|"
         "\n  created   2026-06-10 16:02:11 UTC\n  took      35.0 s\n\n  passed       4.2 s|"
         "\n  failed       9.1 s  Long\n    Error: a\n    Locator: b\n            c …\n\n|"
         "trace        482.1 kB  trace/long.zip\n  video                  v.webm\n\nLog\n|"
@@ -274,7 +274,7 @@ AT_LENGTH = [
     pytest.param(
         "runs diagnose 214",
         DIAGNOSIS,
-        "Run 214 of Checkout: failed, 1 test: 1 failed\n  config    Default\n\n  Long\n|"
+        "Run 214 of Checkout: failed, 1 of 1 test failed\n  config    Default\n\n  Long\n|"
         "\n    Error: a\n    Locator: b\n            c\n    d\n\nLog\n    1 failed\n",
     ),
     pytest.param(
