@@ -19,9 +19,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from testvibe_async._polling import traces
-from testvibe_async._polling.known import KnownOperations
 from testvibe_async._polling.list_polling import ListPolling, Lists
-from testvibe_async._polling.polled import OPERATIONS_A_TURN, Listener, PolledOperation, own_copy
+from testvibe_async._polling.polled import (
+    OPERATIONS_A_TURN,
+    KnownOperations,
+    Listener,
+    PolledOperation,
+    own_copy,
+)
 from testvibe_async._polling.queue import PollQueue
 from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule, next_due
@@ -38,8 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
-    from testvibe_async._polling.plan import PollPlan
     from testvibe_async._polling.run_ids import RunIds
+    from testvibe_async._polling.schedule import PollPlan
     from testvibe_async._telemetry import Trace
     from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
@@ -254,7 +259,7 @@ class Poller:
     def _assign(self, key: tuple[str, str], due: list[PolledOperation[Any]], tick: int) -> None:
         """Queue the due operations of one list."""
         list_polling, now = self._lists[key], asyncio.get_running_loop().time()
-        if self._outage.is_on or not list_polling.is_worth_it(len(due), now):
+        if self._outage.is_probing or not list_polling.is_worth_it(len(due), now):
             self._queue.put(due)
             return
         listed: list[PolledOperation[Any]] = []
@@ -273,7 +278,7 @@ class Poller:
         """Serve one queued poll."""
         if isinstance(job, _ListCall):
             return self._poll_by_list(job)
-        if self._outage.is_on:
+        if self._outage.is_probing:
             is_probe = job.has_listeners and self._outage.begin_probe(
                 asyncio.get_running_loop().time(),
                 interval=self._interval,

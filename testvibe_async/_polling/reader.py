@@ -13,8 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._polling import traces
-from testvibe_async._polling.known import FinishedOperations
-from testvibe_async._polling.polled import OPERATIONS_A_TURN
+from testvibe_async._polling.polled import OPERATIONS_A_TURN, FinishedOperations
 from testvibe_async._polling.state import Change
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
