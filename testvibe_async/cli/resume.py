@@ -10,7 +10,6 @@ import asyncio
 import shlex
 import sys
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve
@@ -31,7 +30,7 @@ from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, Item, plural, started
 from testvibe_async.runner.batches import RunningError
-from testvibe_async.runner.stored import Batch, BatchRecord, existing, record_of
+from testvibe_async.runner.stored import Batch, BatchRecord
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
@@ -89,19 +88,16 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     stored, place = stored_batches(), place_of(common)
     if batch is None and on is not None:
         raise ConfigError("--on needs the name of a batch in that database")
-    record = None if on is not None else await stored.to_resume(batch, place)
-    word = str(batch if record is None else record.number)
     async with AsyncExitStack() as stack:
         source: DurableBatch | Journal
-        if on is not None or (record is not None and record.database is not None):
+        record = None if on is not None else await stored.to_resume(batch, place)
+        if record is None or record.database is not None:
+            word = str(batch if record is None else record.number)
             source, record = await durable_named(word, on, place)
             state: BatchStatus | Journal = await source.status()
-        elif record is not None:
+        else:
             source = state = await stack.enter_async_context(stored.working_on(record))
             common.output.say(f"{record}.")
-        else:
-            source = state = await stack.enter_async_context(existing(Path(word)))
-            record = record_of(source)
         assert state.plan is not None
         found = Batch.of(state, record)
         decision = _decision(record, unknown) if unknown else None

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import BatchItem, ConfigError, Journal
+from testvibe_async import BatchItem, ConfigError
 from testvibe_async.cli.batches import (
     durable_batch,
     durable_named,
@@ -38,6 +38,7 @@ from testvibe_async.runner.stored import BatchRecord
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
 
+    from testvibe_async import Journal
     from testvibe_async.runner.spec import Forecast
 
 
@@ -394,35 +395,33 @@ class _NewBatch:
             journal=None if path is None else str(path.absolute()),
         )
         await report_interrupted(besides=self.parent)
-        if path is not None:
-            # To begin anew what the file may have held would do its work twice.
-            if path.exists() and not path.stat().st_size:
-                raise ConfigError(
-                    f"{path} is empty, and may have held a batch: remove it to begin another"
-                )
-            async with Journal(path, options=typed) as journal:
-                if journal.plan is not None and journal.is_over:
-                    raise ConfigError(
-                        f"{path} has a batch that is over: see {NAME} report {path}, or name "
-                        "another file"
-                    )
-                if journal.plan is None and self.parent is not None:
-                    with suppress(OSError):  # Then the file alone has it.
-                        record = stored.add(record)
-                watch.result = evolve(watch.result, batch=record.word)
-                yield journal
-            return
+        # To begin anew what the file may have held would do its work twice.
+        if path is not None and path.exists() and not path.stat().st_size:
+            raise ConfigError(
+                f"{path} is empty, and may have held a batch: remove it to begin another"
+            )
         async with AsyncExitStack() as stack:
-            kept: Journal | None = None
             try:
-                record = stored.add(record)
-                kept = await stack.enter_async_context(stored.working_on(record, options=typed))
+                if path is None:
+                    record = stored.add(record)
+                journal = await stack.enter_async_context(stored.working_on(record, options=typed))
             except (ConfigError, OSError) as error:
+                if path is not None:
+                    raise
                 connection.output.note(
                     f"No journal is kept, so a crash would lose this batch: {reason(error)}"
                 )
-            else:
-                watch.result = evolve(watch.result, batch=record.word)
-                if self.waits:  # Otherwise it is named at the end.
-                    connection.output.say(f"{record}.")
-            yield kept
+                yield None
+                return
+            if journal.plan is not None and journal.is_over:
+                raise ConfigError(
+                    f"{path} has a batch that is over: see {NAME} report {path}, or name "
+                    "another file"
+                )
+            if path is not None and journal.plan is None and self.parent is not None:
+                with suppress(OSError):  # Then the file alone has it.
+                    record = stored.add(record)
+            watch.result = evolve(watch.result, batch=record.word)
+            if self.waits and path is None:  # Otherwise it is named at the end.
+                connection.output.say(f"{record}.")
+            yield journal

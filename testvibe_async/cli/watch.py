@@ -198,16 +198,16 @@ class Watch:
 
         async def note_changes() -> None:
             nonlocal found
-            line, noted = "" if works else live_line(found), ""  # It is no worker yet.
+            noted = ""
             while found.is_live:
-                if line != noted:
-                    self.connection.output.note(noted := line)
                 await asyncio.sleep(FOLLOW_SECONDS)
                 try:
                     found = await read_durable(batch, record)
                     line = live_line(found)
                 except ConfigError as error:  # Another machine may reach the database.
                     line = str(error)
+                if found.is_live and line != noted:
+                    self.connection.output.note(noted := line)
 
         if works and found.is_over:
             self.connection.output.note(f"{record} was over before: nothing was left to do.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -130,7 +130,7 @@ class Batches:
     async def working_on(
         self, record: BatchRecord, *, options: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[Journal]:
-        """Open the journal of a batch, and note that this process works on it meanwhile.
+        """Open the journal of a batch, and note in its record that this process works on it.
 
         Args:
             record: The batch.
@@ -146,6 +146,9 @@ class Batches:
             else Journal(self.journal_of(record), options=options)
         )
         async with opened as journal:
+            if record.number is None:
+                yield journal
+                return
             now, ended_at = datetime.now(UTC), None
             running = evolve(record, process=os.getpid(), started_at=now, ended_at=None)
             self._write(running)
@@ -202,8 +205,8 @@ class Batches:
         async with existing(Path(word)) as journal:
             return Batch.of(journal, record_of(journal))
 
-    async def to_resume(self, word: str | None, place: Place) -> BatchRecord | None:
-        """Return the batch that `resume` is about; None if a word means the file of a journal.
+    async def to_resume(self, word: str | None, place: Place) -> BatchRecord:
+        """Return the batch that `resume` is about.
 
         It is the last one that is not over, of that name or of the place. Where all of a name are
         over, it is the last one.
@@ -213,7 +216,7 @@ class Batches:
         """
         named = [] if word is None else self.records_named(word, place)
         if word is not None and len(named) <= 1:
-            return named[0] if named else None
+            return named[0] if named else (await self._named(word, place)).record
         async for batch in self.each(place, name=word, skips_unreadable=False):
             if not batch.is_over:
                 return batch.record
@@ -424,17 +427,16 @@ class Batches:
         Raises:
             ConfigError: Another process works on it, or it can't be read.
         """
-        async with AsyncExitStack() as stack:
-            try:
-                journal = await stack.enter_async_context(existing(self.journal_of(record)))
-            except ConfigError as error:
-                if not is_in_use(error):
-                    raise
-                since = f"{record.started_at.astimezone():%H:%M}"
-                raise RunningError(
-                    f"{record} has been running since {since} in process {record.process}"
-                ) from error
-            yield journal
+        try:
+            async with existing(self.journal_of(record)) as journal:
+                yield journal
+        except ConfigError as error:
+            if record.number is None or not is_in_use(error):
+                raise
+            since = f"{record.started_at.astimezone():%H:%M}"
+            raise RunningError(
+                f"{record} has been running since {since} in process {record.process}"
+            ) from error
 
     def _new_number(self) -> int:
         """Return a number that no batch of the folder ever had, and keep it from all others."""
