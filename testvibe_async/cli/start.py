@@ -15,13 +15,7 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import BatchItem, ConfigError
-from testvibe_async.cli.batches import (
-    durable_batch,
-    durable_named,
-    report_interrupted,
-    stored_batches,
-    work_command,
-)
+from testvibe_async.cli import batches
 from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import ConfigName, FeatureName
@@ -144,7 +138,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     ) as watch:
         if failed:
             word = features[0] if features else None
-            batch = await stored_batches().to_rerun(word, watch.place, watch.quarantine)
+            batch = await batches.stored_batches().to_rerun(word, watch.place, watch.quarantine)
             spec = batch.rerun(spec, on_conflict=on_conflict)
             jobs: list[Item] = [
                 BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
@@ -333,7 +327,7 @@ class _NewBatch:
         watch, spec, name = self.watch, self.spec, self.options.name
         output = watch.connection.output
         assert name is not None
-        batch = durable_batch(database, name)
+        batch = batches.durable_batch(database, name)
         is_new = await batch.submit(
             watch.connection.client,
             self.jobs,
@@ -352,14 +346,14 @@ class _NewBatch:
         )
         if not is_new and (await batch.status()).is_over:
             raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
-        batch, record = await durable_named(name, database, watch.place, parent=self.parent)
+        batch, record = await batches.durable_named(name, database, watch.place, parent=self.parent)
         if self.waits:
             return await watch.follow(batch, record, works=False)
         said = f"{record} {'is stored' if is_new else 'was stored before'}."
         document = {"batch": record.number, "name": name, "isNew": is_new}
         output.result(document, said)
         where = "any" if "://" in batch.database else "this"  # A file is for one machine.
-        output.note(f"Work on it, on {where} machine: {work_command(name, batch.database)}")
+        output.note(f"Work on it, on {where} machine: {batches.work_command(name, batch.database)}")
         return ExitCode.PASSED
 
     @asynccontextmanager
@@ -376,7 +370,7 @@ class _NewBatch:
         if self.options.no_journal:
             yield None
             return
-        watch, stored, path = self.watch, stored_batches(), self.options.journal
+        watch, stored, path = self.watch, batches.stored_batches(), self.options.journal
         connection = watch.connection
         typed = {
             "batch": spec.to_dict(),
@@ -394,7 +388,7 @@ class _NewBatch:
             parent=self.parent,
             journal=None if path is None else str(path.absolute()),
         )
-        await report_interrupted(besides=self.parent)
+        await batches.report_interrupted(besides=self.parent)
         # To begin anew what the file may have held would do its work twice.
         if path is not None and path.exists() and not path.stat().st_size:
             raise ConfigError(
