@@ -118,23 +118,19 @@ def _dispatches_in(text: str, file: str | None) -> Iterator[dict[str, Any]]:
             value, end = decoder.raw_decode(text)
         except (json.JSONDecodeError, RecursionError) as error:
             raise ConfigError(_no_json(text[:40], file)) from error
-        text = text[end:].lstrip()
-        left: list[Any] = [value]
+        text, left = text[end:].lstrip(), [value]
         while left:
-            each: Any = left.pop()
-            match each:
-                case [*_]:
-                    left += reversed(each)
+            match each := left.pop():
                 case {"testvibe": "intent"}:  # It may have started nothing.
                     pass
-                case {"testvibe": _}:
-                    yield each
                 case {"feature": int() | str(), "verdict": str(), "ref": {}}:
                     left.append(each["ref"])
-                case {"feature": int() | str(), "verdict": str()}:
+                case {"testvibe": _} | {"feature": int() | str(), "verdict": str()}:
                     yield each
-                case {}:
-                    left += reversed(each.values())
+                case {**members}:
+                    left += reversed(members.values())
+                case [*members]:
+                    left += reversed(members)
                 case _:
                     pass
 

@@ -96,7 +96,7 @@ class Row:
     """One item, as last observed. Instants are seconds of the event loop's clock."""
 
     item: Item
-    """The item, with the names of its feature and configuration as last observed."""
+    """The item, with the name of its feature as last observed."""
 
     snapshot: Snapshot | None = None
     """The last snapshot of its operation; None before the first poll."""
@@ -141,7 +141,7 @@ class Row:
     @property
     def name(self) -> str:
         """The feature, and the configuration if it is not the default one."""
-        return escape(item_name(self.item))
+        return escape(item_name(self.item, self.snapshot))
 
     @property
     def operation(self) -> str:
@@ -284,7 +284,7 @@ class Progress:
         if item.outcome is not None or item.latest_ref is None:
             return item
         row = self._rows.get(_key(item)) or self._row(item, None)
-        item = evolve(item, name=row.item.name, config=row.item.config)
+        item = evolve(item, name=row.item.name)
         if outage is None or item.is_unseen or is_lost(item):
             return item
         error = WaitTimeoutError(
@@ -367,11 +367,7 @@ class Progress:
             snapshot = self._client.attach(ref).snapshot
         is_same = before is not None and ref in {None, before.item.latest_ref}
         row = Row(
-            item=evolve(
-                item,
-                name=(snapshot and snapshot.feature_name) or item.name,
-                config=item.config or getattr(snapshot, "config", None),
-            ),
+            item=evolve(item, name=(snapshot and snapshot.feature_name) or item.name),
             snapshot=snapshot,
             is_final=is_final,
             started=before.started if before is not None and is_same else now,
