@@ -267,7 +267,7 @@ class Client(Gathering):
             ClientClosedError: The client is closed.
         """
         if not isinstance(ref, Ref):
-            raise ConfigError(f"attach takes a RunRef or a GenerationRef, not {ref!r}")
+            raise ConfigError(f"attach takes a ref of an operation, not {ref!r}")
         if ref.server != self.server:  # It may be the same server, spelled differently.
             if server_name(ref.server, f"the server of {ref}: ") != self.server:
                 raise ConfigError(
