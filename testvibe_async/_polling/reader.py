@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._wire import UnreadableField
 
+UNTRACED = nullcontext()
+
 
 class Reader:
     """Reads operations for one client, and notifies their listeners."""
@@ -79,7 +81,7 @@ class Reader:
         sequence, was_known = self._sequence, polled.state.phase is not None
         try:
             request = polled.request
-            with nullcontext() if polled.trace is None else polled.trace.trace.use():
+            with UNTRACED if polled.trace is None else polled.trace.trace.use():
                 response = await (
                     self._transport.fetch(request, is_poll=True)
                     if retries
