@@ -21,7 +21,7 @@ from tests.surfaces.reports.items import (
     run_item,
 )
 from tests.surfaces.reports.parsed import ctrf_of, junit_of, parsed
-from testvibe_async import CaseResult, ConfigError, Verdict
+from testvibe_async import ConfigError, Verdict
 from testvibe_async.reports import page, to_markdown, write_report
 from testvibe_async.reports.files import FORMATS, Format, report_target, write_reports
 
@@ -259,8 +259,3 @@ class TestQuarantine:
         text = to_markdown([ITEMS["quarantined"]]).replace("&#58;", ":")
         assert f"🚧 <b>Cart</b>: {reason}" in text
         assert "1 of 1 quarantined" in text
-
-    @pytest.mark.parametrize("test", [PASSED, FAILED])
-    def test_expired_or_unexpected(self, test: CaseResult) -> None:
-        """It is a failure, also where all tests passed."""
-        assert junit_of(quarantined_item(Verdict.FAILED, test)).get("failures") == "1"

@@ -183,19 +183,6 @@ def test_a_generation_log_says_why() -> None:
     )
 
 
-def test_the_tests_of_a_run() -> None:
-    """Tests keep their order, name, time and error, without colours."""
-    coloured = CaseResult("a\nb", "failed", 1500, "\x1b[31mError: no\x1b[0m\nmore")
-    entry = entry_of(run_item(PASSED, coloured))
-
-    assert [(c.name, c.status, c.seconds) for c in entry.cases] == [
-        ("Valid user signs in", CaseStatus.PASSED, 4.21),
-        ("a b", CaseStatus.FAILED, 1.5),
-    ]
-    assert (entry.cases[1].error, entry.cases[1].message) == ("Error: no\nmore", "Error: no")
-    assert entry.failures == entry.cases[1:]
-
-
 @pytest.mark.parametrize(
     ("status", "error", "expected"),
     [
