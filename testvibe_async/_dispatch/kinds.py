@@ -27,15 +27,15 @@ from testvibe_async.errors import (
 )
 from testvibe_async.models import DRAFT, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation, Operation, RunOperation
-from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from testvibe_async._wire import Request
     from testvibe_async.errors import KindName
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
-    from testvibe_async.refs import Ref
+    from testvibe_async.refs import Ref, RunRef
 
 LATEST_RUN_SECONDS = 2.0
 """Maximum seconds to wait for the project's latest run before the first dispatch."""
@@ -116,21 +116,10 @@ class RunDispatch(Dispatch[RunOperation]):
                     return
             yield
 
-    async def send(self) -> RunRef:
-        """Send the request, and return the run's ref."""
-        transport = self.parts.transport
-        is_recorded, run_ids = bool(self.recorders), self.parts.run_ids
-        is_unlisted = is_recorded and run_ids.highest(self.project) is None
-        async with self._unlisted() if is_unlisted else nullcontext():
-            answer: DispatchedRun = (await transport.read(self.request, sending=self))[1]
-        return RunRef(
-            server=transport.server,
-            project=self.project,
-            run_id=answer.run_id,
-            feature_id=answer.feature_id,
-            dispatched_at=self.dispatched_at,
-            traceparent=self.traceparent,
-        )
+    def _slot(self) -> AbstractAsyncContextManager[None]:
+        """Limit the recorded dispatches that no list would show."""
+        is_listed = not self.recorders or self.parts.run_ids.highest(self.project) is not None
+        return nullcontext() if is_listed else self._unlisted()
 
 
 class TestsMadeError(VibeError):
@@ -255,19 +244,6 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
             "is_previous_known": is_fresh,
             "previous_id": self.previous_id if is_fresh else None,
         }
-
-    async def send(self) -> GenerationRef:
-        """Send the request, and return the generation's ref."""
-        transport = self.parts.transport
-        answer: DispatchedGeneration = (await transport.read(self.request, sending=self))[1]
-        return GenerationRef(
-            server=transport.server,
-            project=self.project,
-            request_id=answer.request_id,
-            feature_id=answer.feature_id,
-            dispatched_at=self.dispatched_at,
-            traceparent=self.traceparent,
-        )
 
 
 DISPATCHES: Mapping[KindName, type[Dispatch[Any]]] = {

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
     from testvibe_async._config import Settings
-    from testvibe_async._http.sending import Sending
+    from testvibe_async._http.request_body import Sending
     from testvibe_async._wire import Endpoint, Request, Response, UnreadableField
     from testvibe_async.models import Listing
 
@@ -296,7 +296,7 @@ class Transport:
     def note_answer(self, request: Request[Any]) -> None:
         """Note a good answer: the route exists, and the service is not away."""
         self.answered.add(request.endpoint.name)
-        self.answered_at = asyncio.get_running_loop().time()
+        self.answered_at = self.clock.answered_at
         self._away.discard(request.endpoint.name)
         if self.outage.since is not None:
             self.outage.note_answer()

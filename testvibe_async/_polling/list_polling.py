@@ -20,18 +20,16 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define, evolve, field, frozen
 
 from testvibe_async._http import Outlook, outlook_after, refused_seconds
-from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import (
     KINDS,
     RUN,
     Request,
+    Rows,
     UnreadableError,
-    envelope_in,
     malformed,
     next_page,
     read_instant,
     read_integer,
-    read_rows,
     says_in_flight,
 )
 from testvibe_async.errors import (
@@ -254,23 +252,21 @@ class ListPolling:
         response = await self._transport.fetch_once(request, is_poll=True)
         rows.pages += 1
         try:
-            await self._find_rows(response.body, wanted, rows)
+            page = Rows(response.body, in_turns=True)
+            await self._find_rows(page, wanted, rows)
             if len(wanted) < MIN_OPERATIONS:
                 return None
-            body = response.body
-            is_small = len(body) < OFFLOAD_BYTES
-            around = envelope_in(body) if is_small else await offload(envelope_in, body)
-            return next_page(request, response, around, rows=rows.count)
+            return next_page(request, response, page.envelope, rows=rows.count)
         except UnreadableError as error:
             raise malformed(request, response, *error.problems) from error
         finally:
             self._transport.let_go()
 
     async def _find_rows(
-        self, body: bytes, wanted: dict[int, PolledOperation[Any]], rows: _Rows
+        self, page: Rows, wanted: dict[int, PolledOperation[Any]], rows: _Rows
     ) -> None:
         """Find operations among the rows, and let other tasks run in between."""
-        for row in read_rows(body):
+        for row in page:
             rows.count += 1
             if rows.count % ROWS_A_TURN == 0:
                 await asyncio.sleep(0)

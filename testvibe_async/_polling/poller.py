@@ -19,9 +19,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from testvibe_async._polling import traces
-from testvibe_async._polling.known import KnownOperations
 from testvibe_async._polling.list_polling import ListPolling, Lists
-from testvibe_async._polling.polled import OPERATIONS_A_TURN, Listener, PolledOperation, own_copy
+from testvibe_async._polling.polled import (
+    OPERATIONS_A_TURN,
+    KnownOperations,
+    Listener,
+    PolledOperation,
+    own_copy,
+)
 from testvibe_async._polling.queue import PollQueue
 from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule, next_due
@@ -38,10 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
-    from testvibe_async._polling.plan import PollPlan
     from testvibe_async._polling.run_ids import RunIds
+    from testvibe_async._polling.schedule import PollPlan
     from testvibe_async._telemetry import Trace
-    from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
     from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
@@ -254,7 +258,7 @@ class Poller:
     def _assign(self, key: tuple[str, str], due: list[PolledOperation[Any]], tick: int) -> None:
         """Queue the due operations of one list."""
         list_polling, now = self._lists[key], asyncio.get_running_loop().time()
-        if self._outage.is_on or not list_polling.is_worth_it(len(due), now):
+        if self._outage.is_probing or not list_polling.is_worth_it(len(due), now):
             self._queue.put(due)
             return
         listed: list[PolledOperation[Any]] = []
@@ -273,7 +277,7 @@ class Poller:
         """Serve one queued poll."""
         if isinstance(job, _ListCall):
             return self._poll_by_list(job)
-        if self._outage.is_on:
+        if self._outage.is_probing:
             is_probe = job.has_listeners and self._outage.begin_probe(
                 asyncio.get_running_loop().time(),
                 interval=self._interval,
@@ -315,12 +319,11 @@ class Poller:
     async def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
         """Note that a poll of an operation would fail like the last one, and plan its next poll."""
         polled.is_in_progress = False
-        outage, state = self._outage, polled.state
+        outage = self._outage
         if outage.failure is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
             error = own_copy(outage.failure)
             self._reader.handle_failure(polled, error, outage.outlook, is_shared=True)
-            outage.announce(state.failures, state.failing_since)
         self._plan_poll(polled)
 
     async def _read(self, polled: PolledOperation[Any]) -> None:
@@ -332,18 +335,10 @@ class Poller:
         finally:
             polled.is_in_progress = False
         if error is not None:
-            self._note_failure(polled, error)
+            self._reader.note_failure(polled, error)
         if polled.state.undocumented or polled.state.assumed_since is not None:
             self._reader.check_status(polled)
         self._plan_poll(polled)
-
-    def _note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
-        """Handle a poll by id that failed."""
-        outlook, state = self._reader.outlook_after(polled, error), polled.state
-        self._outage.note_failure(error, outlook)
-        if not state.is_finished:
-            self._reader.handle_failure(polled, error, outlook)
-            self._outage.announce(state.failures, state.failing_since)
 
     def _poll_all(self) -> None:
         """Poll all operations now, after an outage."""

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._polling import traces
-from testvibe_async._polling.known import FinishedOperations
-from testvibe_async._polling.polled import OPERATIONS_A_TURN
+from testvibe_async._polling.polled import OPERATIONS_A_TURN, FinishedOperations
 from testvibe_async._polling.state import Change
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
@@ -86,8 +84,11 @@ class Reader:
         try:
             request = polled.request
             with nullcontext() if polled.trace is None else polled.trace.trace.use():
-                once = partial(self._transport.fetch_once, on_sent=on_sent)
-                response = await (self._transport.fetch if retries else once)(request, is_poll=True)
+                response = await (
+                    self._transport.fetch(request, is_poll=True)
+                    if retries
+                    else self._transport.fetch_once(request, is_poll=True, on_sent=on_sent)
+                )
             unreadable: list[UnreadableField] = []
             if len(response.body) < OFFLOAD_BYTES:
                 snapshot = polled.decode(response, unreadable)
@@ -179,6 +180,13 @@ class Reader:
         """Return the result that another poll of an operation may bring, after a failed one."""
         return self._transport.outlook_after(error, polled.request)
 
+    def note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
+        """Handle a poll by id that failed."""
+        outlook = self.outlook_after(polled, error)
+        self._transport.outage.note_failure(error, outlook)
+        if not polled.state.is_finished:
+            self.handle_failure(polled, error, outlook)
+
     def handle_failure(
         self,
         polled: PolledOperation[Any],
@@ -187,7 +195,7 @@ class Reader:
         *,
         is_shared: bool = False,
     ) -> None:
-        """Count a failed poll, and end the waits if it is not tolerated any longer.
+        """Count a failed poll: it may be one too many for the waits, or announce an outage.
 
         Args:
             polled: The operation.
@@ -195,15 +203,16 @@ class Reader:
             outlook: The result that another poll may bring.
             is_shared: True if another operation was polled on behalf of this one.
         """
-        now = asyncio.get_running_loop().time()
+        now, state = asyncio.get_running_loop().time(), polled.state
         if not is_shared:
             traces.note_failure(polled, error)
-        final = polled.state.note_failure(
+        final = state.note_failure(
             error, outlook, now=now, max_outage=self._max_outage, is_shared=is_shared
         )
         self._hooks.emit(PollFailed(polled.ref, error, final is not None, is_shared))
         if final is not None:
             self.end_waits(polled, final)
+        self._transport.outage.announce(state.failures, state.failing_since)
 
     def check_status(self, polled: PolledOperation[Any]) -> None:
         """End the waits if it stays unknown whether the status is an end."""

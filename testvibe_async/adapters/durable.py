@@ -20,6 +20,7 @@ from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.errors import ConfigError, KindName, NotSentError, RecorderError, VibeError
+from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stored import Worker
 
@@ -90,7 +91,7 @@ class DurableBatch:
             features: As in `run_features` or `generate_features`.
             kind: The kind of its operations.
             project: The project's id; None for the client's default project.
-            config: As in `run_features`.
+            config: As in `run_features`; generations take none.
             site_url: As in `run_features`.
             max_in_flight: Maximum operations in flight per worker, 1 or more; None for 100 runs or
                 10 generations.
@@ -110,9 +111,9 @@ class DurableBatch:
                 argument is one that `run_features` refuses.
         """
         require_choice("kind", kind, get_args(KindName))
+        if config is not None and not POLICIES[kind].is_repeatable:
+            raise ConfigError(f"{kind}s take no configuration")
         configs = [config] if config is None or isinstance(config, str) else list(config)
-        if max_in_flight is not None:
-            require_count("max_in_flight", max_in_flight)
         spec = BatchSpec(
             kind=kind,
             site_url=site_url,

@@ -166,6 +166,7 @@ _OPTIONS = {
         "it from standard input; TESTVIBE_API_KEY comes first",
         "--last --latest": f"{NAME} resume, for the last batch",
         "--since": "--days N",
+        "--wait --watch -w": "run --wait, or resume, which waits in any case",
     }.items()
     for word in words.split()
 }

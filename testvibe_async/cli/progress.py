@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve, frozen
 
-from testvibe_async import Generation, GenerationRef, Hooks, Phase, Verdict, WaitTimeoutError
+from testvibe_async import Generation, Hooks, Phase, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact, Outage
 from testvibe_async.cli.words import UNSEEN, Item, is_lost, item_name, item_reason, plural
@@ -96,7 +96,7 @@ class Row:
     """One item, as last observed. Instants are seconds of the event loop's clock."""
 
     item: Item
-    """The item, with the names of its feature and configuration as last observed."""
+    """The item, with the name of its feature as last observed."""
 
     snapshot: Snapshot | None = None
     """The last snapshot of its operation; None before the first poll."""
@@ -141,15 +141,15 @@ class Row:
     @property
     def name(self) -> str:
         """The feature, and the configuration if it is not the default one."""
-        return escape(item_name(self.item))
+        return escape(item_name(self.item, self.snapshot))
 
     @property
     def operation(self) -> str:
-        """The operation: `run 214`, or `generation`, whose id is too long for a table."""
+        """The operation: `run 214`, or its kind, such as `generation`, if its id is no number."""
         ref = self.item.latest_ref
         if ref is None:
             return "—"
-        return ref.kind if isinstance(ref, GenerationRef) else str(ref)
+        return str(ref) if isinstance(ref.key[-1], int) else ref.kind
 
     @property
     def word(self) -> str:
@@ -284,7 +284,7 @@ class Progress:
         if item.outcome is not None or item.latest_ref is None:
             return item
         row = self._rows.get(_key(item)) or self._row(item, None)
-        item = evolve(item, name=row.item.name, config=row.item.config)
+        item = evolve(item, name=row.item.name)
         if outage is None or item.is_unseen or is_lost(item):
             return item
         error = WaitTimeoutError(
@@ -367,11 +367,7 @@ class Progress:
             snapshot = self._client.attach(ref).snapshot
         is_same = before is not None and ref in {None, before.item.latest_ref}
         row = Row(
-            item=evolve(
-                item,
-                name=(snapshot and snapshot.feature_name) or item.name,
-                config=item.config or getattr(snapshot, "config", None),
-            ),
+            item=evolve(item, name=(snapshot and snapshot.feature_name) or item.name),
             snapshot=snapshot,
             is_final=is_final,
             started=before.started if before is not None and is_same else now,

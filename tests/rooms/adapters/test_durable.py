@@ -338,6 +338,24 @@ async def test_what_run_features_refuses(
     assert not (tmp_path / "a").exists()
 
 
+async def test_a_configuration_of_generations_is_refused(
+    tmp_path: Path, client: Client, emulator: Emulator
+) -> None:
+    """Generations have no configuration, so one is refused rather than ignored."""
+    batch = DurableBatch(tmp_path / "a", id="nightly")
+    submitted = batch.submit(client, ["Checkout"], kind="generation", config="Mobile")
+    assert str(await raised(errors.ConfigError, submitted)) == "generations take no configuration"
+    assert emulator.requests == []
+
+
+async def test_an_outage_of_the_list_of_features(nightly: Nightly, emulator: Emulator) -> None:
+    """A batch of all features waits for the end of an outage, as one without a database does."""
+    nightly.add_features(2)
+    emulator.fail("list_features", Fault.status(503), times=10)
+    assert await nightly.submit()
+    assert emulator.count("list_features") == 11
+
+
 @pytest.mark.parametrize("is_named", [False, True])
 async def test_the_list_of_runs_is_away(
     nightly: Nightly, emulator: Emulator, *, is_named: bool
