@@ -200,8 +200,6 @@ class Progress:
         """Reachability of the service."""
         self.started: float = self.clock()
         """The time when the command began to work on them."""
-        self.is_changed: bool = False
-        """True if anything may have changed since the last call of `update`."""
         self._client: Client | None = None
         self._planned: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
@@ -215,16 +213,12 @@ class Progress:
         """The hooks to make the client with."""
         contact = self.contact
         return Hooks(
-            on_dispatched=(self._note, contact.note_dispatch),
-            on_transition=self._note,
+            on_dispatched=contact.note_dispatch,
             on_request=contact.note_request,
             on_outage_started=contact.note_outage,
             on_outage_ended=contact.note_answer,
             on_retry=contact.note_retry,
         )
-
-    def _note(self, _event: object) -> None:
-        self.is_changed = True
 
     @property
     def elapsed(self) -> float:
@@ -257,7 +251,6 @@ class Progress:
     def end(self, item: Item) -> None:
         """Note that the batch does nothing more for an item."""
         self._final.add(_key(item))
-        self.is_changed = True
 
     def _known(self) -> list[Item]:
         """Return all present items; the items that the batch has not read yet are last."""
@@ -329,7 +322,6 @@ class Progress:
 
     def update(self) -> list[Row]:
         """Read all items, and return the rows to report: what changed since the last call."""
-        self.is_changed = False
         changed: list[Row] = []
         for item in self._known():
             before = self._rows.get(_key(item))

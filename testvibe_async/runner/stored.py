@@ -107,11 +107,6 @@ class Place:
     project: str | None
     """Its id, or its name."""
 
-    @property
-    def is_whole(self) -> bool:
-        """True if both are known."""
-        return self.server is not None and self.project is not None
-
     def has(self, record: BatchRecord) -> bool:
         """Return whether a batch is one of here."""
         names = {None, record.project.casefold(), (record.project_name or "").casefold()}
