@@ -10,8 +10,9 @@ import json
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, assert_never
 
-from testvibe_async import BatchItem, ConfigError, GenerationRef, Ref, RunRef, errors
+from testvibe_async import BatchItem, ConfigError, Generation, Ref, Run, RunRef, errors
 from testvibe_async._batch import EntryState, read_entry
+from testvibe_async._wire import KINDS
 from testvibe_async.cli import completion
 from testvibe_async.cli.words import NAME, Item
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
@@ -54,29 +55,22 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
     at: dict[str, Any] = {"server": connection.client.server, "project": project.id}
     if word.isdecimal():
         return [RunRef(run_id=int(word), **at)]
-    found: list[Ref] = []
+    snapshots: list[Run | Generation] = []
     why = " (this service lists no runs: give the id of one)"
     for kind in sorted(POLICIES):
         match kind:
             case "generation":
                 async with suggesting(connection, word):
-                    made = await project.get_generation_status(word)
-                if made.request_id and made.feature_id and not made.is_finished:
-                    ref = GenerationRef(
-                        request_id=made.request_id, feature_id=made.feature_id, **at
-                    )
-                    found.append(ref)
+                    latest = await project.get_generation_status(word)
+                snapshots += [latest] if latest.request_id and latest.feature_id else []
             case "run":
                 with suppress(errors.NotFoundError):
-                    runs = await project.list_runs(feature=word)
+                    snapshots += await project.list_runs(feature=word)
                     why = ""
-                    found += [
-                        RunRef(run_id=run.run_id, feature_id=run.feature_id, **at)
-                        for run in runs
-                        if not run.is_finished
-                    ]
             case _:
                 assert_never(kind)
+    going = (each for each in snapshots if not each.is_finished)
+    found = [KINDS[each.kind].ref_of(each, **at) for each in going]
     if not found:
         raise ConfigError(f"nothing of {word!r} is in flight{why}")
     return found
