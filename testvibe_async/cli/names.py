@@ -117,7 +117,11 @@ def _dispatches_in(text: str, file: str | None) -> Iterator[dict[str, Any]]:
         try:
             value, end = decoder.raw_decode(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ConfigError(_no_json(text[:40], file)) from error
+            part = repr(text[:40])
+            problem = f"{part} is no ref: it is not JSON; quote it for the shell with '…'"
+            if file is not None:
+                problem = f"{file} is not JSON from {part} on: give what 'run --json' printed"
+            raise ConfigError(problem) from error
         text, left = text[end:].lstrip(), [value]
         while left:
             match each := left.pop():
@@ -157,9 +161,3 @@ def _undispatched(document: dict[str, Any], file: str | None) -> Item:
         error=GenerationLimitError() if document["verdict"] == LIMITED else error,
         is_dropped=document["verdict"] == "dropped",
     )
-
-
-def _no_json(text: str, file: str | None) -> str:
-    if file is None:
-        return f"{text!r} is no ref: it is not JSON; quote it for the shell with '…'"
-    return f"{file} is not JSON from {text!r} on: give what 'run --json' printed"

@@ -336,12 +336,17 @@ class Progress:
         return changed
 
     def _changes(self, before: Row | None, row: Row) -> Iterator[Row]:
-        """Yield what of an item is to be reported, attempts that failed as their own."""
+        """Yield what of an item is to be reported, attempts that failed as their own.
+
+        The ref of such an attempt is known if the item had it when it was read before.
+        """
         ref = None if before is None else before.item.latest_ref
         if before and before.item.generation_ref and row.item.latest_ref != ref:
             yield self._row(before.item, before)  # The run began at once after its generation.
         for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
-            yield _attempt(row, number, ref=ref)
+            *earlier, run = row.item.earlier[: number + 1]
+            item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=tuple(earlier))
+            yield evolve(row, item=item, snapshot=run, is_final=True)
         state = row.item.latest_ref, row.word
         if row.is_shown and (before is None or state != (ref, before.word)):
             yield row
@@ -370,10 +375,3 @@ class Progress:
 
 def _key(item: Item) -> Key:
     return item.feature, item.config, item.repetition
-
-
-def _attempt(row: Row, number: int, *, ref: Ref | None) -> Row:
-    """Return the row of an attempt that failed, which had the ref as far as that is known."""
-    run = row.item.earlier[number]
-    item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=row.item.earlier[:number])
-    return evolve(row, item=item, snapshot=run, is_final=True)
