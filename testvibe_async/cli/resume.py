@@ -30,13 +30,14 @@ from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, Item, plural, started
 from testvibe_async.runner.batches import RunningError
-from testvibe_async.runner.stored import Batch, BatchRecord
+from testvibe_async.runner.stored import Batch
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async.adapters.durable import BatchStatus, DurableBatch
+    from testvibe_async.runner.records import BatchRecord
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own

@@ -30,8 +30,9 @@ from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.words import Item, plural, reason
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
+from testvibe_async.runner.records import BatchRecord, Place
 from testvibe_async.runner.selection import Selection, select
-from testvibe_async.runner.stored import BatchRecord, Place, after_rerun
+from testvibe_async.runner.stored import after_rerun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
