@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from attrs import define, evolve, field
 
@@ -94,8 +94,8 @@ class Dispatch(ABC, Generic[OperationT]):
     request: Request[Any] = field(init=False)
     """The request that starts the operation."""
 
-    intent: Intent | None = field(default=None, init=False)
-    """The intent of the last attempt; None before the first."""
+    _intent: Intent | Callable[[], Intent] | None = field(default=None, init=False)
+    """The intent of the last attempt, or what makes it: of most dispatches nobody needs it."""
 
     traceparent: str | None = field(default=None, init=False)
     """The dispatch's span, for its intents and its ref; None if no span is recorded."""
@@ -114,6 +114,17 @@ class Dispatch(ABC, Generic[OperationT]):
     def __attrs_post_init__(self) -> None:
         """Build the request; a `ConfigError` describes what can't be sent."""
         self.request = self._build_request()
+
+    @property
+    def intent(self) -> Intent | None:
+        """The intent of the last attempt; None before the first."""
+        if callable(self._intent):
+            self._intent = self._intent()
+        return self._intent
+
+    @intent.setter
+    def intent(self, intent: Intent) -> None:
+        self._intent = intent
 
     @property
     def is_written(self) -> bool:
@@ -177,9 +188,10 @@ class Dispatch(ABC, Generic[OperationT]):
         Raises:
             RecorderError: A recorder failed, or took too long.
         """
-        intent = self.new_intent()
+        self._intent = self._drafted()
         if not self.recorders:
             return
+        intent = cast("Intent", self.intent)
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with self._lock():
@@ -221,15 +233,15 @@ class Dispatch(ABC, Generic[OperationT]):
         seconds = (datetime.now(UTC) - intent.intended_at).total_seconds()
         slept = max(0.0, seconds - INTENT_SECONDS - self.parts.transport.timeout)
         self.progress = Progress.LOST
-        self.intent = evolve(intent, expires_after=intent.expires_after + slept)
-        return self.intent
+        self.intent = intent = evolve(intent, expires_after=intent.expires_after + slept)
+        return intent
 
     def mark_accepted(self, intent: Intent) -> Intent:
         """Note that an attempt was accepted by an answer that can't be read; return its intent."""
-        self.intent = evolve(intent, is_accepted=True)
+        self.intent = intent = evolve(intent, is_accepted=True)
         if self.on_accepted is not None:
-            self.on_accepted(self.intent)
-        return self.intent
+            self.on_accepted(intent)
+        return intent
 
     async def mark_refused(self, error: VibeError) -> None:
         """Note that this attempt provably had no effect: it was not sent, or clearly refused."""
@@ -286,22 +298,26 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def new_intent(self) -> Intent:
         """Return the intent of an attempt that is made now."""
+        self.intent = intent = self._drafted()()
+        return intent
+
+    def _drafted(self) -> Callable[[], Intent]:
+        """Return a function that makes the intent of an attempt that is made now."""
         now, transport = asyncio.get_running_loop().time(), self.parts.transport
-        self.intent = Intent(
-            id=token_hex(16),
-            kind=self.kind,
-            server=transport.server,
-            project=self.project,
-            feature=self.feature,
-            config=self.config,
-            site_url=self.site_url,
-            intended_at=datetime.now(UTC),
-            service_at=transport.clock.at(now),
-            expires_after=INTENT_SECONDS + max(LATE_SECONDS, 2 * transport.timeout),
-            traceparent=self.traceparent,
+        values: dict[str, Any] = {
+            "kind": self.kind,
+            "server": transport.server,
+            "project": self.project,
+            "feature": self.feature,
+            "config": self.config,
+            "site_url": self.site_url,
+            "intended_at": datetime.now(UTC),
+            "service_at": transport.clock.at(now),
+            "expires_after": INTENT_SECONDS + max(LATE_SECONDS, 2 * transport.timeout),
+            "traceparent": self.traceparent,
             **self._seen_before(),
-        )
-        return self.intent
+        }
+        return lambda: Intent(id=token_hex(16), **values)
 
     @abstractmethod
     def _build_request(self) -> Request[Any]: ...

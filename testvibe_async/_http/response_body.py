@@ -62,7 +62,7 @@ class Bodies:
         self._holders: set[asyncio.Task[object] | None] = set()
         """The tasks with a large body, each until it calls `let_go`."""
 
-    async def read(
+    async def read(  # noqa: C901 - piece by piece, with few calls
         self,
         content: Content,
         headers: Mapping[str, str],
@@ -98,6 +98,8 @@ class Bodies:
                 # gzip.
                 if not wire_bytes and chunk[0] != GZIP:
                     unpack = None
+                    if content.at_eof() and len(chunk) <= min(most, LARGE_BYTES):
+                        return chunk  # nearly all of them
                 wire_bytes += len(chunk)
                 for piece in unpack.pieces(chunk) if unpack else (chunk,):
                     whole.write(piece)

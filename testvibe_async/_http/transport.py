@@ -296,7 +296,7 @@ class Transport:
     def note_answer(self, request: Request[Any]) -> None:
         """Note a good answer: the route exists, and the service is not away."""
         self.answered.add(request.endpoint.name)
-        self.answered_at = asyncio.get_running_loop().time()
+        self.answered_at = self.clock.answered_at
         self._away.discard(request.endpoint.name)
         if self.outage.since is not None:
             self.outage.note_answer()

@@ -29,14 +29,11 @@ from cattrs import Converter
 
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire.json import (
-    AT_ONCE,
     Rows,
     UnreadableError,
     array,
-    envelope_of,
     mapping,
     parse,
-    rows_of,
 )
 from testvibe_async._wire.leftovers import (
     EXTRA,
@@ -134,7 +131,7 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
     """
     is_optional = shape is NoneType or shape is object
     document: object
-    if len(body) > AT_ONCE and _is_listing(shape):
+    if _is_listing(shape):
         document = Rows(body)
     else:
         document = None if is_optional and not body.strip() else parse(body)
@@ -202,16 +199,15 @@ def _listing_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     """Read the rows of a list answer, bare or not, and the members around them."""
     read_members = _members_hook(shape)
 
-    def structure(value: object, _type: object) -> Listing[Any]:
-        rows, faults = read_members(value if isinstance(value, Rows) else rows_of(value))
+    def structure(value: Rows, _type: object) -> Listing[Any]:
+        rows, faults = read_members(value)
         if faults and (not rows or len(faults) == MAX_FAULTS):
             raise _within("", *faults)
-        around = value.envelope if isinstance(value, Rows) else envelope_of(value)
         # The dropped members might name the next page.
-        if size_of(around, MAX_EXTRA_BYTES) is None:
+        if size_of(value.envelope, MAX_EXTRA_BYTES) is None:
             most = f"{MAX_EXTRA_BYTES // 1024} KiB"
             raise TypeError(f"expected a list, got an object with more than {most} beside it")
-        return Listing(rows, unreadable=tuple(_within("$", *faults).problems), extra=around)
+        return Listing(rows, unreadable=tuple(_within("$", *faults).problems), extra=value.envelope)
 
     return structure
 
@@ -269,10 +265,12 @@ def _model_hook(model: type[Any]) -> Hook:
     """
     hints = get_type_hints(model)
     attributes = [each for each in fields(model) if each.name != EXTRA]
-    table = [_field(model, each.name, _inner(hints[each.name])) for each in attributes]
-    known = frozenset(wire for wire, *_ in table)
+    known = {
+        wire_name(each.name): _field(model, each.name, _inner(hints[each.name]))
+        for each in attributes
+    }
     needed = {each.name for each in attributes if each.default is NOTHING}
-    required = [wire for wire, name, *_ in table if name in needed]
+    required = [wire for wire, (name, *_) in known.items() if name in needed]
     deciding = {*required, *(wire_name(name) for of, name in DECIDING if of is model)}
     has_end = END in known and model in get_args(Snapshot)
 
@@ -280,10 +278,12 @@ def _model_hook(model: type[Any]) -> Hook:
         members: dict[str, Any] = value if value.__class__ is dict else mapping(value)
         values: dict[str, Any] = {}
         faults: dict[str, FaultsError] = {}
-        for wire, name, plain, of_text, hook in table:
-            member = members.get(wire)
-            if member is None:
+        is_whole = True
+        for wire, member in members.items():
+            if member is None or (field := known.get(wire)) is None:
+                is_whole = is_whole and wire in known
                 continue
+            name, plain, of_text, hook = field
             kind = member.__class__
             try:
                 if kind is str and of_text is not None and len(member) <= SHARED_LENGTH:
@@ -305,8 +305,7 @@ def _model_hook(model: type[Any]) -> Hook:
             and values.get("finished_at") is None
             and not isinstance(values.get("status"), StrEnum)
         )
-        is_whole = values.keys() >= needed and members.keys() <= known
-        if faults or is_open or not is_whole:
+        if faults or is_open or not is_whole or not values.keys() >= needed:
             missing = [wire for wire in required if members.get(wire) is None]
             _require_none(missing, [fault for wire, fault in faults.items() if wire in deciding])
             values[EXTRA] = _leftovers(model, members, known, faults)
@@ -327,7 +326,7 @@ def _require_none(missing: Sequence[str], unreadable: Sequence[FaultsError]) -> 
 def _leftovers(
     model: type[Any],
     members: Mapping[str, object],
-    known: frozenset[str],
+    known: Mapping[str, object],
     faults: Mapping[str, FaultsError],
 ) -> dict[str, object]:
     """Note the unreadable members; return them and the unknown ones, as far as they are kept."""
@@ -357,8 +356,8 @@ def _field(
     model: type[Any],
     name: str,
     hint: Any,  # noqa: ANN401 - a type expression
-) -> tuple[str, str, tuple[type, ...], Callable[[str], Any] | None, Hook]:
-    """Describe how a field is read: its wire name and name, the values to keep, and its readers."""
+) -> tuple[str, tuple[type, ...], Callable[[str], Any] | None, Hook]:
+    """Describe how a field is read: its name, the values to keep, and its readers."""
     enum, own = _open_enum(hint), None
     if name in ID_FIELDS:
         own = read_id_text
@@ -368,7 +367,7 @@ def _field(
         own = read_text_of_lines
     of_text = _word_of(enum) if enum else OF_TEXTS.get(own or hint)
     hook = own or _converter.get_structure_hook(hint)
-    return wire_name(name), name, _NUMBERS.get(hint, ()), of_text, hook
+    return name, _NUMBERS.get(hint, ()), of_text, hook
 
 
 def _dispatched_hook(shape: type[Any]) -> Hook:

@@ -55,6 +55,9 @@ MAX_BYTES_OF: Mapping[Any, int] = {
 }
 """The same for larger answers: the results of many tests; rows, a file or a log."""
 
+NO_QUERY: Mapping[str, str] = {}
+"""The query of most requests, which share it."""
+
 _METHODS = "GET|POST|PUT|PATCH|DELETE"
 _P = "/projects/{project}"
 _F = _P + "/features/{feature}"
@@ -141,7 +144,7 @@ class Endpoint(Generic[T]):
             path=API_PATH + self.path.format_map(_segments(parameters)),
             query={name: _utf8(name, str(value)) for name, value in _given(query).items()}
             if query
-            else {},
+            else NO_QUERY,
             # A POST always has a body, since a service may insist.
             body={} if members is None and self.method == "POST" else members,
         )
@@ -155,7 +158,7 @@ class Request(Generic[T]):
     path: str
     """The path, percent-encoded."""
 
-    query: Mapping[str, str] = field(factory=dict[str, str])
+    query: Mapping[str, str] = NO_QUERY
     body: Mapping[str, object] | None = None
     timeout: float | None = None
     """Seconds that the answer may take; None for the client's own time-out."""

@@ -10,7 +10,7 @@ import json
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, assert_never
 
-from testvibe_async import BatchItem, ConfigError, Generation, Ref, Run, RunRef, errors
+from testvibe_async import BatchItem, ConfigError, Ref, RunRef, errors
 from testvibe_async._batch import EntryState, read_entry
 from testvibe_async._wire import KINDS
 from testvibe_async.cli import completion
@@ -20,9 +20,10 @@ from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 
     from testvibe_async.cli.common import Connection
+    from testvibe_async.models import Snapshot
 
 
 @asynccontextmanager
@@ -55,22 +56,21 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
     at: dict[str, Any] = {"server": connection.client.server, "project": project.id}
     if word.isdecimal():
         return [RunRef(run_id=int(word), **at)]
-    snapshots: list[Run | Generation] = []
+    found: list[Ref] = []
     why = " (this service lists no runs: give the id of one)"
     for kind in sorted(POLICIES):
+        seen: Sequence[Snapshot] = ()
         match kind:
             case "generation":
                 async with suggesting(connection, word):
-                    latest = await project.get_generation_status(word)
-                snapshots += [latest] if latest.request_id and latest.feature_id else []
+                    made = await project.get_generation_status(word)
+                seen = [made] if made.request_id and made.feature_id else []
             case "run":
                 with suppress(errors.NotFoundError):
-                    snapshots += await project.list_runs(feature=word)
-                    why = ""
+                    seen, why = await project.list_runs(feature=word), ""
             case _:
                 assert_never(kind)
-    going = (each for each in snapshots if not each.is_finished)
-    found = [KINDS[each.kind].ref_of(each, **at) for each in going]
+        found += [KINDS[kind].ref_of(each, **at) for each in seen if not each.is_finished]
     if not found:
         raise ConfigError(f"nothing of {word!r} is in flight{why}")
     return found
@@ -117,11 +117,7 @@ def _dispatches_in(text: str, file: str | None) -> Iterator[dict[str, Any]]:
         try:
             value, end = decoder.raw_decode(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            part = repr(text[:40])
-            problem = f"{part} is no ref: it is not JSON; quote it for the shell with '…'"
-            if file is not None:
-                problem = f"{file} is not JSON from {part} on: give what 'run --json' printed"
-            raise ConfigError(problem) from error
+            raise ConfigError(_no_json(text[:40], file)) from error
         text, left = text[end:].lstrip(), [value]
         while left:
             match each := left.pop():
@@ -161,3 +157,9 @@ def _undispatched(document: dict[str, Any], file: str | None) -> Item:
         error=GenerationLimitError() if document["verdict"] == LIMITED else error,
         is_dropped=document["verdict"] == "dropped",
     )
+
+
+def _no_json(text: str, file: str | None) -> str:
+    if file is None:
+        return f"{text!r} is no ref: it is not JSON; quote it for the shell with '…'"
+    return f"{file} is not JSON from {text!r} on: give what 'run --json' printed"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve, frozen
 
-from testvibe_async import Generation, GenerationRef, Hooks, Phase, Verdict, WaitTimeoutError
+from testvibe_async import Generation, Hooks, Phase, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact, Outage
 from testvibe_async.cli.words import UNSEEN, Item, is_lost, item_name, item_reason, plural
@@ -145,11 +145,11 @@ class Row:
 
     @property
     def operation(self) -> str:
-        """The operation: `run 214`, or `generation`, whose id is too long for a table."""
+        """The operation: `run 214`, or its kind, such as `generation`, if its id is no number."""
         ref = self.item.latest_ref
         if ref is None:
             return "—"
-        return ref.kind if isinstance(ref, GenerationRef) else str(ref)
+        return str(ref) if isinstance(ref.key[-1], int) else ref.kind
 
     @property
     def word(self) -> str:

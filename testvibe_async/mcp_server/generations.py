@@ -18,7 +18,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
 from testvibe_async import Project, errors
-from testvibe_async._wire import serialize
+from testvibe_async._wire import GENERATION, serialize
 from testvibe_async.mcp_server import advice, digests
 from testvibe_async.mcp_server.answers import Answer, Document, visible
 from testvibe_async.mcp_server.runs import run_start
@@ -328,10 +328,7 @@ async def _latest_generation(
         return Generation(operation.feature_id, request_id=operation.request_id), operation
     if latest.is_finished or latest.request_id is None or latest.feature_id is None:
         return latest, None
-    ref = GenerationRef(
-        server=call.session.client.server,
-        project=call.home.id,
-        request_id=latest.request_id,
-        feature_id=latest.feature_id,
-    )
-    return latest, call.session.client.attach(ref)
+    client = call.session.client
+    ref = GENERATION.ref_of(latest, server=client.server, project=call.home.id)
+    assert isinstance(ref, GenerationRef)
+    return latest, client.attach(ref)

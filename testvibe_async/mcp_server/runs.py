@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import aclosing, contextmanager, suppress
 from typing import Annotated, Any
 
+from attrs import evolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
@@ -69,9 +70,8 @@ def run_start(
     with refused_if_wrong():
         spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
     features = sorted({each.lower() for each in spec.features})
-    configs = tuple(each.casefold() for each in spec.configs)
-    more = (features, spec.is_all, configs, spec.site_url, spec.attempts, spec.repeat)
-    place = call.place(word, *more)
+    meant = evolve(spec, features=features, configs=[each.casefold() for each in spec.configs])
+    place = call.place(word, meant.to_dict())
 
     async def choose() -> Selection:
         with refused_if_wrong():

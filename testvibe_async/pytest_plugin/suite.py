@@ -140,7 +140,7 @@ class Suite:
         Raises:
             ConfigError: The session has no project.
         """
-        return f"project {self._client.project().id} of {self._client.server}"
+        return f"project {self._project(None).id} of {self._client.server}"
 
     @cached_property
     def _portal(self) -> BlockingPortal:
@@ -170,7 +170,7 @@ class Suite:
         """
         for request in requests:
             if request not in self._results:
-                self._client.project(request.project)
+                self._project(request.project)
                 self._start(request)
 
     def result(self, request: RunRequest, node_id: str) -> Result:
@@ -199,7 +199,7 @@ class Suite:
             return False
         if future.exception():
             return True
-        result, item = future.result(), future.result().item
+        result, item = future.result(), future.result().entry.item
         if item.outcome is not None:
             return self.options.attempts == 1
         is_refused = isinstance(item.error, errors.FeatureNotGeneratedError)
@@ -270,9 +270,23 @@ class Suite:
             problem = str(error)
         return Result(Entry(item=item, artifacts=found), problem)
 
+    def _project(self, name: str | None) -> Project:
+        """Return the project of an id or a name, which may not be there; None for the session's.
+
+        Raises:
+            ConfigError: The session has none.
+        """
+        try:
+            return self._client.project(name)
+        except errors.ConfigError:
+            raise errors.ConfigError(
+                "no project: pass --testvibe-project, set TESTVIBE_PROJECT, or choose one with "
+                "testvibe-async use"
+            ) from None
+
     async def _found(self, name: str | None) -> Project:
         """Return a project with its id, which is looked up for a name."""
-        wanted = self._client.project(name).id
+        wanted = self._project(name).id
         call = partial(choose_project, self._client, wanted, max_outage=MAX_OUTAGE)
         return self._client.project(await self._listed("projects", wanted, call))
 

@@ -11,7 +11,6 @@ from attrs import evolve
 
 from tests.support.ci_systems import obeyed
 from tests.surfaces.reports.items import (
-    ERROR,
     FAILED,
     ITEMS,
     LOG,
@@ -34,7 +33,6 @@ from testvibe_async import (
     GenerationLog,
     OperationNotFoundError,
     RunStatus,
-    Verdict,
     reports,
 )
 from testvibe_async.errors import UnknownReason
@@ -128,25 +126,8 @@ def test_an_item_in_words(row: str) -> None:
     assert (test["status"], test["rawStatus"]) == (status, entry.cases[-1].raw_status)
 
 
-def test_the_same_test_of_each_attempt_is_matched_by_its_name() -> None:
-    """A test has its like in the attempts before, and is flaky if that failed."""
-    passed, recovered = entry_of(ITEMS["flaky"]).cases
-
-    (before,), (failed,) = passed.earlier, recovered.earlier
-    assert (before.attempt, before.status) == (1, CaseStatus.PASSED)
-    assert (failed.attempt, failed.error) == (1, ERROR)
-    assert (passed.is_flaky, recovered.is_flaky) == (False, True)
-
-
-def test_an_item_says_which_attempt_it_was() -> None:
-    """The reason names the attempt, and each earlier attempt has its own run, reason and times."""
-    entry = entry_of(ITEMS["flaky"])
-    (earlier,) = entry.earlier
-
-    assert entry.is_flaky
-    assert entry.reason == "2 tests passed (attempt 2)"
-    assert (earlier.reason, earlier.verdict) == ("1 of 2 tests failed", Verdict.FAILED)
-    assert (earlier.operation, earlier.times.finished_at) == ("run 215", at(43))
+def test_an_attempt_that_was_not_dispatched_says_which_it_was() -> None:
+    """The reason names the attempt, also of one that never began."""
     stopped = entry_of(attempted(ITEMS["skipped"], run_item(FAILED)))
     said = "this attempt was never dispatched: the batch was stopped before (attempt 2)"
     assert stopped.reason == said
@@ -334,16 +315,6 @@ def test_files_and_logs_find_their_items() -> None:
 def test_headline(items: list[Item], headline: str) -> None:
     """The headline says how many did not succeed, and keeps the kinds of failure apart."""
     assert Report.of(items).headline == headline
-
-
-def test_failures_come_first() -> None:
-    """The order is failed, error, in flight, skipped, succeeded."""
-    report = Report.of(every_kind())
-
-    assert [entry.number for entry in report.by_urgency] == [2, 3, 4, 5, 6, 7, 1]
-    assert [entry.number for entry in report.entries] == [1, 2, 3, 4, 5, 6, 7]
-    assert report.tests_in_words == "3 tests: 2 passed, 1 failed"
-    assert Report.of([ITEMS["refused"]]).tests_in_words == ""
 
 
 def test_the_time_of_a_report() -> None:

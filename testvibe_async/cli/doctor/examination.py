@@ -251,7 +251,7 @@ class Examination:
         except VibeError as error:
             says = getattr(error, "fact", "it did not start")
             if isinstance(error, errors.OutcomeUnknownError):
-                says = "one may have begun: runs list and generation status show it"
+                says = f"one may have begun: look at {kind.shown_by}"
             self.codes.add(exit_code_of(error))
             self.found.append(findings.unchecked(name, says, quoted=reason(error)))
             return None
