@@ -22,7 +22,7 @@ from testvibe_async import Client, RetryPolicy, RunRef
 from testvibe_async._http import outage_interval
 from testvibe_async._http.retry import retry_delay
 from testvibe_async._polling import Subscription
-from testvibe_async._polling.plan import standard_poll_plan
+from testvibe_async._polling.schedule import standard_poll_plan
 from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async._wire.protocol import Response, decode
 from testvibe_async.errors import ServerError

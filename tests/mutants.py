@@ -4,7 +4,8 @@
 
 Each mutant is one statement that is left out, negated or returns nothing, or one operator that is
 another. They are drawn anywhere in the core, the same for each seed, and are tried one at a time on
-a copy of the working tree. What is printed of each is whether a test noticed it, and which.
+a copy of the working tree, in which the tests must pass first. What is printed of each is whether a
+test noticed it, and which.
 """
 
 import ast
@@ -161,6 +162,8 @@ def main() -> None:
     with copy_of_the_project() as folder:
         choose = random.Random(asked.seed)  # noqa: S311 - draws a sample, guards nothing
         seen = 0
+        if (fails := failing_test(folder, asked.tests)) is not None:  # It would "see" each mutant.
+            parser.error(f"the tests fail without a mutant: {fails}")
         for mutant in choose.sample(mutants(folder, asked.rooms), asked.lines):
             source = (folder / mutant.path).read_text("utf-8")
             mutant.apply(folder)

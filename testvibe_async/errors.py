@@ -213,9 +213,8 @@ UnknownReason = Literal["absent", "accepted", "ambiguous", "unseen"]
 class DispatchUnknownError(OutcomeUnknownError):
     """The answer to a dispatch was lost or unreadable, and reconciling did not find its operation.
 
-    Unless `retry_unknown` asked for that, it was not sent again: a second operation might start,
-    and a generation costs credits. In a batch with a journal, `journal.decide` stores whether to
-    dispatch it again.
+    It was not sent again: a second operation might start, and a generation costs credits. In a
+    batch with a journal, `journal.decide` stores whether to dispatch it again.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each thing that is known

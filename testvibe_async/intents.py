@@ -11,7 +11,7 @@ import json
 from datetime import datetime  # noqa: TC003 - `get_type_hints` needs it
 from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from attrs.validators import in_, instance_of, optional
 
 from testvibe_async._util.serialization import Serializable
@@ -91,15 +91,6 @@ class Intent(Serializable):
 
     traceparent: str | None = field(default=None, converter=checked_traceparent, repr=False)
     """The span of its dispatch, in W3C Trace Context format; None if none was recorded."""
-
-    def covering(self, later: Intent) -> Intent:
-        """Return an intent of this attempt and of a later one of the same dispatch."""
-        seconds = (later.intended_at - self.intended_at).total_seconds()
-        return evolve(
-            self,
-            expires_after=later.expires_after + max(0.0, seconds),
-            is_accepted=self.is_accepted or later.is_accepted,
-        )
 
     def __str__(self) -> str:
         """Return the name that messages use."""

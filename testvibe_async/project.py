@@ -213,14 +213,13 @@ class Project:
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         return await self._starter.latest_outcome(self.id, _named(feature), deadline)
 
-    def run_feature(  # noqa: PLR0913 - each by name, and each with a default
+    def run_feature(
         self,
         feature: int | str | Feature,
         *,
         config: str | None = None,
         site_url: str | None = None,
         on_conflict: RunConflict = "raise",
-        retry_unknown: bool = False,
         recorder: Recorder | None = None,
     ) -> PendingOperation[RunOperation]:
         """Dispatch a run of a feature's tests. It takes about half a minute.
@@ -233,8 +232,6 @@ class Project:
             site_url: The site to test; None for the project's own.
             on_conflict: The reaction to missing tests: `raise`, or `generate` them first (or join a
                 generation in flight), which takes minutes and costs credits.
-            retry_unknown: True to send it once more if the answer was lost and the run was not
-                found. It may then run twice.
             recorder: Stores the dispatch before it is sent, in addition to the client's recorder;
                 None for no other.
 
@@ -252,7 +249,7 @@ class Project:
             )
         dispatch = self._dispatch(RunDispatch, feature, recorder, site_url=site_url, config=config)
         return PendingOperation(
-            self._starter.run(dispatch, on_conflict=on_conflict, retry_unknown=retry_unknown),
+            self._starter.run(dispatch, on_conflict=on_conflict),
             f"run_feature({feature!r})",
         )
 
@@ -405,7 +402,7 @@ class Project:
             Endpoints.LIST_RUNS, query={"feature": _named(feature), "limit": limit}
         )
         for row in rows[:1]:  # The newest has the highest id.
-            self._parts.run_ids.note(self.id, row.run_id)
+            self._parts.poller.lists[self.id, "run"].run_ids.note(row.run_id)
         return rows
 
     async def get_run(self, run_id: int) -> Run:

@@ -131,7 +131,7 @@ class Entry(Generic[SnapshotT]):
         """Return all known operations of the entry, including earlier attempts."""
         refs = [ref for ref in (self.ref, self.named, self.generation) if ref is not None]
         if self.ref is not None and KINDS[self.kind].ids_grow:
-            _, name = KINDS[self.kind].id_in_path
+            name = KINDS[self.kind].id_name
             ids = (getattr(outcome, name) for outcome in self.outcomes)
             refs += [evolve(self.ref, **{name: each}) for each in ids]
         return refs

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
@@ -17,11 +18,8 @@ from attrs import define, evolve, field
 
 from testvibe_async._dispatch.finding import Finding, Progress
 from testvibe_async._util.waiting import is_cancelled
-from testvibe_async.errors import (
-    DispatchUnknownError,
-    RecorderError,
-    VibeError,
-)
+from testvibe_async._wire import KINDS
+from testvibe_async.errors import DispatchUnknownError, RecorderError, VibeError
 from testvibe_async.events import logger
 from testvibe_async.intents import INTENT_SECONDS, LATE_SECONDS, Intent, Recorder
 
@@ -238,10 +236,6 @@ class Dispatch(ABC, Generic[OperationT]):
         self.intent = intent = evolve(intent, expires_after=intent.expires_after + slept)
         return intent
 
-    def leave_open(self) -> None:
-        """Leave the lost attempt open with its recorders, before another one is made."""
-        self._is_recorded = False
-
     def mark_accepted(self, intent: Intent) -> Intent:
         """Note that an attempt was accepted by an answer that can't be read; return its intent."""
         self.intent = intent = evolve(intent, is_accepted=True)
@@ -337,9 +331,22 @@ class Dispatch(ABC, Generic[OperationT]):
             patience to wait for the end of an outage, or only missing tests are to be generated.
         """
 
-    @abstractmethod
     async def send(self) -> Ref:
         """Send the request, and return the ref of the operation in the answer."""
+        transport = self.parts.transport
+        async with self._slot():
+            _, answer = await transport.read(self.request, sending=self)
+        return KINDS[self.kind].ref_of(
+            answer,
+            server=transport.server,
+            project=self.project,
+            dispatched_at=self.dispatched_at,
+            traceparent=self.traceparent,
+        )
+
+    def _slot(self) -> AbstractAsyncContextManager[None]:
+        """Return what is held while the request is under way."""
+        return nullcontext()
 
     @abstractmethod
     def _seen_before(self) -> dict[str, Any]:

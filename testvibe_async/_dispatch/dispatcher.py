@@ -17,7 +17,6 @@ from testvibe_async._dispatch.finding import Finding, Progress
 from testvibe_async._dispatch.hold import Hold
 from testvibe_async._dispatch.kinds import OutdatedError
 from testvibe_async._dispatch.reconcile import Reconciler
-from testvibe_async._http import refused_seconds
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
 from testvibe_async._util.waiting import wait_uncancelled
@@ -78,15 +77,11 @@ class Dispatcher:
         """Return the client's recorder and the recorder of one dispatch, where they exist."""
         return self._recorders if recorder is None else (*self._recorders, recorder)
 
-    async def dispatch(
-        self, dispatch: Dispatch[OperationT], *, retry_unknown: bool = False
-    ) -> OperationT:
+    async def dispatch(self, dispatch: Dispatch[OperationT]) -> OperationT:
         """Start an operation. A cancelled caller stops the dispatch only if nothing was sent.
 
         Args:
             dispatch: The dispatch. It may be used again once this call has ended.
-            retry_unknown: True to send it once more if its answer was lost and reconciling did not
-                find its operation.
 
         Raises:
             ConflictError: The state of the feature does not allow the dispatch.
@@ -100,7 +95,7 @@ class Dispatcher:
             self._transport.check_wanted(dispatch.request, dispatch)
             # A task of its own, since the caller may be cancelled at any moment, and the id must
             # not be lost.
-            task, ended = self._begin(dispatch, retry_unknown=retry_unknown)
+            task, ended = self._begin(dispatch)
             try:
                 # Awaiting the task would cancel it with the caller; `asyncio.wait` costs twice as
                 # much.
@@ -123,14 +118,12 @@ class Dispatcher:
         return result
 
     def _begin(
-        self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
+        self, dispatch: Dispatch[OperationT]
     ) -> tuple[asyncio.Task[OperationT | DispatchUnknownError], asyncio.Future[None]]:
         """Start the task of a dispatch; return it, and a future that is done at its end."""
         dispatch.begin()
         start = self._trace if telemetry().is_recording else self._start
-        task = asyncio.create_task(
-            start(dispatch, retry_unknown=retry_unknown), name="testvibe_async dispatch"
-        )
+        task = asyncio.create_task(start(dispatch), name="testvibe_async dispatch")
         self._under_way[task] = dispatch
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -143,18 +136,16 @@ class Dispatcher:
         task.add_done_callback(end)
         return task, ended
 
-    async def _trace(
-        self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
-    ) -> OperationT | DispatchUnknownError:
+    async def _trace(self, dispatch: Dispatch[OperationT]) -> OperationT | DispatchUnknownError:
         """Send a dispatch within its span, which continues until the end of its operation."""
         trace = telemetry().trace(f"testvibe {dispatch.kind}", _attributes(dispatch))
         if trace is None:
-            return await self._start(dispatch, retry_unknown=retry_unknown)
+            return await self._start(dispatch)
         failure = "unknown whether it was dispatched"
         with trace.use():
             dispatch.traceparent = telemetry().traceparent()
             try:
-                result = await self._start(dispatch, retry_unknown=retry_unknown)
+                result = await self._start(dispatch)
             except BaseException as error:
                 failure = f"not dispatched: {type(error).__name__}"
                 raise
@@ -168,9 +159,7 @@ class Dispatcher:
                 else:
                     trace.end(failure=failure)
 
-    async def _start(
-        self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
-    ) -> OperationT | DispatchUnknownError:
+    async def _start(self, dispatch: Dispatch[OperationT]) -> OperationT | DispatchUnknownError:
         """Send a dispatch, reconcile it if need be, and create the handle of its operation.
 
         A `DispatchUnknownError` is returned, not raised: at a shutdown of the event loop, asyncio
@@ -182,7 +171,7 @@ class Dispatcher:
             if not await self._is_prepared(dispatch, may_repeat=tries_left > 0):
                 continue
             try:
-                ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
+                ref, adopted = await self._send_or_find(dispatch)
                 break
             except DispatchUnknownError as error:
                 self._hooks.emit(
@@ -241,9 +230,7 @@ class Dispatcher:
             raise self._not_sent(dispatch, what) from failure
         return True
 
-    async def _send_or_find(
-        self, dispatch: Dispatch[Any], *, retry_unknown: bool
-    ) -> tuple[Ref, bool]:
+    async def _send_or_find(self, dispatch: Dispatch[Any]) -> tuple[Ref, bool]:
         """Send a dispatch; return its operation's ref, and True if it had to be found."""
         # Until it is reconciled: if two answers are lost at once, an operation may belong to either
         # dispatch.
@@ -272,30 +259,7 @@ class Dispatcher:
             raise dispatch.unknown(f"{why} before it could be reconciled") from error
         finally:
             self._reconciler.pending.discard(dispatch)
-        if retry_unknown and not dispatch.is_withdrawn and not intent.is_accepted:
-            return await self._send_again(dispatch, intent, lost, finding)
         raise dispatch.unknown(_loss(lost), finding) from lost
-
-    async def _send_again(
-        self, dispatch: Dispatch[Any], intent: Intent, lost: VibeError, finding: Finding
-    ) -> tuple[Ref, bool]:
-        """Send a dispatch once more, although the first attempt may have taken effect.
-
-        However the second attempt fails, the error covers the first one too.
-        """
-        dispatch.leave_open()
-        try:
-            await self._transport.sleep(refused_seconds(lost) or 0.0)
-            return await self._send_or_find(dispatch, retry_unknown=False)
-        except DispatchUnknownError as error:
-            dispatch.intent = error.intent = intent.covering(cast("Intent", error.intent))
-            if error.reason == "absent":  # The operation of the second attempt, not of the first.
-                raise dispatch.unknown(error.what, finding) from lost
-            raise
-        except (Exception, asyncio.CancelledError) as error:
-            dispatch.intent = intent  # The second attempt had no effect, for certain.
-            what = f"{_loss(lost)}; and the second try failed: {error!r}"
-            raise dispatch.unknown(what, finding) from error
 
     async def _find(self, dispatch: Dispatch[Any], intent: Intent) -> Finding:
         """Search for the operation of a lost answer; if patient, once the service is not away."""

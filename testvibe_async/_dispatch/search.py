@@ -18,10 +18,9 @@ from attrs import evolve, frozen
 from testvibe_async._dispatch.unlisted import probed_runs
 from testvibe_async._util import id_in
 from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async._wire import Endpoints, has_zone
+from testvibe_async._wire import KINDS, Endpoints, has_zone
 from testvibe_async.errors import NotFoundError
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
-from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,10 +214,10 @@ async def _search_run(
     ]
     if not is_whole or not started:
         what = f"no list shows it, and neither does a run from {intent.known_run_id + 1} on"
-        refs = [_run_ref(intent, row) for row in started]
+        refs = [_ref(intent, row) for row in started]
         raise SearchError(what, may_pass=is_whole, candidates=refs)
     is_certain = all(row.created_at is not None for row in started)
-    return Search([(row, _run_ref(intent, row)) for row in started], is_certain=is_certain)
+    return Search([(row, _ref(intent, row)) for row in started], is_certain=is_certain)
 
 
 async def _search_list(
@@ -245,7 +244,7 @@ async def _search_list(
     started = [row for row in rows if may_have_started(intent, row)]
     if not is_whole:
         what = "the list of its runs is cut, or does not say when each was created"
-        raise SearchError(what, candidates=[_run_ref(intent, row) for row in started])
+        raise SearchError(what, candidates=[_ref(intent, row) for row in started])
     now = transport.clock.at(asyncio.get_running_loop().time()) or datetime.now(UTC)
     intended_at = intent.service_at or now - (datetime.now(UTC) - intent.intended_at)
     last = intended_at + timedelta(seconds=intent.expires_after) + CLOCK_SLACK
@@ -260,7 +259,7 @@ async def _search_list(
     if not started:
         started = [row for row in rows if _is_early(intent, row) and not is_late(row)]
     return Search(
-        [(row, _run_ref(intent, row)) for row in started],
+        [(row, _ref(intent, row)) for row in started],
         is_certain=is_certain,
         is_proof=aim is Aim.PROVE
         and intent.service_at is not None
@@ -312,12 +311,11 @@ def _is_close(row: Run, intent: Intent) -> bool:
     return row.created_at <= intent.service_at + CLOCK_SLACK
 
 
-def _run_ref(intent: Intent, row: Run) -> RunRef:
-    return RunRef(
+def _ref(intent: Intent, candidate: Snapshot) -> Ref:
+    return KINDS[intent.kind].ref_of(
+        candidate,
         server=intent.server,
         project=intent.project,
-        run_id=row.run_id,
-        feature_id=row.feature_id,
         dispatched_at=intent.intended_at,
         traceparent=intent.traceparent,
     )
@@ -340,15 +338,7 @@ async def _search_generation(
         # A service may name a generation only once it has left the queue.
         what = "the status of the feature does not say which generation it is of"
         raise SearchError(what, may_pass=True)
-    ref = GenerationRef(
-        server=intent.server,
-        project=intent.project,
-        request_id=latest.request_id,
-        feature_id=latest.feature_id,
-        dispatched_at=intent.intended_at,
-        traceparent=intent.traceparent,
-    )
-    return Search([(latest, ref)])
+    return Search([(latest, _ref(intent, latest))])
 
 
 def _is_as_before(latest: Generation, intent: Intent) -> bool:

@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from testvibe_async._dispatch.kinds import GenerationDispatch, RunDispatch, TestsMadeError
-from testvibe_async._wire import Endpoints, says_in_flight
+from testvibe_async._wire import GENERATION, Endpoints, says_in_flight
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
     GenerationInProgressError,
@@ -24,7 +24,6 @@ from testvibe_async.errors import (
 )
 from testvibe_async.models import OutcomeError
 from testvibe_async.operations import GenerationOperation
-from testvibe_async.refs import GenerationRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -61,16 +60,12 @@ class Starter:
         self.parts: ClientParts = parts
         self.dispatcher: Dispatcher = dispatcher
         self._transport = parts.transport
-        self._starts: Mapping[KindName, Callable[..., Coroutine[Any, Any, Operation[Any]]]] = {
-            "run": self.run,
-            "generation": self.generate,
-        }
 
     def start(
         self, dispatch: Dispatch[Any], *, on_conflict: str, deadline: float | None
     ) -> Coroutine[Any, Any, Operation[Any]]:
         """Dispatch a run or a generation; see `run` and `generate`."""
-        return self._starts[dispatch.kind](dispatch, on_conflict=on_conflict, deadline=deadline)
+        return STARTS[dispatch.kind](self, dispatch, on_conflict=on_conflict, deadline=deadline)
 
     async def generate(
         self,
@@ -122,7 +117,6 @@ class Starter:
         dispatch: RunDispatch,
         *,
         on_conflict: RunConflict,
-        retry_unknown: bool = False,
         deadline: float | None = None,
     ) -> RunOperation:
         """Dispatch a run; see `Project.run_feature`.
@@ -130,7 +124,6 @@ class Starter:
         Args:
             dispatch: The dispatch.
             on_conflict: The reaction to a 409.
-            retry_unknown: True to send it once more if it is unknown whether it took effect.
             deadline: The loop's clock at which to stop waiting for the generation of tests.
 
         Raises:
@@ -138,7 +131,7 @@ class Starter:
                 generation.
         """
         try:
-            return await self.dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
+            return await self.dispatcher.dispatch(dispatch)
         except FeatureNotGeneratedError as conflict:
             if on_conflict == "raise":
                 raise
@@ -147,7 +140,7 @@ class Starter:
             except OutcomeError as failure:
                 raise conflict from failure
         dispatch.end_tests()
-        return await self.dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
+        return await self.dispatcher.dispatch(dispatch)
 
     async def _generate_tests(self, run: RunDispatch, deadline: float | None) -> Generation:
         """Generate the tests that a run needs, once, or wait for a generation in flight."""
@@ -261,15 +254,16 @@ class Starter:
         """Return a handle on a feature's latest generation, if that is in flight."""
         if latest.is_finished or not latest.request_id or latest.feature_id is None:
             return None
-        ref = GenerationRef(
-            server=self._transport.server,
-            project=project,
-            request_id=latest.request_id,
-            feature_id=latest.feature_id,
-        )
+        ref = GENERATION.ref_of(latest, server=self._transport.server, project=project)
         operation = GenerationOperation(ref, self.parts, adopted=True)
         self.parts.poller.accept(ref, latest)
         return operation
+
+
+STARTS: Mapping[KindName, Callable[..., Coroutine[Any, Any, Operation[Any]]]] = {
+    "run": Starter.run,
+    "generation": Starter.generate,
+}
 
 
 def _is_named_or_over(latest: Generation) -> bool:

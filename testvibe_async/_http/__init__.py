@@ -9,6 +9,7 @@ sleeps; and `failure_of`, for sessions with other hosts.
 from testvibe_async._http.clock import Moment
 from testvibe_async._http.failures import failure_of
 from testvibe_async._http.outage import Outage
+from testvibe_async._http.request_body import Sending
 from testvibe_async._http.retry import (
     Outlook,
     RetryPolicy,
@@ -20,7 +21,6 @@ from testvibe_async._http.retry import (
     refused_seconds,
     retry_delay,
 )
-from testvibe_async._http.sending import Sending
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.transport import Transport
 

@@ -68,7 +68,7 @@ class Outage:
         self._probe_at = -inf
 
     @property
-    def is_on(self) -> bool:
+    def is_probing(self) -> bool:
         """True if so many requests in a row have failed that the poller sends probes alone."""
         return self._failures >= MIN_FAILURES
 
@@ -90,14 +90,14 @@ class Outage:
         """Note that the service answers."""
         if self.since is None:
             return
-        since, was_on = self.since, self.is_on
+        since, was_probing = self.since, self.is_probing
         self.since = self.failure = None
         self._failures = 0
         if self.is_announced:
             self.is_announced = False
             seconds = asyncio.get_running_loop().time() - since
             self._hooks.emit(OutageEnded(self._server, seconds))
-        if was_on:
+        if was_probing:
             self.ended()
 
     def announce(self, failures: int, since: float | None) -> None:
@@ -126,7 +126,7 @@ class Outage:
         return instant is not None and self.since is not None and self.since <= instant
 
     def begin_probe(self, now: float, *, interval: float, slack: float) -> bool:
-        """Return whether a poll is to be sent while the outage is on, as the next probe.
+        """Return whether a poll is to be sent as the next probe of an outage.
 
         A probe may take as long as a request may; another one follows after an interval. All other
         polls fail like the last request. An outage therefore costs no more requests than the

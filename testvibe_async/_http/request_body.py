@@ -1,4 +1,4 @@
-"""The body of a request with side effects: it is written once, and records whether it was.
+"""A request with side effects: its body is written once, and records whether it was.
 
 aiohttp asks a body to write itself once there is a connection, and holds the head back until then.
 This is therefore the only place that can prove that nothing was sent, whatever the session, its
@@ -9,7 +9,7 @@ middlewares or a proxy do before. The body never decides whether a request may b
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import aiohttp
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
+
+    from testvibe_async.errors import VibeError
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -36,6 +38,33 @@ _COME_AFTER = (
     TimeoutError,
 )
 """Errors that a session may raise after it has sent a request."""
+
+
+class Sending(Protocol):
+    """A request with side effects, while it is being sent; `_dispatch.dispatch` implements it."""
+
+    is_withdrawn: bool
+    """True if it must not be sent any more: cancelled, out of time, or the client closes."""
+
+    @property
+    def patience_left(self) -> float | None:
+        """Seconds for which a rate-limited request is still retried; None for the retry policy."""
+        ...
+
+    async def before_writing(self) -> None:
+        """Do what must precede the first byte, on each attempt that has its connection.
+
+        An exception from this method stops the request.
+        """
+
+    def mark_written(self, now: float) -> None:
+        """Note that writing begins: from now on, the request may have arrived."""
+
+    def mark_answered(self, sent: float) -> None:
+        """Note that an answer or error came, whether or not writing was observed."""
+
+    async def mark_refused(self, error: VibeError) -> None:
+        """Note that this attempt provably had no effect: it was not sent, or clearly refused."""
 
 
 class NotRepeatedError(aiohttp.ClientError):

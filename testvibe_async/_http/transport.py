@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
     from testvibe_async._config import Settings
-    from testvibe_async._http.sending import Sending
+    from testvibe_async._http.request_body import Sending
     from testvibe_async._wire import Endpoint, Request, Response, UnreadableField
     from testvibe_async.models import Listing
 

@@ -20,18 +20,16 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define, evolve, field, frozen
 
 from testvibe_async._http import Outlook, outlook_after, refused_seconds
-from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
+from testvibe_async._polling.run_ids import RunIds
 from testvibe_async._wire import (
     KINDS,
-    RUN,
     Request,
+    Rows,
     UnreadableError,
-    envelope_in,
     malformed,
     next_page,
     read_instant,
     read_integer,
-    read_rows,
     says_in_flight,
 )
 from testvibe_async.errors import (
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._http import Transport
     from testvibe_async._polling.polled import PolledOperation
-    from testvibe_async._polling.run_ids import RunIds
     from testvibe_async.errors import VibeError
 
 MIN_OPERATIONS = 3
@@ -145,7 +142,6 @@ class ListPolling:
         *,
         interval: float,
         hooks: Emitter,
-        run_ids: RunIds,
     ) -> None:
         """Create it; does no I/O.
 
@@ -154,10 +150,10 @@ class ListPolling:
             key: The project's id, and the kind of the operations.
             interval: Seconds between two polls of a run.
             hooks: Notified when the list is suspended.
-            run_ids: Records the runs that the list shows.
         """
         self._transport = transport
-        self._run_ids = run_ids
+        self.run_ids: RunIds = RunIds()
+        """The ids of its operations, if they grow."""
         self._hooks = hooks
         self._project, kind = key
         self._kind = KINDS[kind]
@@ -219,8 +215,8 @@ class ListPolling:
         self._transport.note_answer(request)
         self._refusals = 0
         rows.missing.extend(wanted.values())
-        if self._kind is RUN and rows.highest >= 0:
-            self._run_ids.note(self._project, rows.highest)
+        if self._kind.ids_grow and rows.highest >= 0:
+            self.run_ids.note(rows.highest)
         self._learn(rows, len(operations), limit)
         # A list that omits an operation is caught by the read of the missing operation; a list that
         # shows a finished operation as running is caught only by these reads.
@@ -254,23 +250,21 @@ class ListPolling:
         response = await self._transport.fetch_once(request, is_poll=True)
         rows.pages += 1
         try:
-            await self._find_rows(response.body, wanted, rows)
+            page = Rows(response.body, in_turns=True)
+            await self._find_rows(page, wanted, rows)
             if len(wanted) < MIN_OPERATIONS:
                 return None
-            body = response.body
-            is_small = len(body) < OFFLOAD_BYTES
-            around = envelope_in(body) if is_small else await offload(envelope_in, body)
-            return next_page(request, response, around, rows=rows.count)
+            return next_page(request, response, page.envelope, rows=rows.count)
         except UnreadableError as error:
             raise malformed(request, response, *error.problems) from error
         finally:
             self._transport.let_go()
 
     async def _find_rows(
-        self, body: bytes, wanted: dict[int, PolledOperation[Any]], rows: _Rows
+        self, page: Rows, wanted: dict[int, PolledOperation[Any]], rows: _Rows
     ) -> None:
         """Find operations among the rows, and let other tasks run in between."""
-        for row in read_rows(body):
+        for row in page:
             rows.count += 1
             if rows.count % ROWS_A_TURN == 0:
                 await asyncio.sleep(0)
@@ -367,14 +361,10 @@ class ListPolling:
 class Lists(dict[tuple[str, str], ListPolling]):
     """The lists of a client, by project and kind; each is created at first use."""
 
-    def __init__(
-        self, transport: Transport, *, interval: float, hooks: Emitter, run_ids: RunIds
-    ) -> None:
+    def __init__(self, transport: Transport, *, interval: float, hooks: Emitter) -> None:
         """Start without lists; see `ListPolling` for the arguments."""
         super().__init__()
-        self._create = partial(
-            ListPolling, transport, interval=interval, hooks=hooks, run_ids=run_ids
-        )
+        self._create = partial(ListPolling, transport, interval=interval, hooks=hooks)
 
     def __missing__(self, key: tuple[str, str]) -> ListPolling:
         """Create the list of a project and kind."""

@@ -19,9 +19,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from testvibe_async._polling import traces
-from testvibe_async._polling.known import KnownOperations
 from testvibe_async._polling.list_polling import ListPolling, Lists
-from testvibe_async._polling.polled import OPERATIONS_A_TURN, Listener, PolledOperation, own_copy
+from testvibe_async._polling.polled import (
+    OPERATIONS_A_TURN,
+    KnownOperations,
+    Listener,
+    PolledOperation,
+    own_copy,
+)
 from testvibe_async._polling.queue import PollQueue
 from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule, next_due
@@ -38,10 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
-    from testvibe_async._polling.plan import PollPlan
-    from testvibe_async._polling.run_ids import RunIds
+    from testvibe_async._polling.schedule import PollPlan
     from testvibe_async._telemetry import Trace
-    from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
     from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
@@ -73,7 +76,6 @@ class Poller:
         plan: PollPlan,
         max_outage: float,
         max_concurrent_polls: int,
-        run_ids: RunIds,
         hooks: Emitter,
     ) -> None:
         """Create the poller; does no I/O.
@@ -84,7 +86,6 @@ class Poller:
             plan: Returns the seconds until each next poll.
             max_outage: Seconds of uninterrupted failures after which a wait ends with an error.
             max_concurrent_polls: Maximum number of the poller's requests under way at once.
-            run_ids: Records the run ids that polls show.
             hooks: Notified of transitions and of failures.
         """
         self._transport = transport
@@ -92,10 +93,9 @@ class Poller:
         self._plan = plan
         self.max_outage: float = max_outage
         """Seconds of uninterrupted failures after which a wait ends with an error."""
-        self._lists = Lists(transport, interval=interval, hooks=hooks, run_ids=run_ids)
-        self._reader = Reader(
-            transport, self._lists, max_outage=max_outage, hooks=hooks, run_ids=run_ids
-        )
+        self.lists: Lists = Lists(transport, interval=interval, hooks=hooks)
+        """The lists that replace reads by id, and what they show of the dispatches to come."""
+        self._reader = Reader(transport, self.lists, max_outage=max_outage, hooks=hooks)
         # Clients that start together must not keep polling together.
         offset = random.random()  # noqa: S311 - spreads load, guards nothing
         self._schedule = Schedule(interval, offset=offset)
@@ -120,7 +120,7 @@ class Poller:
         self._shared_polls = SharedPolls(self._reader, context=self._context)
         self._last_poll = LastPoll(
             self._reader,
-            self._lists,
+            self.lists,
             max_concurrent=max_concurrent_polls,
             context=self._context,
         )
@@ -253,8 +253,8 @@ class Poller:
 
     def _assign(self, key: tuple[str, str], due: list[PolledOperation[Any]], tick: int) -> None:
         """Queue the due operations of one list."""
-        list_polling, now = self._lists[key], asyncio.get_running_loop().time()
-        if self._outage.is_on or not list_polling.is_worth_it(len(due), now):
+        list_polling, now = self.lists[key], asyncio.get_running_loop().time()
+        if self._outage.is_probing or not list_polling.is_worth_it(len(due), now):
             self._queue.put(due)
             return
         listed: list[PolledOperation[Any]] = []
@@ -273,7 +273,7 @@ class Poller:
         """Serve one queued poll."""
         if isinstance(job, _ListCall):
             return self._poll_by_list(job)
-        if self._outage.is_on:
+        if self._outage.is_probing:
             is_probe = job.has_listeners and self._outage.begin_probe(
                 asyncio.get_running_loop().time(),
                 interval=self._interval,
@@ -315,12 +315,11 @@ class Poller:
     async def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
         """Note that a poll of an operation would fail like the last one, and plan its next poll."""
         polled.is_in_progress = False
-        outage, state = self._outage, polled.state
+        outage = self._outage
         if outage.failure is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
             error = own_copy(outage.failure)
             self._reader.handle_failure(polled, error, outage.outlook, is_shared=True)
-            outage.announce(state.failures, state.failing_since)
         self._plan_poll(polled)
 
     async def _read(self, polled: PolledOperation[Any]) -> None:
@@ -332,22 +331,14 @@ class Poller:
         finally:
             polled.is_in_progress = False
         if error is not None:
-            self._note_failure(polled, error)
+            self._reader.note_failure(polled, error)
         if polled.state.undocumented or polled.state.assumed_since is not None:
             self._reader.check_status(polled)
         self._plan_poll(polled)
 
-    def _note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
-        """Handle a poll by id that failed."""
-        outlook, state = self._reader.outlook_after(polled, error), polled.state
-        self._outage.note_failure(error, outlook)
-        if not state.is_finished:
-            self._reader.handle_failure(polled, error, outlook)
-            self._outage.announce(state.failures, state.failing_since)
-
     def _poll_all(self) -> None:
         """Poll all operations now, after an outage."""
-        for list_polling in self._lists.values():
+        for list_polling in self.lists.values():
             list_polling.end_trouble()
         tick = self._schedule.tick_of(asyncio.get_running_loop().time())
         for key, operations in self._schedule.take_due(inf).items():

@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._polling import traces
-from testvibe_async._polling.known import FinishedOperations
-from testvibe_async._polling.polled import OPERATIONS_A_TURN
+from testvibe_async._polling.polled import OPERATIONS_A_TURN, FinishedOperations
 from testvibe_async._polling.state import Change
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
-from testvibe_async._wire import RUN, UnreadableError, malformed
+from testvibe_async._wire import UnreadableError, malformed
 from testvibe_async.errors import VibeError
 from testvibe_async.events import Emitter, PollFailed, StatusChanged
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from testvibe_async._http import Outlook, Transport
     from testvibe_async._polling.list_polling import Listed, Lists
     from testvibe_async._polling.polled import PolledOperation
-    from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._wire import UnreadableField
 
 UNTRACED = nullcontext()
@@ -43,7 +41,6 @@ class Reader:
         *,
         max_outage: float,
         hooks: Emitter,
-        run_ids: RunIds,
     ) -> None:
         """Create the reader; does no I/O.
 
@@ -52,11 +49,9 @@ class Reader:
             lists: Compared with what a read by id shows.
             max_outage: Seconds of uninterrupted failures after which a wait ends with an error.
             hooks: Notified of transitions and of failures.
-            run_ids: Records the ids of runs that were read.
         """
         self._transport = transport
         self._lists = lists
-        self._run_ids = run_ids
         self._max_outage = max_outage
         self._hooks = hooks
         self._telemetry = telemetry()
@@ -117,8 +112,8 @@ class Reader:
         self._transport.note_answer(request)
         if polled.state.assumed_since is not None:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
-        if not was_known and polled.state.kind is RUN:  # Otherwise its id is known, too.
-            self._run_ids.note(polled.ref.project, polled.state.list_id)
+        if not was_known and polled.state.kind.ids_grow:  # Otherwise its id is known, too.
+            self._lists[polled.list_key].run_ids.note(polled.state.list_id)
         if change is Change.END:
             self._finished.keep(polled, len(response.body))
         if change is not None:
@@ -183,6 +178,13 @@ class Reader:
         """Return the result that another poll of an operation may bring, after a failed one."""
         return self._transport.outlook_after(error, polled.request)
 
+    def note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
+        """Handle a poll by id that failed."""
+        outlook = self.outlook_after(polled, error)
+        self._transport.outage.note_failure(error, outlook)
+        if not polled.state.is_finished:
+            self.handle_failure(polled, error, outlook)
+
     def handle_failure(
         self,
         polled: PolledOperation[Any],
@@ -191,7 +193,7 @@ class Reader:
         *,
         is_shared: bool = False,
     ) -> None:
-        """Count a failed poll, and end the waits if it is not tolerated any longer.
+        """Count a failed poll: it may be one too many for the waits, or announce an outage.
 
         Args:
             polled: The operation.
@@ -199,15 +201,16 @@ class Reader:
             outlook: The result that another poll may bring.
             is_shared: True if another operation was polled on behalf of this one.
         """
-        now = asyncio.get_running_loop().time()
+        now, state = asyncio.get_running_loop().time(), polled.state
         if not is_shared:
             traces.note_failure(polled, error)
-        final = polled.state.note_failure(
+        final = state.note_failure(
             error, outlook, now=now, max_outage=self._max_outage, is_shared=is_shared
         )
         self._hooks.emit(PollFailed(polled.ref, error, final is not None, is_shared))
         if final is not None:
             self.end_waits(polled, final)
+        self._transport.outage.announce(state.failures, state.failing_since)
 
     def check_status(self, polled: PolledOperation[Any]) -> None:
         """End the waits if it stays unknown whether the status is an end."""

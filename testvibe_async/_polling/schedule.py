@@ -1,4 +1,4 @@
-"""Due times of polls: by the plan, later after failures, in ticks.
+"""Due times of polls: by a poll plan, later after failures, in ticks.
 
 This module reads no clock and sets no timer.
 
@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import heapq
 from math import floor
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from testvibe_async._config import require_seconds
 from testvibe_async._http import Outage, outage_interval, refused_seconds
+from testvibe_async._wire import KINDS
+from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from testvibe_async._polling.plan import PollPlan
     from testvibe_async._polling.polled import PolledOperation
+    from testvibe_async.errors import KindName
+    from testvibe_async.models import Snapshot
 
 ListKey: TypeAlias = tuple[str, str]
 """The project and the kind of the operations that one list may show."""
@@ -31,6 +35,49 @@ TICKS_AN_INTERVAL = 10
 
 ROUNDING = 1e-6
 """Tolerance, in ticks, for the rounding error of a sum of floats."""
+
+
+class PollPlan(Protocol):
+    """A function that returns the seconds from one poll of an operation to the next."""
+
+    def __call__(self, kind: KindName, age: float, seen: Snapshot | None, /) -> float:
+        """Return the seconds until the next poll, above 0.
+
+        Args:
+            kind: `run` or `generation`.
+            age: Seconds since the operation was dispatched or attached.
+            seen: The last snapshot; None before the first poll.
+        """
+        ...
+
+
+def standard_poll_plan(interval: float) -> PollPlan:
+    """Return the default plan.
+
+    Args:
+        interval: Seconds between two polls of a run. A generation takes minutes: its intervals grow
+            with its age, from `interval` to 10/3 of it (3 s to 10 s).
+    """
+
+    def plan(kind: str, age: float, seen: Snapshot | None) -> float:  # noqa: ARG001
+        return min(max(interval, age / 20), interval * KINDS[kind].longest_interval)
+
+    return plan
+
+
+def checked_plan(plan: PollPlan) -> PollPlan:
+    """Wrap a user's plan: any result but a number of seconds above 0 raises a `ConfigError`."""
+    if not callable(plan):
+        raise ConfigError(f"poll_plan must be a function, not {plan!r}")
+
+    def checked(kind: KindName, age: float, seen: Snapshot | None) -> float:
+        try:
+            seconds = plan(kind, age, seen)
+        except Exception as error:
+            raise ConfigError(f"poll_plan failed: {error!r}") from error
+        return require_seconds("what poll_plan returns", seconds)
+
+    return checked
 
 
 class Schedule:

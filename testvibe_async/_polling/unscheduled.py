@@ -196,6 +196,5 @@ class LastPoll:
             error = await self._reader.read(
                 polled, retries=False, on_sent=partial(sent.add, polled)
             )
-            if error is not None and not polled.state.is_finished:
-                outlook = self._reader.outlook_after(polled, error)
-                self._reader.handle_failure(polled, error, outlook)
+            if error is not None:
+                self._reader.note_failure(polled, error)

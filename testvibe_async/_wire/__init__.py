@@ -14,7 +14,7 @@ from testvibe_async._wire.endpoints import (
     endpoint_overrides,
     openapi_document,
 )
-from testvibe_async._wire.json import UnreadableError, envelope_in, read_rows
+from testvibe_async._wire.json import Rows, UnreadableError
 from testvibe_async._wire.kinds import GENERATION, KINDS, RUN, Kind
 from testvibe_async._wire.leftovers import EXTRA, UnreadableField
 from testvibe_async._wire.paging import next_page
@@ -50,12 +50,12 @@ __all__ = [
     "Redactor",
     "Request",
     "Response",
+    "Rows",
     "UnreadableError",
     "UnreadableField",
     "custom_request",
     "decode",
     "endpoint_overrides",
-    "envelope_in",
     "has_zone",
     "incomplete",
     "is_clear_refusal",
@@ -68,7 +68,6 @@ __all__ = [
     "read",
     "read_instant",
     "read_integer",
-    "read_rows",
     "require_uncached",
     "says_in_flight",
     "serialize",

@@ -29,14 +29,11 @@ from cattrs import Converter
 
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire.json import (
-    AT_ONCE,
     Rows,
     UnreadableError,
     array,
-    envelope_of,
     mapping,
     parse,
-    rows_of,
 )
 from testvibe_async._wire.leftovers import (
     EXTRA,
@@ -134,14 +131,13 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
     """
     is_optional = shape is NoneType or shape is object
     document: object
-    if len(body) > AT_ONCE and _is_listing(shape):
+    if _is_listing(shape):
         document = Rows(body)
     else:
         document = None if is_optional and not body.strip() else parse(body)
     token = leftovers.set(Leftovers([] if unreadable is None else unreadable))
     try:
-        value: T = _hook_of(shape)(document, shape)
-        return value
+        return cast("T", _hook_of(shape)(document, shape))
     except UNREADABLE as error:
         raise UnreadableError(*_within("$", error).problems) from error
     finally:
@@ -203,16 +199,15 @@ def _listing_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     """Read the rows of a list answer, bare or not, and the members around them."""
     read_members = _members_hook(shape)
 
-    def structure(value: object, _type: object) -> Listing[Any]:
-        rows, faults = read_members(value if isinstance(value, Rows) else rows_of(value))
+    def structure(value: Rows, _type: object) -> Listing[Any]:
+        rows, faults = read_members(value)
         if faults and (not rows or len(faults) == MAX_FAULTS):
             raise _within("", *faults)
-        around = value.envelope if isinstance(value, Rows) else envelope_of(value)
         # The dropped members might name the next page.
-        if size_of(around, MAX_EXTRA_BYTES) is None:
+        if size_of(value.envelope, MAX_EXTRA_BYTES) is None:
             most = f"{MAX_EXTRA_BYTES // 1024} KiB"
             raise TypeError(f"expected a list, got an object with more than {most} beside it")
-        return Listing(rows, unreadable=tuple(_within("$", *faults).problems), extra=around)
+        return Listing(rows, unreadable=tuple(_within("$", *faults).problems), extra=value.envelope)
 
     return structure
 

@@ -13,7 +13,6 @@ import re
 from enum import Enum, auto
 from functools import cache, lru_cache
 from importlib.resources import files
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_origin
 from urllib.parse import quote, unquote
 
@@ -56,8 +55,8 @@ MAX_BYTES_OF: Mapping[Any, int] = {
 }
 """The same for larger answers: the results of many tests; rows, a file or a log."""
 
-NO_QUERY: Mapping[str, str] = MappingProxyType({})
-"""The query of most requests, of which one is kept for each operation in flight."""
+NO_QUERY: Mapping[str, str] = {}
+"""The query of most requests, which share it."""
 
 _METHODS = "GET|POST|PUT|PATCH|DELETE"
 _P = "/projects/{project}"
@@ -190,19 +189,17 @@ class Request(Generic[T]):
         return evolve(self, endpoint=endpoint, path=path)
 
 
-def _segments(values: Mapping[str, object]) -> dict[str, int | str]:
+def _segments(values: Mapping[str, object]) -> dict[str, str]:
     """Encode each value as exactly one path segment."""
-    segments: dict[str, int | str] = {}
     for name, value in values.items():
-        if type(value) is int:  # nearly all
-            segments[name] = value
-        elif isinstance(value, (str, int)) and value != "" and not isinstance(value, bool):
-            segments[name] = _quoted(name, str(value))
-        else:
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
             raise ConfigError(
                 f"{name} must be a name or a number that the service gave, not {value!r}"
             )
-    return segments
+    return {
+        name: str(value) if type(value) is int else _quoted(name, str(value))
+        for name, value in values.items()
+    }
 
 
 @lru_cache(maxsize=1024)

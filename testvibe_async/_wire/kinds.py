@@ -17,6 +17,7 @@ from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from testvibe_async.errors import KindName
 
@@ -36,6 +37,9 @@ class Kind:
 
     read_by: Endpoint[Any]
     """The call that reads an operation by its id."""
+
+    id_name: str
+    """The field with the service's id, of a ref and of an answer that names an operation."""
 
     id_in_path: tuple[str, str]
     """The placeholder of the id in the path of `read_by`, and the ref's field with its value."""
@@ -74,10 +78,29 @@ class Kind:
         placeholder, field = self.id_in_path
         return self.read_by.request(project=ref.project, **{placeholder: getattr(ref, field)})
 
+    def ref_of(
+        self,
+        answer: Any,  # noqa: ANN401 - of this kind
+        *,
+        server: str,
+        project: str,
+        dispatched_at: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> Ref:
+        """Return the ref of the operation that an answer names: of a dispatch, or a snapshot."""
+        return self.ref(
+            server=server,
+            project=project,
+            dispatched_at=dispatched_at,
+            traceparent=traceparent,
+            **{self.id_name: getattr(answer, self.id_name), "feature_id": answer.feature_id},
+        )
+
 
 RUN = Kind(
     ref=RunRef,
     snapshot=Run,
+    id_name="run_id",
     in_flight=RunStatus.RUNNING,
     dispatched_by=Endpoints.RUN_FEATURE,
     read_by=Endpoints.GET_RUN,
@@ -95,6 +118,7 @@ RUN = Kind(
 GENERATION = Kind(
     ref=GenerationRef,
     snapshot=Generation,
+    id_name="request_id",
     in_flight=FeatureStatus.GENERATING,
     dispatched_by=Endpoints.GENERATE_FEATURE,
     read_by=Endpoints.GET_GENERATION_STATUS,

@@ -10,16 +10,16 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from attrs import evolve
 from sqlalchemy.exc import DBAPIError
 
-from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
+from testvibe_async._batch import EntryState, decided, is_key_refused
 from testvibe_async._config import require_choice, require_count, require_kind
-from testvibe_async._dispatch import JobSource
 from testvibe_async._util import plain
 from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
-from testvibe_async.errors import ConfigError, KindName, NotSentError, RecorderError
+from testvibe_async.errors import ConfigError, KindName, NotSentError, RecorderError, VibeError
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stored import Worker
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch import Features, GenerateConflict, Job, RunConflict
     from testvibe_async.client import Client
-    from testvibe_async.errors import VibeError
     from testvibe_async.journal import Journal
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
@@ -92,7 +91,7 @@ class DurableBatch:
             features: As in `run_features` or `generate_features`.
             kind: The kind of its operations.
             project: The project's id; None for the client's default project.
-            config: As in `run_features`.
+            config: As in `run_features`; generations take none.
             site_url: As in `run_features`.
             max_in_flight: Maximum operations in flight per worker, 1 or more; None for 100 runs or
                 10 generations.
@@ -112,10 +111,9 @@ class DurableBatch:
                 argument is one that `run_features` refuses.
         """
         require_choice("kind", kind, get_args(KindName))
-        found, policy = client.project(project), POLICIES[kind]
+        if config is not None and not POLICIES[kind].is_repeatable:
+            raise ConfigError(f"{kind}s take no configuration")
         configs = [config] if config is None or isinstance(config, str) else list(config)
-        if max_in_flight is not None:
-            require_count("max_in_flight", max_in_flight)
         spec = BatchSpec(
             kind=kind,
             site_url=site_url,
@@ -126,32 +124,16 @@ class DurableBatch:
         if max_generations:
             require_count("max_generations", max_generations)
         # It refuses what it would refuse to run; a batch that is not opened sends nothing.
-        spec.start(found, features, configs, timeout=None, journal=None).close()
-        source = JobSource(
-            features,
-            configs if policy.is_repeatable else None,
-            list_features=found.list_features,
-            default=policy.is_meant,
-        )
+        batch = evolve(spec, is_all=missing_only).start(client.project(project), features, configs)
+        batch.close()
+        workers = batch._workers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         jobs: list[Job] = []
-        while (job := await source.read()) is not None:
-            jobs.append(job)
+        while (entry := await workers.source.read()) is not None:
+            jobs.append(entry.job)
         if not jobs:
             raise ConfigError(f"batch {self.id!r} has no features: name some, or generate tests")
-        plan = Plan(
-            kind=kind,
-            server=client.server,
-            project=found.id,
-            site_url=site_url,
-            attempts=attempts,
-            on_conflict=on_conflict,
-            missing_only=policy.costs_credits and (missing_only or features is None),
-            options={
-                **(options or {}),
-                "batch": spec.to_dict(),
-                "max_generations": max_generations,
-            },
-        )
+        limit = {"batch": spec.to_dict(), "max_generations": max_generations}
+        plan = evolve(workers.plan, options={**(options or {}), **limit})
         async with self._opened(is_planned=False) as store:
             return await store.submit(plan, jobs)
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from attrs import define
 
-from testvibe_async._batch import Entry, EntryState
+from testvibe_async._batch import Entry, EntryState, Plan
 from testvibe_async.adapters.database import (
     BATCHES,
     ITEMS,
@@ -30,7 +30,7 @@ from testvibe_async.adapters.database import (
 )
 from testvibe_async.adapters.entries import EntryStore, row_of
 from testvibe_async.adapters.workers import DEAD_SECONDS, beat, has_no_owner, new_worker
-from testvibe_async.errors import DispatchUnknownError, RecorderError
+from testvibe_async.errors import DispatchUnknownError, RecorderError, VibeError
 from testvibe_async.events import logger
 from testvibe_async.intents import Intent
 from testvibe_async.runner.generation_limit import GenerationLimitError
@@ -39,9 +39,7 @@ from testvibe_async.runner.kinds import POLICIES
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async._batch import Plan
     from testvibe_async.adapters.database import Database
-    from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
 BEAT_SECONDS = 1.0

@@ -10,15 +10,11 @@ import os
 import socket
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import sqlalchemy as sa
 
-from testvibe_async.adapters.database import ITEMS, WORKERS
-
-if TYPE_CHECKING:
-    from testvibe_async.adapters.database import Database
+from testvibe_async.adapters.database import ITEMS, WORKERS, Database
 
 DEAD_SECONDS = 5.0
 """After how long without a heartbeat a worker is dead."""

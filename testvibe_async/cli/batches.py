@@ -9,7 +9,6 @@ Which batch a word means is decided in `testvibe_async.runner`, and what a journ
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testvibe_async import ConfigError
@@ -18,7 +17,8 @@ from testvibe_async.cli.common import Common, batches_folder
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, plural, started
 from testvibe_async.runner.batches import Batches
-from testvibe_async.runner.stored import Batch, BatchRecord, Place
+from testvibe_async.runner.records import BatchRecord, Place
+from testvibe_async.runner.stored import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,27 +57,21 @@ def durable_batch(database: str, name: str) -> DurableBatch:
     return DurableBatch(database, id=name)
 
 
-async def read_durable(batch: DurableBatch, record: BatchRecord | None) -> Batch:
+async def read_durable(batch: DurableBatch, record: BatchRecord) -> Batch:
     """Return the state of a durable batch, without asking the service.
-
-    Args:
-        batch: The batch.
-        record: Its record here; None if it has none.
 
     Raises:
         ConfigError: There is no such batch, or its database can't be read.
     """
-    found = await batch.status()
-    path = Path(batch.id) if record is None else stored_batches().journal_of(record)
-    return Batch.of(found, record, path)
+    return Batch.of(await batch.status(), record)
 
 
 async def durable_named(
     word: str, database: str | None, place: Place, *, parent: int | str | None = None
-) -> tuple[DurableBatch, BatchRecord | None]:
-    """Return the durable batch that a word means, and its record among the batches of this machine.
+) -> tuple[DurableBatch, BatchRecord]:
+    """Return the durable batch that a word means, and its record.
 
-    With its database named, it gets a number here if it has none.
+    With its database named, it gets a number here if it has none, and if one can be written.
 
     Args:
         word: Its name; without a database also its number.
@@ -88,7 +82,7 @@ async def durable_named(
     Raises:
         ConfigError: There is no such batch, or its database can't be read.
     """
-    stored, record = stored_batches(), None
+    stored = stored_batches()
     if database is None:
         for each in stored.records_named(word, place)[:1]:
             if each.database is not None and each.name is not None:
@@ -96,14 +90,9 @@ async def durable_named(
         raise ConfigError(f"batch {word} is in no database: name one with --on")
     batch = durable_batch(database, word)
     plan = (await batch.status()).plan
+    record = BatchRecord.of(plan, name=word, parent=parent, database=batch.database)
     try:
-        record = stored.create(
-            *(plan.kind, Place(plan.server, plan.project)),
-            name=word,
-            project_name=plan.options.get("project"),
-            parent=parent,
-            database=batch.database,
-        )
+        record = stored.add(record)
     except OSError as error:
         warn(f"Batch {word} gets no number here: {error}")
     return batch, record
@@ -125,29 +114,29 @@ def work_command(name: str, database: str) -> str:
     return shlex.join([NAME, "work", name, "--on", database])
 
 
-def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
+def resume_command(word: int | str, place: Sequence[str] = ()) -> str:
     """Return the command that resumes a batch.
 
     Args:
-        journal: Its journal.
+        word: The argument that names it.
         place: The options that name the service and the project.
     """
-    return shlex.join([NAME, "resume", str(stored_batches().word_for(journal)), *place])
+    return shlex.join([NAME, "resume", str(word), *place])
 
 
 async def report_interrupted(*, besides: int | str | None) -> None:
     """Report each interrupted batch once: its command did not shut down in order.
 
     Args:
-        besides: The `Batch.word` of the one that the command has described; None for none.
+        besides: The `word` of the one that the command has described; None for none.
     """
-    stored = stored_batches()
-    for record, batch in await stored.interrupted():
-        if record.number == besides:
-            continue
-        over = sum(item.outcome is not None for item in batch.items)
-        warn(
-            f"{record}, {started(batch.created_at)}, was interrupted, with "
-            f"{over} of {plural(len(batch.items), 'operation')} over. Resume it: "
-            f"{resume_command(stored.journal_of(record))}"
-        )
+    for batch in await stored_batches().interrupted():
+        word = batch.record.word
+        assert word is not None
+        if word != besides:
+            over = sum(item.outcome is not None for item in batch.items)
+            warn(
+                f"{batch.record}, {started(batch.created_at)}, was interrupted, with "
+                f"{over} of {plural(len(batch.items), 'operation')} over. Resume it: "
+                f"{resume_command(word)}"
+            )

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 from rich.text import Text
 
-from testvibe_async import Generation, Run, Verdict, VibeError, errors
+from testvibe_async import Run, Verdict, VibeError, errors
 from testvibe_async._util import escape
-from testvibe_async.cli.details import Line, end_of, error_lines, first_of, log_details, text_of
+from testvibe_async.cli.details import Line, end_of, error_lines, first_of, text_of
 from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.outputs import Outputs, the_batch
-from testvibe_async.cli.progress import word_of
 from testvibe_async.cli.result import Result, check_command
 from testvibe_async.cli.words import NAME, Item, clock_time, is_lost, item_name, item_reason
 from testvibe_async.runner.kinds import unknown_kind
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 
 NAMED = 10
 """Maximum number of features or operations named in a list; a command to wait has all."""
-
-LOG_LINES = 3
-"""Maximum lines shown of each section of a failed generation's log."""
 
 _HINTS: dict[type[VibeError], tuple[str, str]] = {
     errors.FeatureNotGeneratedError: ("generate what has no tests", "run --on-conflict generate"),
@@ -85,24 +81,18 @@ def _hints(without: Sequence[Item], result: Result) -> Iterator[str]:
 
 def _failures_of(item: Item, result: Result) -> Iterator[tuple[str, str]]:
     """Yield a name and an error for each failed test of an operation, or for itself."""
-    assert item.outcome is not None
-    match item.outcome:
-        case Generation() as generation:
-            found = result.logs.get(generation.request_id or "")
-            error = "" if found is None else str(log_details(found, limit=LOG_LINES))
-            yield f"{item_name(item)}, generation: {word_of(item)}", error
-        case Run() as run:
-            attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
-            where = f"{item_name(item)}{attempt}, run {run.run_id}"
-            for test in run.failures:
-                yield f"{where}: {test.name}", test.error or "no error given"
-            if item.quarantine:  # It has expired, or passed.
-                yield where, str(item.quarantine)
-            elif not run.failures:
-                log = "\n".join(end_of(run.log))
-                yield where, f"no failed test is reported; the end of the log:\n{log}"
-        case _:
-            assert_never(item.outcome)
+    from testvibe_async.reports.entries import Entry  # noqa: PLC0415 - needed where something failed
+
+    entry = Entry(item=item, logs=result.logs)
+    attempt = f" (attempt {entry.attempt})" if item.earlier else ""
+    where = f"{item_name(item)}{attempt}, {entry.operation}"
+    for test in getattr(item.outcome, "failures", ()):
+        yield f"{where}: {test.name}", test.error or "no error given"
+    whole = [case for case in entry.failures if case.is_operation]
+    for case in whole:
+        yield where, "\n".join([case.error, *end_of(case.log)])
+    if item.quarantine and not whole:  # It has expired, or passed.
+        yield where, str(item.quarantine)
 
 
 def _reasons(items: Iterable[Item], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -295,9 +285,11 @@ def _say_remarks(result: Result, output: Output) -> None:
 
 def _say_next(result: Result, output: Output) -> None:
     """Print the commands that describe the failures, and the one that runs them again."""
-    if result.failed_runs and result.is_service_kept:
-        which = "it" if len(result.failed_runs) == 1 else "the first failure"
-        words = [NAME, "runs", "diagnose", str(result.failed_runs[0]), *result.place]
+    outcomes = (item.outcome for item in result.items if item.verdict is Verdict.FAILED)
+    runs = [run.run_id for run in outcomes if isinstance(run, Run)]
+    if runs and result.is_service_kept:
+        which = "it" if len(runs) == 1 else "the first failure"
+        words = [NAME, "runs", "diagnose", str(runs[0]), *result.place]
         output.say(f"\nTo diagnose {which}: {shlex.join(words)}")
         if result.rerun is not None:
             output.say(f"To rerun what failed:\n  {result.rerun}")
@@ -310,7 +302,7 @@ def _say_whole(result: Result, output: Output) -> None:
     is_own_left = result.unfinished or result.is_left  # The rerun is resumed first.
     is_over = is_own_left or whole.stored.is_over
     next_step = "" if is_over else f"Resume it with {whole.resume}"
-    facts = f"{whole.stored.label}: {whole.counts}.", whole.still_red, next_step
+    facts = f"{whole.stored.record}: {whole.counts}.", whole.still_red, next_step
     say = warn if whole.exit_code else output.note
     say(" ".join(filter(None, facts)))
 

@@ -48,11 +48,12 @@ class Outage:
         lasted = duration(self.seconds, short=True)
         if self.is_over:
             return f"the service answers again, after {lasted}"
+        what = self.what if lasted == "0 s" else f"{self.what} for {lasted}"
         kinds = {ref.kind for ref in self.in_flight}
         unseen = plural(len(self.in_flight), kinds.pop() if len(kinds) == 1 else "operation")
         since = f" since {clock_time(self.seen_at)}" if self.seen_at else ""
         missed = f"; {unseen} not seen{since}" if self.in_flight else ""
-        return f"{self.what} for {lasted}{missed}; trying again"
+        return f"{what}{missed}; trying again"
 
 
 class Contact:
@@ -132,11 +133,11 @@ class Contact:
             self.refusal = event.error
 
     def note_request(self, event: RequestFinished) -> None:
-        """Note an answer; during an outage it may not be the service's own."""
+        """Note an answer; a refusal may not be the service's own, nor anything during an outage."""
         if self.error is not None or event.operation == "download_artifacts":  # Of another host.
             return
         self._is_limited = event.status == 429  # noqa: PLR2004 - too many requests
-        if event.status is not None and event.status < 500 and not self._is_limited:  # noqa: PLR2004
+        if event.status is not None and event.status < 400:  # noqa: PLR2004 - no refusal
             self.note_answer()
 
     def note_answer(self, _event: object = None) -> None:

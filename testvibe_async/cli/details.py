@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from testvibe_async._util import escape
-from testvibe_async.cli.words import duration, plural
+from testvibe_async.cli.words import duration, tests_of
 from testvibe_async.models import RunStatus
 
 if TYPE_CHECKING:
@@ -46,17 +46,14 @@ _STATUS_STYLES = {"passed": "green", "failed": "red", "success": "green", "failu
 
 def run_details(run: Run, *, width: int | None = None) -> Text:
     """Return a run with its tests, errors and artifacts, and the end of its log."""
-    facts = _facts(
-        ("config", run.config),
-        ("site", run.site_url),
-        ("created", _instant(run.created_at)),
-        ("took", _took(run.started_at, run.finished_at)),
-    )
+    took = None
+    if run.started_at is not None and run.finished_at is not None:
+        took = duration((run.finished_at - run.started_at).total_seconds())
     artifacts = (
         f"  {each.kind:<10}  {size(each.size_bytes):>9}  {each.path}" for each in run.artifacts
     )
     return _page(
-        [_heading(run), *facts],
+        _run_facts(run, ("created", _instant(run.created_at)), ("took", took)),
         [line for test in run.tests for line in _test(test, width)],
         _titled("Artifacts", ((escape(each), "") for each in artifacts)),
         _titled("Log", _log(run.log, width)),
@@ -73,7 +70,6 @@ def diagnosis_details(
         with_sources: True to include the tests' sources and the feature's Gherkin.
         width: Cells that a line may take; None for lines of any length.
     """
-    facts = _facts(("config", diagnosis.config), ("site", diagnosis.site_url))
     failures = (
         [(f"  {escape(test.name)}", "red"), *error_lines(test.error, limit=None, width=width)]
         for test in diagnosis.failures
@@ -82,7 +78,7 @@ def diagnosis_details(
     sources = {escape(each.path): each.content for each in diagnosis.specs}
     sources["Gherkin"] = diagnosis.gherkin
     return _page(
-        [_heading(diagnosis), *facts],
+        _run_facts(diagnosis),
         *failures,
         [("It passed: there is nothing to diagnose.", "")] if is_passed else [],
         _titled("Log", _log(diagnosis.log, width)),
@@ -125,16 +121,10 @@ def size(number: int | None) -> str:
     return "" if number is None else decimal(number)
 
 
-def _heading(run: Run | Diagnosis) -> Line:
-    summary = f", {_tests(run)}" if run.summary is not None and run.summary.total else ""
-    return escape(f"Run {run.run_id} of {_feature(run)}: {run.status}{summary}"), "bold"
-
-
-def _tests(run: Run | Diagnosis) -> str:
-    assert run.summary is not None
-    parts = {"failed": run.summary.failed, "passed": run.summary.passed, "other": run.summary.other}
-    counts = ", ".join(f"{number} {word}" for word, number in parts.items() if number)
-    return f"{plural(run.summary.total, 'test')}: {counts}"
+def _run_facts(run: Run | Diagnosis, *facts: tuple[str, str | None]) -> list[Line]:
+    said = ", ".join(filter(None, (str(run.status), tests_of(run))))
+    heading = escape(f"Run {run.run_id} of {_feature(run)}: {said}"), "bold"
+    return [heading, *_facts(("config", run.config), ("site", run.site_url), *facts)]
 
 
 def _feature(value: Run | Diagnosis | Generation | GenerationLog) -> str:
@@ -147,12 +137,6 @@ def _facts(*facts: tuple[str, str | None]) -> list[Line]:
 
 def _instant(at: datetime | None) -> str | None:
     return None if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _took(started: datetime | None, finished: datetime | None) -> str | None:
-    if started is None or finished is None:
-        return None
-    return duration((finished - started).total_seconds())
 
 
 def _test(test: CaseResult, width: int | None) -> list[Line]:

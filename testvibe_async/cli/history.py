@@ -28,7 +28,8 @@ from testvibe_async.runner.trends import CHANGES, Trend, trends_of, word_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from testvibe_async.runner.stored import Batch, Place
+    from testvibe_async.runner.records import Place
+    from testvibe_async.runner.stored import Batch
 
 
 USUAL_LIMIT = 10
@@ -106,7 +107,7 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
     named = [] if names else batches
     try:
         for word in names:
-            of_name = [each for each in batches if each.record and each.record.name == word]
+            of_name = [each for each in batches if each.record.name == word]
             named += of_name or [await stored.meant(word, place)]
     except ConfigError as error:
         # A feature may have run in few batches, so all are searched.
@@ -137,15 +138,14 @@ def _course(trend: Trend) -> Text:
         for word in ("passed", "flaky")
     ]
     if since := trend.failing_since:
-        word = since.word if since.record is None else since.record.word
-        lines.append(f"failing since batch {word} of {since.created_at.astimezone():%d %b %H:%M}")
+        begin = f"{since.created_at.astimezone():%d %b %H:%M}"
+        lines.append(f"failing since batch {since.record.title} of {begin}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
 
 
 def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
     """Return the cells of a batch, without a name so short that they fit into fifty columns."""
-    word = "—" if batch.record is None else batch.record.word
-    begin = f"{word}  {batch.created_at.astimezone():%d %b %H:%M}"
+    begin = f"{batch.record.title}  {batch.created_at.astimezone():%d %b %H:%M}"
     took = duration(counts["seconds"]) if counts["seconds"] else None
     numbers = [counts[name] for name in ("runs", "passed", "failed", "flaky")]
     return [begin, *numbers, counts["other"] or None, took]
@@ -174,13 +174,14 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
 
 def _document(batch: Batch) -> dict[str, Any]:
     counts = Counter(word_of([item]) for item in batch.items)
+    record, journal = batch.record, stored_batches().journal_of(batch.record)
     return {
-        "batch": batch.number,
-        "name": batch.record and batch.record.name,
+        "batch": record.number,
+        "name": record.name,
         "createdUtc": batch.created_at,
-        "journal": batch.path if batch.database is None else None,
-        "server": batch.server,
-        "project": batch.project,
+        "journal": journal if record.database is None else None,
+        "server": record.server,
+        "project": record.project,
         "seconds": seconds_of(batch.items),
         "runs": len(batch.items),
         **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},

@@ -10,8 +10,9 @@ import json
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, assert_never
 
-from testvibe_async import BatchItem, ConfigError, GenerationRef, Ref, RunRef, errors
+from testvibe_async import BatchItem, ConfigError, Ref, RunRef, errors
 from testvibe_async._batch import EntryState, read_entry
+from testvibe_async._wire import KINDS
 from testvibe_async.cli import completion
 from testvibe_async.cli.words import NAME, Item
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
@@ -19,9 +20,10 @@ from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 
     from testvibe_async.cli.common import Connection
+    from testvibe_async.models import Snapshot
 
 
 @asynccontextmanager
@@ -57,26 +59,18 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
     found: list[Ref] = []
     why = " (this service lists no runs: give the id of one)"
     for kind in sorted(POLICIES):
+        seen: Sequence[Snapshot] = ()
         match kind:
             case "generation":
                 async with suggesting(connection, word):
                     made = await project.get_generation_status(word)
-                if made.request_id and made.feature_id and not made.is_finished:
-                    ref = GenerationRef(
-                        request_id=made.request_id, feature_id=made.feature_id, **at
-                    )
-                    found.append(ref)
+                seen = [made] if made.request_id and made.feature_id else []
             case "run":
                 with suppress(errors.NotFoundError):
-                    runs = await project.list_runs(feature=word)
-                    why = ""
-                    found += [
-                        RunRef(run_id=run.run_id, feature_id=run.feature_id, **at)
-                        for run in runs
-                        if not run.is_finished
-                    ]
+                    seen, why = await project.list_runs(feature=word), ""
             case _:
                 assert_never(kind)
+        found += [KINDS[kind].ref_of(each, **at) for each in seen if not each.is_finished]
     if not found:
         raise ConfigError(f"nothing of {word!r} is in flight{why}")
     return found
@@ -124,23 +118,19 @@ def _dispatches_in(text: str, file: str | None) -> Iterator[dict[str, Any]]:
             value, end = decoder.raw_decode(text)
         except (json.JSONDecodeError, RecursionError) as error:
             raise ConfigError(_no_json(text[:40], file)) from error
-        text = text[end:].lstrip()
-        left: list[Any] = [value]
+        text, left = text[end:].lstrip(), [value]
         while left:
-            each: Any = left.pop()
-            match each:
-                case [*_]:
-                    left += reversed(each)
+            match each := left.pop():
                 case {"testvibe": "intent"}:  # It may have started nothing.
                     pass
-                case {"testvibe": _}:
-                    yield each
                 case {"feature": int() | str(), "verdict": str(), "ref": {}}:
                     left.append(each["ref"])
-                case {"feature": int() | str(), "verdict": str()}:
+                case {"testvibe": _} | {"feature": int() | str(), "verdict": str()}:
                     yield each
-                case {}:
-                    left += reversed(each.values())
+                case {**members}:
+                    left += reversed(members.values())
+                case [*members]:
+                    left += reversed(members)
                 case _:
                     pass
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve, frozen
 
-from testvibe_async import Generation, GenerationRef, Hooks, Phase, Verdict, WaitTimeoutError
+from testvibe_async import Generation, Hooks, Phase, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact, Outage
 from testvibe_async.cli.words import UNSEEN, Item, is_lost, item_name, item_reason, plural
@@ -96,7 +96,7 @@ class Row:
     """One item, as last observed. Instants are seconds of the event loop's clock."""
 
     item: Item
-    """The item, with the names of its feature and configuration as last observed."""
+    """The item, with the name of its feature as last observed."""
 
     snapshot: Snapshot | None = None
     """The last snapshot of its operation; None before the first poll."""
@@ -141,15 +141,15 @@ class Row:
     @property
     def name(self) -> str:
         """The feature, and the configuration if it is not the default one."""
-        return escape(item_name(self.item))
+        return escape(item_name(self.item, self.snapshot))
 
     @property
     def operation(self) -> str:
-        """The operation: `run 214`, or `generation`, whose id is too long for a table."""
+        """The operation: `run 214`, or its kind, such as `generation`, if its id is no number."""
         ref = self.item.latest_ref
         if ref is None:
             return "—"
-        return ref.kind if isinstance(ref, GenerationRef) else str(ref)
+        return str(ref) if isinstance(ref.key[-1], int) else ref.kind
 
     @property
     def word(self) -> str:
@@ -200,8 +200,6 @@ class Progress:
         """Reachability of the service."""
         self.started: float = self.clock()
         """The time when the command began to work on them."""
-        self.is_changed: bool = False
-        """True if anything may have changed since the last call of `update`."""
         self._client: Client | None = None
         self._planned: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
@@ -215,16 +213,12 @@ class Progress:
         """The hooks to make the client with."""
         contact = self.contact
         return Hooks(
-            on_dispatched=(self._note, contact.note_dispatch),
-            on_transition=self._note,
+            on_dispatched=contact.note_dispatch,
             on_request=contact.note_request,
             on_outage_started=contact.note_outage,
             on_outage_ended=contact.note_answer,
             on_retry=contact.note_retry,
         )
-
-    def _note(self, _event: object) -> None:
-        self.is_changed = True
 
     @property
     def elapsed(self) -> float:
@@ -257,7 +251,6 @@ class Progress:
     def end(self, item: Item) -> None:
         """Note that the batch does nothing more for an item."""
         self._final.add(_key(item))
-        self.is_changed = True
 
     def _known(self) -> list[Item]:
         """Return all present items; the items that the batch has not read yet are last."""
@@ -284,7 +277,7 @@ class Progress:
         if item.outcome is not None or item.latest_ref is None:
             return item
         row = self._rows.get(_key(item)) or self._row(item, None)
-        item = evolve(item, name=row.item.name, config=row.item.config)
+        item = evolve(item, name=row.item.name)
         if outage is None or item.is_unseen or is_lost(item):
             return item
         error = WaitTimeoutError(
@@ -329,7 +322,6 @@ class Progress:
 
     def update(self) -> list[Row]:
         """Read all items, and return the rows to report: what changed since the last call."""
-        self.is_changed = False
         changed: list[Row] = []
         for item in self._known():
             before = self._rows.get(_key(item))
@@ -344,12 +336,17 @@ class Progress:
         return changed
 
     def _changes(self, before: Row | None, row: Row) -> Iterator[Row]:
-        """Yield what of an item is to be reported, attempts that failed as their own."""
+        """Yield what of an item is to be reported, attempts that failed as their own.
+
+        The ref of such an attempt is known if the item had it when it was read before.
+        """
         ref = None if before is None else before.item.latest_ref
         if before and before.item.generation_ref and row.item.latest_ref != ref:
             yield self._row(before.item, before)  # The run began at once after its generation.
         for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
-            yield _attempt(row, number, ref=ref)
+            *earlier, run = row.item.earlier[: number + 1]
+            item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=tuple(earlier))
+            yield evolve(row, item=item, snapshot=run, is_final=True)
         state = row.item.latest_ref, row.word
         if row.is_shown and (before is None or state != (ref, before.word)):
             yield row
@@ -367,11 +364,7 @@ class Progress:
             snapshot = self._client.attach(ref).snapshot
         is_same = before is not None and ref in {None, before.item.latest_ref}
         row = Row(
-            item=evolve(
-                item,
-                name=(snapshot and snapshot.feature_name) or item.name,
-                config=item.config or getattr(snapshot, "config", None),
-            ),
+            item=evolve(item, name=(snapshot and snapshot.feature_name) or item.name),
             snapshot=snapshot,
             is_final=is_final,
             started=before.started if before is not None and is_same else now,
@@ -382,10 +375,3 @@ class Progress:
 
 def _key(item: Item) -> Key:
     return item.feature, item.config, item.repetition
-
-
-def _attempt(row: Row, number: int, *, ref: Ref | None) -> Row:
-    """Return the row of an attempt that failed, which had the ref as far as that is known."""
-    run = row.item.earlier[number]
-    item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=row.item.earlier[:number])
-    return evolve(row, item=item, snapshot=run, is_final=True)

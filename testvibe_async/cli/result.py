@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from testvibe_async import BatchSummary, DispatchUnknownError, Run, Verdict, WaitTimeoutError
+from testvibe_async import BatchSummary, DispatchUnknownError, Verdict, WaitTimeoutError
 from testvibe_async._batch import is_refusal
-from testvibe_async.cli.batches import resume_command, stored_batches, work_command
+from testvibe_async.cli.batches import resume_command, work_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.progress import counts_of, verdict_of
@@ -32,14 +32,9 @@ from testvibe_async.runner.stored import after_rerun, has_failed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from testvibe_async import GenerationLog, RateLimitedError
     from testvibe_async.runner.stored import Batch
-
-
-NO_SPEC = BatchSpec(kind="run")
-"""The description of operations that no batch of ours dispatched."""
 
 
 @frozen(kw_only=True)
@@ -64,10 +59,10 @@ class Result:
     stopped_by: ExitCode | None = None
     """The exit code for the signal that stopped the command; None if none did."""
 
-    journal: Path | None = None
-    """The batch's journal; None without one."""
+    batch: int | str | None = None
+    """The argument that names the batch in a command; None without a journal."""
 
-    spec: BatchSpec = NO_SPEC
+    spec: BatchSpec = field(factory=lambda: BatchSpec(kind="run"))
     """The description of the batch; the defaults without one."""
 
     fails_on_flaky: bool = False
@@ -88,8 +83,8 @@ class Result:
     parent: Result | None = None
     """The batch whose failures this runs again, as it was before; None without one."""
 
-    left: Path | None = None
-    """The journal to resume, where that is the one of a rerun of the batch."""
+    left: int | str | None = None
+    """The argument that names the batch to resume, where that is a rerun of this one."""
 
     stored: Batch | None = None
     """The batch as it was read; None for one of this command, or other operations."""
@@ -99,11 +94,6 @@ class Result:
 
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
-
-    @property
-    def batch(self) -> int | str | None:
-        """The argument that names the batch in a command; None without a journal."""
-        return None if self.journal is None else stored_batches().word_for(self.journal)
 
     @property
     def summary(self) -> BatchSummary:
@@ -132,17 +122,10 @@ class Result:
         return self.refusal if self.summary.skipped else None
 
     @property
-    def failed_runs(self) -> list[int]:
-        """The ids of the runs that failed."""
-        failed = (item.outcome for item in self.items if item.verdict is Verdict.FAILED)
-        return [run.run_id for run in failed if isinstance(run, Run)]
-
-    @property
     def resume(self) -> str | None:
         """The command that resumes the batch; None without a journal."""
-        if self.journal is None:
-            return None
-        return resume_command(self.left or self.journal, self.place)
+        word = self.left or self.batch
+        return None if word is None else resume_command(word, self.place)
 
     @property
     def rerun(self) -> str | None:
@@ -298,7 +281,7 @@ def result_of(batch: Batch, place: Sequence[str], files: Files = Files()) -> Res
         items=batch.items,
         seconds=seconds_of(batch.items),
         place=place,
-        journal=batch.path,
+        batch=batch.record.word,
         spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
         stored=batch,
@@ -309,16 +292,16 @@ def result_of(batch: Batch, place: Sequence[str], files: Files = Files()) -> Res
 
 def live_facts(batch: Batch) -> dict[str, Any]:
     """Return the members of JSON documents that durable batches alone have."""
-    if batch.database is None:
+    if batch.record.database is None:
         return {}
-    return {"database": batch.database, "isOver": batch.is_over, "workers": [*batch.workers]}
+    return {"database": batch.record.database, "isOver": batch.is_over, "workers": [*batch.workers]}
 
 
 def live_line(batch: Batch) -> str:
     """Return the state of a durable batch on which workers work: in a line, and one for each."""
-    lines = [f"{batch.label}: {counts_of(batch.items)}", *map(str, batch.workers)]
-    if batch.record is not None and not any(worker.is_alive for worker in batch.workers):
-        record = batch.record
+    record = batch.record
+    lines = [f"{record}: {counts_of(batch.items)}", *map(str, batch.workers)]
+    if not any(worker.is_alive for worker in batch.workers):
         assert record.name is not None
         assert record.database is not None
         command = work_command(record.name, record.database)

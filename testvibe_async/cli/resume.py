@@ -10,7 +10,6 @@ import asyncio
 import shlex
 import sys
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve
@@ -31,14 +30,14 @@ from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, Item, plural, started
 from testvibe_async.runner.batches import RunningError
-from testvibe_async.runner.stored import existing, spec_of, word_of
+from testvibe_async.runner.stored import Batch
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async._batch import Plan
     from testvibe_async.adapters.durable import BatchStatus, DurableBatch
+    from testvibe_async.runner.records import BatchRecord
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -90,44 +89,42 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     stored, place = stored_batches(), place_of(common)
     if batch is None and on is not None:
         raise ConfigError("--on needs the name of a batch in that database")
-    record = None if on is not None else await stored.to_resume(batch, place)
-    batch = batch if record is None else str(record.number)
-    assert batch is not None
     async with AsyncExitStack() as stack:
         source: DurableBatch | Journal
-        if on is not None or (record is not None and record.database is not None):
-            source, record = await durable_named(batch, on, place)
+        record = None if on is not None else await stored.to_resume(batch, place)
+        if record is None or record.database is not None:
+            word = str(batch if record is None else record.number)
+            source, record = await durable_named(word, on, place)
             state: BatchStatus | Journal = await source.status()
-        elif record is not None:
+        else:
             source = state = await stack.enter_async_context(stored.working_on(record))
             common.output.say(f"{record}.")
-        else:
-            source = state = await stack.enter_async_context(existing(Path(batch)))
-        plan, began = state.plan, state.created_at
-        assert plan is not None
-        assert began is not None
-        if (place.server, place.project) != (plan.server, plan.project):
-            common = evolve(common, server=plan.server, project=plan.project)
-        decision = _decision(plan, unknown) if unknown else None
-        files = files.or_kept(plan.options.get("files", {}))
-        journal = source.path if isinstance(source, Journal) else None
-        async with watching(common, files=files, timeout=timeout, journal=journal) as watch:
-            spec = spec_of(plan)
+        assert state.plan is not None
+        found = Batch.of(state, record)
+        decision = _decision(record, unknown) if unknown else None
+        files = files.or_kept(state.plan.options.get("files", {}))
+        # What is suggested names the project only if another one is in force here.
+        suggested = common.place if place.project and place.has(record) else None
+        if (place.server, place.project) != (record.server, record.project):
+            common = evolve(common, server=record.server, project=record.project)
+        async with watching(common, files=files, timeout=timeout, batch=record.word) as watch:
+            if suggested is not None:
+                watch.result = evolve(watch.result, place=suggested)
             may_resend = decision in {None, "resend"} or feature is not None
-            left = spec.may_generate * sum(
+            left = found.spec.may_generate * sum(
                 is_left(item) and (may_resend or item.verdict is not Verdict.UNKNOWN)
-                for item in state.items
+                for item in found.items
             )
             question = (
-                f"Batch {batch}, {started(began)}, may dispatch "
+                f"{record}, {started(found.created_at)}, may dispatch "
                 f"{plural(left, 'generation')}, and each costs credits. Resume it?"
             )
             await consent.allow(watch.generations, left, question=question)
-            await watch.relate(record, word_of(record, Path(batch)))
+            await watch.relate(record)
             if decision is not None:  # Nothing is decided where the rest is refused.
                 await source.decide(decision, feature=feature)
             if isinstance(source, Journal):
-                return await watch.perform(spec, source.items, source, is_resumed=True)
+                return await watch.perform(found.spec, None, source)
             is_limited = bool(left) or consent.max_generations is not None
             await source.resume(max_generations=watch.generations.allowed if is_limited else None)
             return await watch.follow(source, record, works=True)
@@ -137,8 +134,8 @@ async def _list_unfinished(common: Common) -> None:
     found = [each async for each in stored_batches().each(place_of(common)) if not each.is_over]
     documents = [
         {
-            "batch": each.number,
-            "name": each.record and each.record.name,
+            "batch": each.record.number,
+            "name": each.record.name,
             "createdUtc": each.created_at,
             "counts": counts_of(each.items),
             **live_facts(each),
@@ -188,7 +185,7 @@ async def discard(batch: str, /, *, common: Common = Common()) -> None:
     common.output.result(document, f"{record} is forgotten: {what}.")
 
 
-def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
+def _decision(record: BatchRecord, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
     """Return the decision on unknown dispatches that words are.
 
     Raises:
@@ -199,8 +196,8 @@ def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | R
             return "resend"
         case ["drop"]:
             return "drop"
-        case ["adopt", number] if number.isdecimal() and plan.kind == "run":
-            return RunRef(server=plan.server, project=plan.project, run_id=int(number))
+        case ["adopt", number] if number.isdecimal() and record.kind == "run":
+            return RunRef(server=record.server, project=record.project, run_id=int(number))
         case _:
             raise ConfigError(
                 "--unknown takes resend, drop, or adopt and the id of a run: --unknown adopt 214"
@@ -231,8 +228,7 @@ async def work(
     found, record = await durable_named(batch, on, place_of(common))
     async with watching(common, files=files) as watch:
         watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
-        if record is not None:
-            await watch.relate(record, record.number)
+        await watch.relate(record)
         return await watch.follow(found, record, works=True)
 
 
@@ -257,7 +253,7 @@ async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> 
         raise ConfigError(f"{error}; {hint}") from error
     before = await read_durable(found, record)
     if before.is_over:
-        common.output.note(f"{before.label} was over before: nothing was left to cancel.")
+        common.output.note(f"{record} was over before: nothing was left to cancel.")
     else:
         await found.cancel()
     result = result_of(await read_durable(found, record), common.place)
@@ -299,12 +295,12 @@ async def report(
     place = place_of(common)
     if batch is not None and on is not None:
         _, record = await durable_named(batch, on, place)
-        batch = batch if record is None else str(record.number)
+        batch = str(record.number or batch)
     found = await stored_batches().meant(batch, place)
     result = result_of(found, common.place, files)
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
-    common.output.say(f"{found.label}, {started(found.created_at)}{again}.")
+    common.output.say(f"{found.record}, {started(found.created_at)}{again}.")
     return await conclude(result, Outputs(files, common.output))
 
 

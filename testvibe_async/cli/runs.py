@@ -25,12 +25,12 @@ from testvibe_async.cli import completion, details
 from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.completion import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.words import NAME, plural
+from testvibe_async.cli.words import NAME, tests_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from testvibe_async import Artifact, Run
+    from testvibe_async import Artifact
     from testvibe_async.cli.common import Connection
     from testvibe_async.cli.output import Output
 
@@ -81,10 +81,10 @@ async def list_(
     completion.keep(runs=[run.run_id for run in found])
     connection.output.rows(
         found,
-        ("Run", "Feature", "Config", "Status", "Passed", "Created"),
+        ("Run", "Feature", "Config", "Status", "Tests", "Created"),
         lambda run: (
             *(run.run_id, run.feature_name, run.config, run.status),
-            *(_passed(run), run.created_at),
+            *(tests_of(run), run.created_at),
         ),
     )
 
@@ -211,13 +211,6 @@ def _check_kinds(artifacts: Iterable[Artifact], run: int, wanted: Sequence[str])
             f"run {run} has no files of kind {' or '.join(wanted)}; it has "
             f"{', '.join(sorted(there))}"
         )
-
-
-def _passed(run: Run) -> str | None:
-    """Return the number of passed tests, if the service reports it."""
-    if run.summary is None or not run.is_finished:
-        return None
-    return f"{run.summary.passed} of {plural(run.summary.total, 'test')}"
 
 
 async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = Common()) -> None:

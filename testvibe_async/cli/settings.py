@@ -17,20 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testvibe_async import ConfigError, ResponseError
-from testvibe_async._config import (
-    REPOSITORY_FILE,
-    Setting,
-    find_repository,
-    find_settings,
-    masked,
-    read_repository_file,
-    read_user_file,
-    require_api_key,
-    require_encrypted,
-    server_name,
-    user_file_path,
-)
+from testvibe_async import ConfigError, ResponseError, _config
 from testvibe_async._util import escape
 from testvibe_async._util.replacement import replace_file
 from testvibe_async.cli.common import Common, ProjectlessOptions, batches_folder, connected
@@ -57,7 +44,7 @@ def settings(*, common: Common = Common()) -> None:
         testvibe-async settings
         testvibe-async settings --json
     """
-    found = find_settings(common.server, project=common.project)
+    found = _config.find_settings(common.server, project=common.project)
     shown = {
         "server": _shown(found.server),
         "apiKey": _shown(found.api_key, is_secret=True),
@@ -74,7 +61,7 @@ def settings(*, common: Common = Common()) -> None:
             for name, each in zip(names, (*shown.values(), *routes.values()), strict=True)
         ],
     )
-    output.note(f"Your own configuration file is {user_file_path()}.")
+    output.note(f"Your own configuration file is {_config.user_file_path()}.")
     output.note(f"The journals of your batches are in {batches_folder()}.")
 
 
@@ -117,15 +104,15 @@ async def use(project: str, /, *, common: ProjectlessOptions = ProjectlessOption
     )
 
 
-def _shown(setting: Setting | None, *, is_secret: bool = False) -> dict[str, str] | None:
+def _shown(setting: _config.Setting | None, *, is_secret: bool = False) -> dict[str, str] | None:
     """Return a setting and its source; a secret is masked."""
     if setting is None:
         return None
     value = setting.value
     if is_secret:
         # A value of another form may be another secret, put there by mistake.
-        is_usual = masked(value) != value
-        value = masked(value) if is_usual else f"{len(value)} characters of another form"
+        is_usual = _config.masked(value) != value
+        value = _config.masked(value) if is_usual else f"{len(value)} characters of another form"
     return {"value": value, "from": setting.source}
 
 
@@ -142,8 +129,9 @@ def store_project(server: str, project: str) -> Path:
     """
     import tomlkit  # noqa: PLC0415 - see `login`
 
-    present = read_repository_file()
-    path = present.path if present else (find_repository() or Path.cwd()) / REPOSITORY_FILE
+    present = _config.read_repository_file()
+    folder = _config.find_repository() or Path.cwd()
+    path = present.path if present else folder / _config.REPOSITORY_FILE
     if path.is_symlink():
         raise ConfigError(
             f"{path} is a symbolic link, and what a repository links to is not written: "
@@ -173,10 +161,11 @@ def login(*, stdin: bool = False, common: ProjectlessOptions = ProjectlessOption
     """
     import asyncio  # noqa: PLC0415 - `settings` does without it, and without tomlkit
 
-    server = server_name(common.server or os.environ.get("TESTVIBE_SERVER") or _ask_server())
-    require_encrypted(server, allow_http=common.allow_http)
+    named = common.server or os.environ.get("TESTVIBE_SERVER") or _ask_server()
+    server = _config.server_name(named)
+    _config.require_encrypted(server, allow_http=common.allow_http)
     typed = _ask_key() if sys.stdin.isatty() and not stdin else sys.stdin.readline()
-    api_key = require_api_key(typed)
+    api_key = _config.require_api_key(typed)
     try:
         projects = asyncio.run(_try(server, api_key, allow_http=common.allow_http))
     except ResponseError as error:
@@ -204,11 +193,11 @@ def logout(*, common: ProjectlessOptions = ProjectlessOptions()) -> None:
         testvibe-async logout
         testvibe-async logout --server https://testvibe.example
     """
-    stored = read_user_file()
+    stored = _config.read_user_file()
     server = common.server or (stored.server if stored else None)
     if server is None:
         raise ConfigError("there is no key on this machine")
-    server = server_name(server)
+    server = _config.server_name(server)
     path = set_key(server, None)
     if path is None:
         raise ConfigError(f"there is no key for {server} on this machine")
@@ -233,16 +222,16 @@ def set_key(server: str, api_key: str | None) -> Path | None:
     """
     import tomlkit  # noqa: PLC0415 - see `login`
 
-    path = user_file_path()
+    path = _config.user_file_path()
     assert path is not None
-    text = path.read_text(encoding="utf-8-sig") if read_user_file() else ""
+    text = path.read_text(encoding="utf-8-sig") if _config.read_user_file() else ""
     document = tomlkit.parse(text)
     if api_key is not None:
         # Appended below dotted keys it would belong to the last of them.
         document = document if "server" in document else tomlkit.parse(f'server = ""\n{text}')
         document["server"] = server
     servers: Table = document.setdefault("servers", tomlkit.table(is_super_table=True))
-    spellings = [name for name in servers if server_name(name, f"{path}: ") == server]
+    spellings = [name for name in servers if _config.server_name(name, f"{path}: ") == server]
     for name in spellings:
         del servers[name]
     if api_key is not None:

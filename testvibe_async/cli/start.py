@@ -14,14 +14,8 @@ from attrs import evolve, frozen
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import BatchItem, ConfigError, Journal
-from testvibe_async.cli.batches import (
-    durable_batch,
-    durable_named,
-    report_interrupted,
-    stored_batches,
-    work_command,
-)
+from testvibe_async import BatchItem, ConfigError
+from testvibe_async.cli import batches
 from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import ConfigName, FeatureName
@@ -31,12 +25,14 @@ from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import NAME, Item, item_name, plural, reason, started
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.records import BatchRecord
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
 
+    from testvibe_async import Journal
     from testvibe_async.runner.spec import Forecast
 
 
@@ -142,7 +138,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     ) as watch:
         if failed:
             word = features[0] if features else None
-            batch = await stored_batches().to_rerun(word, watch.place, watch.quarantine)
+            batch = await batches.stored_batches().to_rerun(word, watch.place, watch.quarantine)
             spec = batch.rerun(spec, on_conflict=on_conflict)
             jobs: list[Item] = [
                 BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
@@ -150,9 +146,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
             ]
             failed_ones = plural(len(jobs), "failure") if jobs else "nothing to run again"
             runs = plural(len(batch.items), "run")
-            said = f"{batch.label}, {started(batch.created_at)}: {failed_ones}, of {runs}."
+            said = f"{batch.record}, {started(batch.created_at)}: {failed_ones}, of {runs}."
             states = {item.feature: "ready" for item in batch.failed if item.attempts}
-            found, parent = Selection(features=(), states=states), batch.word
+            found, parent = Selection(features=(), states=states), batch.record.word
             whole = watch.rerun(batch)
             if not jobs:
                 watch.outputs.write(whole)
@@ -331,7 +327,7 @@ class _NewBatch:
         watch, spec, name = self.watch, self.spec, self.options.name
         output = watch.connection.output
         assert name is not None
-        batch = durable_batch(database, name)
+        batch = batches.durable_batch(database, name)
         is_new = await batch.submit(
             watch.connection.client,
             self.jobs,
@@ -350,14 +346,14 @@ class _NewBatch:
         )
         if not is_new and (await batch.status()).is_over:
             raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
-        batch, record = await durable_named(name, database, watch.place, parent=self.parent)
+        batch, record = await batches.durable_named(name, database, watch.place, parent=self.parent)
         if self.waits:
             return await watch.follow(batch, record, works=False)
-        said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."
-        document = {"batch": record and record.number, "name": name, "isNew": is_new}
+        said = f"{record} {'is stored' if is_new else 'was stored before'}."
+        document = {"batch": record.number, "name": name, "isNew": is_new}
         output.result(document, said)
         where = "any" if "://" in batch.database else "this"  # A file is for one machine.
-        output.note(f"Work on it, on {where} machine: {work_command(name, batch.database)}")
+        output.note(f"Work on it, on {where} machine: {batches.work_command(name, batch.database)}")
         return ExitCode.PASSED
 
     @asynccontextmanager
@@ -371,53 +367,55 @@ class _NewBatch:
         Raises:
             ConfigError: The file that was asked for can't be used.
         """
-        connection, stored, path = self.watch.connection, stored_batches(), self.options.journal
-        files, project = self.watch.outputs.files.kept, connection.project_name
-        typed = {
-            "batch": spec.to_dict(),
-            "files": files,
-            "project": project,
-            "quarantine": self.watch.quarantine.to_dict(),
-            "left_out": dict(self.watch.result.left_out),
-        }
         if self.options.no_journal:
             yield None
             return
-        await report_interrupted(besides=self.parent)
-        if path is not None:
-            # To begin anew what the file may have held would do its work twice.
-            if path.exists() and not path.stat().st_size:
-                raise ConfigError(
-                    f"{path} is empty, and may have held a batch: remove it to begin another"
-                )
-            async with Journal(path, options=typed) as journal:
-                if journal.plan is not None and journal.is_over:
-                    raise ConfigError(
-                        f"{path} has a batch that is over: see {NAME} report {path}, or name "
-                        "another file"
-                    )
-                if journal.plan is None and self.parent is not None:
-                    with suppress(OSError):  # Then the file alone has it.
-                        stored.create(
-                            *(spec.kind, self.watch.place), parent=self.parent, journal=path
-                        )
-                yield journal
-            return
+        watch, stored, path = self.watch, batches.stored_batches(), self.options.journal
+        connection = watch.connection
+        typed = {
+            "batch": spec.to_dict(),
+            "files": watch.outputs.files.kept,
+            "project": connection.project_name,
+            "quarantine": watch.quarantine.to_dict(),
+            "left_out": dict(watch.result.left_out),
+        }
+        record = BatchRecord(
+            kind=spec.kind,
+            server=connection.client.server,
+            project=connection.project.id,
+            project_name=connection.project_name,
+            name=self.options.name,
+            parent=self.parent,
+            journal=None if path is None else str(path.absolute()),
+        )
+        await batches.report_interrupted(besides=self.parent)
+        # To begin anew what the file may have held would do its work twice.
+        if path is not None and path.exists() and not path.stat().st_size:
+            raise ConfigError(
+                f"{path} is empty, and may have held a batch: remove it to begin another"
+            )
         async with AsyncExitStack() as stack:
-            kept: Journal | None = None
             try:
-                record = stored.create(
-                    *(spec.kind, self.watch.place),
-                    name=self.options.name,
-                    project_name=project,
-                    parent=self.parent,
-                )
-                kept = await stack.enter_async_context(stored.working_on(record, options=typed))
+                if path is None:
+                    record = stored.add(record)
+                journal = await stack.enter_async_context(stored.working_on(record, options=typed))
             except (ConfigError, OSError) as error:
+                if path is not None:
+                    raise
                 connection.output.note(
                     f"No journal is kept, so a crash would lose this batch: {reason(error)}"
                 )
-            else:
-                if self.waits:  # Otherwise it is named at the end.
-                    connection.output.say(f"{record}.")
-            yield kept
+                yield None
+                return
+            if journal.plan is not None and journal.is_over:
+                raise ConfigError(
+                    f"{path} has a batch that is over: see {NAME} report {path}, or name "
+                    "another file"
+                )
+            if path is not None and journal.plan is None and self.parent is not None:
+                with suppress(OSError):  # Then the file alone has it.
+                    record = stored.add(record)
+            watch.result = evolve(watch.result, batch=record.word)
+            if self.waits and path is None:  # Otherwise it is named at the end.
+                connection.output.say(f"{record}.")
+            yield journal

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from attrs import evolve
 
-from testvibe_async import ConfigError, GenerationRef, Verdict, VibeError
+from testvibe_async import ConfigError, GenerationLog, GenerationRef, Verdict, VibeError
 from testvibe_async.cli import completion
 from testvibe_async.cli.batches import read_durable, stored_batches
 from testvibe_async.cli.closing import conclude, conclude_early
@@ -30,14 +30,14 @@ from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.words import Item, plural, reason
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
+from testvibe_async.runner.records import BatchRecord, Place
 from testvibe_async.runner.selection import Selection, select
-from testvibe_async.runner.stored import BatchRecord, Place, after_rerun
+from testvibe_async.runner.stored import after_rerun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-    from pathlib import Path
 
-    from testvibe_async import Batch, Client, GenerationLog, Journal
+    from testvibe_async import Batch, Client, Journal
     from testvibe_async.adapters.durable import DurableBatch
     from testvibe_async.runner.spec import BatchSpec
     from testvibe_async.runner.stored import Batch as StoredBatch
@@ -58,14 +58,16 @@ class Watch:
     limit: TimeLimit
     """The time that the command may take."""
 
-    def __init__(self, common: Common, files: Files, stop: Stop, journal: Path | None) -> None:
+    def __init__(
+        self, common: Common, files: Files, stop: Stop, *, batch: int | str | None
+    ) -> None:
         """Make it, before anything is known.
 
         Args:
             common: The options of the command.
             files: The files to write.
             stop: The signals and the limit that stop it.
-            journal: The file of the batch's journal; None if there is none yet.
+            batch: The argument that names the batch in a command; None if there is none yet.
 
         Raises:
             ConfigError: An entry of the quarantine is invalid.
@@ -79,6 +81,8 @@ class Watch:
         self._reruns: Sequence[StoredBatch] = ()
         """The reruns of the batch, which are part of its result."""
         self._stop = stop
+        self._is_new = batch is None
+        """True if the command itself starts all of its operations, or waits for them."""
         self._is_concluded = False
         """True once the results are printed."""
         self.result: Result = Result(
@@ -86,7 +90,7 @@ class Watch:
             seconds=0.0,
             place=common.place,
             is_service_kept=common.api_key is None,
-            journal=journal,
+            batch=batch,
             fails_on_flaky=files.fail_on_flaky,
         )
         """The part of the result that is known before the end."""
@@ -112,15 +116,10 @@ class Watch:
             self.connection.output.note(found.note)
         return found
 
-    async def relate(self, record: BatchRecord | None, word: int | str) -> None:
-        """Read the reruns of the batch, and the batch that it reruns, which share its result.
-
-        Args:
-            record: Its record; None without one.
-            word: Its `Batch.word`.
-        """
+    async def relate(self, record: BatchRecord) -> None:
+        """Read the reruns of the batch, and the batch that it reruns, which share its result."""
         stored = stored_batches()
-        self._reruns = await stored.reruns_of(word)
+        self._reruns = await stored.reruns_of(record.word)
         if (parent := await stored.parent_of(record)) is not None:
             self.rerun(parent)
 
@@ -133,33 +132,30 @@ class Watch:
     async def perform(
         self,
         spec: BatchSpec,
-        jobs: Sequence[Item],
+        jobs: Sequence[Item] | None,
         journal: Journal | None,
         *,
         waits: bool = True,
-        is_resumed: bool = False,
     ) -> ExitCode:
         """Carry out a batch, print the results, and return the exit code.
 
         Args:
             spec: The description of the batch.
-            jobs: An item for each operation.
+            jobs: An item for each operation; None for those that the journal has.
             journal: The file of the batch's journal; None for no journal.
             waits: True to wait for the dispatched operations.
-            is_resumed: True if the journal has the batch.
         """
         stored = journal.plan.options if journal is not None and journal.plan is not None else {}
-        self.result = evolve(
-            self.result,
-            journal=None if journal is None else journal.path,
-            left_out=stored.get("left_out", self.result.left_out),
-            spec=spec,
-            is_waited_for=waits,
-        )
-        expected = jobs if is_resumed else spec.repeated(jobs)
+        left_out = stored.get("left_out", self.result.left_out)
+        self.result = evolve(self.result, left_out=left_out, spec=spec, is_waited_for=waits)
+        if jobs is None:
+            assert journal is not None
+            expected = journal.items
+        else:
+            expected = spec.repeated(jobs)
         batch = spec.start(
             self.connection.project,
-            None if is_resumed else jobs,
+            jobs,
             timeout=self.limit.remaining,
             journal=journal,
             quarantine=self.quarantine,
@@ -188,14 +184,12 @@ class Watch:
             recording.cancel()
             await asyncio.wait([recording])
 
-    async def follow(
-        self, batch: DurableBatch, record: BatchRecord | None, *, works: bool
-    ) -> ExitCode:
+    async def follow(self, batch: DurableBatch, record: BatchRecord, *, works: bool) -> ExitCode:
         """Follow a durable batch to its end or the time limit, and return the exit code.
 
         Args:
             batch: The batch.
-            record: Its record here; None if it has none.
+            record: Its record.
             works: True to work on it meanwhile.
 
         Raises:
@@ -205,24 +199,24 @@ class Watch:
 
         async def note_changes() -> None:
             nonlocal found
-            line, noted = "" if works else live_line(found), ""  # It is no worker yet.
+            noted = ""
             while found.is_live:
-                if line != noted:
-                    self.connection.output.note(noted := line)
                 await asyncio.sleep(FOLLOW_SECONDS)
                 try:
                     found = await read_durable(batch, record)
                     line = live_line(found)
                 except ConfigError as error:  # Another machine may reach the database.
                     line = str(error)
+                if found.is_live and line != noted:
+                    self.connection.output.note(noted := line)
 
         if works and found.is_over:
-            self.connection.output.note(f"{found.label} was over before: nothing was left to do.")
+            self.connection.output.note(f"{record} was over before: nothing was left to do.")
         quarantine = self.quarantine
         self.progress.follow(client, (), lambda: [*found.judged(quarantine).items], is_shared=True)
         self.result = evolve(
             self.result,
-            journal=None if record is None else found.path,
+            batch=record.word,
             fails_on_flaky=self.result.fails_on_flaky or found.fails_on_flaky,
         )
         changes = asyncio.create_task(note_changes())
@@ -293,7 +287,6 @@ class Watch:
     def _present(self) -> Result:
         """Return the result as of now, of a batch that has reruns as `report` does."""
         items, failure = self.progress.items, self.progress.contact.failure
-        stored = self.result.stored
         is_open = any(item.is_unfinished or is_left(item) for item in items)
         open_reruns = [each.unfinished for each in self._reruns if not each.is_over and not is_open]
         fails_on_flaky = self.result.fails_on_flaky
@@ -305,7 +298,7 @@ class Watch:
             items=items,
             left=next(iter(open_reruns), None),
             fails_on_flaky=fails_on_flaky,
-            seconds=self.progress.elapsed if stored is None else seconds_of(stored.items),
+            seconds=self.progress.elapsed if self._is_new else seconds_of(items),
             refusal=self.progress.contact.refusal,
             failure=failure and f"{self.limit.host}: {failure}",
         )
@@ -317,7 +310,7 @@ async def watching(
     *,
     files: Files = Files(),
     timeout: float | None = None,
-    journal: Path | None = None,
+    batch: int | str | None = None,
 ) -> AsyncGenerator[Watch]:
     """Open a client for operations, none of which is lost however the command ends.
 
@@ -325,10 +318,10 @@ async def watching(
         common: The options of the command.
         files: The files to write.
         timeout: Seconds that the command may take; None for as long as it takes.
-        journal: The file of the batch that is resumed; None for none, or a new one.
+        batch: The argument that names the batch that is resumed; None for none, or a new one.
     """
     with shown_elsewhere(), Stop() as stop:
-        watch = Watch(common, files, stop, journal)
+        watch = Watch(common, files, stop, batch=batch)
         watch.outputs.begin()
         try:
             server = require_settings(common).server
@@ -359,12 +352,6 @@ async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, 
         for item in items
         if item.verdict is Verdict.FAILED and isinstance(item.latest_ref, GenerationRef)
     ]
-
-    async def read(ref: GenerationRef) -> GenerationLog | None:
-        try:
-            return await client.attach(ref).log()
-        except VibeError:
-            return None
-
-    logs = await asyncio.gather(*map(read, failed))
-    return {ref.request_id: log for ref, log in zip(failed, logs, strict=True) if log}
+    reads = (client.attach(ref).log() for ref in failed)
+    logs = zip(failed, await asyncio.gather(*reads, return_exceptions=True), strict=True)
+    return {ref.request_id: log for ref, log in logs if isinstance(log, GenerationLog)}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from testvibe_async import BatchItem, VibeError, WaitTimeoutError
+from testvibe_async import BatchItem, Run, VibeError, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from testvibe_async import Diagnosis
     from testvibe_async.models import Snapshot
 
 NAME = "testvibe-async"
@@ -48,9 +49,14 @@ def started(at: datetime) -> str:
     return f"started {at.astimezone():%Y-%m-%d %H:%M}"
 
 
-def item_name(item: Item) -> str:
-    """Return a feature's name, and the configuration if it is not the default one."""
-    config = item.config or getattr(item.outcome, "config", None)
+def item_name(item: Item, snapshot: Snapshot | None = None) -> str:
+    """Return a feature's name, and the configuration if it is not the default one.
+
+    Args:
+        item: The feature's item.
+        snapshot: The last snapshot of an operation that is not over, if there is one.
+    """
+    config = item.config or getattr(item.outcome or snapshot, "config", None)
     is_named = config and config != DEFAULT_CONFIG
     return f"{item.feature_name} [{config}]" if is_named else item.feature_name
 
@@ -72,6 +78,14 @@ def item_reason(item: Item) -> str:
     from testvibe_async.reports.reasons import reason_of  # noqa: PLC0415 - see above
 
     return escape(reason_of(item))
+
+
+def tests_of(run: Run | Diagnosis) -> str:
+    """Return how the tests of a run went, such as `1 of 3 tests failed`; empty if unknown."""
+    ended = Run(run_id=run.run_id, status=run.status, summary=run.summary)
+    if run.summary is None or not run.summary.total or not ended.is_finished:
+        return ""
+    return item_reason(BatchItem(feature="", outcome=ended))
 
 
 def is_lost(item: Item) -> bool:

@@ -36,13 +36,13 @@ def add_resources(server: MCPServer[Session]) -> None:
         ("testvibe://features/{feature}/gherkin{?project}", "text/plain", feature_gherkin),
         ("testvibe://features/{feature}/generation/log{?project}", "application/json", last_log),
     ):
-        server.resource(uri, mime_type=mime_type, security=_NO_PATHS)(read)
+        server.resource(uri, mime_type=mime_type, security=_NO_PATHS)(_explained(read))
 
 
 def add_prompts(server: MCPServer[Session]) -> None:
     """Add the prompts to a server."""
-    server.prompt(title="Why did a run fail?")(diagnose_failed_run)
-    server.prompt(title="Why did a generation fail?")(diagnose_failed_generation)
+    server.prompt(title="Why did a run fail?")(_explained(diagnose_failed_run))
+    server.prompt(title="Why did a generation fail?")(_explained(diagnose_failed_generation))
 
 
 def _explained(read: Reader) -> Reader:
@@ -64,7 +64,6 @@ def _explained(read: Reader) -> Reader:
     return call
 
 
-@_explained
 async def run_digest(call: Call, *, runId: str) -> str:
     """Read a run's digest, as JSON."""
     return text_of(await document_of(call, tools.get_run, runId=_run_id(runId)))
@@ -78,14 +77,8 @@ def _run_id(text: str) -> int:
     return run_id
 
 
-@_explained
 async def feature_gherkin(call: Call, *, feature: str) -> str:
     """Read a feature's Gherkin."""
-    return await _gherkin_of(call, feature)
-
-
-async def _gherkin_of(call: Call, feature: str) -> str:
-    """Return a feature's Gherkin, and the call that reads the rest."""
     found = await document_of(call, tools.get_feature, feature=feature)
     if "nextOffset" not in found:
         return str(found["gherkin"])
@@ -93,13 +86,11 @@ async def _gherkin_of(call: Call, feature: str) -> str:
     return f"{found['gherkin']}\n# There is more: {rest} reads on."
 
 
-@_explained
 async def last_log(call: Call, *, feature: str) -> str:
     """Read the log of a feature's latest generation, section by section, as JSON."""
     return text_of(await document_of(call, tools.get_generation_log, feature=feature))
 
 
-@_explained
 async def diagnose_failed_run(call: Call, *, runId: str) -> str:
     """Find out why a run failed, and whether the site, the feature or the test is to blame."""
     document = await document_of(call, tools.diagnose_run, runId=_run_id(runId))
@@ -114,15 +105,15 @@ async def diagnose_failed_run(call: Call, *, runId: str) -> str:
     )
 
 
-@_explained
 async def diagnose_failed_generation(call: Call, *, feature: str) -> str:
     """Find out why a generation made no tests, and how the feature's Gherkin should change."""
     call = evolve(call, parts=3)
-    log = await document_of(call, tools.get_generation_log, feature=feature)
+    log = await last_log(call, feature=feature)
+    gherkin = await feature_gherkin(call, feature=feature)
     return (
         f"Find out why the generation of the feature {feature!r} failed. Read the reason and "
         "the last lines of each failing section first: what did it try, and what did it not find "
         "on the site? Then propose how the Gherkin should change, to be written with "
         "update_feature. Don't call generate_feature before I agree: it costs credits.\n\n"
-        f"The log:\n\n{text_of(log)}\n\nThe Gherkin:\n\n{await _gherkin_of(call, feature)}"
+        f"The log:\n\n{log}\n\nThe Gherkin:\n\n{gherkin}"
     )

@@ -243,17 +243,16 @@ def _row(item: BatchItem[Run], *, is_over: bool) -> Document:
     if isinstance(ref, RunRef):
         row["runId"] = ref.run_id
     if item.outcome is not None:
-        row |= _result_of(item.outcome, entry)
+        row |= _result_of(entry, item.outcome)
     elif item.error is not None and (item.is_bad or item.is_unseen):
         row["error"] = explain(item.error, ["feature"]) if is_over else described(item.error)
     if item.earlier:
         row["flaky"] = item.is_flaky
-        pairs = zip(item.earlier, entry.earlier, strict=True)
-        row["earlier"] = [_result_of(run, attempt) for run, attempt in pairs]
+        row["earlier"] = list(map(_result_of, entry.earlier, item.earlier))
     return row
 
 
-def _result_of(run: Run, entry: Entry) -> Document:
+def _result_of(entry: Entry, run: Run) -> Document:
     """Return the result of a run, with its first failures."""
     tests = _tests_of(entry)
     failures = [

@@ -91,17 +91,13 @@ class _Output(anyio.AsyncFile[str]):
     def __init__(self, file: TextIO, note: Callable[[str], None]) -> None:
         super().__init__(file)
         self._note = note
-        self._line = ""
 
     async def write(self, b: str) -> int:
-        """Write a line; `flush` reports it."""
-        self._line = b
-        return await super().write(b)
-
-    async def flush(self) -> None:
-        """Write what is in the buffer, and report the line."""
-        await super().flush()
-        self._note(self._line)
+        """Write a line past the buffer, and report it."""
+        written = await super().write(b)
+        await self.flush()
+        self._note(b)
+        return written
 
 
 async def _input(lines: asyncio.Queue[str]) -> AsyncGenerator[str]:

@@ -110,16 +110,16 @@ class FeatureItem(pytest.Item):
         properties = {
             RUN: result.entry.facts.get("runId"),
             EARLIER_RUNS: earlier,
-            FLAKY: "true" if result.item.is_flaky else "",
+            FLAKY: "true" if result.entry.is_flaky else "",
         }
         both = dict(self.user_properties) | properties
         self.user_properties[:] = [(name, value) for name, value in both.items() if value]
         if self.config.pluginmanager.has_plugin("allure_listener"):
             tell_allure(result)
         run = result.run
-        if result.item.verdict is Verdict.QUARANTINED:
-            pytest.xfail(str(result.item.quarantine))
-        if run.is_failure or result.item.verdict is Verdict.FAILED:
+        if result.entry.verdict is Verdict.QUARANTINED:
+            pytest.xfail(str(result.entry.item.quarantine))
+        if run.is_failure or result.entry.verdict is Verdict.FAILED:
             raise RunFailed
         run.raise_for_status()
 
@@ -129,7 +129,7 @@ class FeatureItem(pytest.Item):
         Args:
             report: The feature's own. If its failure is expected, so are those of its tests.
         """
-        if self._result is None or self._result.item.outcome is None:
+        if self._result is None or self._result.entry.item.outcome is None:
             return []
         times = self._result.entry.times
         if times.queued_at is not None and times.finished_at is not None:

@@ -20,7 +20,7 @@ from testvibe_async.reports.text import one_line, tail
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from testvibe_async.reports.entries import Case, Entry, Item
+    from testvibe_async.reports.entries import Case, Entry
 
 LOG_LINES = 20
 """Number of lines that are shown of a log's end."""
@@ -37,11 +37,6 @@ class Result:
     """The reason why the download failed; None if it did not."""
 
     @property
-    def item(self) -> Item:
-        """The item of the batch."""
-        return self.entry.item
-
-    @property
     def files(self) -> list[Path]:
         """All downloaded files, those of each attempt."""
         return [file for files in self.entry.artifacts.values() for file in files]
@@ -54,7 +49,7 @@ class Result:
     @property
     def is_settled(self) -> bool:
         """True if nothing that it began may still be running at the service."""
-        return not self.item.is_unfinished and self.item.verdict is not Verdict.UNKNOWN
+        return not self.entry.item.is_unfinished and self.entry.verdict is not Verdict.UNKNOWN
 
     @property
     def run(self) -> Run:
@@ -63,17 +58,16 @@ class Result:
         Raises:
             VibeError: There is none, or it passed without executing a test, and so shows nothing.
         """
-        run = self.item.outcome
+        run = self.entry.item.outcome
         if not isinstance(run, Run):
-            raise self.item.error or VibeError(self.entry.reason)
+            raise self.entry.item.error or VibeError(self.entry.reason)
         if run.executed_nothing or (run.is_success and not run.has_results):
             raise VibeError(_headline(self.entry))
         return run
 
     def describe(self) -> str:
         """Return its text: the failures, the runs before, the end of the log, the artifacts."""
-        entry = self.entry
-        error = self.item.error
+        entry, error = self.entry, self.entry.item.error
         parts = [describe_error(error) if error else _headline(entry)]
         failures = (case for case in self.cases if case.is_failed)
         parts += [f"{case.name}\n  {case.message or 'no error given'}" for case in failures]

@@ -17,7 +17,7 @@ from attrs import Factory, evolve, field, frozen
 
 from testvibe_async._util.serialization import wire_name
 from testvibe_async.errors import KindName
-from testvibe_async.models import DEFAULT_CONFIG, Snapshot
+from testvibe_async.models import DEFAULT_CONFIG, CaseResult, GenerationLog, Snapshot
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.reports.reasons import STATUSES, CaseStatus, reason_of, status_of, why
 from testvibe_async.reports.text import cut, distinct, one_line, tail
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from testvibe_async.models import CaseResult, GenerationLog
 
 Item = BatchItem[Snapshot]
 

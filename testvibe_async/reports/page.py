@@ -16,7 +16,7 @@ import re
 import shlex
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Unpack
@@ -25,19 +25,17 @@ from urllib.parse import quote
 from testvibe_async._util import __version__, clean
 from testvibe_async._util.serialization import wire_name
 from testvibe_async.errors import ConfigError
-from testvibe_async.reports.entries import ID_FIELDS, IMAGES
+from testvibe_async.reports.entries import ID_FIELDS, IMAGES, Case, Entry, Item
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import counted, duration, essence, one_line
 from testvibe_async.reports.timeline import timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
     from pathlib import Path
 
     from jinja2 import Environment
 
-    from testvibe_async.reports.entries import Case, Entry, Item
 
 MAX_IMAGE_BYTES = 1_000_000
 """Size of the largest screenshot that becomes part of the page."""

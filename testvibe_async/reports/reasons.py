@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, assert_never
 from testvibe_async import errors
 from testvibe_async.errors import VibeError
 from testvibe_async.models import FeatureStatus, Generation, OutcomeError, Run, Snapshot
-from testvibe_async.outcomes import Verdict
+from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.reports.text import counted, duration, one_line, quoted
 
 if TYPE_CHECKING:
     from testvibe_async.models import CaseResult, GenerationLog
-    from testvibe_async.outcomes import BatchItem
 
 
 class CaseStatus(StrEnum):

@@ -7,24 +7,19 @@ how a format shows them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence  # noqa: TC003 - get_type_hints(ReportOptions)
+from collections.abc import Iterable, Mapping, Sequence  # noqa: TC003 - get_type_hints(ReportOptions)
 from datetime import datetime  # noqa: TC003 - as above
 from pathlib import Path  # noqa: TC003 - as above
-from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from typing import Self, TypedDict, Unpack
 
 from attrs import astuple, evolve, frozen
 
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import GenerationLog  # noqa: TC001 - as above
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
-from testvibe_async.reports.entries import Entry, Item, between
+from testvibe_async.reports.entries import Case, Entry, Item, between
 from testvibe_async.reports.reasons import URGENCY, CaseStatus
 from testvibe_async.reports.text import counted, distinct, one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from testvibe_async.reports.entries import Case
 
 
 class ReportOptions(TypedDict, total=False):

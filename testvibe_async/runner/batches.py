@@ -1,32 +1,28 @@
-"""The batches of one folder: their records, and the one that a command means.
+"""The batches of one folder, and the one that a command means.
 
-Decides which numbers are given, each once, how long a batch is retained, which process works on
-it, which batches are running, interrupted or over, and how a batch and the reruns of its failures
-are one.
-What a batch did is in its journal alone; its record is always readable.
+Decides which process works on a batch, which batches are running, interrupted or over, and how a
+batch and the reruns of its failures are one. Which records there are is decided in `records`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import asdict, evolve
+from attrs import evolve
 
 from testvibe_async._batch import EntryState
-from testvibe_async._util.replacement import replace_file
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
-from testvibe_async.journal import Journal, files_of, is_in_use
-from testvibe_async.refs import build_stored, read_stored
+from testvibe_async.journal import Journal, is_in_use
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import similar_names
-from testvibe_async.runner.stored import Batch, BatchRecord, Place, existing, is_settled
+from testvibe_async.runner.records import BatchRecord, Place, Records
+from testvibe_async.runner.stored import Batch, existing, is_settled, record_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -37,20 +33,11 @@ if TYPE_CHECKING:
     from testvibe_async.runner.quarantine import Quarantine
 
 
-_VERSION = 1
-
-KEPT = 50
-"""Maximum number of batches that are retained."""
-
-KEPT_FOR = timedelta(days=30)
-"""Retention of a batch."""
-
-
 class RunningError(ConfigError):
     """Another process works on a batch."""
 
 
-class Batches:
+class Batches(Records):
     """The batches of a folder."""
 
     def __init__(
@@ -62,99 +49,18 @@ class Batches:
         """Create it, without I/O.
 
         Args:
-            folder: Folder of the batches; `create` makes it.
+            folder: Folder of the batches.
             read_durable: Reads the batch of a record that has a database, or raises a
                 `ConfigError`; None if there is none.
         """
-        self.folder: Path = folder
+        super().__init__(folder)
         self._read_durable = read_durable
-
-    def records(self) -> list[BatchRecord]:
-        """Return the records of all batches, the one that was worked on last first."""
-        found = filter(None, map(_read, self.folder.glob("*.json")))
-        return sorted(found, key=lambda each: each.done_at, reverse=True)
-
-    def journal_of(self, record: BatchRecord) -> Path:
-        """Return the journal of a batch."""
-        return Path(record.journal or self.folder / f"{record.number}.journal")
-
-    def word_for(self, journal: Path) -> int | str:
-        """Return the argument for the batch of a journal: its number, or the file."""
-        is_numbered = journal.parent == self.folder and journal.stem.isdecimal()
-        return int(journal.stem) if is_numbered else str(journal)
-
-    def create(  # noqa: PLR0913 - each by name but two
-        self,
-        kind: KindName,
-        place: Place,
-        *,
-        name: str | None = None,
-        project_name: str | None = None,
-        parent: int | str | None = None,
-        database: str | None = None,
-        journal: Path | None = None,
-    ) -> BatchRecord:
-        """Add a batch, and remove batches beyond the limit, or too old; see `working_on`.
-
-        If a durable batch is here already, its record is returned. A new journal outside of the
-        folder takes the place of an earlier one in the same file.
-
-        Raises:
-            OSError: The folder can't be written to.
-        """
-        assert place.server is not None
-        assert place.project is not None
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        records, now = self.records(), datetime.now(UTC)
-        file = None if journal is None else str(journal.absolute())
-        for each in records:
-            if database is not None and (each.database, each.name) == (database, name):
-                return each
-        ended = [each for each in records if each.ended_at is not None]
-        for index, each in enumerate(ended):
-            is_replaced = file is not None and each.journal == file
-            if index >= KEPT - 1 or each.done_at < now - KEPT_FOR or is_replaced:
-                self.discard(each)
-        record = BatchRecord(
-            number=self._new_number(),
-            name=name,
-            kind=kind,
-            server=place.server,
-            project=place.project,
-            project_name=project_name,
-            parent=parent,
-            process=os.getpid(),
-            started_at=now,
-            ended_at=now,
-            database=database,
-            journal=file,
-        )
-        self._write(record)
-        return record
-
-    def end(self, record: BatchRecord, *, at: datetime | None = None) -> None:
-        """Note that its process is done with a batch, now or at another moment."""
-        with suppress(OSError):
-            self._write(evolve(record, ended_at=at or datetime.now(UTC)))
-
-    def discard(self, record: BatchRecord) -> None:
-        """Delete a batch of the folder; operations in flight continue at the service.
-
-        Of the highest number an empty file remains, so that it is not given again.
-        """
-        path = self._path_of(record.number)
-        with suppress(OSError):
-            path.write_bytes(b"")
-            for each in () if record.journal else files_of(self.journal_of(record)):
-                each.unlink(missing_ok=True)
-            if record.number < max(self._numbers()):
-                path.unlink()
 
     @asynccontextmanager
     async def working_on(
         self, record: BatchRecord, *, options: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[Journal]:
-        """Open the journal of a batch, and note that this process works on it meanwhile.
+        """Open the journal of a batch, and note in its record that this process works on it.
 
         Args:
             record: The batch.
@@ -170,6 +76,9 @@ class Batches:
             else Journal(self.journal_of(record), options=options)
         )
         async with opened as journal:
+            if record.number is None:
+                yield journal
+                return
             now, ended_at = datetime.now(UTC), None
             running = evolve(record, process=os.getpid(), started_at=now, ended_at=None)
             self._write(running)
@@ -192,7 +101,7 @@ class Batches:
             assert self._read_durable is not None
             return await self._read_durable(record)
         async with self._journal(record) as journal:
-            return Batch.of(journal, record, journal.path)
+            return Batch.of(journal, record)
 
     async def meant(
         self, word: str | None, place: Place, *, kind: Literal["run"] | None = None
@@ -224,10 +133,10 @@ class Batches:
         if records := self.records_named(word, place):
             return await self.read(records[0])
         async with existing(Path(word)) as journal:
-            return Batch.of(journal, None, journal.path)
+            return Batch.of(journal, record_of(journal))
 
-    async def to_resume(self, word: str | None, place: Place) -> BatchRecord | None:
-        """Return the batch that `resume` is about; None if a word means the file of a journal.
+    async def to_resume(self, word: str | None, place: Place) -> BatchRecord:
+        """Return the batch that `resume` is about.
 
         It is the last one that is not over, of that name or of the place. Where all of a name are
         over, it is the last one.
@@ -237,7 +146,7 @@ class Batches:
         """
         named = [] if word is None else self.records_named(word, place)
         if word is not None and len(named) <= 1:
-            return named[0] if named else None
+            return named[0] if named else (await self._named(word, place)).record
         async for batch in self.each(place, name=word, skips_unreadable=False):
             if not batch.is_over:
                 return batch.record
@@ -263,18 +172,18 @@ class Batches:
             names = shlex.join(item.feature_name for item in batch.failed)
             command = f"testvibe-async {POLICIES[kind].command} {names}"
             again = names and f"; to repeat what failed: {command}"
-            raise ConfigError(f"{batch.label} has {kind}s, and --failed repeats runs{again}")
-        if not place.has(batch):
-            raise ConfigError(_is_elsewhere(batch.label, batch, place))
+            raise ConfigError(f"{batch.record} has {kind}s, and --failed repeats runs{again}")
+        if not place.has(batch.record):
+            raise ConfigError(_is_elsewhere(batch.record, place))
         if word is None and batch.is_over and not batch.failed:
             settled: set[tuple[str, str | None]] = set()
             async for each in self.each(place, kind="run"):
                 earlier = each.judged(quarantine)
                 if any(item.key not in settled for item in earlier.failed):
                     raise ConfigError(
-                        f"{batch.label}, the last one, has no failures. {earlier.label} has "
+                        f"{batch.record}, the last one, has no failures. {earlier.record} has "
                         "failures that have not passed since. To rerun those: "
-                        f"testvibe-async run --failed {earlier.number} --wait"
+                        f"testvibe-async run --failed {earlier.record.number} --wait"
                     )
                 settled |= {item.key for item in earlier.items if is_settled(item)}
         return batch
@@ -297,9 +206,9 @@ class Batches:
         if not found:
             for each in records:
                 if each.name == word:
-                    raise ConfigError(_is_elsewhere(f"batch {each.word}", each, place))
+                    raise ConfigError(_is_elsewhere(each, place))
             names = [each.name for each in records if each.name and place.has(each)]
-            newest = f"the newest is batch {records[0].word}" if records else "there is none yet"
+            newest = f"the newest is batch {records[0].title}" if records else "there is none yet"
             what = "" if word.isdecimal() else "named "
             raise ConfigError(
                 f"there is no batch {what}{word}: {similar_names(word, names) or newest}"
@@ -352,28 +261,27 @@ class Batches:
         Raises:
             ConfigError: It can't be read.
         """
-        records: dict[int | str, BatchRecord] = {each.number: each for each in self.records()}
-        record = first = records.get(batch.number or 0)
-        while record is not None:
-            first, record = record, records.get(record.parent or 0)
-        return batch if first is None else await self.read(first)
+        first, records = batch.record, {each.word: each for each in self.records()}
+        while (parent := records.get(first.parent)) is not None:
+            first = parent
+        return batch if first is batch.record else await self.read(first)
 
     async def with_all_reruns(self, place: Place) -> AsyncGenerator[Batch]:
         """Yield the batches of runs of a place, the newest first, each with its reruns.
 
         A rerun is a batch of its own only where its parent is not there any more.
         """
-        parents = {each.number: each.parent for each in self.records()}
+        words = {each.word for each in self.records()}
         async for batch in self.each(place, kind="run"):
-            if parents.get(batch.number or 0) not in parents:
+            if batch.record.parent not in words:
                 yield await self.with_reruns(batch)
 
-    async def interrupted(self) -> list[tuple[BatchRecord, Batch]]:
+    async def interrupted(self) -> list[Batch]:
         """Return the batches whose process did not shut down in order, each of them once.
 
         A batch that can't be read, or is over, is not returned.
         """
-        found: list[tuple[BatchRecord, Batch]] = []
+        found: list[Batch] = []
         for record in self.records():
             if record.ended_at is not None:
                 continue
@@ -383,23 +291,23 @@ class Batches:
                 except RunningError:
                     continue
                 if not batch.is_over:
-                    found.append((record, batch))
+                    found.append(batch)
             self.end(record, at=record.started_at)
         return found
 
     async def with_reruns(self, batch: Batch, *, without: BatchRecord | None = None) -> Batch:
         """Return a batch with its reruns but one, as further attempts of its items."""
-        for rerun in await self.reruns_of(batch.word, without=without):
+        for rerun in await self.reruns_of(batch.record.word, without=without):
             batch = batch.after(rerun)
         return batch
 
-    async def parent_of(self, record: BatchRecord | None) -> Batch | None:
+    async def parent_of(self, record: BatchRecord) -> Batch | None:
         """Return the batch that a rerun reran, with its other reruns; None without a readable one.
 
         Args:
-            record: The record of the rerun; None for a batch without a record, which is no rerun.
+            record: The record of the rerun, or of a batch that is none.
         """
-        if record is not None and record.parent is not None:
+        if record.parent is not None:
             with suppress(ConfigError):
                 place = Place(record.server, record.project)
                 parent = await self._named(str(record.parent), place)
@@ -407,24 +315,21 @@ class Batches:
         return None
 
     async def reruns_of(
-        self, word: int | str, *, without: BatchRecord | None = None
+        self, word: int | str | None, *, without: BatchRecord | None = None
     ) -> list[Batch]:
         """Return the reruns of a batch, the oldest first, each with its own.
 
         A rerun that can't be read, such as one that another process holds, is omitted.
 
         Args:
-            word: The `Batch.word` of the batch.
+            word: The `word` of the batch.
             without: The record of a rerun to omit; None for all.
         """
-        omitted = None if without is None else without.number
-        children = [
-            each for each in self.records() if each.parent == word and each.number != omitted
-        ]
-        found: list[Batch] = []
-        for record in sorted(children, key=lambda each: each.number):
-            with suppress(ConfigError):
-                found.append(await self.with_reruns(await self.read(record)))
+        omitted, found = without and without.number, list[Batch]()
+        for record in sorted(self.records(), key=lambda each: each.number or 0):
+            if word is not None and record.parent == word and record.number != omitted:
+                with suppress(ConfigError):
+                    found.append(await self.with_reruns(await self.read(record)))
         return found
 
     async def record(self, items: Iterable[BatchItem[Snapshot]]) -> list[BatchRecord]:
@@ -452,61 +357,22 @@ class Batches:
         Raises:
             ConfigError: Another process works on it, or it can't be read.
         """
-        async with AsyncExitStack() as stack:
-            try:
-                journal = await stack.enter_async_context(existing(self.journal_of(record)))
-            except ConfigError as error:
-                if not is_in_use(error):
-                    raise
-                since = f"{record.started_at.astimezone():%H:%M}"
-                raise RunningError(
-                    f"{record} has been running since {since} in process {record.process}"
-                ) from error
-            yield journal
-
-    def _new_number(self) -> int:
-        """Return a number that no batch of the folder ever had, and keep it from all others."""
-        number = max(self._numbers(), default=0)
-        while True:
-            number += 1
-            with suppress(FileExistsError):  # Another process was faster.
-                self._path_of(number).touch(exist_ok=False)
-                # A lower one may be free only because a batch that had it was discarded.
-                if number == max(self._numbers()):
-                    return number
-
-    def _numbers(self) -> list[int]:
-        return [int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdecimal()]
-
-    def _path_of(self, number: int) -> Path:
-        return self.folder / f"{number}.json"
-
-    def _write(self, record: BatchRecord) -> None:
-        """Write a record at once, so that none is ever half of one.
-
-        Raises:
-            OSError: It can't be written, as on a full disk.
-        """
-        path, document = self._path_of(record.number), {"version": _VERSION, **asdict(record)}
         try:
-            replace_file(path, json.dumps(document, default=datetime.isoformat))
-        except OSError as error:  # That of a full disk names no file.
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            async with existing(self.journal_of(record)) as journal:
+                yield journal
+        except ConfigError as error:
+            if record.number is None or not is_in_use(error):
+                raise
+            since = f"{record.started_at.astimezone():%H:%M}"
+            raise RunningError(
+                f"{record} has been running since {since} in process {record.process}"
+            ) from error
 
 
-def _is_elsewhere(label: str, batch: Batch | BatchRecord, place: Place) -> str:
+def _is_elsewhere(record: BatchRecord, place: Place) -> str:
     """Return that a batch is not of the place in force, and what to do."""
-    there = Place(batch.server, batch.project)
-    return f"{label} is{there}, not{place}: name them by --server and --project"
-
-
-def _read(path: Path) -> BatchRecord | None:
-    """Read a record; None if the file holds none."""
-    try:
-        document = read_stored(path.read_bytes(), "a record of a batch")
-        return build_stored(BatchRecord, document, "record of a batch", version=_VERSION, name=str)
-    except (OSError, ConfigError):
-        return None
+    there = Place(record.server, record.project)
+    return f"{record} is{there}, not{place}: name them by --server and --project"
 
 
 def _record_outcomes(journal: Journal, outcomes: Mapping[tuple[object, ...], Snapshot]) -> bool:

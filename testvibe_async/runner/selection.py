@@ -62,7 +62,7 @@ class Selection:
             if why := _why_left_out(each):
                 by_reason.setdefault(why, []).append(escape(each.name))
         said = "; ".join(f"{why}: {some_of(each, SHOWN_NAMES)}" for why, each in by_reason.items())
-        return f"Left out: {said}." if said else ""
+        return f"Left out {said}." if said else ""
 
     @property
     def unrunnable(self) -> dict[str, str]:
@@ -252,9 +252,9 @@ def _refuse_unlisted(word: str, listing: Listing[Feature], *, all_word: str) -> 
 def _why_left_out(feature: Feature) -> str | None:
     """Return the reason why a feature is left out of all; None if it is obvious."""
     if feature.is_suggestion:
-        return "suggestions"
+        return "as suggestions"
     if feature.has_undocumented_status:
-        return f"status {escape(str(feature.status))!r}, which is not documented"
+        return f"with status {escape(str(feature.status))!r}, which is not documented"
     return None if feature.has_tests else f"without tests ({escape(str(feature.status))})"
 
 

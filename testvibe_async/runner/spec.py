@@ -94,7 +94,8 @@ class BatchSpec:
     @property
     def in_flight(self) -> int:
         """Number of operations in flight at once; of repeated runs one, to disturb no other."""
-        return self.max_in_flight or (POLICIES[self.kind].in_flight if self.repeat == 1 else 1)
+        usual = POLICIES[self.kind].in_flight if self.repeat == 1 else 1
+        return usual if self.max_in_flight is None else self.max_in_flight
 
     @property
     def may_generate(self) -> bool:

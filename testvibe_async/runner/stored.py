@@ -1,6 +1,6 @@
 """One batch as it is stored: its record, its journal, and its state, without asking the service.
 
-A record is readable at any time, and a journal by one process at a time. A durable batch has its
+A journal is readable by one process at a time. A durable batch has its
 journal in a database, which any number of processes read.
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import ConfigError
 from testvibe_async.journal import Journal
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.refs import is_aware
 from testvibe_async.runner.generation_limit import with_limit_named
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
+from testvibe_async.runner.records import BatchRecord
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
@@ -26,75 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async._batch import Plan
-    from testvibe_async.errors import KindName
     from testvibe_async.models import Snapshot
-
-
-@frozen(kw_only=True)
-class BatchRecord:
-    """Facts about a numbered batch that are known without its journal."""
-
-    number: int
-    name: str | None
-    """The name of the batch; None if it has none."""
-
-    kind: KindName
-    server: str
-    project: str
-    project_name: str | None
-    """The name that was given for the project; None if an id was given."""
-
-    parent: int | str | None
-    """The `Batch.word` of the batch whose failures it runs again; None if it does not."""
-
-    process: int
-    """The process that runs the batch, or did last."""
-
-    started_at: datetime = field(validator=is_aware)
-    """The time when that process began to."""
-
-    ended_at: datetime | None = field(default=None, validator=is_aware)
-    """The time when that process ended the batch; None while it runs, or if interrupted."""
-
-    database: str | None = None
-    """The database of a durable batch, without a password; None if its journal is a file."""
-
-    journal: str | None = None
-    """The file of the journal of a rerun, outside of the folder; None if it is inside."""
-
-    def __str__(self) -> str:
-        """Return its name in a sentence: `Batch 12 (nightly)`."""
-        return f"Batch {self.word}"
-
-    @property
-    def word(self) -> str:
-        """The batch's number and name, to follow the word batch: `12 (nightly)`."""
-        return f"{self.number}" + (f" ({self.name})" if self.name else "")
-
-    @property
-    def done_at(self) -> datetime:
-        """The time of the last action on it."""
-        return self.ended_at or self.started_at
-
-
-@frozen
-class Place:
-    """The service and the project in force, if known."""
-
-    server: str | None
-    project: str | None
-    """Its id, or its name."""
-
-    def has(self, batch: Batch | BatchRecord) -> bool:
-        """Return whether a batch is one of here."""
-        names = {None, batch.project.casefold(), (batch.project_name or "").casefold()}
-        project = None if self.project is None else self.project.casefold()
-        return self.server in {None, batch.server} and project in names
-
-    def __str__(self) -> str:
-        """Return it as the end of a sentence, such as ` of project P at https://…`."""
-        project = f" of project {self.project}" if self.project else ""
-        return f"{project} at {self.server}" if self.server else project
 
 
 @frozen(kw_only=True)
@@ -121,15 +53,7 @@ class Worker(Serializable):
 class Batch:
     """The state of one batch according to its journal, without asking the service."""
 
-    path: Path
-    """The file of its journal; of a durable batch there is none."""
-
-    record: BatchRecord | None
-    """Its record; None if its journal is a file of the caller's own."""
-
-    server: str
-    project: str
-    project_name: str | None
+    record: BatchRecord
     spec: BatchSpec
     """The spec that its command created."""
 
@@ -147,8 +71,8 @@ class Batch:
     is_complete: bool
     """True if all of its features are known."""
 
-    unfinished: Path
-    """The journal to resume if it is not over: its own, or that of a rerun."""
+    unfinished: int | str | None
+    """The `word` of the batch to resume if it is not over: its own, or that of a rerun."""
 
     reruns: Sequence[int] = ()
     """The batches that reran its failures, if they are part of its items."""
@@ -166,15 +90,13 @@ class Batch:
     def of(
         cls,
         stored: Any,  # noqa: ANN401 - what a database has is no type of a room below
-        record: BatchRecord | None,
-        path: Path,
+        record: BatchRecord,
     ) -> Self:
         """Return the state of a batch by its journal, or by what its database has of it.
 
         Args:
             stored: The `Journal`, open, or the `BatchStatus` of a durable batch.
-            record: Its record; None if it has none.
-            path: The file of its journal.
+            record: Its record.
         """
         plan: Plan = stored.plan
         is_file, quarantine = isinstance(stored, Journal), Quarantine.stored(plan.options)
@@ -183,12 +105,8 @@ class Batch:
             items = [evolve(item, is_waiting=False) for item in items]
         mark = (quarantine or NO_QUARANTINE).mark
         return cls(
-            path=path,
-            unfinished=path,
             record=record,
-            server=plan.server,
-            project=plan.project,
-            project_name=plan.options.get("project"),
+            unfinished=record.word,
             spec=spec_of(plan),
             fails_on_flaky=bool(plan.options.get("files", {}).get("fail_on_flaky")),
             left_out=plan.options.get("left_out", {}),
@@ -200,26 +118,6 @@ class Batch:
             is_live=not is_file and not stored.is_settled,
             workers=() if is_file else stored.workers,
         )
-
-    @property
-    def database(self) -> str | None:
-        """The database of a durable batch; None if its journal is a file."""
-        return None if self.record is None else self.record.database
-
-    @property
-    def label(self) -> str:
-        """The batch's name in a sentence: `Batch 12 (nightly)`, or `The batch in FILE`."""
-        return f"The batch in {self.path}" if self.record is None else str(self.record)
-
-    @property
-    def number(self) -> int | None:
-        """Its number; None if its journal is a file of the caller's own."""
-        return None if self.record is None else self.record.number
-
-    @property
-    def word(self) -> int | str:
-        """Its number, or else the file of its journal, by which its reruns name it."""
-        return word_of(self.record, self.path)
 
     def judged(self, quarantine: Quarantine) -> Self:
         """Return it marked by a quarantine, unless it is by the one that held when it ran."""
@@ -235,7 +133,7 @@ class Batch:
             fails_on_flaky=self.fails_on_flaky or rerun.fails_on_flaky,
             is_over=self.is_over and rerun.is_over,
             unfinished=rerun.unfinished if self.is_over else self.unfinished,
-            reruns=(*self.reruns, *filter(None, (rerun.number, *rerun.reruns))),
+            reruns=(*self.reruns, *filter(None, (rerun.record.number, *rerun.reruns))),
         )
 
     @property
@@ -262,9 +160,10 @@ class Batch:
         )
 
 
-def word_of(record: BatchRecord | None, journal: Path) -> int | str:
-    """Return the `Batch.word` of a batch."""
-    return str(journal.absolute()) if record is None else record.number
+def record_of(journal: Journal) -> BatchRecord:
+    """Return the record of a batch whose journal is a file of the caller's own."""
+    assert journal.plan is not None
+    return BatchRecord.of(journal.plan, journal=str(journal.path.absolute()))
 
 
 def has_failed(item: BatchItem[Snapshot]) -> bool:

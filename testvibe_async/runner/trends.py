@@ -71,7 +71,8 @@ class Trend(Serializable):
             "passRate": round(self.rate("passed"), 3),
             "flakyRate": round(self.rate("flaky"), 3),
             "what": self.change,
-            "failingSince": since and {"batch": since.number, "createdUtc": since.created_at},
+            "failingSince": since
+            and {"batch": since.record.number, "createdUtc": since.created_at},
         }
 
 

@@ -9,6 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async.errors import VibeError
+from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.refs import Ref, RunRef
 
@@ -54,10 +55,12 @@ def item_of(operation: Operation[Any], error: VibeError | None = None) -> BatchI
     """
     ref, snapshot = operation.ref, operation.snapshot
     name = snapshot.feature_name if snapshot else None
+    config: str | None = getattr(snapshot, "config", None)
     feature = snapshot.feature_id if snapshot else getattr(ref, "feature_id", None)
     return BatchItem(
         feature=ref.to_json(),
         name=name or (str(ref) if feature is None else f"feature {feature}"),
+        config=None if config == DEFAULT_CONFIG else config,
         ref=ref,
         outcome=None if error else operation.outcome,
         error=error,

@@ -17,19 +17,15 @@ from urllib.parse import unquote
 import attrs
 
 from .answers import Answer, Refusal, json_object
-from .operations import OPERATIONS, TAKES, Call, find_route
+from .operations import OPERATIONS, TAKES, Call, Route, find_route
 from .origin import Exchange
-from .requests import DOWNLOAD
-from .service import artifact_path
+from .requests import DOWNLOAD, RecordedRequest
+from .service import Service, artifact_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .operations import Route
-    from .requests import RecordedRequest
     from .run import Run
-    from .scenario import EmulatorClock
-    from .service import Service
 
 LISTS = frozenset({"list_runs", "list_features"})
 """The lists that show operations in flight."""
@@ -67,34 +63,7 @@ class Middleware:
         return answer
 
 
-class Throttle:
-    """A rate of requests, up to one second's worth of them at once, and at least one."""
-
-    def __init__(self, rate: float, clock: EmulatorClock) -> None:
-        """Create it."""
-        if not 0 < rate < math.inf:
-            raise ValueError(f"rate_limit must be a number above 0, got {rate}.")
-        self._rate = rate
-        self._clock = clock
-        self._free_at = 0.0
-        """The time at which all slots are free again, in emulator seconds."""
-
-    def require_slot(self) -> None:
-        """Count one request.
-
-        Raises:
-            Refusal: 429, with the whole seconds until the next slot.
-        """
-        now = self._clock.now()
-        free_at = max(now, self._free_at) + 1 / self._rate
-        wait = free_at - now - max(1.0, self._rate) / self._rate
-        if wait > _ROUNDING:
-            message = f"At most {self._rate:g} requests a second are served."
-            raise Refusal(429, message, **{"Retry-After": f"{math.ceil(wait)}"})
-        self._free_at = free_at
-
-
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Api:
     """The site that answers operations."""
 
@@ -104,8 +73,16 @@ class Api:
     """True if `list_runs` and `list_features` have routes."""
     is_strict: bool
     """True to refuse what the contract does not have in a request."""
-    throttle: Throttle | None
+    rate_limit: float | None
+    """Requests a second, up to that many at once, and at least one; None for any number."""
     middleware: Middleware
+    _free_at: float = attrs.field(default=0.0, init=False)
+    """The time at which all slots of the rate are free again, in emulator seconds."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a rate that is none."""
+        if self.rate_limit is not None and not 0 < self.rate_limit < math.inf:
+            raise ValueError(f"rate_limit must be a number above 0, got {self.rate_limit}.")
 
     def receive(self, record: RecordedRequest) -> Exchange:
         """Find the operation that a request asks for, and the run or feature that it names."""
@@ -143,8 +120,8 @@ class Api:
     def _perform(
         self, record: RecordedRequest, route: Route | None, query: Mapping[str, str]
     ) -> Answer:
-        if self.throttle is not None:
-            self.throttle.require_slot()
+        if self.rate_limit is not None:
+            self._take_slot(self.rate_limit)
         self._authorize(record.headers)
         if route is None:
             raise Refusal(404, f"No operation has the path {record.path}.")
@@ -156,6 +133,20 @@ class Api:
             _require_contract(record, route.operation, query)
         call = Call(self.service, route.names, query, record.body, self.service.clock.now())
         return OPERATIONS[route.operation](call)
+
+    def _take_slot(self, rate: float) -> None:
+        """Count one request.
+
+        Raises:
+            Refusal: 429, with the whole seconds until the next slot.
+        """
+        now = self.service.clock.now()
+        free_at = max(now, self._free_at) + 1 / rate
+        wait = free_at - now - max(1.0, rate) / rate
+        if wait > _ROUNDING:
+            message = f"At most {rate:g} requests a second are served."
+            raise Refusal(429, message, **{"Retry-After": f"{math.ceil(wait)}"})
+        self._free_at = free_at
 
     def _authorize(self, headers: Mapping[str, str]) -> None:
         scheme, _, key = headers.get("Authorization", "").partition(" ")

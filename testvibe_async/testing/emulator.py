@@ -14,26 +14,23 @@ from difflib import get_close_matches
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from .answers import Refusal
-from .api import Api, Middleware, Throttle, receive_download
+from .api import Api, Middleware, receive_download
 from .gherkin import NEVER_GENERATED, SHOP_EXCEPTIONS, cases_of, read_folder, read_shop
 from .operations import OPERATIONS
 from .origin import Origin
-from .requests import DOWNLOAD, Rule, faults_of
-from .scenario import EmulatorClock, Scenario
+from .requests import DOWNLOAD, Fault, RecordedRequest, Rule, faults_of
+from .scenario import EmulatorClock, GenerationStatus, RunStatus, Scenario
 from .service import Links, Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
-    from typing import Self
 
     from .generation import Generation
     from .project import Feature, Project
-    from .requests import Fault, RecordedRequest
     from .run import Run
-    from .scenario import GenerationStatus, RunStatus
 
 _logger = logging.getLogger(__name__)
 
@@ -131,7 +128,7 @@ class Emulator:
             api_key=api_key,
             has_lists=lists,
             is_strict=strict,
-            throttle=None if rate_limit is None else Throttle(rate_limit, self._clock),
+            rate_limit=rate_limit,
             middleware=self._middleware,
         )
         find_faults = partial(faults_of, rules=self._rules)
@@ -350,7 +347,7 @@ class Emulator:
         initial = NEVER_GENERATED if status == "generating" else status
         try:
             feature = self._service.add_feature(
-                project, name, text, status=initial, kind=kind, rationale=rationale
+                project, name=name, gherkin=text, status=initial, kind=kind, rationale=rationale
             )
         except Refusal as refusal:
             raise ValueError(refusal.message) from None

@@ -59,11 +59,6 @@ def files(project: Project) -> list[File]:
     return [found[path] for path in sorted(found)]
 
 
-def find_file(project: Project, path: str) -> File | None:
-    """Return the file at a path; None if there is none."""
-    return next((file for file in files(project) if file.path == path), None)
-
-
 def configs(project: Project) -> list[dict[str, object]]:
     """Return the run configurations: the files `Configurations/<name>.config.js`."""
     return [

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .gherkin import scenarios_of, unique_slugs
-from .scenario import is_generation_status
+from .gherkin import GherkinScenario, scenarios_of, unique_slugs
+from .scenario import EmulatorClock, GenerationStatus, Scenario, is_generation_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .gherkin import GherkinScenario
-    from .scenario import EmulatorClock, GenerationStatus, Scenario
 
 _LINE_LIMIT = 600
 _CONCLUSIONS = {"generated": "success", "failed": "failure", "cancelled": "cancelled"}
@@ -91,17 +89,16 @@ class Generation:
     def __attrs_post_init__(self) -> None:
         """Follow the scenario's plan."""
         scenarios = scenarios_of(self.gherkin, self.feature_name)
-        plan = self.scenario.plan_generation(self.feature_name, self.ordinal, len(scenarios))
-        self.request_id = plan.request_id
+        self.request_id, stages, self.failing_section = self.scenario.plan_generation(
+            self.feature_name, self.ordinal, len(scenarios)
+        )
         slugs = unique_slugs(scenario.title for scenario in scenarios)
-        self.started_at = self.created_at + plan.warm_up
-        bounds = list(accumulate(plan.sections, initial=self.started_at))
+        _, self.started_at, *ends, self.finished_at = accumulate(stages, initial=self.created_at)
+        spans = pairwise([self.started_at, *ends])
         self.sections = [
             Section(slug, scenario, start, end)
-            for slug, scenario, (start, end) in zip(slugs, scenarios, pairwise(bounds), strict=True)
+            for slug, scenario, (start, end) in zip(slugs, scenarios, spans, strict=True)
         ]
-        self.finished_at = bounds[-1] + plan.verification
-        self.failing_section = plan.failing_section
         self.outcome = "generated" if self.failing_section is None else "failed"
 
     @property
@@ -124,52 +121,54 @@ class Generation:
 
     def progress(self, now: float) -> dict[str, object]:
         """Return its part of the status document."""
-        seen = min(now, self.finished_at)
         is_finished = now >= self.finished_at
-        started = seen >= self.started_at
-        changes = [self.created_at, self.started_at, self.finished_at]
-        changes += [at for each in self.sections for at in (each.starts_at, each.ends_at)]
+        started = min(now, self.finished_at) >= self.started_at
+        bounds = [at for each in self.sections for at in (each.starts_at, each.ends_at)]
         return {
             "requestId": self.request_id,
             "runnerStarted": started,
             "overallStatus": "completed" if is_finished else "in_progress" if started else "queued",
             "overallConclusion": _CONCLUSIONS[self.outcome] if is_finished else None,
-            "updatedUtc": self.clock.stamp(max(at for at in changes if at <= seen)),
-            "sections": [self._section(index, now) for index in range(len(self.sections))],
+            "updatedUtc": self._changed(now, self.started_at, *bounds, self.finished_at),
+            "sections": [
+                {
+                    "section": section.slug,
+                    "status": state,
+                    "conclusion": conclusion,
+                    "updatedUtc": self._changed(
+                        now, section.starts_at, min(section.ends_at, self.finished_at)
+                    ),
+                }
+                for section, state, conclusion in self._states(now)
+            ],
         }
 
     def log(self, now: float) -> list[dict[str, object]]:
         """Return the sections of the log document."""
-        return [self._section_log(index, now) for index in range(len(self.sections))]
+        return [
+            {
+                "section": section.slug,
+                "title": section.scenario.title,
+                "state": state,
+                "conclusion": conclusion,
+                "statusReason": _REASONS.get(conclusion or ""),
+                "log": section.log(min(now, self.finished_at), conclusion),
+            }
+            for section, state, conclusion in self._states(now)
+        ]
 
-    def _section(self, index: int, now: float) -> dict[str, object]:
-        section = self.sections[index]
-        state, conclusion = self._state(index, now)
-        changes = (self.created_at, section.starts_at, min(section.ends_at, self.finished_at))
+    def _changed(self, now: float, *instants: float) -> str:
+        """Return the last of some instants that has come before the end, or the dispatch."""
         seen = min(now, self.finished_at)
-        return {
-            "section": section.slug,
-            "status": state,
-            "conclusion": conclusion,
-            "updatedUtc": self.clock.stamp(max(at for at in changes if at <= seen)),
-        }
+        return self.clock.stamp(max(at for at in (self.created_at, *instants) if at <= seen))
 
-    def _section_log(self, index: int, now: float) -> dict[str, object]:
-        section = self.sections[index]
-        state, conclusion = self._state(index, now)
-        return {
-            "section": section.slug,
-            "title": section.scenario.title,
-            "state": state,
-            "conclusion": conclusion,
-            "statusReason": None if conclusion is None else _REASONS.get(conclusion),
-            "log": section.log(min(now, self.finished_at), conclusion),
-        }
-
-    def _state(self, index: int, now: float) -> tuple[str, str | None]:
-        section = self.sections[index]
-        if now >= section.ends_at and section.ends_at <= self.finished_at:
-            return "completed", "failure" if index == self.failing_section else "success"
-        if now >= self.finished_at:
-            return "completed", _CONCLUSIONS[self.outcome]
-        return ("in_progress" if now >= section.starts_at else "queued"), None
+    def _states(self, now: float) -> Iterator[tuple[Section, str, str | None]]:
+        """Yield each section with its state and its conclusion."""
+        for index, section in enumerate(self.sections):
+            if section.ends_at <= min(now, self.finished_at):
+                is_failing = index == self.failing_section
+                yield section, "completed", "failure" if is_failing else "success"
+            elif now >= self.finished_at:
+                yield section, "completed", _CONCLUSIONS[self.outcome]
+            else:
+                yield section, "in_progress" if now >= section.starts_at else "queued", None

@@ -17,17 +17,15 @@ from urllib.parse import unquote
 import attrs
 
 from .answers import OK, Answer, Refusal, json_answer, json_object
-from .files import configs, files, find_file, write
-from .project import as_number
-from .service import artifact_path
+from .files import configs, files, write
+from .project import Feature, Project, as_number
+from .service import Service, artifact_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .generation import Generation
-    from .project import Feature, Project
     from .run import Run
-    from .service import Service
 
 _BUSY = "This feature is generating: wait for that, or cancel it."
 _DEFAULT_LIMIT = 50
@@ -194,7 +192,8 @@ def get_feature(call: Call) -> Answer:
 def create_feature(call: Call) -> Answer:
     """Create a feature; it is not generated yet."""
     project, name = call.project, call.required_text("name")
-    feature = call.service.add_feature(project, name, call.required_text("gherkin"))
+    gherkin = call.required_text("gherkin")
+    feature = call.service.add_feature(project, name=name, gherkin=gherkin)
     return json_answer(feature.document(), 201)
 
 
@@ -273,8 +272,9 @@ def run_feature(call: Call) -> Answer:
 @_operation("GET", "/projects/{project}/runs", takes=("feature", "limit"))
 def list_runs(call: Call) -> Answer:
     """List the latest runs of the project, or of one feature; the newest first."""
-    named = call.find_feature(call.query["feature"]) if "feature" in call.query else call.project
-    runs = reversed(call.service.runs_of[named])
+    owner = call.find_feature(call.query["feature"]) if "feature" in call.query else call.project
+    newest_first = reversed(call.service.runs.values())
+    runs = (run for run in newest_first if owner in {run.project, run.feature})
     rows = (run.row(call.now) for run in islice(runs, call.limit))
     return Answer(200, b"[" + b",".join(rows) + b"]")
 
@@ -309,7 +309,7 @@ def read_file(call: Call) -> Answer:
     project, path = call.project, call.query.get("path")
     if not path:
         raise Refusal(400, "The query parameter 'path' is required.")
-    file = find_file(project, path)
+    file = next((each for each in files(project) if each.path == path), None)
     if file is None:
         raise Refusal(404, f"This project has no file {path!r}.")
     return json_answer(file.document())

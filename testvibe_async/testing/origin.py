@@ -21,12 +21,11 @@ import attrs
 from aiohttp import web
 
 from .answers import JSON_TYPE, Answer, error_answer, json_body
-from .requests import RecordedRequest
+from .requests import Fault, RecordedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .requests import Fault
     from .scenario import EmulatorClock
 
 _logger = logging.getLogger(__name__)
@@ -235,12 +234,9 @@ def _send_and_close(request: web.BaseRequest, content: bytes) -> web.Response:
 
 def _reset(request: web.BaseRequest) -> web.Response:
     if request.transport is not None:
-        _reset_on_close(request.transport.get_extra_info("socket"))
+        connection: socket.socket = request.transport.get_extra_info("socket")
+        with suppress(OSError):  # it may be closed already
+            # A close without lingering sends a RST, and no FIN.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         request.transport.abort()
     return web.Response()  # likewise
-
-
-def _reset_on_close(connection: socket.socket) -> None:
-    """Let a connection end with a RST: a close without lingering sends no FIN."""
-    with suppress(OSError):  # it may be closed already
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .answers import Refusal
+from .gherkin import NEVER_GENERATED, slug
 
 if TYPE_CHECKING:
     from .generation import Generation
@@ -25,21 +26,26 @@ class Feature:
     id: int
     name: str
     gherkin: str
-    kind: str
+    kind: str = "feature"
     """`feature` or `suggestion`."""
-    status: str
+    status: str = NEVER_GENERATED
     """As of the last `reconcile`."""
-    rationale: str | None
-    slug: str
+    rationale: str | None = None
+    slug: str = attrs.field(init=False)
     """Its name in the paths of generated specs; a new name does not change it."""
-    updated_at: float
-    generated_from: str | None
+    updated_at: float = attrs.field(init=False)
+    generated_from: str | None = attrs.field(init=False)
     """The text of its last generated tests; None if there are no tests."""
     clock: EmulatorClock
     generation: Generation | None = None
     """The latest one; None if none was dispatched here."""
     generations_dispatched: int = 0
     runs_dispatched: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        """Begin with the tests of the present text, if there are tests."""
+        self.slug, self.updated_at = slug(self.name), self.clock.now()
+        self.generated_from = self.gherkin if self.status == "generated" else None
 
     @property
     def spec_path(self) -> str:

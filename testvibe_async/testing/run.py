@@ -8,6 +8,7 @@ long it takes: see `scenario`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -17,16 +18,14 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from .answers import json_body
-from .gherkin import cases_of, slug, unique_slugs
-from .scenario import is_run_status
+from .gherkin import GherkinCase, cases_of, slug, unique_slugs
+from .scenario import Outcome, RunStatus, Scenario, is_run_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-    from .gherkin import GherkinCase
     from .project import Feature, Project
-    from .scenario import EmulatorClock, Outcome, RunStatus, Scenario
 
 _SECOND_FAILURE = 0.25
 _TICKS = {"passed": "✓", "failed": "✘", "skipped": "-"}
@@ -120,7 +119,6 @@ class Run:
     """The status at its end."""
     generated_from: str
     """The text from which its tests were generated."""
-    clock: EmulatorClock
     scenario: Scenario
     _row: tuple[int, bytes] | None = attrs.field(default=None, init=False)
     _digest: bytes | None = attrs.field(default=None, init=False)
@@ -128,15 +126,14 @@ class Run:
     def __attrs_post_init__(self) -> None:
         """Follow the scenario's plan."""
         self.feature_name = self.feature.name
-        plan = self.scenario.plan_run(self.feature_name, self.ordinal)
-        self.started_at = self.created_at + plan.queue
-        self.finished_at = self.started_at + plan.duration
-        self.verdict = plan.status
+        queue, duration, self.verdict = self.scenario.plan_run(self.feature_name, self.ordinal)
+        self.started_at = self.created_at + queue
+        self.finished_at = self.started_at + duration
 
     @property
     def status(self) -> str:
         """The current status."""
-        return self.status_at(self.clock.now())
+        return self.status_at(self.feature.clock.now())
 
     def status_at(self, now: float) -> str:
         """Return `running`, `passed` or `failed`."""
@@ -202,7 +199,8 @@ class Run:
             status, error = "skipped" if case.skipped else "passed", None
             if index in failing:
                 status = "failed"
-                error = fixed.error or _draw_error(rng, case.title, self.site_url)
+                names = {"slug": slug(case.title), "site": self.site_url.rstrip("/")}
+                error = fixed.error or rng.choice(_ERRORS).format_map(names)
             results.append(Case(case.title, word, status, round(weight * milliseconds), error))
         return results
 
@@ -226,7 +224,7 @@ class Run:
         return [*files, Artifact("report", "report/index.html", _report(self.feature_name, cases))]
 
     def _head(self, now: float) -> dict[str, object]:
-        stamp = self.clock.stamp
+        stamp = self.feature.clock.stamp
         return {
             "runId": self.id,
             "status": self.status_at(now),
@@ -251,19 +249,26 @@ class Run:
         return results
 
     def _log(self, cases: Sequence[Case]) -> str:
-        return _runner_log(self.feature_name, self.feature.spec_path, cases)
+        """Return the end of the runner's output in a failed run."""
+        place = f"[chromium] › {self.feature.spec_path} › {self.feature_name} ›"  # noqa: RUF001 - as Playwright does
+        lines = [f"Running {len(cases)} tests using 1 worker", ""]
+        for case in cases:
+            seconds = case.duration_ms / 1000
+            lines.append(f"  {_TICKS[case.status]}  {place} {case.name} ({seconds:.1f}s)")
+        for case in cases:
+            if case.error:
+                error = indent(case.error.rstrip(), "    ")
+                lines += ["", f"  {place} {case.name}", "", error]
+        counts = _summary(cases)
+        lines += ["", f"  {counts['failed']} failed", f"  {counts['passed']} passed"]
+        return "\n".join(lines)[-_EXCERPT:]
 
 
 def _summary(cases: Sequence[Case]) -> dict[str, int]:
     """Count results for the run digest."""
-    passed = sum(case.status == "passed" for case in cases)
-    failed = sum(case.status == "failed" for case in cases)
-    return {
-        "total": len(cases),
-        "passed": passed,
-        "failed": failed,
-        "other": len(cases) - passed - failed,
-    }
+    found = Counter(case.status for case in cases)
+    passed, failed, other = found["passed"], found["failed"], found["skipped"]
+    return {"total": len(cases), "passed": passed, "failed": failed, "other": other}
 
 
 def _choose_failing(cases: Sequence[GherkinCase], rng: Random, fixed: Outcome) -> set[int]:
@@ -279,11 +284,6 @@ def _choose_failing(cases: Sequence[GherkinCase], rng: Random, fixed: Outcome) -
     return set(rng.sample(candidates, count))
 
 
-def _draw_error(rng: Random, title: str, site_url: str) -> str:
-    """Return a believable error of a failing test."""
-    return rng.choice(_ERRORS).format(slug=slug(title), site=site_url.rstrip("/"))
-
-
 def spec(feature: str, cases: Sequence[GherkinCase]) -> str:
     """Return the TypeScript of a feature's generated tests."""
     tests = "\n".join(_spec_test(case) for case in cases)
@@ -291,27 +291,6 @@ def spec(feature: str, cases: Sequence[GherkinCase]) -> str:
         "import { expect, test } from '@playwright/test';\n\n"
         f"test.describe({_quoted(feature)}, () => {{\n{tests}}});\n"
     )
-
-
-def _runner_log(feature: str, spec_path: str, cases: Sequence[Case]) -> str:
-    """Return the end of the runner's output in a failed run."""
-    lines = [f"Running {len(cases)} tests using 1 worker", ""]
-    for case in cases:
-        seconds = case.duration_ms / 1000
-        lines.append(
-            f"  {_TICKS[case.status]}  {_place(spec_path, feature, case)} ({seconds:.1f}s)"
-        )
-    for case in cases:
-        if case.error:
-            lines += ["", f"  {_place(spec_path, feature, case)}", ""]
-            lines.append(indent(case.error.rstrip(), "    "))
-    counts = _summary(cases)
-    lines += ["", f"  {counts['failed']} failed", f"  {counts['passed']} passed"]
-    return "\n".join(lines)[-_EXCERPT:]
-
-
-def _place(spec_path: str, feature: str, case: Case) -> str:
-    return f"[chromium] › {spec_path} › {feature} › {case.name}"  # noqa: RUF001 - as Playwright does
 
 
 def _spec_test(case: GherkinCase) -> str:

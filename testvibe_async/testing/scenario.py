@@ -123,38 +123,6 @@ class Outcome:
         if self.run_status == "passed" and (self.failing or self.error):
             raise ValueError("A run that passed needs an Outcome without failing and error.")
 
-    @property
-    def fixed_run_status(self) -> RunStatus | None:
-        """The status of finished runs; None if it is not fixed."""
-        return self.run_status or ("failed" if self.failing or self.error else None)
-
-
-@attrs.frozen
-class RunPlan:
-    """The planned durations and outcome of one run."""
-
-    queue: float
-    """Seconds from its dispatch to its start."""
-    duration: float
-    """Seconds from its start to its end."""
-    status: RunStatus
-    """The status at its end."""
-
-
-@attrs.frozen
-class GenerationPlan:
-    """The planned durations and outcome of one generation."""
-
-    request_id: str
-    warm_up: float
-    """Seconds from its dispatch to the start of its runner."""
-    sections: tuple[float, ...]
-    """The seconds of each section."""
-    verification: float
-    """Seconds from the end of the last section to its end."""
-    failing_section: int | None
-    """The index of the section that fails; None if all succeed."""
-
 
 @attrs.frozen(kw_only=True)
 class Scenario:
@@ -218,8 +186,8 @@ class Scenario:
         """
         return Random(f"{self.seed}/{kind}/{feature}/{ordinal}")  # noqa: S311 - no secret
 
-    def plan_run(self, feature: str, ordinal: int) -> RunPlan:
-        """Draw the durations and the outcome of a feature's run.
+    def plan_run(self, feature: str, ordinal: int) -> tuple[float, float, RunStatus]:
+        """Draw a feature's run: its seconds in the queue, those from its start on, and its status.
 
         Args:
             feature: The feature's name.
@@ -227,16 +195,21 @@ class Scenario:
         """
         rng = self.rng("run", feature, ordinal)
         queue, duration = rng.uniform(*self.run_queue), rng.uniform(*self.run_duration)
-        fails = rng.random() < self.failing_runs
         fixed = self.outcome(feature)
-        return RunPlan(
-            queue=queue if fixed.run_queue is None else fixed.run_queue,
-            duration=duration if fixed.run_duration is None else fixed.run_duration,
-            status=fixed.fixed_run_status or ("failed" if fails else "passed"),
+        fails = rng.random() < self.failing_runs or fixed.failing or fixed.error
+        return (
+            queue if fixed.run_queue is None else fixed.run_queue,
+            duration if fixed.run_duration is None else fixed.run_duration,
+            fixed.run_status or ("failed" if fails else "passed"),
         )
 
-    def plan_generation(self, feature: str, ordinal: int, sections: int) -> GenerationPlan:
-        """Draw the durations and the outcome of a feature's generation.
+    def plan_generation(
+        self, feature: str, ordinal: int, sections: int
+    ) -> tuple[str, list[float], int | None]:
+        """Draw a feature's generation: its id, the seconds of its stages, and the failing section.
+
+        The stages are the warm-up, each section and the verification. The section is an index, and
+        None if all succeed.
 
         Args:
             feature: The feature's name.
@@ -253,19 +226,10 @@ class Scenario:
         fixed = self.outcome(feature)
         if fixed.generation_status is not None:
             fails = fixed.generation_status == "failed"
-        factor = _factor(fixed.generation_duration, warm_up + sum(work) + verification)
-        return GenerationPlan(
-            request_id=request_id,
-            warm_up=warm_up * factor,
-            sections=tuple(seconds * factor for seconds in work),
-            verification=verification * factor,
-            failing_section=failing if fails else None,
-        )
-
-
-def _factor(wanted: float | None, drawn: float) -> float:
-    """Return the factor from a drawn to a wanted duration; one drawn as zero stays zero."""
-    return 1.0 if wanted is None or drawn == 0 else wanted / drawn
+        stages, wanted = [warm_up, *work, verification], fixed.generation_duration
+        if wanted is not None and (drawn := sum(stages)) > 0:
+            stages = [seconds * wanted / drawn for seconds in stages]
+        return request_id, stages, failing if fails else None
 
 
 _NOTHING_FIXED = Outcome()

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hmac
 import math
 import secrets
-from collections import defaultdict, deque
 from hashlib import sha256
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -20,17 +19,13 @@ import attrs
 
 from .answers import Refusal
 from .generation import Generation
-from .gherkin import NEVER_GENERATED, slug
 from .project import Feature, Project, as_number
 from .run import Run
-from .scenario import GenerationStatus
+from .scenario import EmulatorClock, GenerationStatus, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .scenario import EmulatorClock, Scenario
-
-T = TypeVar("T", Run, Generation)
 
 # Distinct numbers, so that a test that mixes up ids, or takes an index for one, fails.
 _FIRST_FEATURE, _FIRST_RUN = 12, 214
@@ -97,10 +92,6 @@ class Service:
     runs: dict[int, Run] = attrs.field(factory=dict[int, Run], init=False)
     generations: dict[str, Generation] = attrs.field(factory=dict[str, "Generation"], init=False)
     """The dispatched generations, by request id."""
-    runs_of: defaultdict[Project | Feature, deque[Run]] = attrs.field(
-        factory=lambda: defaultdict[Project | Feature, deque[Run]](deque), init=False
-    )
-    """The runs of each project and of each feature, in the order of their dispatch."""
     _feature_ids: Iterator[int] = attrs.field(factory=lambda: count(_FIRST_FEATURE), init=False)
     _run_ids: Iterator[int] = attrs.field(factory=lambda: count(_FIRST_RUN), init=False)
 
@@ -113,33 +104,13 @@ class Service:
         self.projects[project_id.casefold()] = project
         return project
 
-    def add_feature(  # noqa: PLR0913 - the fields of a feature
-        self,
-        project: Project,
-        name: str,
-        gherkin: str,
-        *,
-        status: str = NEVER_GENERATED,
-        kind: str = "feature",
-        rationale: str | None = None,
-    ) -> Feature:
-        """Add a feature.
+    def add_feature(self, project: Project, **fields: Any) -> Feature:  # noqa: ANN401 - of each type
+        """Add a feature of these fields.
 
         Raises:
             Refusal: 409, if the project has one of that name.
         """
-        feature = Feature(
-            id=next(self._feature_ids),
-            name=name,
-            gherkin=gherkin,
-            kind=kind,
-            status=status,
-            rationale=rationale,
-            slug=slug(name),
-            updated_at=self.clock.now(),
-            generated_from=gherkin if status == "generated" else None,
-            clock=self.clock,
-        )
+        feature = Feature(id=next(self._feature_ids), clock=self.clock, **fields)
         project.add(feature)
         return feature
 
@@ -218,28 +189,19 @@ class Service:
             site_url=site_url,
             created_at=self.clock.now(),
             generated_from=feature.generated_from,
-            clock=self.clock,
             scenario=self.scenario,
         )
         self.runs[run.id] = run
-        self.runs_of[project].append(run)
-        self.runs_of[feature].append(run)
-        for dropped in self._drop_oldest(self.runs):
-            for owner in (dropped.project, dropped.feature):
-                self.runs_of[owner].popleft()
-                if not self.runs_of[owner]:
-                    del self.runs_of[owner]
+        self._drop_oldest(self.runs)
         return run
 
-    def _drop_oldest(self, kept: dict[Any, T]) -> list[T]:
+    def _drop_oldest(self, kept: dict[Any, Any]) -> None:
         """Drop the oldest operations beyond the retention, unless they are in flight."""
-        dropped: list[T] = []
         while self.retention is not None and len(kept) > self.retention:
             key, oldest = next(iter(kept.items()))
             if self.clock.now() < oldest.finished_at:
                 break
-            dropped.append(kept.pop(key))
-        return dropped
+            del kept[key]
 
     def _begin_generation(
         self, feature: Feature, ordinal: int, gherkin: str, site_url: str, created_at: float

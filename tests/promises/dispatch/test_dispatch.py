@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from attrs import evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.promises.conftest import Events
@@ -20,7 +19,7 @@ from tests.support.timing import now
 from testvibe_async import Client, Project, RunOperation, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.operations import PendingOperation
-from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
+from testvibe_async.testing import Emulator, Fault
 
 
 @pytest.mark.parametrize("status", [400, 404, 409])
@@ -142,25 +141,20 @@ async def test_a_cancelled_task_is_unknown(emulator: Emulator, project: Project)
 
 
 async def dispatch_into(
-    fault: Fault, emulator: Emulator, project: Project, **options: Any
+    fault: Fault, emulator: Emulator, project: Project
 ) -> asyncio.Future[RunOperation]:
     """Return a dispatch that met a fault a second ago."""
     emulator.fail("run_feature", fault, times=1)
-    caller = asyncio.ensure_future(project.run_feature("Checkout", **options))
+    caller = asyncio.ensure_future(project.run_feature("Checkout"))
     await asyncio.sleep(1)
     return caller
 
 
-@pytest.mark.parametrize(
-    ("fault", "options"),
-    [(Fault.status(429, retry_after=3), {}), (Fault.reset(), {"retry_unknown": True})],
-    ids=["429", "retry_unknown"],
-)
 async def test_a_cancelled_caller_prevents_a_second_post(
-    emulator: Emulator, project: Project, fault: Fault, options: dict[str, Any]
+    emulator: Emulator, project: Project
 ) -> None:
     """A POST whose caller was cancelled is not repeated, where it otherwise would be."""
-    caller = await dispatch_into(fault, emulator, project, **options)
+    caller = await dispatch_into(Fault.status(429, retry_after=3), emulator, project)
     caller.cancel()
     await asyncio.sleep(60)
 
@@ -172,8 +166,9 @@ async def test_a_cancelled_caller_prevents_a_second_post(
 async def test_a_cancelled_caller_prevents_a_queued_second_post(emulator: Emulator) -> None:
     """A second POST that waits for the rate, as its caller is cancelled, is not sent."""
     async with client_of(emulator, rate_limit=0.1) as client:
-        caller = await dispatch_into(Fault.lost(), emulator, client.project(), retry_unknown=True)
-        await asyncio.sleep(24)  # the first POST begins at 10 s, the second one may at 30 s
+        limited = Fault.status(429, retry_after=1)
+        caller = await dispatch_into(limited, emulator, client.project())
+        await asyncio.sleep(12)  # the first POST begins at 10 s, the second one may at 20 s
         caller.cancel()
         await asyncio.sleep(60)
 
@@ -219,102 +214,6 @@ async def test_no_more_time_to_close(emulator: Emulator, client: Client, project
     assert now() == pytest.approx(11, abs=0.1)
     await first
     await raised(errors.DispatchUnknownError, caller, match="closed before it could be reconciled")
-
-
-async def test_the_second_try_waits_as_asked(emulator: Emulator, project: Project) -> None:
-    """After a 503 with Retry-After the second POST is sent no sooner than that."""
-    emulator.fail("list_runs", Fault.status(404))
-    emulator.fail("run_feature", Fault.status(503, retry_after=20), times=1)
-
-    await project.run_feature("Checkout", retry_unknown=True)
-
-    first, second = (each.at for each in emulator.requests if each.method == "POST")
-    assert second - first >= 20
-
-
-async def test_an_unsent_second_try_stays_unknown(emulator: Emulator) -> None:
-    """A second POST without a connection does not prove what the first one did."""
-    posts = 0
-
-    async def refuse_the_second_post(request: Sent, send: Send) -> Received:
-        nonlocal posts
-        posts += request.method == "POST"
-        if posts > 1:
-            raise no_connection()
-        return await send(request)
-
-    async with client_through(refuse_the_second_post, emulator, retry=ONCE) as client:
-        emulator.fail("list_runs", Fault.status(404))
-        emulator.fail("run_feature", Fault.lost(), times=1)
-        with pytest.raises(errors.DispatchUnknownError, match=r"second try failed: .*not connect"):
-            await client.project().run_feature("Checkout", retry_unknown=True)
-
-    assert posts == 2
-    assert len(emulator.runs) == 1
-
-
-@pytest.mark.parametrize("end", ["close", "cancel", "session"])
-async def test_an_interrupted_second_try_stays_unknown(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture, end: str
-) -> None:
-    """A close, a cancellation or a closed session does not prove what the first POST did."""
-    session = aiohttp.ClientSession()
-    client = client_of(emulator, session=session)
-    emulator.fail("list_runs", Fault.edit(lambda _: []))
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    emulator.fail("run_feature", Fault.status(429, retry_after=60))
-    caller = asyncio.ensure_future(client.project().run_feature("Checkout", retry_unknown=True))
-    await asyncio.sleep(5 if end == "session" else 10)
-    if end == "close":
-        await client.aclose()
-    elif end == "session":
-        await session.close()
-    else:
-        caller.cancel()
-    (result,) = await asyncio.gather(caller, return_exceptions=True)
-    await client.aclose()
-    await session.close()
-
-    if end == "cancel":
-        assert isinstance(result, asyncio.CancelledError)
-        assert "may have taken effect" in caplog.text
-    else:
-        assert isinstance(result, errors.DispatchUnknownError)
-    assert len(emulator.runs) == 1
-
-
-async def test_an_unknown_run_is_sent_twice(emulator: Emulator, project: Project) -> None:
-    """retry_unknown=True sends a run that could not be reconciled once more, and only once."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    operation = await project.run_feature("Checkout", retry_unknown=True)
-    assert not operation.adopted
-
-    emulator.fail("run_feature", Fault.reset())
-    await raised(errors.DispatchUnknownError, project.run_feature("Checkout", retry_unknown=True))
-
-    assert emulator.count("run_feature") == 4
-
-
-class Overloaded(Middleware):
-    """A gateway that answers in the place of the service, which has acted."""
-
-    def after(self, request: RecordedRequest, answer: Answer) -> Answer:
-        """Have the caller come back later."""
-        is_dispatch = request.operation == "run_feature"
-        return evolve(answer, status=503, headers={"Retry-After": "100"}) if is_dispatch else answer
-
-
-@pytest.mark.service(middleware=Overloaded())
-async def test_the_first_try_decides(emulator: Emulator, project: Project, rival: Project) -> None:
-    """That the second try shows nothing says nothing of the first, which may be one of two runs."""
-    emulator.fail("run_feature", Fault.reset(), skip=2)
-    results = await asyncio.gather(
-        project.run_feature("Checkout", retry_unknown=True),
-        rival.run_feature("Checkout"),
-        return_exceptions=True,
-    )
-    assert [getattr(error, "reason", None) for error in results] == ["ambiguous", "ambiguous"]
-    assert len(getattr(results[0], "candidates", ())) == 2
 
 
 @pytest.mark.parametrize("status", [401, 502])

@@ -26,8 +26,8 @@ from testvibe_async.intents import Intent
 from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
 
 
-async def _unknown(project: Project, **options: Any) -> errors.DispatchUnknownError:
-    return await raised(errors.DispatchUnknownError, project.run_feature("Checkout", **options))
+async def _unknown(project: Project) -> errors.DispatchUnknownError:
+    return await raised(errors.DispatchUnknownError, project.run_feature("Checkout"))
 
 
 @pytest.mark.parametrize("fault", [Fault.reset(), Fault.hang(), Fault.garbage(), Fault.status(502)])
@@ -474,11 +474,11 @@ async def test_a_later_run_is_not_adopted(
 
 @pytest.mark.parametrize("answer", UNREADABLE)
 async def test_a_2xx_is_never_resent(emulator: Emulator, project: Project, answer: str) -> None:
-    """A 2xx proves that a run started, so that `retry_unknown` sends nothing more."""
+    """A 2xx proves that a run started: the error says so, and advises no second dispatch."""
     emulator.fail("run_feature", UNREADABLE[answer], times=1)
     emulator.fail("list_runs", Fault.status(404))
 
-    error = await _unknown(project, retry_unknown=True)
+    error = await _unknown(project)
 
     assert error.reason == "accepted"
     assert "most likely nothing" not in str(error)

@@ -54,23 +54,6 @@ async def test_each_attempt_has_an_intent(client: Client, notes: Notes, emulator
     assert isinstance(notes.told[1][2], errors.RateLimitedError)
 
 
-async def test_a_second_try_decides_nothing_about_the_first(
-    emulator: Emulator, notes: Notes
-) -> None:
-    """The first attempt stays open, although the second one provably was not sent."""
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    emulator.fail("list_runs", Fault.status(503), skip=1)
-    async with client_of(emulator, recorder=notes, retry=RetryPolicy(attempts=1)) as client:
-        dispatch = client.project().run_feature("Checkout", retry_unknown=True)
-        dispatching = asyncio.ensure_future(dispatch)
-        await asyncio.sleep(4)
-        async with emulator.refusing():
-            error = await raised(errors.DispatchUnknownError, dispatching)
-    assert len(emulator.runs) == 1
-    assert notes.steps == ["intended"]
-    assert error.intent == notes.told[0][1]
-
-
 async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
     """Without a connection nothing is intended."""
     await emulator.aclose()

@@ -18,7 +18,6 @@ from tests.support.journals import copy_of_the_disk
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, GenerationRef, Journal, Project, Verdict, errors
-from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 
@@ -246,32 +245,6 @@ async def test_fewer_attempts_on_resume_are_kept_to(path: Path, emulator: Emulat
     async with Journal(path) as journal:
         assert journal.is_over
     assert (item.verdict, len(item.attempts), len(emulator.runs)) == (Verdict.FAILED, 1, 1)
-
-
-@pytest.mark.parametrize(
-    "second",
-    [*map(Fault.status, (401, 409, 500)), Fault.reset(), Fault.lost()],
-    ids=["401", "409", "500", "reset", "lost"],
-)
-async def test_a_second_try_hides_none(emulator: Emulator, project: Project, second: Fault) -> None:
-    """What it meets proves nothing of the first; the error's intent finds what both began."""
-    hidden = emulator.fail("list_runs", Fault.status(503), skip=1)
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    emulator.fail("run_feature", second, times=1)
-    dispatch = project.run_feature("Checkout", retry_unknown=True)
-    error = await raised(errors.DispatchUnknownError, dispatch)
-    assert any(how in str(error) for how in ("the answer was lost", "it was not acknowledged"))
-    assert emulator.count("run_feature") == 2
-    assert isinstance(error.intent, Intent)
-    hidden.remove()
-    async with client_of(emulator) as other:
-        if len(emulator.runs) == 1:
-            found = await other.reconcile(error.intent)
-            assert found is not None
-            assert found.ref.key[-1] in emulator.runs
-            return
-        error = await raised(errors.DispatchUnknownError, other.reconcile(error.intent))
-    assert {ref.key[-1] for ref in error.candidates} == {*emulator.runs}
 
 
 FEATURES = ["Checkout", "Returns"]

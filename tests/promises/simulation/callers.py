@@ -88,11 +88,9 @@ class Caller:
     def _cancel(self) -> None:
         self.is_cancelled = self.task.cancel()
 
-    async def dispatch(
-        self, intent: Intent, start: Awaitable[AnyOperation], *, acts_at_most: int = 1
-    ) -> AnyOperation | None:
+    async def dispatch(self, intent: Intent, start: Awaitable[AnyOperation]) -> AnyOperation | None:
         """Dispatch once; None where there is nothing to wait for."""
-        dispatching = Dispatching(intent, acts_at_most)
+        dispatching = Dispatching(intent)
         self.dispatchings.append(dispatching)
         try:
             operation = dispatching.result = await start
@@ -189,15 +187,13 @@ def draw_caller(number: int, process: Process) -> Caller:
 async def _run(caller: Caller) -> None:
     feature = detangle.choice((*READY, "Draft"))
     config = detangle.choice((None, "Mobile"))
-    retry_unknown = detangle.flip(0.4)
     start = caller.process.client.project().run_feature(
         feature,
         config=config,
         on_conflict=detangle.choice(("raise", "generate")),
-        retry_unknown=retry_unknown,
     )
     intent = Intent(caller.number, "run", feature, config)
-    operation = await caller.dispatch(intent, start, acts_at_most=1 + retry_unknown)
+    operation = await caller.dispatch(intent, start)
     if operation is not None:
         await caller.watch(operation)
 

@@ -338,6 +338,16 @@ async def test_what_run_features_refuses(
     assert not (tmp_path / "a").exists()
 
 
+async def test_a_configuration_of_generations_is_refused(
+    tmp_path: Path, client: Client, emulator: Emulator
+) -> None:
+    """Generations have no configuration, so one is refused rather than ignored."""
+    batch = DurableBatch(tmp_path / "a", id="nightly")
+    submitted = batch.submit(client, ["Checkout"], kind="generation", config="Mobile")
+    assert str(await raised(errors.ConfigError, submitted)) == "generations take no configuration"
+    assert emulator.requests == []
+
+
 @pytest.mark.parametrize("is_named", [False, True])
 async def test_the_list_of_runs_is_away(
     nightly: Nightly, emulator: Emulator, *, is_named: bool
@@ -349,6 +359,13 @@ async def test_the_list_of_runs_is_away(
     emulator.fail("list_runs", Fault.status(429), times=None)
     assert set(await nightly.work()) <= {"succeeded", "failed"}
     assert emulator.count("run_feature") == len(await nightly.items())
+
+
+async def test_the_list_of_features_is_waited_for(nightly: Nightly, emulator: Emulator) -> None:
+    """A batch of all features is stored also by a service that is away for a minute."""
+    away = emulator.fail("list_features", Fault.status(503))
+    asyncio.get_running_loop().call_later(60, away.remove)
+    assert await nightly.submit()
 
 
 async def test_features_of_a_generator(nightly: Nightly, client: Client) -> None:

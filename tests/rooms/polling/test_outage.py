@@ -102,7 +102,7 @@ async def test_it_begins_with_the_tenth_failure() -> None:
     for _ in range(10):
         error = errors.NotSentError("refused", method="GET", url="u")
         outage.note_failure(error, Outlook.AWAY)
-        states.append(outage.is_on)
+        states.append(outage.is_probing)
     assert states == [False] * 9 + [True]
     instants = (at / 10 for at in range(100, 200))
     probed = [at for at in instants if outage.begin_probe(at, interval=3.0, slack=0.3)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from testvibe_async import Phase, Run, RunRef, RunStatus
 from testvibe_async._http import outage_interval
 from testvibe_async._polling.list_polling import _is_time
-from testvibe_async._polling.plan import standard_poll_plan
+from testvibe_async._polling.schedule import standard_poll_plan
 from testvibe_async._polling.states import RunState
 from testvibe_async.errors import KindName
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from testvibe_async.runner import batches as module
+from testvibe_async.runner import records as module
 from testvibe_async.runner.batches import Batches
-from testvibe_async.runner.stored import Place
+from testvibe_async.runner.records import BatchRecord
 
-HERE = Place("https://testvibe.example", "P")
+
+def new() -> BatchRecord:
+    """Return the record of a new batch."""
+    return BatchRecord(kind="run", server="https://testvibe.example", project="P")
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def batches(tmp_path: Path) -> Batches:
 def test_two_at_once_have_two_numbers(batches: Batches) -> None:
     """However many processes add a batch at once, each has a number of its own."""
     with ThreadPoolExecutor(8) as threads:
-        under_way = [threads.submit(batches.create, "run", HERE) for _ in range(40)]
+        under_way = [threads.submit(batches.add, new()) for _ in range(40)]
     made = [each.result() for each in under_way]
     assert len({each.number for each in made}) == 40
     assert len(batches.records()) == 40
@@ -29,11 +32,11 @@ def test_two_at_once_have_two_numbers(batches: Batches) -> None:
 
 def test_a_number_is_given_once(batches: Batches) -> None:
     """The number of a discarded batch does not return, and nothing else is left of it."""
-    first, *_, last = [batches.create("run", HERE) for _ in range(3)]
+    first, *_, last = [batches.add(new()) for _ in range(3)]
     for each in (last, first):
         batches.discard(each)
     assert {path.name for path in batches.folder.iterdir()} == {"2.json", "3.json"}
-    assert batches.create("run", HERE).number == 4
+    assert batches.add(new()).number == 4
     assert [each.number for each in batches.records()] == [4, 2]
 
 
@@ -46,35 +49,35 @@ class Overtaken(Batches):
         given = super()._numbers()
         if not self.is_overtaken:
             self.is_overtaken = True
-            first, _ = [Batches(self.folder).create("run", HERE) for _ in range(2)]
+            first, _ = [Batches(self.folder).add(new()) for _ in range(2)]
             self.discard(first)
         return given
 
 
 def test_a_number_discarded_meanwhile_is_not_given(batches: Batches) -> None:
     """A process that is overtaken takes the next number, though the first is free again."""
-    assert Overtaken(batches.folder).create("run", HERE).number == 3
+    assert Overtaken(batches.folder).add(new()).number == 3
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 2}', "\x00"])
 def test_damaged_record_is_none(content: str, batches: Batches) -> None:
     """A record that can't be read is left out, and its number is not given again."""
-    first = batches.create("run", HERE)
-    second = batches.create("run", HERE)
+    first = batches.add(new())
+    second = batches.add(new())
     (batches.folder / f"{second.number}.json").write_text(content, encoding="utf-8")
     assert [each.number for each in batches.records()] == [first.number]
-    assert batches.create("run", HERE).number == 3
+    assert batches.add(new()).number == 3
 
 
 def test_full_disk_is_named(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that can't be written is named by its file, and the number is not given again."""
-    record = batches.create("run", HERE)
+    record = batches.add(new())
 
     def fail(_path: Path, _text: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, "replace_file", fail)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        batches.create("run", HERE)
+        batches.add(new())
     assert caught.value.filename == str(batches.folder / "2.json")
     assert batches.records() == [record]

@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 
 from testvibe_async import BatchItem, ConfigError, Run, RunStatus
+from testvibe_async.runner.records import BatchRecord
 from testvibe_async.runner.stability import Stability
 from testvibe_async.runner.trends import trends_of
 
@@ -47,7 +48,8 @@ def batch(word: str, number: int, *, ended: int | None = None) -> Any:
         earlier=tuple(runs[:-1]),
         error=None if runs else ConfigError("it could not be started"),
     )
-    return SimpleNamespace(number=number, created_at=began, items=[item])
+    record = BatchRecord(number=number, kind="run", server="https://testvibe.example", project="P")
+    return SimpleNamespace(record=record, created_at=began, items=[item])
 
 
 @pytest.mark.parametrize(

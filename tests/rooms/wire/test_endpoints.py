@@ -1,19 +1,23 @@
 """The table of operations, how a call becomes a request, and the tables by kind of operation."""
 
 from collections.abc import Collection
-from typing import get_args
+from typing import Any, get_args, get_overloads
 
 import pytest
 
 from tests.rooms.wire.documents import answer, places_of
+from testvibe_async import Batch, BatchItem, Client
 from testvibe_async._dispatch import DISPATCHES
 from testvibe_async._dispatch.search import SEARCHES
+from testvibe_async._dispatch.starter import STARTS
 from testvibe_async._polling.states import STATES
 from testvibe_async._telemetry.otel import KINDS as MEASURED
 from testvibe_async._wire import KINDS
+from testvibe_async._wire.convert import DISPATCHED_IN
 from testvibe_async._wire.endpoints import ENDPOINTS, Effect, custom_request, endpoint_overrides
 from testvibe_async._wire.protocol import decode
 from testvibe_async.errors import ConfigError, KindName
+from testvibe_async.mcp_server.advice import UNKNOWN
 from testvibe_async.operations import HANDLES
 from testvibe_async.refs import _KINDS
 from testvibe_async.reports.entries import ID_FIELDS
@@ -133,9 +137,14 @@ TABLES = {
     "dispatches": DISPATCHES,
     "handles": HANDLES,
     "searches": SEARCHES,
+    "starts": STARTS,
     "metrics": MEASURED,
     "ids": ID_FIELDS,
     "policies": POLICIES,
+    "advice": UNKNOWN,
+    "nested answers": [
+        name for name, kind in KINDS.items() if kind.dispatched_by.answer in DISPATCHED_IN
+    ],
 }
 
 
@@ -143,6 +152,22 @@ TABLES = {
 def test_a_table_has_all_kinds(table: Collection[object]) -> None:
     """In the order of the descriptors: one that lacks a kind fails late, or silently."""
     assert [*table] == [*KINDS]
+
+
+BY_KIND: dict[str, tuple[Any, int]] = {
+    "attach": (Client.attach, 1),
+    "changes": (Client.changes, 1),
+    "changes of a batch": (Batch[Any].changes, 1),
+    "refs of a batch": (type(Batch.refs).__get__, 2),
+    "ref of an item": (type(BatchItem.ref).__get__, 2),
+}
+"""The functions with an overload for each kind, and the number of their other overloads."""
+
+
+@pytest.mark.parametrize(("function", "others"), BY_KIND.values(), ids=BY_KIND)
+def test_each_kind_has_an_overload(function: Any, others: int) -> None:
+    """A kind without one has the types of the others for checkers."""
+    assert len(get_overloads(function)) == len(KINDS) + others
 
 
 def test_the_emulator_can_lack_each_list() -> None:

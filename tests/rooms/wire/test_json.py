@@ -7,14 +7,14 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.rooms.wire.documents import encode, json_values, left_out, problems
 from testvibe_async import Listing, ProjectFile, Run, RunStatus
 from testvibe_async._wire import json as wire_json
 from testvibe_async._wire.convert import read
-from testvibe_async._wire.json import AT_ONCE, Rows, UnreadableError, envelope_in, parse, read_rows
+from testvibe_async._wire.json import AT_ONCE, Rows, UnreadableError, parse
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_of_two_lists_none_is_taken(space: bytes) -> None:
 def test_the_rows_are_the_same(rows: list[object], indent: int | str | None, around: bytes) -> None:
     """However a list is spaced out, its rows are the same read one by one as all at once."""
     body = around + json.dumps(rows, indent=indent).encode() + around
-    assert list(read_rows(body)) == rows == json.loads(body)
-    assert list(read_rows(b"\xef\xbb\xbf" + body)) == rows
+    assert list(Rows(body)) == rows == json.loads(body)
+    assert list(Rows(b"\xef\xbb\xbf" + body, in_turns=True)) == rows
 
 
 NO_LISTS = [
@@ -81,21 +81,35 @@ NO_LISTS = [
 def test_what_is_no_list_has_no_rows(body: bytes) -> None:
     """Anything else than one list is a fault, whatever it is, and never breaks out."""
     with pytest.raises(UnreadableError) as caught:
-        list(read_rows(body))
+        list(Rows(body, in_turns=True))
     assert caught.value.problems
     assert all(problem.isprintable() for problem in caught.value.problems)
 
 
-@given(body=st.binary(max_size=30) | st.text('[]{},:1 "ae\\', max_size=12).map(str.encode))
-def test_any_bytes_are_rows_or_are_unreadable(body: bytes) -> None:
-    """Reading row by row ends, with all rows or with a fault; what is JSON throughout agrees."""
-    try:
-        rows = list(read_rows(body))
-    except UnreadableError:
-        return
-    with suppress(ValueError):
-        whole = json.loads(body)
+PARTS = st.sampled_from([b"{}", b'{"a":[{},{}]}', b'"},{"', b",", b",", b" "])
+
+
+@given(
+    body=st.binary(max_size=30)
+    | st.text('[]{},:1 "ae\\', max_size=12).map(str.encode)
+    | st.lists(PARTS).map(lambda parts: b"[%s]" % b"".join(parts)),
+    piece=st.sampled_from([1, 2, 2**14]),
+)
+@example(body=b"[{},]", piece=1)
+@example(body=b'[{"a":"},{"},{"a":[{},{}]}]', piece=1)
+def test_any_bytes_are_rows_or_are_unreadable(body: bytes, piece: int) -> None:
+    """Reading some rows at a time ends, with all rows of what is JSON, or with a fault."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire_json, "PIECE_BYTES", piece)
+        try:
+            rows = list(Rows(body, in_turns=True))
+        except UnreadableError:
+            rows = None
+    with suppress(UnreadableError):
+        whole = parse(body)
         assert not isinstance(whole, list) or whole == rows
+        return
+    assert rows is None
 
 
 @pytest.mark.parametrize(
@@ -159,7 +173,7 @@ TOO_MANY = "it holds more values than are read at once"
 
 def rows_in(body: bytes) -> list[object]:
     """Read a document as a list, row by row."""
-    return list(read_rows(body))
+    return list(Rows(body, in_turns=True))
 
 
 READERS: list[Callable[[bytes], object]] = [parse, rows_in]
@@ -169,7 +183,6 @@ READERS: list[Callable[[bytes], object]] = [parse, rows_in]
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take everything for large, and parse few bytes at once."""
     monkeypatch.setattr(wire_json, "AT_ONCE", 0)
-    monkeypatch.setattr(wire_json, "ROWS_AT_ONCE", 0)
     monkeypatch.setattr(wire_json, "PIECE_BYTES", 5)
 
 
@@ -192,10 +205,9 @@ def test_a_large_document_is_the_same_as_a_small_one(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wire_json, "PIECE_BYTES", piece)
         patch.setattr(wire_json, "AT_ONCE", 0)
-        patch.setattr(wire_json, "ROWS_AT_ONCE", 0)
         assert parse(body) == document
         if isinstance(document, list):
-            assert list(read_rows(body)) == document == list(Rows(body))
+            assert list(Rows(body)) == document
 
 
 BROKEN = [
@@ -269,7 +281,7 @@ def test_a_large_list_that_does_not_end_well_is_a_fault(end: bytes) -> None:
 def test_a_long_row_is_not_read_in_turns() -> None:
     """The event loop is not held up by one row of many values."""
     row = b'{"runId": 2, "tests": [' + b"0," * 20_000 + b"0]}"
-    rows = read_rows(b'[{"runId": 1}, ' + row * 1 + b"," + row + b"]")
+    rows = iter(Rows(b'[{"runId": 1}, ' + row * 1 + b"," + row + b"]", in_turns=True))
     assert next(rows) == {"runId": 1}
     with pytest.raises(UnreadableError, match=TOO_MANY):
         next(rows)
@@ -282,7 +294,7 @@ def test_what_stands_around_rows_is_found(around: bytes) -> None:
     expected = {"next": "x", "total": 3} if around.startswith(b"{") else {}
     rows = Rows(body)
     assert len(list(rows)) > 3000
-    assert rows.envelope == envelope_in(body) == expected
+    assert rows.envelope == expected
     assert read(body, Listing[Run]).extra == expected
 
 
@@ -305,4 +317,4 @@ def test_a_list_of_usual_length_is_read_at_once(monkeypatch: pytest.MonkeyPatch)
     rows = [{"runId": number, "status": "running", "text": "x" * 300} for number in range(1000)]
     body = json.dumps(rows).encode()
     assert len(body) > AT_ONCE
-    assert list(read_rows(body)) == rows
+    assert list(Rows(body)) == rows

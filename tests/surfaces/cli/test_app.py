@@ -322,6 +322,7 @@ WRONG = {
     "run Login --wait --max-in-flight 0": "--max-in-flight",
     "run Login --on-conflict attach": "--on-conflict",
     "run Login --nosuch": "--nosuch",
+    "resume 12 --wait": "Did you mean run --wait, or resume, which waits in any case?",
     "run Checkout --yes": "--yes needs --on-conflict generate",
     "run Checkout --max-generations 3": "--max-generations needs --on-conflict ge",
     "run --failed Checkout": "there is no batch named Checkout",

@@ -98,7 +98,7 @@ async def test_journal_in_a_file(emulator: Emulator, call: Call, batches: Path) 
     assert "a.journal has a batch that is over: see testvibe-async report a.journal" in ended.errors
     assert not names_in(batches)
     ended = await interrupted(call, "run Wishlist --wait --journal 'b c.journal'", at=10)
-    assert "\n  testvibe-async resume 'b c.journal'\n" in ended.errors
+    assert re.search(r"\n  testvibe-async resume '/.*/b c.journal'\n", ended.errors)
     ended = await call("resume 'b c.journal' --report a.md")
     assert (ended.code, len(emulator.runs)) == (0, 2)
     assert "Wishlist" in text_of("a.md")
@@ -113,6 +113,19 @@ async def test_machine_without_a_place_for_journals(call: Call, machine: Path) -
     ended = await call("run Checkout --wait")
     assert ended.code == 0
     assert ended.errors.startswith("No journal is kept, so a crash would lose this batch: ")
+
+
+async def test_resumed_batch_ends_as_it_is_reported(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its duration is that of its runs, and commands name the project only where it is another."""
+    monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
+    await interrupted(call, "run Returns Wishlist --wait", at=10)
+    resumed, reported = await call("resume"), await call("report 1")
+    assert resumed.lines[-1] == reported.lines[-1]
+    assert "\n  testvibe-async run --failed 1 --wait\n" in resumed.output
+    monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
+    assert "nothing to resume" in (await call("resume")).errors
 
 
 async def test_resume_goes_on_as_it_was_typed_at_first(
@@ -430,7 +443,7 @@ async def test_batch_whose_features_were_not_read(emulator: Emulator, call: Call
             await asyncio.sleep(5)
     ended = await call("report a.journal")
     assert (ended.code, ended.lines[-1]) == (4, "0: no operations yet")
-    assert "testvibe-async resume a.journal" in ended.errors
+    assert re.search(r"testvibe-async resume /.*/a.journal\n", ended.errors)
 
 
 @pytest.mark.parametrize("word", ["", "1", "nightly"])

@@ -151,7 +151,7 @@ async def test_project_by_its_name(call: Call, on: str, monkeypatch: pytest.Monk
     assert (await call("work nightly")).code == 0
     monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
     ended = await call("report nightly")
-    ended.refuses("batch 1 (nightly) is of project ")
+    ended.refuses("Batch 1 (nightly) is of project ")
     assert "not of project Another at http" in ended.errors
 
 

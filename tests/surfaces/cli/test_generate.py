@@ -113,7 +113,7 @@ async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None
     emulator.fail("list_features", Fault.edit(without_drafts))
     ended = await call("generate --all --watch")
     assert (ended.code, ended.output) == (0, "")
-    assert re.fullmatch(r"Nothing to generate\. Left out: suggestions: .*\n", ended.errors)
+    assert re.fullmatch(r"Nothing to generate\. Left out as suggestions: .*\n", ended.errors)
     assert (await call("generate --all --json")).json["items"] == []
     generated = Fault.edit(lambda rows: [row for row in rows if row["status"] == "generated"])
     emulator.fail("list_features", generated)

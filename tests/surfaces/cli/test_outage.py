@@ -39,7 +39,7 @@ def out_from(emulator: Emulator, begin: float, end: float | None = None, **fault
             r"the service .* pages that are not its own \(404\) for \d+ s",
         ),
         (Fault.status(503), r"the service has answered with nothing but errors \(503\) for \d+ s"),
-        (PAGE, r"the service has answered with pages that are not its own \(200\) for \d+ s"),
+        (PAGE, r"the service has answered with pages that are not its own \(200\)"),
         (Fault.status(429, retry_after=5), r"the service has been rate-limiting for \d+ s"),
     ],
 )

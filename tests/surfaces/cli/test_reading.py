@@ -192,6 +192,13 @@ async def test_a_list_of_runs_suggests_a_feature(call: Call, emulator: Emulator)
         assert (ended.code, "there are" in ended.errors) == (3, False)
 
 
+@pytest.mark.parametrize("timeout", [5, 500])
+async def test_configuration_is_the_requested_one(call: Call, timeout: int) -> None:
+    """In a document, an item has the configuration that was asked for, over or not."""
+    (item,) = (await call(f"run Checkout --wait --json --timeout {timeout}")).json["items"]
+    assert item["config"] is None
+
+
 async def test_names_in_other_letters(call: Call, emulator: Emulator) -> None:
     """A configuration is the one that is listed, once; where none is listed it is left as typed."""
     (item,) = (await call("run Checkout --wait -c mobile -c MOBILE --json")).json["items"]

@@ -124,7 +124,7 @@ async def test_all(emulator: Emulator, call: Call) -> None:
     either = await chosen(call, "run --all --on-conflict generate")
     assert sorted(either) == sorted([*ready, "Checkout with gift card", "Draft", "Broken", "Busy"])
     said = (await call("run Check* --dry-run")).errors
-    assert said.startswith("Left out: without tests (draft): Checkout with gift card.\n")
+    assert said.startswith("Left out without tests (draft): Checkout with gift card.\n")
     odd = {"id": 999, "name": "Odd", "status": "archived"}
     emulator.fail("list_features", Fault.edit(lambda rows: [*rows, odd]))
     said = (await call("run --all --dry-run")).errors

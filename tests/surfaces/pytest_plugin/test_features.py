@@ -204,14 +204,6 @@ class TestUnobserved:
         assert result.ret == pytest.ExitCode.INTERRUPTED
         shows(result, f"the list of {said}", errors=1)
 
-    @pytest.mark.parametrize("word", ["--testvibe-select=Chekout", "testvibe::Chekout"])
-    def test_what_does_not_exist_is_no_test(
-        self, inner: Inner, service: Emulator, word: str
-    ) -> None:
-        """An unknown name is an error of the collection, which asks for the name that is meant."""
-        shows(inner(word), "*no feature 'Chekout': did you mean 'Checkout'?*", errors=1)
-        assert not service.runs
-
 
 def test_nothing_from_the_service_is_obeyed(inner: Inner, service: Emulator) -> None:
     """Names, errors and logs command no terminal and no CI system, there or in a JUnit report."""

@@ -78,7 +78,7 @@ def test_settings_are_needed(
     result = inner()
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: testvibe: no *: set {setting}*"])
+    result.stderr.fnmatch_lines([f"ERROR: testvibe: no *: *set {setting}*"])
     assert service.requests == []
 
 

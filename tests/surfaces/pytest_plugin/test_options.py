@@ -67,7 +67,7 @@ def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) 
         ("testvibe_max_in_flight = many", "*'many'"),
         ("TESTVIBE_SERVER=", "testvibe: no server: set TESTVIBE_SERVER, *"),
         ("TESTVIBE_API_KEY=tvb x", "testvibe: *the API key holds white space*"),
-        ("TESTVIBE_PROJECT=", "testvibe: no project: set TESTVIBE_PROJECT*"),
+        ("TESTVIBE_PROJECT=", "testvibe: no project: pass --testvibe-project, *"),
         ("--testvibe-site-url=shop.example", "*the site must be a URL *"),
         ("--testvibe-journal=a.ini", "testvibe: *a.ini'"),
         ("[[quarantine]]", "testvibe: *quarantine*has no reason, no owner*"),

@@ -63,7 +63,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     from testvibe_async.cli.doctor import findings, recording  # noqa: PLC0415
 
     examination = await _examine(common, run=run, generate=generate, run_id=run_id, is_agreed=yes)
-    found = examination.findings
+    found = examination.found
     output = common.output
     output.document(findings.document(found, int(examination.exit_code)))
     name = f", project {examination.project_name}" if examination.project_name else ""

@@ -9,26 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from attrs import Factory, define
 
 from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._util import escape
 from testvibe_async._wire import GENERATION, RUN, Kind
+from testvibe_async.cli.doctor import findings
 from testvibe_async.cli.doctor.exchanges import DEFAULT_FILE, Exchange, Tap
-from testvibe_async.cli.doctor.findings import (
-    CHECKS,
-    Finding,
-    about_answers,
-    about_errors,
-    about_obstacle,
-    about_runs,
-    about_way,
-    differs,
-    holds,
-    unchecked,
-)
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.words import reason
 from testvibe_async.runner.names import chosen_project
@@ -42,8 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NO_RUN = 2**31 - 1
-"""The id of a run that no service has."""
+Judge: TypeAlias = "Callable[[Any, Sequence[Exchange]], Iterable[findings.Finding]]"
 
 LONGEST = {RUN: 600.0, GENERATION: 3600.0}
 """Seconds for which an operation is watched: a run takes about 30."""
@@ -75,7 +63,7 @@ class Examination:
     """The run to read; None for a run that the service lists."""
 
     tap: Tap = Factory(Tap)
-    findings: list[Finding] = Factory(list["Finding"])
+    found: list[findings.Finding] = Factory(list["findings.Finding"])
     project_name: str | None = None
     codes: set[ExitCode] = Factory(set[ExitCode])
     """The exit codes that apply, except that of differences."""
@@ -89,7 +77,7 @@ class Examination:
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of the command."""
-        is_worse = any(finding.has_consequences for finding in self.findings)
+        is_worse = any(finding.has_consequences for finding in self.found)
         return worst_of([*self.codes, ExitCode.FAILED if is_worse else ExitCode.PASSED])
 
     async def perform(self) -> None:
@@ -100,10 +88,12 @@ class Examination:
         except StopError as stop:
             self._stop(str(stop))
         except VibeError as error:  # See `_ask`.
-            says = "it stopped answering" if self.findings else "it does not answer"
+            says = "it stopped answering" if self.found else "it does not answer"
             means = "check the address, the network and a proxy on the way, or try again later"
-            outage = Finding("service", says, means, quoted=reason(error), verdict="outage")
-            self.findings.append(outage)
+            outage = findings.Finding(
+                "service", says, means, quoted=reason(error), verdict="outage"
+            )
+            self.found.append(outage)
             self.codes.add(ExitCode.UNREACHABLE)
             self._stop("not asked in an outage")
         except asyncio.CancelledError:
@@ -112,14 +102,16 @@ class Examination:
 
     def _stop(self, why: str) -> None:
         """Note why the other checks are not made."""
-        seen = {"list_projects", *(finding.subject for finding in self.findings)}
-        self.findings += [unchecked(name, why) for name in CHECKS if name not in seen]
+        seen = {"list_projects", *(finding.subject for finding in self.found)}
+        self.found += [
+            findings.unchecked(name, why) for name in findings.CHECKS if name not in seen
+        ]
 
     async def _ask(
         self,
         name: str,
         call: Awaitable[T],
-        judge: Callable[[T | None, Sequence[Exchange]], Iterable[Finding]] = about_answers,
+        judge: Judge | None = findings.about_answers,
         *,
         absent: str = "",
     ) -> T | None:
@@ -128,7 +120,7 @@ class Examination:
         Args:
             name: What the call is for.
             call: The call.
-            judge: Describes its exchanges.
+            judge: Describes its exchanges; None to say nothing of them.
             absent: What is not there if the service says so; empty if that is a difference.
 
         Raises:
@@ -140,22 +132,22 @@ class Examination:
         except VibeError as error:
             exchanges = self.tap.exchanges[before:]
             is_lost = not exchanges or _is_failure(error)
-            is_outage = await self._is_outage(error) if self.findings else is_lost
+            is_outage = await self._is_outage(error) if self.found else is_lost
             if is_outage:
                 raise
             if is_lost:
                 self.codes.add(exit_code_of(error))
-                self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
+                self.found.append(findings.unchecked(name, "no result came", quoted=reason(error)))
                 return None
         else:
             exchanges = self.tap.exchanges[before:]
         refusal = exchanges[-1].error
         if absent and isinstance(refusal, errors.NotFoundError) and refusal.code is not None:
-            self.findings.append(unchecked(name, f"there is no such {absent}"))
+            self.found.append(findings.unchecked(name, f"there is no such {absent}"))
             if absent == "run":
                 self.codes.add(ExitCode.REFUSED)
-        else:
-            self.findings += judge(value, exchanges)
+        elif judge is not None:
+            self.found += judge(value, exchanges)
         return value
 
     async def _is_outage(self, error: VibeError) -> bool:
@@ -173,14 +165,14 @@ class Examination:
         Raises:
             StopError: It is not the service, it refuses the key, or there is no project.
         """
-        projects = await self._ask("list_projects", self.client.list_projects(), _silent)
+        projects = await self._ask("list_projects", self.client.list_projects(), None)
         exchange = self.tap.exchanges[-1]
-        if (error := exchange.error) is not None and (obstacle := about_obstacle(error)):
-            self.findings.append(obstacle)
+        if (error := exchange.error) is not None and (obstacle := findings.about_obstacle(error)):
+            self.found.append(obstacle)
             self.codes.add(exit_code_of(error))
             raise StopError(f"the {obstacle.subject} has to be right first")
-        self.findings += about_way(self.settings.server, exchange)
-        self.findings += about_answers(projects, self.tap.exchanges)
+        self.found += findings.about_way(self.settings.server, exchange)
+        self.found += findings.about_answers(projects, self.tap.exchanges)
         return self._choose(projects)
 
     def _choose(self, projects: Listing[ProjectInfo] | None) -> Project:
@@ -195,19 +187,19 @@ class Examination:
         if not projects or (wanted is not None and not projects.is_complete):
             return self.client.project(wanted)
         try:
-            found = projects[0] if wanted is None else chosen_project(wanted, projects)
+            chosen = projects[0] if wanted is None else chosen_project(wanted, projects)
         except ConfigError as error:
             means = "commands that need it are refused: testvibe-async use chooses another"
             says = "the key does not see the one in force"
-            self.findings.append(differs("project", says, means, quoted=reason(error)))
+            self.found.append(findings.differs("project", says, means, quoted=reason(error)))
             raise StopError("there is no such project") from error
-        self.project_name = found.name
-        return self.client.project(found.id)
+        self.project_name = chosen.name
+        return self.client.project(chosen.id)
 
     async def _read_all(self, project: Project) -> None:
         """Make each check, by the client's method of its name; run or generate in between."""
         await self._ask("get_project", self.client.get_project(project.id))
-        for name, (of, _) in [*CHECKS.items()][2:]:
+        for name, (of, _) in [*findings.CHECKS.items()][2:]:
             if name == "list_runs" and self.to_run is not None:
                 run = await self._operate(RUN, project, self.to_run)
                 self._dispatched = None if run is None else run.run_id
@@ -215,15 +207,15 @@ class Examination:
                 await self._operate(GENERATION, project, self.to_generate)
             thing, is_listed = self._thing(of)
             if thing is None:
-                self.findings.append(unchecked(name, _UNKNOWN[of]))
+                self.found.append(findings.unchecked(name, _UNKNOWN[of]))
                 continue
             absent = "" if is_listed else of
             call = getattr(project, name)(*filter(None, [thing]))
             self._read[name] = await self._ask(name, call, absent=absent)
         if (runs := self._read["list_runs"]) is not None:
-            judge = partial(about_runs, runs)
+            judge = partial(findings.about_runs, runs)
             await self._ask("list_runs", project.list_runs(limit=1), judge)
-        await self._ask("get_run", project.get_run(NO_RUN), about_errors)
+        await self._ask("get_run", project.get_run(2**31 - 1), findings.about_errors)
 
     def _thing(self, of: str) -> tuple[Any, bool]:
         """Return what a check reads, and whether the service named it; None if none is known."""
@@ -253,32 +245,28 @@ class Examination:
         }
         look = looks[kind]
         # What a lost dispatch is looked for in is recorded right before, and right after.
-        await self._ask(look.func.__name__, look(), _silent)
+        await self._ask(look.func.__name__, look(), None)
         try:
             operation = await getattr(project, name)(feature)
         except VibeError as error:
             says = getattr(error, "fact", "it did not start")
             if isinstance(error, errors.OutcomeUnknownError):
-                says = "one may have begun: runs list and generation status show it"
+                says = f"one may have begun: look at {kind.shown_by}"
             self.codes.add(exit_code_of(error))
-            self.findings.append(unchecked(name, says, quoted=reason(error)))
+            self.found.append(findings.unchecked(name, says, quoted=reason(error)))
             return None
-        if answers := [each for each in self.tap.of(name) if each.error is None]:
-            self.findings += about_answers(None, answers)
+        exchanges = (each for each in self.tap.exchanges if each.name == name)
+        if answers := [each for each in exchanges if each.error is None]:
+            self.found += findings.about_answers(None, answers)
         else:
             says = "its answer was lost, and what it started was found by a poll"
-            self.findings.append(unchecked(name, says))
-        await self._ask(look.func.__name__, look(), _silent)
-        outcome = await self._ask(kind.name, operation.wait(timeout=LONGEST[kind]), _silent)
+            self.found.append(findings.unchecked(name, says))
+        await self._ask(look.func.__name__, look(), None)
+        outcome = await self._ask(kind.name, operation.wait(timeout=LONGEST[kind]), None)
         if outcome is not None:
             quoted = f"{operation.ref}: {outcome.status}"
-            self.findings.append(holds(kind.name, "seen to its end", quoted=escape(quoted)))
+            self.found.append(findings.holds(kind.name, "seen to its end", quoted=escape(quoted)))
         return operation
-
-
-def _silent(_value: object, _exchanges: Sequence[Exchange]) -> Iterable[Finding]:
-    """Describe nothing."""
-    return ()
 
 
 def _is_failure(error: VibeError) -> bool:

@@ -142,7 +142,3 @@ class Tap:
             return response
 
         http.send = sent
-
-    def of(self, name: str) -> list[Exchange]:
-        """Return the exchanges of one operation."""
-        return [each for each in self.exchanges if each.name == name]

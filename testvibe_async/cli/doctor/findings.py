@@ -267,9 +267,6 @@ def rows(findings: Sequence[Finding], *, only_differences: bool) -> list[tuple[s
         findings: The findings.
         only_differences: True to leave out findings that agree with the contract.
     """
-
-    def urgency(finding: Finding) -> tuple[int, bool]:
-        return _ORDER.index(finding.verdict), not finding.has_consequences
-
     shown = [each for each in findings if not (only_differences and each.verdict == "holds")]
-    return [(each.verdict, each.subject, each.sentence) for each in sorted(shown, key=urgency)]
+    shown.sort(key=lambda each: (_ORDER.index(each.verdict), not each.has_consequences))
+    return [(each.verdict, each.subject, each.sentence) for each in shown]
