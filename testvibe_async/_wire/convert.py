@@ -131,7 +131,7 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
     """
     is_optional = shape is NoneType or shape is object
     document: object
-    if _is_listing(shape):
+    if _is_listing(cast("Any", shape)):
         document = Rows(body)
     else:
         document = None if is_optional and not body.strip() else parse(body)
@@ -191,6 +191,7 @@ def _inner(hint: Any) -> Any:  # noqa: ANN401 - a type expression
     return get_args(hint)[0] if _is_optional(hint) else hint
 
 
+@cache
 def _is_listing(shape: object) -> bool:
     return get_origin(shape) is Listing
 
