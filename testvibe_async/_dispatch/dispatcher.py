@@ -199,9 +199,10 @@ class Dispatcher:
             previous_id=dispatch.previous_id,
         )
         # The hook comes before anything else can fail: its purpose is to store the ref.
-        self._hooks.emit(
-            Dispatched(ref, adopted=adopted, feature=dispatch.feature, config=dispatch.config)
-        )
+        if self._hooks.is_enabled(Dispatched):
+            self._hooks.emit(
+                Dispatched(ref, adopted=adopted, feature=dispatch.feature, config=dispatch.config)
+            )
         await dispatch.record(ref)
         _log_other_feature(dispatch, ref)
         return operation
