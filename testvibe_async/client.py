@@ -30,7 +30,7 @@ from testvibe_async._config import (
 )
 from testvibe_async._dispatch import Dispatcher, knowing
 from testvibe_async._http import RetryPolicy, Transport
-from testvibe_async._polling import Poller, PollPlan, RunIds, checked_plan, standard_poll_plan
+from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
 from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
@@ -150,7 +150,6 @@ class Client(Gathering):
             hooks=emitter,
         )
         poll_interval = require_seconds("poll_interval", poll_interval)
-        run_ids = RunIds()
         self._poller = Poller(
             self._transport,
             interval=poll_interval,
@@ -159,7 +158,6 @@ class Client(Gathering):
             else checked_plan(poll_plan),
             max_outage=require_seconds("max_outage", max_outage),
             max_concurrent_polls=max_connections,
-            run_ids=run_ids,
             hooks=emitter,
         )
         downloader = Downloader(
@@ -169,7 +167,7 @@ class Client(Gathering):
             max_connections=max_connections,
             hooks=emitter,
         )
-        self._parts = ClientParts(self._transport, self._poller, downloader, run_ids)
+        self._parts = ClientParts(self._transport, self._poller, downloader)
         self._dispatcher = Dispatcher(self._parts, emitter, checked_recorder(recorder))
 
     def __repr__(self) -> str:
@@ -269,7 +267,7 @@ class Client(Gathering):
             ClientClosedError: The client is closed.
         """
         if not isinstance(ref, Ref):
-            raise ConfigError(f"attach takes a RunRef or a GenerationRef, not {ref!r}")
+            raise ConfigError(f"attach takes a ref of an operation, not {ref!r}")
         if ref.server != self.server:  # It may be the same server, spelled differently.
             if server_name(ref.server, f"the server of {ref}: ") != self.server:
                 raise ConfigError(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._artifacts import Downloader
     from testvibe_async._http import Transport
-    from testvibe_async._polling import PolledOperation, Poller, RunIds
+    from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.errors import KindName
     from testvibe_async.models import (
         Artifact,
@@ -61,8 +61,6 @@ class ClientParts:
     transport: Transport
     poller: Poller
     downloader: Downloader
-    run_ids: RunIds
-    """The highest run id that was seen of each project."""
 
 
 class Operation(ABC, Generic[SnapshotT_co]):

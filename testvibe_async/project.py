@@ -402,7 +402,7 @@ class Project:
             Endpoints.LIST_RUNS, query={"feature": _named(feature), "limit": limit}
         )
         for row in rows[:1]:  # The newest has the highest id.
-            self._parts.run_ids.note(self.id, row.run_id)
+            self._parts.poller.lists[self.id, "run"].run_ids.note(row.run_id)
         return rows
 
     async def get_run(self, run_id: int) -> Run:

@@ -105,9 +105,8 @@ class Ref(Serializable, ABC):
         """Read a ref that `to_dict` wrote; see `from_json`."""
         kind = _KINDS.get(str(document.get("testvibe")))
         if kind is None:
-            raise ConfigError(
-                'this is not a ref of an operation: "testvibe" does not say "run" or "generation"'
-            )
+            kinds = " or ".join(f'"{each}"' for each in _KINDS)
+            raise ConfigError(f'this is not a ref of an operation: "testvibe" does not say {kinds}')
         ref = build_stored(kind, document, f"ref of a {kind.kind}", version=_VERSION)
         if not isinstance(ref, cls):
             raise ConfigError(f"this is the ref of a {ref.kind}; a {cls.kind}'s is needed here")

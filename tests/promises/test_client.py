@@ -237,7 +237,7 @@ async def test_what_is_no_ref_is_refused(client: Client) -> None:
     """attach() says what it takes."""
     not_a_ref: Any = 214
 
-    with pytest.raises(errors.ConfigError, match="a RunRef or a GenerationRef, not 214"):
+    with pytest.raises(errors.ConfigError, match="a ref of an operation, not 214"):
         client.attach(not_a_ref)
 
 

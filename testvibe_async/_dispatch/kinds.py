@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from attrs import define, evolve
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from testvibe_async._polling import RunIds
     from testvibe_async._wire import Request
     from testvibe_async.errors import KindName
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
@@ -56,21 +57,21 @@ class RunDispatch(Dispatch[RunOperation]):
     kind: ClassVar[KindName] = "run"
     operation_class: ClassVar[type[Operation[Any]]] = RunOperation
 
+    @cached_property
+    def _run_ids(self) -> RunIds:
+        return self.parts.poller.lists[self.project, self.kind].run_ids
+
     def _build_request(self) -> Request[DispatchedRun]:
         body = {"config": self.config, "siteUrl": self.site_url}
         return Endpoints.RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
 
     async def prepare(self) -> VibeError | None:
         """Read the project's latest runs, if it is unknown which run is the latest."""
-        loop, transport, run_ids = (
-            asyncio.get_running_loop(),
-            self.parts.transport,
-            self.parts.run_ids,
-        )
-        is_needed = partial(run_ids.needs_list, self.project, service_time=transport.clock.at)
+        loop, transport, run_ids = asyncio.get_running_loop(), self.parts.transport, self._run_ids
+        is_needed = partial(run_ids.needs_list, service_time=transport.clock.at)
         if not is_needed(now=loop.time()):
             return None
-        async with run_ids.locks[self.project]:
+        async with run_ids.lock:
             if not is_needed(now=loop.time()):  # Another dispatch has read it meanwhile.
                 return None
             request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
@@ -84,21 +85,20 @@ class RunDispatch(Dispatch[RunOperation]):
                     error, UnauthorizedError
                 )  # Unless the next poll confirms it.
                 if is_passing or outlook in {Outlook.AWAY, Outlook.BUSY}:
-                    run_ids.note_failure(self.project, now=loop.time())
+                    run_ids.note_failure(now=loop.time())
                     return error
-            run_ids.note_list(self.project, rows, at=began)
+            run_ids.note_list(rows, at=began)
             return None
 
     def mark_dispatched(self, ref: Ref) -> None:
         """Note the run that the dispatch started: runs of later dispatches have higher ids."""
-        self.parts.run_ids.note(self.project, cast("RunRef", ref).run_id)
+        self._run_ids.note(cast("RunRef", ref).run_id)
         super().mark_dispatched(ref)
 
     def _seen_before(self) -> dict[str, Any]:
-        run_ids = self.parts.run_ids
         return {
-            "highest_run_id": run_ids.highest(self.project),
-            "known_run_id": run_ids.known(self.project),
+            "highest_run_id": self._run_ids.highest,
+            "known_run_id": self._run_ids.known,
         }
 
     @asynccontextmanager
@@ -108,17 +108,17 @@ class RunDispatch(Dispatch[RunOperation]):
         A crash loses what is under way, unless its id is among the next ones. Therefore, only a few
         dispatches are under way at once, and one alone as long as no id is known.
         """
-        run_ids = self.parts.run_ids
-        async with run_ids.unlisted[self.project]:
-            async with run_ids.locks[self.project]:
-                if run_ids.known(self.project) is None:
+        run_ids = self._run_ids
+        async with run_ids.unlisted:
+            async with run_ids.lock:
+                if run_ids.known is None:
                     yield
                     return
             yield
 
     def _slot(self) -> AbstractAsyncContextManager[None]:
         """Limit the recorded dispatches that no list would show."""
-        is_listed = not self.recorders or self.parts.run_ids.highest(self.project) is not None
+        is_listed = not self.recorders or self._run_ids.highest is not None
         return nullcontext() if is_listed else self._unlisted()
 
 

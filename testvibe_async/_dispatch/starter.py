@@ -60,16 +60,12 @@ class Starter:
         self.parts: ClientParts = parts
         self.dispatcher: Dispatcher = dispatcher
         self._transport = parts.transport
-        self._starts: Mapping[KindName, Callable[..., Coroutine[Any, Any, Operation[Any]]]] = {
-            "run": self.run,
-            "generation": self.generate,
-        }
 
     def start(
         self, dispatch: Dispatch[Any], *, on_conflict: str, deadline: float | None
     ) -> Coroutine[Any, Any, Operation[Any]]:
         """Dispatch a run or a generation; see `run` and `generate`."""
-        return self._starts[dispatch.kind](dispatch, on_conflict=on_conflict, deadline=deadline)
+        return STARTS[dispatch.kind](self, dispatch, on_conflict=on_conflict, deadline=deadline)
 
     async def generate(
         self,
@@ -262,6 +258,12 @@ class Starter:
         operation = GenerationOperation(ref, self.parts, adopted=True)
         self.parts.poller.accept(ref, latest)
         return operation
+
+
+STARTS: Mapping[KindName, Callable[..., Coroutine[Any, Any, Operation[Any]]]] = {
+    "run": Starter.run,
+    "generation": Starter.generate,
+}
 
 
 def _is_named_or_over(latest: Generation) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from testvibe_async._wire import RUN, Endpoints
+from testvibe_async._wire import Endpoints
 from testvibe_async.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ async def probed_runs(
     Raises:
         TransportError, ResponseError: An id could not be read.
     """
-    assert RUN.ids_grow
     assert intent.known_run_id is not None
     runs: list[Run] = []
     for first in range(intent.known_run_id + 1, intent.known_run_id + PROBED_IDS, IDS_AT_ONCE):

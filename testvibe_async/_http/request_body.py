@@ -163,8 +163,8 @@ class RequestBody(aiohttp.BytesPayload):
 
 
 def _encoded(document: Mapping[str, object] | None) -> bytes:
-    if document is None:
-        return b""
+    if not document:  # as nearly always
+        return b"" if document is None else b"{}"
     try:
         return _encoder.encode(document).encode()
     except (TypeError, ValueError, RecursionError) as error:

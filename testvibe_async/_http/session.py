@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from attrs import evolve
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 from yarl import URL
 
 from testvibe_async._config import is_loopback
@@ -64,11 +64,11 @@ class HttpSession:
         _check_session(session, self._root)
         self._prefix = self._root.raw_path.rstrip("/")
         self._redactor = Redactor(settings.api_key)
-        self._headers = {
-            "Authorization": f"Bearer {settings.api_key}",
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"testvibe-async/{__version__}",
+        self._headers: Mapping[str, str] = {  # As `istr`, aiohttp need not lower each name.
+            istr("Authorization"): f"Bearer {settings.api_key}",
+            istr("Accept"): "application/json",
+            istr("Accept-Encoding"): "gzip",
+            istr("User-Agent"): f"testvibe-async/{__version__}",
         }
         self.timeout: float = timeout
         """Seconds that one request may take."""

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define, evolve, field, frozen
 
 from testvibe_async._http import Outlook, outlook_after, refused_seconds
+from testvibe_async._polling.run_ids import RunIds
 from testvibe_async._wire import (
     KINDS,
-    RUN,
     Request,
     Rows,
     UnreadableError,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._http import Transport
     from testvibe_async._polling.polled import PolledOperation
-    from testvibe_async._polling.run_ids import RunIds
     from testvibe_async.errors import VibeError
 
 MIN_OPERATIONS = 3
@@ -143,7 +142,6 @@ class ListPolling:
         *,
         interval: float,
         hooks: Emitter,
-        run_ids: RunIds,
     ) -> None:
         """Create it; does no I/O.
 
@@ -152,10 +150,10 @@ class ListPolling:
             key: The project's id, and the kind of the operations.
             interval: Seconds between two polls of a run.
             hooks: Notified when the list is suspended.
-            run_ids: Records the runs that the list shows.
         """
         self._transport = transport
-        self._run_ids = run_ids
+        self.run_ids: RunIds = RunIds()
+        """The ids of its operations, if they grow."""
         self._hooks = hooks
         self._project, kind = key
         self._kind = KINDS[kind]
@@ -217,8 +215,8 @@ class ListPolling:
         self._transport.note_answer(request)
         self._refusals = 0
         rows.missing.extend(wanted.values())
-        if self._kind is RUN and rows.highest >= 0:
-            self._run_ids.note(self._project, rows.highest)
+        if self._kind.ids_grow and rows.highest >= 0:
+            self.run_ids.note(rows.highest)
         self._learn(rows, len(operations), limit)
         # A list that omits an operation is caught by the read of the missing operation; a list that
         # shows a finished operation as running is caught only by these reads.
@@ -363,14 +361,10 @@ class ListPolling:
 class Lists(dict[tuple[str, str], ListPolling]):
     """The lists of a client, by project and kind; each is created at first use."""
 
-    def __init__(
-        self, transport: Transport, *, interval: float, hooks: Emitter, run_ids: RunIds
-    ) -> None:
+    def __init__(self, transport: Transport, *, interval: float, hooks: Emitter) -> None:
         """Start without lists; see `ListPolling` for the arguments."""
         super().__init__()
-        self._create = partial(
-            ListPolling, transport, interval=interval, hooks=hooks, run_ids=run_ids
-        )
+        self._create = partial(ListPolling, transport, interval=interval, hooks=hooks)
 
     def __missing__(self, key: tuple[str, str]) -> ListPolling:
         """Create the list of a project and kind."""

@@ -234,7 +234,10 @@ class KnownOperations:
         key = ref.key
         polled = self._operations.get(key)
         if polled is None or _is_earlier(polled.state, ref, sent_at):
-            began = asyncio.get_running_loop().time() - _age(ref)
+            now = asyncio.get_running_loop().time()
+            age = _age(ref) if sent_at is None else now - sent_at
+            # An operation must not seem old because another machine's clock is behind.
+            began = now - age if age >= CLOCK_SKEW_SECONDS else now
             answered_at = None if sent_at is None else datetime.now(UTC)
             state = new_state(ref, began=began, answered_at=answered_at, previous_id=previous_id)
             polled = self._operations[key] = PolledOperation(state)
@@ -296,12 +299,7 @@ def _is_earlier(state: OperationState[Any], ref: Ref, sent_at: float | None) -> 
 
 
 def _age(ref: Ref) -> float:
-    """Return the seconds since a dispatch.
-
-    An age below the possible difference of two machines' clocks counts as 0. An operation must not
-    seem old because the clock of the machine that dispatched it is behind.
-    """
+    """Return the seconds since a dispatch, by two machines' clocks; 0 if its time is unknown."""
     if ref.dispatched_at is None:
         return 0.0
-    age = (datetime.now(UTC) - ref.dispatched_at).total_seconds()
-    return age if age >= CLOCK_SKEW_SECONDS else 0.0
+    return (datetime.now(UTC) - ref.dispatched_at).total_seconds()

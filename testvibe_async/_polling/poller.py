@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
-    from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._polling.schedule import PollPlan
     from testvibe_async._telemetry import Trace
     from testvibe_async.events import Emitter
@@ -77,7 +76,6 @@ class Poller:
         plan: PollPlan,
         max_outage: float,
         max_concurrent_polls: int,
-        run_ids: RunIds,
         hooks: Emitter,
     ) -> None:
         """Create the poller; does no I/O.
@@ -88,7 +86,6 @@ class Poller:
             plan: Returns the seconds until each next poll.
             max_outage: Seconds of uninterrupted failures after which a wait ends with an error.
             max_concurrent_polls: Maximum number of the poller's requests under way at once.
-            run_ids: Records the run ids that polls show.
             hooks: Notified of transitions and of failures.
         """
         self._transport = transport
@@ -96,10 +93,9 @@ class Poller:
         self._plan = plan
         self.max_outage: float = max_outage
         """Seconds of uninterrupted failures after which a wait ends with an error."""
-        self._lists = Lists(transport, interval=interval, hooks=hooks, run_ids=run_ids)
-        self._reader = Reader(
-            transport, self._lists, max_outage=max_outage, hooks=hooks, run_ids=run_ids
-        )
+        self.lists: Lists = Lists(transport, interval=interval, hooks=hooks)
+        """The lists that replace reads by id, and what they show of the dispatches to come."""
+        self._reader = Reader(transport, self.lists, max_outage=max_outage, hooks=hooks)
         # Clients that start together must not keep polling together.
         offset = random.random()  # noqa: S311 - spreads load, guards nothing
         self._schedule = Schedule(interval, offset=offset)
@@ -124,7 +120,7 @@ class Poller:
         self._shared_polls = SharedPolls(self._reader, context=self._context)
         self._last_poll = LastPoll(
             self._reader,
-            self._lists,
+            self.lists,
             max_concurrent=max_concurrent_polls,
             context=self._context,
         )
@@ -257,7 +253,7 @@ class Poller:
 
     def _assign(self, key: tuple[str, str], due: list[PolledOperation[Any]], tick: int) -> None:
         """Queue the due operations of one list."""
-        list_polling, now = self._lists[key], asyncio.get_running_loop().time()
+        list_polling, now = self.lists[key], asyncio.get_running_loop().time()
         if self._outage.is_probing or not list_polling.is_worth_it(len(due), now):
             self._queue.put(due)
             return
@@ -342,7 +338,7 @@ class Poller:
 
     def _poll_all(self) -> None:
         """Poll all operations now, after an outage."""
-        for list_polling in self._lists.values():
+        for list_polling in self.lists.values():
             list_polling.end_trouble()
         tick = self._schedule.tick_of(asyncio.get_running_loop().time())
         for key, operations in self._schedule.take_due(inf).items():

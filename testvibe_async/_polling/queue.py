@@ -75,7 +75,8 @@ class PollQueue(Generic[JobT]):
             self._jobs.clear()
             for job in jobs:
                 self._abandon(job, None)
-        self.start()
+        if self._jobs:
+            self.start()
 
     async def _work(self) -> None:
         """Serve jobs until the queue is empty."""

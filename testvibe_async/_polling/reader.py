@@ -16,7 +16,7 @@ from testvibe_async._polling.polled import OPERATIONS_A_TURN, FinishedOperations
 from testvibe_async._polling.state import Change
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
-from testvibe_async._wire import RUN, UnreadableError, malformed
+from testvibe_async._wire import UnreadableError, malformed
 from testvibe_async.errors import VibeError
 from testvibe_async.events import Emitter, PollFailed, StatusChanged
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from testvibe_async._http import Outlook, Transport
     from testvibe_async._polling.list_polling import Listed, Lists
     from testvibe_async._polling.polled import PolledOperation
-    from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._wire import UnreadableField
+
+UNTRACED = nullcontext()
 
 
 class Reader:
@@ -40,7 +41,6 @@ class Reader:
         *,
         max_outage: float,
         hooks: Emitter,
-        run_ids: RunIds,
     ) -> None:
         """Create the reader; does no I/O.
 
@@ -49,11 +49,9 @@ class Reader:
             lists: Compared with what a read by id shows.
             max_outage: Seconds of uninterrupted failures after which a wait ends with an error.
             hooks: Notified of transitions and of failures.
-            run_ids: Records the ids of runs that were read.
         """
         self._transport = transport
         self._lists = lists
-        self._run_ids = run_ids
         self._max_outage = max_outage
         self._hooks = hooks
         self._telemetry = telemetry()
@@ -83,7 +81,7 @@ class Reader:
         sequence, was_known = self._sequence, polled.state.phase is not None
         try:
             request = polled.request
-            with nullcontext() if polled.trace is None else polled.trace.trace.use():
+            with UNTRACED if polled.trace is None else polled.trace.trace.use():
                 response = await (
                     self._transport.fetch(request, is_poll=True)
                     if retries
@@ -114,8 +112,8 @@ class Reader:
         self._transport.note_answer(request)
         if polled.state.assumed_since is not None:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
-        if not was_known and polled.state.kind is RUN:  # Otherwise its id is known, too.
-            self._run_ids.note(polled.ref.project, polled.state.list_id)
+        if not was_known and polled.state.kind.ids_grow:  # Otherwise its id is known, too.
+            self._lists[polled.list_key].run_ids.note(polled.state.list_id)
         if change is Change.END:
             self._finished.keep(polled, len(response.body))
         if change is not None:

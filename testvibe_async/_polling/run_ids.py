@@ -1,4 +1,4 @@
-"""The highest run id of each project that the service has shown to this client.
+"""The highest run id of a project that the service has shown to this client.
 
 Run ids grow. A run whose answer was lost therefore has a higher id than the latest run before its
 dispatch; a run with a lower id existed before. Only a list shows which run is the latest: a stored
@@ -8,8 +8,7 @@ or polled id may be days older.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -44,67 +43,64 @@ class _Listed:
 
 
 class RunIds:
-    """The run ids observed by one client."""
+    """The ids of one project's runs observed by one client."""
 
     def __init__(self) -> None:
-        self._highest: dict[str, int] = {}
-        self._retry_at: dict[str, float] = {}
-        self._listed: dict[str, _Listed | None] = {}
-        """By project; None if there is no such list, or it does not show the latest run."""
-        self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """By project; held while the project's list is read, so that dispatches share one read."""
-        self.unlisted: defaultdict[str, asyncio.Semaphore] = defaultdict(
-            partial(asyncio.Semaphore, UNLISTED_AT_ONCE)
-        )
-        """By project; held by recorded dispatches that only a probe of ids would find."""
+        self._highest: int | None = None
+        self._retry_at = -inf
+        self._is_read = False
+        """True once the list was read, or found to be missing."""
+        self._listed: _Listed | None = None
+        """The last list; None if there is no such list, or it does not show the latest run."""
+        self.lock: asyncio.Lock = asyncio.Lock()
+        """Held while the project's list is read, so that dispatches share one read."""
+        self.unlisted: asyncio.Semaphore = asyncio.Semaphore(UNLISTED_AT_ONCE)
+        """Held by recorded dispatches that only a probe of ids would find."""
 
-    def note(self, project: str, run_id: int) -> None:
+    def note(self, run_id: int) -> None:
         """Note a run that an answer showed."""
-        if run_id > self._highest.get(project, 0):
-            self._highest[project] = run_id
+        if run_id > (self._highest or 0):
+            self._highest = run_id
 
-    def note_list(self, project: str, rows: Sequence[Run] | None, *, at: Moment) -> None:
-        """Note the latest runs of a project, newest first; None if they are not available."""
+    def note_list(self, rows: Sequence[Run] | None, *, at: Moment) -> None:
+        """Note the latest runs, newest first; None if they are not available."""
         ids = [row.run_id for row in rows or ()]
-        if rows is None or ids != sorted(ids, reverse=True):
-            self._listed[project] = None
-            return
-        self.note(project, max(ids, default=0))
-        self._listed[project] = _Listed(at, all(has_zone(row.created_at) for row in rows))
+        self._is_read, self._listed = True, None
+        if rows is not None and ids == sorted(ids, reverse=True):
+            self.note(max(ids, default=0))
+            self._listed = _Listed(at, all(has_zone(row.created_at) for row in rows))
 
-    def note_failure(self, project: str, *, now: float) -> None:
+    def note_failure(self, *, now: float) -> None:
         """Note that the list could not be read for a passing reason, and shows nothing for now."""
-        self._listed.pop(project, None)
-        self._retry_at[project] = now + RETRY_SECONDS
+        self._is_read, self._listed = False, None
+        self._retry_at = now + RETRY_SECONDS
 
-    def needs_list(
-        self, project: str, *, now: float, service_time: Callable[[float], datetime | None]
-    ) -> bool:
+    def needs_list(self, *, now: float, service_time: Callable[[float], datetime | None]) -> bool:
         """Return whether a list must be read to know the latest run before a dispatch.
 
         Args:
-            project: The project's id.
             now: The loop's clock.
             service_time: Returns the service's time at an instant, if it is known; with its clock
                 and the rows' times, one list is enough.
         """
-        if project not in self._listed:
-            return now >= self._retry_at.get(project, now)
-        listed = self._listed[project]
+        if not self._is_read:
+            return now >= self._retry_at
+        listed = self._listed
         if listed is None or not listed.at.is_older_than(FRESH_SECONDS):
             return False
         is_timeless = not listed.is_dated or service_time(now) is None
         return is_timeless or listed.at.has_slept_since
 
-    def known(self, project: str) -> int | None:
-        """Return the highest observed id where no list shows the latest run; None otherwise."""
-        return None if self._listed.get(project) else self._highest.get(project)
+    @property
+    def known(self) -> int | None:
+        """The highest observed id where no list shows the latest run; None otherwise."""
+        return None if self._listed else self._highest
 
-    def highest(self, project: str) -> int | None:
-        """Return the highest observed id, 0 for no run; None if no list shows the latest run.
+    @property
+    def highest(self) -> int | None:
+        """The highest observed id, 0 for no run; None if no list shows the latest run.
 
         A list from before the machine slept does not.
         """
-        listed = self._listed.get(project)
-        is_shown = listed is not None and not listed.at.has_slept_since
-        return self._highest.get(project, 0) if is_shown else None
+        is_shown = self._listed is not None and not self._listed.at.has_slept_since
+        return (self._highest or 0) if is_shown else None

@@ -17,7 +17,8 @@ from testvibe_async.cli.common import Common, batches_folder
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, plural, started
 from testvibe_async.runner.batches import Batches
-from testvibe_async.runner.stored import Batch, BatchRecord, Place
+from testvibe_async.runner.records import BatchRecord, Place
+from testvibe_async.runner.stored import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

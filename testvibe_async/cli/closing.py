@@ -285,9 +285,11 @@ def _say_remarks(result: Result, output: Output) -> None:
 
 def _say_next(result: Result, output: Output) -> None:
     """Print the commands that describe the failures, and the one that runs them again."""
-    if result.failed_runs and result.is_service_kept:
-        which = "it" if len(result.failed_runs) == 1 else "the first failure"
-        words = [NAME, "runs", "diagnose", str(result.failed_runs[0]), *result.place]
+    outcomes = (item.outcome for item in result.items if item.verdict is Verdict.FAILED)
+    runs = [run.run_id for run in outcomes if isinstance(run, Run)]
+    if runs and result.is_service_kept:
+        which = "it" if len(runs) == 1 else "the first failure"
+        words = [NAME, "runs", "diagnose", str(runs[0]), *result.place]
         output.say(f"\nTo diagnose {which}: {shlex.join(words)}")
         if result.rerun is not None:
             output.say(f"To rerun what failed:\n  {result.rerun}")

@@ -31,10 +31,7 @@ FRAME_SECONDS = 0.125
 """Seconds between two frames of a table."""
 
 REPORT_SECONDS = 0.5
-"""Seconds between two reports of events, elsewhere."""
-
-LOOK_SECONDS = 1.0
-"""Seconds between two checks for changes that no event of the client announced."""
+"""Seconds between two reports of events."""
 
 FEW = 20
 """Of so many operations a pipe gets a line for each change, of more one for each result."""
@@ -112,20 +109,20 @@ def _reporting(
     *,
     interval: float = REPORT_SECONDS,
 ) -> Generator[None]:
-    """Report all events several times a second, and draw, for as long as this is open.
+    """Report all events twice a second, and draw, for as long as this is open.
 
     An error of either, as where the reader has closed the pipe, ends the body of this and is raised
     here: in a hook of the client it would be logged and lost.
     """
-    loop, errors, updated_at = asyncio.get_running_loop(), list[Exception](), 0.0
+    loop, errors, due_at = asyncio.get_running_loop(), list[Exception](), 0.0
     timer: asyncio.Handle
 
     def frame() -> None:
-        nonlocal timer, updated_at
+        nonlocal timer, due_at
         timer = loop.call_later(interval, frame)
         try:
-            if progress.is_changed or loop.time() - updated_at >= LOOK_SECONDS:
-                updated_at = loop.time()
+            if loop.time() >= due_at:
+                due_at = loop.time() + REPORT_SECONDS
                 for row in progress.update():
                     report(row)
             if (outage := progress.contact.notice(progress.in_flight)) is not None:
@@ -256,7 +253,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
     }
 
 
-def table_of(progress: Progress, *, width: int, height: int | None = None) -> Group:
+def table_of(progress: Progress, *, width: int, height: int) -> Group:
     """Return a table of the rows, with the number that is over and the counts beneath it.
 
     Args:
@@ -264,10 +261,10 @@ def table_of(progress: Progress, *, width: int, height: int | None = None) -> Gr
         width: Cells that a line may take.
         height: Lines of the terminal. Where they are too few, the rows that matter most are shown:
             the last failures in up to half of them, then those active, then those queued, then
-            those that ended last. None for all.
+            those that ended last.
     """
     rows = shown = [row for row in progress.rows if row.is_shown]
-    most = len(rows) if height is None else max(height - _FIXED_LINES, _FEW_ROWS)
+    most = max(height - _FIXED_LINES, _FEW_ROWS)
     if len(rows) > most:
         ordered = sorted(rows, key=_urgency)
         bad = [row for row in ordered if row.is_bad][: most // 2]

@@ -28,7 +28,8 @@ from testvibe_async.runner.trends import CHANGES, Trend, trends_of, word_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from testvibe_async.runner.stored import Batch, Place
+    from testvibe_async.runner.records import Place
+    from testvibe_async.runner.stored import Batch
 
 
 USUAL_LIMIT = 10

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import anyio
 
@@ -26,7 +26,7 @@ from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.words import NAME, Item, item_name, item_reason, plural, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from testvibe_async import Client
     from testvibe_async.cli.options import Files
@@ -84,30 +84,35 @@ class Outputs:
         """
         if self.files.artifacts is not None:
             _require_folder(self.files.artifacts)
-        if not self.files.report:
-            return
-        from testvibe_async.reports.files import stream_at, write_reports  # noqa: PLC0415 - see `write`
-
-        files = [each for each in self.files.targets if stream_at(each[1]) is None]
-        title = self.files.title or ""
-        for path, error in write_reports(files, [_NOT_OVER], title=title).items():
+        errors = self._report([_NOT_OVER], is_over=False, title=self.files.title or "")
+        for path, error in errors.items():
             raise ConfigError(f"the report {path} can't be written: {_cause(error)}") from error
 
     def write(self, result: Result) -> None:
         """Write the reports with the results so far; each that can't be written is named once."""
         self._write_summary(result)
-        if not self.files.targets:
-            return
-        # Few commands write a report, and the import takes its time.
-        from testvibe_async.reports.files import stream_at, write_reports  # noqa: PLC0415
-
-        targets = [each for each in self.files.targets if each[1] not in self._sent]
-        errors = write_reports(targets, result.items, **self._options(result))
-        self._sent |= {path for _, path in targets if stream_at(path) and path not in errors}
+        errors = self._report(result.items, is_over=True, **self._options(result))
         for path, error in errors.items():
             if path not in self.unwritten:
                 warn(f"The report {path} is not written: {_cause(error)}")
         self.unwritten = set(errors)
+
+    def _report(
+        self, items: Sequence[Item], *, is_over: bool, **options: Unpack[ReportOptions]
+    ) -> dict[Path, OSError | ConfigError]:
+        """Write the reports, into pipes and devices once, at the end; return the errors."""
+        if not self.files.report:
+            return {}
+        # Few commands write a report, and the import takes its time.
+        from testvibe_async.reports.files import stream_at, write_reports  # noqa: PLC0415
+
+        streams = {path for _, path in self.files.targets if stream_at(path)}
+        left_out = self._sent if is_over else streams
+        targets = [each for each in self.files.targets if each[1] not in left_out]
+        errors = write_reports(targets, items, **options)
+        if is_over:
+            self._sent |= streams - errors.keys()
+        return errors
 
     def annotate(self, result: Result) -> None:
         """Annotate each failure, in a job of GitHub."""

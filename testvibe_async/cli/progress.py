@@ -200,8 +200,6 @@ class Progress:
         """Reachability of the service."""
         self.started: float = self.clock()
         """The time when the command began to work on them."""
-        self.is_changed: bool = False
-        """True if anything may have changed since the last call of `update`."""
         self._client: Client | None = None
         self._planned: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
@@ -215,16 +213,12 @@ class Progress:
         """The hooks to make the client with."""
         contact = self.contact
         return Hooks(
-            on_dispatched=(self._note, contact.note_dispatch),
-            on_transition=self._note,
+            on_dispatched=contact.note_dispatch,
             on_request=contact.note_request,
             on_outage_started=contact.note_outage,
             on_outage_ended=contact.note_answer,
             on_retry=contact.note_retry,
         )
-
-    def _note(self, _event: object) -> None:
-        self.is_changed = True
 
     @property
     def elapsed(self) -> float:
@@ -257,7 +251,6 @@ class Progress:
     def end(self, item: Item) -> None:
         """Note that the batch does nothing more for an item."""
         self._final.add(_key(item))
-        self.is_changed = True
 
     def _known(self) -> list[Item]:
         """Return all present items; the items that the batch has not read yet are last."""
@@ -329,7 +322,6 @@ class Progress:
 
     def update(self) -> list[Row]:
         """Read all items, and return the rows to report: what changed since the last call."""
-        self.is_changed = False
         changed: list[Row] = []
         for item in self._known():
             before = self._rows.get(_key(item))
@@ -344,12 +336,17 @@ class Progress:
         return changed
 
     def _changes(self, before: Row | None, row: Row) -> Iterator[Row]:
-        """Yield what of an item is to be reported, attempts that failed as their own."""
+        """Yield what of an item is to be reported, attempts that failed as their own.
+
+        The ref of such an attempt is known if the item had it when it was read before.
+        """
         ref = None if before is None else before.item.latest_ref
         if before and before.item.generation_ref and row.item.latest_ref != ref:
             yield self._row(before.item, before)  # The run began at once after its generation.
         for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
-            yield _attempt(row, number, ref=ref)
+            *earlier, run = row.item.earlier[: number + 1]
+            item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=tuple(earlier))
+            yield evolve(row, item=item, snapshot=run, is_final=True)
         state = row.item.latest_ref, row.word
         if row.is_shown and (before is None or state != (ref, before.word)):
             yield row
@@ -378,10 +375,3 @@ class Progress:
 
 def _key(item: Item) -> Key:
     return item.feature, item.config, item.repetition
-
-
-def _attempt(row: Row, number: int, *, ref: Ref | None) -> Row:
-    """Return the row of an attempt that failed, which had the ref as far as that is known."""
-    run = row.item.earlier[number]
-    item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=row.item.earlier[:number])
-    return evolve(row, item=item, snapshot=run, is_final=True)

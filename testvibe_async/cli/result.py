@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from testvibe_async import BatchSummary, DispatchUnknownError, Run, Verdict, WaitTimeoutError
+from testvibe_async import BatchSummary, DispatchUnknownError, Verdict, WaitTimeoutError
 from testvibe_async._batch import is_refusal
 from testvibe_async.cli.batches import resume_command, work_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
     from testvibe_async import GenerationLog, RateLimitedError
     from testvibe_async.runner.stored import Batch
-
-
-NO_SPEC = BatchSpec(kind="run")
-"""The description of operations that no batch of ours dispatched."""
 
 
 @frozen(kw_only=True)
@@ -66,7 +62,7 @@ class Result:
     batch: int | str | None = None
     """The argument that names the batch in a command; None without a journal."""
 
-    spec: BatchSpec = NO_SPEC
+    spec: BatchSpec = field(factory=lambda: BatchSpec(kind="run"))
     """The description of the batch; the defaults without one."""
 
     fails_on_flaky: bool = False
@@ -124,12 +120,6 @@ class Result:
     def rate_limit(self) -> RateLimitedError | None:
         """The rate limit that kept features from being dispatched; None if none did."""
         return self.refusal if self.summary.skipped else None
-
-    @property
-    def failed_runs(self) -> list[int]:
-        """The ids of the runs that failed."""
-        failed = (item.outcome for item in self.items if item.verdict is Verdict.FAILED)
-        return [run.run_id for run in failed if isinstance(run, Run)]
 
     @property
     def resume(self) -> str | None:

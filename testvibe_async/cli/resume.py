@@ -30,13 +30,14 @@ from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, Item, plural, started
 from testvibe_async.runner.batches import RunningError
-from testvibe_async.runner.stored import Batch, BatchRecord
+from testvibe_async.runner.stored import Batch
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async.adapters.durable import BatchStatus, DurableBatch
+    from testvibe_async.runner.records import BatchRecord
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -103,7 +104,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         decision = _decision(record, unknown) if unknown else None
         files = files.or_kept(state.plan.options.get("files", {}))
         # What is suggested names the project only if another one is in force here.
-        suggested = common.place if place.is_whole and place.has(record) else None
+        suggested = common.place if place.project and place.has(record) else None
         if (place.server, place.project) != (record.server, record.project):
             common = evolve(common, server=record.server, project=record.project)
         async with watching(common, files=files, timeout=timeout, batch=record.word) as watch:

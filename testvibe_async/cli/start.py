@@ -25,9 +25,9 @@ from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import NAME, Item, item_name, plural, reason, started
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.records import BatchRecord
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.runner.stored import BatchRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence

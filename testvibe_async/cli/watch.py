@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from attrs import evolve
 
-from testvibe_async import ConfigError, GenerationRef, Verdict, VibeError
+from testvibe_async import ConfigError, GenerationLog, GenerationRef, Verdict, VibeError
 from testvibe_async.cli import completion
 from testvibe_async.cli.batches import read_durable, stored_batches
 from testvibe_async.cli.closing import conclude, conclude_early
@@ -30,13 +30,14 @@ from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.words import Item, plural, reason
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
+from testvibe_async.runner.records import BatchRecord, Place
 from testvibe_async.runner.selection import Selection, select
-from testvibe_async.runner.stored import BatchRecord, Place, after_rerun
+from testvibe_async.runner.stored import after_rerun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from testvibe_async import Batch, Client, GenerationLog, Journal
+    from testvibe_async import Batch, Client, Journal
     from testvibe_async.adapters.durable import DurableBatch
     from testvibe_async.runner.spec import BatchSpec
     from testvibe_async.runner.stored import Batch as StoredBatch
@@ -351,12 +352,6 @@ async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, 
         for item in items
         if item.verdict is Verdict.FAILED and isinstance(item.latest_ref, GenerationRef)
     ]
-
-    async def read(ref: GenerationRef) -> GenerationLog | None:
-        try:
-            return await client.attach(ref).log()
-        except VibeError:
-            return None
-
-    logs = await asyncio.gather(*map(read, failed))
-    return {ref.request_id: log for ref, log in zip(failed, logs, strict=True) if log}
+    reads = (client.attach(ref).log() for ref in failed)
+    logs = zip(failed, await asyncio.gather(*reads, return_exceptions=True), strict=True)
+    return {ref.request_id: log for ref, log in logs if isinstance(log, GenerationLog)}

@@ -1,39 +1,28 @@
-"""The batches of one folder: their records, and the one that a command means.
+"""The batches of one folder, and the one that a command means.
 
-Decides which numbers are given, each once, how long a batch is retained, which process works on
-it, which batches are running, interrupted or over, and how a batch and the reruns of its failures
-are one.
-What a batch did is in its journal alone; its record is always readable.
+Decides which process works on a batch, which batches are running, interrupted or over, and how a
+batch and the reruns of its failures are one. Which records there are is decided in `records`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import asdict, evolve
+from attrs import evolve
 
 from testvibe_async._batch import EntryState
-from testvibe_async._util.replacement import replace_file
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
-from testvibe_async.journal import Journal, files_of, is_in_use
-from testvibe_async.refs import build_stored, read_stored
+from testvibe_async.journal import Journal, is_in_use
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import similar_names
-from testvibe_async.runner.stored import (
-    Batch,
-    BatchRecord,
-    Place,
-    existing,
-    is_settled,
-    record_of,
-)
+from testvibe_async.runner.records import BatchRecord, Place, Records
+from testvibe_async.runner.stored import Batch, existing, is_settled, record_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -44,20 +33,11 @@ if TYPE_CHECKING:
     from testvibe_async.runner.quarantine import Quarantine
 
 
-_VERSION = 1
-
-KEPT = 50
-"""Maximum number of batches that are retained."""
-
-KEPT_FOR = timedelta(days=30)
-"""Retention of a batch."""
-
-
 class RunningError(ConfigError):
     """Another process works on a batch."""
 
 
-class Batches:
+class Batches(Records):
     """The batches of a folder."""
 
     def __init__(
@@ -69,62 +49,12 @@ class Batches:
         """Create it, without I/O.
 
         Args:
-            folder: Folder of the batches; `create` makes it.
+            folder: Folder of the batches.
             read_durable: Reads the batch of a record that has a database, or raises a
                 `ConfigError`; None if there is none.
         """
-        self.folder: Path = folder
+        super().__init__(folder)
         self._read_durable = read_durable
-
-    def records(self) -> list[BatchRecord]:
-        """Return the records of all batches, the one that was worked on last first."""
-        found = filter(None, map(_read, self.folder.glob("*.json")))
-        return sorted(found, key=lambda each: each.done_at, reverse=True)
-
-    def journal_of(self, record: BatchRecord) -> Path:
-        """Return the journal of a batch."""
-        return Path(record.journal or self.folder / f"{record.number}.journal")
-
-    def add(self, record: BatchRecord) -> BatchRecord:
-        """Give a batch a number, and remove batches beyond the limit, or too old.
-
-        If a durable batch is here already, its record is returned. A new journal outside of the
-        folder takes the place of an earlier one in the same file.
-
-        Raises:
-            OSError: The folder can't be written to.
-        """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        records, now = self.records(), record.started_at
-        for each in records:
-            if record.database and (each.database, each.name) == (record.database, record.name):
-                return each
-        ended = [each for each in records if each.ended_at is not None]
-        for index, each in enumerate(ended):
-            is_replaced = record.journal is not None and each.journal == record.journal
-            if index >= KEPT - 1 or each.done_at < now - KEPT_FOR or is_replaced:
-                self.discard(each)
-        record = evolve(record, number=self._new_number(), ended_at=now)
-        self._write(record)
-        return record
-
-    def end(self, record: BatchRecord, *, at: datetime | None = None) -> None:
-        """Note that its process is done with a batch, now or at another moment."""
-        with suppress(OSError):
-            self._write(evolve(record, ended_at=at or datetime.now(UTC)))
-
-    def discard(self, record: BatchRecord) -> None:
-        """Delete a batch of the folder; operations in flight continue at the service.
-
-        Of the highest number an empty file remains, so that it is not given again.
-        """
-        path = self._path_of(record)
-        with suppress(OSError):
-            path.write_bytes(b"")
-            for each in () if record.journal else files_of(self.journal_of(record)):
-                each.unlink(missing_ok=True)
-            if record.number != max(self._numbers()):
-                path.unlink()
 
     @asynccontextmanager
     async def working_on(
@@ -438,49 +368,11 @@ class Batches:
                 f"{record} has been running since {since} in process {record.process}"
             ) from error
 
-    def _new_number(self) -> int:
-        """Return a number that no batch of the folder ever had, and keep it from all others."""
-        number = max(self._numbers(), default=0)
-        while True:
-            number += 1
-            with suppress(FileExistsError):  # Another process was faster.
-                (self.folder / f"{number}.json").touch(exist_ok=False)
-                # A lower one may be free only because a batch that had it was discarded.
-                if number == max(self._numbers()):
-                    return number
-
-    def _numbers(self) -> list[int]:
-        return [int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdecimal()]
-
-    def _path_of(self, record: BatchRecord) -> Path:
-        return self.folder / f"{record.number}.json"
-
-    def _write(self, record: BatchRecord) -> None:
-        """Write a record at once, so that none is ever half of one.
-
-        Raises:
-            OSError: It can't be written, as on a full disk.
-        """
-        path, document = self._path_of(record), {"version": _VERSION, **asdict(record)}
-        try:
-            replace_file(path, json.dumps(document, default=datetime.isoformat))
-        except OSError as error:  # That of a full disk names no file.
-            raise OSError(error.errno, error.strerror, str(path)) from error
-
 
 def _is_elsewhere(record: BatchRecord, place: Place) -> str:
     """Return that a batch is not of the place in force, and what to do."""
     there = Place(record.server, record.project)
     return f"{record} is{there}, not{place}: name them by --server and --project"
-
-
-def _read(path: Path) -> BatchRecord | None:
-    """Read a record; None if the file holds none."""
-    try:
-        document = read_stored(path.read_bytes(), "a record of a batch")
-        return build_stored(BatchRecord, document, "record of a batch", version=_VERSION, name=str)
-    except (OSError, ConfigError):
-        return None
 
 
 def _record_outcomes(journal: Journal, outcomes: Mapping[tuple[object, ...], Snapshot]) -> bool:

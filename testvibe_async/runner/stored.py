@@ -1,127 +1,32 @@
 """One batch as it is stored: its record, its journal, and its state, without asking the service.
 
-A record is readable at any time, and a journal by one process at a time. A durable batch has its
+A journal is readable by one process at a time. A durable batch has its
 journal in a database, which any number of processes read.
 """
 
 from __future__ import annotations
 
-import os
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import ConfigError
 from testvibe_async.journal import Journal
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.refs import is_aware
 from testvibe_async.runner.generation_limit import with_limit_named
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
+from testvibe_async.runner.records import BatchRecord
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from testvibe_async._batch import Plan
-    from testvibe_async.errors import KindName
     from testvibe_async.models import Snapshot
-
-
-@frozen(kw_only=True)
-class BatchRecord:
-    """Facts about a batch that are known without its journal."""
-
-    number: int | None = None
-    """Its number among the batches of a folder; None if it is none of them."""
-
-    name: str | None = None
-    """The name of the batch; None if it has none."""
-
-    kind: KindName
-    server: str
-    project: str
-    project_name: str | None = None
-    """The name that was given for the project; None if an id was given."""
-
-    parent: int | str | None = None
-    """The `word` of the batch whose failures it runs again; None if it does not."""
-
-    process: int = field(factory=os.getpid)
-    """The process that runs the batch, or did last."""
-
-    started_at: datetime = field(factory=lambda: datetime.now(UTC), validator=is_aware)
-    """The time when that process began to."""
-
-    ended_at: datetime | None = field(default=None, validator=is_aware)
-    """The time when that process ended the batch; None while it runs, or if interrupted."""
-
-    database: str | None = None
-    """The database of a durable batch, without a password; None if its journal is a file."""
-
-    journal: str | None = None
-    """The file of its journal, outside of the folder; None if it is inside, or in a database."""
-
-    @classmethod
-    def of(cls, plan: Plan, **facts: Any) -> Self:  # noqa: ANN401 - those of a record
-        """Return the record of a batch that has a plan, and no number yet."""
-        return cls(
-            kind=plan.kind,
-            server=plan.server,
-            project=plan.project,
-            project_name=plan.options.get("project"),
-            **facts,
-        )
-
-    def __str__(self) -> str:
-        """Return its name in a sentence: `Batch 12 (nightly)`, or `The batch in FILE`."""
-        is_file = self.number is None and self.journal is not None
-        return f"The batch in {self.journal}" if is_file else f"Batch {self.title}"
-
-    @property
-    def title(self) -> str:
-        """The batch's number and name, to follow the word batch: `12 (nightly)`."""
-        if self.number is None:
-            return self.name or "—"
-        return f"{self.number}" + (f" ({self.name})" if self.name else "")
-
-    @property
-    def word(self) -> int | str | None:
-        """The argument that names it: its file, or its number; None if it has neither."""
-        return self.journal or self.number
-
-    @property
-    def done_at(self) -> datetime:
-        """The time of the last action on it."""
-        return self.ended_at or self.started_at
-
-
-@frozen
-class Place:
-    """The service and the project in force, if known."""
-
-    server: str | None
-    project: str | None
-    """Its id, or its name."""
-
-    @property
-    def is_whole(self) -> bool:
-        """True if both are known."""
-        return self.server is not None and self.project is not None
-
-    def has(self, record: BatchRecord) -> bool:
-        """Return whether a batch is one of here."""
-        names = {None, record.project.casefold(), (record.project_name or "").casefold()}
-        project = None if self.project is None else self.project.casefold()
-        return self.server in {None, record.server} and project in names
-
-    def __str__(self) -> str:
-        """Return it as the end of a sentence, such as ` of project P at https://…`."""
-        project = f" of project {self.project}" if self.project else ""
-        return f"{project} at {self.server}" if self.server else project
 
 
 @frozen(kw_only=True)

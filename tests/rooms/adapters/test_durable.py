@@ -348,14 +348,6 @@ async def test_a_configuration_of_generations_is_refused(
     assert emulator.requests == []
 
 
-async def test_an_outage_of_the_list_of_features(nightly: Nightly, emulator: Emulator) -> None:
-    """A batch of all features waits for the end of an outage, as one without a database does."""
-    nightly.add_features(2)
-    emulator.fail("list_features", Fault.status(503), times=10)
-    assert await nightly.submit()
-    assert emulator.count("list_features") == 11
-
-
 @pytest.mark.parametrize("is_named", [False, True])
 async def test_the_list_of_runs_is_away(
     nightly: Nightly, emulator: Emulator, *, is_named: bool

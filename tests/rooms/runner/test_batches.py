@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from testvibe_async.runner import batches as module
+from testvibe_async.runner import records as module
 from testvibe_async.runner.batches import Batches
-from testvibe_async.runner.stored import BatchRecord
+from testvibe_async.runner.records import BatchRecord
 
 
 def new() -> BatchRecord:

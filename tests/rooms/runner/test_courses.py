@@ -10,8 +10,8 @@ import pytest
 from attrs import evolve
 
 from testvibe_async import BatchItem, ConfigError, Run, RunStatus
+from testvibe_async.runner.records import BatchRecord
 from testvibe_async.runner.stability import Stability
-from testvibe_async.runner.stored import BatchRecord
 from testvibe_async.runner.trends import trends_of
 
 START = datetime(2026, 12, 1, 5, tzinfo=UTC)

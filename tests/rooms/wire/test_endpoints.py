@@ -9,6 +9,7 @@ from tests.rooms.wire.documents import answer, places_of
 from testvibe_async import Batch, BatchItem, Client
 from testvibe_async._dispatch import DISPATCHES
 from testvibe_async._dispatch.search import SEARCHES
+from testvibe_async._dispatch.starter import STARTS
 from testvibe_async._polling.states import STATES
 from testvibe_async._telemetry.otel import KINDS as MEASURED
 from testvibe_async._wire import KINDS
@@ -136,6 +137,7 @@ TABLES = {
     "dispatches": DISPATCHES,
     "handles": HANDLES,
     "searches": SEARCHES,
+    "starts": STARTS,
     "metrics": MEASURED,
     "ids": ID_FIELDS,
     "policies": POLICIES,
