@@ -19,21 +19,10 @@ from pydantic import BaseModel, Field
 
 from testvibe_async import Project, errors
 from testvibe_async._wire import GENERATION, serialize
-from testvibe_async.mcp_server import advice, digests
+from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer, Document, visible
 from testvibe_async.mcp_server.runs import run_start
 from testvibe_async.mcp_server.starts import Start, Work
-from testvibe_async.mcp_server.toolkit import (
-    READS,
-    REGENERATES,
-    Call,
-    ConfigName,
-    Ctx,
-    FeatureName,
-    SiteUrl,
-    TimeoutSeconds,
-    tool,
-)
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
@@ -58,7 +47,7 @@ Replace = Annotated[
 class Target:
     """The feature that a call generates tests for."""
 
-    call: Call
+    call: toolkit.Call
     start: Start
     """Its place is the same for each call of the same feature and `replace`."""
 
@@ -68,7 +57,7 @@ class Target:
 
 
 async def target_of(
-    ctx: Ctx, feature: str, siteUrl: str | None, replace: str | None, project: str | None
+    ctx: toolkit.Ctx, feature: str, siteUrl: str | None, replace: str | None, project: str | None
 ) -> Target:
     """Read which feature is meant, and check that the call may generate it.
 
@@ -76,7 +65,7 @@ async def target_of(
         ToolError: It may not.
         VibeError: There is no such feature, or it could not be read.
     """
-    call = await Call.of(ctx, project)
+    call = await toolkit.Call.of(ctx, project)
     home = call.home
     found = await home.get_feature(feature)
     place = call.place("generation", found.id, replace)
@@ -151,14 +140,14 @@ class Consent(BaseModel):
 
 
 async def ask_to_generate(
-    ctx: Ctx, target: Annotated[Target, Resolve(target_of)]
+    ctx: toolkit.Ctx, target: Annotated[Target, Resolve(target_of)]
 ) -> Consent | Elicit[Consent]:
     """Ask the user for credits, if the client can and no earlier call started it.
 
     Raises:
         GenerationLimitError: The server may start no more.
     """
-    if not target.is_known and Call(ctx).session.limit.is_reached:
+    if not target.is_known and toolkit.Call(ctx).session.limit.is_reached:
         raise GenerationLimitError
     capabilities = ctx.client_capabilities
     can_ask = capabilities is not None and capabilities.elicitation is not None
@@ -182,12 +171,12 @@ async def agreed_target(
     return target
 
 
-@tool(REGENERATES)
+@toolkit.tool(toolkit.REGENERATES)
 async def generate_feature(
-    call: Call,
+    call: toolkit.Call,
     *,
-    feature: FeatureName,  # noqa: ARG001 - `target` has it
-    siteUrl: SiteUrl = None,  # noqa: ARG001 - likewise
+    feature: toolkit.FeatureName,  # noqa: ARG001 - `target` has it
+    siteUrl: toolkit.SiteUrl = None,  # noqa: ARG001 - likewise
     replace: Replace = None,
     target: Annotated[Target, Resolve(agreed_target)],
 ) -> Answer:
@@ -245,15 +234,15 @@ async def runnable_target_of(
     return target
 
 
-@tool(REGENERATES)
+@toolkit.tool(toolkit.REGENERATES)
 async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
-    call: Call,
+    call: toolkit.Call,
     *,
-    feature: FeatureName,  # noqa: ARG001 - `target` has it
-    config: ConfigName = None,
-    siteUrl: SiteUrl = None,
+    feature: toolkit.FeatureName,  # noqa: ARG001 - `target` has it
+    config: toolkit.ConfigName = None,
+    siteUrl: toolkit.SiteUrl = None,
     replace: Replace = None,
-    timeoutSeconds: TimeoutSeconds = PATIENCE,
+    timeoutSeconds: toolkit.TimeoutSeconds = PATIENCE,
     target: Annotated[Target, Resolve(runnable_target_of)],
     agreed: Annotated[Target, Resolve(agreed_target)],  # noqa: ARG001 - asked after that
 ) -> Answer:
@@ -296,9 +285,12 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     return digests.answer_of_wait(line, content, note=note)
 
 
-@tool(READS)
+@toolkit.tool(toolkit.READS)
 async def wait_for_generation(
-    call: Call, *, feature: FeatureName, timeoutSeconds: TimeoutSeconds = 120
+    call: toolkit.Call,
+    *,
+    feature: toolkit.FeatureName,
+    timeoutSeconds: toolkit.TimeoutSeconds = 120,
 ) -> Answer:
     """Wait until a feature's latest generation is over. If `inFlight`, call this again."""
     wait, note = Wait(call, timeoutSeconds), None
@@ -314,7 +306,7 @@ async def wait_for_generation(
 
 
 async def _latest_generation(
-    call: Call, feature: str
+    call: toolkit.Call, feature: str
 ) -> tuple[Generation, GenerationOperation | None]:
     """Return a feature's latest generation, and its operation if it may be in flight."""
     try:

@@ -15,22 +15,10 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from testvibe_async import BatchItem, Run, errors
-from testvibe_async.mcp_server import digests
+from testvibe_async.mcp_server import digests, toolkit
 from testvibe_async.mcp_server.advice import capitalized, nothing_done
 from testvibe_async.mcp_server.answers import Answer
 from testvibe_async.mcp_server.starts import Start
-from testvibe_async.mcp_server.toolkit import (
-    ADDS,
-    MAX_OUTAGE,
-    READS,
-    Call,
-    ConfigName,
-    FeatureName,
-    RunId,
-    SiteUrl,
-    TimeoutSeconds,
-    tool,
-)
 from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.selection import Selection, select
@@ -50,7 +38,7 @@ Attempts = Annotated[
 
 
 def run_start(
-    call: Call,
+    call: toolkit.Call,
     word: str,
     *,
     config: str | None,
@@ -76,7 +64,7 @@ def run_start(
     async def choose() -> Selection:
         with refused_if_wrong():
             return await select(
-                home, spec, max_outage=MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
+                home, spec, max_outage=toolkit.MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
             )
 
     return Start(place, home, spec, choose, is_one, quarantine)
@@ -91,9 +79,13 @@ def refused_if_wrong() -> Generator[None]:
         raise ToolError(nothing_done(error, started=True)) from error
 
 
-@tool(ADDS)
+@toolkit.tool(toolkit.ADDS)
 async def run_feature(
-    call: Call, *, feature: FeatureName, config: ConfigName = None, siteUrl: SiteUrl = None
+    call: toolkit.Call,
+    *,
+    feature: toolkit.FeatureName,
+    config: toolkit.ConfigName = None,
+    siteUrl: toolkit.SiteUrl = None,
 ) -> Answer:
     """Start a run of one feature's tests, which takes half a minute; then call wait_for_run.
 
@@ -111,22 +103,22 @@ async def run_feature(
     return digests.answer_of_start(work, operation, "wait_for_run", note)
 
 
-@tool(ADDS)
+@toolkit.tool(toolkit.ADDS)
 async def run_features(  # noqa: PLR0913 - the arguments of the tool
-    call: Call,
+    call: toolkit.Call,
     *,
     features: Annotated[
-        list[FeatureName] | None,
+        list[toolkit.FeatureName] | None,
         Field(min_length=1, max_length=MAX_NAMED, description="Names, ids, globs, !exclusions."),
     ] = None,
     all: Annotated[  # noqa: A002 - the argument's name
         bool, Field(description="Run every generated feature; `features` may exclude some.")
     ] = False,
-    config: ConfigName = None,
-    siteUrl: SiteUrl = None,
+    config: toolkit.ConfigName = None,
+    siteUrl: toolkit.SiteUrl = None,
     attempts: Attempts = 1,
     repeat: Repeat = 1,
-    timeoutSeconds: TimeoutSeconds = PATIENCE,
+    timeoutSeconds: toolkit.TimeoutSeconds = PATIENCE,
 ) -> Answer:
     """Run `features` at once, or `all: true`, and wait. Lists what failed and what was not run.
 
@@ -162,8 +154,10 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     return digests.digest(batch.items if batch else [], call.room, work=work, remark=note.strip())
 
 
-@tool(READS)
-async def wait_for_run(call: Call, *, runId: RunId, timeoutSeconds: TimeoutSeconds = 120) -> Answer:
+@toolkit.tool(toolkit.READS)
+async def wait_for_run(
+    call: toolkit.Call, *, runId: toolkit.RunId, timeoutSeconds: toolkit.TimeoutSeconds = 120
+) -> Answer:
     """Wait until a run is over and return its tests. If `inFlight`, call this again."""
     operation = call.session.run(call.home, runId)
     note = await Wait(call, timeoutSeconds).follow(operation, "wait_for_run")
@@ -172,14 +166,14 @@ async def wait_for_run(call: Call, *, runId: RunId, timeoutSeconds: TimeoutSecon
     )
 
 
-@tool(READS)
+@toolkit.tool(toolkit.READS)
 async def wait_for_runs(
-    call: Call,
+    call: toolkit.Call,
     *,
     runIds: Annotated[
-        list[RunId], Field(min_length=1, max_length=MAX_NAMED, description="The ids.")
+        list[toolkit.RunId], Field(min_length=1, max_length=MAX_NAMED, description="The ids.")
     ],
-    timeoutSeconds: TimeoutSeconds = PATIENCE,
+    timeoutSeconds: toolkit.TimeoutSeconds = PATIENCE,
 ) -> Answer:
     """Wait until many runs are over. Lists what did not succeed. If `inFlight`, call this again."""
     quarantine = Quarantine.read()

@@ -16,15 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.pytest_plugin.options import (
-    LEFTOVERS,
-    MARKER,
-    WORKER_OUTPUT,
-    add_options,
-    given_options,
-    is_enabled,
-    take_node_ids,
-)
+from testvibe_async.pytest_plugin import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,14 +32,14 @@ SPEED = 100.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options, on the command line and in the configuration file."""
-    add_options(parser)
+    options.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, and let features be collected if that is asked for."""
-    config.addinivalue_line("markers", MARKER)
-    node_ids = take_node_ids(config)
-    if node_ids or is_enabled(config):
+    config.addinivalue_line("markers", options.MARKER)
+    node_ids = options.take_node_ids(config)
+    if node_ids or options.is_enabled(config):
         _feature_session(config).enable_collection(node_ids)
 
 
@@ -63,7 +55,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
     """Name the options that have no effect, because no test has a run."""
-    names = given_options(config)
+    names = options.given_options(config)
     if not names or config.pluginmanager.has_plugin("testvibe-session"):
         return None
     return f"testvibe: without --testvibe there is no effect of {', '.join(names)}"
@@ -72,14 +64,14 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - pytest-xdist is optional
     """Note what a worker of pytest-xdist leaves in flight."""
-    refs = getattr(node, "workeroutput", {}).get(WORKER_OUTPUT, [])
-    node.config.stash.setdefault(LEFTOVERS, []).extend(refs)
+    refs = getattr(node, "workeroutput", {}).get(options.WORKER_OUTPUT, [])
+    node.config.stash.setdefault(options.LEFTOVERS, []).extend(refs)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many operations may still be running, and how to wait for them."""
     config = terminalreporter.config
-    if config.stash.get(LEFTOVERS, None):
+    if config.stash.get(options.LEFTOVERS, None):
         from testvibe_async.pytest_plugin.session import advice
 
         terminalreporter.section("TestVibe operations that may still be running")

@@ -19,21 +19,7 @@ import pytest
 
 from testvibe_async import Ref, Run, VibeError
 from testvibe_async.events import OutageEnded, OutageStarted
-from testvibe_async.pytest_plugin.features import (
-    EARLIER_RUNS,
-    FLAKY,
-    RUN,
-    FeatureCollector,
-    FeatureItem,
-    RunFailed,
-)
-from testvibe_async.pytest_plugin.options import (
-    LEFTOVERS,
-    ROOT,
-    WORKER_OUTPUT,
-    option_value,
-    read_options,
-)
+from testvibe_async.pytest_plugin import features, options
 from testvibe_async.pytest_plugin.results import describe_error
 from testvibe_async.pytest_plugin.suite import RunRequest, Suite
 from testvibe_async.reports.reasons import why
@@ -61,7 +47,7 @@ class FeatureSession:
             pytest.UsageError: One is wrong.
         """
         self._config = config
-        self._options = read_options(config)
+        self._options = options.read_options(config)
         self._node_ids: Collection[str] | None = None
         """The only features to collect; empty for all that the options select, None for none."""
 
@@ -131,7 +117,7 @@ class FeatureSession:
         Raises:
             pytest.UsageError: The marker has wrong arguments, or there are several.
         """
-        if isinstance(item, FeatureItem):
+        if isinstance(item, features.FeatureItem):
             return item.run_request
         mark = item.get_closest_marker("testvibe")
         if sum(own.name == "testvibe" for own in item.own_markers) > 1:
@@ -164,8 +150,8 @@ class FeatureSession:
             """A schedule that sends all features to one worker, and any other group to any."""
 
             def _split_scope(self, nodeid: str) -> str:
-                is_feature = nodeid.startswith(f"{ROOT}::")
-                return ROOT if is_feature else str(super()._split_scope(nodeid))
+                is_feature = nodeid.startswith(f"{options.ROOT}::")
+                return options.ROOT if is_feature else str(super()._split_scope(nodeid))
 
         return FeaturesTogether(config, log)
 
@@ -177,15 +163,15 @@ class FeatureSession:
         report = yield
         if self._node_ids is not None and isinstance(collector, pytest.Session):
             assert report.result is not None
-            features = FeatureCollector.from_parent(  # pyright: ignore[reportUnknownMemberType]
+            collected = features.FeatureCollector.from_parent(  # pyright: ignore[reportUnknownMemberType]
                 collector,
-                name=ROOT,
-                nodeid=ROOT,
+                name=options.ROOT,
+                nodeid=options.ROOT,
                 path=collector.path,
                 suite=self.suite,
                 node_ids=self._node_ids,
             )
-            report.result.append(features)
+            report.result.append(collected)
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -194,9 +180,9 @@ class FeatureSession:
     ) -> Generator[None, object, object]:
         """Skip drafts if other features run."""
         result = yield
-        features = [item for item in items if isinstance(item, FeatureItem)]
-        if any(_will_run(item) and not item.is_draft for item in features):
-            for item in features:
+        found = [item for item in items if isinstance(item, features.FeatureItem)]
+        if any(_will_run(item) and not item.is_draft for item in found):
+            for item in found:
                 if item.is_draft and not self._options.generate:
                     item.add_marker(pytest.mark.skip(reason="its tests were never generated"))
         return result
@@ -215,7 +201,7 @@ class FeatureSession:
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Dispatch all runs together before the first test, except in a worker of pytest-xdist."""
         for item in session.items:
-            if (isinstance(item, FeatureItem) or _requests_run(item)) and _will_run(item):
+            if (isinstance(item, features.FeatureItem) or _requests_run(item)) and _will_run(item):
                 with suppress(pytest.UsageError):  # the item's own setup reports it
                     if request := self._request_of(item):
                         self._requests[item] = request
@@ -259,7 +245,7 @@ class FeatureSession:
         if hasattr(report, "wasxfail") and call.excinfo and not _is_expected(item, call.excinfo):
             report.outcome = "failed"
             del report.wasxfail
-        if call.when == "call" and isinstance(item, FeatureItem):
+        if call.when == "call" and isinstance(item, features.FeatureItem):
             self._subtests[item.nodeid] = item.complete(report)
         return report
 
@@ -279,18 +265,19 @@ class FeatureSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
         """Have pytest-html show a feature once: it knows no subtests, and takes each for a test."""
-        if report.nodeid.startswith(f"{ROOT}::") and isinstance(report, pytest.SubtestReport):
+        is_subtest = isinstance(report, pytest.SubtestReport)
+        if is_subtest and report.nodeid.startswith(f"{options.ROOT}::"):
             cells.clear()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """List the features that passed after a run that failed."""
         reports = terminalreporter.getreports("passed")
         properties = {report.nodeid: dict(report.user_properties) for report in reports}
-        flaky = {node_id: each for node_id, each in properties.items() if FLAKY in each}
+        flaky = {node_id: each for node_id, each in properties.items() if features.FLAKY in each}
         if flaky:
             terminalreporter.section("TestVibe features that are flaky")
         for node_id, each in flaky.items():
-            runs = f"{each[EARLIER_RUNS]}, run {each[RUN]} passed"
+            runs = f"{each[features.EARLIER_RUNS]}, run {each[features.RUN]} passed"
             terminalreporter.write_line(f"FLAKY {node_id} - {runs}")
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
@@ -300,9 +287,9 @@ class FeatureSession:
             is_whole = not is_interrupted and exitstatus != pytest.ExitCode.INTERNAL_ERROR
             self.suite.close(is_whole=is_whole)
             refs = [ref.to_json() for ref in self.suite.in_flight.values()]
-            self._config.stash.setdefault(LEFTOVERS, []).extend(refs)
+            self._config.stash.setdefault(options.LEFTOVERS, []).extend(refs)
             if is_worker(self._config):
-                self._config.workeroutput[WORKER_OUTPUT] = refs  # type: ignore[attr-defined]
+                self._config.workeroutput[options.WORKER_OUTPUT] = refs  # type: ignore[attr-defined]
             if is_worker(self._config) and is_interrupted and refs:
                 # After Ctrl-C the controller reads no more from its workers.
                 capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
@@ -317,13 +304,13 @@ def is_worker(config: pytest.Config) -> bool:
 
 def advice(config: pytest.Config) -> list[str]:
     """Return lines that count operations that may still be running, and how to wait for them."""
-    refs = [Ref.from_json(text) for text in config.stash[LEFTOVERS]]
+    refs = [Ref.from_json(text) for text in config.stash[options.LEFTOVERS]]
     what, them = ("this", "it") if len(refs) == 1 else (f"these {len(refs)}", "them")
     lines = [
         f"Nothing was cancelled: {what} may still be running. To wait for {them}:",
         f"  {wait_command(refs)}",
     ]
-    if option_value(config, "testvibe_journal"):
+    if options.option_value(config, "testvibe_journal"):
         lines.append(f"pytest resumes {them} if it is run again with the same journal.")
     return lines
 
@@ -360,8 +347,8 @@ def _will_run(item: pytest.Item) -> bool:
 
 def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) -> bool:
     """Return True if `xfail` may expect an exception: no run was cancelled, or is missing."""
-    if isinstance(item, FeatureItem):
-        return isinstance(found.value, RunFailed | pytest.xfail.Exception)
+    if isinstance(item, features.FeatureItem):
+        return isinstance(found.value, features.RunFailed | pytest.xfail.Exception)
     run = item.stash.get(_RUN, None)
     is_decided = run is None or run.is_success or run.is_failure
     return is_decided and not isinstance(found.value, NoRun)

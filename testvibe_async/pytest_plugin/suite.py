@@ -22,15 +22,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import astuple, evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import BatchItem, Client, Hooks, Journal, Project, Ref, Run, VibeError, errors
+from testvibe_async import BatchItem, Client, Hooks, Journal, Project, Ref, Run, errors, events
 from testvibe_async._artifacts import safe_paths
-from testvibe_async.events import (
-    Dispatched,
-    OutageEnded,
-    OutageStarted,
-    RetryScheduled,
-    StatusChanged,
-)
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
@@ -83,7 +76,7 @@ class Suite:
     """The runs of one session; its methods are for pytest's thread, and may block."""
 
     def __init__(
-        self, options: Options, tell: Callable[[OutageStarted | OutageEnded], None]
+        self, options: Options, tell: Callable[[events.OutageStarted | events.OutageEnded], None]
     ) -> None:
         """Create it; nothing is sent yet.
 
@@ -123,7 +116,7 @@ class Suite:
         """The results of list calls, each made once."""
 
         self._listing = anyio.Lock()
-        self._failure: VibeError | None = None
+        self._failure: errors.VibeError | None = None
         """The last failure of a request that was sent again."""
 
         self._results: dict[RunRequest, Future[Result]] = {}
@@ -301,11 +294,13 @@ class Suite:
                 except TimeoutError as error:
                     within = f"from {self._client.server} within {self.options.timeout:g} s"
                     reason = f": {why(self._failure)}" if self._failure else ""
-                    raise VibeError(f"the list of {what} did not come {within}{reason}") from error
+                    raise errors.VibeError(
+                        f"the list of {what} did not come {within}{reason}"
+                    ) from error
             found: T = self._lists[what, of]
             return found
 
-    def _note_failure(self, event: RetryScheduled) -> None:
+    def _note_failure(self, event: events.RetryScheduled) -> None:
         self._failure = event.error
 
     def _discard(self, request: RunRequest) -> None:
@@ -314,8 +309,8 @@ class Suite:
         for file in files_of(path) if path else ():
             file.unlink(missing_ok=True)
 
-    def _follow(self, event: Dispatched | StatusChanged) -> None:
-        if isinstance(event, StatusChanged) and event.transition.phase is Phase.FINISHED:
+    def _follow(self, event: events.Dispatched | events.StatusChanged) -> None:
+        if isinstance(event, events.StatusChanged) and event.transition.phase is Phase.FINISHED:
             self.in_flight.pop(event.ref.key, None)
         else:  # What a session before this one dispatched is first seen in a transition.
             self.in_flight[event.ref.key] = event.ref

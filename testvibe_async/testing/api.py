@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import attrs
-from attrs.validators import and_, gt, lt, optional
 
 from .answers import Answer, Refusal, json_object
 from .operations import OPERATIONS, TAKES, Call, Route, find_route
@@ -74,11 +73,16 @@ class Api:
     """True if `list_runs` and `list_features` have routes."""
     is_strict: bool
     """True to refuse what the contract does not have in a request."""
-    rate_limit: float | None = attrs.field(validator=optional(and_(gt(0), lt(math.inf))))
+    rate_limit: float | None
     """Requests a second, up to that many at once, and at least one; None for any number."""
     middleware: Middleware
     _free_at: float = attrs.field(default=0.0, init=False)
     """The time at which all slots of the rate are free again, in emulator seconds."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a rate that is none."""
+        if self.rate_limit is not None and not 0 < self.rate_limit < math.inf:
+            raise ValueError(f"rate_limit must be a number above 0, got {self.rate_limit}.")
 
     def receive(self, record: RecordedRequest) -> Exchange:
         """Find the operation that a request asks for, and the run or feature that it names."""

@@ -6,22 +6,13 @@ from typing import Any
 import pytest
 
 from tests.support.mcp_connection import connected, without_tests
-from testvibe_async import (
-    CaseResult,
-    FeatureStatus,
-    Generation,
-    GenerationRef,
-    Run,
-    RunRef,
-    RunStatus,
-    RunSummary,
-    errors,
-)
+from testvibe_async import CaseResult, FeatureStatus, Generation, Run, RunStatus, RunSummary, errors
 from testvibe_async.errors import KindName
 from testvibe_async.intents import Intent
 from testvibe_async.mcp_server.advice import NAME_PROJECT, explain
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
+from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.reports.reasons import why
 from testvibe_async.testing import Emulator, Fault
 

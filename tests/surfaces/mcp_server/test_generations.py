@@ -9,15 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.mcp_connection import (
-    Connection,
-    Mode,
-    both_modes,
-    connected,
-    content_of,
-    text_of,
-    without_tests,
-)
+from tests.support import mcp_connection
+from tests.support.mcp_connection import connected, content_of, text_of, without_tests
 from tests.support.timing import shift_local_clock
 from tests.surfaces.mcp_server.test_patience import two_servers
 from tests.surfaces.mcp_server.test_tools import answering
@@ -42,7 +35,7 @@ async def emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-async def refused_in_the_end(mcp: Connection, tool: str, **arguments: Any) -> str:
+async def refused_in_the_end(mcp: mcp_connection.Connection, tool: str, **arguments: Any) -> str:
     """Call a tool until nothing is in flight, and return the error's text."""
     while not (result := await mcp.call_tool(tool, arguments)).is_error:
         assert content_of(result)["inFlight"] is True
@@ -264,9 +257,9 @@ async def test_what_provably_did_not_begin_is_started_by_the_same_call(
     assert len(emulator.generations) == 1
 
 
-@both_modes
+@mcp_connection.both_modes
 async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
-    emulator: Emulator, tmp_path: Path, mode: Mode
+    emulator: Emulator, tmp_path: Path, mode: mcp_connection.Mode
 ) -> None:
     """What was never sent was never started: the next call asks the user, and starts it."""
     hung = emulator.fail("get_generation_status", Fault.delay(7), skip=2, times=1)
@@ -287,9 +280,9 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
     assert requests(emulator) == before + 1
 
 
-@both_modes
+@mcp_connection.both_modes
 async def test_nobody_is_asked_for_what_is_refused(
-    emulator: Emulator, tmp_path: Path, mode: Mode
+    emulator: Emulator, tmp_path: Path, mode: mcp_connection.Mode
 ) -> None:
     """A wrong configuration, or a folder that can't be written, is refused before the question."""
     asked: list[str] = []

@@ -13,18 +13,9 @@ from unittest.mock import Mock
 
 import pytest
 
+from tests.support import mcp_connection
 from tests.support.amounts import FULL, amount, by_turns
-from tests.support.mcp_connection import (
-    Connection,
-    Listener,
-    Mode,
-    connected,
-    connected_by_http,
-    content_of,
-    text_of,
-    texts_of,
-    without_tests,
-)
+from tests.support.mcp_connection import Mode, connected, content_of, text_of, without_tests
 from tests.support.timing import now, shift_local_clock
 from tests.surfaces.mcp_server.test_http import TOKEN, served
 from testvibe_async.mcp_server.starts import Deliveries
@@ -44,7 +35,7 @@ async def test_a_wait_has_an_end(
     emulator: Emulator, tool: str, arguments: dict[str, Any], seconds: int
 ) -> None:
     """A wait returns after 45 or 120 s, and says something at least every 10 s until then."""
-    listener = Listener()
+    listener = mcp_connection.Listener()
     async with connected(emulator) as mcp:
         await mcp.result("run_feature", feature="Checkout")
         if "gener" in tool:
@@ -94,7 +85,7 @@ Wire = Literal["stream", "http"]
 @asynccontextmanager
 async def connected_by(
     wire: Wire, emulator: Emulator, folder: Path, mode: Mode
-) -> AsyncGenerator[Connection]:
+) -> AsyncGenerator[mcp_connection.Connection]:
     """Connect to a new server with a folder."""
     if wire == "stream":
         async with connected(emulator, mode, state_folder=folder) as mcp:
@@ -102,7 +93,7 @@ async def connected_by(
         return
     async with (
         served(emulator, state_folder=folder) as url,
-        connected_by_http(url, TOKEN, mode) as mcp,
+        mcp_connection.connected_by_http(url, TOKEN, mode) as mcp,
     ):
         yield mcp
 
@@ -276,7 +267,7 @@ async def test_a_run_that_is_unknown_is_reported_once(
     emulator.fail("run_feature", Fault.lost(), times=1)
     async with connected(emulator) as mcp:
         answer = await mcp.call_tool(tool, arguments)
-        assert "check list_runs of the feature" in " ".join(texts_of(answer))
+        assert "check list_runs of the feature" in " ".join(mcp_connection.texts_of(answer))
         assert emulator.count("run_feature") == 1
         if tool == "run_features":
             digest = content_of(answer)
@@ -305,7 +296,7 @@ async def test_old_journals_are_deleted(
 @asynccontextmanager
 async def two_servers(
     emulator: Emulator, folder: Path, mode: Mode = "auto"
-) -> AsyncGenerator[list[Connection]]:
+) -> AsyncGenerator[list[mcp_connection.Connection]]:
     """Connect to two servers with one folder."""
     options: Any = {"mode": mode, "state_folder": folder}
     async with connected(emulator, **options) as one, connected(emulator, **options) as other:
@@ -444,7 +435,7 @@ class Impatient:
         raise AssertionError
 
     async def _call(
-        self, mcp: Connection, tool: str, arguments: dict[str, Any]
+        self, mcp: mcp_connection.Connection, tool: str, arguments: dict[str, Any]
     ) -> dict[str, Any] | None:
         """Call once; None if the client gave up before it had the answer, or at an error."""
         call = asyncio.create_task(mcp.call_tool(tool, arguments))

@@ -10,16 +10,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitResult, Tool, ToolAnnotations
 
 from tests.conftest import KEY
-from tests.support.mcp_connection import (
-    Connection,
-    Mode,
-    both_modes,
-    connected,
-    content_of,
-    text_of,
-    texts_of,
-    without_tests,
-)
+from tests.support import mcp_connection
+from tests.support.mcp_connection import Connection, connected, content_of, text_of, texts_of
 from testvibe_async import Client, ConfigError, Project
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -300,7 +292,7 @@ def answering(
     return answer
 
 
-@both_modes
+@mcp_connection.both_modes
 @pytest.mark.parametrize(
     ("action", "content"),
     [
@@ -314,10 +306,10 @@ def answering(
     ids=str,
 )
 async def test_the_user_is_asked_before_credits_are_spent(
-    emulator: Emulator, mode: Mode, action: str, content: Any
+    emulator: Emulator, mode: mcp_connection.Mode, action: str, content: Any
 ) -> None:
     """A client that can ask its user does, once, and nothing starts without consent."""
-    without_tests(emulator)
+    mcp_connection.without_tests(emulator)
     asked: list[str] = []
     is_agreed = content == {"generate": True}
     async with connected(emulator, mode, ask=answering(asked, action, content)) as mcp:
@@ -332,8 +324,10 @@ async def test_the_user_is_asked_before_credits_are_spent(
     assert emulator.count("generate_feature") == is_agreed
 
 
-@both_modes
-async def test_a_prompt_s_missing_argument_is_named(emulator: Emulator, mode: Mode) -> None:
+@mcp_connection.both_modes
+async def test_a_prompt_s_missing_argument_is_named(
+    emulator: Emulator, mode: mcp_connection.Mode
+) -> None:
     """A prompt without an argument that it needs is refused as invalid parameters."""
     async with connected(emulator, mode) as mcp:
         for name, said in {

@@ -8,16 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.mcp_connection import (
-    Listener,
-    Mode,
-    both_modes,
-    connected,
-    content_of,
-    text_of,
-    texts_of,
-    without_tests,
-)
+from tests.support import mcp_connection
+from tests.support.mcp_connection import connected, content_of, text_of, texts_of, without_tests
 from tests.support.timing import now
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -28,15 +20,15 @@ SCENARIO = Scenario(
 )
 
 
-@both_modes
+@mcp_connection.both_modes
 async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
-    emulator: Emulator, mode: Mode
+    emulator: Emulator, mode: mcp_connection.Mode
 ) -> None:
     """A wait that times out returns how the run stands; a second call returns its outcome.
 
     Each transition is reported, with numbers that only grow.
     """
-    listener = Listener()
+    listener = mcp_connection.Listener()
     note = "Nothing was cancelled: call wait_for_run again with the same arguments."
     async with connected(emulator, mode) as mcp:
         wait = {"runId": (await mcp.result("run_feature", feature="Checkout"))["runId"]}
@@ -61,8 +53,10 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
         assert now() - began < 60 + 3.5
 
 
-@both_modes
-async def test_a_cancelled_call_cancels_its_wait_alone(emulator: Emulator, mode: Mode) -> None:
+@mcp_connection.both_modes
+async def test_a_cancelled_call_cancels_its_wait_alone(
+    emulator: Emulator, mode: mcp_connection.Mode
+) -> None:
     """A cancelled wait leaves another wait and the run alone; after both no poll is sent."""
     async with connected(emulator, mode) as mcp:
         run = await mcp.result("run_feature", feature="Checkout")
@@ -135,7 +129,7 @@ async def test_a_wait_follows_a_newer_generation(emulator: Emulator) -> None:
 
 async def test_many_features_run_at_once(emulator: Emulator) -> None:
     """What did not succeed has a row, the rest is counted; what can't start stops no other."""
-    listener = Listener()
+    listener = mcp_connection.Listener()
     emulator.add_feature("Gift cards", status="draft")
     other = emulator.add_feature("Other")
     async with connected(emulator) as mcp:
@@ -201,7 +195,7 @@ async def test_a_batch_that_times_out_goes_on(emulator: Emulator) -> None:
 
 async def test_many_waits_end_in_one_digest(emulator: Emulator) -> None:
     """A digest has a row for each run that did not succeed, what is to be acted on first."""
-    listener = Listener()
+    listener = mcp_connection.Listener()
     async with connected(emulator) as mcp:
         short = (await mcp.result("run_feature", feature="Wishlist"))["runId"]
         long = (await mcp.result("run_feature", feature="Checkout"))["runId"]

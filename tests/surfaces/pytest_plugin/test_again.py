@@ -9,17 +9,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from attrs import evolve
 
-from tests.support.inner_pytest import (
-    RERUN,
-    Inner,
-    dispatched,
-    endless,
-    endless_in_real_time,
-    fail_first_run,
-    finish,
-    ids_told,
-    shows,
-)
+from tests.support import inner_pytest
+from tests.support.inner_pytest import Inner, dispatched, finish, ids_told, shows
 from tests.surfaces.pytest_plugin.test_session import CtrlC
 from tests.surfaces.reports.items import ITEMS, run_ref
 from testvibe_async import ConfigError, Journal, OperationNotFoundError
@@ -37,7 +28,7 @@ def test_a_flaky_feature_passes_and_is_named(
     inner: Inner, service: Emulator, more: tuple[str, ...]
 ) -> None:
     """A feature whose second run passes is a passed test; summary, report and files name both."""
-    fail_first_run(service)
+    inner_pytest.fail_first_run(service)
     artifacts = "--testvibe-artifacts=found"
     result = inner.feature("Checkout", TWICE, "--junitxml=report.xml", artifacts, *more)
 
@@ -89,7 +80,7 @@ class TestReruns:
 
     @pytest.fixture(autouse=True)
     def _rerun(self, inner: Inner) -> None:
-        inner.pytester.makeconftest(RERUN)
+        inner.pytester.makeconftest(inner_pytest.RERUN)
 
     def test_each_is_a_new_run(self, inner: Inner, service: Emulator) -> None:
         """The subtests and the properties are those of the last run."""
@@ -105,7 +96,7 @@ class TestReruns:
         self, inner: Inner, service: Emulator
     ) -> None:
         """Of a feature that passes in the end nothing is counted but that, and a failed test is."""
-        fail_first_run(service)
+        inner_pytest.fail_first_run(service)
         inner.pytester.makepyfile("def test_own(): assert 0")
         result = inner.feature("Checkout", "--junitxml=report.xml", "-v")
 
@@ -126,7 +117,7 @@ class TestReruns:
         inner.feature("Login").assert_outcomes(failed=1)
         assert len(service.runs) == 1
 
-    @endless
+    @inner_pytest.endless
     def test_what_goes_on_is_not_run_again(self, inner: Inner, service: Emulator) -> None:
         """A run that outlived the time limit may still be running, so no other is dispatched."""
         inner.feature("Login", "--testvibe-timeout=0.3").assert_outcomes(failed=1)
@@ -185,7 +176,7 @@ def test_what_may_still_run_keeps_its_journal() -> None:
     assert kept == {"in flight", "generation in flight", "not seen", "unseen", "unknown"}
 
 
-@endless_in_real_time
+@inner_pytest.endless_in_real_time
 class TestKilled:
     """Sessions that end before all runs are over."""
 

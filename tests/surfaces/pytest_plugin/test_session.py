@@ -6,16 +6,8 @@ import time
 
 import pytest
 
-from tests.support.inner_pytest import (
-    FEATURES,
-    Inner,
-    dispatched,
-    end_together,
-    endless,
-    finish,
-    ids_told,
-    shows,
-)
+from tests.support import inner_pytest
+from tests.support.inner_pytest import FEATURES, Inner, dispatched, endless, finish, ids_told
 from tests.surfaces.pytest_plugin.test_choice import reported
 from testvibe_async.testing import Emulator, Fault
 
@@ -50,10 +42,12 @@ def test_all_are_dispatched_before_the_first_test(inner: Inner, service: Emulato
                 pass
         """
     )
-    end_together(service, 3)
+    inner_pytest.end_together(service, 3)
     result = inner.features("-v")
 
-    shows(result, "*::test_plain PASSED *", "testvibe::Login PASSED *", passed=3, failed=2)
+    inner_pytest.shows(
+        result, "*::test_plain PASSED *", "testvibe::Login PASSED *", passed=3, failed=2
+    )
     assert reported(result) == list(FEATURES)
     assert service.max_active_runs == 3
 

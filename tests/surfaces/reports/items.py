@@ -5,27 +5,11 @@ from typing import Any
 
 from attrs import evolve
 
-from testvibe_async import (
-    Artifact,
-    BatchItem,
-    CaseResult,
-    DispatchUnknownError,
-    FeatureNotGeneratedError,
-    FeatureStatus,
-    Generation,
-    GenerationLog,
-    GenerationRef,
-    ObservationError,
-    Quarantined,
-    Run,
-    RunRef,
-    RunStatus,
-    Verdict,
-    WaitTimeoutError,
-)
+from testvibe_async import BatchItem, CaseResult, GenerationRef, RunRef, errors, models
 from testvibe_async.models import Section, SectionLog
+from testvibe_async.outcomes import Quarantined, Verdict
 
-Item = BatchItem[Run | Generation]
+Item = BatchItem[models.Run | models.Generation]
 
 START = datetime(2026, 6, 10, 16, 2, 11, tzinfo=UTC)
 ERROR = "TimeoutError: locator.click: Timeout 5000ms exceeded.\nCall log:\n  - waiting"
@@ -49,9 +33,9 @@ def run_item(
     """Make the item of a run: failed where one of its tests failed, unless a status is given."""
     run_id = fields.setdefault("run_id", 214)
     failed = any(test.status == "failed" for test in tests)
-    fields.setdefault("status", RunStatus.FAILED if failed else RunStatus.PASSED)
+    fields.setdefault("status", models.RunStatus.FAILED if failed else models.RunStatus.PASSED)
     times: dict[str, Any] = {"created_at": at(0), "started_at": at(8), "finished_at": at(43)}
-    run = Run(feature_id=12, feature_name=feature, tests=tests, **times | fields)
+    run = models.Run(feature_id=12, feature_name=feature, tests=tests, **times | fields)
     return BatchItem(feature=feature, config=config, ref=run_ref(run_id), outcome=run)
 
 
@@ -65,8 +49,8 @@ def generation_ref() -> GenerationRef:
     )
 
 
-def generation_item(status: FeatureStatus | str = FeatureStatus.FAILED, **fields: Any) -> Item:
-    generation = Generation(
+def generation_item(status: Any = models.FeatureStatus.FAILED, **fields: Any) -> Item:
+    generation = models.Generation(
         feature_id=15,
         feature_name="Gift card",
         feature_status=status,
@@ -77,7 +61,7 @@ def generation_item(status: FeatureStatus | str = FeatureStatus.FAILED, **fields
     return BatchItem(feature="Gift card", ref=generation_ref(), outcome=generation)
 
 
-LOG = GenerationLog(
+LOG = models.GenerationLog(
     request_id="a1b2",
     sections=(
         SectionLog("valid", "Valid card", conclusion="success", status_reason="All is well"),
@@ -93,9 +77,9 @@ LOG = GenerationLog(
 )
 
 
-def lost(**more: Any) -> DispatchUnknownError:
+def lost(**more: Any) -> errors.DispatchUnknownError:
     url = "https://testvibe.example/projects/p-1/features/Refund/run"
-    return DispatchUnknownError(
+    return errors.DispatchUnknownError(
         "the answer was lost", method="POST", url=url, project="p-1", feature="Refund", **more
     )
 
@@ -119,7 +103,7 @@ def flaky_item(**fields: Any) -> Item:
     return attempted(second, run_item(PASSED, FAILED, run_id=215, **fields))
 
 
-_REFUSED = FeatureNotGeneratedError(
+_REFUSED = errors.FeatureNotGeneratedError(
     "Only generated features can run.",
     status=409,
     code="conflict",
@@ -132,25 +116,25 @@ ITEMS: dict[str, Item] = {
     "passed": run_item(PASSED),
     "failed": run_item(PASSED, FAILED),
     "no tests": run_item(),
-    "failed without tests": run_item(status=RunStatus.FAILED),
+    "failed without tests": run_item(status=models.RunStatus.FAILED),
     "generation failed": generation_item(),
     "generation in flight": BatchItem(feature="Gift card", ref=generation_ref()),
     "refused": BatchItem(feature="Returns", error=_REFUSED),
     "unseen": BatchItem(
         feature="Wishlist",
         ref=run_ref(300),
-        error=ObservationError("nothing but 503 for 300 s", ref=run_ref(300)),
+        error=errors.ObservationError("nothing but 503 for 300 s", ref=run_ref(300)),
     ),
     "not seen": BatchItem(
         feature="Wishlist",
         ref=run_ref(301),
-        error=WaitTimeoutError(**_WAITING, elapsed=60, last_seen_at=at(3), failures=2),
+        error=errors.WaitTimeoutError(**_WAITING, elapsed=60, last_seen_at=at(3), failures=2),
     ),
     "in flight": BatchItem(
         feature="Store locator",
         config="Mobile",
         ref=run_ref(301),
-        error=WaitTimeoutError(**_WAITING, elapsed=150),
+        error=errors.WaitTimeoutError(**_WAITING, elapsed=150),
     ),
     "unknown": BatchItem(feature="Refund", error=lost()),
     "dropped": BatchItem(feature="Refund", is_dropped=True),
@@ -164,7 +148,7 @@ ITEMS: dict[str, Item] = {
 
 def every_kind() -> list[Item]:
     """Return an item of each kind that reports tell apart."""
-    artifact = Artifact("trace", "trace/locked-out.zip", 482_133)
+    artifact = models.Artifact("trace", "trace/locked-out.zip", 482_133)
     sections = (Section("expired", conclusion="failure"),)
     return [
         run_item(PASSED, run_id=213, feature="Checkout"),

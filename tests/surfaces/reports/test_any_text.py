@@ -13,23 +13,10 @@ from junitparser.xunit2 import JUnitXml
 
 from tests.support.amounts import amount
 from tests.support.ci_systems import WICKED, obeyed
-from tests.surfaces.reports.items import (
-    ITEMS,
-    Item,
-    at,
-    attempted,
-    generation_item,
-    run_item,
-    run_ref,
-)
+from tests.surfaces.reports import items as made
+from tests.surfaces.reports.items import ITEMS, Item, at, run_item
 from tests.surfaces.reports.parsed import Node, ctrf_of, parsed, rendered
-from testvibe_async import (
-    BatchItem,
-    CaseResult,
-    GenerationLog,
-    ObservationError,
-    RunStatus,
-)
+from testvibe_async import BatchItem, CaseResult, GenerationLog, RunStatus, errors
 from testvibe_async.models import Section, SectionLog
 from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.reports.report import Report
@@ -76,13 +63,14 @@ def made_of(text: str, other: str, seconds: float) -> Batch:
     times: dict[str, Any] = {"created_at": at(seconds), "started_at": None, "finished_at": at(9)}
     failed = run_item(*tests, status=RunStatus.FAILED, **where, **times)
     passed = run_item(CaseResult(text, "passed"), status=RunStatus.PASSED, **where)
+    unseen = errors.ObservationError(text, ref=made.run_ref())
     items: list[Item] = [
         failed,
-        attempted(passed, failed),
+        made.attempted(passed, failed),
         evolve(ITEMS["refused"], feature=text, config=other),
         run_item(CaseResult(other, text), feature=other, config=text, status=text, run_id=215),
-        generation_item(text, sections=(Section(text, conclusion=other),)),
-        BatchItem(feature=text, config=text, error=ObservationError(text, ref=run_ref())),
+        made.generation_item(text, sections=(Section(text, conclusion=other),)),
+        BatchItem(feature=text, config=text, error=unseen),
         BatchItem(feature=other, config=other),
     ]
     section = SectionLog(text, other, status_reason=text, log=(text, other))

@@ -8,20 +8,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.surfaces.reports.items import (
-    ERROR,
-    FAILED,
-    ITEMS,
-    PASSED,
-    Item,
-    at,
-    attempted,
-    every_kind,
-    quarantined_item,
-    run_item,
-)
+from tests.surfaces.reports import items as made
+from tests.surfaces.reports.items import FAILED, ITEMS, PASSED, at, attempted, run_item
 from tests.surfaces.reports.parsed import ctrf_of, junit_of, parsed
-from testvibe_async import CaseResult, ConfigError, Verdict
+from testvibe_async import ConfigError, Verdict
 from testvibe_async.reports import page, to_markdown, write_report
 from testvibe_async.reports.files import FORMATS, Format, report_target, write_reports
 
@@ -55,7 +45,7 @@ def test_each_format_keeps_what_is_known(form: Format) -> None:
 
 def test_one_attempt_is_not_mentioned() -> None:
     """Items with one attempt say nothing of attempts."""
-    assert not [form.name for form in FORMATS[:3] if "ttempt" in form.render(every_kind())]
+    assert not [form.name for form in FORMATS[:3] if "ttempt" in form.render(made.every_kind())]
 
 
 @each_format
@@ -233,11 +223,11 @@ class TestQuarantine:
     @pytest.mark.parametrize(
         "item",
         [
-            *(ITEMS["quarantined"], quarantined_item(Verdict.SUCCEEDED, PASSED)),
-            quarantined_item(Verdict.FAILED),
+            *(ITEMS["quarantined"], made.quarantined_item(Verdict.SUCCEEDED, PASSED)),
+            made.quarantined_item(Verdict.FAILED),
         ],
     )
-    def test_each_format_names_owner_and_date(self, form: Format, item: Item) -> None:
+    def test_each_format_names_owner_and_date(self, form: Format, item: made.Item) -> None:
         """So does a pass, until the entry is removed, and a failure after its date."""
         shown = form.render([item])
         assert "Ann" in shown
@@ -254,13 +244,8 @@ class TestQuarantine:
         assert (results["summary"]["failed"], results["summary"]["other"]) == (0, 1)
         assert results["environment"]["healthy"]
         (test,) = (each for each in results["tests"] if each["status"] == "other")
-        assert (test["trace"], test["extra"]["quarantine"]["owner"]) == (ERROR, "Ann")
+        assert (test["trace"], test["extra"]["quarantine"]["owner"]) == (made.ERROR, "Ann")
         assert [each["status"] for each in test["retryAttempts"]] == ["failed"]
         text = to_markdown([ITEMS["quarantined"]]).replace("&#58;", ":")
         assert f"🚧 <b>Cart</b>: {reason}" in text
         assert "1 of 1 quarantined" in text
-
-    @pytest.mark.parametrize("test", [PASSED, FAILED])
-    def test_expired_or_unexpected(self, test: CaseResult) -> None:
-        """It is a failure, also where all tests passed."""
-        assert junit_of(quarantined_item(Verdict.FAILED, test)).get("failures") == "1"

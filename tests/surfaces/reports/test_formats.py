@@ -12,21 +12,8 @@ from junitparser import Failure, Skipped
 from junitparser.xunit2 import JUnitXml
 from xmlschema import XMLSchema, XMLSchemaValidationError
 
-from tests.surfaces.reports.items import (
-    ERROR,
-    FAILED,
-    ITEMS,
-    LOG,
-    PASSED,
-    Item,
-    at,
-    attempted,
-    every_kind,
-    flaky_item,
-    generation_item,
-    run_item,
-    run_ref,
-)
+from tests.surfaces.reports import items as made
+from tests.surfaces.reports.items import ERROR, FAILED, ITEMS, PASSED, Item, at, run_item
 from tests.surfaces.reports.parsed import ctrf_of, rendered
 from testvibe_async import CaseResult, RunStatus, __version__
 from testvibe_async.reports import to_junit, to_markdown
@@ -94,7 +81,7 @@ def test_another_status_is_skipped(status: str | None, said: str) -> None:
 
 def test_totals() -> None:
     """The root has the totals of all suites, and the time of the whole batch."""
-    xml = read(to_junit(every_kind(), title="Nightly", started_at=at(0), finished_at=at(200)))
+    xml = read(to_junit(made.every_kind(), title="Nightly", started_at=at(0), finished_at=at(200)))
 
     assert (xml.name, xml.tests, xml.failures, xml.errors, xml.time) == ("Nightly", 8, 2, 3, 200)
     assert [suite.skipped for suite in xml] == [0, 0, 0, 0, 0, 0, 1]
@@ -103,7 +90,7 @@ def test_totals() -> None:
 def test_logs_of_junit() -> None:
     """The end of the log is the output of the first failed test, and of a generation's case."""
     run = run_item(FAILED, log="\x1b[31mline\x1b[0m\n" * 150)
-    suites = read(to_junit([run, generation_item()], generation_logs={"a1b2": LOG}))
+    suites = read(to_junit([run, made.generation_item()], generation_logs={"a1b2": made.LOG}))
     first, second = (next(iter(suite)) for suite in suites)
 
     assert first.system_out == "… 50 earlier lines left out …\n" + "line\n" * 99 + "line"
@@ -130,7 +117,7 @@ def test_junit_counts_what_is_flaky_as_passed() -> None:
     assert (xml.tests, xml.failures, xml.errors) == (2, 0, 0)
     properties = {each.name: each.value for each in suite.properties()}
     assert (properties["attempts"], properties["flaky"]) == ("2", "true")
-    _, operation = suite_of(attempted(run_item(PASSED), ITEMS["failed without tests"]))
+    _, operation = suite_of(made.attempted(run_item(PASSED), ITEMS["failed without tests"]))
     said = "the service reports no tests"
     assert reruns(operation, "flakyFailure") == [(said, "run failed", said)]
     assert operation.is_passed
@@ -140,7 +127,7 @@ def test_junit_has_the_first_failure_and_its_reruns() -> None:
     """A test that failed in all attempts is one failure, the first, with one rerun for each."""
     errors = ["Error: one", "Error: two", "Error: three"]
     items = [run_item(CaseResult("x", "failed", error=error)) for error in errors]
-    (case,) = suite_of(attempted(items[2], items[0], items[1]))
+    (case,) = suite_of(made.attempted(items[2], items[0], items[1]))
 
     (failure,) = case.result
     assert failure.text == errors[0]
@@ -210,9 +197,11 @@ LATER: dict[str, Item] = {
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_reports_are_valid(later: Item, count: int) -> None:
     """Whatever follows attempts that failed, the elements and their order are those of both."""
-    item = attempted(later, *[run_item(FAILED, PASSED)] * count)
+    item = made.attempted(later, *[run_item(FAILED, PASSED)] * count)
     files = {run_id: [Path("a.zip")] for run_id in (214, 215)}
-    validate(to_junit([item, *every_kind()], artifacts=files, generation_logs={"a1b2": LOG}))
+    validate(
+        to_junit([item, *made.every_kind()], artifacts=files, generation_logs={"a1b2": made.LOG})
+    )
 
 
 @pytest.mark.parametrize("seconds", [0.0004, 59.9999, 1234.5, 1_000_000.25])
@@ -284,8 +273,8 @@ def joined(*documents: Any) -> dict[str, list[str]]:
 def test_two_batches_are_joined_by_the_ids_of_tests() -> None:
     """A test has one id in all batches and attempts, in whatever order and letters its feature."""
     first = ctrf_of(ITEMS["failed"], run_item(PASSED, FAILED, config="Mobile"))
-    second = ctrf_of(run_item(PASSED, feature="Cart"), flaky_item(feature="LOGIN"))
-    other = ctrf_of(evolve(ITEMS["passed"], ref=evolve(run_ref(), project="p-2")))
+    second = ctrf_of(run_item(PASSED, feature="Cart"), made.flaky_item(feature="LOGIN"))
+    other = ctrf_of(evolve(ITEMS["passed"], ref=evolve(made.run_ref(), project="p-2")))
 
     passed, failed, *_, cart = joined(first, second).values()
     assert passed == ["passed", "passed", "passed"]
@@ -323,7 +312,7 @@ def test_ctrf_marks_what_is_flaky() -> None:
 
 def test_an_operation_has_its_times() -> None:
     """A test that stands for an operation has the operation's known times."""
-    generation, waiting = cases_in(generation_item(), ITEMS["in flight"])
+    generation, waiting = cases_in(made.generation_item(), ITEMS["in flight"])
 
     assert (generation["start"], generation["stop"]) == (milliseconds(0), milliseconds(170))
     assert generation["duration"] == 170_000
@@ -332,7 +321,7 @@ def test_an_operation_has_its_times() -> None:
 
 def test_the_summary() -> None:
     """The summary counts the tests by status, over the whole time; the environment is shared."""
-    items = [*every_kind(), run_item(PASSED, site_url="https://shop.example")]
+    items = [*made.every_kind(), run_item(PASSED, site_url="https://shop.example")]
     document = ctrf_of(*items, title="Nightly", started_at=at(-1), finished_at=at(200))
 
     results = document["results"]
@@ -361,7 +350,7 @@ def test_attachments_and_the_log() -> None:
 
     failed = cases_in(run_item(PASSED, FAILED, FAILED, log="line"), artifacts=files)
     passed = cases_in(run_item(PASSED, PASSED), artifacts=files)
-    (generation,) = cases_in(generation_item(), generation_logs={"a1b2": LOG})
+    (generation,) = cases_in(made.generation_item(), generation_logs={"a1b2": made.LOG})
 
     assert [each.get("attachments") for each in failed] == [None, attached, attached]
     assert [each.get("attachments") for each in passed] == [attached, None]
@@ -371,7 +360,7 @@ def test_attachments_and_the_log() -> None:
 
 def test_a_batch() -> None:
     """The outcome comes first, then a table with failures first, then each failure to unfold."""
-    text = to_markdown(every_kind(), title="Nightly", generation_logs={"a1b2": LOG})
+    text = to_markdown(made.every_kind(), title="Nightly", generation_logs={"a1b2": made.LOG})
 
     assert text.startswith(
         "## Nightly\n\n"
@@ -414,8 +403,8 @@ def test_a_failure_of_markdown() -> None:
 
 def test_markdown_names_what_is_flaky() -> None:
     """A line names what is flaky, its row has a mark of its own, and its failure unfolds."""
-    text = to_markdown([run_item(PASSED, feature="Cart"), flaky_item(config="Mobile")])
-    many = to_markdown([flaky_item(feature=f"F{number}") for number in range(12)])
+    text = to_markdown([run_item(PASSED, feature="Cart"), made.flaky_item(config="Mobile")])
+    many = to_markdown([made.flaky_item(feature=f"F{number}") for number in range(12)])
     (details,) = rendered(text).all("details")
 
     assert "✅ **All 2 succeeded, 1 flaky**" in text

@@ -10,20 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.amounts import amount
-from tests.surfaces.reports.items import (
-    ERROR,
-    FAILED,
-    ITEMS,
-    LOG,
-    PASSED,
-    Item,
-    at,
-    attempted,
-    every_kind,
-    flaky_item,
-    generation_item,
-    run_item,
-)
+from tests.surfaces.reports import items as made
+from tests.surfaces.reports.items import ERROR, FAILED, ITEMS, PASSED, Item, at, run_item
 from tests.surfaces.reports.parsed import Node, parsed
 from testvibe_async import CaseResult
 from testvibe_async.reports import page as page_module
@@ -58,7 +46,7 @@ def texts(nodes: list[Node]) -> list[str]:
 
 def test_the_outcome_comes_first() -> None:
     """Title, headline, facts and a count of each verdict are at the top, then the failures."""
-    html = to_html(every_kind(), title="Nightly")
+    html = to_html(made.every_kind(), title="Nightly")
     page = parsed(html)
 
     (header,) = page.all("header")
@@ -77,7 +65,7 @@ def test_the_outcome_comes_first() -> None:
 
 def test_every_item_has_the_data_of_the_filters() -> None:
     """Each item is a line with its verdict, configuration and number; failures come first."""
-    page = page_of(*every_kind())
+    page = page_of(*made.every_kind())
 
     assert [
         tuple(o.attributes.get(f"data-{name}") for name in ("number", "verdict", "config"))
@@ -118,7 +106,7 @@ def test_a_failed_run() -> None:
 
 def test_a_generation_shows_its_log() -> None:
     """The log of a failed generation is unfolded, as only the log says why it failed."""
-    operation = operation_of(generation_item(), generation_logs={"a1b2": LOG})
+    operation = operation_of(made.generation_item(), generation_logs={"a1b2": made.LOG})
 
     (log,) = operation.all("details", "log")
     assert "open" in log.attributes
@@ -146,8 +134,8 @@ def test_features_by_configuration() -> None:
     """A page of several configurations has a filter and a table of them, with links to the runs."""
     runs = [run_item(PASSED, config="Desktop"), run_item(FAILED, config="Mobile")]
     runs += [run_item(PASSED, feature="Checkout", config="Mobile")] * 2
-    page = page_of(*runs, generation_item())
-    one = page_of(run_item(PASSED), generation_item())
+    page = page_of(*runs, made.generation_item())
+    one = page_of(run_item(PASSED), made.generation_item())
 
     (table,) = page.all("table")
     assert [texts(row.all("th") + row.all("td")) for row in table.all("tr")] == [
@@ -165,7 +153,7 @@ def test_features_by_configuration() -> None:
 def test_the_page_has_a_badge_and_a_filter() -> None:
     """What is flaky has a badge, a filter, a share of its own, and comes before what passed."""
     cart = run_item(PASSED, feature="Cart", config="Desktop")
-    page = page_of(cart, flaky_item(config="Mobile"))
+    page = page_of(cart, made.flaky_item(config="Mobile"))
     (header,) = page.all("header")
     first, second = operations(page)
 
@@ -183,7 +171,7 @@ def test_the_page_has_a_badge_and_a_filter() -> None:
 
 def test_the_page_lists_the_runs_before() -> None:
     """Each earlier run is listed with its errors, unfolded where the item itself shows none."""
-    page = page_of(ITEMS["flaky"], attempted(run_item(FAILED), ITEMS["failed without tests"]))
+    page = page_of(ITEMS["flaky"], made.attempted(run_item(FAILED), ITEMS["failed without tests"]))
     folded, attempt = page.all("details", "attempt")
     bars = page.all("svg", "timeline")[0].all("g")
 
@@ -270,7 +258,7 @@ class TestSafety:
 
     def test_the_policy_allows_this_style_and_this_script_alone(self) -> None:
         """The policy forbids all except the page's own style and script, by their hashes."""
-        page = page_of(*every_kind())
+        page = page_of(*made.every_kind())
         (head,), (style,), (script,) = (page.all(tag) for tag in ("head", "style", "script"))
         (policy,) = (node for node in head if "http-equiv" in node.attributes)
         hashes = [
@@ -306,7 +294,7 @@ class TestSafety:
 
 def test_ids_are_unique_and_labels_lead_to_them() -> None:
     """Ids are unique, and each label and each link within the page has its target."""
-    page = page_of(*every_kind())
+    page = page_of(*made.every_kind())
     ids = [node.attributes["id"] for node in page if "id" in node.attributes]
 
     assert len(ids) == len(set(ids))
@@ -318,7 +306,7 @@ def test_ids_are_unique_and_labels_lead_to_them() -> None:
 
 def test_without_a_script_nothing_is_hidden_or_dead() -> None:
     """Filters are hidden until the script runs, and all content is shown."""
-    page = page_of(*every_kind())
+    page = page_of(*made.every_kind())
 
     (filters,) = (node for node in page if "hidden" in node.attributes)
     assert filters.attributes["id"] == "filters"
@@ -396,7 +384,7 @@ def run_at(begin: float, end: float, number: int = 1) -> Item:
     ("items", "bars"),
     [
         ([run_item(PASSED)], [("queue", 0, 8), ("succeeded", 8, 43)]),
-        ([generation_item()], [("failed", 0, 100)]),
+        ([made.generation_item()], [("failed", 0, 100)]),
         ([ITEMS["in flight"]], [("in-flight open", 0, 100)]),
         (
             [run_at(20, 20), run_at(100, 100), run_at(150, 170)],

@@ -10,47 +10,17 @@ import pytest
 from attrs import evolve
 
 from tests.support.ci_systems import obeyed
-from tests.surfaces.reports.items import (
-    FAILED,
-    ITEMS,
-    LOG,
-    PASSED,
-    Item,
-    at,
-    attempted,
-    every_kind,
-    generation_item,
-    lost,
-    run_item,
-    run_ref,
-)
+from tests.surfaces.reports import items as made
+from tests.surfaces.reports.items import FAILED, ITEMS, PASSED, Item, at, attempted, run_item
 from tests.surfaces.reports.parsed import ctrf_of, junit_of
-from testvibe_async import (
-    BatchItem,
-    CaseResult,
-    ClientClosedError,
-    FeatureStatus,
-    GenerationLog,
-    OperationNotFoundError,
-    RunStatus,
-    reports,
-)
+from testvibe_async import BatchItem, CaseResult, RunStatus, errors, reports
 from testvibe_async.errors import UnknownReason
-from testvibe_async.models import Section
+from testvibe_async.models import FeatureStatus, GenerationLog, Section
 from testvibe_async.pytest_plugin.features import outcome_of
+from testvibe_async.reports import text as texts
 from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
-from testvibe_async.reports.text import (
-    counted,
-    cut,
-    distinct,
-    duration,
-    essence,
-    one_line,
-    quoted,
-    tail,
-)
 from testvibe_async.runner.generation_limit import GenerationLimitError
 
 
@@ -68,14 +38,16 @@ KINDS: dict[str, Item] = {
     "nothing executed": run_item(SKIPPED, status=RunStatus.PASSED),
     "aborted": run_item(PASSED, status="aborted"),
     "no reason": run_item(PASSED, status=RunStatus.FAILED),
-    "generated": generation_item(FeatureStatus.GENERATED),
-    "cancelled": generation_item(FeatureStatus.CANCELLED),
-    "half": generation_item(sections=HALF),
+    "generated": made.generation_item(FeatureStatus.GENERATED),
+    "cancelled": made.generation_item(FeatureStatus.CANCELLED),
+    "half": made.generation_item(sections=HALF),
     "forgotten": BatchItem(
-        feature="x", ref=run_ref(), error=OperationNotFoundError("", ref=run_ref())
+        feature="x", ref=made.run_ref(), error=errors.OperationNotFoundError("", ref=made.run_ref())
     ),
-    "accepted": BatchItem(feature="x", error=lost(reason="accepted")),
-    "closed": BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9))),
+    "accepted": BatchItem(feature="x", error=made.lost(reason="accepted")),
+    "closed": BatchItem(
+        feature="x", ref=made.run_ref(9), error=errors.ClientClosedError(ref=made.run_ref(9))
+    ),
     "limited": BatchItem(feature="x", error=GenerationLimitError()),
 }
 WORDS = """
@@ -169,31 +141,18 @@ LOST = "it may have started: its dispatch was not acknowledged"
 )
 def test_an_unknown_dispatch_says_what_was_found(reason: UnknownReason, said: str) -> None:
     """What was looked for since is in the reason, in other words for each."""
-    candidates = (run_ref(12), run_ref(13)) if reason == "ambiguous" else ()
-    assert why(lost(reason=reason, candidates=candidates)) == said
+    candidates = (made.run_ref(12), made.run_ref(13)) if reason == "ambiguous" else ()
+    assert why(made.lost(reason=reason, candidates=candidates)) == said
 
 
 def test_a_generation_log_says_why() -> None:
     """The reasons are those of the sections that failed, where there is a log."""
-    entry = entry_of(generation_item(), LOG)
+    entry = entry_of(made.generation_item(), made.LOG)
 
     assert entry.reason == 'Expired card: "Tests did not pass verification"'
     assert entry.log == (
         "Expired card:\nExploring…\nVerification: 0/1 passed\n\nuntitled:\nNothing to do"
     )
-
-
-def test_the_tests_of_a_run() -> None:
-    """Tests keep their order, name, time and error, without colours."""
-    coloured = CaseResult("a\nb", "failed", 1500, "\x1b[31mError: no\x1b[0m\nmore")
-    entry = entry_of(run_item(PASSED, coloured))
-
-    assert [(c.name, c.status, c.seconds) for c in entry.cases] == [
-        ("Valid user signs in", CaseStatus.PASSED, 4.21),
-        ("a b", CaseStatus.FAILED, 1.5),
-    ]
-    assert (entry.cases[1].error, entry.cases[1].message) == ("Error: no\nmore", "Error: no")
-    assert entry.failures == entry.cases[1:]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +192,7 @@ def test_what_is_no_duration(duration_ms: float | None) -> None:
     ("item", "began_at", "queued", "took"),
     [
         (ITEMS["passed"], at(0), 8, 35),
-        (generation_item(), at(0), None, 170),
+        (made.generation_item(), at(0), None, 170),
         (ITEMS["in flight"], at(0), None, None),
         (ITEMS["refused"], None, None, None),
         # It finished before it started, by two clocks.
@@ -273,7 +232,7 @@ def test_facts() -> None:
 
     run = {"runId": "214", "featureId": "12", "config": "Default", "siteUrl": "https://a.example"}
     assert entry_of(items[0]).facts == {**run, **place}
-    assert entry_of(generation_item()).facts["requestId"] == "a1b2"
+    assert entry_of(made.generation_item()).facts["requestId"] == "a1b2"
     assert entry_of(ITEMS["refused"]).facts == {}
     assert Report.of([*items, ITEMS["refused"]]).shared_facts == place
 
@@ -283,7 +242,7 @@ def test_files_and_logs_find_their_items() -> None:
     items = [ITEMS["passed"], ITEMS["unseen"], ITEMS["generation in flight"]]
     files = {214: [Path("a.zip")], 300: [Path("b.png")]}
 
-    report = Report.of(items, artifacts=files, generation_logs={"a1b2": LOG})
+    report = Report.of(items, artifacts=files, generation_logs={"a1b2": made.LOG})
 
     assert [list(entry.files) for entry in report.entries] == [*files.values(), []]
     assert "Exploring…" in report.entries[2].log
@@ -305,7 +264,7 @@ def test_files_and_logs_find_their_items() -> None:
             [KINDS["limited"], ITEMS["refused"], ITEMS["passed"]],
             "2 of 3 in error (1 stopped at the limit)",
         ),
-        (every_kind(), "2 of 7 failed, 2 in error, 1 in flight, 1 skipped"),
+        (made.every_kind(), "2 of 7 failed, 2 in error, 1 in flight, 1 skipped"),
         ([ITEMS["flaky"]], "It succeeded, 1 flaky"),
         ([ITEMS["flaky"], ITEMS["failed"]], "1 of 2 failed, 1 flaky"),
         ([attempted(run_item(FAILED), run_item(FAILED))], "1 of 1 failed"),
@@ -336,55 +295,55 @@ def test_the_public_names_are_those_of_the_reference() -> None:
 
 def test_one_line() -> None:
     """White space of any kind is one blank, and a text that is too long ends in an ellipsis."""
-    assert one_line("  a\n\tb\u00a0c\x1b[0m  ") == "a b c"
-    assert one_line("a\u2028b") == "a\ufffdb"
-    assert one_line("abcdef", 6) == "abcdef"
-    assert one_line("abcdefg", 6) == "abcde…"
-    assert one_line("a" * 10_000_000, 6) == "aaaaa…"
-    assert one_line("a" + " " * 100 + "b", 6) == "a…"
+    assert texts.one_line("  a\n\tb\u00a0c\x1b[0m  ") == "a b c"
+    assert texts.one_line("a\u2028b") == "a\ufffdb"
+    assert texts.one_line("abcdef", 6) == "abcdef"
+    assert texts.one_line("abcdefg", 6) == "abcde…"
+    assert texts.one_line("a" * 10_000_000, 6) == "aaaaa…"
+    assert texts.one_line("a" + " " * 100 + "b", 6) == "a…"
 
 
 def test_cut() -> None:
     """The middle of a long text is left out with a note; its ends stay."""
-    assert cut("\n  indented\nlast\n\n") == "  indented\nlast"
-    assert cut("a" * 100, 100) == "a" * 100
-    assert cut("a" * 750 + "b" * 1000 + "c" * 250, 1000) == (
+    assert texts.cut("\n  indented\nlast\n\n") == "  indented\nlast"
+    assert texts.cut("a" * 100, 100) == "a" * 100
+    assert texts.cut("a" * 750 + "b" * 1000 + "c" * 250, 1000) == (
         f"{'a' * 750}\n… 1,000 characters left out …\n{'c' * 250}"
     )
 
 
 def test_tail() -> None:
     """The last lines of a log stay, with a note on the lines before them."""
-    assert tail("a\nb\n", lines=2) == "a\nb"
-    assert tail("a\nb\nc\n", lines=2) == "… 1 earlier lines left out …\nb\nc"
-    assert len(tail("x" * 100_000)) < 21_000
-    assert tail("") == ""
+    assert texts.tail("a\nb\n", lines=2) == "a\nb"
+    assert texts.tail("a\nb\nc\n", lines=2) == "… 1 earlier lines left out …\nb\nc"
+    assert len(texts.tail("x" * 100_000)) < 21_000
+    assert texts.tail("") == ""
 
 
 def test_quoted() -> None:
     """A text of the service is on one line, in quotes that it can't close."""
-    assert quoted('no\n"tests"') == "\"no 'tests'\""
+    assert texts.quoted('no\n"tests"') == "\"no 'tests'\""
 
 
 def test_distinct() -> None:
     """Names that repeat are numbered, and no number makes two names the same."""
-    assert distinct(["a", "b", "a", "a (2)", "a", "a (2)"]) == [
+    assert texts.distinct(["a", "b", "a", "a (2)", "a", "a (2)"]) == [
         *("a", "b", "a (2)"),
         *("a (2) (2)", "a (3)", "a (2) (3)"),
     ]
-    assert len(set(distinct(["same"] * 20_000))) == 20_000
+    assert len(set(texts.distinct(["same"] * 20_000))) == 20_000
 
 
 def test_counted() -> None:
     """A number agrees with what it counts."""
-    assert [counted(n, "test") for n in (0, 1, 1234)] == ["0 tests", "1 test", "1,234 tests"]
+    assert [texts.counted(n, "test") for n in (0, 1, 1234)] == ["0 tests", "1 test", "1,234 tests"]
 
 
 def test_duration() -> None:
     """A duration has its two greatest units."""
     words = {None: "", 0: "0.0 s", 9.94: "9.9 s", 9.96: "10 s", 59.4: "59 s", 59.6: "1 min 0 s"}
     words |= {125: "2 min 5 s", 3599.9: "1 h 0 min", 3840: "1 h 4 min"}
-    assert {seconds: duration(seconds) for seconds in words} == words
+    assert {seconds: texts.duration(seconds) for seconds in words} == words
 
 
 def test_errors_of_one_cause_have_one_essence() -> None:
@@ -392,15 +351,15 @@ def test_errors_of_one_cause_have_one_essence() -> None:
     error = "\x1b[31mError: no button\x1b[0m\n\nExpected: 1\nReceived: {}\n\nCall log:\n  - {} ms\n"
     stack = "    at pay.ts:{}:9\n  > 3 | await page.click()\n      |       ^\n"
     plain = "Error: no button\n\nExpected: 1\nReceived: 2\n"
-    both = [essence(plain + stack.format(n)) for n in (1, 2)]
+    both = [texts.essence(plain + stack.format(n)) for n in (1, 2)]
     assert both[0] == both[1] == "Error: no button\nExpected: 1\nReceived: 2"
-    assert essence(error.format(2, 50)) == both[0]
-    assert essence(error.format(3, 50)) != both[0]
+    assert texts.essence(error.format(2, 50)) == both[0]
+    assert texts.essence(error.format(3, 50)) != both[0]
 
 
 @pytest.mark.parametrize("offset", range(9))
 def test_what_is_left_out_uncovers_no_command(offset: int) -> None:
     """A line that begins where a part was left out is no command of a CI system either."""
     text = "::error::" * 50 + "x" * offset
-    assert not obeyed(cut(text, 100))
-    assert not obeyed(tail(text, limit=100))
+    assert not obeyed(texts.cut(text, 100))
+    assert not obeyed(texts.tail(text, limit=100))

@@ -90,17 +90,6 @@ class TestPeers:
             assert await reader.read() == b"hello"
             writer.close()
 
-    async def test_a_socket_that_is_accepted_from_is_found(self) -> None:
-        """A socket that the loop accepts from is served by it, without a server."""
-        loop = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.settimeout(0)
-            accepting = asyncio.create_task(loop.sock_accept(listener))
-            await asyncio.sleep(0)
-            _, writer = await asyncio.open_connection(*listener.getsockname())
-            with (await accepting)[0]:
-                writer.close()
-
     async def test_a_server_that_is_served_a_moment_later_is_found(self) -> None:
         """A socket that listens may be given to the loop after a client has connected."""
         listener = socket.create_server(("127.0.0.1", 0))

@@ -111,16 +111,6 @@ async def test_a_service_that_is_down_refuses(call: Caller) -> None:
     assert len(call.emulator.runs) == 1
 
 
-async def test_a_delayed_request_is_done_late(call: Caller) -> None:
-    """The run is dispatched and answered after the delay."""
-    call.emulator.fail("run_feature", Fault.delay(7))
-    dispatch = asyncio.ensure_future(call("POST", "/features/Checkout/run", {}))
-    await asyncio.sleep(6.9)
-    assert not call.emulator.runs
-    assert (await dispatch).status == 202
-    assert call.emulator.runs[214].created_at == 7
-
-
 async def test_an_edit_changes_the_document_of_a_success(call: Caller) -> None:
     """The document of a success is changed, also to one that counts as false; errors are not."""
 
@@ -198,14 +188,6 @@ async def test_a_rule_skips_applies_and_passes(call: Caller) -> None:
     rule.remove()
     rule.remove()
     assert (await call("GET", "")).status == 200
-
-
-async def test_a_rule_is_for_an_operation_and_a_condition(call: Caller) -> None:
-    """Other operations pass, and so do requests for which `when` is false."""
-    first, second = await call.run("Checkout"), await call.run("Wishlist")
-    call.emulator.fail("get_run", Fault.status(500), when=lambda request: request.run_id == second)
-    for path, status in ((first, 200), (second, 500), (f"{second}/artifacts", 200)):
-        assert (await call("GET", f"/runs/{path}")).status == status
 
 
 async def test_a_star_is_any_request_to_the_api(call: Caller) -> None:

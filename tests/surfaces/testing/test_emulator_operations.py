@@ -39,12 +39,6 @@ class TestRuns:
         usual = await call.get(f"/runs/{await call.run()}")
         assert (usual["config"], usual["siteUrl"]) == ("Default", "https://shop.acme.example")
 
-    @pytest.mark.parametrize("status", ["draft", "generating", "failed", "cancelled"])
-    async def test_only_a_generated_feature_runs(self, call: Caller, status: str) -> None:
-        """A feature of any other status is a conflict."""
-        call.emulator.add_feature("Other", status=status)
-        assert (await call("POST", "/features/Other/run", {})).error == (409, "conflict")
-
     async def test_a_run_is_queued_executes_and_ends(self, call: Caller) -> None:
         """The status is `running` until the end; the timestamps show the phases.
 

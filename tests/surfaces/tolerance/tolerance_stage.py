@@ -24,14 +24,7 @@ from tests.conftest import client_of, settings_of
 from tests.support.inner_pytest import Inner
 from tests.support.mcp_connection import connected, texts_of
 from tests.support.timing import now
-from testvibe_async import (
-    BatchItem,
-    DispatchUnknownError,
-    Generation,
-    Operation,
-    Run,
-    VibeError,
-)
+from testvibe_async import BatchItem, DispatchUnknownError, Generation, Operation, Run, VibeError
 from testvibe_async.cli import app
 from testvibe_async.testing import Emulator, RecordedRequest, VirtualTimeLoop
 
