@@ -76,12 +76,6 @@ OPERATIONS = sa.Table(
 )
 """The operations of all batches: each belongs to one dispatch."""
 
-NEW_OPERATION = sa.text(
-    "INSERT INTO testvibe_operations VALUES (:key, :now) "
-    "ON CONFLICT (key) DO UPDATE SET noted_at = :now"
-)
-"""Notes an operation, in words that SQLite and PostgreSQL share."""
-
 WORKERS = sa.Table(
     "testvibe_workers",
     TABLES,

@@ -20,14 +20,7 @@ import sqlalchemy as sa
 from attrs import define
 
 from testvibe_async._batch import Entry, EntryState, Plan
-from testvibe_async.adapters.database import (
-    BATCHES,
-    ITEMS,
-    NEW_OPERATION,
-    OPERATIONS,
-    UNAVAILABLE,
-    WORKERS,
-)
+from testvibe_async.adapters.database import BATCHES, ITEMS, OPERATIONS, UNAVAILABLE, WORKERS
 from testvibe_async.adapters.entries import EntryStore, row_of
 from testvibe_async.adapters.workers import DEAD_SECONDS, beat, has_no_owner, new_worker
 from testvibe_async.errors import DispatchUnknownError, RecorderError, VibeError
@@ -50,6 +43,12 @@ CLAIM_SECONDS = 0.5
 
 CLAIMED_AT_ONCE = 32
 """Maximum number of entries claimed at once, since another worker may be idle."""
+
+NEW_OPERATION = sa.text(
+    "INSERT INTO testvibe_operations VALUES (:key, :now) "
+    "ON CONFLICT (key) DO UPDATE SET noted_at = :now"
+)
+"""Notes an operation, in words that SQLite and PostgreSQL share."""
 
 
 class ClaimLostError(Exception):

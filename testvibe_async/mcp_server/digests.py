@@ -159,11 +159,7 @@ def _tests_of(entry: Entry) -> list[Case]:
 
 
 def digest(
-    items: Sequence[BatchItem[Run]],
-    max_output: int,
-    *,
-    work: Work | None = None,
-    remark: str = "",
+    items: Sequence[BatchItem[Run]], max_output: int, *, work: Work | None = None, remark: str = ""
 ) -> Answer:
     """Return the result that summarizes many runs: lists failures, counts the rest.
 

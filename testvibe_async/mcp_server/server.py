@@ -182,10 +182,7 @@ class Server(MCPServer[Session]):
             self.deliveries.close()
 
     async def call_tool(
-        self,
-        name: str,
-        arguments: dict[str, Any],
-        context: Context[Session, Any] | None = None,
+        self, name: str, arguments: dict[str, Any], context: Context[Session, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Check the tool's name, and call it."""
         names = [tool.name for tool in await self.list_tools()]

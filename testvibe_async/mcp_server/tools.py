@@ -11,27 +11,17 @@ from pydantic import Field
 
 from testvibe_async import Listing, RunStatus
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server import answers
+from testvibe_async.mcp_server import answers, toolkit
 from testvibe_async.mcp_server.answers import Answer, Document, quoted
 from testvibe_async.mcp_server.digests import say
-from testvibe_async.mcp_server.toolkit import (
-    ADDS,
-    READS,
-    REGENERATES,
-    REPLACES,
-    Call,
-    FeatureName,
-    RunId,
-    tool,
-)
+from testvibe_async.mcp_server.toolkit import READS, REPLACES, Call, FeatureName, RunId, tool
 from testvibe_async.reports.text import counted
 
 SEARCHED_RUNS = 1_000
 """Maximum number of runs that are searched."""
 
 Cursor: TypeAlias = Annotated[
-    str | None,
-    Field(pattern=r"^\d{1,9}$", description="`nextCursor` of the answer before."),
+    str | None, Field(pattern=r"^\d{1,9}$", description="`nextCursor` of the answer before.")
 ]
 PageSize: TypeAlias = Annotated[int | None, Field(ge=1, description="Maximum number of rows.")]
 NamePart: TypeAlias = Annotated[
@@ -87,7 +77,7 @@ async def get_feature(
     return Answer(line, serialize(found) | {"gherkin": part.pop("content"), **part})
 
 
-@tool(ADDS)
+@tool(toolkit.ADDS)
 async def create_feature(
     call: Call,
     *,
@@ -156,7 +146,7 @@ def _log_of(log: list[str], room: int, *, offset: int, lines: int | None) -> Doc
     return {} if is_whole else {"log": kept, "offset": offset, "totalLines": len(log)}
 
 
-@tool(REGENERATES)
+@tool(toolkit.REGENERATES)
 async def cancel_generation(call: Call, *, feature: FeatureName) -> Answer:
     """Cancel a feature's generation in flight, of anyone. Runs can't be cancelled."""
     await call.home.cancel_generation(feature)

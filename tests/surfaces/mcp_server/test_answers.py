@@ -284,12 +284,7 @@ UNSEEN = "\u200b" * 5_000
 
 async def test_what_is_shown_of_hidden_characters_counts(emulator: Emulator) -> None:
     """Resources, prompts, errors and progress are as bounded as answers, however much hides."""
-    section = {
-        "section": "s",
-        "status": "completed",
-        "log": [UNSEEN],
-        "statusReason": UNSEEN,
-    }
+    section = {"section": "s", "status": "completed", "log": [UNSEEN], "statusReason": UNSEEN}
     status = {"featureId": 14, "requestId": "r", "featureStatus": "generating"}
     many = [{"section": LONG[:900], "status": "queued"} for _ in range(300)]
     for operation, body in (

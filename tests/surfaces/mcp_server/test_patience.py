@@ -286,8 +286,7 @@ async def test_old_journals_are_deleted(
         stale.touch()
         written = stale.stat().st_mtime
         monkeypatch.setattr(
-            "testvibe_async.mcp_server.journals.time.time",
-            lambda at=written + age * 86_400: at,
+            "testvibe_async.mcp_server.journals.time.time", lambda at=written + age * 86_400: at
         )
         async with connected(emulator, state_folder=tmp_path):
             assert stale.exists() == (age == 29)

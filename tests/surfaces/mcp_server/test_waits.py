@@ -213,9 +213,7 @@ async def test_many_waits_end_in_one_digest(emulator: Emulator) -> None:
     assert len(set(listener.messages)) == 2
 
 
-async def test_generating_and_running_is_continued_without_paying_twice(
-    emulator: Emulator,
-) -> None:
+async def test_generating_and_running_is_continued_without_paying_twice(emulator: Emulator) -> None:
     """The same call continues, also after a failure; once that was delivered, tests run anew."""
     without_tests(emulator)
     call: dict[str, Any] = {"feature": "Checkout", "timeoutSeconds": 5}

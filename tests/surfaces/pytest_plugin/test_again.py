@@ -212,10 +212,7 @@ class TestKilled:
         options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=0.3")
         inner.features(*options)
         (path,) = (inner.pytester.path / "kept").glob("*.sqlite")
-        with (
-            start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(Journal(path)),
-        ):
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(Journal(path)):
             result = inner.features(*options)
 
         result.stdout.fnmatch_lines(["*is in use, here or by another process*"])

@@ -74,11 +74,7 @@ def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) 
     ],
 )
 def test_a_wrong_value_is_reported(
-    inner: Inner,
-    service: Emulator,
-    monkeypatch: pytest.MonkeyPatch,
-    setting: str,
-    message: str,
+    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch, setting: str, message: str
 ) -> None:
     """It is an error in one sentence before tests are collected, and nothing is sent."""
     inner.pytester.path.joinpath("a.ini").touch()

@@ -215,8 +215,7 @@ class TestStrict:
         assert f"'{unknown.partition('=')[0]}'" in reply.document["message"]
 
     @pytest.mark.parametrize(
-        ("body", "kind"),
-        [(b"", "json"), (b"{}", "x-json"), (b"[]", "json"), (b"{", "json")],
+        ("body", "kind"), [(b"", "json"), (b"{}", "x-json"), (b"[]", "json"), (b"{", "json")]
     )
     async def test_a_post_needs_a_json_object(self, strict: Caller, body: bytes, kind: str) -> None:
         """A cancellation, which has nothing to say, needs one too; a deletion does not."""

@@ -226,10 +226,7 @@ async def test_a_request_that_breaks_off_does_no_harm(
 ) -> None:
     """A client that leaves in the middle of its body is not recorded, and nothing is logged."""
     host, _, port = call.emulator.url.removeprefix("http://").partition(":")
-    for rest in (
-        b"Content-Length: 9\r\n\r\nx",
-        b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc",
-    ):
+    for rest in (b"Content-Length: 9\r\n\r\nx", b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc"):
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + rest)
         await asyncio.sleep(1)

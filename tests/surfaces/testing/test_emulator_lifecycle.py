@@ -55,9 +55,7 @@ async def test_a_connection_that_is_accepted_at_the_close_is_dropped(steps: int)
             assert client.recv(1) == b""
 
 
-async def test_a_second_origin_that_fails_closes_the_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_second_origin_that_fails_closes_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the second origin can't listen, the first is closed again."""
     emulator = Emulator()
 

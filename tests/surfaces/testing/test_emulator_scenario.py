@@ -174,10 +174,7 @@ async def test_a_misspelt_outcome_is_logged(caplog: pytest.LogCaptureFixture) ->
 
 @pytest.mark.parametrize(
     ("drawn", "status", "expected"),
-    [
-        ((20, 40, 20), "failed", ([2, 4, 2], 0)),
-        ((0, 0, 0), "generated", ([0, 0, 0], None)),
-    ],
+    [((20, 40, 20), "failed", ([2, 4, 2], 0)), ((0, 0, 0), "generated", ([0, 0, 0], None))],
 )
 def test_a_generation_can_be_stretched(drawn: Any, status: Any, expected: object) -> None:
     """A fixed duration keeps the proportions of the stages; a fixed verdict is kept."""

@@ -13,17 +13,9 @@ from attrs import evolve
 from tests.support.amounts import FULL, by_turns
 from tests.support.inner_pytest import SPEED
 from tests.support.timing import STEADY
+from tests.surfaces.tolerance import tolerance_stage as stage
 from tests.surfaces.tolerance.tolerance import COMMANDS, FAULTS, SERVICES, Cell, cell_of
-from tests.surfaces.tolerance.tolerance_stage import (
-    DRAFT,
-    FAILING,
-    FEATURES,
-    Seen,
-    Surface,
-    play,
-    play_pytest,
-    type_command,
-)
+from tests.surfaces.tolerance.tolerance_stage import DRAFT, FAILING, FEATURES, Seen, Surface
 from testvibe_async.testing import Emulator, Outcome
 from testvibe_async.testing.operations import OPERATIONS
 
@@ -132,7 +124,7 @@ async def test_what_a_command_needs_is_named(name: str, code: int, says: str, ty
     """A command that needs a list says what it lacks and what to do, and dispatches nothing."""
     seen = Seen(emulator_named(name))
     async with seen.emulator:
-        await type_command(seen, *shlex.split(typing))
+        await stage.type_command(seen, *shlex.split(typing))
     assert (seen.code, seen.begun, unfit_words(seen.text)) == (code, set(), []), seen.text
     assert re.search(says, seen.text), seen.text
 
@@ -144,7 +136,7 @@ async def test_all_are_generated(name: str) -> None:
     async with seen.emulator:
         for number in range(3):
             seen.emulator.add_feature(f"Draft {number}", status="draft")
-        await type_command(seen, "generate", "--all", "--yes")
+        await stage.type_command(seen, "generate", "--all", "--yes")
     assert (seen.code, seen.emulator.credits_left) == (0, 0)
 
 
@@ -172,9 +164,9 @@ def test_a_cell(name: str, surface: Surface, request: pytest.FixtureRequest) -> 
     """A user gets right results, a warning, or a clear error soon; never a wrong verdict."""
     if surface is Surface.PYTEST:
         pytester: pytest.Pytester = request.getfixturevalue("pytester")
-        seen = play_pytest(emulator_named(name, speed=SPEED), pytester)
+        seen = stage.play_pytest(emulator_named(name, speed=SPEED), pytester)
     else:
-        seen = play(surface, emulator_named(name))
+        seen = stage.play(surface, emulator_named(name))
     check_truth(seen, surface)
     check_bounds(seen, surface)
     check_words(seen, surface)
