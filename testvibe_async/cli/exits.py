@@ -124,7 +124,15 @@ def _advice(error: errors.ResponseError) -> str:
     return f", or log in with {NAME} login" if is_key else ""
 
 
-_PRECEDENCE = tuple(map(ExitCode, (130, 70, 5, 3, 2, 4, 1)))
+_PRECEDENCE = (
+    ExitCode.INTERRUPTED,
+    ExitCode.DEFECT,
+    ExitCode.UNREACHABLE,
+    ExitCode.REFUSED,
+    ExitCode.USAGE,
+    ExitCode.IN_FLIGHT,
+    ExitCode.FAILED,
+)
 """Unknown outcomes come before known failures, so 1 means that every outcome is known."""
 
 

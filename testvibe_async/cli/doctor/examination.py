@@ -33,6 +33,9 @@ T = TypeVar("T")
 
 Judge: TypeAlias = "Callable[[Any, Sequence[Exchange]], Iterable[findings.Finding]]"
 
+NO_RUN = 2**31 - 1
+"""The id of a run that no service has."""
+
 LONGEST = {RUN: 600.0, GENERATION: 3600.0}
 """Seconds for which an operation is watched: a run takes about 30."""
 
@@ -215,7 +218,7 @@ class Examination:
         if (runs := self._read["list_runs"]) is not None:
             judge = partial(findings.about_runs, runs)
             await self._ask("list_runs", project.list_runs(limit=1), judge)
-        await self._ask("get_run", project.get_run(2**31 - 1), findings.about_errors)
+        await self._ask("get_run", project.get_run(NO_RUN), findings.about_errors)
 
     def _thing(self, of: str) -> tuple[Any, bool]:
         """Return what a check reads, and whether the service named it; None if none is known."""
