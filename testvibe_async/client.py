@@ -5,7 +5,8 @@ It holds the parts that all calls to one service share. A call goes straight dow
 turns the answer into a value or an error. A dispatch goes through `_dispatch` first: its `starter`
 reacts to a 409, and its `dispatcher` ensures that nothing is sent twice and no id is lost.
 `operations` has the handles on operations, and `_polling` polls them while anything waits for them.
-`batch` dispatches many at once, and `_artifacts` downloads the files of a run.
+`batch` is the interface to many dispatches at once, which `_batch` carries, and `_artifacts`
+downloads the files of a run.
 
 Four limits bound the traffic: `max_connections` requests are under way at once (all of them may be
 polls), and `rate_limit` requests start in a second. A batch has at most `max_in_flight` operations

@@ -544,7 +544,7 @@ class ObservationError(VibeError):
 class OperationNotFoundError(ObservationError):
     """The service does not know the operation."""
 
-    advice: str = "check the server, the project and the id, for the service does not know it"
+    advice: str = "check the server, the project and the id: the service does not know it"
 
 
 class OperationSupersededError(ObservationError):

@@ -250,7 +250,7 @@ class Resumed(Event):
 
 @frozen
 class OutageStarted(Event):
-    """The service does not answer: two requests in a row failed, or none was answered for 10 s.
+    """The service does not answer: one operation or call failed twice, or no answer came for 10 s.
 
     It is down, under maintenance, or not reachable. Waits continue for up to `max_outage`, and
     batches hold their dispatches. The outage ends with `OutageEnded`.

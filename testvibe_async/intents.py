@@ -131,7 +131,7 @@ class Recorder(Protocol):
     """
 
     async def intended(self, intent: Intent) -> None:
-        """Store an intent. If this returns within 5 s, its request is written; otherwise it is not.
+        """Store an intent. Unless this returns within 5 s, its request is not written.
 
         It is called for each attempt, once there is a connection and before anything is written. An
         error from it stops the dispatch with a `testvibe_async.RecorderError`.

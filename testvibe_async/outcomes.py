@@ -44,7 +44,7 @@ class Verdict(StrEnum):
     """The operation failed."""
 
     QUARANTINED = "quarantined"
-    """The operation failed, as its owner expects, so that the batch does not fail by it."""
+    """The operation failed, and a quarantine excuses it: the batch does not fail because of it."""
 
     ERROR = "error"
     """The operation could not be dispatched or observed, or ended with an undocumented status."""

@@ -1,8 +1,8 @@
 """One project and its operations, under the service's own names.
 
-Most methods are one call of the service. The exceptions are dispatches and batches (through
-`_dispatch`, so that nothing is done twice), the two waits, and the downloads. This module decides
-neither the meaning of an answer nor the time of a poll.
+Most methods are one call of the service. The exceptions are dispatches (through `_dispatch`, so
+that nothing is done twice), batches (through `_batch`), the two waits, and the downloads. This
+module decides neither the meaning of an answer nor the time of a poll.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class Project:
         on_conflict: RunConflict = "raise",
         recorder: Recorder | None = None,
     ) -> PendingOperation[RunOperation]:
-        """Dispatch a run of a feature's tests. It takes about half a minute.
+        """Dispatch a run of a feature's tests. A run takes about half a minute.
 
         Await the result for the operation, or its `wait()` for the outcome.
 

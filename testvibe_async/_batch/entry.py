@@ -99,7 +99,7 @@ class Entry(Generic[SnapshotT]):
     """This process's dispatch that is under way or unanswered; not saved."""
 
     is_recovered: bool = False
-    """True if a lost answer to its dispatch was reconciled by this batch; not saved."""
+    """True once this batch has lost an answer to it, and reconciles it; not saved."""
 
     is_carried: bool = False
     """True while a batch of this process works on the entry."""

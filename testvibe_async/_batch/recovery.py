@@ -63,7 +63,7 @@ class Recovery:
 
     @property
     def is_open(self) -> bool:
-        """True while an entry was not reconciled yet."""
+        """True while the dispatch of a run is not reconciled yet."""
         return bool(self._open)
 
     def begin(self, entry: Entry[Any]) -> None:

@@ -1,7 +1,7 @@
-"""The workers of a batch: each carries one entry at a time from recovery to outcome.
+"""The workers of a batch: each carries one planned entry at a time to its end.
 
-`_resume` recovers an entry that was left open. `_carry` then dispatches it, waits for it, and
-dispatches it again if it failed and attempts remain.
+An entry that was left open has a task of its own: `_resume` recovers it first. `_carry` dispatches
+an entry, waits for it, and dispatches it again if it failed and attempts remain.
 Decides when the batch stops dispatching, and how its entries then end. Lower layers decide what an
 answer means, and whether a dispatch may be repeated.
 """
@@ -67,7 +67,7 @@ LAZY_SECONDS = 600.0
 start: the generator itself may wait for the result of that one."""
 
 MAX_FUTILE = 3
-"""Number of features in a row after which dispatching stops, if each other would fail too."""
+"""Number of features in a row that fail as every other would, at which dispatching stops."""
 
 
 class Workers(Generic[SnapshotT]):
@@ -101,7 +101,7 @@ class Workers(Generic[SnapshotT]):
         Its reader is also woken when a task ends, and at the close.
         """
         self.mark: Callable[[BatchItem[SnapshotT]], BatchItem[SnapshotT]] = lambda item: item
-        """Returns the item of an entry that has ended with the caller's verdict on it."""
+        """Marks the item of an entry that has ended with the caller's verdict."""
         self._limits = limits
         self._starter = starter
         self._parts = starter.parts
@@ -216,7 +216,7 @@ class Workers(Generic[SnapshotT]):
     async def _work(self) -> None:
         """Carry entries one after the other."""
         try:
-            # As an eager task, it would otherwise start within the hiring by the one before.
+            # With an eager task factory, it would otherwise start inside the `_hire` of another.
             await asyncio.sleep(0)
             # No slot is held while the next is read: what is in flight already may need it.
             while await self._has_next():

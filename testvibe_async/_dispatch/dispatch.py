@@ -128,7 +128,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     @property
     def is_written(self) -> bool:
-        """True if the service may have received and executed it, or the generation in its place."""
+        """True if it was sent and has no answer, or the generation in its place."""
         return (self._tests or self).progress in (*_AWAITED, Progress.UNANSWERED)
 
     @property
@@ -138,7 +138,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     @property
     def may_be_cancelled(self) -> bool:
-        """True if neither it nor the generation in its place was sent."""
+        """True if it is under way, and so far without effect; so is the generation in its place."""
         return (self._tests or self).progress is Progress.PENDING
 
     @property

@@ -199,9 +199,10 @@ class Dispatcher:
             previous_id=dispatch.previous_id,
         )
         # The hook comes before anything else can fail: its purpose is to store the ref.
-        self._hooks.emit(
-            Dispatched(ref, adopted=adopted, feature=dispatch.feature, config=dispatch.config)
-        )
+        if self._hooks.is_enabled(Dispatched):
+            self._hooks.emit(
+                Dispatched(ref, adopted=adopted, feature=dispatch.feature, config=dispatch.config)
+            )
         await dispatch.record(ref)
         _log_other_feature(dispatch, ref)
         return operation
@@ -256,22 +257,27 @@ class Dispatcher:
                 await dispatch.record(self._not_sent(dispatch, why))
                 raise
             why = "the client was closed" if self._is_closing else "its task was cancelled"
-            raise dispatch.unknown(f"{why} before it could be reconciled") from error
+            raise self._unknown(dispatch, f"{why} before it could be reconciled") from error
         finally:
             self._reconciler.pending.discard(dispatch)
-        raise dispatch.unknown(_loss(lost), finding) from lost
+        raise self._unknown(dispatch, _loss(lost), finding) from lost
 
     async def _find(self, dispatch: Dispatch[Any], intent: Intent) -> Finding:
         """Search for the operation of a lost answer; if patient, once the service is not away."""
         try:
             if dispatch.patience is not None:
                 await self.hold.wait(dispatch)
-            finding = await self._reconciler.find(intent, known=dispatch.known)
+            return await self._reconciler.find(intent, known=dispatch.known)
         except NotSentError as error:  # The service is away for too long.
-            finding = Finding(why=error.brief)
-        if finding.ref is None:
-            self._reconciler.keep(intent)
-        return finding
+            return Finding(why=error.brief)
+
+    def _unknown(
+        self, dispatch: Dispatch[Any], what: str, finding: Finding | None = None
+    ) -> DispatchUnknownError:
+        """Return the error of a dispatch that stays unknown; no other adopts its operation."""
+        error = dispatch.unknown(what, finding)
+        self._reconciler.keep(cast("Intent", error.intent))
+        return error
 
     def _not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
         url = self._transport.url_of(dispatch.request)

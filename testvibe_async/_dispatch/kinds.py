@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, nullcontext
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from attrs import define, evolve
@@ -57,7 +57,7 @@ class RunDispatch(Dispatch[RunOperation]):
     kind: ClassVar[KindName] = "run"
     operation_class: ClassVar[type[Operation[Any]]] = RunOperation
 
-    @cached_property
+    @property
     def _run_ids(self) -> RunIds:
         return self.parts.poller.lists[self.project, self.kind].run_ids
 
@@ -96,10 +96,8 @@ class RunDispatch(Dispatch[RunOperation]):
         super().mark_dispatched(ref)
 
     def _seen_before(self) -> dict[str, Any]:
-        return {
-            "highest_run_id": self._run_ids.highest,
-            "known_run_id": self._run_ids.known,
-        }
+        run_ids = self._run_ids
+        return {"highest_run_id": run_ids.highest, "known_run_id": run_ids.known}
 
     @asynccontextmanager
     async def _unlisted(self) -> AsyncGenerator[None]:

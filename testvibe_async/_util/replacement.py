@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, text: str, *, mode: int = 0o666) -> None:
-    """Replace a file, or make it, in a folder that is there.
+    """Replace a file, or make it, in an existing folder.
 
     A symbolic link stays one, and its target is replaced.
 

@@ -131,13 +131,13 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
     """
     is_optional = shape is NoneType or shape is object
     document: object
-    if _is_listing(shape):
+    if _is_listing(cast("Any", shape)):
         document = Rows(body)
     else:
         document = None if is_optional and not body.strip() else parse(body)
     token = leftovers.set(Leftovers([] if unreadable is None else unreadable))
     try:
-        return _converter.structure(document, shape)
+        return cast("T", _hook_of(shape)(document, shape))
     except UNREADABLE as error:
         raise UnreadableError(*_within("$", error).problems) from error
     finally:
@@ -191,6 +191,7 @@ def _inner(hint: Any) -> Any:  # noqa: ANN401 - a type expression
     return get_args(hint)[0] if _is_optional(hint) else hint
 
 
+@cache
 def _is_listing(shape: object) -> bool:
     return get_origin(shape) is Listing
 
@@ -394,6 +395,7 @@ def _dispatched_hook(shape: type[Any]) -> Hook:
 
 
 _converter = Converter()
+_hook_of: Callable[[Any], Hook] = cache(_converter.get_structure_hook)
 _converter.register_structure_hook_func(lambda shape: shape is object, lambda value, _type: value)
 _converter.register_structure_hook(NoneType, _acknowledgement)
 _converter.register_structure_hook(str, read_name)

@@ -12,6 +12,7 @@ import re
 from codecs import BOM_UTF8
 from io import BytesIO
 from itertools import chain, islice
+from json.scanner import make_scanner
 from math import isinf
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -71,6 +72,8 @@ def _finite(text: str) -> float:
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_scan: Callable[[str, int], tuple[Any, int]] = make_scanner(cast("Any", _decoder))
+"""Returns the value at a place of a text, and its end; raises `StopIteration` if there is none."""
 
 
 def parse(body: bytes) -> object:
@@ -82,7 +85,13 @@ def parse(body: bytes) -> object:
     try:
         if len(body) <= AT_ONCE:
             # Equal to decoding `utf-8-sig`, and faster.
-            return _decoder.decode(body.removeprefix(BOM_UTF8).decode())
+            text = body.removeprefix(BOM_UTF8).decode()
+            try:
+                document, end = _scan(text, 0)
+            except StopIteration:
+                document, end = None, -1
+            # Only white space around the document needs more, or what is not JSON.
+            return document if end == len(text) else _decoder.decode(text)
         values = _Values(body, most=MAX_EVENTS)
         document = values.build(*next(values.events))
         next(values.events, None)  # Raises an error if anything follows.

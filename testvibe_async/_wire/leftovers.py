@@ -5,7 +5,6 @@ Decides how much of them is kept, and notes which fields were left out. It knows
 
 from __future__ import annotations
 
-from collections import defaultdict
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -43,15 +42,15 @@ class Leftovers:
 
     def __init__(self, fields: list[UnreadableField]) -> None:
         self.fields = fields
-        self.names: defaultdict[type[Any], set[str]] = defaultdict(set)
-        """The wire names of these fields, by model."""
+        self.names: set[tuple[type[Any], str]] = set()
+        """The models and wire names of these fields."""
         self.spare_bytes = MAX_EXTRA_BYTES
         """Number of bytes that may still be kept of members without a field, or unreadable ones."""
 
     def add(self, model: type[Any], name: str, problem: str) -> None:
         """Note a field, once: each of very many rows may have it."""
-        if name not in self.names[model]:
-            self.names[model].add(name)
+        if (model, name) not in self.names:
+            self.names.add((model, name))
             self.fields.append(UnreadableField(model.__name__, name, problem))
 
     def keep(self, model: type[Any], name: str, value: object) -> bool:

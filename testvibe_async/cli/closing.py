@@ -162,8 +162,7 @@ async def conclude(result: Result, outputs: Outputs, *, timeout: float | None = 
     await asyncio.to_thread(outputs.write, result.whole)
     result = evolve(result, is_reported=not outputs.unwritten)
     _show(result, outputs.output)
-    outputs.annotate(result.whole)
-    outputs.note_paths()
+    outputs.announce(result.whole)
     await outputs.finish(result.whole, timeout=timeout)
     return evolve(result, is_reported=not outputs.unwritten).exit_code
 
@@ -180,8 +179,7 @@ def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) ->
     known = result.whole if result.items else evolve(result, items=[the_batch(cause)])
     outputs.write(known)
     (_say_unfinished if result.stopped_by is None else _show)(result, outputs.output)
-    outputs.annotate(known)
-    outputs.note_paths()
+    outputs.announce(known)
     outputs.note_artifacts()
 
 

@@ -117,16 +117,19 @@ def _reporting(
     loop, errors, due_at = asyncio.get_running_loop(), list[Exception](), 0.0
     timer: asyncio.Handle
 
+    def report_all() -> None:
+        for row in progress.update():
+            report(row)
+        if (outage := progress.contact.notice(progress.in_flight)) is not None:
+            report(outage)
+
     def frame() -> None:
         nonlocal timer, due_at
         timer = loop.call_later(interval, frame)
         try:
             if loop.time() >= due_at:
                 due_at = loop.time() + REPORT_SECONDS
-                for row in progress.update():
-                    report(row)
-            if (outage := progress.contact.notice(progress.in_flight)) is not None:
-                report(outage)
+                report_all()
             draw()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
             timer.cancel()
@@ -139,10 +142,7 @@ def _reporting(
             yield
         if errors:
             raise errors[0]
-        if (outage := progress.contact.notice(progress.in_flight)) is not None:
-            report(outage)
-        for row in progress.update():
-            report(row)
+        report_all()
     finally:
         timer.cancel()
         progress.update()

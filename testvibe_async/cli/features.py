@@ -5,8 +5,6 @@ Decides when to ask before a feature is deleted, and nothing else: each command 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cyclopts import App
 
 from testvibe_async import ConfigError
@@ -15,11 +13,7 @@ from testvibe_async.cli import completion
 from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.output import Output, TextFile, Yes, confirm, read_text
-
-if TYPE_CHECKING:
-    from testvibe_async import Feature
-
+from testvibe_async.cli.output import TextFile, Yes, confirm, read_text
 
 app: App = App(
     name="features",
@@ -72,7 +66,11 @@ async def show(
     if gherkin:
         output.data(found.gherkin or "")
         return
-    _note_facts(found, output)
+    facts = [str(found.id), found.name, found.status, found.kind]
+    updated = f"updated {found.updated_at:%Y-%m-%d %H:%M} UTC" if found.updated_at else None
+    output.note("  ".join(escape(fact) for fact in [*facts, updated] if fact) + "\n")
+    if found.rationale:
+        output.note(f"{found.rationale}\n")
     output.text(found.gherkin or "")
 
 
@@ -220,11 +218,3 @@ async def configs(*, common: Common = Common()) -> None:
         found = await connection.project.list_configs()
     completion.keep(configs=[each.name for each in found])
     connection.output.rows(found, ("Name", "Path"), lambda each: (each.name, each.path))
-
-
-def _note_facts(feature: Feature, output: Output) -> None:
-    facts = [str(feature.id), feature.name, feature.status, feature.kind]
-    updated = f"updated {feature.updated_at:%Y-%m-%d %H:%M} UTC" if feature.updated_at else None
-    output.note("  ".join(escape(fact) for fact in [*facts, updated] if fact) + "\n")
-    if feature.rationale:
-        output.note(f"{feature.rationale}\n")

@@ -1,7 +1,7 @@
 """`testvibe-async history`: the last batches, the course of a feature, and what changed.
 
 It reads journals alone, and asks no service. What counts as flaky and as newly failing is decided
-in `testvibe_async.runner.trends`.
+in `testvibe_async.runner.stability`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from testvibe_async.cli.details import first_of
 from testvibe_async.cli.result import live_facts, live_line, seconds_of
 from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.names import similar_names
-from testvibe_async.runner.trends import CHANGES, Trend, trends_of, word_of
+from testvibe_async.runner.stability import CHANGES, Trend, trends_of, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -48,10 +48,14 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         max_output: Maximum characters of an answer.
         service: The service.
     """
-    from testvibe_async import mcp_server  # noqa: PLC0415 - an extra, loaded when used
+    from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
+        make_server,
+        serve_http,
+        serve_stdio,
+    )
 
     _log_warnings()
-    server = mcp_server.make_server(
+    server = make_server(
         partial(Client, service.server, project=service.project, allow_http=service.allow_http),
         read_only=read_only,
         tools=tools,
@@ -62,8 +66,8 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     )
     if http is None:
         said = "Serving MCP until Ctrl-C. An MCP client should start this command.\n"
-        tell = partial(sys.stderr.write, said) if sys.stdin.isatty() else None
-        await mcp_server.serve_stdio(server, announce=tell)
+        is_typed = sys.stdin.isatty()
+        await serve_stdio(server, announce=partial(sys.stderr.write, said) if is_typed else None)
         return
     chosen = secrets.token_urlsafe(32) if token is None else token
     # On a line of its own, so that it can be copied with nothing else.
@@ -72,7 +76,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     def announce(url: str) -> None:
         sys.stderr.write(f"Serving MCP at {url} until Ctrl-C. It asks for{shown}\n")
 
-    await mcp_server.serve_http(server, port=http, token=chosen, announce=announce)
+    await serve_http(server, port=http, token=chosen, announce=announce)
 
 
 def _log_warnings() -> None:

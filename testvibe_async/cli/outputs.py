@@ -114,11 +114,14 @@ class Outputs:
             self._sent |= streams - errors.keys()
         return errors
 
-    def annotate(self, result: Result) -> None:
-        """Annotate each failure, in a job of GitHub."""
+    def announce(self, result: Result) -> None:
+        """Annotate each failure, in a job of GitHub, and print the paths of the reports."""
         if is_github() and not self.output.is_json:
             for line in failure_commands(result):
                 self.output.command(line)
+        for _, path in self.files.targets:
+            if path not in self.unwritten:
+                self.output.note(f"Report: {path}")
 
     def _write_summary(self, result: Result) -> None:
         """Add the results to the summary of a CI step, once, unless a report goes there."""
@@ -134,12 +137,6 @@ class Outputs:
                 file.write(to_markdown(result.items, max_bytes=room, **self._options(result)))
         except OSError as error:
             warn(f"The summary of the step can't be written: {path}: {error.strerror}")
-
-    def note_paths(self) -> None:
-        """Print the paths of the files."""
-        for _, path in self.files.targets:
-            if path not in self.unwritten:
-                self.output.note(f"Report: {path}")
 
     def note_artifacts(self) -> None:
         """Print the folder of the artifacts, if there are any, and the number still missing."""

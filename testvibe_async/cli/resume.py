@@ -104,7 +104,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         decision = _decision(record, unknown) if unknown else None
         files = files.or_kept(state.plan.options.get("files", {}))
         # What is suggested names the project only if another one is in force here.
-        suggested = common.place if place.project and place.has(record) else None
+        is_here = place.server and place.project and place.has(record)
+        suggested = common.place if is_here else None
         if (place.server, place.project) != (record.server, record.project):
             common = evolve(common, server=record.server, project=record.project)
         async with watching(common, files=files, timeout=timeout, batch=record.word) as watch:

@@ -212,7 +212,7 @@ class Watch:
 
         if works and found.is_over:
             self.connection.output.note(f"{record} was over before: nothing was left to do.")
-        quarantine = self.quarantine
+        quarantine, self._is_new = self.quarantine, False
         self.progress.follow(client, (), lambda: [*found.judged(quarantine).items], is_shared=True)
         self.result = evolve(
             self.result,

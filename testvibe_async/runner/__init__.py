@@ -12,5 +12,5 @@ itself, so that a command loads only the modules it needs:
 - `generation_limit`: the number of generations allowed, enforced where each is sent
 - `quarantine`: expected failures with a person responsible for each, which fail no batch
 - `waits`: operations that were dispatched before, as items, and the command that waits for them
-- `stability` and `trends`: what the results of repeated runs, and of many batches, show
+- `stability`: what the results of repeated runs, and of many batches, show
 """

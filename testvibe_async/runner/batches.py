@@ -378,13 +378,12 @@ def _is_elsewhere(record: BatchRecord, place: Place) -> str:
 def _record_outcomes(journal: Journal, outcomes: Mapping[tuple[object, ...], Snapshot]) -> bool:
     """Save the outcomes of entries that are in flight; return whether there are any."""
     assert journal.plan is not None
-    attempts = journal.plan.options.get("batch", {}).get("attempts", 1)
     is_any = False
     for entry in journal.entries:
         outcome = outcomes.get(entry.ref.key) if entry.ref else None
         if outcome is None or entry.state is not EntryState.DISPATCHED:
             continue
-        if not outcome.is_failure or len(entry.outcomes) + 1 >= attempts:
+        if not outcome.is_failure or len(entry.outcomes) + 1 >= journal.plan.attempts:
             entry.observe(outcome, is_last=True)
             journal.save(entry)
             is_any = True

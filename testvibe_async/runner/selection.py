@@ -123,9 +123,13 @@ async def select(
     selection = Selection(features=list(named.values()))
     is_doubtful = len(selection.features) > 1
     if not is_one and not needs_list and not is_doubtful:
-        known = await _read_one(project, spec.features[0])
-        is_doubtful = known is None
-        selection = evolve(selection, states=_states_of(known or {}))
+        try:
+            known = {spec.features[0]: await project.get_feature(spec.features[0])}
+            selection = evolve(selection, states=_states_of(known))
+        except NotFoundError:
+            is_doubtful = True
+        except (ResponseError, TransportError):
+            pass  # Its dispatch says more.
     if needs_list or is_doubtful:
         try:
             outlasted = max_outage if needs_list else None
@@ -146,16 +150,6 @@ async def listed_configs(project: Project) -> Listing[Config]:
         return await project.list_configs()
     except (ResponseError, TransportError):  # It is no obstacle.
         return Listing()
-
-
-async def _read_one(project: Project, word: str) -> dict[str, Feature] | None:
-    """Return a feature by its name; empty if unknown, None if there is no feature."""
-    try:
-        return {word: await project.get_feature(word)}
-    except NotFoundError:
-        return None
-    except (ResponseError, TransportError):
-        return {}  # Its dispatch says more.
 
 
 def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Selection:

@@ -131,13 +131,18 @@ async def test_a_forgotten_await_warns(emulator: Emulator, project: Project, cal
 
 
 async def test_a_cancelled_task_is_unknown(emulator: Emulator, project: Project) -> None:
-    """Cancelling the task of a POST raises DispatchUnknownError for its caller."""
+    """Cancelling the task of a POST raises an error for its caller; no other adopts its run."""
     caller = await dispatch_into(Fault.delay(5), emulator, project)
     for task in client_tasks():
         if task.get_name() == "testvibe_async dispatch":
             task.cancel()
 
     await raised(errors.DispatchUnknownError, caller, match="its task was cancelled")
+    emulator.fail("run_feature", Fault.reset())
+    error = await raised(errors.DispatchUnknownError, project.run_feature("Checkout"))
+
+    assert error.reason == "ambiguous"
+    assert {ref.key[-1] for ref in error.candidates} == {*emulator.runs}
 
 
 async def dispatch_into(

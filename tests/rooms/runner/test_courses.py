@@ -11,8 +11,7 @@ from attrs import evolve
 
 from testvibe_async import BatchItem, ConfigError, Run, RunStatus
 from testvibe_async.runner.records import BatchRecord
-from testvibe_async.runner.stability import Stability
-from testvibe_async.runner.trends import trends_of
+from testvibe_async.runner.stability import Stability, trends_of
 
 START = datetime(2026, 12, 1, 5, tzinfo=UTC)
 

@@ -148,7 +148,8 @@ async def test_project_by_its_name(call: Call, on: str, monkeypatch: pytest.Monk
     """A batch is found where the project in force is a name; of another project, it says so."""
     monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
     await call("run Checkout --on", on, "--name", "nightly")
-    assert (await call("work nightly")).code == 0
+    worked, reported = await call("work nightly"), await call("report nightly")
+    assert (worked.code, worked.lines[-1]) == (0, reported.lines[-1])
     monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
     ended = await call("report nightly")
     ended.refuses("Batch 1 (nightly) is of project ")
