@@ -73,8 +73,8 @@ class Dispatch(ABC, Generic[OperationT]):
     progress: Progress = field(default=Progress.IDLE, init=False)
     """The progress of the dispatch, changed only by the methods here."""
 
-    is_withdrawn: bool = field(default=False, init=False)
-    """True if it must not be sent any more: cancelled, out of time, or the client closes."""
+    withdrawn_at: float | None = field(default=None, init=False)
+    """The loop's clock when it was withdrawn; None if it may be sent."""
 
     on_accepted: Callable[[Intent], object] | None = None
     """Called with its intent once it is known to have been accepted, by an unreadable answer."""
@@ -127,6 +127,11 @@ class Dispatch(ABC, Generic[OperationT]):
         self._intent = intent
 
     @property
+    def is_withdrawn(self) -> bool:
+        """True if it must not be sent any more: cancelled, out of time, or the client closes."""
+        return self.withdrawn_at is not None
+
+    @property
     def is_written(self) -> bool:
         """True if it was sent and has no answer, or the generation in its place."""
         return (self._tests or self).progress in (*_AWAITED, Progress.UNANSWERED)
@@ -170,13 +175,14 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def withdraw(self) -> None:
         """Keep the dispatch from being sent."""
-        self.is_withdrawn = True
+        if self.withdrawn_at is None:
+            self.withdrawn_at = asyncio.get_running_loop().time()
         if self._tests is not None:
-            self._tests.is_withdrawn = True
+            self._tests.withdraw()
 
     def begin_tests(self, tests: Dispatch[Any]) -> None:
         """Note that the generation of missing tests is dispatched first."""
-        tests.is_withdrawn, self._tests = self.is_withdrawn, tests
+        tests.withdrawn_at, self._tests = self.withdrawn_at, tests
 
     def end_tests(self) -> None:
         """Note that the generation of missing tests has ended, and the run itself is next."""

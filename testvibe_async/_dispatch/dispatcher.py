@@ -313,9 +313,10 @@ class Dispatcher:
         raise finding.error(intent, "its answer was lost")
 
     async def aclose(self) -> None:
-        """Cancel unsent dispatches, and wait up to 10 s for the answers to sent ones.
+        """Cancel unsent dispatches, and wait for the answers to sent ones.
 
-        Repeated and cancelled calls share one deadline.
+        Each has 10 s from its withdrawal, which may have come from a batch that timed out. Repeated
+        and cancelled calls share one deadline.
         """
         loop = asyncio.get_running_loop()
         # A dispatch that runs this call would wait for itself: code in a caller's session may close
@@ -324,9 +325,10 @@ class Dispatcher:
         tasks = [task for task in self._under_way if task.get_loop() is loop and task is not this]
         if not self._is_closing:
             self._is_closing = True
-            self._close_deadline = loop.time() + CLOSE_SECONDS
             for task in tasks:
                 _withdraw(task, self._under_way[task])
+            last = max((self._under_way[task].withdrawn_at or 0.0 for task in tasks), default=0.0)
+            self._close_deadline = last + CLOSE_SECONDS
         # A cancelled or impatient closer must not interrupt the answers either.
         try:
             await wait_uncancelled(tasks, until=self._close_deadline)

@@ -12,7 +12,6 @@ from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING
 
-from aiohttp import hdrs
 from attrs import frozen
 
 from testvibe_async._wire import parse_date
@@ -84,10 +83,8 @@ class ServiceClock:
         """
         self.answered_at = answered
         has_slept = abs(time.time() - time.monotonic() - lead) > MAX_LEAD_CHANGE  # with few calls
-        is_old = (
-            has_slept or answered - sent > MAX_SAMPLE_SECONDS or headers.get(hdrs.AGE, "0") != "0"
-        )
-        if not is_old and (date := headers.get(hdrs.DATE, "")):
+        is_old = has_slept or answered - sent > MAX_SAMPLE_SECONDS or headers.get("Age", "0") != "0"
+        if not is_old and (date := headers.get("Date", "")):
             self._date, self._answered, self._lead = date, answered, lead
 
     def at(self, instant: float) -> datetime | None:

@@ -43,8 +43,10 @@ _COME_AFTER = (
 class Sending(Protocol):
     """A request with side effects, while it is being sent; `_dispatch.dispatch` implements it."""
 
-    is_withdrawn: bool
-    """True if it must not be sent any more: cancelled, out of time, or the client closes."""
+    @property
+    def is_withdrawn(self) -> bool:
+        """True if it must not be sent any more: cancelled, out of time, or the client closes."""
+        ...
 
     @property
     def patience_left(self) -> float | None:

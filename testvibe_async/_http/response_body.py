@@ -12,8 +12,6 @@ import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
 
-from aiohttp import hdrs
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -86,10 +84,10 @@ class Bodies:
             TimeoutError: Other bodies took too long.
             EOFError, zlib.error: The body's gzip is damaged.
         """
-        encoding = headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
+        encoding = headers.get("Content-Encoding", "").strip().lower()
         if encoding not in ENCODINGS:
             raise UnknownEncodingError(encoding)
-        length = headers.get(hdrs.CONTENT_LENGTH, "")
+        length = headers.get("Content-Length", "")
         if length.isdecimal() and int(length) > most:
             raise TooLargeError
         whole, wire_bytes = BytesIO(), 0

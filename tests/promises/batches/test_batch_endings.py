@@ -15,7 +15,7 @@ from tests.support.notes import Notes
 from tests.support.raising import raised
 from tests.support.shop import DRAFT
 from tests.support.timing import now
-from testvibe_async import GenerationRef, Journal, Project, Verdict, errors
+from testvibe_async import Client, GenerationRef, Journal, Project, Verdict, errors
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = MIXED
@@ -206,12 +206,13 @@ async def test_a_failing_poll_plan(emulator: Emulator, project: Project, tmp_pat
     assert item.ref is not None
 
 
-async def test_answers_that_do_not_come_are_left(emulator: Emulator, project: Project) -> None:
-    """A dispatch that hangs at the timeout is unknown 10 s later, not once its request gave up."""
+async def test_answers_that_do_not_come_are_left(emulator: Emulator, client: Client) -> None:
+    """A dispatch that hangs at the timeout is unknown 10 s later, and no close waits once more."""
     emulator.fail("run_feature", Fault.hang())
     emulator.fail("list_runs", Fault.hang())
-    items = await project.run_features(["Checkout", "Returns"], timeout=5)
+    items = await client.project().run_features(["Checkout", "Returns"], timeout=5)
     assert verdicts(items) == ["unknown", "unknown"]
+    await client.aclose()
     assert now() == pytest.approx(15, abs=0.5)
 
 
