@@ -171,23 +171,6 @@ class TestRuns:
         """`testvibe-async emulator` can run for weeks: what it keeps is bounded."""
         assert make_emulator()._service.retention == 10_000
 
-    async def test_what_is_in_flight_is_known(self, call: Caller) -> None:
-        """Runs in flight finish by the clock or on request; the largest number stays known."""
-        emulator = call.emulator
-        first, second = await call.run(), await call.run()
-        assert [run.id for run in emulator.active_runs()] == [first, second]
-        emulator.finish_run(first)
-        assert [run.id for run in emulator.active_runs()] == [second]
-        await asyncio.sleep(34.9)
-        third = await call.run()
-        assert emulator.max_active_runs == 2
-        await asyncio.sleep(0.1)
-        assert [run.id for run in emulator.active_runs()] == [third]
-        await asyncio.sleep(60)
-        assert not emulator.active_runs()
-        await call.run()
-        assert emulator.max_active_runs == 2
-
 
 class TestGenerations:
     async def test_a_feature_generates_once_at_a_time(self, call: Caller) -> None:
