@@ -6,7 +6,7 @@ settings common to all features; `Store`, which saves both; `Limits`, those of o
 """
 
 from testvibe_async._batch.documents import entry_document, read_entry
-from testvibe_async._batch.entry import Entry, EntryState, decided, is_key_refused, is_refusal
+from testvibe_async._batch.entry import Entry, EntryState, decided, is_futile, is_refusal
 from testvibe_async._batch.plan import Limits, Plan, difference
 from testvibe_async._batch.store import EntrySource, SharedStore, Store
 from testvibe_async._batch.workers import Workers
@@ -23,7 +23,7 @@ __all__ = [
     "decided",
     "difference",
     "entry_document",
-    "is_key_refused",
+    "is_futile",
     "is_refusal",
     "read_entry",
 ]

@@ -283,9 +283,10 @@ def is_key_refused(error: VibeError | None) -> bool:
     return isinstance(error, UnauthorizedError | ForbiddenError) and error.code is not None
 
 
-def is_not_sent(error: VibeError | None) -> bool:
-    """Return whether the service could not be reached, so that every other feature would fail."""
-    return isinstance(error, NotSentError) and not isinstance(error, RecorderError)
+def is_futile(error: VibeError | None) -> bool:
+    """Return whether every other feature would fail too: no key, or no service."""
+    is_not_sent = isinstance(error, NotSentError) and not isinstance(error, RecorderError)
+    return is_not_sent or is_key_refused(error)
 
 
 def decided(

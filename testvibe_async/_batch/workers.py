@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from testvibe_async._batch.entry import (
     Entry,
     EntryState,
+    is_futile,
     is_key_refused,
-    is_not_sent,
     unknown_error,
 )
 from testvibe_async._batch.recovery import Gate, Recovery
@@ -439,13 +439,12 @@ class Workers(Generic[SnapshotT]):
         """Note that the batch stops work on an entry, and stop the batch if it must."""
         item = self._complete_entry(entry, error)
         self._save(entry)
-        is_refused = is_key_refused(error)
-        self._futile = self._futile + 1 if is_refused or is_not_sent(error) else 0
+        self._futile = self._futile + 1 if is_futile(error) else 0
         self._failures += item.is_bad
         self._recovery.note_progress()  # It may have been the last that could prove anything.
         if error is not None and self._futile >= MAX_FUTILE:
             self.stop()
-            if is_refused:
+            if is_key_refused(error):
                 self._waits.fail(error)
         elif 0 < self._limits.stop_on_failure <= self._failures:
             self.stop()

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from attrs import evolve
 from sqlalchemy.exc import DBAPIError
 
-from testvibe_async._batch import EntryState, decided, is_key_refused
+from testvibe_async._batch import EntryState, decided, is_futile
 from testvibe_async._config import require_choice, require_count, require_kind
 from testvibe_async._util import plain
 from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
-from testvibe_async.errors import ConfigError, KindName, NotSentError, RecorderError, VibeError
+from testvibe_async.errors import ConfigError, KindName, VibeError
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stored import Worker
@@ -164,7 +164,7 @@ class DurableBatch:
                 async with spec.start(project, None, timeout=None, journal=journal) as batch:
                     try:
                         async for item in batch:
-                            futile = item.error if _is_futile(item.error) else futile
+                            futile = item.error if is_futile(item.error) else futile
                     finally:
                         store.is_leaving = True
                 status = await store.read()
@@ -254,9 +254,3 @@ class DurableBatch:
             ) from error
         finally:
             await store.aclose()
-
-
-def _is_futile(error: VibeError | None) -> bool:
-    """Return whether every other feature would fail too: no key, or no service."""
-    is_not_sent = isinstance(error, NotSentError) and not isinstance(error, RecorderError)
-    return is_not_sent or is_key_refused(error)
