@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from attrs import define, evolve, field
 
 from testvibe_async._dispatch.finding import Finding, Progress
-from testvibe_async._util.waiting import is_cancelled
+from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import DispatchUnknownError, RecorderError, VibeError
 from testvibe_async.events import logger
@@ -352,7 +351,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def _slot(self) -> AbstractAsyncContextManager[None]:
         """Return what is held while the request is under way."""
-        return nullcontext()
+        return NO_CONTEXT
 
     @abstractmethod
     def _seen_before(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ service. Once sent, a dispatch completes even if its caller is cancelled: the id
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._dispatch.dispatch import record
@@ -19,7 +18,7 @@ from testvibe_async._dispatch.kinds import OutdatedError
 from testvibe_async._dispatch.reconcile import Reconciler
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
-from testvibe_async._util.waiting import wait_uncancelled
+from testvibe_async._util.waiting import NO_CONTEXT, wait_uncancelled
 from testvibe_async._wire import KINDS, SUCCESS
 from testvibe_async.errors import (
     ClientClosedError,
@@ -89,7 +88,7 @@ class Dispatcher:
             NotSentError: The dispatch was withdrawn, or the service could not be reached.
             ClientClosedError: The client is closed.
         """
-        async with dispatch.gate or nullcontext():
+        async with dispatch.gate or NO_CONTEXT:
             if self._is_closing:
                 raise ClientClosedError
             self._transport.check_wanted(dispatch.request, dispatch)

@@ -7,7 +7,7 @@ answer is lost.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,6 +16,7 @@ from attrs import define, evolve
 from testvibe_async._dispatch.dispatch import Dispatch
 from testvibe_async._http import Moment, Outlook
 from testvibe_async._util import plain
+from testvibe_async._util.waiting import NO_CONTEXT
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     ConfigError,
@@ -117,7 +118,7 @@ class RunDispatch(Dispatch[RunOperation]):
     def _slot(self) -> AbstractAsyncContextManager[None]:
         """Limit the recorded dispatches that no list would show."""
         is_listed = not self.recorders or self._run_ids.highest is not None
-        return nullcontext() if is_listed else self._unlisted()
+        return NO_CONTEXT if is_listed else self._unlisted()
 
 
 class TestsMadeError(VibeError):

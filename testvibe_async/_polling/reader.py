@@ -7,7 +7,6 @@ means: `state` does.
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from testvibe_async._polling import traces
 from testvibe_async._polling.polled import OPERATIONS_A_TURN, FinishedOperations
 from testvibe_async._polling.state import Change
 from testvibe_async._telemetry import telemetry
-from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
+from testvibe_async._util.waiting import NO_CONTEXT, OFFLOAD_BYTES, offload
 from testvibe_async._wire import UnreadableError, malformed
 from testvibe_async.errors import VibeError
 from testvibe_async.events import Emitter, PollFailed, StatusChanged
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from testvibe_async._polling.list_polling import Listed, Lists
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._wire import UnreadableField
-
-UNTRACED = nullcontext()
 
 
 class Reader:
@@ -81,7 +78,7 @@ class Reader:
         sequence, was_known = self._sequence, polled.state.phase is not None
         try:
             request = polled.request
-            with UNTRACED if polled.trace is None else polled.trace.trace.use():
+            with NO_CONTEXT if polled.trace is None else polled.trace.trace.use():
                 response = await (
                     self._transport.fetch(request, is_poll=True)
                     if retries

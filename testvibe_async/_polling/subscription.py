@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import ref as weak_ref
 
 from testvibe_async._polling.polled import OPERATIONS_A_TURN, own_copy
 from testvibe_async._polling.state import Change
+from testvibe_async._util.waiting import NO_CONTEXT
 from testvibe_async.errors import ClientClosedError, VibeError
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         self.poller.awaited.add(self)
         try:
             self.listen(polled)
-            async with nullcontext() if deadline is None else asyncio.timeout_at(deadline):
+            async with NO_CONTEXT if deadline is None else asyncio.timeout_at(deadline):
                 await self.arrival()
             _, error = self.take() or (None, None)
         except TimeoutError:
@@ -320,7 +320,7 @@ class Iteration(Generic[ItemT_co]):
         try:
             while True:
                 try:
-                    async with nullcontext() if deadline is None else asyncio.timeout_at(deadline):
+                    async with NO_CONTEXT if deadline is None else asyncio.timeout_at(deadline):
                         found = await self._subscription.next()
                 except TimeoutError:
                     await self._subscription.poller.poll_last(self._subscription.operations)

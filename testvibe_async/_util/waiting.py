@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from math import inf
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -20,6 +21,8 @@ T = TypeVar("T")
 OFFLOAD_BYTES = 2**17
 """Size in bytes from which a document is read in a thread: it takes 5 ms, a hostile one 50."""
 
+NO_CONTEXT = nullcontext()
+"""Stands for a lock, limit or time-out that there is not; each operation enters a few."""
 
 offload = asyncio.to_thread
 """Calls a pure function in a thread, for an input of `OFFLOAD_BYTES` or more.
