@@ -262,7 +262,10 @@ def _what_passed_runs_again(patch: pytest.MonkeyPatch) -> None:
 # What is waited for.
 
 
-@canary("nothing closes", "the poller (has a timer|still works)|tasks go on|sent after the close")
+@canary(
+    "nothing closes",
+    "the poller (has a timer|still works)|tasks go on|sent after the close|are still held",
+)
 def _closed_client_goes_on(patch: pytest.MonkeyPatch) -> None:
     async def leave_all(_: Client) -> None:
         pass
