@@ -150,10 +150,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return _port(address) in self._jumping.addresses
 
     async def subprocess_exec(self, *_args: object, **_options: object) -> NoReturn:
-        """Refuse to start a process, or a shell: raise RuntimeError."""
+        """Refuse to start a process: raise RuntimeError."""
         raise RuntimeError(_NO_SUBPROCESS)
 
-    subprocess_shell = subprocess_exec
+    async def subprocess_shell(self, *_args: object, **_options: object) -> NoReturn:
+        """Refuse to start a shell: raise RuntimeError."""
+        raise RuntimeError(_NO_SUBPROCESS)
 
     def _thread_ended(self, _: asyncio.Future[Any]) -> None:
         self._jumping.threads -= 1
