@@ -120,7 +120,8 @@ def _nothing_is_lost(world: World, process: Process) -> None:
     for intent in {post.intent for post in world.ledger.posts.values()}:
         is_unknown = _is_unknown(process, intent)
         lost = set(world.ledger.made(intent)) - _told(process, intent)
-        is_replaced = any(_is_twin(world, event) for event in process.dispatched[intent.caller])
+        events = process.dispatched[intent.caller]
+        is_replaced = any(_is_twin(world, process, event) for event in events)
         may_act_again = any(
             dispatching.intent == intent and dispatching.acts_at_most > 1
             for caller in world.callers
@@ -138,9 +139,23 @@ def _is_unknown(process: Process, intent: Intent) -> bool:
     return any((each.kind, each.feature, each.config) == asked_for for each in events)
 
 
-def _is_twin(world: World, event: Dispatched) -> bool:
+def _is_twin(world: World, process: Process, event: Dispatched) -> bool:
     """Say whether a dispatch adopted what a stranger began: see `_nobody_can_tell`."""
-    return event.adopted and id_of(event.ref) not in world.ledger.owners
+    owner = world.ledger.owners.get(id_of(event.ref))
+    return event.adopted and (owner is None or _has_twin(world, process, owner))
+
+
+def _has_twin(world: World, process: Process, intent: Intent) -> bool:
+    """Say whether a stranger's operation passed for a dispatch's, which began its own only later.
+
+    That one is then as good as a stranger's: nobody waits for it.
+    """
+    return any(
+        event.adopted
+        and (str(event.feature), event.config) == (intent.feature, intent.config)
+        and id_of(event.ref) not in world.ledger.owners
+        for event in process.dispatched[intent.caller]
+    )
 
 
 def _told(process: Process, intent: Intent) -> set[Id]:
@@ -163,7 +178,8 @@ def _what_is_adopted_is_ours(world: World, process: Process) -> None:
             if owner == intent:
                 continue
             assert event.adopted, f"{intent} was answered with {name}, which is not its own"
-            assert owner is None, f"{intent} adopted {name}, which is of {owner}"
+            is_free = owner is None or _has_twin(world, process, owner)
+            assert is_free, f"{intent} adopted {name}, which is of {owner}"
             _nobody_can_tell(world, process, intent, event.ref)
 
 
