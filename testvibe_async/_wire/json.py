@@ -170,7 +170,7 @@ _BETWEEN = re.compile(rb"(?<=\})[ \t\n\r]*,[ \t\n\r]*(?=\{)")
 
 
 class Rows:
-    """The rows of a list answer, of which a few are built at a time, and the members around them.
+    """The rows of a list answer, built a few at a time, and the members around them.
 
     A long list takes long to parse; a caller that yields in between does not block the event loop.
     """
