@@ -1,8 +1,8 @@
-"""Parsing of JSON: a document at once, or the rows of a long list one after the other.
+"""Parsing of JSON: a document at once, or the rows of a list a few at a time.
 
 It is as strict as JSON, and explains why a text does not parse. `json` holds the interpreter's lock
-from a document's first character to its last, so a large one is parsed by `ijson`, piece by piece.
-It never knows what a value means.
+from a document's first character to its last, so a large one is parsed piece by piece: by `ijson`,
+unless it is a list that can be cut between its rows. It never knows what a value means.
 """
 
 from __future__ import annotations
