@@ -567,3 +567,45 @@ class ClientClosedError(VibeError):
         about = f"; {ref} is still running" if ref else ""
         super().__init__(f"this client is closed: {self.advice}{about}")
         self.ref = ref
+
+
+def read_error(document: Mapping[str, Any]) -> VibeError:
+    """Return the error that `to_dict` described, with its message and what callers decide by.
+
+    An error of a class that this release does not know is a `VibeError`.
+    """
+    kinds = {kind.__name__: kind for kind in _all_errors(VibeError)}
+    kind = kinds.get(document["type"], VibeError)
+    error = kind.__new__(kind)
+    error.args = (document["message"],)
+    known = {name: document[wire] for wire, name in _STORED.items() if wire in document}
+    error.__dict__.update({**_RESTORED, "what": error.args[0], "message": error.args[0], **known})
+    if isinstance(error, ResponseError):
+        error.is_from_service = error.code is not None
+    if "lastSeenUtc" in document:
+        error.__dict__["last_seen_at"] = datetime.fromisoformat(document["lastSeenUtc"])
+    if "cause" in document:
+        error.__cause__ = read_error(document["cause"])
+    return error
+
+
+_STORED = {
+    **{name: name for name in ("status", "project", "feature", "reason", "failures", "what")},
+    "error": "code",
+    "said": "message",
+}
+"""The fields of a restored error, by their names in its document."""
+
+_RESTORED: Mapping[str, Any] = {
+    **{"method": "", "url": "", "attempts": 1, "status": None, "code": None, "retry_after": None},
+    **{"elapsed": 0.0, "last_seen_at": None, "failures": 0, "problems": (), "candidates": ()},
+    **{"polled_at": None, "row": None, "newer_request_id": "", "operation": "", "route": ""},
+    "reason": "unseen",
+}
+"""The fields that a document of an error lacks."""
+
+
+def _all_errors(kind: type[VibeError]) -> Iterator[type[VibeError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _all_errors(each)

@@ -6,7 +6,6 @@ subscriptions that waits use, and poll plans.
 
 from testvibe_async._polling.polled import PolledOperation, own_copy
 from testvibe_async._polling.poller import Poller
-from testvibe_async._polling.run_ids import RunIds
 from testvibe_async._polling.schedule import PollPlan, checked_plan, standard_poll_plan
 from testvibe_async._polling.state import Change
 from testvibe_async._polling.subscription import Iteration, Mailbox, Subscription
@@ -18,7 +17,6 @@ __all__ = [
     "PollPlan",
     "PolledOperation",
     "Poller",
-    "RunIds",
     "Subscription",
     "checked_plan",
     "own_copy",

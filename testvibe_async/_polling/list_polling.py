@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define, evolve, field, frozen
 
 from testvibe_async._http import Outlook, outlook_after, refused_seconds
-from testvibe_async._polling.run_ids import RunIds
 from testvibe_async._wire import (
     KINDS,
     Request,
@@ -128,8 +127,6 @@ class _Rows:
     """Index, from 1, of the last row that was needed."""
     pages: int = 0
     """Number of requests made."""
-    highest: int = -1
-    """Highest id of a row."""
 
 
 class ListPolling:
@@ -152,8 +149,6 @@ class ListPolling:
             hooks: Notified when the list is suspended.
         """
         self._transport = transport
-        self.run_ids: RunIds = RunIds()
-        """The ids of its operations, if they grow."""
         self._hooks = hooks
         self._project, kind = key
         self._kind = KINDS[kind]
@@ -215,8 +210,6 @@ class ListPolling:
         self._transport.note_answer(request)
         self._refusals = 0
         rows.missing.extend(wanted.values())
-        if self._kind.ids_grow and rows.highest >= 0:
-            self.run_ids.note(rows.highest)
         self._learn(rows, len(operations), limit)
         # A list that omits an operation is caught by the read of the missing operation; a list that
         # shows a finished operation as running is caught only by these reads.
@@ -272,7 +265,6 @@ class ListPolling:
             number: Any = members.get(self._kind.id_in_row)
             if number.__class__ is not int:  # nearly all are int
                 number = _number(number)
-            rows.highest = max(rows.highest, number)
             polled = wanted.pop(number, None)
             if polled is not None:
                 rows.depth = rows.count

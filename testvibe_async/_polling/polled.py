@@ -247,6 +247,11 @@ class KnownOperations:
         """Return whether a handle on the operation exists."""
         return ref.key in self._operations
 
+    def is_in_flight(self, ref: Ref) -> bool:
+        """Return whether a handle on the operation exists, and it has not finished."""
+        polled = self._operations.get(ref.key)
+        return polled is not None and not polled.state.is_finished
+
     def in_flight(self) -> Counter[str]:
         """Count the operations that are known and have not finished, by kind; none after the close.
 

@@ -109,8 +109,6 @@ class Reader:
         self._transport.note_answer(request)
         if polled.state.assumed_since is not None:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
-        if not was_known and polled.state.kind.ids_grow:  # Otherwise its id is known, too.
-            self._lists[polled.list_key].run_ids.note(polled.state.list_id)
         if change is Change.END:
             self._finished.keep(polled, len(response.body))
         if change is not None:

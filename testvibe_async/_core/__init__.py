@@ -1,0 +1,1 @@
+"""How the library works; only the public modules beside it import it."""

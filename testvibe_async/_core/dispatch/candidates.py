@@ -1,0 +1,241 @@
+"""Which operation a dispatch started whose answer was lost. Pure.
+
+A candidate is any operation newer than the newest at the intent that no row owns, and that is not
+positively another request's. A field that is missing or spelled otherwise makes nothing positively
+different, and no time that the service writes is compared with a clock of ours.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from testvibe_async._util import id_in
+from testvibe_async.ledger import Row, RowState, age_of
+from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from testvibe_async.errors import UnknownReason
+    from testvibe_async.models import Snapshot
+    from testvibe_async.refs import Ref
+
+BEFORE_SECONDS = 10.0
+"""Maximum age in seconds of what was the newest operation at an intent."""
+
+
+class Fit(Enum):
+    """How an operation compares with a request."""
+
+    OURS = auto()
+    """Each field that the request sets is there, and the same."""
+
+    PERHAPS = auto()
+    """Nothing differs, and a field that the request sets is missing."""
+
+    OTHERS = auto()
+    """A field that the request sets is there, and differs."""
+
+
+@frozen
+class Evidence:
+    """What the service shows of the operations since a dispatch."""
+
+    shown: Sequence[tuple[Snapshot, Ref]] = ()
+    """The operations that may be newer than the newest before the dispatch."""
+
+    is_whole: bool = False
+    """True if the service shows all of them."""
+
+    why: str = ""
+    """The reason why it does not, or why it could not be asked."""
+
+    is_answered: bool = True
+    """False if the service could not be asked."""
+
+    may_change: bool = True
+    """True if a later answer may show more."""
+
+
+@frozen
+class Decision:
+    """The fate of a dispatch, as far as evidence shows it."""
+
+    ref: Ref | None = None
+    """Its operation."""
+
+    reason: UnknownReason = "absent"
+    """The reason why the operation is not known."""
+
+    candidates: tuple[Ref, ...] = ()
+    """The operations of which one may be its own, if the reason is `ambiguous`."""
+
+    is_nothing: bool = False
+    """True if nothing that could be its operation is to be seen."""
+
+    is_final: bool = True
+    """False if an answer under way, to the same request, may still tell the candidates apart."""
+
+
+def fit(row: Row, operation: Snapshot) -> Fit:
+    """Compare an operation with the request of a row."""
+    fits = [_feature_fit(row, operation)]
+    if isinstance(operation, Run):
+        fits += [_config_fit(row, operation), _site_fit(row, operation)]
+    return max(fits, key=lambda each: each.value)
+
+
+def _feature_fit(row: Row, operation: Snapshot) -> Fit:
+    number = id_in(str(row.feature))
+    if number is not None:
+        if operation.feature_id is not None:
+            return Fit.OURS if operation.feature_id == number else Fit.OTHERS
+        # A feature may have been renamed since its name was read.
+        is_named = row.name is not None and _is_same(row.name, operation.feature_name)
+        return Fit.OURS if is_named else Fit.PERHAPS
+    if not operation.feature_name:
+        return Fit.PERHAPS
+    return Fit.OURS if _is_same(str(row.feature), operation.feature_name) else Fit.OTHERS
+
+
+def _config_fit(row: Row, run: Run) -> Fit:
+    asked, named = (_folded(each or DEFAULT_CONFIG) for each in (row.config, run.config))
+    if asked == named:
+        return Fit.OURS
+    return Fit.OTHERS if run.config else Fit.PERHAPS
+
+
+def _site_fit(row: Row, run: Run) -> Fit:
+    if row.site_url is None:  # The project's own site, whatever that is.
+        return Fit.OURS
+    if not run.site_url:
+        return Fit.PERHAPS
+    return Fit.OURS if _site(row.site_url) == _site(run.site_url) else Fit.OTHERS
+
+
+def _is_same(first: str, second: str | None) -> bool:
+    return second is not None and _folded(first) == _folded(second)
+
+
+def _folded(text: str) -> str:
+    """Return a text such that two spellings of one name are equal."""
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+
+
+def _site(url: str) -> str:
+    return _folded(url).rstrip("/")
+
+
+def is_contradiction(row: Row, operation: Any) -> str | None:  # noqa: ANN401 - an answer that names an operation
+    """Return how an answer contradicts the request of a row; None if it does not.
+
+    Only ids and configurations count: a feature may be renamed meanwhile.
+    """
+    if (run_id := getattr(operation, "run_id", 1)) < 1:
+        return f"it names run {run_id}, and ids begin with 1"
+    number, answered = id_in(str(row.feature)), operation.feature_id
+    known = number if number is not None else getattr(row.ref, "feature_id", None)
+    if None not in {known, answered} and known != answered:
+        return f"it names feature {answered}, and {known} was requested"
+    if isinstance(operation, Run) and _config_fit(row, operation) is Fit.OTHERS:
+        return (
+            f"it names configuration {operation.config!r}, and {row.config or DEFAULT_CONFIG!r} was "
+            "requested"
+        )
+    return None
+
+
+def decide(
+    row: Row, evidence: Evidence, related: Iterable[Row], *, attached: Collection[Ref] = ()
+) -> Decision:
+    """Decide which of the operations shown is that of a dispatch.
+
+    Args:
+        row: The dispatch.
+        evidence: What the service shows.
+        related: The rows of the project that are open, or own an operation shown.
+        attached: The operations that a caller attached to: another may have dispatched them.
+    """
+    others = [each for each in related if each.identity != row.identity]
+    owned = {each.ref.key for each in others if each.ref is not None}
+    fits = {
+        ref: found
+        for operation, ref in evidence.shown
+        if ref.key not in owned and (found := fit(row, operation)) is not Fit.OTHERS
+    }
+    if not fits:
+        if not evidence.is_answered:
+            return Decision(reason="unseen")
+        return Decision(
+            reason="absent" if evidence.is_whole else "unseen", is_nothing=evidence.is_whole
+        )
+    ambiguous = Decision(reason="ambiguous", candidates=tuple(fits))
+    is_clear = row.is_before_known and all(
+        found is Fit.OURS and ref not in attached for ref, found in fits.items()
+    )
+    if not is_clear:
+        return ambiguous
+    operations = {ref: operation for operation, ref in evidence.shown if ref in fits}
+    peers = [each for each in others if _may_own(each, row, operations.values())]
+    if any(_request(each) != _request(row) for each in peers):
+        return ambiguous
+    if any(_is_awaited(each) for each in peers):
+        return Decision(reason="ambiguous", candidates=tuple(fits), is_final=False)
+    # The attempts of one request are interchangeable, and so are their operations.
+    attempts = sorted((row, *peers), key=lambda each: (each.intended_at, each.identity))
+    if len(fits) > len(attempts):
+        return ambiguous
+    place = attempts.index(row)
+    refs = sorted(fits, key=lambda ref: str(ref.key[-1]).zfill(20))
+    if place < len(refs):
+        return Decision(ref=refs[place])
+    return Decision(reason="absent")
+
+
+def _may_own(other: Row, row: Row, operations: Iterable[Snapshot]) -> bool:
+    """Return whether one of some operations may be that of another open row.
+
+    Not if the other had expired before this one was sent: `before` would then cover it.
+    """
+    if not other.is_open or other.kind != row.kind:
+        return False
+    seconds = (row.intended_at - other.intended_at).total_seconds()
+    if seconds > other.expires_after + BEFORE_SECONDS:
+        return False
+    return any(fit(other, operation) is not Fit.OTHERS for operation in operations)
+
+
+def _is_awaited(row: Row) -> bool:
+    """Return whether the answer to an attempt may still come: its id would tell."""
+    return row.state is RowState.INTENDED and age_of(row) < row.expires_after
+
+
+def _request(row: Row) -> tuple[object, ...]:
+    """Return what a row requests, such that two spellings of one request are equal."""
+    number = id_in(str(row.feature))
+    name = _folded(str(row.feature)) if number is None else number
+    site = None if row.site_url is None else _site(row.site_url)
+    return row.kind, name, _folded(row.config or DEFAULT_CONFIG), site
+
+
+def generation_evidence(row: Row, latest: Generation, ref: Ref | None) -> Evidence:
+    """Return what the status of a feature shows of a dispatched generation.
+
+    Only a present value proves anything: a service may name a generation only once it has left the
+    queue.
+    """
+    if not row.is_before_known:
+        return Evidence(why="the feature's generation before it is not known", may_change=False)
+    if latest.request_id:
+        if latest.request_id == row.before:
+            return Evidence(is_whole=True)
+        if ref is not None:
+            return Evidence([(latest, ref)])
+    elif row.before is None and (latest.feature_status or "").casefold() == DRAFT:
+        return Evidence(is_whole=True)
+    return Evidence(why="the status of the feature does not say which generation it is of")
+

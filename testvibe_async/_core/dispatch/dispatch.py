@@ -1,0 +1,363 @@
+"""One dispatch, which must not happen twice: its state, and its row in the ledger.
+
+A `Dispatch` is the only owner of that state. The transport reports to it, a batch withdraws it, and
+`machine` decides what follows from each state. The two kinds, in `kinds`, decide what is sent, and
+what must be known before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from attrs import define, field
+
+from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
+from testvibe_async.errors import LedgerError, VibeError
+from testvibe_async.ledger import Row, RowState, machine_clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from testvibe_async._wire import Request
+    from testvibe_async.errors import KindName
+    from testvibe_async.ledger import Ledger
+    from testvibe_async.operations import ClientParts, Operation
+    from testvibe_async.refs import Ref
+
+INTENT_SECONDS = 5.0
+"""Maximum age in seconds of a row when its request is written; with an older one it is not sent."""
+
+LATE_SECONDS = 60.0
+"""Minimum seconds that a service may take to act on a request; nothing can check it."""
+
+OperationT = TypeVar("OperationT", bound="Operation[Any]")
+
+
+class State(Enum):
+    """The progress of a dispatch."""
+
+    IDLE = auto()
+    """The dispatch is not under way."""
+
+    RECALL = auto()
+    """The ledger has rows of it, which decide what is next."""
+
+    PREPARE = auto()
+    """What must be known before the dispatch is read."""
+
+    SEND = auto()
+    """The request waits to be written, or provably had no effect."""
+
+    SENT = auto()
+    """Writing to a connection has started: it may have arrived, and there is no answer yet."""
+
+    SETTLE = auto()
+    """It may have taken effect, and its operation is searched for."""
+
+    EXPIRE = auto()
+    """The search found nothing, and the request may still take effect."""
+
+    STARTED = auto()
+    """The operation is known."""
+
+    UNKNOWN = auto()
+    """It has ended, and it is unknown whether it took effect."""
+
+
+_SENT = (State.SENT, State.SETTLE, State.EXPIRE)
+
+
+class ClaimedError(VibeError):
+    """Another call has inserted the row of this attempt: the request must not be written."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__("another call makes this attempt")
+        self.row = row
+
+
+@define(eq=False, kw_only=True)
+class Dispatch(ABC, Generic[OperationT]):
+    """One dispatch, which must not happen twice."""
+
+    kind: ClassVar[KindName]
+    """The kind of the operation."""
+
+    operation_class: ClassVar[type[Operation[Any]]]
+    """The class of the operation's handle."""
+
+    parts: ClientParts
+    ledger: Ledger
+    project: str
+    feature: int | str
+    name: str | None = None
+    site_url: str | None = None
+    config: str | None = None
+
+    key: str
+    """The key of its rows."""
+
+    item: str = ""
+    """The item of a batch that its rows are of; empty for a single dispatch."""
+
+    row: Row | None = None
+    """The row of the last attempt, by any process; None if there was none."""
+
+    is_keyed: bool = False
+    """True if the ledger may have rows of it."""
+
+    patience: float | None = None
+    """Seconds for which a rate-limited request is retried; None to follow the retry policy."""
+
+    is_persistent: bool = False
+    """True to wait until a lost request has expired, and then to dispatch again if that is safe."""
+
+    missing_only: bool = False
+    """True to generate nothing if the feature has tests by then."""
+
+    gate: AbstractAsyncContextManager[Any] = NO_CONTEXT
+    """Held while it is prepared and sent."""
+
+    on_row: Callable[[Row], object] | None = None
+    """Called with each row of another attempt."""
+
+    state: State = field(default=State.IDLE, init=False)
+    """The progress of the dispatch, changed only by the methods here and by the machine."""
+
+    failure: VibeError | None = field(default=None, init=False)
+    """The reason why the answer of the last attempt is not known."""
+
+    resends: int = field(default=0, init=False)
+    """Number of attempts after one that had expired without effect."""
+
+    withdrawn_at: float | None = field(default=None, init=False)
+    """The loop's clock when it was withdrawn; None if it may be sent."""
+
+    request: Request[Any] = field(init=False)
+    """The request that starts the operation."""
+
+    traceparent: str | None = field(default=None, init=False)
+    """The dispatch's span, for its rows and its ref; None if no span is recorded."""
+
+    written_at: float = field(default=0.0, init=False)
+    """The loop's clock when it was last sent."""
+
+    _began: float = field(default=0.0, init=False)
+    _withdrawal: asyncio.Event | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Build the request; a `ConfigError` describes what can't be sent."""
+        self.request = self._build_request()
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """True if it must not be sent any more: cancelled, out of time, or the client closes."""
+        return self.withdrawn_at is not None
+
+    @property
+    def is_sent(self) -> bool:
+        """True if it was sent and its operation is not known, whether that is searched for."""
+        return self.state in _SENT or self.state is State.UNKNOWN
+
+    @property
+    def is_awaited(self) -> bool:
+        """True while it is sent, and its operation may still become known without another call."""
+        return self.state in _SENT
+
+    @property
+    def may_be_cancelled(self) -> bool:
+        """True if it is under way, and so far without effect."""
+        return self.state in {State.RECALL, State.PREPARE, State.SEND}
+
+    @property
+    def patience_left(self) -> float | None:
+        """Seconds for which a rate-limited request is still retried; None for the retry policy."""
+        if self.patience is None:
+            return None
+        return self._began + self.patience - asyncio.get_running_loop().time()
+
+    @property
+    def previous_id(self) -> str | None:
+        """The `requestId` of the previous generation; None for a run, or if it is unknown."""
+        return None
+
+    @property
+    def ref(self) -> Ref | None:
+        """The operation of the last attempt, if it is known."""
+        return None if self.row is None else self.row.ref
+
+    @property
+    def dispatched_at(self) -> datetime:
+        """The time when it was last sent, by the local clock, in UTC."""
+        ago = asyncio.get_running_loop().time() - self.written_at
+        return datetime.now(UTC) - timedelta(seconds=ago)
+
+    def begin(self) -> None:
+        """Note that the dispatch is under way, with nothing sent yet."""
+        self.state = State.RECALL if self.is_keyed or self.row is not None else State.PREPARE
+        self._began = asyncio.get_running_loop().time()
+
+    def renew_patience(self) -> None:
+        """Start its patience again: the wait for the end of an outage is no rate limit."""
+        self._began = asyncio.get_running_loop().time()
+
+    def withdraw(self) -> None:
+        """Keep the dispatch from being sent, and end its wait for a lost request to expire."""
+        if self.withdrawn_at is None:
+            self.withdrawn_at = asyncio.get_running_loop().time()
+            if self._withdrawal is not None:
+                self._withdrawal.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for a number of seconds, or until the dispatch is withdrawn."""
+        if self.is_withdrawn:
+            return
+        self._withdrawal = asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._withdrawal.wait()
+        except TimeoutError:
+            pass
+
+    async def before_writing(self) -> None:
+        """Have the ledger store the row of an attempt, right before the request is written.
+
+        Raises:
+            ClaimedError: Another call makes this attempt.
+            LedgerError: The ledger failed, or took too long.
+        """
+        loop = asyncio.get_running_loop()
+        began, row = loop.time(), self._new_row()
+        try:
+            async with asyncio.timeout(INTENT_SECONDS):
+                stored = await self.ledger.insert(row)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
+            raise self._not_recorded(_why_not_recorded(error)) from error
+        self._set_row(stored)
+        if stored is not row:
+            raise ClaimedError(stored)
+        # The loop's clock stops while the machine sleeps, and the wall clock may be set back.
+        waited = (datetime.now(UTC) - row.intended_at).total_seconds()
+        age = max(waited, loop.time() - began)
+        if age > INTENT_SECONDS:
+            raise self._not_recorded(
+                f"its row was stored after {age:.3g} s, and {INTENT_SECONDS:g} s are allowed"
+            )
+
+    def mark_written(self, now: float) -> None:
+        """Note that writing begins: from now on, the request may have arrived."""
+        self.state, self.written_at = State.SENT, now
+
+    def mark_answered(self, sent: float) -> None:
+        """Note that an answer or error came, whether or not writing was observed.
+
+        A mock of the session never asks the body to write itself.
+        """
+        if self.state is State.SEND:
+            self.mark_written(sent)
+
+    async def mark_refused(self, error: VibeError) -> None:
+        """Note that this attempt provably had no effect: it was not sent, or clearly refused."""
+        is_under_way = self.state in {State.SEND, State.SENT}
+        if is_under_way and self.row is not None and self.row.state is RowState.INTENDED:
+            await self.note(RowState.NOT_STARTED, error=error)
+        if self.state is State.SENT:
+            self.state = State.SEND
+
+    async def note(
+        self,
+        state: RowState,
+        *,
+        ref: Ref | None = None,
+        error: VibeError | None = None,
+        adopted: bool = False,
+    ) -> None:
+        """Note in the ledger what became known of the last attempt."""
+        if (row := self.row) is None:
+            return
+        row.state, row.error = state, error
+        if ref is not None:
+            row.ref, row.adopted = ref, adopted
+        await self.ledger.note(row)
+
+    async def join(self, ref: Ref) -> None:
+        """Store an operation that serves the purpose of the dispatch, as one that it started."""
+        row = self._new_row()
+        row.state, row.ref, row.adopted = RowState.DISPATCHED, ref, True
+        self._set_row(await self.ledger.insert(row))
+
+    def _set_row(self, row: Row) -> None:
+        self.row = row
+        if self.on_row is not None:
+            self.on_row(row)
+
+    def end(self) -> None:
+        """Note that the dispatch has ended."""
+        if self.state in _SENT:
+            self.state = State.UNKNOWN
+        elif self.state is not State.STARTED and self.state is not State.UNKNOWN:
+            self.state = State.IDLE
+
+    def _not_recorded(self, what: str) -> LedgerError:
+        url = self.parts.transport.url_of(self.request)
+        return LedgerError(f"not sent: {what}", method=self.request.method, url=url)
+
+    def _new_row(self) -> Row:
+        """Return the row of an attempt that is made now."""
+        before, is_before_known = self._before()
+        return Row(
+            server=self.parts.transport.server,
+            project=self.project,
+            key=self.key,
+            item=self.item,
+            number=1 if self.row is None else self.row.number + 1,
+            kind=self.kind,
+            feature=self.feature,
+            name=self.name,
+            config=self.config,
+            site_url=self.site_url,
+            clock=machine_clock(),
+            expires_after=INTENT_SECONDS + max(LATE_SECONDS, 2 * self.parts.transport.timeout),
+            before=before,
+            is_before_known=is_before_known,
+            traceparent=self.traceparent,
+        )
+
+    @abstractmethod
+    def _build_request(self) -> Request[Any]: ...
+
+    @abstractmethod
+    async def prepare(self) -> VibeError | None:
+        """Read the data needed to recognize the operation if the answer is lost.
+
+        Returns:
+            The failure to read the data, if any: no reason not to dispatch, unless a batch has the
+            patience to wait for the end of an outage, or only missing tests are to be generated.
+        """
+
+    @abstractmethod
+    def note_started(self, ref: Ref) -> None:
+        """Note the operation that the answer named."""
+
+    @abstractmethod
+    def _before(self) -> tuple[int | str | None, bool]:
+        """Return the newest operation before the dispatch, and whether that is known."""
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        """Return what is held while the request is under way."""
+        return NO_CONTEXT
+
+
+def _why_not_recorded(error: BaseException) -> str:
+    """Describe how a ledger failed to store a row."""
+    if isinstance(error, TimeoutError):
+        return f"its ledger did not store the row within {INTENT_SECONDS:g} s"
+    if isinstance(error, asyncio.CancelledError):
+        return "its ledger was cancelled before it had stored the row"
+    return f"its row could not be stored: {error}"

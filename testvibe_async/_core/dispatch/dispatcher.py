@@ -1,0 +1,259 @@
+"""Dispatches of one client, each in a task of its own.
+
+Once sent, a dispatch completes even if its caller is cancelled: the id still reaches the ledger and
+the `on_dispatched` hook. `machine` decides what each dispatch does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from testvibe_async._core.dispatch.hold import Hold
+from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch
+from testvibe_async._core.dispatch.machine import Machine
+from testvibe_async._core.dispatch.newest import Newest
+from testvibe_async._telemetry import telemetry
+from testvibe_async._util import escape
+from testvibe_async._util.waiting import wait_uncancelled
+from testvibe_async._wire import KINDS
+from testvibe_async.errors import ClientClosedError, DispatchUnknownError
+from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, reported_logger
+
+if TYPE_CHECKING:
+    from testvibe_async._core.dispatch.dispatch import Dispatch
+    from testvibe_async._telemetry import Attribute
+    from testvibe_async.errors import KindName
+    from testvibe_async.ledger import Ledger
+    from testvibe_async.operations import ClientParts, Operation
+
+OperationT = TypeVar("OperationT", bound="Operation[Any]")
+
+CLOSE_SECONDS = 10.0
+"""Seconds that a client or a batch that ends waits for the answers to sent dispatches."""
+
+WITHDRAW_SECONDS = 1.0
+"""Seconds that a cancelled caller waits until its unsent dispatch is recorded as such."""
+
+
+class Dispatcher:
+    """Makes and sends the dispatches of one client."""
+
+    def __init__(self, parts: ClientParts, hooks: Emitter, ledger: Ledger) -> None:
+        self.parts: ClientParts = parts
+        self.ledger: Ledger = ledger
+        """Keeps what is dispatched."""
+        self._hooks = hooks
+        self.hold: Hold = Hold(parts.transport, max_outage=parts.poller.max_outage)
+        """Holds dispatches back while the service is away."""
+        self._machine = Machine(parts, self.hold)
+        self._newest: defaultdict[str, Newest] = defaultdict(Newest)
+        """The newest run of each project."""
+        self._keys = token_hex(4)
+        self._count = 0
+        self._under_way: dict[asyncio.Task[Any], Dispatch[Any]] = {}
+        self._is_closing = False
+        self._close_deadline = 0.0
+
+    def new_key(self) -> str:
+        """Return a key for a dispatch or a batch to which the caller gave none."""
+        self._count += 1
+        return f"{self._keys}-{self._count}"
+
+    def new(self, kind: KindName, *, project: str, key: str | None, **values: Any) -> Dispatch[Any]:  # noqa: ANN401 - the fields of a dispatch
+        """Return a dispatch; sends nothing.
+
+        Args:
+            kind: The kind of the operation.
+            project: The project's id.
+            key: The caller's key; None for a new one.
+            values: Further fields of a `Dispatch`.
+        """
+        common: dict[str, Any] = {
+            "parts": self.parts,
+            "ledger": self.ledger,
+            "project": project,
+            "key": key or self.new_key(),
+            "is_keyed": key is not None,
+            **values,
+        }
+        if kind == "generation":
+            return GenerationDispatch(**common)
+        return RunDispatch(newest=self._newest[project], **common)
+
+    async def dispatch(self, dispatch: Dispatch[OperationT]) -> OperationT:
+        """Start an operation. A cancelled caller stops the dispatch only if nothing was sent.
+
+        Args:
+            dispatch: The dispatch. It may be used again once this call has ended.
+
+        Raises:
+            ConflictError: The state of the feature does not allow the dispatch.
+            DispatchUnknownError: It is unknown whether the dispatch took effect.
+            NotSentError: The dispatch was withdrawn, or the service could not be reached.
+            ClientClosedError: The client is closed.
+        """
+        if self._is_closing:
+            raise ClientClosedError
+        self.parts.transport.check_wanted(dispatch.request, dispatch)
+        # A task of its own, since the caller may be cancelled at any moment, and the id must not be
+        # lost.
+        task, ended = self._begin(dispatch)
+        try:
+            # Awaiting the task would cancel it with the caller; `asyncio.wait` costs twice as much.
+            await ended
+        except asyncio.CancelledError:
+            may_be_cancelled = dispatch.may_be_cancelled
+            _withdraw(task, dispatch)
+            task.add_done_callback(_log_orphan)
+            if may_be_cancelled:
+                # Else a ledger that closes next would keep the row of what was never sent.
+                until = asyncio.get_running_loop().time() + WITHDRAW_SECONDS
+                await wait_uncancelled([task], until=until)
+            raise
+        if task.cancelled() and self._is_closing:
+            # Before it was sent, unless its ledger was slow to store a dispatched operation.
+            raise ClientClosedError(ref=dispatch.ref)
+        result = task.result()
+        if isinstance(result, DispatchUnknownError):
+            raise result
+        return result
+
+    def _begin(
+        self, dispatch: Dispatch[OperationT]
+    ) -> tuple[asyncio.Task[OperationT | DispatchUnknownError], asyncio.Future[None]]:
+        """Start the task of a dispatch; return it, and a future that is done at its end."""
+        dispatch.begin()
+        start = self._trace if telemetry().is_recording else self._start
+        task = asyncio.create_task(start(dispatch), name="testvibe_async dispatch")
+        self._under_way[task] = dispatch
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def end(task: asyncio.Task[OperationT | DispatchUnknownError]) -> None:
+            del self._under_way[task]
+            dispatch.end()
+            if not ended.done():
+                ended.set_result(None)
+
+        task.add_done_callback(end)
+        return task, ended
+
+    async def _trace(self, dispatch: Dispatch[OperationT]) -> OperationT | DispatchUnknownError:
+        """Send a dispatch within its span, which continues until the end of its operation."""
+        trace = telemetry().trace(f"testvibe {dispatch.kind}", _attributes(dispatch))
+        if trace is None:
+            return await self._start(dispatch)
+        failure = "unknown whether it was dispatched"
+        with trace.use():
+            dispatch.traceparent = telemetry().traceparent()
+            try:
+                result = await self._start(dispatch)
+            except BaseException as error:
+                failure = f"not dispatched: {type(error).__name__}"
+                raise
+            else:
+                if isinstance(result, DispatchUnknownError):
+                    trace.add({"testvibe.reason": result.reason})
+                return result
+            finally:
+                if dispatch.ref is not None:
+                    self.parts.poller.follow(dispatch.ref, trace)
+                else:
+                    trace.end(failure=failure)
+
+    async def _start(self, dispatch: Dispatch[OperationT]) -> OperationT | DispatchUnknownError:
+        """Carry a dispatch to its operation, and return the handle.
+
+        A `DispatchUnknownError` is returned, not raised: at a shutdown of the event loop, asyncio
+        logs an error that a task raises as unhandled, with a traceback.
+        """
+        try:
+            await self._machine.run(dispatch)
+        except DispatchUnknownError as error:
+            self._hooks.emit(
+                DispatchUnknown(
+                    error, dispatch.kind, dispatch.project, dispatch.feature, dispatch.config
+                )
+            )
+            return error
+        row = dispatch.row
+        assert row is not None
+        assert row.ref is not None
+        is_answered_now = dispatch.written_at > 0 and not row.adopted
+        operation = cast("type[OperationT]", dispatch.operation_class)(
+            row.ref,
+            self.parts,
+            adopted=not is_answered_now,
+            sent_at=dispatch.written_at if is_answered_now else None,
+            previous_id=dispatch.previous_id,
+        )
+        # The hook comes before anything else can fail: its purpose is to store the ref.
+        if self._hooks.is_enabled(Dispatched):
+            self._hooks.emit(
+                Dispatched(
+                    row.ref,
+                    adopted=operation.adopted,
+                    feature=dispatch.feature,
+                    config=dispatch.config,
+                )
+            )
+        return operation
+
+    async def aclose(self) -> None:
+        """Cancel unsent dispatches, and wait for the answers to sent ones.
+
+        Each has 10 s from its withdrawal, which may have come from a batch that timed out. Repeated
+        and cancelled calls share one deadline.
+        """
+        loop = asyncio.get_running_loop()
+        # A dispatch that runs this call would wait for itself: code in a caller's session may close
+        # the client.
+        this = asyncio.current_task()
+        tasks = [task for task in self._under_way if task.get_loop() is loop and task is not this]
+        if not self._is_closing:
+            self._is_closing = True
+            for task in tasks:
+                _withdraw(task, self._under_way[task])
+            last = max((self._under_way[task].withdrawn_at or 0.0 for task in tasks), default=0.0)
+            self._close_deadline = last + CLOSE_SECONDS
+        # A cancelled or impatient closer must not interrupt the answers either.
+        try:
+            await wait_uncancelled(tasks, until=self._close_deadline)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await wait_uncancelled(tasks)
+            await self._machine.aclose()
+
+
+def _attributes(dispatch: Dispatch[Any]) -> dict[str, Attribute]:
+    """Return the span attributes of a dispatch that are known before it is sent."""
+    return {
+        "testvibe.project": dispatch.project,
+        "testvibe.feature": dispatch.feature,
+        "testvibe.config": dispatch.config,
+        "cicd.pipeline.task.name": str(dispatch.feature),
+        "cicd.pipeline.task.type": KINDS[dispatch.kind].task_type,
+    }
+
+
+def _withdraw(task: asyncio.Task[Any], dispatch: Dispatch[Any]) -> None:
+    """Cancel a dispatch if it was not sent; otherwise let it end, but not be sent again."""
+    dispatch.withdraw()
+    if dispatch.may_be_cancelled:
+        task.cancel()
+
+
+def _log_orphan(task: asyncio.Task[Operation[Any] | DispatchUnknownError]) -> None:
+    """Log the result of a dispatch whose caller was cancelled: its ref, or its error."""
+    if task.cancelled():
+        return
+    if isinstance(error := task.exception(), Exception):
+        reported_logger.warning("a dispatch whose caller was cancelled failed: %s", error)
+    elif error is None and not isinstance(result := task.result(), DispatchUnknownError):
+        text = escape(result.ref.to_json())
+        reported_logger.warning(
+            "a dispatch whose caller was cancelled started an operation: %s", text
+        )

@@ -1,0 +1,184 @@
+"""Reads what the service shows of the operations since a dispatch whose answer was lost.
+
+One reader for all lost dispatches of a client: those that search at once share a list. Lists are
+assumed, so that what they leave open is read run by run, by id. `candidates` decides what follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from testvibe_async._core.dispatch.candidates import Evidence, generation_evidence
+from testvibe_async._util.waiting import wait_uncancelled
+from testvibe_async._wire import KINDS, Endpoints, is_from_cache
+from testvibe_async.errors import (
+    ClientClosedError,
+    InvalidRequestError,
+    NotFoundError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
+from testvibe_async.events import reported_logger
+
+if TYPE_CHECKING:
+    from testvibe_async._http import Transport
+    from testvibe_async.ledger import Row
+    from testvibe_async.models import Listing, Run
+    from testvibe_async.refs import Ref
+
+LISTED_RUNS = 1000
+"""Maximum number of a project's latest runs to read."""
+
+READ_BY_ID = 64
+"""Maximum number of runs to read by their ids for one dispatch."""
+
+IDS_AT_ONCE = 8
+"""Number of ids to read at once, and number of missing ones in a row after the last run."""
+
+
+class EvidenceReader:
+    """Reads evidence for one client."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._next_lists: dict[str, asyncio.Task[Listing[Run]]] = {}
+        """The lists of projects' runs that are about to be requested."""
+        self._reading: set[asyncio.Task[Listing[Run]]] = set()
+        """The lists under way."""
+
+    async def read(self, row: Row) -> Evidence:
+        """Read what the service shows of the operations since a dispatch.
+
+        Raises:
+            ClientClosedError: The client is closed.
+        """
+        try:
+            if row.kind == "generation":
+                return await self._generation(row)
+            return await self._runs(row)
+        except ClientClosedError:
+            raise
+        except ResponseError as error:
+            # If the call does not exist, or the key may not make it, another has the same result.
+            may_change = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
+            return Evidence(why=error.brief, is_answered=False, may_change=may_change)
+        except TransportError as error:
+            return Evidence(why=error.brief, is_answered=False)
+        except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
+            reported_logger.warning("reading the fate of a dispatch failed: %r", error)
+            return Evidence(why=repr(error), is_answered=False, may_change=False)
+
+    async def _generation(self, row: Row) -> Evidence:
+        request = Endpoints.GET_GENERATION_STATUS.request(project=row.project, feature=row.feature)
+        latest = await self._transport.call(evolve(request, is_uncached=True))
+        is_named = latest.request_id and latest.feature_id is not None
+        return generation_evidence(row, latest, ref_of(row, latest) if is_named else None)
+
+    async def _runs(self, row: Row) -> Evidence:
+        floor = row.before if isinstance(row.before, int) else None
+        try:
+            rows = await self._list(row.project)
+        except NotFoundError:
+            if floor is None:
+                raise
+            runs, why = await self._from(row.project, floor + 1), "no list shows its runs"
+            return Evidence([(run, ref_of(row, run)) for run in runs], why=why)
+        runs = [run for run in rows if floor is None or run.run_id > floor]
+        shown = [(run, ref_of(row, run)) for run in runs]
+        if rows.unreadable:
+            return Evidence(shown, why="rows of the list of runs can't be read")
+        ids = [run.run_id for run in rows]
+        if floor is not None and max(ids, default=0) < floor:
+            what = "the list lacks the latest run before it: it is old, or the service was reset"
+            return Evidence(why=what)
+        if rows.is_complete and len(ids) < LISTED_RUNS:
+            return Evidence(shown, is_whole=True)
+        if floor is None or ids != sorted(ids, reverse=True):
+            return Evidence(shown, why="the list of runs is cut")
+        if ids[-1] <= floor:
+            return Evidence(shown, is_whole=True)
+        between = range(floor + 1, ids[-1])
+        if len(between) > READ_BY_ID:
+            return Evidence(shown, why="the list of runs is cut")
+        shown += [(run, ref_of(row, run)) for run in await self._ids(row.project, between)]
+        return Evidence(shown, is_whole=True)
+
+    async def _from(self, project: str, first: int) -> list[Run]:
+        """Read the runs from an id on, until several in a row do not exist."""
+        runs: list[Run] = []
+        for start in range(first, first + READ_BY_ID, IDS_AT_ONCE):
+            found = await self._ids(project, range(start, start + IDS_AT_ONCE))
+            if not found:
+                break
+            runs += found
+        return runs
+
+    async def _ids(self, project: str, ids: range) -> list[Run]:
+        """Read the runs that exist among some ids."""
+        runs: list[Run] = []
+        for start in range(ids.start, ids.stop, IDS_AT_ONCE):
+            some = range(start, min(start + IDS_AT_ONCE, ids.stop))
+            # With `return_exceptions`, no read outlasts this one that fails.
+            reads = (self._run(project, run_id) for run_id in some)
+            for found in await asyncio.gather(*reads, return_exceptions=True):
+                if isinstance(found, BaseException):
+                    raise found
+                runs += [] if found is None else [found]
+        return runs
+
+    async def _run(self, project: str, run_id: int) -> Run | None:
+        request = Endpoints.GET_RUN.request(project=project, run=run_id)
+        try:
+            return await self._transport.call(evolve(request, is_uncached=True))
+        except NotFoundError as error:
+            if error.code is None:  # A proxy does not know.
+                raise
+            return None
+
+    async def _list(self, project: str) -> Listing[Run]:
+        """Return a project's latest runs. Searches that begin together share one request.
+
+        A search that begins later has a list of its own: only that is certainly from after it.
+        """
+        reading = self._next_lists.get(project)
+        if reading is None:
+            reading = asyncio.create_task(self._read_list(project), name="testvibe_async list")
+            self._next_lists[project] = reading
+            self._reading.add(reading)
+            reading.add_done_callback(self._reading.discard)
+        return await asyncio.shield(reading)
+
+    async def _read_list(self, project: str) -> Listing[Run]:
+        await asyncio.sleep(0)
+        del self._next_lists[project]
+        # One page: between two pages, a row may be lost.
+        request = Endpoints.LIST_RUNS.request(project=project, query={"limit": LISTED_RUNS})
+        try:
+            return await self._transport.call_page(evolve(request, is_uncached=True))
+        except InvalidRequestError:  # It may refuse the limit.
+            request = Endpoints.LIST_RUNS.request(project=project)
+            return await self._transport.call_page(evolve(request, is_uncached=True))
+
+    async def aclose(self) -> None:
+        """End the reads under way."""
+        tasks = [*self._reading]
+        for task in tasks:
+            task.cancel()
+        await wait_uncancelled(tasks)
+
+
+def ref_of(row: Row, operation: Any) -> Ref:  # noqa: ANN401 - an answer of the row's kind
+    """Return the ref of an operation that an answer names, as that of a row."""
+    return KINDS[row.kind].ref_of(
+        operation,
+        server=row.server,
+        project=row.project,
+        dispatched_at=row.intended_at,
+        traceparent=row.traceparent,
+    )
+

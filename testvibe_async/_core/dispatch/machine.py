@@ -1,0 +1,315 @@
+"""The states of a dispatch, and what follows from each: read it from top to bottom.
+
+The service has no idempotency key, and a generation costs credits. A dispatch is therefore sent
+again only if it provably had no effect; a run also if, once it can't take effect any more, nothing
+that could be it is to be seen. An answer that was lost is settled by the candidates that the
+service shows. Each function is one state: it does its I/O, and returns the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, assert_never
+
+from testvibe_async._core.dispatch.candidates import (
+    Decision,
+    Evidence,
+    decide,
+    is_contradiction,
+)
+from testvibe_async._core.dispatch.dispatch import ClaimedError, State
+from testvibe_async._core.dispatch.evidence import EvidenceReader, ref_of
+from testvibe_async._core.dispatch.kinds import OutdatedError
+from testvibe_async._core.dispatch.unknown import unknown_error
+from testvibe_async._wire import SUCCESS, malformed
+from testvibe_async.errors import (
+    ClientClosedError,
+    ConfigError,
+    DispatchUnknownError,
+    NotSentError,
+    ResponseError,
+    VibeError,
+)
+from testvibe_async.ledger import RowState, age_of, describe
+
+if TYPE_CHECKING:
+    from testvibe_async._core.dispatch.dispatch import Dispatch
+    from testvibe_async._core.dispatch.hold import Hold
+    from testvibe_async._wire import Response
+    from testvibe_async.ledger import Row
+    from testvibe_async.operations import ClientParts
+    from testvibe_async.refs import Ref
+
+SEARCH_DELAYS = (0.0, 2.0, 5.0)
+"""Seconds before each search: the service may need a moment to show an accepted operation."""
+
+SEARCH_SECONDS = 120.0
+"""Maximum seconds for these searches in total, including retries and pauses."""
+
+OUTAGE_TRIES = 3
+"""Number of attempts of a dispatch that fails as in an outage, although reads are answered."""
+
+MAX_RESENDS = 1
+"""Number of times that one call sends a run again whose request expired without effect."""
+
+
+class Machine:
+    """Carries dispatches of one client from state to state."""
+
+    def __init__(self, parts: ClientParts, hold: Hold) -> None:
+        self._parts = parts
+        self._transport = parts.transport
+        self._hold = hold
+        self._reader = EvidenceReader(parts.transport)
+        self._settling = asyncio.Lock()
+        """Held while a candidate is chosen and stored, so that no two dispatches choose one."""
+        self.aclose = self._reader.aclose
+
+    async def run(self, dispatch: Dispatch[Any]) -> None:
+        """Carry a dispatch until its operation is known.
+
+        Raises:
+            DispatchUnknownError: It is unknown whether the dispatch took effect.
+            VibeError: It had no effect.
+        """
+        try:
+            await self._run(dispatch)
+        except (asyncio.CancelledError, ClientClosedError) as error:
+            # A caller's cancellation does not reach this point once it was sent; a shutdown's does.
+            if dispatch.is_awaited:
+                what = "its task ended before the operation was found"
+                raise self._unknown(dispatch, Decision(reason="unseen"), what) from error
+            await dispatch.mark_refused(self.not_sent(dispatch, "withdrawn before it was sent"))
+            raise
+
+    async def _run(self, dispatch: Dispatch[Any]) -> None:
+        tries_left = OUTAGE_TRIES
+        while True:
+            match dispatch.state:
+                case State.RECALL:
+                    dispatch.state = await self._recall(dispatch)
+                case State.PREPARE | State.SEND | State.SENT:
+                    async with dispatch.gate:
+                        tries_left -= 1
+                        if await self._is_prepared(dispatch, may_repeat=tries_left > 0):
+                            dispatch.state = State.SEND
+                            dispatch.state = await self._send(dispatch, tries_left)
+                case State.SETTLE:
+                    dispatch.state = await self._settle(dispatch)
+                case State.EXPIRE:
+                    dispatch.state = await self._expire(dispatch)
+                    tries_left = OUTAGE_TRIES
+                case State.STARTED | State.IDLE:
+                    return
+                case State.UNKNOWN:
+                    raise self._unknown(dispatch, Decision(reason="unseen"))
+                case _:
+                    assert_never(dispatch.state)
+
+    async def _recall(self, dispatch: Dispatch[Any]) -> State:
+        """Decide by the ledger's last row of the dispatch what is next."""
+        row = dispatch.row
+        if row is None or dispatch.is_keyed:
+            rows = await dispatch.ledger.rows(dispatch.key)
+            row = last_row(rows, self._transport.server, dispatch.project, dispatch.item)
+            dispatch.row = row
+        if row is None:
+            return State.PREPARE
+        require_same(dispatch, row)
+        match row.state:
+            case RowState.DISPATCHED | RowState.FINISHED:
+                return State.STARTED
+            case RowState.NOT_STARTED:
+                return State.PREPARE
+            case RowState.INTENDED:
+                await dispatch.note(RowState.LOST)
+                return State.SETTLE
+            case RowState.LOST | RowState.ACCEPTED:
+                return State.SETTLE
+            case RowState.UNKNOWN | RowState.DROPPED:
+                raise row.error or self._unknown(dispatch, Decision(reason="unseen"))
+            case RowState.PLANNED:
+                raise ConfigError(f"key {row.key!r} is that of a batch: take another key")
+            case _:
+                assert_never(row.state)
+
+    async def _is_prepared(self, dispatch: Dispatch[Any], *, may_repeat: bool) -> bool:
+        """Read what a dispatch needs; return False if that is to be repeated after an outage.
+
+        Raises:
+            NotSentError, ResponseError: The service is away for too long; or only missing tests are
+                to be generated, and it is unknown whether the feature has tests.
+        """
+        is_patient = dispatch.patience is not None
+        if is_patient and self._hold.is_on:
+            await self._hold.wait(dispatch)
+            dispatch.renew_patience()
+        failure = await dispatch.prepare()
+        if is_patient and may_repeat:
+            if failure is not None:
+                self._hold.note_failure(failure)
+            if self._hold.is_on:
+                return False
+        if failure is not None and dispatch.missing_only:
+            if isinstance(failure, ResponseError):
+                raise failure
+            what = f"not sent: it is unknown whether the feature has tests ({failure.brief})"
+            raise self.not_sent(dispatch, what) from failure
+        return True
+
+    async def _send(self, dispatch: Dispatch[Any], tries_left: int) -> State:
+        """Send the request, and note what its answer proves."""
+        try:
+            async with dispatch.slot():
+                response, answer = await self._transport.read(dispatch.request, sending=dispatch)
+            ref = await self._named(dispatch, response, answer)
+        except ClaimedError:
+            return State.RECALL
+        except OutdatedError as error:
+            left = dispatch.patience_left
+            if tries_left <= 0 if left is None else left < 0:
+                raise self.not_sent(dispatch, f"not sent: {error}") from error
+            return State.PREPARE
+        except VibeError as error:
+            if dispatch.state is State.SENT:
+                return await self._lose(dispatch, error)
+            is_final = dispatch.patience is None or dispatch.is_withdrawn or tries_left <= 0
+            if is_final or not self._hold.note_failure(error):
+                raise
+            return State.PREPARE
+        await dispatch.note(RowState.DISPATCHED, ref=ref)
+        dispatch.note_started(ref)
+        return State.STARTED
+
+    async def _named(self, dispatch: Dispatch[Any], response: Response, answer: Any) -> Ref:  # noqa: ANN401 - an answer of the dispatch's kind
+        """Return the operation that an answer names, unless it can't be that of the dispatch."""
+        row = dispatch.row
+        assert row is not None
+        ref, problem = ref_of(row, answer), is_contradiction(row, answer)
+        # After a reset, the service may use the id of a finished operation again.
+        if self._parts.poller.known.is_in_flight(ref):
+            for other in await dispatch.ledger.related(row.server, row.project, [ref]):
+                if other.ref == ref and other.identity != row.identity:
+                    problem = f"it names {ref}, which is that of feature {other.feature!r}"
+        if problem is not None:
+            raise malformed(dispatch.request, response, problem)
+        return ref
+
+    async def _lose(self, dispatch: Dispatch[Any], error: VibeError) -> State:
+        """Note that the answer is not known: it was lost, or is no proof of either."""
+        dispatch.failure = error
+        self._hold.note_failure(error)
+        is_accepted = getattr(error, "status", None) in SUCCESS
+        await dispatch.note(RowState.ACCEPTED if is_accepted else RowState.LOST)
+        return State.SETTLE
+
+    async def _settle(self, dispatch: Dispatch[Any]) -> State:
+        """Search for the operation a few times."""
+        decision, why = Decision(reason="unseen"), ""
+        try:
+            async with asyncio.timeout(SEARCH_SECONDS):
+                if dispatch.patience is not None:
+                    await self._hold.wait(dispatch)
+                for delay in SEARCH_DELAYS:
+                    await self._transport.sleep(delay)
+                    evidence, decision = await self._search(dispatch)
+                    why = evidence.why
+                    if dispatch.ref is not None:
+                        return State.STARTED
+                    if not evidence.may_change and not evidence.is_answered:
+                        break
+        except TimeoutError:
+            why = why or f"no answer within {SEARCH_SECONDS:g} s"
+        except NotSentError as error:  # The service is away for too long.
+            why = error.brief
+        row = dispatch.row
+        assert row is not None
+        if decision.is_final and decision.reason == "ambiguous":
+            error = self._unknown(dispatch, decision, why)
+            await dispatch.note(RowState.UNKNOWN, error=error)
+            raise error
+        if dispatch.is_persistent and row.state is not RowState.ACCEPTED:
+            return State.EXPIRE
+        raise self._unknown(dispatch, decision, why)
+
+    async def _expire(self, dispatch: Dispatch[Any]) -> State:
+        """Wait until the request can't take effect any more, then search once more."""
+        row = dispatch.row
+        assert row is not None
+        await dispatch.sleep(max(0.0, row.expires_after - age_of(row)))
+        if dispatch.is_withdrawn:
+            raise self._unknown(dispatch, Decision(reason="absent"))
+        try:
+            await self._hold.wait(dispatch)
+            evidence, decision = await self._search(dispatch)
+        except NotSentError as error:
+            raise self._unknown(dispatch, Decision(reason="unseen"), error.brief) from error
+        if dispatch.ref is not None:
+            return State.STARTED
+        if decision.is_nothing and dispatch.resends < MAX_RESENDS:
+            dispatch.resends += 1
+            error = self.not_sent(dispatch, "it had no effect: the service shows nothing of it")
+            await dispatch.note(RowState.NOT_STARTED, error=error)
+            dispatch.renew_patience()
+            return State.PREPARE
+        error = self._unknown(dispatch, decision, evidence.why)
+        if evidence.is_answered and decision.is_final:
+            await dispatch.note(RowState.UNKNOWN, error=error)
+        raise error
+
+    async def _search(self, dispatch: Dispatch[Any]) -> tuple[Evidence, Decision]:
+        """Look once for the operation of a dispatch, and store it if it is certain."""
+        row = dispatch.row
+        assert row is not None
+        evidence = await self._reader.read(row)
+        refs = [ref for _, ref in evidence.shown]
+        async with self._settling:
+            related = await dispatch.ledger.related(row.server, row.project, refs)
+            # The call that made the attempt may have had its answer meanwhile.
+            current = next((each for each in related if each.identity == row.identity), None)
+            if current is None:
+                rows = await dispatch.ledger.rows(row.key)
+                current = last_row(rows, row.server, row.project, row.item)
+            if current is not None and current.ref is not None:
+                dispatch.row = current
+                return evidence, Decision(ref=current.ref)
+            attached = [ref for ref in refs if ref in self._parts.poller.known]
+            decision = decide(row, evidence, related, attached=attached)
+            if decision.ref is not None:
+                await dispatch.note(RowState.DISPATCHED, ref=decision.ref, adopted=True)
+        return evidence, decision
+
+    def _unknown(
+        self, dispatch: Dispatch[Any], decision: Decision, why: str = ""
+    ) -> DispatchUnknownError:
+        """Return the error of a dispatch that is unknown."""
+        error = unknown_error(dispatch, decision, why)
+        error.__cause__ = dispatch.failure
+        return error
+
+    def not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
+        """Return the error of a dispatch that was not sent."""
+        url = self._transport.url_of(dispatch.request)
+        return NotSentError(what, method=dispatch.request.method, url=url)
+
+
+def last_row(rows: list[Row], server: str, project: str, item: str) -> Row | None:
+    """Return the last row of a dispatch among those of its key."""
+    own = [row for row in rows if (row.server, row.project) == (server, project)]
+    if item == "" and any(row.number == 0 for row in own):
+        return next(row for row in own if row.number == 0)
+    return max((row for row in own if row.item == item), key=lambda row: row.number, default=None)
+
+
+def require_same(dispatch: Dispatch[Any], row: Row) -> None:
+    """Refuse a key whose row has another request.
+
+    Raises:
+        ConfigError: It has.
+    """
+    names = ("kind", "feature", "config", "site_url")
+    if any(getattr(dispatch, name) != getattr(row, name) for name in names):
+        asked = {name: getattr(dispatch, name) for name in names}
+        raise ConfigError(
+            f"key {row.key!r} is that of {describe(row)}, not of {describe(asked)}: take another key"
+        )

@@ -1,0 +1,79 @@
+"""The error of a dispatch of which it is unknown whether it took effect: what was seen, and advice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from testvibe_async._wire import KINDS
+from testvibe_async.errors import DispatchUnknownError, ResponseError
+from testvibe_async.ledger import RowState
+
+if TYPE_CHECKING:
+    from testvibe_async._core.dispatch.candidates import Decision
+    from testvibe_async._core.dispatch.dispatch import Dispatch
+    from testvibe_async.errors import UnknownReason, VibeError
+
+MAX_NAMED = 3
+"""Maximum number of candidates that an error's text names."""
+
+
+def unknown_error(dispatch: Dispatch[Any], decision: Decision, why: str) -> DispatchUnknownError:
+    """Return the error of a dispatch that is unknown.
+
+    Args:
+        dispatch: The dispatch.
+        decision: What the last search showed.
+        why: The reason why the search could not show more; empty if there is none.
+    """
+    row = dispatch.row
+    is_accepted = row is not None and row.state is RowState.ACCEPTED
+    reason: UnknownReason = decision.reason
+    if is_accepted and reason != "ambiguous":
+        reason = "accepted"
+    return DispatchUnknownError(
+        "; ".join(filter(None, (_loss(dispatch.failure), _shown(dispatch, decision, reason, why)))),
+        advice=_advice(dispatch, reason),
+        method=dispatch.request.method,
+        url=dispatch.parts.transport.url_of(dispatch.request),
+        project=dispatch.project,
+        feature=dispatch.feature,
+        reason=reason,
+        candidates=decision.candidates,
+        key=dispatch.key,
+        polled_at=None if reason == "unseen" else datetime.now(UTC),
+    )
+
+
+def _loss(error: VibeError | None) -> str:
+    """Describe why it is unknown whether a dispatch took effect."""
+    if error is None:
+        return "its answer was not received"
+    what = "it was not acknowledged" if isinstance(error, ResponseError) else "the answer was lost"
+    return f"{what}: {error.brief}"
+
+
+def _advice(dispatch: Dispatch[Any], reason: UnknownReason) -> str:
+    shown_by = KINDS[dispatch.kind].shown_by
+    if reason == "accepted":
+        return f"look for it in {shown_by}, and do not dispatch it again"
+    if dispatch.is_keyed:
+        return f"check {shown_by}, then ledger.decide({dispatch.key!r}, …)"
+    if reason == "absent":
+        return f"check {shown_by} once more, then dispatch again"
+    return f"check {shown_by} before dispatching again"
+
+
+def _shown(
+    dispatch: Dispatch[Any], decision: Decision, reason: UnknownReason, why: str
+) -> str:
+    """Describe what was polled, and what it showed."""
+    if reason == "accepted":
+        return ""
+    if reason == "unseen":
+        return f"it could not be polled for ({why})" if why else ""
+    polled = f"{KINDS[dispatch.kind].shown_by}, polled until {datetime.now(UTC):%H:%M:%S} UTC, "
+    if reason == "absent":
+        return f"{polled}showed nothing of it, so most likely nothing started"
+    several = " or ".join(map(str, decision.candidates[:MAX_NAMED]))
+    return f"{polled}showed {several}, which another may have dispatched"

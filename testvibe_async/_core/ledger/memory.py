@@ -1,0 +1,77 @@
+"""A ledger in memory: what one client dispatched, for as long as it lives.
+
+It keeps every open row, and the latest of the others up to a limit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from testvibe_async.ledger import Ledger, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from testvibe_async.refs import Ref
+
+KEPT_ROWS = 10_000
+"""Maximum number of rows that are not open: a lost answer belongs to none of their operations."""
+
+
+class MemoryLedger(Ledger):
+    """Rows in memory, without a limit while they are open."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row | list[Row]] = {}
+        """The rows of each key: one row, or several."""
+        self._open: dict[int, Row] = {}
+        """The open rows, by the identity of the object."""
+        self._owners: dict[tuple[str, object], Row] = {}
+        """The last row that had each operation, by project and id."""
+
+    async def insert(self, row: Row) -> Row:
+        """Store a row, unless one of its identity is there; return the stored one."""
+        there = self._rows.get(row.key)
+        if there is None:
+            self._rows[row.key] = row
+        else:
+            rows = there if isinstance(there, list) else [there]
+            # The newest rows of a key are the likely ones.
+            for each in reversed(rows):
+                if each.identity == row.identity:
+                    return each
+            rows.append(row)
+            self._rows[row.key] = rows
+        self._note(row)
+        return row
+
+    async def note(self, row: Row) -> None:
+        """Take over what became known of a row; the row itself is the stored one."""
+        self._note(row)
+
+    def _note(self, row: Row) -> None:
+        if row.is_open:
+            self._open[id(row)] = row
+        else:
+            self._open.pop(id(row), None)
+        if row.ref is not None:
+            owners, key = self._owners, (row.project, row.ref.key[-1])
+            owners[key] = row
+            if len(owners) > KEPT_ROWS:
+                self._forget(owners.pop(next(iter(owners))))
+
+    def _forget(self, row: Row) -> None:
+        """Drop the rows of a key whose operation is the oldest."""
+        self._rows.pop(row.key, None)
+
+    async def rows(self, key: str) -> list[Row]:
+        """Return the rows of a key, in the order of their numbers."""
+        there = self._rows.get(key, [])
+        rows = there if isinstance(there, list) else [there]
+        return sorted(rows, key=lambda row: row.number)
+
+    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:  # noqa: ARG002 - one client has one server
+        """Return the rows of a project that are open, or own one of some operations."""
+        found = [row for row in self._open.values() if row.project == project]
+        owners = (self._owners.get((project, ref.key[-1])) for ref in refs)
+        return [*found, *(row for row in owners if row is not None and not row.is_open)]

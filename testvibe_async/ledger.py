@@ -1,0 +1,382 @@
+"""Ledgers: what was dispatched, one row for each attempt.
+
+A row is durable before the first byte of its request; the answer and the outcome complete it. With
+a key of the caller's own, the same call returns the same operation, in any process and on any day.
+This module decides what a row says; `_core/dispatch` decides what follows from it. A ledger holds
+no API key, and decides neither a server nor a path.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+from attrs import define, field
+
+from testvibe_async._util import id_in
+from testvibe_async._util.serialization import Serializable, serialize
+from testvibe_async._wire import KINDS, read
+from testvibe_async.errors import ConfigError, KindName, VibeError, read_error
+from testvibe_async.refs import Ref, checked_traceparent
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from testvibe_async.models import Snapshot
+
+__all__ = ["Decision", "Ledger", "Row", "RowState"]
+
+Decision: TypeAlias = 'Literal["resend", "drop"] | Ref'
+"""What to do with a dispatch that is unknown: send it again, leave it, or take an operation."""
+
+VERSION = 1
+"""The version of a row's document."""
+
+
+class RowState(StrEnum):
+    """What is known of one attempt to dispatch."""
+
+    PLANNED = "planned"
+    """The row describes a batch, and no attempt."""
+
+    INTENDED = "intended"
+    """The request may have been sent, and no answer was received."""
+
+    LOST = "lost"
+    """The same, and nobody waits for the answer any more."""
+
+    ACCEPTED = "accepted"
+    """The service accepted the request with an answer whose id can't be read: it started."""
+
+    DISPATCHED = "dispatched"
+    """The operation is known, and was not observed to finish."""
+
+    FINISHED = "finished"
+    """The outcome is known."""
+
+    NOT_STARTED = "not started"
+    """Nothing started: the request was not sent, was refused, or provably had no effect."""
+
+    UNKNOWN = "unknown"
+    """Unknown whether it started: `Ledger.decide` settles that."""
+
+    DROPPED = "dropped"
+    """Unknown whether it started, and a decision left it so."""
+
+
+OPEN_STATES = frozenset(
+    {RowState.INTENDED, RowState.LOST, RowState.ACCEPTED, RowState.UNKNOWN}
+)
+"""The states of a row whose operation may still be found."""
+
+
+@define(kw_only=True, eq=False)
+class Row(Serializable):
+    """One attempt to dispatch an operation; with number 0, the description of a batch."""
+
+    server: str
+    """The service's scheme and host, and its path prefix, if any."""
+
+    project: str
+    """The project's id."""
+
+    key: str
+    """The caller's name for the dispatch or the batch; a random one if none was given."""
+
+    item: str = ""
+    """The feature, configuration and repetition in a batch; empty for a single dispatch."""
+
+    number: int = 1
+    """The number of the attempt, from 1; 0 for the description of a batch."""
+
+    kind: KindName
+    feature: int | str = ""
+    """The feature as requested: its id or its name."""
+
+    name: str | None = None
+    """The feature's name, if it was known."""
+
+    config: str | None = None
+    """The requested run configuration; None for the default, or for a generation."""
+
+    site_url: str | None = None
+    """The requested site; None for the project's own."""
+
+    state: RowState = RowState.INTENDED
+    intended_at: datetime = field(factory=lambda: datetime.now(UTC))
+    """The time when the row was made, by the local clock, in UTC."""
+
+    clock: str | None = None
+    """The machine's boot, and its seconds since then; None if it can't tell. See `age_of`."""
+
+    expires_after: float = 0.0
+    """Seconds after which the request can't start an operation any more."""
+
+    before: int | str | None = None
+    """The highest `runId` of the project, or the feature's latest `requestId`, before it."""
+
+    is_before_known: bool = False
+    """True if `before` was read just before the dispatch; None then stands for no operation."""
+
+    adopted: bool = False
+    """True if the operation was not named by the answer: it was found, or joined."""
+
+    traceparent: str | None = None
+    """The span of the dispatch, in W3C Trace Context format; None if none was recorded."""
+
+    ref: Ref | None = None
+    """The operation, if it is known."""
+
+    outcome: Snapshot | None = None
+    """The finished `Run` or `Generation`, if it was observed."""
+
+    error: VibeError | None = None
+    """The reason why there is no operation or no outcome, if one is known."""
+
+    plan: dict[str, Any] | None = None
+    """The description of a batch, if the number is 0: plain JSON."""
+
+    @property
+    def identity(self) -> tuple[str, str, str, str, int]:
+        """What is unique in a ledger."""
+        return self.server, self.project, self.key, self.item, self.number
+
+    @property
+    def is_open(self) -> bool:
+        """True if its operation may still be found."""
+        return self.state in OPEN_STATES
+
+    @property
+    def id(self) -> str:
+        """The identity as one text, for a database."""
+        return json.dumps(self.identity)
+
+    @property
+    def ref_id(self) -> str | None:
+        """The identity of the operation as one text, for a database; None if it is not known."""
+        return None if self.ref is None else ref_id(self.ref)
+
+    def to_json(self) -> str:
+        """Return the row as one line of JSON, for `from_json`."""
+        members = {name: each for name, each in self._members().items() if each is not None}
+        return json.dumps({"version": VERSION, **serialize(members)}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a row that `to_json` wrote.
+
+        Raises:
+            ConfigError: The text is not a row, has another version, or is damaged.
+        """
+        try:
+            document: dict[str, Any] = json.loads(text)
+            version = document.pop("version")
+            if version != VERSION:
+                raise ConfigError(
+                    f"this row of a ledger is of version {version!r}, and this release reads "
+                    f"version {VERSION}: read it with the release that wrote it"
+                )
+            return cls(**{_FIELDS[name]: value for name, value in _read(document).items()})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"this row of a ledger is damaged: {error!r}") from error
+
+
+_FIELDS = {
+    "intendedUtc": "intended_at",
+    "siteUrl": "site_url",
+    "expiresAfter": "expires_after",
+    "isBeforeKnown": "is_before_known",
+} | {
+    name: name
+    for name in (
+        *("server", "project", "key", "item", "number", "kind", "feature", "name", "config"),
+        *("state", "clock", "before", "adopted", "traceparent", "ref", "outcome", "error", "plan"),
+    )
+}
+"""The fields by their names in a document."""
+
+
+def _read(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of a row's document, with the values that they stand for."""
+    members = dict(document)
+    members["state"] = RowState(members["state"])
+    members["intendedUtc"] = datetime.fromisoformat(members["intendedUtc"])
+    members["traceparent"] = checked_traceparent(members.get("traceparent"))
+    if "ref" in members:
+        members["ref"] = Ref.from_dict(members["ref"])
+    if "outcome" in members:
+        body = json.dumps(members["outcome"]).encode()
+        members["outcome"] = read(body, KINDS[members["kind"]].snapshot)
+    if "error" in members:
+        members["error"] = read_error(members["error"])
+    return members
+
+
+class Ledger(ABC):
+    """Keeps the rows of dispatches: `Client(ledger=...)`.
+
+    The package has one in memory and one in a SQLite file. A service writes its own over its
+    database: subclass this, and store `row.to_json()` under `row.id`. The four methods run in the
+    event loop, concurrently for many dispatches. An error from `insert` stops the dispatch.
+    """
+
+    @abstractmethod
+    async def insert(self, row: Row) -> Row:
+        """Store a row durably, unless one of its identity is there; return the stored one.
+
+        Of several concurrent calls with one identity, in any processes, exactly one may store its
+        row: that is the claim on the dispatch. A request is not sent if this takes over 5 s.
+        """
+
+    @abstractmethod
+    async def note(self, row: Row) -> None:
+        """Replace the stored row of the same identity, now that more is known.
+
+        A row with `adopted` must not replace one that has a ref without it.
+        """
+
+    @abstractmethod
+    async def rows(self, key: str) -> list[Row]:
+        """Return the rows of a key, in the order of their numbers, of any server and project."""
+
+    @abstractmethod
+    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:
+        """Return the rows of a project that are open, or own one of some operations."""
+
+    async def decide(
+        self,
+        key: str,
+        decision: Decision,
+        *,
+        feature: int | str | None = None,
+        project: str | None = None,
+    ) -> list[Row]:
+        """Decide what to do with dispatches of which it is unknown whether they started.
+
+        Args:
+            key: The key of the dispatch, or of the batch.
+            decision: `"resend"` to dispatch again with the next call of that key, `"drop"` to leave
+                it unknown, or the ref of the operation, which the next call polls.
+            feature: The feature, as requested; None for all of the key that are unknown.
+            project: The id of the project, if the key has rows in several.
+
+        Returns:
+            The rows that were decided.
+
+        Raises:
+            ConfigError: The decision is none of these; nothing is unknown; or the ref is for
+                several dispatches, of another project or kind, or owned by another row.
+        """
+        if not isinstance(decision, Ref) and decision not in {"resend", "drop"}:
+            raise ConfigError(f"the decision must be 'resend', 'drop' or a ref, not {decision!r}")
+        rows = [row for row in await self.rows(key) if project in {None, row.project}]
+        if len({(row.server, row.project) for row in rows}) > 1:
+            raise ConfigError(f"key {key!r} has rows in several projects: name the project")
+        found = undecided(rows, feature)
+        if not found:
+            what = "nothing" if feature is None else f"nothing of feature {feature!r}"
+            raise ConfigError(f"{what} is unknown under key {key!r}")
+        if isinstance(decision, Ref):
+            await self._check_ref(decision, found)
+        for row in found:
+            _apply(decision, row)
+            await self.note(row)
+        return found
+
+    async def _check_ref(self, ref: Ref, found: Sequence[Row]) -> None:
+        """Refuse a ref that can't be the operation of a dispatch."""
+        if len(found) > 1:
+            raise ConfigError(
+                f"{ref} is of one dispatch, and {len(found)} are unknown: name the feature"
+            )
+        row = found[0]
+        for name in ("kind", "server", "project"):
+            if getattr(ref, name) != getattr(row, name):
+                raise ConfigError(
+                    f"name an operation of the same {name}: {ref} has {getattr(ref, name)}, and "
+                    f"the dispatch {getattr(row, name)}"
+                )
+        for other in await self.related(row.server, row.project, [ref]):
+            if other.ref == ref and other.identity != row.identity:
+                raise ConfigError(f"name another operation: {ref} is that of {other.feature!r}")
+
+
+def undecided(rows: Iterable[Row], feature: int | str | None = None) -> list[Row]:
+    """Return the last rows of each item that are unknown, and that a decision may settle."""
+    last = {row.item: row for row in rows if row.number}
+    meant = {None, *((feature,) if feature is not None else ())}
+    return [
+        row
+        for row in last.values()
+        if row.is_open and (feature is None or meant & {row.feature, row.name} or False)
+    ]
+
+
+def _apply(decision: Decision, row: Row) -> None:
+    if isinstance(decision, Ref):
+        row.state, row.ref, row.adopted, row.error = RowState.DISPATCHED, decision, True, None
+    elif decision == "resend":
+        row.state = RowState.NOT_STARTED
+    else:
+        row.state = RowState.DROPPED
+
+
+def ref_id(ref: Ref) -> str:
+    """Return the identity of an operation within its project as one text."""
+    return f"{ref.kind} {ref.key[-1]}"
+
+
+def item_of(feature: int | str, config: str | None, repetition: int) -> str:
+    """Return the text that identifies an item of a batch."""
+    number = id_in(str(feature))
+    name = str(feature).casefold() if number is None else number
+    return json.dumps([name, config, repetition], ensure_ascii=False)
+
+
+def _boot() -> str | None:
+    """Return the id of the machine's boot; None where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+_BOOT = _boot() if hasattr(time, "CLOCK_BOOTTIME") else None
+
+
+def machine_clock() -> str | None:
+    """Return the present instant by a clock that neither stops nor is set while the machine runs.
+
+    The event loop's clock stops while the machine sleeps, and the wall clock may be set.
+    """
+    if _BOOT is None:
+        return None
+    return f"{_BOOT} {time.clock_gettime(time.CLOCK_BOOTTIME):.3f}"
+
+
+def age_of(row: Row) -> float:
+    """Return the seconds for which a row certainly exists; 0 if another machine made it."""
+    boot, _, at = (row.clock or "").partition(" ")
+    if _BOOT is None or boot != _BOOT:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - float(at))
+
+
+def describe(row: Row | Mapping[str, Any]) -> str:
+    """Return what a row requested, in words, for an error that compares two requests."""
+    get = row.get if isinstance(row, dict) else lambda name: getattr(row, name, None)
+    parts = [f"a {get('kind')}"]
+    if get("feature") not in {None, ""}:
+        parts.append(f"of feature {get('feature')!r}")
+    if get("config") is not None:
+        parts.append(f"with configuration {get('config')!r}")
+    if get("site_url") is not None:
+        parts.append(f"on {get('site_url')}")
+    return " ".join(parts)
