@@ -411,7 +411,7 @@ class FeatureNotGeneratedError(ConflictError):
     """The feature has no tests to run, or its generation is still in flight."""
 
     fact = "the feature has no generated tests"
-    advice: str = 'pass on_conflict="generate" (it costs credits), or generate_feature first'
+    advice: str = "generate them first, with generate_feature"
 
 
 class FeatureBusyError(ConflictError):

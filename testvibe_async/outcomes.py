@@ -15,7 +15,6 @@ from attrs import field, frozen
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import (
     DispatchUnknownError,
-    FeatureNotGeneratedError,
     ForbiddenError,
     OperationNotFoundError,
     OperationSupersededError,
@@ -104,8 +103,8 @@ class _RefOfItem:
         return self if item is None else item._ref  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-_ENDS = (OperationNotFoundError, OperationSupersededError, FeatureNotGeneratedError)
-"""The errors after which no wait brings an outcome; the last, after the end of a generation."""
+_ENDS = (OperationNotFoundError, OperationSupersededError)
+"""The errors after which no wait brings an outcome."""
 
 
 @frozen(kw_only=True, repr=False)
@@ -126,8 +125,6 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
 
     _ref: Ref | None = field(default=None, alias="ref")
     ref: ClassVar[_RefOfItem] = _RefOfItem()
-    generation_ref: GenerationRef | None = None
-    """The generation of a run's missing tests, if the run itself has not been dispatched yet."""
 
     outcome: SnapshotT_co | None = None
     """The finished `Run` or `Generation`, successful or not."""
@@ -150,7 +147,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     def __repr__(self) -> str:
         """Return the feature, its verdict, and its operation, in one line."""
         config = "" if self.config is None else f", {self.config}"
-        ref = "" if self.latest_ref is None else f", {self.latest_ref}"
+        ref = "" if self._ref is None else f", {self._ref}"
         return f"<{type(self).__name__} {self.feature!r}{config}: {self.verdict}{ref}>"
 
     @property
@@ -177,14 +174,14 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
 
     @property
     def is_unfinished(self) -> bool:
-        """True if another wait for `latest_ref` may bring its outcome."""
+        """True if another wait for `ref` may bring its outcome."""
         is_known = isinstance(self.error, _ENDS)
-        return self.latest_ref is not None and self.outcome is None and not is_known
+        return self._ref is not None and self.outcome is None and not is_known
 
     @property
     def latest_ref(self) -> Ref | None:
-        """The last dispatched operation: the item's own, or the generation of a run's tests."""
-        return self._ref or self.generation_ref
+        """The same as `ref`."""
+        return self._ref
 
     @property
     def feature_name(self) -> str:
@@ -205,7 +202,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
             return self.quarantine.verdict if self.quarantine else _verdict_of(self.outcome)
         # The operation keeps running, even if the key may not read it.
         is_kept_from_us = isinstance(self.error, UnauthorizedError | ForbiddenError)
-        has_ref = self.latest_ref is not None or getattr(self.error, "ref", None) is not None
+        has_ref = self._ref is not None or getattr(self.error, "ref", None) is not None
         match self.error:
             case DispatchUnknownError():
                 return Verdict.UNKNOWN
@@ -234,7 +231,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
             "verdict": self.verdict,
             "isFlaky": self.is_flaky,
             "quarantine": self.quarantine,
-            "ref": self.latest_ref,
+            "ref": self._ref,
             "outcome": self.outcome,
             "error": self.error,
             "runs": self.attempts if self.earlier else (),

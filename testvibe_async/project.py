@@ -230,14 +230,14 @@ class Project:
             feature: The feature's id or name.
             config: The run configuration; None for the service's `"Default"`.
             site_url: The site to test; None for the project's own.
-            on_conflict: The reaction to missing tests: `raise`, or `generate` them first (or join a
-                generation in flight), which takes minutes and costs credits.
+            on_conflict: The reaction to a feature without tests: `raise`, or `wait` for the end of
+                the generation in flight, and then dispatch.
             recorder: Stores the dispatch before it is sent, in addition to the client's recorder;
                 None for no other.
 
         Raises:
-            FeatureNotGeneratedError: The feature has no tests, or generating them failed, for the
-                reason in the cause.
+            FeatureNotGeneratedError: The feature has no tests, and none is being generated; or the
+                generation waited for failed, for the reason in the cause.
             DispatchUnknownError: The answer was lost, or did not come before the client closed, and
                 the run was not found.
         """
@@ -283,8 +283,8 @@ class Project:
             site_url: The site to test; None for the project's own.
             max_in_flight: Maximum number of dispatched, unfinished runs, 1 or more.
             on_conflict: The reaction to a feature without tests: `raise` makes an item with the
-                error; `generate` generates the tests first, which costs credits. None for the
-                journal's policy, or else `raise`.
+                error; `wait` waits for the end of the generation in flight, and then dispatches.
+                None for the journal's policy, or else `raise`.
             timeout: Seconds after which nothing more is dispatched or waited for; None for no
                 limit. Operations in flight keep running at the service. Only the answers to sent
                 dispatches are awaited for up to 10 s longer, so that no id is lost.

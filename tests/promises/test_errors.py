@@ -220,7 +220,7 @@ def test_every_class_has_a_case() -> None:
 
 
 ADVICE: dict[type[errors.VibeError], str] = {
-    errors.FeatureNotGeneratedError: 'on_conflict="generate"',
+    errors.FeatureNotGeneratedError: "generate them first, with generate_feature",
     errors.GenerationInProgressError: '"attach"',
     errors.UnauthorizedError: "the argument api_key",
     errors.ObservationError: "client.attach(error.ref)",

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import aiohttp
 import pytest
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from tests.conftest import Received, Send, Sent, client_of
 from tests.support.amounts import amount, some
@@ -21,7 +21,15 @@ from tests.support.journals import copy_of_the_disk
 from tests.support.notes import Notes
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, ConfigError, Journal, Project, Verdict, VibeError
+from testvibe_async import (
+    Client,
+    ConfigError,
+    FeatureNotGeneratedError,
+    Journal,
+    Project,
+    Verdict,
+    VibeError,
+)
 from testvibe_async.testing import Emulator, Fault
 
 ANSWER_SECONDS = 2.0
@@ -39,11 +47,6 @@ class Way:
     options: dict[str, Any] = field(factory=dict[str, Any])
     has_journal: bool = False
 
-    @property
-    def replaces(self) -> bool:
-        """Whether it generates the tests of a feature that has some."""
-        return self.method.startswith("generate")
-
     async def start(self, project: Project, name: str, journal: Journal | None) -> None:
         """Start it, and wait for its end."""
         call = getattr(project, self.method)
@@ -53,18 +56,14 @@ class Way:
             await call(name, **self.options).wait()
 
 
-FIRST = {"on_conflict": "generate"}
 JOIN = {"on_conflict": "attach"}
 WAYS = {
     "`generate_feature`": Way("generate_feature"),
-    '`run_feature(on_conflict="generate")`': Way("run_feature", FIRST),
     "`generate_features`": Way("generate_features"),
-    '`run_features(on_conflict="generate")`': Way("run_features", FIRST),
     "`generate_features`, journal": Way("generate_features", has_journal=True),
     '`generate_features(on_conflict="attach")`, journal': Way(
         "generate_features", JOIN, has_journal=True
     ),
-    '`run_features(on_conflict="generate")`, journal': Way("run_features", FIRST, has_journal=True),
 }
 
 
@@ -130,7 +129,7 @@ class Program:
     def may_call_again(self) -> bool:
         """Whether the same call, after the time that there was, asks for no second generation."""
         is_in_flight = not self.world.is_quick and not self.world.pause
-        return is_in_flight or self.way.has_journal or not self.way.replaces
+        return is_in_flight or self.way.has_journal
 
     async def recover(self) -> None:
         """Do what the program does at its next start: reconcile what is open, and call again."""
@@ -234,9 +233,8 @@ WORLDS = [
 CELLS = [
     (way, mishap, world)
     for world in WORLDS[: amount(6, few=2)]
-    for way, found in WAYS.items()
+    for way in WAYS
     for mishap in MISHAPS
-    if found.replaces or world.feature == "Draft"
     # Where the first one is over before it is answered, two calls are two requests.
     if mishap != AT_ONCE or not world.is_quick
 ]
@@ -295,10 +293,10 @@ async def test_the_item_is_paid(emulator: Emulator, tmp_path: Path, way: str, mi
 
 @pytest.mark.parametrize(
     ("way", "expected"),
-    [(name, 1 if way.has_journal or not way.replaces else 2) for name, way in WAYS.items()],
+    [(name, 1 if way.has_journal else 2) for name, way in WAYS.items()],
 )
 async def test_asking_again(emulator: Emulator, tmp_path: Path, way: str, expected: int) -> None:
-    """Who names the feature again has it generated again; a journal and a run want it just once."""
+    """Who names the feature again has it generated again; a journal wants it just once."""
     program = Program(emulator, WAYS[way], World("Draft"), tmp_path)
     for _ in range(2):
         async with program.process() as client:
@@ -399,77 +397,34 @@ async def test_a_service_that_always_pauses(emulator: Emulator, project: Project
     began = now()
 
     (item,) = await project.generate_features(["Draft"], missing_only=True)
-    await raised(VibeError, project.run_feature("Draft", on_conflict="generate"))
 
     assert item.verdict is Verdict.ERROR
     assert now() - began < HOUR
     assert paid(emulator) == 0
 
 
-async def test_a_run_pays_for_missing_tests_alone(emulator: Emulator, project: Project) -> None:
-    """Where a generation in flight has no id yet, and ends, a run pays for no other."""
+@pytest.mark.parametrize("policy", ["raise", "wait"])
+@pytest.mark.parametrize("is_batch", [True, False], ids=["batch", "one"])
+async def test_a_run_pays_for_nothing(
+    emulator: Emulator, project: Project, policy: Literal["raise", "wait"], *, is_batch: bool
+) -> None:
+    """Only what is called generate spends credits: a run without tests is refused."""
+    if is_batch:
+        (item,) = await project.run_features(["Draft"], on_conflict=policy)
+        assert item.verdict is Verdict.ERROR
+    else:
+        await raised(FeatureNotGeneratedError, project.run_feature("Draft", on_conflict=policy))
+    assert emulator.count("generate_feature") == 0
+
+
+async def test_a_run_waits_for_one_without_an_id(emulator: Emulator, project: Project) -> None:
+    """Where a generation in flight has no id yet, and ends, a run uses its tests."""
     emulator.fail("get_generation_status", NO_ID)
     theirs = await project.generate_feature("Draft")
     asyncio.get_running_loop().call_later(1.5, emulator.finish_generation, theirs.request_id)
 
-    assert (await project.run_feature("Draft", on_conflict="generate").wait()).is_success
+    assert (await project.run_feature("Draft", on_conflict="wait").wait()).is_success
     assert paid(emulator) == 1
-
-
-@pytest.mark.service(scenario=evolve(STEADY, failing_generations=1))
-@pytest.mark.parametrize("max_in_flight", [1, 10])
-async def test_the_items_of_a_feature_pay_once(
-    emulator: Emulator, project: Project, max_in_flight: int
-) -> None:
-    """A generation that failed is not paid for again by the next configuration or repetition."""
-    batch = project.run_features(
-        ["Draft"],
-        config=["Default", "Mobile"],
-        repeat=3,
-        on_conflict="generate",
-        max_in_flight=max_in_flight,
-    )
-    assert [item.verdict for item in await batch] == [Verdict.ERROR] * 6
-    assert paid(emulator) == 1
-
-
-async def test_a_generation_that_is_shown_late_serves_all_items(
-    emulator: Emulator, project: Project
-) -> None:
-    """While only the refusal of another one tells of it, each item waits for the batch's own."""
-    emulator.fail("get_generation_status", Fault.status(404), when=lambda _: now() < 15)
-    batch = project.run_features(["Draft"], config=["Default", "Mobile"], on_conflict="generate")
-    assert [item.verdict for item in await batch] == [Verdict.SUCCEEDED] * 2
-    assert paid(emulator) == 1
-
-
-async def test_an_end_before_it_is_joined(emulator: Emulator, project: Project) -> None:
-    """A generation in flight is joined as it was seen: it may end before another is dispatched."""
-
-    def ends_now(status: Any) -> Any:
-        emulator.finish_generation(status["requestId"])
-        return status
-
-    await project.generate_feature("Draft")
-    emulator.fail("get_generation_status", Fault.edit(ends_now), times=1)
-    await project.run_feature("Draft", on_conflict="generate")
-    assert paid(emulator) == 1
-
-
-async def test_one_that_is_superseded(emulator: Emulator, project: Project, tmp_path: Path) -> None:
-    """A resumed run whose generation another one followed ends as that did, if it failed too."""
-    path = tmp_path / "batch.journal"
-    async with client_of(emulator) as client, Journal(path) as journal:
-        batch = client.project().run_features(["Draft"], journal=journal, on_conflict="generate")
-        await raised(TimeoutError, asyncio.wait_for(batch, timeout=5))
-    (own,) = emulator.generations
-    emulator.finish_generation(own, "failed")
-    another = await project.generate_feature("Draft")
-    emulator.finish_generation(another.ref.request_id, "failed")
-    async with client_of(emulator) as client, Journal(path) as journal:
-        (item,) = await client.project().run_features(journal=journal)
-    assert item.verdict is Verdict.ERROR
-    assert paid(emulator) == 2
 
 
 @pytest.mark.parametrize(("decision", "expected"), [("resend", 2), ("drop", 1)])

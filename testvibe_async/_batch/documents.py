@@ -33,7 +33,6 @@ def entry_document(entry: Entry[Any]) -> dict[str, Any]:
     values = {"name": job.name, "config": job.config, "repetition": repetition}
     nested = {
         "intent": entry.intent,
-        "generation": entry.generation,
         "ref": entry.ref,
         "named": entry.named,
         "error": entry.error,
@@ -62,7 +61,6 @@ def read_entry(index: int, document: Mapping[str, Any], *, kind: KindName) -> En
         kind=kind,
         state=EntryState(document["state"]),
         intent=_stored(Intent, document.get("intent")),
-        generation=_stored(Ref, document.get("generation")),
         ref=_stored(Ref, document.get("ref")),
         named=_stored(Ref, document.get("named")),
         outcomes=[_read_outcome(kind, each) for each in document.get("outcomes", ())],

@@ -26,7 +26,7 @@ from testvibe_async.errors import (
 from testvibe_async.intents import Intent
 from testvibe_async.models import Snapshot
 from testvibe_async.outcomes import BatchItem
-from testvibe_async.refs import GenerationRef, Ref
+from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,9 +77,6 @@ class Entry(Generic[SnapshotT]):
     intent: Intent | None = None
     """The dispatch whose answer was not received."""
 
-    generation: GenerationRef | None = None
-    """The generation of a run's missing tests, if the batch dispatched or joined one."""
-
     ref: Ref | None = None
     """The operation of the last dispatched attempt."""
 
@@ -129,7 +126,7 @@ class Entry(Generic[SnapshotT]):
 
     def all_refs(self) -> list[Ref]:
         """Return all known operations of the entry, including earlier attempts."""
-        refs = [ref for ref in (self.ref, self.named, self.generation) if ref is not None]
+        refs = [ref for ref in (self.ref, self.named) if ref is not None]
         if self.ref is not None and KINDS[self.kind].ids_grow:
             name = KINDS[self.kind].id_name
             ids = (getattr(outcome, name) for outcome in self.outcomes)
@@ -155,17 +152,9 @@ class Entry(Generic[SnapshotT]):
         self.intent = self.named = None
         if isinstance(self.error, DispatchUnknownError):
             self.error = None
-        if ref.kind == self.kind:
-            self.state, self.ref = EntryState.DISPATCHED, ref
-        else:
-            # Generating its tests does not end a run, which remains to be dispatched.
-            assert isinstance(ref, GenerationRef)
-            self.state, self.generation = EntryState.PLANNED, ref
+        self.state, self.ref = EntryState.DISPATCHED, ref
         if self.final is not None:
-            own = self.ref if ref.kind == self.kind else None
-            self.final = evolve(
-                self.final, ref=own, generation_ref=None if own else self.generation, error=None
-            )
+            self.final = evolve(self.final, ref=ref, error=None)
 
     def withdraw(self) -> None:
         """Note that nothing started."""
@@ -253,8 +242,7 @@ class Entry(Generic[SnapshotT]):
             name=self.job.name,
             config=self.job.config,
             repetition=self.job.repetition,
-            ref=(ref := refs.get(self.state)),
-            generation_ref=self.generation if ref is None else None,
+            ref=refs.get(self.state),
             outcome=outcome,
             error=error,
             is_waiting=is_planned and error is None and outcome is None,

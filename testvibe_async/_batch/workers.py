@@ -37,7 +37,6 @@ from testvibe_async.errors import (
 )
 from testvibe_async.models import Snapshot, Transition
 from testvibe_async.operations import operation_of
-from testvibe_async.refs import GenerationRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,8 +122,6 @@ class Workers(Generic[SnapshotT]):
         """The entries that wait for a worker."""
         self._workers = 0
         self._waits: Waits[SnapshotT] = Waits(self._parts.poller)
-        self._tests: dict[int | str, GenerationRef] = {}
-        """The generation of the missing tests of each feature, which serves all of its entries."""
         self._ended = 0
         """Number of entries that have ended."""
         self._futile = 0
@@ -194,8 +191,6 @@ class Workers(Generic[SnapshotT]):
             self._recovery.note_progress()  # No later feature will prove anything.
             self._finish_changes()
             return
-        if entry.generation is not None:
-            self._tests[entry.job.feature] = entry.generation
         if not entry.is_left:
             self._complete_entry(entry, entry.error)
         elif entry.state is EntryState.PLANNED and not self._is_stopped:
@@ -265,7 +260,7 @@ class Workers(Generic[SnapshotT]):
         else:
             entry.start(found.ref)
         self._save(entry)
-        return found if found is not None and found.ref.kind == self.plan.kind else None
+        return found
 
     def _attach(self, ref: Ref) -> Operation[Any]:
         """Return a handle on an operation."""
@@ -319,8 +314,7 @@ class Workers(Generic[SnapshotT]):
             return False
         if self._limits.stop_on_failure:  # The unknown result stops the batch.
             return False
-        kind = self.plan.kind if error.intent is None else error.intent.kind
-        is_provable = not KINDS[kind].ids_grow or self._may_dispatch()
+        is_provable = not KINDS[self.plan.kind].ids_grow or self._may_dispatch()
         return error.reason in {"absent", "unseen"} and is_provable
 
     async def _is_to_repeat(self, entry: Entry[SnapshotT], operation: Operation[SnapshotT]) -> bool:
@@ -365,13 +359,13 @@ class Workers(Generic[SnapshotT]):
             self._recovery.note_progress()
             if not dispatch.is_written:  # A sent dispatch is kept: it may be answered after a stop.
                 entry.dispatch = None
-        if operation is None and dispatch.ref is not None and dispatch.ref.kind == self.plan.kind:
+        if operation is None and dispatch.ref is not None:
             # It was withdrawn while its recorder stored the operation.
             operation = self._attach(dispatch.ref)
         if operation is None and dispatch.is_written:
             raise dispatch.unknown("the batch ended before its answer came")
         outage = self._dispatcher.hold.error if self._is_timed_out else None
-        if operation is None and dispatch.ref is None and outage is not None:
+        if operation is None and outage is not None:
             raise outage
         return operation
 
@@ -385,7 +379,6 @@ class Workers(Generic[SnapshotT]):
             config=entry.job.config,
             site_url=self.plan.site_url,
             missing_only=self.plan.missing_only,
-            generation=lambda: entry.generation or self._tests.get(entry.job.feature),
             recorders=self._dispatcher.recorders_with(recorder),
             patience=REFUSED_SECONDS,
             gate=self._gate,
@@ -398,11 +391,7 @@ class Workers(Generic[SnapshotT]):
         """Save the operation of an entry, even if its answer came after the batch ended."""
         entry.start(ref)
         self._save(entry)
-        if ref.kind == self.plan.kind:
-            self._recovery.note_dispatched()
-        else:
-            assert isinstance(ref, GenerationRef)
-            self._tests[entry.job.feature] = ref
+        self._recovery.note_dispatched()
 
     def _note_accepted(self, entry: Entry[SnapshotT], intent: Intent) -> None:
         """Save that an entry's dispatch was accepted, so that no process sends it again."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from testvibe_async._wire import Request
     from testvibe_async.errors import KindName
     from testvibe_async.operations import ClientParts, Operation
-    from testvibe_async.refs import GenerationRef, Ref
+    from testvibe_async.refs import Ref
 
 END_SECONDS = 10.0
 """Seconds in which a recorder must note the result of a dispatch."""
@@ -84,9 +84,6 @@ class Dispatch(ABC, Generic[OperationT]):
     gate: AbstractAsyncContextManager[None] | None = None
     """Held while it is under way; None for no limit."""
 
-    generation: Callable[[], GenerationRef | None] = lambda: None
-    """Returns the generation of a run's missing tests that was dispatched or joined already."""
-
     ref: Ref | None = field(default=None, init=False)
     """The operation that was dispatched or joined last."""
 
@@ -107,8 +104,6 @@ class Dispatch(ABC, Generic[OperationT]):
     """True if the recorders have the intent, but not its result yet."""
     _recording: asyncio.Lock | None = field(default=None, init=False)
     """Held while recorders are called: the result of an attempt comes after its intent."""
-    _tests: Dispatch[Any] | None = field(default=None, init=False)
-    """The dispatch of the generation of a run's missing tests, while it is under way."""
 
     def __attrs_post_init__(self) -> None:
         """Build the request; a `ConfigError` describes what can't be sent."""
@@ -132,18 +127,18 @@ class Dispatch(ABC, Generic[OperationT]):
 
     @property
     def is_written(self) -> bool:
-        """True if it was sent and has no answer, or the generation in its place."""
-        return (self._tests or self).progress in (*_AWAITED, Progress.UNANSWERED)
+        """True if it was sent and has no answer."""
+        return self.progress in (*_AWAITED, Progress.UNANSWERED)
 
     @property
     def is_awaited(self) -> bool:
-        """True while it, or the generation in its place, is written, and may still be answered."""
-        return (self._tests or self).progress in _AWAITED
+        """True while it is written, and may still be answered."""
+        return self.progress in _AWAITED
 
     @property
     def may_be_cancelled(self) -> bool:
-        """True if it is under way, and so far without effect; so is the generation in its place."""
-        return (self._tests or self).progress is Progress.PENDING
+        """True if it is under way, and so far without effect."""
+        return self.progress is Progress.PENDING
 
     @property
     def patience_left(self) -> float | None:
@@ -176,16 +171,6 @@ class Dispatch(ABC, Generic[OperationT]):
         """Keep the dispatch from being sent."""
         if self.withdrawn_at is None:
             self.withdrawn_at = asyncio.get_running_loop().time()
-        if self._tests is not None:
-            self._tests.withdraw()
-
-    def begin_tests(self, tests: Dispatch[Any]) -> None:
-        """Note that the generation of missing tests is dispatched first."""
-        tests.withdrawn_at, self._tests = self.withdrawn_at, tests
-
-    def end_tests(self) -> None:
-        """Note that the generation of missing tests has ended, and the run itself is next."""
-        self._tests = None
 
     async def before_writing(self) -> None:
         """Have the recorders store the intent of an attempt, right before the request is written.
@@ -288,8 +273,6 @@ class Dispatch(ABC, Generic[OperationT]):
             what: Description of the failed answer, for the message.
             finding: The result of reconciling.
         """
-        if self._tests is not None:
-            return self._tests.unknown(what, finding)
         return (finding or Finding()).error(self.intent or self.new_intent(), what)
 
     def _lock(self) -> asyncio.Lock:

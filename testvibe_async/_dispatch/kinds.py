@@ -147,9 +147,6 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
     kind: ClassVar[KindName] = "generation"
     operation_class: ClassVar[type[Operation[Any]]] = GenerationOperation
 
-    is_needed: bool = False
-    """True if the service has refused a run, since the feature has no tests."""
-
     before: Generation | None = None
     """The feature's latest generation before the dispatch; None if it is unknown."""
 
@@ -202,7 +199,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         """
         if latest.is_success:
             raise TestsMadeError(latest)
-        if self.is_needed or latest.is_failure or latest.status == FeatureStatus.GENERATING:
+        if latest.is_failure or latest.status == FeatureStatus.GENERATING:
             return
         feature, status = self.feature, latest.status
         if status is None and latest.request_id is None and latest.overall_conclusion is None:

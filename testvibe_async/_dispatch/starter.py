@@ -1,8 +1,7 @@
 """Starting operations, with a reaction to conflicts with the state of the feature.
 
-Decides whether to raise a 409, to join or wait out the generation in flight, or to generate the
-tests that a run needs. It never reads the 409's message, but reads the feature's generation. The
-dispatcher sends the dispatches themselves.
+Decides whether to raise a 409, to join the generation in flight, or to wait for its end. It never
+reads the 409's message, but reads the feature's generation. The dispatcher sends the dispatches.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from testvibe_async._dispatch.kinds import GenerationDispatch, RunDispatch, TestsMadeError
 from testvibe_async._wire import GENERATION, Endpoints, says_in_flight
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
     GenerationInProgressError,
+    NotFoundError,
     OperationSupersededError,
     ResponseError,
     TransportError,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async._dispatch.dispatcher import Dispatcher
+    from testvibe_async._dispatch.kinds import GenerationDispatch, RunDispatch
     from testvibe_async.errors import KindName
     from testvibe_async.models import Generation
     from testvibe_async.operations import ClientParts, Operation, RunOperation
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 GenerateConflict = Literal["raise", "attach", "wait"]
 """The reaction to a generation of the feature that is already in flight."""
 
-RunConflict = Literal["raise", "generate"]
-"""The reaction to a feature without tests."""
+RunConflict = Literal["raise", "wait"]
+"""The reaction to a feature without tests, whose generation may be in flight."""
 
 MAX_UNSEEN_CONFLICTS = 3
 """Number of 409s in a row without an observed generation in flight at which the 409 is raised."""
@@ -124,10 +124,11 @@ class Starter:
         Args:
             dispatch: The dispatch.
             on_conflict: The reaction to a 409.
-            deadline: The loop's clock at which to stop waiting for the generation of tests.
+            deadline: The loop's clock at which to stop waiting for the generation in flight.
 
         Raises:
-            WaitTimeoutError: The deadline passed; no run was dispatched, and `ref` is the
+            FeatureNotGeneratedError: The feature has no tests, also after that generation.
+            WaitTimeoutError: The deadline passed; nothing was dispatched, and `ref` is the
                 generation.
         """
         try:
@@ -136,54 +137,13 @@ class Starter:
             if on_conflict == "raise":
                 raise
             try:
-                (await self._generate_tests(dispatch, deadline)).raise_for_status()
-            except OutcomeError as failure:
+                latest = await self.latest_outcome(dispatch.project, dispatch.feature, deadline)
+                latest.raise_for_status()
+            except (NotFoundError, OutcomeError) as failure:
                 raise conflict from failure
-        dispatch.end_tests()
+            if not latest.is_success:  # None is in flight, and none has ended.
+                raise
         return await self.dispatcher.dispatch(dispatch)
-
-    async def _generate_tests(self, run: RunDispatch, deadline: float | None) -> Generation:
-        """Generate the tests that a run needs, once, or wait for a generation in flight."""
-        generation = self._known_generation(run)
-        if generation is None:
-            with suppress(TransportError, ResponseError):
-                latest = await self._read_until(
-                    _is_named_or_over, run.project, run.feature, deadline
-                )
-                generation = self._in_flight(run.project, latest)
-        if generation is None:
-            dispatch = GenerationDispatch(
-                parts=self.parts,
-                project=run.project,
-                feature=run.feature,
-                site_url=run.site_url,
-                recorders=run.recorders,
-                patience=run.patience,
-                known=run.known,
-                on_ref=run.note,
-                on_accepted=run.on_accepted,
-                gate=run.gate,
-                missing_only=True,
-                is_needed=True,
-            )
-            run.begin_tests(dispatch)
-            try:
-                generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
-            except TestsMadeError as made:
-                return made.latest
-            except GenerationInProgressError:  # The service may show it later than it refuses.
-                if (generation := self._known_generation(run)) is None:
-                    raise
-        else:  # It may end before another dispatch, which would cost credits.
-            run.note(generation.ref)
-        with suppress(OperationSupersededError):
-            return await generation.wait(timeout=_seconds_to(deadline))
-        return await self.latest_outcome(run.project, run.feature, deadline)
-
-    def _known_generation(self, run: RunDispatch) -> GenerationOperation | None:
-        """Return a handle on the generation of a run's tests that was dispatched or joined."""
-        ref = run.generation()
-        return None if ref is None else GenerationOperation(ref, self.parts)
 
     async def latest_outcome(
         self, project: str, feature: int | str, deadline: float | None

@@ -70,9 +70,9 @@ def failures_text(result: Result, *, width: int | None) -> Text:
 
 
 def _hints(without: Sequence[Item], result: Result) -> Iterator[str]:
-    """Yield the commands that help; none does where the generation of the tests failed."""
+    """Yield the commands that help."""
     for kind, (aim, command) in _HINTS.items():
-        refused = [each for each in without if type(each.error) is kind and not each.generation_ref]
+        refused = [each for each in without if type(each.error) is kind]
         if refused:
             features = dict.fromkeys(str(each.feature) for each in refused)
             names = features if len(features) <= NAMED else ["FEATURE"]

@@ -329,7 +329,7 @@ class Progress:
                 continue
             row = self._row(item, before)
             is_ending = row.phase is Phase.FINISHED and not row.is_final
-            if before is not None and is_ending and item.generation_ref is None:
+            if before is not None and is_ending:
                 continue  # Its end is reported with its item, which follows at once.
             self._rows[_key(item)] = row
             changed += self._changes(before, row)
@@ -341,8 +341,6 @@ class Progress:
         The ref of such an attempt is known if the item had it when it was read before.
         """
         ref = None if before is None else before.item.latest_ref
-        if before and before.item.generation_ref and row.item.latest_ref != ref:
-            yield self._row(before.item, before)  # The run began at once after its generation.
         for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
             *earlier, run = row.item.earlier[: number + 1]
             item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=tuple(earlier))

@@ -196,7 +196,7 @@ class Suite:
         if item.outcome is not None:
             return self.options.attempts == 1
         is_refused = isinstance(item.error, errors.FeatureNotGeneratedError)
-        is_paid = self.options.generate and (is_refused or item.generation_ref is not None)
+        is_paid = self.options.generate and is_refused
         return result.is_settled and not is_paid
 
     def close(self, *, is_whole: bool = True) -> None:

@@ -148,9 +148,7 @@ class Entry:
     @cached_property
     def earlier(self) -> tuple[Entry, ...]:
         """The attempts before, oldest first; each of them failed, and its ref is not known."""
-        bare = evolve(
-            self.item, ref=None, generation_ref=None, error=None, quarantine=None, earlier=()
-        )
+        bare = evolve(self.item, ref=None, error=None, quarantine=None, earlier=())
         return tuple(
             evolve(self, item=evolve(bare, outcome=outcome), attempt=number)
             for number, outcome in enumerate(self.item.earlier, 1)

@@ -12,7 +12,16 @@ from tests.conftest import client_of
 from tests.support.batches import MIXED, client_tasks, verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import BatchSummary, Client, Feature, Project, RetryPolicy, Verdict, errors
+from testvibe_async import (
+    BatchSummary,
+    Client,
+    Feature,
+    GenerationFailedError,
+    Project,
+    RetryPolicy,
+    Verdict,
+    errors,
+)
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = MIXED
@@ -85,44 +94,26 @@ async def test_several_configurations(emulator: Emulator, project: Project) -> N
     assert len(emulator.runs) == 4
 
 
-@pytest.mark.parametrize("end", ["left", "time", "failure"])
-async def test_a_runs_generation_is_named(emulator: Emulator, project: Project, end: str) -> None:
-    """A generation that a batch dispatched is in the item and the refs, however that ends."""
+async def test_runs_wait_for_their_tests(emulator: Emulator, project: Project) -> None:
+    """With on_conflict="wait" each run follows the generation in flight, and none is paid for."""
     emulator.add_feature("Draft", status="draft")
-    emulator.fail("run_feature", Fault.delay(10), when=lambda request: "Wish" in request.path)
-    emulator.fail("get_run", Fault.status(403))
-    batch = project.run_features(
-        ["Draft", *(["Wishlist"] if end == "failure" else [])],
-        on_conflict="generate",
-        timeout=12 if end == "time" else None,
-        stop_on_failure=end == "failure",
-    )
-    if end == "left":
-        async with batch:
-            await asyncio.sleep(5)
-        items = []
-    else:
-        items = await batch
-
-    (request_id,) = emulator.generations
-    draft = batch.items[0]
-    assert draft.generation_ref is not None
-    assert draft.generation_ref.key[-1] == request_id
-    assert (draft.ref, draft.latest_ref, draft.is_unfinished) == (None, draft.generation_ref, True)
-    for item in items[:1]:
-        assert item.verdict == "in flight"
+    await project.generate_feature("Draft")
+    configs = ["Default", "Mobile"]
+    items = await project.run_features(["Draft", "Checkout"], config=configs, on_conflict="wait")
+    assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 4
+    assert (len(emulator.generations), len(emulator.runs)) == (1, 4)
 
 
-async def test_a_run_whose_generation_failed_is_over() -> None:
-    """The generation is known, and another wait for it brings nothing."""
+async def test_runs_whose_generation_failed_are_over() -> None:
+    """Each has the reason, and another wait brings nothing."""
     scenario = evolve(STEADY, outcomes={"Draft": Outcome(generation_status="failed")})
     async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
         emulator.add_feature("Draft", status="draft")
-        batch = client.project().run_features(["Draft"], on_conflict="generate")
+        await client.project().generate_feature("Draft")
+        batch = client.project().run_features(["Draft"], on_conflict="wait")
         (item,) = await batch
     assert isinstance(item.error, errors.FeatureNotGeneratedError)
-    assert item.generation_ref is not None
-    assert not item.is_unfinished
+    assert isinstance(item.error.__cause__, GenerationFailedError)
     assert batch.in_flight == []
 
 

@@ -1,4 +1,4 @@
-"""Starter (409): raised, attached to, waited for, or answered by generating first."""
+"""Starter (409): raised, attached to, or waited for."""
 
 import asyncio
 from typing import Literal
@@ -93,7 +93,7 @@ async def test_a_conflict_with_one_without_an_id(
         await raised(errors.GenerationInProgressError, dispatch)
     assert len(emulator.generations) == 1
 
-    await project.run_feature("Draft", on_conflict="generate")
+    await project.run_feature("Draft", on_conflict="wait")
     assert len(emulator.generations) == 1
 
     await project.generate_feature("Checkout")
@@ -146,21 +146,32 @@ async def test_an_attached_one(emulator: Emulator, project: Project, rival: Proj
     assert (await joined).is_success
 
 
-async def test_generating_pays_once(emulator: Emulator, project: Project, rival: Project) -> None:
-    """Where another generation supersedes this one, its tests are run."""
-    own = asyncio.ensure_future(project.run_feature("Draft", on_conflict="generate"))
+async def test_a_run_waits_for_its_tests(emulator: Emulator, project: Project) -> None:
+    """on_conflict="wait" of a run waits for the generation in flight, and runs what it made."""
+    generation = await project.generate_feature("Draft")
+
+    run = await project.run_feature("Draft", on_conflict="wait")
+
+    assert generation.done
+    assert (await run).is_success
+    assert len(emulator.generations) == 1
+
+
+async def test_a_run_waits_for_each(emulator: Emulator, project: Project, rival: Project) -> None:
+    """Where another generation supersedes the one in flight, its tests are run."""
+    generation = await project.generate_feature("Draft")
+    run = asyncio.ensure_future(project.run_feature("Draft", on_conflict="wait"))
     await asyncio.sleep(11.9)
-    (request_id,) = emulator.generations
-    emulator.finish_generation(request_id)
+    emulator.finish_generation(generation.request_id)
     theirs = await rival.generate_feature("Draft")
     emulator.finish_generation(theirs.request_id)
 
-    assert (await (await own)).is_success
-    assert list(emulator.generations) == [request_id, theirs.request_id]
+    assert (await (await run)).is_success
+    assert list(emulator.generations) == [generation.request_id, theirs.request_id]
 
 
-async def test_tests_that_came_meanwhile_are_not_paid(emulator: Emulator, rival: Project) -> None:
-    """Where another caller's generation ends right after the 409, its tests are run."""
+async def test_tests_that_came_meanwhile_are_run(emulator: Emulator, rival: Project) -> None:
+    """Where the generation ends right after the 409, its tests are run."""
     theirs = await rival.generate_feature("Draft")
 
     def end_theirs(request: RequestFinished) -> None:
@@ -168,7 +179,7 @@ async def test_tests_that_came_meanwhile_are_not_paid(emulator: Emulator, rival:
             emulator.finish_generation(theirs.request_id)
 
     async with client_of(emulator, hooks=Hooks(on_request=end_theirs)) as client:
-        run = await (await client.project().run_feature("Draft", on_conflict="generate"))
+        run = await (await client.project().run_feature("Draft", on_conflict="wait"))
 
     assert run.is_success
     assert list(emulator.generations) == [theirs.request_id]
@@ -185,10 +196,36 @@ async def test_closing_ends_the_wait(emulator: Emulator, client: Client, project
     assert now() < 0.6
 
 
-async def test_generating_first_may_fail(emulator: Emulator, project: Project) -> None:
-    """Where the generation fails there is nothing to run, and the cause says so."""
-    dispatch = project.run_feature("Broken", on_conflict="generate")
+async def test_the_generation_may_fail(emulator: Emulator, project: Project) -> None:
+    """Where it fails there is nothing to run, and the cause says so."""
+    await project.generate_feature("Broken")
+
+    dispatch = project.run_feature("Broken", on_conflict="wait")
     error = await raised(errors.FeatureNotGeneratedError, dispatch)
 
     assert isinstance(error.__cause__, GenerationFailedError)
+    assert emulator.runs == {}
+
+
+@pytest.mark.parametrize("fault", [None, Fault.status(404), Fault.body(b"{}")])
+async def test_a_run_without_a_generation(
+    emulator: Emulator, project: Project, fault: Fault | None
+) -> None:
+    """With nothing in flight there is nothing to wait for, and nothing is generated."""
+    if fault is not None:
+        emulator.fail("get_generation_status", fault)
+
+    dispatch = project.run_feature("Draft", on_conflict="wait")
+    await raised(errors.FeatureNotGeneratedError, dispatch, match="generate_feature")
+
+    assert (emulator.count("run_feature"), len(emulator.generations)) == (1, 0)
+    assert now() < 1
+
+
+async def test_a_run_whose_generation_is_not_seen(emulator: Emulator, project: Project) -> None:
+    """A status that can't be read is the error: one may be in flight."""
+    emulator.fail("get_generation_status", Fault.status(500))
+
+    await raised(errors.ServerError, project.run_feature("Draft", on_conflict="wait"))
+
     assert emulator.runs == {}

@@ -158,7 +158,7 @@ class Stage:
     def _said(self) -> Said:
         if self.batch is not None:
             item = self.batch.items[0]
-            return Said(item.verdict, item.latest_ref, item.error)
+            return Said(item.verdict, item.ref, item.error)
         error = self.raised if isinstance(self.raised, errors.VibeError) else None
         if self._operation is not None:
             verdict = Verdict.SUCCEEDED if self._operation.done else Verdict.IN_FLIGHT

@@ -498,40 +498,6 @@ async def test_many_records_are_one_commit(path: Path, project: Project) -> None
         assert journal.commits < 2 * 63  # as many were dispatched, each with two records or more
 
 
-async def test_a_failure_is_paid_once(path: Path, emulator: Emulator, client: Client) -> None:
-    """The generation of a run's missing tests is the feature's own, however often it goes on."""
-    emulator.add_feature("Doomed", status="draft")
-    for timeout in (30, 100, 100):
-        async with Journal(path) as journal:
-            batch = client.project().run_features(
-                ["Doomed"], journal=journal, on_conflict="generate", timeout=timeout
-            )
-            (item,) = await batch
-            await asyncio.sleep(1000)
-            assert journal.items[0].generation_ref is not None
-    assert isinstance(item.error, errors.FeatureNotGeneratedError)
-    assert len(emulator.generations) == 1
-
-
-async def test_a_failure_is_paid_once_for_all_configurations(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
-    """After a resume, the other items of the feature end with that generation too."""
-    emulator.add_feature("Doomed", status="draft")
-    for stops in (1, 0):
-        async with Journal(path) as journal:
-            items = await client.project().run_features(
-                ["Doomed"],
-                config=["Default", "Mobile"],
-                journal=journal,
-                on_conflict="generate",
-                stop_on_failure=stops,
-                max_in_flight=1,
-            )
-    assert [type(item.error) for item in items] == [errors.FeatureNotGeneratedError] * 2
-    assert len(emulator.generations) == 1
-
-
 async def test_nothing_sent_is_decided(path: Path, emulator: Emulator, client: Client) -> None:
     """A decision is for what is unknown: the answer of a dispatch under way may still come."""
     emulator.fail("run_feature", Fault.delay(5), times=1)

@@ -17,7 +17,7 @@ from tests.support.batches import verdicts
 from tests.support.journals import copy_of_the_disk
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, GenerationRef, Journal, Project, Verdict, errors
+from testvibe_async import Batch, Client, GenerationRef, Journal, Project, Verdict, errors
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 
@@ -68,22 +68,6 @@ async def test_the_next_is_read_meanwhile(path: Path, emulator: Emulator) -> Non
         client.project().run_features(features(3), journal=journal),
     ):
         await when(lambda: emulator.count("run_feature", feature="Returns") > 0, within=3)
-
-
-async def test_a_generation_proves_nothing_of_a_run(path: Path, emulator: Emulator) -> None:
-    """The proof is the run that follows it."""
-    emulator.add_feature("Slow", status="draft")
-
-    async def features(*names: str) -> AsyncIterator[str]:
-        for name in names:
-            yield name
-            await asyncio.sleep(30)
-
-    await leave_unsent(path, emulator, features("Checkout"))
-    await asyncio.sleep(600)
-    names = features("Checkout", "Slow", "Nothing")
-    items = await ran(path, emulator, names, on_conflict="generate")
-    assert [item.verdict for item in items[:2]] == [Verdict.SUCCEEDED] * 2
 
 
 async def test_generations_are_not_held_back(path: Path, emulator: Emulator) -> None:
@@ -160,10 +144,10 @@ async def test_an_outage_beyond_patience_leaves_it_unknown(path: Path, emulator:
 
 
 async def test_a_lost_generation_is_dispatched_again(emulator: Emulator, project: Project) -> None:
-    """As one of a batch of generations is: the status proves that nothing started."""
+    """The status proves that nothing started."""
     emulator.add_feature("Fresh", status="draft")
     emulator.fail("generate_feature", Fault.reset(), times=1)
-    (item,) = await project.run_features(["Fresh"], on_conflict="generate")
+    (item,) = await project.generate_features(["Fresh"])
     assert item.outcome is not None
     assert (emulator.count("generate_feature"), len(emulator.generations)) == (2, 1)
 
@@ -225,12 +209,13 @@ async def test_an_accepted_dispatch_is_known_to_be_so_after_a_kill(
     emulator.fail("generate_feature", Fault.delay(1))
     killed = path.with_name("killed")
     async with Journal(path) as journal:
-        batch = asyncio.ensure_future(
-            _run(client, journal, features=[feature], on_conflict="generate")
-        )
+        project = client.project()
+        method = project.run_features if feature == "Checkout" else project.generate_features
+        batch: Batch[Any] = method([feature], journal=journal)
+        waiting = asyncio.ensure_future(batch)
         await asyncio.sleep(5)
         copy_of_the_disk(path, killed)
-        await batch
+        await waiting
     async with Journal(killed) as journal:
         assert [intent.is_accepted for intent in journal.open_intents] == [True]
 
@@ -348,20 +333,13 @@ async def test_one_that_was_joined_is_resumed(
     assert emulator.count("generate_feature") == 2  # theirs, and the one that met a conflict
 
 
-async def test_a_joined_one_is_paid_once(path: Path, emulator: Emulator, rival: Project) -> None:
-    """A run that waits for another's generation does not pay for one after that has failed."""
-    emulator.add_feature("Broken", status="draft")
-    await rival.generate_feature("Broken")
-    for timeout in (20, None):
-        await ran(path, emulator, ["Broken"], on_conflict="generate", timeout=timeout)
-        await asyncio.sleep(300)
-    assert len(emulator.generations) == 1
-
-
-async def test_a_resume_without_them_uses_them(path: Path, emulator: Emulator) -> None:
+async def test_a_resume_without_them_uses_them(
+    path: Path, emulator: Emulator, rival: Project
+) -> None:
     """Attempts and the conflict policy of a batch are those that it was made with."""
     emulator.add_feature("Draft", status="draft")
-    await ran(path, emulator, ["Draft"], attempts=2, on_conflict="generate", timeout=1)
+    await rival.generate_feature("Draft")
+    await ran(path, emulator, ["Draft"], attempts=2, on_conflict="wait", timeout=1)
     (item,) = await ran(path, emulator)
     assert (item.verdict, len(item.attempts)) == (Verdict.FAILED, 2)
 

@@ -190,7 +190,7 @@ async def _run(caller: Caller) -> None:
     start = caller.process.client.project().run_feature(
         feature,
         config=config,
-        on_conflict=detangle.choice(("raise", "generate")),
+        on_conflict=detangle.choice(("raise", "wait")),
     )
     intent = Intent(caller.number, "run", feature, config)
     operation = await caller.dispatch(intent, start)

@@ -55,6 +55,7 @@ def check(world: World) -> None:
     """
     assert not world.ledger.late, f"sent after the close: {world.ledger.late}"
     _nothing_acts_twice(world)
+    _only_generate_pays(world)
     _what_was_accepted_is_not_resent(world)
     _each_pause_is_kept(world)
     _nothing_is_lost(world, world.process)
@@ -81,6 +82,14 @@ def _nothing_acts_twice(world: World) -> None:
         if intent.kind == "generation":
             made = world.ledger.made(intent)
             assert len(made) <= 1, f"{intent} cost credits {len(made)} times"
+
+
+def _only_generate_pays(world: World) -> None:
+    """Expect each generation to be one that a caller wanted: a run generates nothing."""
+    wanted = {each.intent for caller in world.callers for each in caller.dispatchings}
+    for post in world.ledger.posts.values():
+        is_wanted = post.intent.kind == "run" or post.intent in wanted
+        assert is_wanted, f"{post.intent} cost credits, and nobody wanted it"
 
 
 def _what_was_accepted_is_not_resent(world: World) -> None:
@@ -236,7 +245,7 @@ def _is_done_refused_or_unknown(world: World, caller: Caller, dispatching: Dispa
     if result is None:
         assert caller.is_cancelled, f"{intent} came to nothing"
     elif isinstance(result, errors.DispatchUnknownError):
-        _is_unknown_for_a_reason(world, caller, result)
+        _is_unknown_for_a_reason(world, caller, intent, result)
     elif isinstance(result, errors.VibeError):
         _did_nothing(world, intent, result)
     elif isinstance(result, GenerationOperation) and not world.ledger.made(intent):
@@ -247,13 +256,10 @@ def _is_done_refused_or_unknown(world: World, caller: Caller, dispatching: Dispa
 
 
 def _is_unknown_for_a_reason(
-    world: World, caller: Caller, error: errors.DispatchUnknownError
+    world: World, caller: Caller, intent: Intent, error: errors.DispatchUnknownError
 ) -> None:
     """Expect the error to say of what was polled what it really showed."""
-    asked = error.intent
-    assert isinstance(asked, AskedFor), f"{error!r} does not say what was dispatched"
-    # Where the tests for a run are generated first, it may be of the generation.
-    intent = Intent(caller.number, asked.kind, str(asked.feature), asked.config)
+    assert isinstance(error.intent, AskedFor), f"{error!r} does not say what was dispatched"
     lost = set(world.ledger.made(intent)) - _told(caller.process, intent)
     world.seen["an unknown dispatch that " + ("took effect" if lost else "did nothing")] += 1
     world.seen[f"unknown: {error.reason}"] += 1
@@ -292,8 +298,8 @@ def _item_is_right(
     made = world.ledger.made(intent)
     if isinstance(item.error, errors.DispatchUnknownError):
         assert verdict is Verdict.UNKNOWN, f"{intent} is unknown, and its item {verdict}"
-        _is_unknown_for_a_reason(world, caller, item.error)
-    elif item.latest_ref is None and len(item.earlier) < len(made):
+        _is_unknown_for_a_reason(world, caller, intent, item.error)
+    elif item.ref is None and len(item.earlier) < len(made):
         assert caller.is_cancelled, f"{intent} began {made}, and its item says {verdict}"
     assert not isinstance(item.error, errors.OperationNotFoundError), f"{intent}: {item.error}"
     if item.is_flaky:

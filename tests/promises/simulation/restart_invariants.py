@@ -25,6 +25,7 @@ def check(world: Restarts) -> None:
     Raises:
         AssertionError: What the batch did that it promises not to do.
     """
+    _runs_are_free(world)
     for item in world.items:
         _nothing_acts_again(world, item)
         _nothing_is_paid_beside_what_was_joined(world, item)
@@ -35,39 +36,39 @@ def check(world: Restarts) -> None:
         world.seen[f"after restarts: {item.verdict}"] += 1
 
 
-def _intents(item: BatchItem[Any]) -> list[Intent]:
-    """Return what the batch may have dispatched for an item: a run has tests to generate first."""
-    name = str(item.feature)
-    return [Intent(1, "run", name, item.config), Intent(1, "generation", name, None)]
+def _intent(world: Restarts, item: BatchItem[Any]) -> Intent:
+    """Return what the batch may have dispatched for an item."""
+    kind = "generation" if world.restarts.work == "generations" else "run"
+    return Intent(1, kind, str(item.feature), item.config)
+
+
+def _runs_are_free(world: Restarts) -> None:
+    """Expect a batch of runs to generate nothing."""
+    kinds = {post.intent.kind for post in world.ledger.posts.values()}
+    assert world.restarts.work == "generations" or "generation" not in kinds, "a run cost credits"
 
 
 def _nothing_acts_again(world: Restarts, item: BatchItem[Any]) -> None:
-    for intent in _intents(item):
-        made = world.ledger.made(intent)
-        world.seen["a dispatch that acted"] += bool(made)
-        assert len(made) <= 1, f"{intent} acted again across a restart: {made}"
+    intent = _intent(world, item)
+    made = world.ledger.made(intent)
+    world.seen["a dispatch that acted"] += bool(made)
+    assert len(made) <= 1, f"{intent} acted again across a restart: {made}"
 
 
 def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect no generation to be paid for once the batch had joined one of somebody else."""
-    paid = world.ledger.made(_intents(item)[1])
+    intent = _intent(world, item)
+    paid = world.ledger.made(intent)
     for ref, first_at in world.shown[str(item.feature), item.config].items():
         name = id_of(ref)
         if isinstance(ref, RunRef) or name in world.ledger.owners:
             continue
         world.seen["a generation that was joined"] += 1
-        posts = {post.made: post.at for post in world.ledger.of(_intents(item)[1])}
+        posts = {post.made: post.at for post in world.ledger.of(intent)}
         later = [each for each in paid if posts[each] > first_at + A_COMMIT]
-        is_lost = _is_superseded(world, name) or _ended_badly(world, name, item)
-        assert not later or is_lost, (
+        assert not later or _is_superseded(world, name), (
             f"{item.feature} was joined as {name}, and paid for as {later} across a restart"
         )
-
-
-def _ended_badly(world: Restarts, name: Id, item: BatchItem[Any]) -> bool:
-    """Say whether a generation brought no tests for the run that waited for them."""
-    is_for_a_run = item.config is not None or world.restarts.work != "generations"
-    return is_for_a_run and world.service.verdict(name) not in {None, "generated"}
 
 
 def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
@@ -76,17 +77,17 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     Of what somebody started within seconds of a dispatch that was lost nobody can tell; and a
     generation in flight may be joined.
     """
-    if item.latest_ref is None:
+    if item.ref is None:
         return
-    name = id_of(item.latest_ref)
+    name = id_of(item.ref)
     owner = world.ledger.owners.get(name)
     if owner is not None:
-        assert owner in _intents(item), f"{item.feature} has {name}, of {owner}"
+        assert owner == _intent(world, item), f"{item.feature} has {name}, of {owner}"
         return
-    if not isinstance(item.latest_ref, RunRef):
+    if not isinstance(item.ref, RunRef):
         _was_in_flight(world, item, name)
         return
-    run = world.service.emulator.runs[item.latest_ref.run_id]
+    run = world.service.emulator.runs[item.ref.run_id]
     config = item.config or "Default"
     is_of_it = (run.feature_name, run.config) == (item.feature, config)
     assert is_of_it, f"{item.feature}, {config} has {name}, of {run.feature_name}"
@@ -99,7 +100,7 @@ def _was_in_flight(world: Restarts, item: BatchItem[Any], name: Id) -> None:
     """Expect a stranger's generation to have been in flight when ours was refused, or lost."""
     generation = world.service.emulator.generations.get(str(name))
     assert generation is not None, f"{item.feature} has {name}, which nobody started in this world"
-    posts = world.ledger.of(_intents(item)[1])
+    posts = world.ledger.of(_intent(world, item))
     at_post = any(
         generation.created_at - SLACK <= post.at <= generation.finished_at + SLACK for post in posts
     )
@@ -123,8 +124,8 @@ def _is_intended(world: Restarts, kind: str, item: BatchItem[Any], created_at: f
 def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect an operation that was resumed to end with its true outcome."""
     if item.outcome is not None:
-        assert item.latest_ref is not None
-        name = id_of(item.latest_ref)
+        assert item.ref is not None
+        name = id_of(item.ref)
         verdict = world.service.verdict(name)
         assert str(item.outcome.status) == verdict, (
             f"{name} is said to be {item.outcome.status} after a restart, and is {verdict}"
@@ -135,8 +136,8 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
     assert not is_open, (
         f"{item.feature}, {item.config} is {item.verdict} at the end of the last batch"
     )
-    if item.latest_ref is not None and isinstance(item.error, ObservationError):
-        name = id_of(item.latest_ref)
+    if item.ref is not None and isinstance(item.error, ObservationError):
+        name = id_of(item.ref)
         # What took its place may have no id yet, or may not be shown yet. It may itself queue,
         # without an id, for longer than an outage is tolerated.
         assert _is_superseded(world, name) or world.plan.hides_ids != "shown", (
@@ -146,12 +147,10 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
 
 def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect what a dispatch started to be the item's, or the item to be unknown."""
-    run, generation = _intents(item)
-    is_of_runs = world.restarts.work != "generations"
-    made = world.ledger.made(run if is_of_runs else generation)
+    made = world.ledger.made(_intent(world, item))
     if not made or isinstance(item.error, DispatchUnknownError):
         return
-    known = None if item.latest_ref is None else id_of(item.latest_ref)
+    known = None if item.ref is None else id_of(item.ref)
     if known is not None and known not in world.ledger.owners:
         return  # A stranger's in place of ours: see `_nothing_is_a_strangers`.
     assert known in made, (

@@ -24,10 +24,10 @@ from tests.support.journals import copy_of_the_disk
 from tests.support.notes import Notes
 from testvibe_async import Batch, BatchItem, ClientClosedError, Journal, Ref
 
-Work: TypeAlias = Literal["runs", "generations", "runs, and their tests first"]
+Work: TypeAlias = Literal["runs", "generations", "runs, once generated"]
 End: TypeAlias = Literal["kill", "time-out", "close"]
 
-WORKS: tuple[Work, ...] = ("runs", "generations", "generations", "runs, and their tests first")
+WORKS: tuple[Work, ...] = ("runs", "generations", "generations", "runs, once generated")
 CALLER_NUMBER = 1
 LAST_LIFE = 300.0
 """Seconds after which a batch is over that nothing disturbs any more."""
@@ -149,7 +149,7 @@ class Restarts:
             if batch.in_flight:
                 self.seen["a batch with operations in flight at its end"] += 1
             self.items = list(batch.items)
-            ended = [f"{i.feature}, {i.config}: {i.verdict}, {i.latest_ref}" for i in self.items]
+            ended = [f"{i.feature}, {i.config}: {i.verdict}, {i.ref}" for i in self.items]
             detangle.note(f"the process ended with {'; '.join(ended)}")
         await process.close()
         await process.session.close()
@@ -173,11 +173,11 @@ class Restarts:
                 timeout=timeout,
                 journal=journal,
             )
-        is_of_tests = plan.work != "runs"
+        waits = plan.work != "runs"
         return project.run_features(
-            (*READY, "Draft") if is_of_tests else READY,
-            config=None if is_of_tests else (None, "Mobile"),
-            on_conflict="generate" if is_of_tests else "raise",
+            (*READY, "Draft") if waits else READY,
+            config=None if waits else (None, "Mobile"),
+            on_conflict="wait" if waits else "raise",
             max_in_flight=plan.max_in_flight,
             timeout=timeout,
             journal=journal,
@@ -189,9 +189,9 @@ class Restarts:
         while True:
             await asyncio.sleep(SAMPLE)
             for item in batch.items:
-                if item.latest_ref is not None:
+                if item.ref is not None:
                     shown = self.shown[str(item.feature), item.config]
-                    shown.setdefault(item.latest_ref, loop.time())
+                    shown.setdefault(item.ref, loop.time())
 
 
 async def play_restarts() -> Counter[str]:

@@ -227,6 +227,18 @@ def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
     _adopt_of_unknown(patch, latest)
 
 
+@canary("a run generates its tests", "cost credits, and nobody wanted it")
+def _run_generates_its_tests(patch: pytest.MonkeyPatch) -> None:
+    async def generate_first(run: Any, project: Project, feature: Any, **kwargs: Any) -> Any:
+        try:
+            return await run(project, feature, **kwargs)
+        except errors.FeatureNotGeneratedError:
+            await project.generate_feature(feature, on_conflict="attach")
+            raise
+
+    _wrap(patch, Project, "run_feature", _around(generate_first))
+
+
 @canary("a list that was cut is taken as whole", "from a list that was cut|took effect as")
 def _cut_list_is_taken_as_whole(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "whole lists", lambda _: _yes)
