@@ -15,7 +15,9 @@ if typing.TYPE_CHECKING:
     from testvibe_async.client import Client as Client
     from testvibe_async.errors import *
     from testvibe_async.events import Hooks as Hooks
-    from testvibe_async.journal import *
+    from testvibe_async._core.ledger import MemoryLedger as MemoryLedger
+    from testvibe_async._core.ledger import SqliteLedger as SqliteLedger
+    from testvibe_async.ledger import Ledger as Ledger
     from testvibe_async.models import *
     from testvibe_async.operations import GenerationOperation as GenerationOperation
     from testvibe_async.operations import Operation as Operation
@@ -28,8 +30,12 @@ _PUBLIC = {
     "client": [
         "Client",
     ],
-    "journal": [
-        "Journal",
+    "ledger": [
+        "Ledger",
+    ],
+    "_core.ledger": [
+        "MemoryLedger",
+        "SqliteLedger",
     ],
     "project": [
         "Project",
@@ -91,6 +97,7 @@ _PUBLIC = {
         "GenerationInProgressError",
         "IncompleteListError",
         "InvalidRequestError",
+        "LedgerError",
         "MalformedResponseError",
         "NotFoundError",
         "NotSentError",
@@ -99,7 +106,6 @@ _PUBLIC = {
         "OperationSupersededError",
         "OutcomeUnknownError",
         "RateLimitedError",
-        "RecorderError",
         "ResponseError",
         "ServerError",
         "TransportError",

@@ -1,6 +1,6 @@
 """Batches: many dispatches at once, with each result as it arrives.
 
-The interface for the caller of a batch. `_batch` decides what is dispatched, and when.
+The interface for the caller of a batch. `_core/batch` decides what is dispatched, and when.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overloa
 
 from attrs import asdict
 
-from testvibe_async._dispatch import CLOSE_SECONDS
+from testvibe_async._core.dispatch import CLOSE_SECONDS
 from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import ConfigError
@@ -21,9 +21,9 @@ from testvibe_async.models import Generation, Run, Snapshot, Transition
 from testvibe_async.outcomes import BatchSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
-    from testvibe_async._batch import Workers
+    from testvibe_async._core.batch import Workers
     from testvibe_async._polling import Iteration
     from testvibe_async._telemetry import Trace
     from testvibe_async.operations import GenerationOperation, Operation, RunOperation
@@ -93,6 +93,16 @@ class Batch(Generic[SnapshotT_co]):
         self._turn = Lock()
         """Held by the one task that waits for the next item, if several share the items."""
 
+    @property
+    def key(self) -> str:
+        """The key of the batch in the ledger: the caller's own, or a random one."""
+        return self._workers.plan.key
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of the batch's first call, once the batch is opened."""
+        return self._workers.plan.options
+
     def close(self) -> None:
         """Abandon a batch that was not opened, without the warning; nothing is dispatched."""
         if not self._is_open:
@@ -141,7 +151,7 @@ class Batch(Generic[SnapshotT_co]):
         out. A dispatch without an answer is `unknown`; once the answer arrives, its item has the
         ref.
         """
-        return [entry.item() for entry in self._workers.entries]
+        return [entry.current() for entry in self._workers.entries]
 
     @overload
     def changes(self: Batch[Run]) -> Iteration[tuple[RunOperation, Transition[Run]]]: ...
@@ -200,7 +210,7 @@ class Batch(Generic[SnapshotT_co]):
         self._trace = telemetry().trace(
             "testvibe batch",
             {
-                "testvibe.attempts": self._workers.plan.attempts,
+                "testvibe.attempts": self._workers.plan.attempts or 1,
                 "cicd.pipeline.name": "testvibe batch",
             },
         )

@@ -2,11 +2,11 @@
 
 It holds the parts that all calls to one service share. A call goes straight down from here or from
 `project`: `_wire` builds the request, `_http` decides when to send it and sends it, and `_wire`
-turns the answer into a value or an error. A dispatch goes through `_dispatch` first: its `starter`
-reacts to a 409, and its `dispatcher` ensures that nothing is sent twice and no id is lost.
-`operations` has the handles on operations, and `_polling` polls them while anything waits for them.
-`batch` is the interface to many dispatches at once, which `_batch` carries, and `_artifacts`
-downloads the files of a run.
+turns the answer into a value or an error. A dispatch goes through `_core/dispatch` first: its
+`conflicts` reacts to a 409, and its `machine` ensures that nothing is sent twice and no id is lost.
+`ledger` keeps what was dispatched. `operations` has the handles on operations, and `_polling` polls
+them while anything waits for them. `batch` is the interface to many dispatches at once, which
+`_core/batch` carries, and `_artifacts` downloads the files of a run.
 
 Four limits bound the traffic: `max_connections` requests are under way at once (all of them may be
 polls), and `rate_limit` requests start in a second. A batch has at most `max_in_flight` operations
@@ -29,7 +29,8 @@ from testvibe_async._config import (
     require_seconds,
     server_name,
 )
-from testvibe_async._dispatch import Dispatcher, knowing
+from testvibe_async._core.dispatch import Dispatcher
+from testvibe_async._core.ledger import SqliteLedger, ledger_of
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
 from testvibe_async._telemetry import telemetry
@@ -37,7 +38,6 @@ from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Emitter, Hooks
 from testvibe_async.gathering import Gathering
-from testvibe_async.intents import Intent, checked_recorder
 from testvibe_async.operations import (
     ClientParts,
     GenerationOperation,
@@ -48,11 +48,12 @@ from testvibe_async.project import Project
 from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import os
+    from collections.abc import Mapping
 
     from aiohttp import ClientSession
 
-    from testvibe_async.intents import Recorder
+    from testvibe_async.ledger import Ledger
     from testvibe_async.models import Listing, ProjectInfo
 
 __all__ = ["Client", "PollPlan"]
@@ -94,7 +95,7 @@ class Client(Gathering):
         max_connections: int = 32,
         rate_limit: float | None = None,
         hooks: Hooks | None = None,
-        recorder: Recorder | None = None,
+        ledger: Ledger | str | os.PathLike[str] | None = None,
         session: ClientSession | None = None,
         endpoints: Mapping[str, str] | None = None,
         allow_http: bool = False,
@@ -120,8 +121,9 @@ class Client(Gathering):
             max_connections: Maximum number of requests under way at once, 1 or more.
             rate_limit: Maximum number of requests started per second; None for no limit.
             hooks: Functions to call on events, one or several for each; None for none.
-            recorder: Stores each dispatch before it is sent; None to store none. See
-                `testvibe_async.intents.Recorder`.
+            ledger: Keeps what is dispatched: the path of a file, which is created if it is missing,
+                or a `testvibe_async.ledger.Ledger`, which is not closed. None to keep it in memory,
+                for as long as the client lives.
             session: An aiohttp session to use, which is not closed; None to create one.
             endpoints: Other routes for operations whose route is assumed, such as
                 `{"list_runs": "GET /projects/{project}/history"}`; None for the routes in the
@@ -169,15 +171,24 @@ class Client(Gathering):
             hooks=emitter,
         )
         self._parts = ClientParts(self._transport, self._poller, downloader)
-        self._dispatcher = Dispatcher(self._parts, emitter, checked_recorder(recorder))
+        self.ledger: Ledger = ledger_of(ledger)
+        """Keeps what this client dispatches."""
+        self._owned_ledger = None if self.ledger is ledger else self.ledger
+        self._dispatcher = Dispatcher(self._parts, emitter, self.ledger)
 
     def __repr__(self) -> str:
         """Return a text with the service's address."""
         return f"<Client of {self.server}>"
 
     async def __aenter__(self) -> Self:
-        """Bind the client to the running event loop. Does no I/O."""
+        """Bind the client to the running event loop, and open the file of its ledger.
+
+        Raises:
+            ConfigError: The file is not a ledger, is damaged, or can't be written.
+        """
         self._transport.bind()
+        if isinstance(self._owned_ledger, SqliteLedger):
+            await self._owned_ledger.open()
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -209,7 +220,11 @@ class Client(Gathering):
                 try:
                     await self._parts.downloader.aclose()
                 finally:
-                    await self._transport.aclose()
+                    try:
+                        await self._transport.aclose()
+                    finally:
+                        if isinstance(self._owned_ledger, SqliteLedger):
+                            await self._owned_ledger.aclose()
 
     def project(self, project_id: str | None = None) -> Project:
         """Return a project by its id. Does no I/O, so the project need not exist.
@@ -277,39 +292,6 @@ class Client(Gathering):
             ref = evolve(ref, server=self.server)
         self._transport.bind()
         return operation_of(ref, self._parts)
-
-    async def reconcile(
-        self, intent: Intent, *, known: Iterable[Ref | Intent] = ()
-    ) -> RunOperation | GenerationOperation | None:
-        """Find the operation that a dispatch with a lost answer started.
-
-        The dispatch may be of another process or another day. This call dispatches nothing. As long
-        as the request may still take effect, it waits: for 69 s after the dispatch, or for twice
-        the time-out plus 9 s, if that is longer.
-
-        Args:
-            intent: The intent that the recorder stored, or of a `DispatchUnknownError`.
-            known: The refs of other dispatches, and the intents of other open dispatches. This
-                client's own dispatches need not be named.
-
-        Returns:
-            The only operation that the dispatch can have started. None if it is proved that nothing
-            started: the service shows the same generation of the feature as before, or it shows
-            runs that were created later, and no run of this dispatch.
-
-        Raises:
-            DispatchUnknownError: It can't be determined; see its `reason`.
-            ConfigError: The value is not an intent, or has another server.
-            ClientClosedError: The client is closed.
-        """
-        require_kind("intent", intent, Intent)
-        if intent.server != self.server:
-            raise ConfigError(
-                f"{intent} was for {intent.server}, and this client's server is {self.server}"
-            )
-        self._transport.bind()
-        others = [*known]
-        return await self._dispatcher.reconcile(intent, known=knowing(lambda: others))
 
     async def request(
         self,

@@ -5,10 +5,9 @@
     │                                   dispatches has sent nothing
     ├─ TransportError                   .method .url .attempts
     │  ├─ NotSentError                  DNS, refused: the service never saw it
-    │  │  └─ RecorderError              the intent of a dispatch could not be stored
+    │  │  └─ LedgerError              the row of a dispatch could not be stored
     │  └─ OutcomeUnknownError           reset, time-out, truncated: it may have happened
-    │     └─ DispatchUnknownError       .reason .candidates .intent: the answer to a dispatch was
-    │                                   lost
+    │     └─ DispatchUnknownError       .reason .candidates .key: the answer to a dispatch was lost
     ├─ ResponseError                    .status .code .message .method .url .retry_after
     │  ├─ InvalidRequestError           400
     │  ├─ UnauthorizedError             401
@@ -48,15 +47,14 @@ copied, and none contains the API key.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from testvibe_async._util import escape, plain
 from testvibe_async._util.serialization import Serializable
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from testvibe_async.intents import Intent
     from testvibe_async.refs import Ref
 
 __all__ = [
@@ -71,6 +69,7 @@ __all__ = [
     "GenerationInProgressError",
     "IncompleteListError",
     "InvalidRequestError",
+    "LedgerError",
     "MalformedResponseError",
     "NotFoundError",
     "NotSentError",
@@ -79,7 +78,6 @@ __all__ = [
     "OperationSupersededError",
     "OutcomeUnknownError",
     "RateLimitedError",
-    "RecorderError",
     "ResponseError",
     "ServerError",
     "TransportError",
@@ -197,13 +195,13 @@ class OutcomeUnknownError(TransportError):
     """The HTTP status of a truncated answer; None if no answer came."""
 
 
-class RecorderError(NotSentError):
-    """A dispatch was not sent, because its recorder failed, or took longer than 5 s.
+class LedgerError(NotSentError):
+    """A dispatch was not sent, because its ledger failed, or took longer than 5 s.
 
-    The recorder's own exception is the cause.
+    The ledger's own exception is the cause.
     """
 
-    advice: str = "make the recorder work, then dispatch again"
+    advice: str = "make the ledger work, then dispatch again"
 
 
 UnknownReason = Literal["absent", "accepted", "ambiguous", "unseen"]
@@ -213,8 +211,8 @@ UnknownReason = Literal["absent", "accepted", "ambiguous", "unseen"]
 class DispatchUnknownError(OutcomeUnknownError):
     """The answer to a dispatch was lost or unreadable, and reconciling did not find its operation.
 
-    It was not sent again: a second operation might start, and a generation costs credits. In a
-    batch with a journal, `journal.decide` stores whether to dispatch it again.
+    It was not sent again: a second operation might start, and a generation costs credits. With a
+    key, the same call searches again, and `client.ledger.decide` settles what stays unknown.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each thing that is known
@@ -229,7 +227,7 @@ class DispatchUnknownError(OutcomeUnknownError):
         reason: UnknownReason = "unseen",
         candidates: tuple[Ref, ...] = (),
         polled_at: datetime | None = None,
-        intent: Intent | None = None,
+        key: str | None = None,
     ) -> None:
         super().__init__(what, method=method, url=url)
         self.advice = advice
@@ -249,8 +247,8 @@ class DispatchUnknownError(OutcomeUnknownError):
         """The operations that the dispatch may have started, if the reason is `ambiguous`."""
         self.polled_at = polled_at
         """The time of the last poll for it, by the local clock, in UTC; None if there was none."""
-        self.intent = intent
-        """The dispatch, for another `client.reconcile(intent)`; None if it is not known."""
+        self.key = key
+        """The key of the dispatch in the ledger, for `decide`; None if it is not known."""
 
     def __str__(self) -> str:
         """Return the advice first, since a second dispatch may do the work twice."""
@@ -269,7 +267,7 @@ class DispatchUnknownError(OutcomeUnknownError):
             "reason": self.reason,
             "candidates": self.candidates,
             "polledUtc": self.polled_at,
-            "intent": self.intent,
+            "key": self.key,
         }
 
 
@@ -590,7 +588,9 @@ def read_error(document: Mapping[str, Any]) -> VibeError:
 
 
 _STORED = {
-    **{name: name for name in ("status", "project", "feature", "reason", "failures", "what")},
+    **{
+        name: name for name in ("status", "project", "feature", "reason", "failures", "what", "key")
+    },
     "error": "code",
     "said": "message",
 }
@@ -599,7 +599,7 @@ _STORED = {
 _RESTORED: Mapping[str, Any] = {
     **{"method": "", "url": "", "attempts": 1, "status": None, "code": None, "retry_after": None},
     **{"elapsed": 0.0, "last_seen_at": None, "failures": 0, "problems": (), "candidates": ()},
-    **{"polled_at": None, "row": None, "newer_request_id": "", "operation": "", "route": ""},
+    **{"polled_at": None, "key": None, "newer_request_id": "", "operation": "", "route": ""},
     "reason": "unseen",
 }
 """The fields that a document of an error lacks."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+import unicodedata
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -22,6 +23,7 @@ from testvibe_async._util import id_in
 from testvibe_async._util.serialization import Serializable, serialize
 from testvibe_async._wire import KINDS, read
 from testvibe_async.errors import ConfigError, KindName, VibeError, read_error
+from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.refs import Ref, checked_traceparent
 
 if TYPE_CHECKING:
@@ -69,9 +71,7 @@ class RowState(StrEnum):
     """Unknown whether it started, and a decision left it so."""
 
 
-OPEN_STATES = frozenset(
-    {RowState.INTENDED, RowState.LOST, RowState.ACCEPTED, RowState.UNKNOWN}
-)
+OPEN_STATES = frozenset({RowState.INTENDED, RowState.LOST, RowState.ACCEPTED, RowState.UNKNOWN})
 """The states of a row whose operation may still be found."""
 
 
@@ -160,6 +160,22 @@ class Row(Serializable):
     def ref_id(self) -> str | None:
         """The identity of the operation as one text, for a database; None if it is not known."""
         return None if self.ref is None else ref_id(self.ref)
+
+    def contradiction(self, answer: Any) -> str | None:  # noqa: ANN401 - an answer that names an operation
+        """Return how an answer contradicts the request; None if it does not.
+
+        Only ids and configurations count: a feature may be renamed meanwhile.
+        """
+        if (run_id := getattr(answer, "run_id", 1)) < 1:
+            return f"it names run {run_id}, and ids begin with 1"
+        number = id_in(str(self.feature))
+        known = number if number is not None else getattr(self.ref, "feature_id", None)
+        if None not in {known, answer.feature_id} and known != answer.feature_id:
+            return f"it names feature {answer.feature_id}, and {known} was requested"
+        asked, named = self.config or DEFAULT_CONFIG, getattr(answer, "config", None)
+        if named and folded(named) != folded(asked):
+            return f"it names configuration {named!r}, and {asked!r} was requested"
+        return None
 
     def to_json(self) -> str:
         """Return the row as one line of JSON, for `from_json`."""
@@ -333,6 +349,11 @@ def ref_id(ref: Ref) -> str:
     return f"{ref.kind} {ref.key[-1]}"
 
 
+def folded(text: str) -> str:
+    """Return a text such that two spellings of one name are equal."""
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+
+
 def item_of(feature: int | str, config: str | None, repetition: int) -> str:
     """Return the text that identifies an item of a batch."""
     number = id_in(str(feature))
@@ -369,14 +390,19 @@ def age_of(row: Row) -> float:
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - float(at))
 
 
-def describe(row: Row | Mapping[str, Any]) -> str:
-    """Return what a row requested, in words, for an error that compares two requests."""
-    get = row.get if isinstance(row, dict) else lambda name: getattr(row, name, None)
-    parts = [f"a {get('kind')}"]
-    if get("feature") not in {None, ""}:
-        parts.append(f"of feature {get('feature')!r}")
-    if get("config") is not None:
-        parts.append(f"with configuration {get('config')!r}")
-    if get("site_url") is not None:
-        parts.append(f"on {get('site_url')}")
+def describe(
+    *,
+    kind: str,
+    feature: int | str | None = None,
+    config: str | None = None,
+    site_url: str | None = None,
+) -> str:
+    """Return a request in words, for an error that compares two of them."""
+    parts = [f"a {kind}"]
+    if feature is not None:
+        parts.append(f"of feature {feature!r}")
+    if config is not None:
+        parts.append(f"with configuration {config!r}")
+    if site_url is not None:
+        parts.append(f"on {site_url}")
     return " ".join(parts)

@@ -8,31 +8,22 @@ module decides neither the meaning of an answer nor the time of a poll.
 from __future__ import annotations
 
 import asyncio
-import os
+import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
 from attrs import evolve
 
-from testvibe_async._batch import EntrySource, Limits, Plan, Workers
 from testvibe_async._config import (
     require_choice,
     require_count,
     require_timeout,
 )
-from testvibe_async._dispatch import (
-    Features,
-    GenerateConflict,
-    GenerationDispatch,
-    JobSource,
-    RunConflict,
-    RunDispatch,
-    Starter,
-)
+from testvibe_async._core.batch import EntrySource, Features, JobSource, Limits, Plan, Workers
+from testvibe_async._core.dispatch import GenerateConflict, RunConflict, Starter
 from testvibe_async._wire import Endpoints
 from testvibe_async.batch import Batch
 from testvibe_async.errors import ConfigError
-from testvibe_async.intents import checked_recorder
 from testvibe_async.models import Feature, Generation, Run
 from testvibe_async.operations import (
     GenerationOperation,
@@ -42,14 +33,13 @@ from testvibe_async.operations import (
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async._dispatch import Dispatch, Dispatcher
+    from testvibe_async._core.dispatch import Dispatcher
     from testvibe_async._wire import Endpoint
     from testvibe_async.errors import KindName
-    from testvibe_async.intents import Recorder
-    from testvibe_async.journal import Journal
     from testvibe_async.models import (
         Artifact,
         Config,
@@ -64,7 +54,6 @@ if TYPE_CHECKING:
 __all__ = ["Features", "GenerateConflict", "Project", "RunConflict"]
 
 T = TypeVar("T")
-DispatchT = TypeVar("DispatchT", bound="Dispatch[Any]")
 
 
 class Project:
@@ -84,7 +73,7 @@ class Project:
         self._parts = parts
         self._transport = parts.transport
         self._dispatcher = dispatcher
-        self._starter = Starter(parts, dispatcher)
+        self._starter = Starter(dispatcher)
 
     def __repr__(self) -> str:
         """Return the project's id."""
@@ -149,7 +138,7 @@ class Project:
         *,
         site_url: str | None = None,
         on_conflict: GenerateConflict = "raise",
-        recorder: Recorder | None = None,
+        key: str | None = None,
     ) -> PendingOperation[GenerationOperation]:
         """Dispatch the generation of a feature's tests. It takes minutes and costs credits.
 
@@ -162,7 +151,7 @@ class Project:
             site_url: The site to explore; None for the project's own.
             on_conflict: The reaction to a generation that is already in flight: `raise`, `attach`
                 to it, or `wait` for its end and then dispatch.
-            recorder: See `run_feature`.
+            key: See `run_feature`.
 
         Raises:
             GenerationInProgressError: A generation is in flight; `ref` names it, if it could be
@@ -171,7 +160,7 @@ class Project:
                 no new generation was found.
         """
         require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
-        dispatch = self._dispatch(GenerationDispatch, feature, recorder, site_url=site_url)
+        dispatch = self._new("generation", feature, key, site_url=site_url)
         return PendingOperation(
             self._starter.generate(dispatch, on_conflict=on_conflict),
             f"generate_feature({feature!r})",
@@ -220,7 +209,7 @@ class Project:
         config: str | None = None,
         site_url: str | None = None,
         on_conflict: RunConflict = "raise",
-        recorder: Recorder | None = None,
+        key: str | None = None,
     ) -> PendingOperation[RunOperation]:
         """Dispatch a run of a feature's tests. A run takes about half a minute.
 
@@ -232,8 +221,12 @@ class Project:
             site_url: The site to test; None for the project's own.
             on_conflict: The reaction to a feature without tests: `raise`, or `wait` for the end of
                 the generation in flight, and then dispatch.
-            recorder: Stores the dispatch before it is sent, in addition to the client's recorder;
-                None for no other.
+            key: Your own name for this dispatch, unique in the client's ledger, server and project;
+                None for none. The same call with the same key, in any process and on any day,
+                returns the same operation. A dispatch whose answer was lost is searched for; if
+                that shows nothing, the call waits until the request has expired (a minute, or twice
+                the client's `timeout`), and then dispatches again. Without a key, it raises
+                `DispatchUnknownError` after a few seconds.
 
         Raises:
             FeatureNotGeneratedError: The feature has no tests, and none is being generated; or the
@@ -247,7 +240,7 @@ class Project:
                 f"config must be the name of one configuration, not {config!r}; "
                 "run_features takes several"
             )
-        dispatch = self._dispatch(RunDispatch, feature, recorder, site_url=site_url, config=config)
+        dispatch = self._new("run", feature, key, site_url=site_url, config=config)
         return PendingOperation(
             self._starter.run(dispatch, on_conflict=on_conflict),
             f"run_feature({feature!r})",
@@ -265,7 +258,8 @@ class Project:
         stop_on_failure: bool | int = False,
         attempts: int | None = None,
         repeat: int = 1,
-        journal: Journal | None = None,
+        key: str | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Batch[Run]:
         """Run many features at once. Await the batch, or open it with `async with` and iterate.
 
@@ -284,29 +278,30 @@ class Project:
             max_in_flight: Maximum number of dispatched, unfinished runs, 1 or more.
             on_conflict: The reaction to a feature without tests: `raise` makes an item with the
                 error; `wait` waits for the end of the generation in flight, and then dispatches.
-                None for the journal's policy, or else `raise`.
+                None for that of the batch's first call, or else `raise`.
             timeout: Seconds after which nothing more is dispatched or waited for; None for no
                 limit. Operations in flight keep running at the service. Only the answers to sent
                 dispatches are awaited for up to 10 s longer, so that no id is lost.
             stop_on_failure: True to stop dispatching once a feature did not succeed; a number to do
                 so once that many did not. The batch still waits for the operations in flight.
-            attempts: Maximum number of runs of a feature in total, 1 or more; None for the
-                journal's number, or else 1. Only a failed run is followed by another, before the
+            attempts: Maximum number of runs of a feature in total, 1 or more; None for that
+                of the batch's first call, or else 1. Only a failed run is followed by another, before the
                 next feature is dispatched. The item has all of them, and is `is_flaky` if a later
                 one passed.
             repeat: Number of items of each feature and configuration, 1 or more: the feature runs
                 as often, whatever the results, which shows how stable it is.
-            journal: An open journal that stores the batch; None for none. If it contains a batch
-                already, that batch resumes: dispatched operations are attached to, uncertain
-                dispatches are reconciled, and the rest is dispatched. Then name the same features,
-                or none.
+            key: Your own name for this batch, unique in the client's ledger, server and project;
+                None for none. The same call with the same key, in any process and on any day,
+                resumes the batch: operations that were dispatched are attached, lost answers are
+                settled, and the rest is dispatched. Then name the same features, or none.
+            options: Values that are kept with a new key, plain JSON; see `Batch.options`.
 
         Returns:
             A batch with `repeat` items for each feature and configuration. A feature that can't be
             dispatched is an item with its error.
 
         Raises:
-            ConfigError: An argument is wrong, or the journal can't be used for this batch.
+            ConfigError: An argument is wrong, or the key has another request.
             VibeError: The features must be listed, and `list_features` fails. Awaiting or opening
                 the batch raises this.
         """
@@ -327,8 +322,9 @@ class Project:
                 repeat=require_count("repeat", repeat),
             ),
             Limits(max_in_flight, timeout, stop_on_failure),
+            key=key,
+            options=options,
             on_conflict=on_conflict,
-            journal=journal,
             site_url=site_url,
             attempts=attempts,
         )
@@ -343,7 +339,8 @@ class Project:
         timeout: float | None = None,
         stop_on_failure: bool | int = False,
         missing_only: bool = False,
-        journal: Journal | None = None,
+        key: str | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Batch[Generation]:
         """Generate the tests of many features at once. Each costs credits.
 
@@ -352,15 +349,16 @@ class Project:
             site_url: The site to explore; None for the project's own.
             max_in_flight: Maximum number of dispatched, unfinished generations, 1 or more.
             on_conflict: The reaction to a generation in flight: `raise` makes an item with the
-                error, `attach` joins it, `wait` waits for its end and then dispatches. None for the
-                journal's policy, or else `raise`.
+                error, `attach` joins it, `wait` waits for its end and then dispatches. None for that
+                of the batch's first call, or else `raise`.
             timeout: See `run_features`.
             stop_on_failure: See `run_features`.
             missing_only: True to generate nothing of a feature that has tests by the time of its
                 dispatch: its latest generation is the outcome. A feature whose status can't be read
-                is not dispatched. It is stored in the journal, and always true if no features are
+                is not dispatched. It is kept with the key, and always true if no features are
                 named.
-            journal: See `run_features`.
+            key: See `run_features`.
+            options: See `run_features`.
 
         Returns:
             A batch with one item for each feature. A feature that can't be dispatched is an item
@@ -375,8 +373,9 @@ class Project:
             "generation",
             self._jobs(features, None, default=lambda feature: feature.needs_tests),
             Limits(max_in_flight, timeout, stop_on_failure),
+            key=key,
+            options=options,
             on_conflict=on_conflict,
-            journal=journal,
             site_url=site_url,
             missing_only=missing_only,
         )
@@ -398,12 +397,9 @@ class Project:
         Raises:
             EndpointNotFoundError: The service does not have this call.
         """
-        rows = await self._call(
+        return await self._call(
             Endpoints.LIST_RUNS, query={"feature": _named(feature), "limit": limit}
         )
-        for row in rows[:1]:  # The newest has the highest id.
-            self._parts.poller.lists[self.id, "run"].run_ids.note(row.run_id)
-        return rows
 
     async def get_run(self, run_id: int) -> Run:
         """Read a run's digest."""
@@ -536,36 +532,28 @@ class Project:
         source: JobSource,
         limits: Limits,
         *,
+        key: str | None,
         on_conflict: str | None,
-        journal: Journal | None,
         site_url: str | None,
+        options: Mapping[str, Any] | None,
         attempts: int | None = None,
         missing_only: bool = False,
     ) -> Batch[Any]:
-        """Create a batch, and begin its journal; `None` stands for the journal's own setting."""
-        if isinstance(journal, str | os.PathLike):
-            raise ConfigError(
-                f"journal must be an open one: async with Journal({str(journal)!r}) as journal"
-            )
+        """Create a batch; None stands for what its first call said."""
         plan = Plan(
             kind=kind,
             server=self._transport.server,
             project=self.id,
+            key=_checked_key(key) or self._dispatcher.new_key(),
+            is_keyed=key is not None,
             site_url=site_url,
-            attempts=1 if attempts is None else require_count("attempts", attempts),
-            on_conflict=on_conflict or "raise",
+            attempts=None if attempts is None else require_count("attempts", attempts),
+            on_conflict=on_conflict,
             missing_only=missing_only or (kind == "generation" and not source.is_named),
+            options=_checked_options(options),
         )
-        if journal is not None:
-            stored = journal.begin(plan)
-            plan = evolve(
-                stored,
-                attempts=attempts or stored.attempts,
-                on_conflict=on_conflict or stored.on_conflict,
-                missing_only=missing_only or stored.missing_only,
-            )
-        entries = EntrySource(source, journal, kind=kind)
-        return Batch(Workers(plan, limits, entries, self._starter, store=journal))
+        entries = EntrySource(plan, source, self._dispatcher.ledger)
+        return Batch(Workers(limits, entries, self._starter))
 
     def _jobs(
         self,
@@ -584,23 +572,18 @@ class Project:
             features, configs, list_features=list_features, default=default, repeat=repeat
         )
 
-    def _dispatch(
-        self,
-        kind: type[DispatchT],
-        feature: int | str | Feature,
-        recorder: Recorder | None,
-        *,
-        site_url: str | None,
-        config: str | None = None,
-    ) -> DispatchT:
+    def _new(
+        self, kind: KindName, feature: int | str | Feature, key: str | None, **values: Any
+    ) -> Any:  # a dispatch of the kind
         """Create a dispatch; sends nothing."""
-        return kind(
-            parts=self._parts,
+        return self._dispatcher.new(
+            kind,
             project=self.id,
+            key=_checked_key(key),
+            is_persistent=key is not None,
             feature=_named(feature),
-            site_url=site_url,
-            config=config,
-            recorders=self._dispatcher.recorders_with(checked_recorder(recorder)),
+            name=feature.name if isinstance(feature, Feature) else None,
+            **values,
         )
 
     async def _list(
@@ -630,3 +613,27 @@ def _named(feature: int | str | Feature | None) -> int | str | None: ...
 def _named(feature: int | str | Feature | None) -> int | str | None:
     """Return what to call a feature."""
     return feature.id if isinstance(feature, Feature) else feature
+
+
+def _checked_key(key: str | None) -> str | None:
+    """Return a caller's key.
+
+    Raises:
+        ConfigError: It is not a text, or blank.
+    """
+    if key is not None and (not isinstance(key, str) or not key.strip()):
+        raise ConfigError(f"a key is a text of your own, such as 'pr-123', not {key!r}")
+    return key
+
+
+def _checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the options of a batch.
+
+    Raises:
+        ConfigError: They are not a JSON object.
+    """
+    try:
+        json.dumps(dict(options or {}))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the options of a batch must be a JSON object: {error}") from error
+    return dict(options or {})

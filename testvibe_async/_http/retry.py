@@ -15,7 +15,7 @@ from testvibe_async.errors import (
     NotSentError,
     OutcomeUnknownError,
     RateLimitedError,
-    RecorderError,
+    LedgerError,
     ResponseError,
     ServerError,
     TransportError,
@@ -110,7 +110,7 @@ def retry_delay(  # noqa: PLR0913 - each by name
 def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) -> bool:
     if isinstance(error, NotSentError):
         # A request that its recorder refused must not be sent: another worker may have taken over.
-        return not isinstance(error, RecorderError)
+        return not isinstance(error, LedgerError)
     if isinstance(error, RateLimitedError):
         return is_repeatable or error.retry_after is not None
     return is_repeatable and isinstance(error, OutcomeUnknownError | ServerError)

@@ -48,7 +48,8 @@ from testvibe_async.errors import (
     ConfigError,
     NotSentError,
     OutcomeUnknownError,
-    RecorderError,
+    RateLimitedError,
+    LedgerError,
     ResponseError,
     TransportError,
     UnauthorizedError,
@@ -327,7 +328,7 @@ class Transport:
         As long as the service has answered nothing, a page means that its address is wrong.
         """
         outlook = outlook_after(error, has_answered=bool(self.answered))
-        is_away = outlook is Outlook.AWAY and not isinstance(error, RecorderError)
+        is_away = outlook is Outlook.AWAY and not isinstance(error, LedgerError)
         if is_away:
             self.outage.note_failure(error, outlook)
         return is_away
@@ -561,4 +562,7 @@ class Transport:
 
 
 def _is_refused(error: TransportError | ResponseError) -> bool:
-    return isinstance(error, ResponseError) and is_clear_refusal(error.status)
+    """Return whether an answer shows that the service did not act: its own refusal, or a limit."""
+    if isinstance(error, RateLimitedError):
+        return True
+    return isinstance(error, ResponseError) and is_clear_refusal(error.status, error.code)

@@ -135,14 +135,15 @@ def is_from_cache(error: ResponseError) -> bool:
     )
 
 
-def is_clear_refusal(status: int | None) -> bool:
-    """Return whether a status shows that the service did not execute the request.
+def is_clear_refusal(status: int | None, code: str | None) -> bool:
+    """Return whether an answer shows that the service did not execute the request.
 
-    Redirections and client errors show that, with two exceptions. 303 refers to the result of an
-    executed request, and 408 may come from a server that had passed the request on. With a success
-    the request was executed, and with a 5xx it may have been; any other status proves nothing.
+    Only its own error body does. A redirect, a proxy's page and a 5xx prove nothing, and neither do
+    the statuses that a gateway sends after it has passed a request on.
     """
-    return status is not None and 300 <= status < 500 and status not in {303, 408}  # noqa: PLR2004
+    if status is None or code is None:
+        return False
+    return 400 <= status < 500 and status not in {408, 425, 499}  # noqa: PLR2004
 
 
 def malformed(request: Request[Any], response: Response, *problems: str) -> MalformedResponseError:

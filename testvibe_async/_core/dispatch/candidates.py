@@ -7,14 +7,13 @@ different, and no time that the service writes is compared with a clock of ours.
 
 from __future__ import annotations
 
-import unicodedata
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from testvibe_async._util import id_in
-from testvibe_async.ledger import Row, RowState, age_of
+from testvibe_async.ledger import Row, RowState, age_of, folded
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def _feature_fit(row: Row, operation: Snapshot) -> Fit:
 
 
 def _config_fit(row: Row, run: Run) -> Fit:
-    asked, named = (_folded(each or DEFAULT_CONFIG) for each in (row.config, run.config))
+    asked, named = (folded(each or DEFAULT_CONFIG) for each in (row.config, run.config))
     if asked == named:
         return Fit.OURS
     return Fit.OTHERS if run.config else Fit.PERHAPS
@@ -118,35 +117,11 @@ def _site_fit(row: Row, run: Run) -> Fit:
 
 
 def _is_same(first: str, second: str | None) -> bool:
-    return second is not None and _folded(first) == _folded(second)
-
-
-def _folded(text: str) -> str:
-    """Return a text such that two spellings of one name are equal."""
-    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+    return second is not None and folded(first) == folded(second)
 
 
 def _site(url: str) -> str:
-    return _folded(url).rstrip("/")
-
-
-def is_contradiction(row: Row, operation: Any) -> str | None:  # noqa: ANN401 - an answer that names an operation
-    """Return how an answer contradicts the request of a row; None if it does not.
-
-    Only ids and configurations count: a feature may be renamed meanwhile.
-    """
-    if (run_id := getattr(operation, "run_id", 1)) < 1:
-        return f"it names run {run_id}, and ids begin with 1"
-    number, answered = id_in(str(row.feature)), operation.feature_id
-    known = number if number is not None else getattr(row.ref, "feature_id", None)
-    if None not in {known, answered} and known != answered:
-        return f"it names feature {answered}, and {known} was requested"
-    if isinstance(operation, Run) and _config_fit(row, operation) is Fit.OTHERS:
-        return (
-            f"it names configuration {operation.config!r}, and {row.config or DEFAULT_CONFIG!r} was "
-            "requested"
-        )
-    return None
+    return folded(url).rstrip("/")
 
 
 def decide(
@@ -217,9 +192,9 @@ def _is_awaited(row: Row) -> bool:
 def _request(row: Row) -> tuple[object, ...]:
     """Return what a row requests, such that two spellings of one request are equal."""
     number = id_in(str(row.feature))
-    name = _folded(str(row.feature)) if number is None else number
+    name = folded(str(row.feature)) if number is None else number
     site = None if row.site_url is None else _site(row.site_url)
-    return row.kind, name, _folded(row.config or DEFAULT_CONFIG), site
+    return row.kind, name, folded(row.config or DEFAULT_CONFIG), site
 
 
 def generation_evidence(row: Row, latest: Generation, ref: Ref | None) -> Evidence:
@@ -238,4 +213,3 @@ def generation_evidence(row: Row, latest: Generation, ref: Ref | None) -> Eviden
     elif row.before is None and (latest.feature_status or "").casefold() == DRAFT:
         return Evidence(is_whole=True)
     return Evidence(why="the status of the feature does not say which generation it is of")
-

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from attrs import define, field
 
 from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
+from testvibe_async._core.dispatch.candidates import Decision
+from testvibe_async._core.dispatch.unknown import unknown_error
 from testvibe_async.errors import LedgerError, VibeError
 from testvibe_async.ledger import Row, RowState, machine_clock
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from testvibe_async._wire import Request
-    from testvibe_async.errors import KindName
+    from testvibe_async.errors import DispatchUnknownError, KindName
     from testvibe_async.ledger import Ledger
     from testvibe_async.operations import ClientParts, Operation
     from testvibe_async.refs import Ref
@@ -106,6 +108,9 @@ class Dispatch(ABC, Generic[OperationT]):
 
     row: Row | None = None
     """The row of the last attempt, by any process; None if there was none."""
+
+    previous: Row | None = None
+    """The row of an attempt that has finished, after which this is the next one."""
 
     is_keyed: bool = False
     """True if the ledger may have rows of it."""
@@ -198,7 +203,9 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def begin(self) -> None:
         """Note that the dispatch is under way, with nothing sent yet."""
-        self.state = State.RECALL if self.is_keyed or self.row is not None else State.PREPARE
+        # The rows of a batch are read at its start.
+        is_to_recall = self.row is not None or (self.is_keyed and not self.item)
+        self.state = State.RECALL if is_to_recall else State.PREPARE
         self._began = asyncio.get_running_loop().time()
 
     def renew_patience(self) -> None:
@@ -297,6 +304,10 @@ class Dispatch(ABC, Generic[OperationT]):
         if self.on_row is not None:
             self.on_row(row)
 
+    def unknown(self, what: str) -> DispatchUnknownError:
+        """Return the error of a dispatch whose operation is not known yet, for a reason."""
+        return unknown_error(self, Decision(reason="unseen"), what)
+
     def end(self) -> None:
         """Note that the dispatch has ended."""
         if self.state in _SENT:
@@ -311,12 +322,13 @@ class Dispatch(ABC, Generic[OperationT]):
     def _new_row(self) -> Row:
         """Return the row of an attempt that is made now."""
         before, is_before_known = self._before()
+        last = self.row or self.previous
         return Row(
             server=self.parts.transport.server,
             project=self.project,
             key=self.key,
             item=self.item,
-            number=1 if self.row is None else self.row.number + 1,
+            number=1 if last is None else last.number + 1,
             kind=self.kind,
             feature=self.feature,
             name=self.name,

@@ -87,7 +87,7 @@ class EvidenceReader:
             if floor is None:
                 raise
             runs, why = await self._from(row.project, floor + 1), "no list shows its runs"
-            return Evidence([(run, ref_of(row, run)) for run in runs], why=why)
+            return Evidence([(run, ref_of(row, run)) for run in runs], why=why, may_change=False)
         runs = [run for run in rows if floor is None or run.run_id > floor]
         shown = [(run, ref_of(row, run)) for run in runs]
         if rows.unreadable:
@@ -181,4 +181,3 @@ def ref_of(row: Row, operation: Any) -> Ref:  # noqa: ANN401 - an answer of the 
         dispatched_at=row.intended_at,
         traceparent=row.traceparent,
     )
-

@@ -15,7 +15,6 @@ from testvibe_async._core.dispatch.candidates import (
     Decision,
     Evidence,
     decide,
-    is_contradiction,
 )
 from testvibe_async._core.dispatch.dispatch import ClaimedError, State
 from testvibe_async._core.dispatch.evidence import EvidenceReader, ref_of
@@ -109,7 +108,7 @@ class Machine:
     async def _recall(self, dispatch: Dispatch[Any]) -> State:
         """Decide by the ledger's last row of the dispatch what is next."""
         row = dispatch.row
-        if row is None or dispatch.is_keyed:
+        if row is None:
             rows = await dispatch.ledger.rows(dispatch.key)
             row = last_row(rows, self._transport.server, dispatch.project, dispatch.item)
             dispatch.row = row
@@ -129,7 +128,7 @@ class Machine:
             case RowState.UNKNOWN | RowState.DROPPED:
                 raise row.error or self._unknown(dispatch, Decision(reason="unseen"))
             case RowState.PLANNED:
-                raise ConfigError(f"key {row.key!r} is that of a batch: take another key")
+                raise AssertionError(row)  # `require_same` has refused it.
             case _:
                 assert_never(row.state)
 
@@ -185,7 +184,7 @@ class Machine:
         """Return the operation that an answer names, unless it can't be that of the dispatch."""
         row = dispatch.row
         assert row is not None
-        ref, problem = ref_of(row, answer), is_contradiction(row, answer)
+        ref, problem = ref_of(row, answer), row.contradiction(answer)
         # After a reset, the service may use the id of a finished operation again.
         if self._parts.poller.known.is_in_flight(ref):
             for other in await dispatch.ledger.related(row.server, row.project, [ref]):
@@ -205,7 +204,7 @@ class Machine:
 
     async def _settle(self, dispatch: Dispatch[Any]) -> State:
         """Search for the operation a few times."""
-        decision, why = Decision(reason="unseen"), ""
+        evidence, decision, why = Evidence(), Decision(reason="unseen"), ""
         try:
             async with asyncio.timeout(SEARCH_SECONDS):
                 if dispatch.patience is not None:
@@ -225,10 +224,9 @@ class Machine:
         row = dispatch.row
         assert row is not None
         if decision.is_final and decision.reason == "ambiguous":
-            error = self._unknown(dispatch, decision, why)
-            await dispatch.note(RowState.UNKNOWN, error=error)
-            raise error
-        if dispatch.is_persistent and row.state is not RowState.ACCEPTED:
+            raise await self._give_up(dispatch, decision, why)
+        is_provable = evidence.may_change and row.state is not RowState.ACCEPTED
+        if dispatch.is_persistent and is_provable and not self._hold.is_given_up:
             return State.EXPIRE
         raise self._unknown(dispatch, decision, why)
 
@@ -248,14 +246,21 @@ class Machine:
             return State.STARTED
         if decision.is_nothing and dispatch.resends < MAX_RESENDS:
             dispatch.resends += 1
-            error = self.not_sent(dispatch, "it had no effect: the service shows nothing of it")
-            await dispatch.note(RowState.NOT_STARTED, error=error)
+            nothing = self.not_sent(dispatch, "it had no effect: the service shows nothing of it")
+            await dispatch.note(RowState.NOT_STARTED, error=nothing)
             dispatch.renew_patience()
             return State.PREPARE
-        error = self._unknown(dispatch, decision, evidence.why)
         if evidence.is_answered and decision.is_final:
-            await dispatch.note(RowState.UNKNOWN, error=error)
-        raise error
+            raise await self._give_up(dispatch, decision, evidence.why)
+        raise self._unknown(dispatch, decision, evidence.why)
+
+    async def _give_up(
+        self, dispatch: Dispatch[Any], decision: Decision, why: str
+    ) -> DispatchUnknownError:
+        """Note that only a decision can settle a dispatch, and return its error."""
+        error = self._unknown(dispatch, decision, why)
+        await dispatch.note(RowState.UNKNOWN, error=error)
+        return error
 
     async def _search(self, dispatch: Dispatch[Any]) -> tuple[Evidence, Decision]:
         """Look once for the operation of a dispatch, and store it if it is certain."""
@@ -308,8 +313,13 @@ def require_same(dispatch: Dispatch[Any], row: Row) -> None:
         ConfigError: It has.
     """
     names = ("kind", "feature", "config", "site_url")
-    if any(getattr(dispatch, name) != getattr(row, name) for name in names):
-        asked = {name: getattr(dispatch, name) for name in names}
-        raise ConfigError(
-            f"key {row.key!r} is that of {describe(row)}, not of {describe(asked)}: take another key"
-        )
+    asked, stored = ({name: getattr(each, name) for name in names} for each in (dispatch, row))
+    if not row.number:
+        what = f"a batch of {row.kind}s"
+    elif asked == stored:
+        return
+    else:
+        what = describe(**stored)
+    raise ConfigError(
+        f"key {row.key!r} is that of {what}, not of {describe(**asked)}: take another key"
+    )

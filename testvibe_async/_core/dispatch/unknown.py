@@ -64,9 +64,7 @@ def _advice(dispatch: Dispatch[Any], reason: UnknownReason) -> str:
     return f"check {shown_by} before dispatching again"
 
 
-def _shown(
-    dispatch: Dispatch[Any], decision: Decision, reason: UnknownReason, why: str
-) -> str:
+def _shown(dispatch: Dispatch[Any], decision: Decision, reason: UnknownReason, why: str) -> str:
     """Describe what was polled, and what it showed."""
     if reason == "accepted":
         return ""

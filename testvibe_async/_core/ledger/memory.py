@@ -5,12 +5,12 @@ It keeps every open row, and the latest of the others up to a limit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testvibe_async.ledger import Ledger, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from testvibe_async.refs import Ref
 
@@ -22,12 +22,14 @@ class MemoryLedger(Ledger):
     """Rows in memory, without a limit while they are open."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, Row | list[Row]] = {}
-        """The rows of each key: one row, or several."""
+        self._rows: dict[str, Row | dict[tuple[str, int], Row]] = {}
+        """The rows of each key: nearly always one of a single dispatch, or those of a batch."""
         self._open: dict[int, Row] = {}
         """The open rows, by the identity of the object."""
         self._owners: dict[tuple[str, object], Row] = {}
         """The last row that had each operation, by project and id."""
+        self._refused: dict[int, Row] = {}
+        """The other rows, oldest first."""
 
     async def insert(self, row: Row) -> Row:
         """Store a row, unless one of its identity is there; return the stored one."""
@@ -35,13 +37,10 @@ class MemoryLedger(Ledger):
         if there is None:
             self._rows[row.key] = row
         else:
-            rows = there if isinstance(there, list) else [there]
-            # The newest rows of a key are the likely ones.
-            for each in reversed(rows):
-                if each.identity == row.identity:
-                    return each
-            rows.append(row)
-            self._rows[row.key] = rows
+            if isinstance(there, Row):
+                there = self._rows[row.key] = {_place(there): there}
+            if (stored := there.setdefault(_place(row), row)) is not row:
+                return stored
         self._note(row)
         return row
 
@@ -50,28 +49,45 @@ class MemoryLedger(Ledger):
         self._note(row)
 
     def _note(self, row: Row) -> None:
+        number = id(row)
         if row.is_open:
-            self._open[id(row)] = row
+            self._open[number] = row
+            return
+        self._open.pop(number, None)
+        if row.ref is None:
+            self._refused[number] = row
+            _bound(self._refused, self._forget)
         else:
-            self._open.pop(id(row), None)
-        if row.ref is not None:
-            owners, key = self._owners, (row.project, row.ref.key[-1])
-            owners[key] = row
-            if len(owners) > KEPT_ROWS:
-                self._forget(owners.pop(next(iter(owners))))
+            self._refused.pop(number, None)
+            self._owners[row.project, row.ref.key[-1]] = row
+            _bound(self._owners, self._forget)
 
     def _forget(self, row: Row) -> None:
-        """Drop the rows of a key whose operation is the oldest."""
-        self._rows.pop(row.key, None)
+        rows = self._rows.get(row.key)
+        if isinstance(rows, dict):
+            rows.pop(_place(row), None)
+        if not isinstance(rows, dict) or not rows:
+            self._rows.pop(row.key, None)
 
     async def rows(self, key: str) -> list[Row]:
         """Return the rows of a key, in the order of their numbers."""
-        there = self._rows.get(key, [])
-        rows = there if isinstance(there, list) else [there]
+        there = self._rows.get(key, {})
+        rows = [there] if isinstance(there, Row) else there.values()
         return sorted(rows, key=lambda row: row.number)
 
-    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:  # noqa: ARG002 - one client has one server
+    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:  # noqa: ARG002 - a client has one server
         """Return the rows of a project that are open, or own one of some operations."""
         found = [row for row in self._open.values() if row.project == project]
         owners = (self._owners.get((project, ref.key[-1])) for ref in refs)
         return [*found, *(row for row in owners if row is not None and not row.is_open)]
+
+
+def _place(row: Row) -> tuple[str, int]:
+    """Return what identifies a row among those of its key: a client has few projects."""
+    return f"{row.project} {row.item}", row.number
+
+
+def _bound(rows: dict[Any, Row], forget: Callable[[Row], None]) -> None:
+    """Forget the oldest row, if there are too many."""
+    if len(rows) > KEPT_ROWS:
+        forget(rows.pop(next(iter(rows))))

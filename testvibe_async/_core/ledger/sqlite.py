@@ -13,7 +13,7 @@ import sqlite3
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from zlib import crc32
 
 from attrs import field, frozen
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable
 
     from testvibe_async.refs import Ref
+
+T = TypeVar("T")
 
 APPLICATION_ID = 0x54564C31
 """The application id in the file's header, so that no other program's file passes for a ledger."""
@@ -187,7 +189,9 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
             numbers = dict(connection.execute("SELECT place || ' ' || key, number FROM batches"))
             plans = _rows(connection, "id LIKE '%, 0]'", ())
             found = (
-                StoredBatch(number=numbers[f"{_place(row.server, row.project)} {row.key}"], plan=row)
+                StoredBatch(
+                    number=numbers[f"{_place(row.server, row.project)} {row.key}"], plan=row
+                )
                 for row in plans
             )
             return sorted(found, key=lambda each: each.number, reverse=True)
@@ -227,7 +231,7 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
     def _lock_path(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.running") / f"{number}.lock"
 
-    async def _do(self, work: Callable[[sqlite3.Connection], Any]) -> Any:  # noqa: ANN401 - its result
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await self.write(work)
         except (sqlite3.Error, OSError) as error:
@@ -412,4 +416,3 @@ def _problem(error: Exception) -> str:
     name = getattr(error, "sqlite_errorname", None) or ""
     found = [text for start, text in _PROBLEMS.items() if name.startswith(start)]
     return found[0] if found else f"is damaged ({error}): restore a copy, or take another file"
-

@@ -1,40 +1,31 @@
-"""The workers of a batch: each carries one planned entry at a time to its end.
+"""The workers of a batch: each carries one entry at a time to its end.
 
-An entry that was left open has a task of its own: `_resume` recovers it first. `_carry` dispatches
-an entry, waits for it, and dispatches it again if it failed and attempts remain.
-Decides when the batch stops dispatching, and how its entries then end. Lower layers decide what an
-answer means, and whether a dispatch may be repeated.
+`_carry` dispatches an entry, or attaches to the operation that its rows have, waits for it, and
+dispatches it again if it failed and attempts remain. Decides when the batch stops dispatching, and
+how its entries then end. Lower layers decide what an answer means, and whether a dispatch may be
+repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from testvibe_async._batch.entry import (
-    Entry,
-    EntryState,
-    is_futile,
-    is_key_refused,
-    unknown_error,
-)
-from testvibe_async._batch.recovery import Gate, Recovery
-from testvibe_async._batch.store import EntryRecorder, SharedStore
-from testvibe_async._batch.tasks import Tasks
-from testvibe_async._batch.waits import Waits
-from testvibe_async._dispatch import CLOSE_SECONDS, DISPATCHES, TestsMadeError, knowing
+from testvibe_async._core.batch.entry import Entry, is_futile, is_key_refused
+from testvibe_async._core.batch.tasks import Tasks
+from testvibe_async._core.batch.waits import Waits
+from testvibe_async._core.dispatch import CLOSE_SECONDS, TestsMadeError
 from testvibe_async._polling import Iteration, Mailbox
-from testvibe_async._wire import KINDS
 from testvibe_async.errors import (
     ClientClosedError,
-    DispatchUnknownError,
     NotSentError,
+    ObservationError,
     RateLimitedError,
     VibeError,
     WaitTimeoutError,
 )
+from testvibe_async.ledger import Row, RowState
 from testvibe_async.models import Snapshot, Transition
 from testvibe_async.operations import operation_of
 
@@ -42,13 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextvars import Context
 
-    from testvibe_async._batch.plan import Limits, Plan
-    from testvibe_async._batch.store import EntrySource, Store
-    from testvibe_async._dispatch import Dispatch, Starter
-    from testvibe_async.intents import Intent
+    from testvibe_async._core.batch.plan import Limits, Plan
+    from testvibe_async._core.batch.source import EntrySource
+    from testvibe_async._core.dispatch import Dispatch, Starter
     from testvibe_async.operations import Operation
     from testvibe_async.outcomes import BatchItem
-    from testvibe_async.refs import Ref
 
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
@@ -61,37 +50,23 @@ DISPATCHES_AT_ONCE = 32
 REFUSED_SECONDS = 300.0
 """Seconds for which a rate-limited dispatch of a feature is retried."""
 
-LAZY_SECONDS = 600.0
-"""Seconds to wait for a generator's next feature, whose dispatch would prove that another did not
-start: the generator itself may wait for the result of that one."""
-
 MAX_FUTILE = 3
 """Number of features in a row that fail as every other would, at which dispatching stops."""
+
+_DONE = frozenset({RowState.FINISHED, RowState.DROPPED})
 
 
 class Workers(Generic[SnapshotT]):
     """Carries the entries of one batch."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        limits: Limits,
-        source: EntrySource,
-        starter: Starter,
-        *,
-        store: Store | None,
-    ) -> None:
+    def __init__(self, limits: Limits, source: EntrySource, starter: Starter) -> None:
         """Create the workers; nothing is read or dispatched yet.
 
         Args:
-            plan: The settings common to all entries.
             limits: The limits of this process.
             source: Reads the entries.
-            starter: Sends dispatches, and reconciles those that an earlier process left open.
-            store: Saves the entries; None to save nothing.
+            starter: Sends dispatches.
         """
-        self.plan: Plan = plan
-        """The settings common to all entries."""
         self.source = source
         """Reads the entries."""
         self.completed: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
@@ -105,19 +80,11 @@ class Workers(Generic[SnapshotT]):
         self._starter = starter
         self._parts = starter.parts
         self._dispatcher = starter.dispatcher
-        self._store = store
+        self._ledger = starter.dispatcher.ledger
         self._failures = 0
-        self._known = store.known if isinstance(store, SharedStore) else knowing(self._dispatched)
-        self._recovery = Recovery(
-            self._dispatcher,
-            self._attach,
-            self._known,
-            may_dispatch=self._may_dispatch,
-            patience=LAZY_SECONDS if source.is_lazy else None,
-        )
         self._tasks = Tasks(is_stopped=lambda: self._is_stopped, ended=self._note_task_ended)
         self._slots = asyncio.Semaphore(limits.max_in_flight)
-        self._gate = Gate(DISPATCHES_AT_ONCE, self._recovery, is_held=self._is_needed_as_proof)
+        self._gate = asyncio.Semaphore(DISPATCHES_AT_ONCE)
         self._ready: deque[Entry[SnapshotT]] = deque()
         """The entries that wait for a worker."""
         self._workers = 0
@@ -132,6 +99,11 @@ class Workers(Generic[SnapshotT]):
         self._is_stopped = False
         self._is_timed_out = False
         self._is_closed = False
+
+    @property
+    def plan(self) -> Plan:
+        """The settings common to all entries."""
+        return self.source.plan
 
     @property
     def entries(self) -> Sequence[Entry[SnapshotT]]:
@@ -160,47 +132,46 @@ class Workers(Generic[SnapshotT]):
         self._began = loop.time()
         if self._limits.timeout is not None:
             self._deadline = self._began + self._limits.timeout
-        if not self.source.is_lazy:
-            await self._read_all()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                await self._read_all()
+        except TimeoutError:
+            what = "the batch's features were not listed"
+            raise WaitTimeoutError(what, ref=None, status=None, elapsed=self._elapsed()) from None
         if self._deadline is not None:
             self._timer = loop.call_at(self._deadline, self._time_out)
         self._hire()
 
     async def _read_all(self) -> None:
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                while not self.source.is_over:
-                    await self._read()
-                    if len(self.entries) % READ_A_TURN == 0:
-                        await asyncio.sleep(0)
-        except TimeoutError:
-            what = "the batch's features were not listed"
-            raise WaitTimeoutError(what, ref=None, status=None, elapsed=self._elapsed()) from None
+        """Read the batch's rows, and all features, unless a generator provides them."""
+        await self.source.open()
+        while not self.source.is_lazy and not self.source.is_over:
+            await self._read()
+            if len(self.entries) % READ_A_TURN == 0:
+                await asyncio.sleep(0)
 
     def _elapsed(self) -> float:
         return asyncio.get_running_loop().time() - self._began
 
     async def _read(self) -> None:
-        """Read one more entry; an operation left in flight by an earlier process resumes now."""
+        """Read one more entry."""
         try:
             entry = await self.source.read()
         except Exception:
             self.source.is_over = True  # Nothing waits for what a failed generator would yield.
             raise
         if entry is None:
-            self._recovery.note_progress()  # No later feature will prove anything.
             self._finish_changes()
-            return
-        if not entry.is_left:
-            self._complete_entry(entry, entry.error)
-        elif entry.state is EntryState.PLANNED and not self._is_stopped:
-            self._ready.append(entry)
-        elif entry.state is EntryState.PLANNED:
+        elif entry.state in _DONE and not entry.is_to_repeat(self._attempts):
+            self._complete(entry, None)
+        elif self._is_stopped:
             self._end(entry, None)
         else:
-            if entry.state is EntryState.INTENDED:
-                self._recovery.begin(entry)
-            self._tasks.start(self._resume(entry))
+            self._ready.append(entry)
+
+    @property
+    def _attempts(self) -> int:
+        return self.plan.attempts or 1
 
     def _hire(self) -> None:
         """Start a worker, if there may be work for one more."""
@@ -228,94 +199,64 @@ class Workers(Generic[SnapshotT]):
             await self._tasks.withdrawable(self._read())
         return bool(self._ready) and not self._is_stopped
 
-    async def _resume(self, entry: Entry[SnapshotT]) -> None:
-        """Resume an entry that was dispatched by an earlier process, or whose answer was lost."""
-        try:
-            operation = await self._recover(entry)
-        except ClientClosedError:
-            raise
-        except VibeError as error:
-            self._end(entry, error)
-            return
-        async with self._slots:
-            await self._carry(entry, operation)
-
-    async def _recover(self, entry: Entry[SnapshotT]) -> Operation[SnapshotT] | None:
-        """Return the operation that an earlier dispatch left in flight; None if there is none.
-
-        Raises:
-            VibeError: It is unknown.
-        """
-        if entry.state is EntryState.DISPATCHED:
-            assert entry.ref is not None
-            return self._attach(entry.ref)
-        found: Operation[Any] | None = None
-        if not self._is_stopped:
-            found = await self._tasks.withdrawable(self._recovery.operation(entry))
-        if found is None and self._is_stopped:
-            what = "the batch ended before it was reconciled"
-            raise entry.error or unknown_error(entry.job, entry.intent, what)
-        if found is None:
-            entry.withdraw()
-        else:
-            entry.start(found.ref)
-        self._save(entry)
-        return found
-
-    def _attach(self, ref: Ref) -> Operation[Any]:
-        """Return a handle on an operation."""
-        return operation_of(ref, self._parts)
-
-    async def _carry(
-        self, entry: Entry[SnapshotT], operation: Operation[SnapshotT] | None = None
-    ) -> None:
-        """Carry an entry to its end, in a slot.
-
-        Args:
-            entry: The entry.
-            operation: The operation already in flight; None to dispatch.
-        """
+    async def _carry(self, entry: Entry[SnapshotT]) -> None:
+        """Carry an entry to its end, in a slot."""
         error: VibeError | None = None
-        if operation is None and len(entry.outcomes) >= self.plan.attempts:
-            # An earlier batch was to make more attempts than this one.
-            entry.end_attempts()
-            self._end(entry, None)
-            return
+        operation: Operation[SnapshotT] | None = None
         try:
-            operation = operation or await self._dispatch(entry)
+            operation = await self._dispatch(entry)
             while operation is not None and await self._is_to_repeat(entry, operation):
                 operation = await self._dispatch(entry)
         except ClientClosedError:
             raise  # Concerns no single feature: the caller of the batch must know.
         except TestsMadeError as made:
-            latest: Any = made.latest
-            entry.observe(latest, is_last=True)
+            await self._keep(entry, made.latest)
         except VibeError as caught:
-            if isinstance(caught, DispatchUnknownError) and self._can_recover(entry, caught):
-                entry.lose(caught)
-                self._recovery.begin(entry)
-                self._tasks.start(self._resume(entry))
-                return
             # If the next attempt is rate-limited, the attempt before it counts.
             is_last_attempt = isinstance(caught, RateLimitedError) and entry.outcomes
             error = None if is_last_attempt else caught
-        if self._is_closed and operation is not None and error is None and entry.is_left:
+            await self._keep_error(entry, caught)
+        is_in_flight = operation is not None and error is None and not operation.done
+        if self._is_closed and is_in_flight:
             return  # It was in flight at the close, and keeps its last observed state.
         self._end(entry, error)
 
-    def _can_recover(self, entry: Entry[SnapshotT], error: DispatchUnknownError) -> bool:
-        """Return whether to find out, once, what a lost answer started.
+    async def _keep(self, entry: Entry[SnapshotT], latest: Any) -> None:  # noqa: ANN401 - of the batch's kind
+        """Keep the outcome of an operation that was not dispatched: the feature has tests."""
+        entry.observe(latest)
+        if self.plan.is_keyed:
+            row = self._new_row(entry, RowState.FINISHED)
+            row.outcome = latest
+            entry.add(await self._ledger.insert(row))
 
-        A shared store recovers its entries itself, for all processes.
-        """
-        if self._is_stopped or self.source.is_shared or entry.is_recovered:
-            return False
-        if self._dispatcher.hold.is_given_up:
-            return False
-        if self._limits.stop_on_failure:  # The unknown result stops the batch.
-            return False
-        is_provable = not KINDS[self.plan.kind].ids_grow or self._may_dispatch()
-        return error.reason in {"absent", "unseen"} and is_provable
+    async def _keep_error(self, entry: Entry[SnapshotT], error: VibeError) -> None:
+        """Keep the reason why an entry has no outcome, for the readers of the ledger."""
+        if not self.plan.is_keyed:
+            return
+        if (row := entry.row) is None:
+            row = self._new_row(entry, RowState.NOT_STARTED)
+            row.error = error
+            entry.add(await self._ledger.insert(row))
+        elif row.state is not RowState.FINISHED:
+            row.error = error
+            await self._ledger.note(row)
+
+    def _new_row(self, entry: Entry[SnapshotT], state: RowState) -> Row:
+        """Return a row of an entry for which no request was sent."""
+        plan, job, row = self.plan, entry.job, entry.row
+        return Row(
+            server=plan.server,
+            project=plan.project,
+            key=plan.key,
+            item=entry.item,
+            number=1 if row is None else row.number + 1,
+            kind=plan.kind,
+            feature=job.feature,
+            name=job.name,
+            config=job.config,
+            site_url=plan.site_url,
+            state=state,
+        )
 
     async def _is_to_repeat(self, entry: Entry[SnapshotT], operation: Operation[SnapshotT]) -> bool:
         """Wait for an operation, and return whether its feature is to be dispatched again.
@@ -330,12 +271,18 @@ class Workers(Generic[SnapshotT]):
         outcome = operation.outcome
         if outcome is None:  # The batch was closed.
             return False
-        is_last = len(entry.outcomes) + 1 >= self.plan.attempts
-        is_repeated = outcome.is_failure and not is_last
-        entry.observe(outcome, is_last=not is_repeated)
-        if is_repeated:  # Otherwise `_end` saves it.
-            self._save(entry)
-        return is_repeated and not self._is_stopped
+        row = entry.row
+        assert row is not None
+        if (problem := row.contradiction(outcome)) is not None:
+            raise ObservationError(
+                f"the service's answer is not its own: {problem}", ref=operation.ref
+            )
+        entry.observe(outcome)
+        row.state, row.error = RowState.FINISHED, None
+        if self.plan.is_keyed:
+            row.outcome = outcome
+            await self._ledger.note(row)
+        return entry.is_to_repeat(self._attempts) and not self._is_stopped
 
     async def _dispatch(self, entry: Entry[SnapshotT]) -> Operation[SnapshotT] | None:
         """Dispatch an entry; return None if it was withdrawn before it was sent.
@@ -343,26 +290,29 @@ class Workers(Generic[SnapshotT]):
         Raises:
             VibeError: The entry can't be dispatched, or it is unknown whether it was.
         """
+        row = entry.row
+        if row is not None and row.state is RowState.DISPATCHED and row.ref is not None:
+            attached: Any = operation_of(row.ref, self._parts, adopted=True)
+            return attached
         if self._is_stopped:
             return None
         dispatch = entry.dispatch = self._dispatch_of(entry)
-        operation: Operation[Any] | None = None
+        operation: Any = None
         try:
             sending = self._starter.start(
-                dispatch, on_conflict=self.plan.on_conflict, deadline=self._deadline
+                dispatch, on_conflict=self.plan.on_conflict or "raise", deadline=self._deadline
             )
             operation = await self._tasks.withdrawable(sending, entry)
         except (NotSentError, WaitTimeoutError) as error:
             if isinstance(error, WaitTimeoutError) or not dispatch.is_withdrawn:
                 raise
         finally:
-            self._recovery.note_progress()
-            if not dispatch.is_written:  # A sent dispatch is kept: it may be answered after a stop.
+            if not dispatch.is_sent:  # A sent dispatch is kept: it may be answered after a stop.
                 entry.dispatch = None
         if operation is None and dispatch.ref is not None:
-            # It was withdrawn while its recorder stored the operation.
-            operation = self._attach(dispatch.ref)
-        if operation is None and dispatch.is_written:
+            # It was withdrawn while its ledger stored the operation.
+            operation = operation_of(dispatch.ref, self._parts)
+        if operation is None and dispatch.is_sent:
             raise dispatch.unknown("the batch ended before its answer came")
         outage = self._dispatcher.hold.error if self._is_timed_out else None
         if operation is None and outage is not None:
@@ -370,67 +320,33 @@ class Workers(Generic[SnapshotT]):
         return operation
 
     def _dispatch_of(self, entry: Entry[SnapshotT]) -> Dispatch[Any]:
-        """Return a dispatch of an entry, which reports to the entry and its store."""
-        recorder = None if self._store is None else EntryRecorder(entry, self._store)
-        return DISPATCHES[self.plan.kind](
-            parts=self._parts,
-            project=self.plan.project,
-            feature=entry.job.feature,
-            config=entry.job.config,
-            site_url=self.plan.site_url,
-            missing_only=self.plan.missing_only,
-            recorders=self._dispatcher.recorders_with(recorder),
+        """Return a dispatch of an entry, which reports its rows to the entry."""
+        plan, job, row = self.plan, entry.job, entry.row
+        is_over = row is not None and row.state is RowState.FINISHED
+        return self._dispatcher.new(
+            plan.kind,
+            project=plan.project,
+            key=plan.key,
+            item=entry.item,
+            row=None if is_over else row,
+            previous=row if is_over else None,
+            feature=job.feature,
+            name=job.name,
+            config=job.config,
+            site_url=plan.site_url,
+            missing_only=plan.missing_only,
             patience=REFUSED_SECONDS,
+            # With `stop_on_failure`, the unknown result stops the batch.
+            is_persistent=not self._limits.stop_on_failure,
             gate=self._gate,
-            known=self._known,
-            on_ref=partial(self._note_started, entry),
-            on_accepted=partial(self._note_accepted, entry),
+            on_row=entry.add,
         )
-
-    def _note_started(self, entry: Entry[SnapshotT], ref: Ref) -> None:
-        """Save the operation of an entry, even if its answer came after the batch ended."""
-        entry.start(ref)
-        self._save(entry)
-        self._recovery.note_dispatched()
-
-    def _note_accepted(self, entry: Entry[SnapshotT], intent: Intent) -> None:
-        """Save that an entry's dispatch was accepted, so that no process sends it again."""
-        entry.accept(intent)
-        self._save(entry)
-
-    def _dispatched(self) -> list[object]:
-        """Return all dispatches of the batch, by this process and earlier ones."""
-        entries = self.entries if self._store is None else self._store.entries
-        return [each for entry in entries for each in entry.dispatches()]
-
-    def _may_dispatch(self) -> bool:
-        """Return whether another feature may still be dispatched by this process."""
-        is_under_way = self._ready or self._tasks.is_dispatching
-        is_more_to_come = not self.source.is_over or is_under_way or self._recovery.is_open
-        return not self._is_stopped and not self.source.is_shared and bool(is_more_to_come)
-
-    def _is_needed_as_proof(self) -> bool:
-        """Return whether the last dispatch is to wait, to prove later that others did not start.
-
-        A shared store holds back the last one itself, for all processes.
-        """
-        if self._ready or not self.source.is_over or self._is_stopped or self.source.is_shared:
-            return False
-        if not KINDS[self.plan.kind].ids_grow:
-            return False
-        return self._recovery.is_open or self._tasks.is_reconciling
-
-    def _save(self, entry: Entry[SnapshotT]) -> None:
-        if self._store is not None:
-            self._store.save(entry)
 
     def _end(self, entry: Entry[SnapshotT], error: VibeError | None) -> None:
         """Note that the batch stops work on an entry, and stop the batch if it must."""
-        item = self._complete_entry(entry, error)
-        self._save(entry)
+        item = self._complete(entry, error)
         self._futile = self._futile + 1 if is_futile(error) else 0
         self._failures += item.is_bad
-        self._recovery.note_progress()  # It may have been the last that could prove anything.
         if error is not None and self._futile >= MAX_FUTILE:
             self.stop()
             if is_key_refused(error):
@@ -438,9 +354,7 @@ class Workers(Generic[SnapshotT]):
         elif 0 < self._limits.stop_on_failure <= self._failures:
             self.stop()
 
-    def _complete_entry(
-        self, entry: Entry[SnapshotT], error: VibeError | None
-    ) -> BatchItem[SnapshotT]:
+    def _complete(self, entry: Entry[SnapshotT], error: VibeError | None) -> BatchItem[SnapshotT]:
         item = entry.final = self.mark(entry.end(error))
         self._ended += 1
         self.completed.put((entry.index, item))
@@ -461,8 +375,6 @@ class Workers(Generic[SnapshotT]):
         # Each task waits for a slot at most once, and must wake to find that no work is left.
         for _ in range(self._tasks.count):
             self._slots.release()
-            self._gate.release()
-        self._recovery.note_progress()
 
     async def _end_ready(self) -> None:
         """End the entries that wait for a worker; there may be many."""
@@ -495,10 +407,9 @@ class Workers(Generic[SnapshotT]):
         finally:
             self._ready.clear()
             for entry in self.entries:
-                entry.is_carried = False
                 # Its task was cancelled by other code, or the client was closed, before it was
                 # sent.
-                is_unsent = entry.state is EntryState.PLANNED and not entry.is_written
+                is_unsent = entry.state is RowState.NOT_STARTED and not entry.is_sent
                 if entry.final is None and is_unsent:
                     self._end(entry, None)
             self.completed.wake()

@@ -27,10 +27,9 @@ from testvibe_async.operations import GenerationOperation
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from testvibe_async._dispatch.dispatch import Dispatch
-    from testvibe_async._dispatch.dispatcher import Dispatcher
-    from testvibe_async._dispatch.kinds import GenerationDispatch, RunDispatch
-    from testvibe_async.errors import KindName
+    from testvibe_async._core.dispatch.dispatch import Dispatch
+    from testvibe_async._core.dispatch.dispatcher import Dispatcher
+    from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch
     from testvibe_async.models import Generation
     from testvibe_async.operations import ClientParts, Operation, RunOperation
 
@@ -56,16 +55,18 @@ LAST_READ_SECONDS = 1.0
 class Starter:
     """Starts runs and generations for one client, and handles conflicts."""
 
-    def __init__(self, parts: ClientParts, dispatcher: Dispatcher) -> None:
-        self.parts: ClientParts = parts
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.parts: ClientParts = dispatcher.parts
         self.dispatcher: Dispatcher = dispatcher
-        self._transport = parts.transport
+        self._transport = dispatcher.parts.transport
 
     def start(
         self, dispatch: Dispatch[Any], *, on_conflict: str, deadline: float | None
     ) -> Coroutine[Any, Any, Operation[Any]]:
         """Dispatch a run or a generation; see `run` and `generate`."""
-        return STARTS[dispatch.kind](self, dispatch, on_conflict=on_conflict, deadline=deadline)
+        start: Callable[..., Coroutine[Any, Any, Operation[Any]]]
+        start = self.generate if dispatch.kind == "generation" else self.run
+        return start(dispatch, on_conflict=on_conflict, deadline=deadline)
 
     async def generate(
         self,
@@ -106,7 +107,7 @@ class Starter:
             if running is None or running.done:
                 await self._transport.sleep(UNSEEN_CONFLICT_SECONDS)
             elif on_conflict == "attach":
-                dispatch.note(running.ref)
+                await dispatch.join(running.ref)
                 return running
             else:
                 with suppress(OperationSupersededError):
@@ -218,12 +219,6 @@ class Starter:
         operation = GenerationOperation(ref, self.parts, adopted=True)
         self.parts.poller.accept(ref, latest)
         return operation
-
-
-STARTS: Mapping[KindName, Callable[..., Coroutine[Any, Any, Operation[Any]]]] = {
-    "run": Starter.run,
-    "generation": Starter.generate,
-}
 
 
 def _is_named_or_over(latest: Generation) -> bool:

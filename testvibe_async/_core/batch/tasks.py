@@ -9,13 +9,12 @@ import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from testvibe_async._dispatch import Progress
 from testvibe_async._util.waiting import wait_uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from testvibe_async._batch.entry import Entry
+    from testvibe_async._core.batch.entry import Entry
 
 T = TypeVar("T")
 
@@ -72,17 +71,6 @@ class Tasks:
         finally:
             del self._withdrawable[task]
 
-    @property
-    def is_dispatching(self) -> bool:
-        """True while an entry is being dispatched."""
-        return any(entry is not None for entry in self._withdrawable.values())
-
-    @property
-    def is_reconciling(self) -> bool:
-        """True while the lost answer to a dispatch is reconciled."""
-        entries = (entry for entry in self._withdrawable.values() if entry is not None)
-        return any(each.dispatch and each.dispatch.progress is Progress.LOST for each in entries)
-
     def withdraw(self, *, spares_idle: bool) -> None:
         """Cancel the steps that have sent nothing, and keep the others from sending again.
 
@@ -96,7 +84,7 @@ class Tasks:
             dispatch = entry.dispatch
             assert dispatch is not None
             dispatch.withdraw()
-            if dispatch.may_be_cancelled or not (dispatch.is_written or spares_idle):
+            if dispatch.may_be_cancelled or not (dispatch.is_sent or spares_idle):
                 task.cancel()
 
     async def await_answers(self, seconds: float) -> None:

@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from testvibe_async._util import id_in, plain
 from testvibe_async.errors import ConfigError, ResponseError, TransportError
 from testvibe_async.events import reported_logger
-from testvibe_async.models import Feature
+from testvibe_async.models import DEFAULT_CONFIG, Feature
 from testvibe_async.outcomes import BatchItem
 
 if TYPE_CHECKING:
@@ -87,6 +87,14 @@ class JobSource:
         self._failure: Exception | None = None
         """The error that ended the reading."""
         self._lock = asyncio.Lock()
+
+    def has_variants_of(self, jobs: Sequence[Job]) -> bool:
+        """Return whether the configurations and repetitions are those of jobs, if any are given."""
+        configs = {config or DEFAULT_CONFIG for config in self.configs or ()}
+        has_configs = any(self.configs or ())
+        is_other = has_configs and configs != {job.config or DEFAULT_CONFIG for job in jobs}
+        repeats = max((job.repetition for job in jobs), default=1)
+        return not is_other and self.repeat in {1, repeats}
 
     async def read(self) -> Job | None:
         """Return the next job; None after the last. Concurrent calls are served one by one."""

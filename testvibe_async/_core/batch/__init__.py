@@ -1,0 +1,27 @@
+"""The workers of a batch, which carry its features from the ledger's rows to their outcomes.
+
+Exported for other packages: `Workers` for the caller's `Batch`; `Plan`, the settings common to all
+features, and `Limits`, those of one process; `JobSource`, which makes jobs of `Features`, and
+`select_features`; `stored_items`, the items of a batch by its rows alone.
+"""
+
+from testvibe_async._core.batch.entry import Entry, is_futile, is_refusal, stored_items
+from testvibe_async._core.batch.jobs import Features, Job, JobSource, select_features
+from testvibe_async._core.batch.plan import Limits, Plan
+from testvibe_async._core.batch.source import EntrySource
+from testvibe_async._core.batch.workers import Workers
+
+__all__ = [
+    "Entry",
+    "EntrySource",
+    "Features",
+    "Job",
+    "JobSource",
+    "Limits",
+    "Plan",
+    "Workers",
+    "is_futile",
+    "is_refusal",
+    "select_features",
+    "stored_items",
+]

@@ -1,0 +1,211 @@
+"""One feature of a batch: its rows in the ledger, with the live operation.
+
+The rows say what is known; items, refs and counts are views of them. The module decides what they
+mean for the batch, and does no I/O.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from attrs import define, field
+
+from testvibe_async._wire import KINDS
+from testvibe_async.errors import (
+    DispatchUnknownError,
+    ForbiddenError,
+    LedgerError,
+    NotSentError,
+    ResponseError,
+    UnauthorizedError,
+)
+from testvibe_async.ledger import Row, RowState, item_of
+from testvibe_async.models import Snapshot
+from testvibe_async.outcomes import BatchItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from testvibe_async._core.batch.jobs import Job
+    from testvibe_async._core.dispatch import Dispatch
+    from testvibe_async.errors import VibeError
+    from testvibe_async.operations import Operation
+
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
+
+
+@define(eq=False, kw_only=True)
+class Entry(Generic[SnapshotT]):
+    """One feature of a batch, with one configuration."""
+
+    index: int
+    """The entry's index in the batch, from 0."""
+
+    job: Job
+    """The feature and configuration requested."""
+
+    item: str
+    """The item that its rows are of."""
+
+    rows: list[Row] = field(factory=list[Row])
+    """The attempts to dispatch it, by any process, oldest first."""
+
+    outcomes: list[SnapshotT] = field(factory=list["SnapshotT"])
+    """The outcomes of all finished attempts, oldest first."""
+
+    error: VibeError | None = None
+    """The reason why the batch stopped work on the feature without an outcome."""
+
+    operation: Operation[SnapshotT] | None = None
+    """The operation of the last attempt that this process waited for."""
+
+    dispatch: Dispatch[Any] | None = None
+    """This process's dispatch that is under way or unanswered."""
+
+    final: BatchItem[SnapshotT] | None = None
+    """The item, once the batch has stopped work on the entry."""
+
+    def __attrs_post_init__(self) -> None:
+        """Take over the outcomes that the ledger has."""
+        if self.rows:
+            found: list[Any] = [row.outcome for row in self.rows if row.outcome is not None]
+            self.outcomes = found
+
+    @property
+    def row(self) -> Row | None:
+        """The row of the last attempt."""
+        return self.rows[-1] if self.rows else None
+
+    @property
+    def state(self) -> RowState:
+        """What is known of the last attempt; `NOT_STARTED` if there was none."""
+        return self.rows[-1].state if self.rows else RowState.NOT_STARTED
+
+    @property
+    def is_awaited(self) -> bool:
+        """True if this process sent a dispatch whose answer may still come."""
+        return self.dispatch is not None and self.dispatch.is_awaited
+
+    @property
+    def is_sent(self) -> bool:
+        """True if this process sent a dispatch whose operation is not known."""
+        return self.dispatch is not None and self.dispatch.is_sent
+
+    def is_to_repeat(self, attempts: int) -> bool:
+        """Return whether the last attempt failed, and another one is allowed."""
+        is_failure = bool(self.outcomes) and self.outcomes[-1].is_failure
+        return is_failure and len(self.outcomes) < attempts
+
+    def add(self, row: Row) -> None:
+        """Note the row of another attempt, or the present one as another process knows it."""
+        if self.rows and self.rows[-1].number == row.number:
+            self.rows[-1] = row
+        else:
+            self.rows.append(row)
+
+    def observe(self, outcome: SnapshotT) -> None:
+        """Note the outcome of an attempt."""
+        self.outcomes.append(outcome)
+
+    def end(self, error: VibeError | None) -> BatchItem[SnapshotT]:
+        """Note that the batch stops work on the entry, and the error if any; return its item."""
+        self.error = error
+        self.final = self._item(error, is_final=True)
+        return self.final
+
+    def current(self) -> BatchItem[SnapshotT]:
+        """Return the entry's item in the batch: as it ended, or as it is now."""
+        if self.final is not None:
+            is_late = self.final.ref is None and self.state is RowState.DISPATCHED
+            if is_late and isinstance(self.error, DispatchUnknownError):  # It was answered since.
+                return self._item(None, is_final=True)
+            return self.final
+        error = self.error
+        if self.dispatch is not None and self.is_sent:
+            error = self.dispatch.unknown("its answer has not come yet")
+        return self._item(error)
+
+    def _item(self, error: VibeError | None, *, is_final: bool = False) -> BatchItem[SnapshotT]:
+        row, state = self.row, self.state
+        is_known = state in {RowState.DISPATCHED, RowState.FINISHED}
+        # A failed attempt counts if the attempt that was to follow is not dispatched.
+        has_outcome = error is None and bool(self.outcomes) and (is_final or self.final is not None)
+        has_outcome = has_outcome and state is not RowState.DISPATCHED
+        outcome = self.outcomes[-1] if has_outcome else None
+        ref = row.ref if row is not None and is_known else None
+        if outcome is not None and ref is None:
+            ref = next((each.ref for each in reversed(self.rows) if each.ref is not None), None)
+        if not is_final and outcome is None and state is RowState.FINISHED:
+            ref = None  # The next attempt follows.
+        return BatchItem(
+            feature=self.job.feature,
+            name=self.job.name,
+            config=self.job.config,
+            repetition=self.job.repetition,
+            ref=ref,
+            outcome=outcome,
+            error=error,
+            is_waiting=not is_final and ref is None and error is None and outcome is None,
+            is_dropped=state is RowState.DROPPED,
+            earlier=tuple(self.outcomes if outcome is None else self.outcomes[:-1]),
+        )
+
+
+def stored_items(jobs: Iterable[Job], rows: Iterable[Row]) -> list[BatchItem[Any]]:
+    """Return the items of a batch by its rows, without a request to the service.
+
+    Args:
+        jobs: The jobs of the batch.
+        rows: The rows of its key, oldest first.
+    """
+    by_item: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.number:
+            by_item.setdefault(row.item, []).append(row)
+    items: list[BatchItem[Any]] = []
+    for index, job in enumerate(jobs):
+        item = item_of(job.feature, job.config, job.repetition)
+        entry: Entry[Any] = Entry(index=index, job=job, item=item, rows=by_item.get(item, []))
+        items.append(entry.end(_stored_error(entry)))
+    return items
+
+
+def _stored_error(entry: Entry[Any]) -> VibeError | None:
+    """Return the reason why a stored entry has no outcome, as far as its row says."""
+    row = entry.row
+    if row is None or row.state in {RowState.FINISHED, RowState.DROPPED}:
+        return None
+    if row.is_open and not isinstance(row.error, DispatchUnknownError):
+        return DispatchUnknownError(
+            "the process ended before the answer came",
+            advice="resume the batch, which looks for it",
+            method=KINDS[row.kind].dispatched_by.method,
+            url=row.server,
+            project=row.project,
+            feature=row.feature,
+            reason="accepted" if row.state is RowState.ACCEPTED else "unseen",
+            key=row.key,
+        )
+    return row.error
+
+
+def is_refusal(error: VibeError | None) -> bool:
+    """Return whether an error is the service's final word on a feature that was not dispatched.
+
+    Only the service's own error body is final: a redirect, a bare 404 or a proxy's page may be
+    temporary. A refusal of the key, or a rate limit, says nothing about the feature.
+    """
+    if not isinstance(error, ResponseError) or error.code is None or error.status is None:
+        return False
+    return error.status not in {401, 403, 429} and error.status < 500  # noqa: PLR2004
+
+
+def is_key_refused(error: VibeError | None) -> bool:
+    """Return whether the service refused the key, so that every other feature would fail too."""
+    return isinstance(error, UnauthorizedError | ForbiddenError) and error.code is not None
+
+
+def is_futile(error: VibeError | None) -> bool:
+    """Return whether every other feature would fail too: no key, or no service."""
+    is_not_sent = isinstance(error, NotSentError) and not isinstance(error, LedgerError)
+    return is_not_sent or is_key_refused(error)

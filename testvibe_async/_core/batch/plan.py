@@ -1,0 +1,118 @@
+"""The plan of a batch, as the ledger keeps it in the batch's first row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from attrs import astuple, evolve, field, frozen
+
+from testvibe_async._config import require_count, require_timeout
+from testvibe_async._core.batch.jobs import Job
+from testvibe_async.errors import ConfigError
+from testvibe_async.ledger import Row, RowState, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from testvibe_async.errors import KindName
+
+
+@frozen(kw_only=True)
+class Plan:
+    """The settings common to all features of a batch; None stands for those of its first call."""
+
+    kind: KindName
+    server: str
+    project: str
+    key: str
+    is_keyed: bool
+    """True if the caller named the batch, so that the same call resumes it."""
+
+    site_url: str | None = None
+    attempts: int | None = None
+    """Maximum number of runs of a feature in total."""
+
+    on_conflict: str | None = None
+    """The reaction to a feature whose state does not allow the dispatch."""
+
+    missing_only: bool = False
+    """True to generate nothing of a feature that has tests by then."""
+
+    options: Mapping[str, Any] = field(factory=dict[str, Any])
+    """Further values that the caller wants back: plain JSON."""
+
+    jobs: Sequence[Job] | None = None
+    """The features that were requested; None if a generator provides them."""
+
+    def row(self) -> Row:
+        """Return the first row of the batch."""
+        jobs = None if self.jobs is None else [list(astuple(job)) for job in self.jobs]
+        return Row(
+            server=self.server,
+            project=self.project,
+            key=self.key,
+            number=0,
+            kind=self.kind,
+            site_url=self.site_url,
+            state=RowState.PLANNED,
+            plan={
+                "attempts": self.attempts or 1,
+                "onConflict": self.on_conflict or "raise",
+                "missingOnly": self.missing_only,
+                "options": dict(self.options),
+                "jobs": jobs,
+            },
+        )
+
+    def with_stored(self, row: Row) -> Self:
+        """Return the plan with what the first row of the batch adds to it.
+
+        Raises:
+            ConfigError: The row is of a single dispatch, or of a batch of another kind or site.
+        """
+        if row.number or row.plan is None:
+            single = describe(kind=row.kind, feature=row.feature, config=row.config)
+            raise ConfigError(
+                f"key {row.key!r} is that of {single}, not of a batch: take another key"
+            )
+        if row.kind != self.kind or self.site_url not in {None, row.site_url}:
+            raise ConfigError(
+                f"key {row.key!r} is that of a batch of {_words(row.kind, row.site_url)}, not of "
+                f"{_words(self.kind, self.site_url)}: take another key"
+            )
+        stored = row.plan
+        jobs = stored["jobs"]
+        return evolve(
+            self,
+            site_url=row.site_url,
+            attempts=self.attempts or stored["attempts"],
+            on_conflict=self.on_conflict or stored["onConflict"],
+            missing_only=self.missing_only or stored["missingOnly"],
+            options=stored["options"],
+            jobs=None if jobs is None else [Job(*job) for job in jobs],
+        )
+
+
+def _words(kind: str, site_url: str | None) -> str:
+    return f"{kind}s" if site_url is None else f"{kind}s on {site_url}"
+
+
+@frozen
+class Limits:
+    """The limits of one process on a batch; a wrong one raises a `ConfigError`."""
+
+    max_in_flight: int
+    """Maximum number of operations in flight at once."""
+    timeout: float | None = field(converter=require_timeout)
+    """Seconds after which nothing more is dispatched or waited for; None for no limit."""
+    stop_on_failure: int
+    """Number of failed features at which dispatching stops; 0 for none."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a count that is none."""
+        require_count("max_in_flight", self.max_in_flight)
+        count: object = self.stop_on_failure
+        if not isinstance(count, int) or count < 0:
+            raise ConfigError(
+                f"stop_on_failure must be True, False or a whole number, not {count!r}"
+            )

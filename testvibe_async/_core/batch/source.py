@@ -1,0 +1,126 @@
+"""The entries of a batch, in order: from the features requested, and from the ledger's rows.
+
+Decides which features a batch has that was begun before: those of its first call.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from testvibe_async._core.batch.entry import Entry
+from testvibe_async.errors import ConfigError
+from testvibe_async.ledger import item_of
+
+if TYPE_CHECKING:
+    from testvibe_async._core.batch.jobs import Job, JobSource
+    from testvibe_async._core.batch.plan import Plan
+    from testvibe_async.ledger import Ledger, Row
+
+
+class EntrySource:
+    """The entries of one batch."""
+
+    def __init__(self, plan: Plan, jobs: JobSource, ledger: Ledger) -> None:
+        """Create it; reads nothing yet.
+
+        Args:
+            plan: The batch, as this call describes it.
+            jobs: The features that this call requests.
+            ledger: Keeps the batch, if it has a key.
+        """
+        self.plan: Plan = plan
+        """The batch; once opened, with what its first call said."""
+        self.entries: list[Entry[Any]] = []
+        """The entries read so far."""
+        self.is_over: bool = False
+        """True once no more entries are to come."""
+        self.is_lazy: bool = jobs.is_lazy
+        """True if features are read only as slots become free."""
+        self._jobs = jobs
+        self._ledger = ledger
+        self._rows: defaultdict[str, list[Row]] = defaultdict(list)
+        """The rows of each item that the ledger had at the start."""
+        self._planned: list[Job] | None = None
+        """The jobs of the batch, once they are known."""
+
+    async def open(self) -> None:
+        """Read what the ledger has of the batch, and have it keep the batch.
+
+        Raises:
+            ConfigError: The key has another request.
+            VibeError: The features must be listed, and can't be.
+        """
+        if not self.plan.is_keyed:
+            return
+        first = await self._read_rows()
+        if first is None:
+            if not self.is_lazy:
+                self._planned = await self._read_jobs()
+            row = evolve(self.plan, jobs=self._planned).row()
+            stored = await self._ledger.insert(row)
+            if stored is row:
+                return
+            first = stored  # Another process was faster.
+            await self._read_rows()
+        self.plan = self.plan.with_stored(first)
+        await self._use_stored_jobs()
+
+    async def _read_rows(self) -> Row | None:
+        """Read the batch's rows; return the first, if there is one."""
+        place = self.plan.server, self.plan.project
+        rows = await self._ledger.rows(self.plan.key)
+        own = [row for row in rows if (row.server, row.project) == place]
+        for row in own:
+            self._rows[row.item].append(row)
+        return min(own, key=lambda row: row.number, default=None)
+
+    async def _use_stored_jobs(self) -> None:
+        stored = self.plan.jobs
+        if stored is None:
+            if not self._jobs.is_named:
+                raise ConfigError(
+                    f"the features of batch {self.plan.key!r} came from a generator: pass it again"
+                )
+            return
+        if self._jobs.is_named:
+            named = self._planned or await self._read_jobs()
+            if {_item(job) for job in named} != {_item(job) for job in stored}:
+                raise ConfigError(
+                    f"key {self.plan.key!r} is that of a batch of {len(stored)} other jobs: name no "
+                    "features to resume that, or take another key"
+                )
+        elif not self._jobs.has_variants_of(stored):
+            raise ConfigError(
+                f"resume batch {self.plan.key!r} without config= and repeat=, or take another key: "
+                "it has others"
+            )
+        self._planned, self.is_lazy = list(stored), False
+
+    async def _read_jobs(self) -> list[Job]:
+        jobs: list[Job] = []
+        while (job := await self._jobs.read()) is not None:
+            jobs.append(job)
+        return jobs
+
+    async def read(self) -> Entry[Any] | None:
+        """Return the next entry; None after the last."""
+        if self._planned is None:
+            job = await self._jobs.read()
+        else:
+            index = len(self.entries)
+            job = self._planned[index] if index < len(self._planned) else None
+        if job is None:
+            self.is_over = True
+            return None
+        item = _item(job) if self.plan.is_keyed else f"{len(self.entries)}"
+        rows = self._rows.pop(item, None) if self.plan.is_keyed else None
+        entry: Entry[Any] = Entry(index=len(self.entries), job=job, item=item, rows=rows or [])
+        self.entries.append(entry)
+        return entry
+
+
+def _item(job: Job) -> str:
+    return item_of(job.feature, job.config, job.repetition)

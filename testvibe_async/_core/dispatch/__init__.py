@@ -1,0 +1,23 @@
+"""Dispatch of operations, at most once.
+
+Exported for other packages: a `Starter` starts operations, described by a `Dispatch` that the
+`Dispatcher` makes. The `Dispatcher` is closed with the client.
+"""
+
+from testvibe_async._core.dispatch.conflicts import GenerateConflict, RunConflict, Starter
+from testvibe_async._core.dispatch.dispatch import Dispatch, State
+from testvibe_async._core.dispatch.dispatcher import CLOSE_SECONDS, Dispatcher
+from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch, TestsMadeError
+
+__all__ = [
+    "CLOSE_SECONDS",
+    "Dispatch",
+    "Dispatcher",
+    "GenerateConflict",
+    "GenerationDispatch",
+    "RunConflict",
+    "RunDispatch",
+    "Starter",
+    "State",
+    "TestsMadeError",
+]
