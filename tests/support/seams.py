@@ -49,4 +49,4 @@ def leave_out_the_first_list(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(*_: object) -> None:
         """Read nothing."""
 
-    monkeypatch.setattr("testvibe_async._dispatch.kinds.RunDispatch.prepare", nothing)
+    monkeypatch.setattr("testvibe_async._core.dispatch.kinds.RunDispatch.prepare", nothing)

@@ -1,0 +1,1 @@
+"""The ledger: one row for each attempt, and the same call again."""
