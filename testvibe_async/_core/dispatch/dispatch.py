@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -148,8 +148,8 @@ class Dispatch(ABC, Generic[OperationT]):
     traceparent: str | None = field(default=None, init=False)
     """The dispatch's span, for its rows and its ref; None if no span is recorded."""
 
-    written_at: float = field(default=0.0, init=False)
-    """The loop's clock when it was last sent."""
+    written_at: float | None = field(default=None, init=False)
+    """The loop's clock when it was last sent; None if this dispatch has sent nothing."""
 
     _began: float = field(default=0.0, init=False)
     _withdrawal: asyncio.Event | None = field(default=None, init=False)
@@ -194,12 +194,6 @@ class Dispatch(ABC, Generic[OperationT]):
     def ref(self) -> Ref | None:
         """The operation of the last attempt, if it is known."""
         return None if self.row is None else self.row.ref
-
-    @property
-    def dispatched_at(self) -> datetime:
-        """The time when it was last sent, by the local clock, in UTC."""
-        ago = asyncio.get_running_loop().time() - self.written_at
-        return datetime.now(UTC) - timedelta(seconds=ago)
 
     def begin(self) -> None:
         """Note that the dispatch is under way, with nothing sent yet."""

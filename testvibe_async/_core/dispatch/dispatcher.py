@@ -181,12 +181,11 @@ class Dispatcher:
         row = dispatch.row
         assert row is not None
         assert row.ref is not None
-        is_answered_now = dispatch.written_at > 0 and not row.adopted
         operation = cast("type[OperationT]", dispatch.operation_class)(
             row.ref,
             self.parts,
-            adopted=not is_answered_now,
-            sent_at=dispatch.written_at if is_answered_now else None,
+            adopted=row.adopted or dispatch.written_at is None,
+            sent_at=dispatch.written_at,
             previous_id=dispatch.previous_id,
         )
         # The hook comes before anything else can fail: its purpose is to store the ref.
