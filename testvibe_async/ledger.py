@@ -120,6 +120,9 @@ class Row(Serializable):
     before: int | str | None = None
     """The highest `runId` of the project, or the feature's latest `requestId`, before it."""
 
+    before_at: datetime | None = None
+    """The service's own time of the last change of that generation; None if it is not known."""
+
     is_before_known: bool = False
     """True if `before` was read just before the dispatch; None then stands for no operation."""
 
@@ -206,6 +209,7 @@ class Row(Serializable):
 
 _FIELDS = {
     "intendedUtc": "intended_at",
+    "beforeUtc": "before_at",
     "siteUrl": "site_url",
     "expiresAfter": "expires_after",
     "isBeforeKnown": "is_before_known",
@@ -224,6 +228,8 @@ def _read(document: dict[str, Any]) -> dict[str, Any]:
     members = dict(document)
     members["state"] = RowState(members["state"])
     members["intendedUtc"] = datetime.fromisoformat(members["intendedUtc"])
+    if "beforeUtc" in members:
+        members["beforeUtc"] = datetime.fromisoformat(members["beforeUtc"])
     members["traceparent"] = checked_traceparent(members.get("traceparent"))
     if "ref" in members:
         members["ref"] = Ref.from_dict(members["ref"])

@@ -203,11 +203,12 @@ def generation_evidence(row: Row, latest: Generation, ref: Ref | None) -> Eviden
     Only a present value proves anything: a service may name a generation only once it has left the
     queue.
     """
-    if not row.is_before_known:
-        return Evidence(why="the feature's generation before it is not known", may_change=False)
     if latest.request_id:
         if latest.request_id == row.before:
             return Evidence(is_whole=True)
+        # Both are the service's own times.
+        if row.before_at and latest.updated_at and latest.updated_at < row.before_at:
+            return Evidence(why="the status is of a generation from before the dispatch")
         if ref is not None:
             return Evidence([(latest, ref)])
     elif row.before is None and (latest.feature_status or "").casefold() == DRAFT:

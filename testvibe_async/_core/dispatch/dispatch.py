@@ -174,6 +174,11 @@ class Dispatch(ABC, Generic[OperationT]):
         return self.state in _SENT
 
     @property
+    def is_accepted(self) -> bool:
+        """True if the service accepted it, by an answer whose id can't be read."""
+        return self.row is not None and self.row.state is RowState.ACCEPTED
+
+    @property
     def may_be_cancelled(self) -> bool:
         """True if it is under way, and so far without effect."""
         return self.state in {State.RECALL, State.PREPARE, State.SEND}
@@ -260,8 +265,11 @@ class Dispatch(ABC, Generic[OperationT]):
 
         A mock of the session never asks the body to write itself.
         """
-        if self.state is State.SEND:
-            self.mark_written(sent)
+        if self.state is not State.SEND:
+            return
+        if self.row is None or self.row.state is not RowState.INTENDED:
+            self._set_row(self._new_row())
+        self.mark_written(sent)
 
     async def mark_refused(self, error: VibeError) -> None:
         """Note that this attempt provably had no effect: it was not sent, or clearly refused."""
@@ -331,6 +339,7 @@ class Dispatch(ABC, Generic[OperationT]):
             clock=machine_clock(),
             expires_after=INTENT_SECONDS + max(LATE_SECONDS, 2 * self.parts.transport.timeout),
             before=before,
+            before_at=self._before_at(),
             is_before_known=is_before_known,
             traceparent=self.traceparent,
         )
@@ -354,6 +363,10 @@ class Dispatch(ABC, Generic[OperationT]):
     @abstractmethod
     def _before(self) -> tuple[int | str | None, bool]:
         """Return the newest operation before the dispatch, and whether that is known."""
+
+    def _before_at(self) -> datetime | None:
+        """Return the service's time of the last change before; None if it is of no use."""
+        return None
 
     def slot(self) -> AbstractAsyncContextManager[None]:
         """Return what is held while the request is under way."""

@@ -212,7 +212,7 @@ class Dispatcher:
         this = asyncio.current_task()
         tasks = [task for task in self._under_way if task.get_loop() is loop and task is not this]
         if not self._is_closing:
-            self._is_closing = True
+            self._is_closing = self._machine.is_closing = True
             for task in tasks:
                 _withdraw(task, self._under_way[task])
             last = max((self._under_way[task].withdrawn_at or 0.0 for task in tasks), default=0.0)

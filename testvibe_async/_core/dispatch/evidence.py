@@ -74,6 +74,8 @@ class EvidenceReader:
             return Evidence(why=repr(error), is_answered=False, may_change=False)
 
     async def _generation(self, row: Row) -> Evidence:
+        if not row.is_before_known:
+            return Evidence(why="the feature's generation before it is not known", may_change=False)
         request = Endpoints.GET_GENERATION_STATUS.request(project=row.project, feature=row.feature)
         latest = await self._transport.call(evolve(request, is_uncached=True))
         is_named = latest.request_id and latest.feature_id is not None

@@ -30,6 +30,7 @@ from testvibe_async.operations import GenerationOperation, Operation, RunOperati
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from testvibe_async._core.dispatch.newest import Newest
     from testvibe_async._wire import Request
@@ -220,6 +221,9 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
 
     def note_started(self, ref: Ref) -> None:
         """Do nothing: the next dispatch reads the latest generation anew."""
+
+    def _before_at(self) -> datetime | None:
+        return self.latest.updated_at if self.latest else None
 
     def _before(self) -> tuple[str | None, bool]:
         is_known = self.latest is not None and self._is_fresh
