@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from testvibe_async._core.dispatch.candidates import Evidence, generation_evidence
+from testvibe_async._http import Outlook, outlook_after
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async._wire import KINDS, Endpoints, is_from_cache
 from testvibe_async.errors import (
     ClientClosedError,
     InvalidRequestError,
     NotFoundError,
-    RateLimitedError,
     ResponseError,
-    ServerError,
     TransportError,
 )
 from testvibe_async.events import reported_logger
@@ -65,7 +64,8 @@ class EvidenceReader:
             raise
         except ResponseError as error:
             # If the call does not exist, or the key may not make it, another has the same result.
-            may_change = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
+            outlook = outlook_after(error, has_answered=bool(self._transport.answered))
+            may_change = outlook in {Outlook.AWAY, Outlook.BUSY} or is_from_cache(error)
             return Evidence(why=error.brief, is_answered=False, may_change=may_change)
         except TransportError as error:
             return Evidence(why=error.brief, is_answered=False)
@@ -75,7 +75,8 @@ class EvidenceReader:
 
     async def _generation(self, row: Row) -> Evidence:
         if not row.is_before_known:
-            return Evidence(why="the feature's generation before it is not known", may_change=False)
+            why = "the feature's generation before it is not known"
+            return Evidence(why=why, is_answered=False, may_change=False)
         request = Endpoints.GET_GENERATION_STATUS.request(project=row.project, feature=row.feature)
         latest = await self._transport.call(evolve(request, is_uncached=True))
         is_named = latest.request_id and latest.feature_id is not None
