@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.counters import counters_table
-from benchmarks.durable import durable_tables
 from benchmarks.hostile import hostile_table
 from benchmarks.micro import micro_table
 from benchmarks.outages import outages_table
@@ -46,7 +45,6 @@ SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
     "hostile": ("Against hostile answers", hostile_table),
     "throttled": ("At a service that refuses requests", throttled_tables),
     "outages": ("During an outage", outages_table),
-    "durable": ("Surviving a crash", durable_tables),
     "traced": ("Seen by OpenTelemetry", traced_table),
     "micro": ("Step by step", micro_table),
 }

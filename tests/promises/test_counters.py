@@ -16,7 +16,7 @@ BENCHMARKS = sorted(
     for path in (ROOT / "benchmarks" / "results").glob("*.json")
     if not path.stem.endswith("-quick")
 )
-STALE = {"durable", "hostile"}
+STALE = {"hostile"}
 """Measured with code that cost something else. Measure them again, and remove them here."""
 
 TOLERANCE = 0.05

@@ -6,9 +6,9 @@ settings common to all features; `Store`, which saves both; `Limits`, those of o
 """
 
 from testvibe_async._batch.documents import entry_document, read_entry
-from testvibe_async._batch.entry import Entry, EntryState, decided, is_futile, is_refusal
+from testvibe_async._batch.entry import Entry, EntryState, decided, is_refusal
 from testvibe_async._batch.plan import Limits, Plan, difference
-from testvibe_async._batch.store import EntrySource, SharedStore, Store
+from testvibe_async._batch.store import EntrySource, Store
 from testvibe_async._batch.workers import Workers
 
 __all__ = [
@@ -17,13 +17,11 @@ __all__ = [
     "EntryState",
     "Limits",
     "Plan",
-    "SharedStore",
     "Store",
     "Workers",
     "decided",
     "difference",
     "entry_document",
-    "is_futile",
     "is_refusal",
     "read_entry",
 ]

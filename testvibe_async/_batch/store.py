@@ -6,15 +6,13 @@ source has beyond them. It never decides what a state means: `entry` does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from testvibe_async._batch.entry import Entry
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from testvibe_async._batch.plan import Plan
     from testvibe_async._dispatch import JobSource
     from testvibe_async.errors import KindName, VibeError
@@ -54,18 +52,6 @@ class Store(Protocol):
 
         If it raises, the dispatch is not sent.
         """
-
-
-@runtime_checkable
-class SharedStore(Store, Protocol):
-    """A store whose entries several processes carry; each carries those that it claims."""
-
-    async def claim(self) -> Entry[Any] | None:
-        """Return an entry for this process to carry; None once nothing is left to do."""
-
-    async def known(self, refs: Sequence[Ref]) -> Iterable[object]:
-        """Return which of some operations entries have, and the open intents; see `Known`."""
-        ...
 
 
 class EntryRecorder:
@@ -114,9 +100,7 @@ class EntrySource:
         self._planned = [] if store is None else [*store.entries]
         # A complete plan needs no list of the project's features.
         self._is_whole = store is not None and store.is_complete
-        self.is_shared: bool = isinstance(store, SharedStore)
-        """True if other processes carry entries of the same batch."""
-        self.is_lazy: bool = self.is_shared or (source.is_lazy and not self._is_whole)
+        self.is_lazy: bool = source.is_lazy and not self._is_whole
         """True if features are read only as slots become free."""
         if self._is_whole and not source.is_named:
             self._check_same_jobs()
@@ -152,8 +136,6 @@ class EntrySource:
         return entry
 
     async def _next(self) -> Entry[Any] | None:
-        if isinstance(self._store, SharedStore):
-            return await self._store.claim()
         if self._is_whole and not self._source.is_named:
             index = len(self.entries)
             return self._planned[index] if index < len(self._planned) else None

@@ -21,7 +21,7 @@ from testvibe_async._batch.entry import (
     unknown_error,
 )
 from testvibe_async._batch.recovery import Gate, Recovery
-from testvibe_async._batch.store import EntryRecorder, SharedStore
+from testvibe_async._batch.store import EntryRecorder
 from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
 from testvibe_async._dispatch import CLOSE_SECONDS, DISPATCHES, TestsMadeError, knowing
@@ -108,7 +108,7 @@ class Workers(Generic[SnapshotT]):
         self._dispatcher = starter.dispatcher
         self._store = store
         self._failures = 0
-        self._known = store.known if isinstance(store, SharedStore) else knowing(self._dispatched)
+        self._known = knowing(self._dispatched)
         self._recovery = Recovery(
             self._dispatcher,
             self._attach,
@@ -309,11 +309,8 @@ class Workers(Generic[SnapshotT]):
         self._end(entry, error)
 
     def _can_recover(self, entry: Entry[SnapshotT], error: DispatchUnknownError) -> bool:
-        """Return whether to find out, once, what a lost answer started.
-
-        A shared store recovers its entries itself, for all processes.
-        """
-        if self._is_stopped or self.source.is_shared or entry.is_recovered:
+        """Return whether to find out, once, what a lost answer started."""
+        if self._is_stopped or entry.is_recovered:
             return False
         if self._dispatcher.hold.is_given_up:
             return False
@@ -418,14 +415,11 @@ class Workers(Generic[SnapshotT]):
         """Return whether another feature may still be dispatched by this process."""
         is_under_way = self._ready or self._tasks.is_dispatching
         is_more_to_come = not self.source.is_over or is_under_way or self._recovery.is_open
-        return not self._is_stopped and not self.source.is_shared and bool(is_more_to_come)
+        return not self._is_stopped and bool(is_more_to_come)
 
     def _is_needed_as_proof(self) -> bool:
-        """Return whether the last dispatch is to wait, to prove later that others did not start.
-
-        A shared store holds back the last one itself, for all processes.
-        """
-        if self._ready or not self.source.is_over or self._is_stopped or self.source.is_shared:
+        """Return whether the last dispatch is to wait, to prove later that others did not start."""
+        if self._ready or not self.source.is_over or self._is_stopped:
             return False
         if not KINDS[self.plan.kind].ids_grow:
             return False
