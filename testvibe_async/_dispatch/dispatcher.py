@@ -153,9 +153,7 @@ class Dispatcher:
                     trace.add({"testvibe.reason": result.reason})
                 return result
             finally:
-                if dispatch.progress is Progress.DISPATCHED and dispatch.ref is not None:
-                    self._parts.poller.follow(dispatch.ref, trace)
-                else:
+                if dispatch.progress is not Progress.DISPATCHED:
                     trace.end(failure=failure)
 
     async def _start(self, dispatch: Dispatch[OperationT]) -> OperationT | DispatchUnknownError:
