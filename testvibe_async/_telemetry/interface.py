@@ -29,7 +29,7 @@ class Trace(Protocol):
         ...
 
     def end(self, *, failure: str | None = None) -> None:
-        """End the span, as failed if `failure` gives a reason. A second call does nothing."""
+        """End the span, as failed if `failure` gives a reason."""
         ...
 
 

@@ -139,8 +139,7 @@ class OpenTelemetry(Telemetry):
         span = self.start(name)
         if not span.get_span_context().is_valid:
             return None
-        if span.is_recording():
-            span.set_attributes(_known(attributes))
+        span.set_attributes(_known(attributes))
         return OperationTrace(span)
 
     def start(self, name: str, *, link: str | None = None) -> Span:
@@ -278,8 +277,7 @@ class ClientSubscriber(Subscriber):
 
     def _end_dropped(self) -> None:
         while self._dropped:
-            if (key := self._dropped.popleft()) in self._spans:
-                self._end_unseen(key, "no handle on it was left")
+            self._end_unseen(self._dropped.popleft(), "no handle on it was left")
 
     def _end_unseen(self, key: tuple[object, ...], why: str) -> None:
         self._spans[key][0].add_event("end not seen", {"testvibe.reason": why})
@@ -301,16 +299,14 @@ class OperationTrace:
     @_guarded
     def add(self, attributes: Mapping[str, Attribute]) -> None:
         """Set attributes."""
-        if self._span.is_recording():
-            self._span.set_attributes(_known(attributes))
+        self._span.set_attributes(_known(attributes))
 
     @_guarded
     def end(self, *, failure: str | None = None) -> None:
         """End the span."""
-        if self._span.is_recording():
-            if failure is not None:
-                self._span.set_status(Status(StatusCode.ERROR, failure))
-            self._span.end()
+        if failure is not None:
+            self._span.set_status(Status(StatusCode.ERROR, failure))
+        self._span.end()
 
 
 class _Current:

@@ -34,6 +34,7 @@ from testvibe_async import BatchSummary, Client, Journal, Project, Ref, RunRef, 
 from testvibe_async._telemetry import Telemetry, otel, telemetry
 from testvibe_async._telemetry.otel import OpenTelemetry
 from testvibe_async.batch import _result_of
+from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 SCENARIO = evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
@@ -470,6 +471,18 @@ async def test_a_dispatch_of_what_was_dispatched_before(
     again, first = sorted(sdk.spans("testvibe run"), key=lambda span: len(span.events))
     assert not again.events
     assert _events(first)[1] == "transition finished passed"
+
+
+def test_a_poll_that_failed_for_others_is_no_event(sdk: Sdk) -> None:
+    """In an outage one poll serves all: thousands of spans would have an event for each."""
+    subscriber = telemetry().subscriber()
+    note = subscriber.functions()["on_poll_failed"]
+    error = errors.NotSentError("refused", method="GET", url="/")
+    note(PollFailed(REF, error, is_final=False, is_shared=True))
+    note(PollFailed(REF, error, is_final=False))
+    subscriber.close()
+    seen = ["poll failed NotSentError", "end not seen the client was closed"]
+    assert _events(sdk.span("testvibe run attached")) == seen
 
 
 def test_nothing_is_recorded_before_a_provider_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
