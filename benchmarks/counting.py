@@ -1,4 +1,4 @@
-"""The process that counts: `python -m benchmarks.counting counters|calls|walks`.
+"""The process that counts: `python -m benchmarks.counting counters|walks`.
 
 It prints JSON for `counters`. It is a process of its own so that nothing has been called, cached or
 patched before. OpenTelemetry counts as not installed, as after `pip install testvibe-async`.
@@ -92,18 +92,6 @@ def _cost(way: Way) -> dict[str, float]:
         "calls": sum(calls.values()),
         "held_bytes": held,
         "requests": requests,
-    }
-
-
-def _own_calls() -> dict[str, list[tuple[Function, float]]]:
-    """Return how often one operation calls each function of this package, for each way."""
-    return {
-        title: [
-            ((file.removeprefix(PACKAGE), line, name), number)
-            for (file, line, name), number in _calls(way)[0].items()
-            if _is_own(file) and number
-        ]
-        for title, way in WAYS.items()
     }
 
 
@@ -232,5 +220,5 @@ def _function(code: CodeType) -> Function:
 
 if __name__ == "__main__":
     sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # before a client looks for it
-    what = {"counters": _counters, "calls": _own_calls, "walks": _walks}[sys.argv[1]]
+    what = {"counters": _counters, "walks": _walks}[sys.argv[1]]
     print(json.dumps(what()))  # noqa: T201

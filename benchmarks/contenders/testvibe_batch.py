@@ -1,4 +1,4 @@
-"""testvibe_async: `run_features`, 100 in flight, without a journal; see `durable`."""
+"""testvibe_async: `run_features`, 100 in flight, without a journal."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from testvibe_async.runner.waits import completions_of, item_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async.adapters.durable import BatchStatus, DurableBatch
+    from testvibe_async.cli.batches import BatchStatus, DurableBatch
     from testvibe_async.runner.records import BatchRecord
 
 

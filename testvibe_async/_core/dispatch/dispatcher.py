@@ -158,9 +158,7 @@ class Dispatcher:
                     trace.add({"testvibe.reason": result.reason})
                 return result
             finally:
-                if dispatch.ref is not None:
-                    self.parts.poller.follow(dispatch.ref, trace)
-                else:
+                if dispatch.ref is None:
                     trace.end(failure=failure)
 
     async def _start(self, dispatch: Dispatch[OperationT]) -> OperationT | DispatchUnknownError:
