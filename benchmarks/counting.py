@@ -162,7 +162,9 @@ def _walks() -> dict[str, list[Function]]:
     with TemporaryDirectory() as folder:
         return {
             'await (await project.run_feature("x"))': _walk(_run_one),
-            'await project.run_features(["x"], key=key)': _walk(_run_batch, Path(folder) / "ledger"),
+            'await project.run_features(["x"], key=key)': _walk(
+                _run_batch, Path(folder) / "ledger"
+            ),
         }
 
 
