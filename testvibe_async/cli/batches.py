@@ -23,7 +23,6 @@ from testvibe_async.runner.stored import Batch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BatchStatus: TypeAlias = Any
 DurableBatch: TypeAlias = Any
 
 
