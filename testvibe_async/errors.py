@@ -597,9 +597,9 @@ _STORED = {
 """The fields of a restored error, by their names in its document."""
 
 _RESTORED: Mapping[str, Any] = {
-    **{"method": "", "url": "", "attempts": 1, "status": None, "code": None, "retry_after": None},
-    **{"elapsed": 0.0, "last_seen_at": None, "failures": 0, "problems": (), "candidates": ()},
-    **{"polled_at": None, "key": None, "newer_request_id": "", "operation": "", "route": ""},
+    "method": "", "url": "", "attempts": 1, "status": None, "code": None, "retry_after": None,
+    "elapsed": 0.0, "last_seen_at": None, "failures": 0, "problems": (), "candidates": (),
+    "polled_at": None, "key": None, "newer_request_id": "", "operation": "", "route": "",
     "reason": "unseen",
 }
 """The fields that a document of an error lacks."""

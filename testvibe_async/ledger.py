@@ -12,6 +12,7 @@ import json
 import time
 import unicodedata
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from operator import methodcaller

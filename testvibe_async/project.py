@@ -12,8 +12,6 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
-from attrs import evolve
-
 from testvibe_async._config import (
     require_choice,
     require_count,

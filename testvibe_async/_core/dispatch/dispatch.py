@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from attrs import define, field
 
-from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
 from testvibe_async._core.dispatch.candidates import Decision
 from testvibe_async._core.dispatch.unknown import unknown_error
+from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
 from testvibe_async.errors import LedgerError, VibeError
 from testvibe_async.ledger import Row, RowState, machine_clock
 

@@ -259,7 +259,7 @@ class Machine:
     async def _give_up(
         self, dispatch: Dispatch[Any], decision: Decision, evidence: Evidence
     ) -> DispatchUnknownError:
-        """Return the error of a dispatch that was not found; note it, if no search can settle it."""
+        """Return the error of a dispatch that was not found; note it if no search can settle it."""
         error = self._unknown(dispatch, decision, evidence.why)
         is_over = dispatch.state is State.EXPIRE or decision.reason == "ambiguous"
         if is_over and decision.is_final and evidence.is_answered and not dispatch.is_accepted:
