@@ -12,7 +12,6 @@ import json
 import time
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from operator import methodcaller
@@ -29,7 +28,7 @@ from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.refs import Ref, checked_traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from testvibe_async.models import Snapshot
 
