@@ -68,7 +68,7 @@ class Connection(McpClient):
         for number in range(1, calls + 1):
             parameters = CancelledNotificationParams(request_id=number)
             await self.session.send_notification(CancelledNotification(params=parameters))
-        await self.list_prompts()  # A request that follows it on the same wire.
+        await self.list_tools()  # A request that follows it on the same wire.
 
     async def latest(self, feature: str) -> str:
         """Return what a feature's latest generation is called."""

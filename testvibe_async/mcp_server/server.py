@@ -1,4 +1,4 @@
-"""The server: its tools, resources and prompts, on one session.
+"""The server: its tools, on one session.
 
 Decides what the server offers and how it introduces itself to a model. It never opens a stream or
 a port; `serving` does.
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.stdio import stdio_server
-from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult
+from mcp.types import CallToolResult, InputRequiredResult
 
 from testvibe_async import Client, ConfigError, __version__
 from testvibe_async._util import id_in
@@ -22,7 +21,6 @@ from testvibe_async.mcp_server import generations, runs
 from testvibe_async.mcp_server import tools as plain_tools
 from testvibe_async.mcp_server.advice import suggestion
 from testvibe_async.mcp_server.answers import Answer, on_missing_tools
-from testvibe_async.mcp_server.context import add_prompts, add_resources
 from testvibe_async.mcp_server.starts import Deliveries
 from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, READS, MakeClient, Session
 from testvibe_async.reports.text import counted
@@ -126,8 +124,6 @@ def make_server(  # noqa: PLR0913 - independent options
         log_level="WARNING",
     )
     server.deliveries, server.not_offered = deliveries, not_offered
-    add_resources(server)
-    add_prompts(server)
     return server
 
 
@@ -162,7 +158,7 @@ def _tools() -> dict[str, Tool]:
 
 
 class Server(MCPServer[Session]):
-    """A server that explains unknown tools, and names the arguments that a prompt lacks."""
+    """A server that explains unknown tools."""
 
     deliveries: Deliveries
     """The results that were delivered."""
@@ -191,19 +187,3 @@ class Server(MCPServer[Session]):
         missing = on_missing_tools(name, self.not_offered).strip()
         unknown = f"There is no tool {name[:100]!r}.{suggestion(name, names)}"
         return Answer(missing or unknown).result(MAX_OUTPUT)
-
-    async def get_prompt(
-        self,
-        name: str,
-        arguments: dict[str, Any] | None = None,
-        context: Context[Session, Any] | None = None,
-    ) -> GetPromptResult | InputRequiredResult:
-        """Get a prompt.
-
-        Raises:
-            MCPError: The parameters are invalid (-32602); it says which.
-        """
-        try:
-            return await super().get_prompt(name, arguments, context)
-        except ValueError as error:
-            raise MCPError(INVALID_PARAMS, str(error)) from error

@@ -15,7 +15,7 @@ from functools import wraps
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from attrs import define, field, frozen
 from mcp.server.mcpserver import Context
@@ -27,7 +27,7 @@ from pydantic import Field, ValidationError
 from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
-from testvibe_async.mcp_server.answers import Answer, Document, restored
+from testvibe_async.mcp_server.answers import Answer, restored
 from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.journals import Place, delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
@@ -35,8 +35,6 @@ from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.names import choose_project
-
-T = TypeVar("T")
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
@@ -193,9 +191,6 @@ class Call:
     project: str | None = None
     """The id of the project that it names; None for the default project."""
 
-    parts: int = 1
-    """Number of documents of a tool in its answer, which share the characters."""
-
     @classmethod
     async def of(cls, ctx: Ctx, project: str | None = None) -> "Call":
         """Return a call about a project, by its id or name; None for the default project.
@@ -240,8 +235,8 @@ class Call:
 
     @property
     def room(self) -> int:
-        """The characters that a document of its answer may have."""
-        return self.session.max_output // self.parts
+        """Maximum characters of its answer."""
+        return self.session.max_output
 
 
 ToolFunction: TypeAlias = Callable[..., Awaitable[Answer]]
@@ -259,7 +254,7 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
 
     def decorate(function: ToolFunction) -> Tool:
         made = _Tool.from_function(
-            of_context(function, has_project=has_project),
+            _of_context(function, has_project=has_project),
             title=function.__name__.replace("_", " ").capitalize(),
             description=inspect.cleandoc(function.__doc__ or ""),
             annotations=hints,
@@ -274,13 +269,11 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
     return decorate
 
 
-def of_context(
-    function: Callable[..., Awaitable[T]], *, has_project: bool = True
-) -> Callable[..., Awaitable[T]]:
+def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
     """Return a function of a `Call` as the SDK calls it: with a context, and with a project."""
 
     @wraps(function)
-    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> T:  # noqa: ANN401 - any tool's
+    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> Answer:  # noqa: ANN401 - any tool's
         one = await Call.of(ctx, project) if has_project else Call(ctx)
         return await function(one, **arguments)
 
@@ -340,12 +333,6 @@ class _Tool(Tool):
         if isinstance(cause, ToolError):
             return Answer(str(cause))
         raise error
-
-
-async def document_of(call: Call, tool: Tool, **arguments: Any) -> Document:  # noqa: ANN401 - any tool's
-    """Return the document of a tool, as a part of another answer."""
-    answer: Answer = await inspect.unwrap(tool.fn)(call, **arguments)
-    return answer.result(call.room).structured_content or {}
 
 
 async def _explained(call: Call, error: errors.VibeError, arguments: dict[str, Any]) -> str:

@@ -142,7 +142,7 @@ async def test_a_project_is_named_too(emulator: Emulator) -> None:
 
 
 async def test_the_project_that_is_set_may_be_a_name(emulator: Emulator) -> None:
-    """Tools, resources and prompts find it in any case; a wrong one names the setting."""
+    """Tools find it in any case; a wrong one names the setting."""
     async with connected(emulator, project="Nope") as mcp:
         text = await mcp.refused("run_features", all=True)
         assert "there is no project 'Nope': there is only 'Acme Shop'." in text
@@ -151,7 +151,6 @@ async def test_the_project_that_is_set_may_be_a_name(emulator: Emulator) -> None
     async with connected(emulator, project="acme shop") as mcp:
         assert (await mcp.result("get_project"))["name"] == "Acme Shop"
         await mcp.result("run_feature", feature="Checkout")
-        assert await mcp.read_resource("testvibe://features/Checkout/gherkin")
         emulator.fail("list_projects", Fault.status(503))
         assert "try again later" in await mcp.refused("list_features")
     assert emulator.count("run_feature") == 1

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp.types import CallToolResult, TextResourceContents
+from mcp.types import CallToolResult
 
 from tests.support.amounts import by_turns
 from tests.support.mcp_connection import Listener, connected, content_of, texts_of
@@ -121,30 +121,6 @@ async def test_no_answer_is_longer_than_it_may_be(large: Emulator, tool: str, mo
     assert document.keys() & {"nextCursor", "nextOffset", "leftOut", "summary"} or any(
         "totalLines" in section for section in document["sections"]
     )
-
-
-@both_limits
-@pytest.mark.parametrize(
-    ("path", "call"),
-    [
-        ("runs/1", "get_run with runId 1 and cursor '0' lists all tests"),
-        ("features/A/gherkin", "get_feature with feature 'A' and offset "),
-        ("features/A/generation/log", '"totalLines": 900'),
-    ],
-)
-async def test_no_resource_is_longer_than_an_answer(
-    large: Emulator, path: str, call: str, most: int
-) -> None:
-    """A resource stays within the limit of an answer, and names the call that reads the rest."""
-    async with connected(large, max_output=most) as mcp:
-        (read,) = (await mcp.read_resource(f"testvibe://{path}")).contents
-        assert isinstance(read, TextResourceContents)
-        assert most / 3 < len(read.text) <= most
-        assert call in read.text
-        if "offset " in call:
-            shown, _, end = read.text.rpartition(call)
-            rest = await mcp.result("get_feature", feature="A", offset=int(end.split()[0]))
-            assert LINES.startswith(shown.rpartition("\n")[0] + rest["gherkin"][:1])
 
 
 @pytest.mark.parametrize(
@@ -283,7 +259,7 @@ UNSEEN = "\u200b" * 5_000
 
 
 async def test_what_is_shown_of_hidden_characters_counts(emulator: Emulator) -> None:
-    """Resources, prompts, errors and progress are as bounded as answers, however much hides."""
+    """Errors and progress are as bounded as answers, however much hides."""
     section = {"section": "s", "status": "completed", "log": [UNSEEN], "statusReason": UNSEEN}
     status = {"featureId": 14, "requestId": "r", "featureStatus": "generating"}
     many = [{"section": LONG[:900], "status": "queued"} for _ in range(300)]
@@ -295,15 +271,11 @@ async def test_what_is_shown_of_hidden_characters_counts(emulator: Emulator) -> 
         emulator.fail(operation, Fault.body(json.dumps(body).encode()))
     listener = Listener()
     async with connected(emulator) as mcp:
-        for path in ("gherkin", "generation/log"):
-            (read,) = (await mcp.read_resource(f"testvibe://features/14/{path}")).contents
-            assert isinstance(read, TextResourceContents)
-            assert "<U+200B>" in read.text
-            assert UNSEEN[0] not in read.text
-            assert len(read.text) <= 20_000
-        prompt = await mcp.get_prompt("diagnose_failed_generation", {"feature": "14"})
-        assert len(prompt.model_dump_json()) <= 20_000
-        assert UNSEEN[0] not in prompt.model_dump_json()
+        for tool in ("get_feature", "get_generation_log"):
+            answer = await mcp.call_tool(tool, {"feature": "14"})
+            assert "<U+200B>" in texts_of(answer)[1]
+            assert UNSEEN[0] not in texts_of(answer)[1]
+            assert length(answer) <= 20_000
         await mcp.call_tool(
             "wait_for_generation",
             {"feature": "14", "timeoutSeconds": 1},

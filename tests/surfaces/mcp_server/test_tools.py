@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitResult, Tool, ToolAnnotations
 
 from tests.conftest import KEY
@@ -165,12 +164,10 @@ async def test_a_run_in_flight_is_not_diagnosed_yet(emulator: Emulator) -> None:
 async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
     """Lone surrogates, which JSON can hold and UTF-8 can't, become `?` anywhere in a result."""
     broken = rb'{"id": 14, "name": "A\ud83d", "gherkin": "\udc00", "new": {"\ud83d": ["\ud83d"]}}'
-    emulator.fail("get_feature", Fault.body(broken), times=2)
+    emulator.fail("get_feature", Fault.body(broken), times=1)
     async with connected(emulator, "legacy") as mcp:
         found = await mcp.result("get_feature", feature="Checkout")
         assert (found["name"], found["gherkin"], found["new"]) == ("A?", "?", {"?": ["?"]})
-        read = await mcp.read_resource("testvibe://features/14/gherkin")
-        assert getattr(read.contents[0], "text", None) == "?"
 
 
 @pytest.mark.parametrize(
@@ -322,22 +319,6 @@ async def test_the_user_is_asked_before_credits_are_spent(
             await mcp.call_tool("generate_and_run", {"feature": "Checkout"})
             assert len(asked) == 1
     assert emulator.count("generate_feature") == is_agreed
-
-
-@mcp_connection.both_modes
-async def test_a_prompt_s_missing_argument_is_named(
-    emulator: Emulator, mode: mcp_connection.Mode
-) -> None:
-    """A prompt without an argument that it needs is refused as invalid parameters."""
-    async with connected(emulator, mode) as mcp:
-        for name, said in {
-            "diagnose_failed_run": "Missing required arguments: {'runId'}",
-            "diagnose_failed_generation": "Missing required arguments: {'feature'}",
-            "diagnose": "Unknown prompt: diagnose",
-        }.items():
-            with pytest.raises(MCPError, match=said) as caught:
-                await mcp.get_prompt(name)
-            assert caught.value.error.code == -32602
 
 
 async def instructions(**options: Any) -> str:
