@@ -105,7 +105,7 @@ class Tool:
     async def start(self, stage: Stage) -> None:
         emulator = stage.emulator
         arguments = {"feature": self.feature}
-        server = make_server(partial(client_of, emulator), state_folder=stage.states)
+        server = make_server(partial(client_of, emulator))
         async with Connection(server) as mcp:
             if self.feature != "Draft":
                 stage.replaced = stage.replaced or await mcp.latest(self.feature)
@@ -134,7 +134,6 @@ SURFACES: dict[str, CommandLine | Tool] = {
     "`run F --on-conflict generate --wait`, `resume`": CommandLine((*RUN, "--wait"), RESUME),
     "MCP `generate_feature`": Tool("generate_feature"),
     "MCP `generate_feature`, `replace`": Tool("generate_feature", "Checkout"),
-    "MCP `generate_and_run`": Tool("generate_and_run"),
 }
 
 Mishap: TypeAlias = "Callable[[Stage, CommandLine | Tool], Awaitable[None]]"

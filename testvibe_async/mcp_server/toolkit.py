@@ -12,9 +12,6 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import wraps
-from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from attrs import define, field, frozen
@@ -25,22 +22,16 @@ from mcp.types import ToolAnnotations
 from pydantic import Field, ValidationError
 
 from testvibe_async import Client, Hooks, Project, errors
-from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
+from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
 from testvibe_async.mcp_server.answers import Answer, restored
 from testvibe_async.mcp_server.digests import not_started
-from testvibe_async.mcp_server.journals import Place, delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
-from testvibe_async.operations import GenerationOperation, RunOperation
-from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.names import choose_project
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
-
-REMEMBERED = 1_000
-"""Maximum number of dispatched operations that are remembered."""
 
 MAX_OUTAGE = 30.0
 """Seconds for which a call asks for a list that it needs while the service is away."""
@@ -91,7 +82,6 @@ class Session:
     """Maximum characters of an answer."""
 
     max_generations: int | None
-    state_folder: Path | None
     not_offered: Collection[str]
     """Names of the tools that the server does not offer."""
 
@@ -105,20 +95,15 @@ class Session:
     """The limit on the generations that calls start."""
 
     starts: Starts = field(init=False)
-    """Operations and batches that calls start."""
+    """The batches that calls start."""
 
     _client: Client | errors.ConfigError = field(init=False)
-    _dispatched: dict[tuple[object, ...], Any] = field(factory=dict[Any, Any], init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the client."""
         most = self.max_generations
         self.limit.allowed = sys.maxsize if most is None else most
-        hooks = Hooks(
-            on_dispatched=self._remember,
-            on_outage_started=self._note_outage,
-            on_outage_ended=self._note_outage,
-        )
+        hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
         try:
             self._client = self.make_client(
                 poll_plan=_every_three_seconds, hooks=hooks, recorder=self.limit
@@ -132,17 +117,8 @@ class Session:
         if isinstance(self._client, errors.ConfigError):
             yield self
             return
-        with TemporaryDirectory(prefix="testvibe-async-mcp-") as temporary:
-            folder = self.state_folder or Path(temporary)
-            await asyncio.to_thread(delete_old, folder)
-            async with self._client, aclosing(Starts(folder)) as self.starts:
-                yield self
-
-    def _remember(self, event: Dispatched) -> None:
-        """Remember what was dispatched here: the service may not know it for some seconds."""
-        self._dispatched[event.ref.key[:3]] = event.ref  # Of a generation, that of its feature.
-        if len(self._dispatched) > REMEMBERED:
-            del self._dispatched[next(iter(self._dispatched))]
+        async with self._client, aclosing(Starts(self._client)) as self.starts:
+            yield self
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
         self.outage = ""
@@ -161,17 +137,6 @@ class Session:
         if isinstance(self._client, errors.ConfigError):
             raise ToolError(advice.not_configured(self._client))
         return self._client
-
-    def run(self, project: Project, run_id: int) -> RunOperation:
-        """Return a handle on a run, also one that another program dispatched."""
-        bare = RunRef(server=self.client.server, project=project.id, run_id=run_id)
-        ref: RunRef = self._dispatched.get(bare.key, bare)
-        return self.client.attach(ref)
-
-    def last_generation(self, project: Project, feature_id: int) -> GenerationOperation | None:
-        """Return the last generation of a feature that was dispatched here; None for none."""
-        ref: GenerationRef | None = self._dispatched.get(("generation", project.id, feature_id))
-        return None if ref is None else self.client.attach(ref)
 
 
 if TYPE_CHECKING:
@@ -223,15 +188,6 @@ class Call:
             return client.project(self.project)
         except errors.ConfigError as error:
             raise ToolError(f"No project was named. {advice.NAME_PROJECT}") from error
-
-    def place(self, *key: object) -> Place:
-        """Return the place of what it starts, the same for all calls of the same meaning.
-
-        Args:
-            key: Identity of the work, besides the project. Its `repr` is the same in any process.
-        """
-        identity = repr((self.session.client.server, self.home.id.casefold(), *key))
-        return Place(self.session.starts.folder, sha256(identity.encode()).hexdigest())
 
     @property
     def room(self) -> int:
