@@ -114,16 +114,25 @@ def call(process: Started, number: int, tool: str, **arguments: Any) -> None:
     send(process, "tools/call", id=number, params=parameters)
 
 
+def result(process: Started, number: int) -> dict[str, Any]:
+    """Return the content of a call's result, which must not be an error, after its progress."""
+    while (message := receive(process)).get("id") != number:
+        assert "method" in message
+    assert not message["result"]["isError"], message
+    content: dict[str, Any] = message["result"]["structuredContent"]
+    return content
+
+
 def start_waiting(process: Started) -> None:
     """Have two waits in flight, one for a run and one for a batch."""
     begin(process)
     call(process, 1, "run_feature", feature="Checkout")
-    run = receive(process)["result"]["structuredContent"]["runId"]
+    run = result(process, 1)["runId"]
     call(process, 2, "wait_for_run", runId=run)
     assert receive(process)["method"] == "notifications/progress"
     call(process, 3, "run_features", features=["Checkout"])
     call(process, 4, "get_run", runId=run)
-    assert receive(process)["id"] == 4
+    assert result(process, 4)["runId"] == run
 
 
 def test_it_stops_when_its_output_is_closed(emulator_of_long_runs: Emulator) -> None:
