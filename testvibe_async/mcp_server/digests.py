@@ -17,7 +17,7 @@ from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, q
 from testvibe_async.reports.entries import ID_FIELDS, Case, Entry
 from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import counted, one_line
-from testvibe_async.runner.stability import stability_of
+from testvibe_async.runner.stability import Stability, stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,8 +186,17 @@ def digest(work: Work, max_output: int, *, remark: str = "") -> Answer:
                 left_out.append(f"{more}: {_ELSEWHERE[name]}.")
     if left_out:
         content["leftOut"] = " ".join(left_out)
+    has_failed = bool(items) and all(
+        item.verdict is Verdict.ERROR and item.latest_ref is None for item in items
+    )
+    line = _line_of(summary, stability, work)
+    return Answer(f"{line} {note or ''}".rstrip(), content, is_error=has_failed)
+
+
+def _line_of(summary: BatchSummary, stability: Sequence[Stability], work: Work) -> str:
+    """Return the counts of a batch in a line."""
     line = f"{summary}." if summary.total else "Nothing was run."
-    if in_flight:
+    if not work.task.done():
         left = summary.in_flight + summary.skipped + summary.waiting + summary.unknown
         over = f"{summary.total - left} of {counted(summary.total, 'run')}"
         line = f"In flight: {over} {'is' if summary.total == 1 else 'are'} over ({summary})."
@@ -195,10 +204,7 @@ def digest(work: Work, max_output: int, *, remark: str = "") -> Answer:
         line = ". ".join(f"{quoted(each.name)}: {each}" for each in stability) + "."
     if work.not_run:
         line += f" Not run: {counted(len(work.not_run), 'feature')}, see `notRun`."
-    has_failed = bool(items) and all(
-        item.verdict is Verdict.ERROR and item.latest_ref is None for item in items
-    )
-    return Answer(f"{line} {note or ''}".rstrip(), content, is_error=has_failed)
+    return line
 
 
 _ELSEWHERE = {

@@ -40,8 +40,8 @@ class NotStartedError(Exception):
 class Start:
     """A batch to start, unless an equal call's is in flight."""
 
-    key: object
-    """Equal for the calls of one meaning."""
+    key: tuple[object, ...]
+    """Equal for the calls of one meaning; of a generation, what it replaces comes last."""
 
     home: Project
     spec: BatchSpec
@@ -181,10 +181,18 @@ class Starts:
         """By number, the oldest first."""
         self._count = 0
 
-    def find(self, key: object) -> Work | None:
-        """Return the work of an equal call that is in flight, or may be; None for none."""
-        works = (each for each in self._works.values() if each.start.key == key)
-        return next((each for each in works if each.lost or not each.task.done()), None)
+    def find(self, key: tuple[object, ...]) -> Work | None:
+        """Return the work of an equal call that is in flight, or may be; None for none.
+
+        While a generation of a feature is unknown, each call that generates it is meant: what is
+        replaced has several names.
+        """
+        for work in self._works.values():
+            if work.start.key == key and not work.task.done():
+                return work
+            if work.lost and work.start.key[:-1] == key[:-1]:
+                return work
+        return None
 
     def start(self, start: Start) -> tuple[Work, bool]:
         """Start a batch, or join that of an equal call; return its work, and True if it is new."""

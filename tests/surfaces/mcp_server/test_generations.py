@@ -189,6 +189,8 @@ async def test_what_is_unknown_is_not_sent_again(emulator: Emulator) -> None:
         for _ in range(3):
             text = await refused_in_the_end(mcp, feature="Returns")
             assert "It may have started" in text
+        with_date = {"feature": "Returns", "replace": "2026-01-01T00:00:00Z"}
+        assert "It may have started" in await refused_in_the_end(mcp, **with_date)
         broken.remove()
         found = await mcp.result("generate_feature", feature="Returns")
     assert found["requestId"] in emulator.generations
