@@ -111,7 +111,7 @@ async def test_a_defect_ends_one_wait(project: Project, monkeypatch: pytest.Monk
     """An unforeseen error in a poll ends the wait, and a later wait starts anew."""
     operation = await project.run_feature("Checkout")
     neighbour = await project.run_feature("Checkout")
-    broken = operation._polled.state
+    broken = operation._polled
     take = type(broken).belongs
 
     def belongs(state: Any, *args: Any) -> Any:
