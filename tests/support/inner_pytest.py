@@ -61,11 +61,6 @@ ENDLESS = Scenario(
 endless = pytest.mark.parametrize("service_options", [{"scenario": ENDLESS}], ids=["endless"])
 """The mark of a test, or of a class, whose runs go on until they are ended."""
 
-endless_in_real_time = pytest.mark.parametrize(
-    "service_options", [{"scenario": ENDLESS, "speed": 1.0}], ids=["endless"]
-)
-"""The same with a clock as fast as ours: a lost dispatch is known by when its run began."""
-
 RERUN = """
     import pytest
     from _pytest.runner import runtestprotocol

@@ -15,11 +15,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.types import Port  # noqa: TC002 - cyclopts reads the annotations at run time
-from platformdirs import user_state_path
 
 from testvibe_async import Client
 from testvibe_async.cli.common import ServiceOptions
-from testvibe_async.cli.words import NAME
 
 
 async def mcp(  # noqa: PLR0913 - the options of the command
@@ -62,7 +60,6 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         exclude_tools=exclude_tools,
         max_generations=max_generations,
         max_output=max_output,
-        state_folder=user_state_path(NAME) / "mcp",
     )
     if http is None:
         said = "Serving MCP until Ctrl-C. An MCP client should start this command.\n"

@@ -188,7 +188,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
         raise ConfigError(f"exclusions alone choose nothing: give names too, or {all_word}")
     if chosen and chosen.keys() <= excluded:
         raise ConfigError(f"the exclusions leave no feature: {', '.join(map(repr, excluding))}")
-    left_out = [each for each in left_out if each.id not in chosen]
+    left_out = [each for each in left_out if each.id not in {*chosen, *excluded}]
     return Selection(
         features=[each for key, each in chosen.items() if key not in excluded],
         left_out=left_out,

@@ -45,7 +45,7 @@ INSIDE = {
     "send": "testvibe_async._http.session.HttpSession.send",
     "slots": "testvibe_async._http.throttle.Throttle.release",
     "whole lists": "testvibe_async._dispatch.search._has_all_since",
-    "newer answers": "testvibe_async._polling.state.OperationState._replace",
+    "newer answers": "testvibe_async._polling.polled.PolledOperation._replace",
     "grace": "testvibe_async._polling.state.GRACE_SECONDS",
 }
 """The places inside the client in which mutants are planted, by what they decide. All else is

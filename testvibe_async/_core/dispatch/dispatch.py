@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from attrs import define, field
 
-from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
 from testvibe_async._core.dispatch.candidates import Decision
 from testvibe_async._core.dispatch.unknown import unknown_error
+from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
 from testvibe_async.errors import LedgerError, VibeError
 from testvibe_async.ledger import Row, RowState, machine_clock
 
@@ -323,7 +323,6 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def _new_row(self) -> Row:
         """Return the row of an attempt that is made now."""
-        before, is_before_known = self._before()
         last = self.row or self.previous
         return Row(
             server=self.parts.transport.server,
@@ -336,12 +335,11 @@ class Dispatch(ABC, Generic[OperationT]):
             name=self.name,
             config=self.config,
             site_url=self.site_url,
+            intended_at=datetime.now(UTC),
             clock=machine_clock(),
             expires_after=INTENT_SECONDS + max(LATE_SECONDS, 2 * self.parts.transport.timeout),
-            before=before,
-            before_at=self._before_at(),
-            is_before_known=is_before_known,
             traceparent=self.traceparent,
+            **self._before(),
         )
 
     @abstractmethod
@@ -361,12 +359,8 @@ class Dispatch(ABC, Generic[OperationT]):
         """Note the operation that the answer named."""
 
     @abstractmethod
-    def _before(self) -> tuple[int | str | None, bool]:
-        """Return the newest operation before the dispatch, and whether that is known."""
-
-    def _before_at(self) -> datetime | None:
-        """Return the service's time of the last change before; None if it is of no use."""
-        return None
+    def _before(self) -> dict[str, Any]:
+        """Return the fields of a row that describe the newest operation before the dispatch."""
 
     def slot(self) -> AbstractAsyncContextManager[None]:
         """Return what is held while the request is under way."""

@@ -77,8 +77,26 @@ class Machine:
             DispatchUnknownError: It is unknown whether the dispatch took effect.
             VibeError: It had no effect.
         """
+        tries_left = OUTAGE_TRIES
         try:
-            await self._run(dispatch)
+            while dispatch.state is not State.STARTED:
+                match dispatch.state:
+                    case State.RECALL:
+                        dispatch.state = await self._recall(dispatch)
+                    case State.PREPARE | State.SEND | State.SENT:
+                        async with dispatch.gate:
+                            tries_left -= 1
+                            if await self._is_prepared(dispatch, may_repeat=tries_left > 0):
+                                dispatch.state = State.SEND
+                                dispatch.state = await self._send(dispatch, tries_left)
+                    case State.SETTLE:
+                        dispatch.state = await self._settle(dispatch)
+                    case State.EXPIRE:
+                        dispatch.state, tries_left = await self._expire(dispatch), OUTAGE_TRIES
+                    case State.IDLE | State.UNKNOWN:
+                        raise AssertionError(dispatch.state)  # It is not under way.
+                    case _:
+                        assert_never(dispatch.state)
         except (asyncio.CancelledError, ClientClosedError) as error:
             # A caller's cancellation does not reach this point once it was sent; a shutdown's does.
             if dispatch.is_awaited:
@@ -87,30 +105,6 @@ class Machine:
                 raise self._unknown(dispatch, Decision(reason="unseen"), what) from error
             await dispatch.mark_refused(self.not_sent(dispatch, "withdrawn before it was sent"))
             raise
-
-    async def _run(self, dispatch: Dispatch[Any]) -> None:
-        tries_left = OUTAGE_TRIES
-        while True:
-            match dispatch.state:
-                case State.RECALL:
-                    dispatch.state = await self._recall(dispatch)
-                case State.PREPARE | State.SEND | State.SENT:
-                    async with dispatch.gate:
-                        tries_left -= 1
-                        if await self._is_prepared(dispatch, may_repeat=tries_left > 0):
-                            dispatch.state = State.SEND
-                            dispatch.state = await self._send(dispatch, tries_left)
-                case State.SETTLE:
-                    dispatch.state = await self._settle(dispatch)
-                case State.EXPIRE:
-                    dispatch.state = await self._expire(dispatch)
-                    tries_left = OUTAGE_TRIES
-                case State.STARTED | State.IDLE:
-                    return
-                case State.UNKNOWN:
-                    raise self._unknown(dispatch, Decision(reason="unseen"))
-                case _:
-                    assert_never(dispatch.state)
 
     async def _recall(self, dispatch: Dispatch[Any]) -> State:
         """Decide by the ledger's last row of the dispatch what is next."""
@@ -265,7 +259,7 @@ class Machine:
     async def _give_up(
         self, dispatch: Dispatch[Any], decision: Decision, evidence: Evidence
     ) -> DispatchUnknownError:
-        """Return the error of a dispatch that was not found; note it, if no search can settle it."""
+        """Return the error of a dispatch that was not found; note it if no search can settle it."""
         error = self._unknown(dispatch, decision, evidence.why)
         is_over = dispatch.state is State.EXPIRE or decision.reason == "ambiguous"
         if is_over and decision.is_final and evidence.is_answered and not dispatch.is_accepted:

@@ -1,4 +1,4 @@
-"""The error of a dispatch of which it is unknown whether it took effect: what was seen, and advice."""
+"""The error of a dispatch that may have taken effect: what was seen, and advice."""
 
 from __future__ import annotations
 
