@@ -9,6 +9,7 @@ From the root of the repository, with the extra `bench` installed, on Linux:
     python -m benchmarks.micro      # single functions
     python -m benchmarks.report     # RESULTS.md, README's table and the plots, from results/*.json
 
-Each takes `--quick` for a run of seconds, which only shows that it works. The service is the
-emulator on 127.0.0.1, in its own process, except those of `counters` and `throttled`.
+All but the first and the last take `--quick` for a run of seconds, which only shows that they
+work. The service is the emulator on 127.0.0.1, in its own process, except those of `counters` and
+`throttled`.
 """

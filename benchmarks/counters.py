@@ -16,9 +16,8 @@ when the benchmark ran: a test compares all of them with those of the present co
 The published figures are those of Python 3.11; later versions inline comprehensions. OpenTelemetry
 is not used.
 
-`--calls` shows how often each function of this package is called. `--trace` lists the functions
-that one operation enters, in order, after the same operation has filled all caches, on a service
-without lists. Neither writes a file.
+`--trace` lists the functions that one operation enters, in order, after the same operation has
+filled all caches, on a service without lists. It writes no file.
 """
 
 from __future__ import annotations
@@ -36,25 +35,19 @@ if TYPE_CHECKING:
 
 __all__ = ["counters_table"]
 
-HEAD = ("", "own calls", "all calls", "held, bytes", "requests")
+COLUMNS = {
+    "": "{title}",
+    "own calls": "{own_calls:,.0f}",
+    "all calls": "{calls:,.0f}",
+    "held, bytes": "{held_bytes:,.0f}",
+    "requests": "{requests:.1f}",
+}
 
 
 def counters_table(document: Document) -> str:
     """Return a result of this benchmark as a table."""
     rows: dict[str, dict[str, float]] = document["counters"]
-    return table(
-        HEAD,
-        [
-            [
-                title,
-                f"{row['own_calls']:,.0f}",
-                f"{row['calls']:,.0f}",
-                f"{row['held_bytes']:,.0f}",
-                f"{row['requests']:.1f}",
-            ]
-            for title, row in rows.items()
-        ],
-    )
+    return table(COLUMNS, [{"title": title, **row} for title, row in rows.items()])
 
 
 def _walk_lines(title: str, walk: list[tuple[str, int, str]]) -> list[str]:
@@ -66,27 +59,17 @@ def _walk_lines(title: str, walk: list[tuple[str, int, str]]) -> list[str]:
     return [*lines, ""]
 
 
-def _call_lines(title: str, calls: list[tuple[tuple[str, int, str], float]]) -> list[str]:
-    most_first = sorted(calls, key=itemgetter(1), reverse=True)
-    rows = [f"{number:8.2f} {file}:{line} {name}" for (file, line, name), number in most_first]
-    return [f"{title}: {sum(number for _, number in calls):,.0f} calls", "", *rows, ""]
-
-
 def main() -> None:
-    """Count, or show what was counted in detail."""
+    """Count, or list the functions."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    way = parser.add_mutually_exclusive_group()
-    way.add_argument("--calls", action="store_true", help="show the calls of each function")
-    way.add_argument("--trace", action="store_true", help="list the functions that are entered")
-    options = parser.parse_args()
-    if options.calls or options.trace:
-        what, show = ("calls", _call_lines) if options.calls else ("walks", _walk_lines)
-        found: dict[str, Any] = count(what)
-        sys.stdout.write("\n".join(line for each in found.items() for line in show(*each)))
+    parser.add_argument("--trace", action="store_true", help="list the functions that are entered")
+    if parser.parse_args().trace:
+        walks: dict[str, Any] = count("walks")
+        sys.stdout.write("\n".join(line for each in walks.items() for line in _walk_lines(*each)))
         return
-    sys.stdout.write(f"{counters_table(write('counters', {}, is_quick=False))}\n")
+    sys.stdout.write(f"{counters_table(write('counters', {}))}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The process that counts: `python -m benchmarks.counting counters|calls|walks`.
+"""The process that counts: `python -m benchmarks.counting counters|walks`.
 
 It prints JSON for `counters`. It is a process of its own so that nothing has been called, cached or
 patched before. OpenTelemetry counts as not installed, as after `pip install testvibe-async`.
@@ -12,6 +12,7 @@ import gc
 import json
 import random
 import sys
+import threading
 import tracemalloc
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -25,7 +26,7 @@ from attrs import frozen
 import testvibe_async
 from benchmarks.contenders import Service, load
 from benchmarks.in_memory import InMemoryLoop, InMemoryService, connected
-from testvibe_async import Client, Journal
+from testvibe_async import Client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
@@ -67,7 +68,7 @@ WAYS = {
     "a run, awaited by id": Way("testvibe_tasks", has_lists=False),
     "a run, through lists": Way("testvibe_finished"),
     "an item of a batch": Way("testvibe_batch"),
-    "an item of a batch with a journal": Way("testvibe_journal"),
+    "an item of a batch on a ledger file": Way("testvibe_ledger"),
     "aiohttp, a loop each, `gather`": Way("aiohttp_gather", has_lists=False),
     "aiohttp, one shared list": Way("aiohttp_shared_list"),
 }
@@ -92,18 +93,6 @@ def _cost(way: Way) -> dict[str, float]:
         "calls": sum(calls.values()),
         "held_bytes": held,
         "requests": requests,
-    }
-
-
-def _own_calls() -> dict[str, list[tuple[Function, float]]]:
-    """Return how often one operation calls each function of this package, for each way."""
-    return {
-        title: [
-            ((file.removeprefix(PACKAGE), line, name), number)
-            for (file, line, name), number in _calls(way)[0].items()
-            if _is_own(file) and number
-        ]
-        for title, way in WAYS.items()
     }
 
 
@@ -170,21 +159,26 @@ def _ignore(_run: int, _status: str) -> None:
 
 def _walks() -> dict[str, list[Function]]:
     """Return the functions of this package that one operation enters, in order."""
-    return {
-        'await (await project.run_feature("x"))': _walk(_run_one),
-        'await project.run_features(["x"], journal=journal)': _walk(_run_batch),
-    }
+    with TemporaryDirectory() as folder:
+        return {
+            'await (await project.run_feature("x"))': _walk(_run_one),
+            'await project.run_features(["x"], key=key)': _walk(
+                _run_batch, Path(folder) / "ledger"
+            ),
+        }
 
 
-async def _run_one(client: Client, _journal: Journal) -> None:
+async def _run_one(client: Client, _key: str) -> None:
     await (await client.project().run_feature("x"))
 
 
-async def _run_batch(client: Client, journal: Journal) -> None:
-    await client.project().run_features(["x"], journal=journal)
+async def _run_batch(client: Client, key: str) -> None:
+    await client.project().run_features(["x"], key=key)
 
 
-def _walk(run: Callable[[Client, Journal], Awaitable[None]]) -> list[Function]:
+def _walk(
+    run: Callable[[Client, str], Awaitable[None]], ledger: Path | None = None
+) -> list[Function]:
     service = InMemoryService(has_lists=False, durations=(WALKED_SECONDS,))
     entered: dict[Function, None] = {}
 
@@ -193,16 +187,18 @@ def _walk(run: Callable[[Client, Journal], Awaitable[None]]) -> list[Function]:
         if event == "call" and _is_own(file):
             entered.setdefault((file.removeprefix(PACKAGE), line, name))
 
-    async def work(folder: Path) -> None:
-        async with Client(service.url, api_key=service.api_key, project=service.project) as client:
-            for name in ("warm", "noted"):
-                async with Journal(folder / name) as journal:
-                    sys.setprofile(note if name == "noted" else None)
-                    await run(client, journal)
-                    sys.setprofile(None)
+    async def work() -> None:
+        async with Client(
+            service.url, api_key=service.api_key, project=service.project, ledger=ledger
+        ) as client:
+            for key in ("warm", "noted"):
+                sys.setprofile(note if key == "noted" else None)
+                threading.setprofile(note if key == "noted" else None)
+                await run(client, key)
+                sys.setprofile(None)
+                threading.setprofile(None)
 
-    with TemporaryDirectory() as folder:
-        _run(service, work(Path(folder)))
+    _run(service, work())
     return list(entered)
 
 
@@ -232,5 +228,5 @@ def _function(code: CodeType) -> Function:
 
 if __name__ == "__main__":
     sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # before a client looks for it
-    what = {"counters": _counters, "calls": _own_calls, "walks": _walks}[sys.argv[1]]
+    what = {"counters": _counters, "walks": _walks}[sys.argv[1]]
     print(json.dumps(what()))  # noqa: T201

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Figures", "figures", "medians", "percentile"]
+__all__ = ["Figures", "figures", "medians", "percentile", "with_ratios"]
 
 Figures: TypeAlias = dict[str, float]
 
@@ -30,13 +30,10 @@ def figures(
     polls = requests["*"] - requests["run_feature"]
     seconds = measured["seconds"]
     return {
-        "operations": operations,
         "requests_per_operation": requests["*"] / operations,
         "polls_per_operation": polls / operations,
-        "lists": requests["list_runs"],
         "delay_p50": percentile(delays, 50),
         "delay_p99": percentile(delays, 99),
-        "delay_max": percentile(delays, 100),
         "cpu_ms_per_operation": 1000 * measured["cpu"] / operations,
         "peak_kib_per_operation": measured["peak_bytes"] / 1024 / operations,
         "longest_stall_ms": 1000 * measured["longest_stall"],
@@ -46,7 +43,6 @@ def figures(
         "lost": lost,
         "seconds": seconds,
         "most_in_flight": report["most_in_flight"],
-        "client_busy": measured["cpu"] / seconds,
         "service_busy": report["cpu"] / seconds,
         "others_busy": max(0.0, busy - measured["cpu"] - report["cpu"]) / seconds,
     }
@@ -77,3 +73,8 @@ def medians(trials: Sequence[Figures]) -> Figures:
     """Return each figure's median, except for `lost`: its maximum."""
     middle = {name: median(trial[name] for trial in trials) for name in trials[0]}
     return middle | {"lost": max(trial["lost"] for trial in trials)}
+
+
+def with_ratios(row: Figures, baseline: Figures) -> Figures:
+    """Return a row's figures, and the ratio of each to a baseline's, named `..._ratio`."""
+    return row | {f"{name}_ratio": row[name] / (baseline[name] or 1) for name in row}

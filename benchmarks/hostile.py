@@ -15,7 +15,6 @@ at once. The lists are asked for by a call: polls read them in turns, and keep n
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, cast
 
 from benchmarks.hostile_answers import CASES, Service
 from benchmarks.measure import Meter, StallSelector
-from benchmarks.results import progress, table, write
+from benchmarks.results import measure, progress, table
 from benchmarks.trial import ROOT
 from testvibe_async import Client, Listing, RetryPolicy, VibeError
 from testvibe_async._artifacts import host
@@ -49,7 +48,11 @@ TICK_SECONDS = 0.002
 KEY = "tvb_" + "k" * 43
 
 
-async def _run(repeats: int, scale: int) -> list[Document]:
+def _run(*, is_quick: bool) -> Document:
+    return {"cases": asyncio.run(_run_all(*(1, QUICK_SCALE) if is_quick else (REPEATS, 1)))}
+
+
+async def _run_all(repeats: int, scale: int) -> list[Document]:
     return [await _run_case(number, repeats, scale) for number in range(len(CASES))]
 
 
@@ -153,41 +156,27 @@ def _described(answer: object) -> str:
     return type(answer).__name__
 
 
-HEAD = ("answer", "peak memory, MiB", "longest stall, ms", "took, s", "result")
+COLUMNS = {
+    "answer": "{title}",
+    "peak memory, MiB": "{mebibytes:.0f}",
+    "longest stall, ms": "{milliseconds:.0f}",
+    "took, s": "{seconds:.1f}",
+    "result": "{result}",
+}
 
 
 def hostile_table(document: Document) -> str:
     """Return a result of this benchmark as a table."""
-    return table(HEAD, [_cells(case) for case in document["cases"]])
+    return table(COLUMNS, map(_row, document["cases"]))
 
 
-def _cells(case: Document) -> list[str]:
-    return [
-        case["title"],
-        f"{case['peak_bytes'] / 2**20:.0f}",
-        f"{1000 * case['longest_stall']:.0f}",
-        f"{case['seconds']:.1f}",
-        case["result"].replace("|", "\\|"),
-    ]
-
-
-def main() -> None:
-    """Run the benchmark, or be the client of one case."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="take seconds, and measure nothing")
-    parser.add_argument("--meet", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    is_quick: bool = arguments.quick
-    if arguments.meet:
-        number, url = arguments.meet
-        _be_client(CASES[int(number)], url, is_quick=is_quick)
-        return
-    cases = asyncio.run(_run(1 if is_quick else REPEATS, QUICK_SCALE if is_quick else 1))
-    content: Document = {"cases": cases}
-    sys.stdout.write(f"{hostile_table(content)}\n")
-    write("hostile", content, is_quick=is_quick)
+def _row(case: Document) -> Document:
+    return {
+        **case,
+        "mebibytes": case["peak_bytes"] / 2**20,
+        "milliseconds": 1000 * case["longest_stall"],
+        "result": case["result"].replace("|", "\\|"),
+    }
 
 
 def _be_client(case: Case, url: str, *, is_quick: bool) -> None:
@@ -200,4 +189,8 @@ def _be_client(case: Case, url: str, *, is_quick: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--meet"]:
+        _, _, number, url, *more = sys.argv
+        _be_client(CASES[int(number)], url, is_quick=bool(more))
+    else:
+        measure("hostile", __doc__, _run, hostile_table)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks.results import is_quick_asked, table, write
+from benchmarks.results import measure, table
 from testvibe_async import Client, RetryPolicy, RunRef
 from testvibe_async._http import outage_interval
 from testvibe_async._http.retry import retry_delay
@@ -209,34 +209,29 @@ def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
         runner.run(client.aclose())
 
 
+COLUMNS = {
+    "step": "{name}",
+    "median, µs": "{median_us:,.2f}",
+    "interquartile range, µs": "{iqr_us:,.2f}",
+    "rounds": "{rounds:,}",
+}
+
+
 def micro_table(document: Document) -> str:
     """Return a result of this benchmark as a table."""
-    head = ("step", "median, µs", "interquartile range, µs", "rounds")
-    rows = [
-        [
-            step["name"],
-            f"{step['median_us']:,.2f}",
-            f"{step['iqr_us']:,.2f}",
-            f"{step['rounds']:,}",
-        ]
-        for step in document["steps"]
-    ]
-    return table(head, rows)
+    return table(COLUMNS, document["steps"])
 
 
-def _run(*, max_seconds: float) -> dict[str, Any]:
-    """Run the tests above in another process, and return pytest-benchmark's report."""
+def _run(*, is_quick: bool) -> Document:
+    """Run the tests above in another process, and return what pytest-benchmark reports."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "micro.json"
-        options = [f"--benchmark-json={path}", f"--benchmark-max-time={max_seconds}"]
+        seconds = 0.02 if is_quick else 1.0
+        options = [f"--benchmark-json={path}", f"--benchmark-max-time={seconds}"]
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
         subprocess.run([*command, __file__], stdout=sys.stderr, check=True)  # noqa: S603
         report: dict[str, Any] = json.loads(path.read_text())
-        return report
-
-
-def _steps(report: dict[str, Any]) -> list[Document]:
-    return [
+    steps = [
         {
             "name": _words(benchmark["name"]),
             "median_us": 1e6 * benchmark["stats"]["median"],
@@ -245,6 +240,7 @@ def _steps(report: dict[str, Any]) -> list[Document]:
         }
         for benchmark in report["benchmarks"]
     ]
+    return {"steps": steps}
 
 
 def _words(name: str) -> str:
@@ -253,13 +249,5 @@ def _words(name: str) -> str:
     return name.replace("_", " ") + (f": {parameter}" if parameter else "")
 
 
-def main() -> None:
-    """Run the benchmark."""
-    is_quick = is_quick_asked(__doc__)
-    content = {"steps": _steps(_run(max_seconds=0.02 if is_quick else 1.0))}
-    sys.stdout.write(f"{micro_table(content)}\n")
-    write("micro", content, is_quick=is_quick)
-
-
 if __name__ == "__main__":
-    main()
+    measure("micro", __doc__, _run, micro_table)

@@ -17,13 +17,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from benchmarks.results import is_quick_asked, progress, table, write
+from benchmarks.results import measure, progress, table
 from testvibe_async import Client, RunRef
 from testvibe_async._wire import Response
 from testvibe_async.testing import VirtualTimeLoop
@@ -97,7 +96,6 @@ async def _trial(count: int, *, good: float, out: float) -> Document:
         "during": during,
         "share": during / normal,
         "seen_again": seen_again,
-        "requests": service.requests,
     }
 
 
@@ -116,31 +114,19 @@ def _run(*, is_quick: bool) -> Document:
     return {"trials": trials}
 
 
-HEAD = ("operations", "normal, a minute", "during, a minute", "share", "seen again, s")
+COLUMNS = {
+    "operations": "{count:,}",
+    "normal, a minute": "{normal:,.0f}",
+    "during, a minute": "{during:,.0f}",
+    "share": "{share:.2f}",
+    "seen again, s": "{seen_again:.1f}",
+}
 
 
 def outages_table(document: Document) -> str:
     """Return a result of this benchmark as a table."""
-    rows = [
-        [
-            f"{trial['count']:,}",
-            f"{trial['normal']:,.0f}",
-            f"{trial['during']:,.0f}",
-            f"{trial['share']:.2f}",
-            f"{trial['seen_again']:.1f}",
-        ]
-        for trial in document["trials"]
-    ]
-    return table(HEAD, rows)
-
-
-def main() -> None:
-    """Run the benchmark."""
-    is_quick = is_quick_asked(__doc__)
-    content = _run(is_quick=is_quick)
-    sys.stdout.write(f"{outages_table(content)}\n")
-    write("outages", content, is_quick=is_quick)
+    return table(COLUMNS, document["trials"])
 
 
 if __name__ == "__main__":
-    main()
+    measure("outages", __doc__, _run, outages_table)

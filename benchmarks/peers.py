@@ -27,15 +27,14 @@ failure. google-api-core waits a random time between two polls by design, up to 
 from __future__ import annotations
 
 import asyncio
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import asdict, evolve, frozen
 
-from benchmarks.figures import Figures, medians
-from benchmarks.results import is_quick_asked, progress, table, write
+from benchmarks.figures import Figures, medians, with_ratios
+from benchmarks.results import measure, progress, table
 from benchmarks.spec import Load, Spec
-from benchmarks.trial import attempt
+from benchmarks.trial import alternate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,49 +104,44 @@ QUICK = (
 )
 
 
-async def _run(scenarios: Sequence[Scenario]) -> list[Document]:
-    return [await _run_scenario(scenario) for scenario in scenarios]
+def _run(*, is_quick: bool) -> Document:
+    return {"scenarios": [_run_scenario(each) for each in (QUICK if is_quick else FULL)]}
 
 
-async def _run_scenario(scenario: Scenario) -> Document:
-    trials: dict[str, list[Figures]] = {contender.title: [] for contender in scenario.contenders}
-    timed_out = set[str]()
-    for repeat in range(scenario.repeats):
-        for contender in scenario.contenders:
-            load = evolve(scenario.load, seed=repeat + 1, lists=contender.lists)
-            progress(f"{scenario.title}: {contender.title}, {repeat + 1} of {scenario.repeats}")
-            if contender.title in timed_out:
-                continue
-            figures = await attempt(Spec(contender=contender.module, load=load))
-            if figures is None:
-                timed_out.add(contender.title)
-            else:
-                trials[contender.title].append(figures)
+def _run_scenario(scenario: Scenario) -> Document:
+    progress(scenario.title)
+    specs = {
+        each.title: Spec(contender=each.module, load=evolve(scenario.load, lists=each.lists))
+        for each in scenario.contenders
+    }
+    trials = asyncio.run(alternate(specs, repeats=scenario.repeats))
     return {
         "title": scenario.title,
         "load": asdict(scenario.load),
         "rows": [
-            {
-                "title": title,
-                "medians": medians(figures) if title not in timed_out else None,
-                "trials": figures,
-            }
+            {"title": title, "medians": medians(figures), "trials": figures}
             for title, figures in trials.items()
         ],
     }
 
 
-HEAD = (
-    "",
-    "polls per operation",
-    "requests per operation",
-    "delay p50, s",
-    "delay p99, s",
-    "CPU, ms per operation",
-    "memory, KiB per operation",
-    "longest stall, ms",
-    "lost",
-)
+COLUMNS = {
+    "": "{title}",
+    "polls per operation": "{polls_per_operation:.2f}",
+    "requests per operation": "{requests_per_operation:.2f}",
+    "delay p50, s": "{delay_p50:.2f}",
+    "delay p99, s": "{delay_p99:.2f}",
+    "CPU, ms per operation": "{cpu_ms_per_operation:.2f}",
+    "memory, KiB per operation": "{peak_kib_per_operation:.2f}",
+    "longest stall, ms": "{longest_stall_ms:.0f}",
+    "lost": "{lost:.0f}",
+}
+COMPARED = COLUMNS | {
+    "CPU, ms per operation": "{cpu_ms_per_operation:.2f} ({cpu_ms_per_operation_ratio:.2f}x)",
+    "memory, KiB per operation": (
+        "{peak_kib_per_operation:.2f} ({peak_kib_per_operation_ratio:.2f}x)"
+    ),
+}
 
 
 def scenario_tables(document: Document) -> str:
@@ -156,38 +150,25 @@ def scenario_tables(document: Document) -> str:
 
 
 def _table(scenario: Document) -> str:
-    rows = {row["title"]: row["medians"] for row in scenario["rows"]}
-    baseline = rows.get(BASELINE)
-    cells = [[title, *_cells(row, baseline)] for title, row in rows.items()]
-    compared = f" The factors compare with {BASELINE}." if baseline is not None else ""
-    return f"### {scenario['title']}\n\n{table(HEAD, cells)}\n\n{_other_load(scenario)}{compared}"
+    rows = _rows(scenario)
+    is_compared = BASELINE in rows
+    shown = table(COMPARED if is_compared else COLUMNS, rows.values())
+    compared = f" The factors compare with {BASELINE}." if is_compared else ""
+    return f"### {scenario['title']}\n\n{shown}\n\n{_other_load(scenario)}{compared}"
 
 
-def _cells(row: Figures | None, baseline: Figures | None) -> list[str]:
-    if row is None:
-        return ["timed out", *([""] * (len(HEAD) - 2))]
-    return [
-        f"{row['polls_per_operation']:.2f}",
-        f"{row['requests_per_operation']:.2f}",
-        f"{row['delay_p50']:.2f}",
-        f"{row['delay_p99']:.2f}",
-        _compared("cpu_ms_per_operation", row, baseline),
-        _compared("peak_kib_per_operation", row, baseline),
-        f"{row['longest_stall_ms']:.0f}",
-        f"{row['lost']:.0f}",
-    ]
-
-
-def _compared(name: str, row: Figures, baseline: Figures | None) -> str:
-    shown = f"{row[name]:.2f}"
-    return shown if baseline is None else f"{shown} ({row[name] / baseline[name]:.2f}x)"
+def _rows(scenario: Document) -> dict[str, Document]:
+    """Return the figures of each contender, with the ratios to the baseline if it took part."""
+    rows: dict[str, Figures] = {row["title"]: row["medians"] for row in scenario["rows"]}
+    return {
+        title: {"title": title, **with_ratios(row, rows.get(BASELINE, row))}
+        for title, row in rows.items()
+    }
 
 
 def _other_load(scenario: Document) -> str:
     """Return how busy the machine was besides, by which a reader can judge the table."""
-    trials: list[Any] = [trial for row in scenario["rows"] for trial in row["trials"]]
-    if not trials:
-        return ""
+    trials: list[Figures] = [trial for row in scenario["rows"] for trial in row["trials"]]
     service = max(trial["service_busy"] for trial in trials)
     others = max(trial["others_busy"] for trial in trials)
     return (
@@ -196,7 +177,13 @@ def _other_load(scenario: Document) -> str:
     )
 
 
-COST_HEAD = ("", "requests per operation", "CPU", "memory", "delay p99")
+COST_COLUMNS = {
+    "": "{shown}",
+    "requests per operation": "{requests_per_operation:.1f}",
+    "CPU": "{cpu_ms_per_operation_ratio:.2f} \N{MULTIPLICATION SIGN}",
+    "memory": "{peak_kib_per_operation_ratio:.2f} \N{MULTIPLICATION SIGN}",
+    "delay p99": "{delay_p99:.2f} s",
+}
 COST_ROWS = {
     TESTVIBE.title: "this, where the service has lists",
     "testvibe_async, a task each": "this, with a task for each run",
@@ -209,37 +196,15 @@ COST_ROWS = {
 
 def cost_table(document: Document) -> str:
     """Return the front page's table of the first scenario, and the sentence before it."""
-    rows = {row["title"]: row["medians"] for row in document["scenarios"][0]["rows"]}
-    baseline: Figures = rows[BASELINE]
+    rows = _rows(document["scenarios"][0])
     cores, _, _ = document["machine"].partition(" of ")
-    cells = [
-        [name, *_cost(rows[title], baseline)] for title, name in COST_ROWS.items() if title in rows
-    ]
+    shown = [{"shown": name, **rows[title]} for title, name in COST_ROWS.items()]
     return (
         f"1,000 runs of 1 to 5 s, polled every second, on {cores}, measured "
         f"on commit `{document['commit']}`, compared\nwith a plain aiohttp loop for each run under "
-        f"one `gather`:\n\n{table(COST_HEAD, cells)}"
+        f"one `gather`:\n\n{table(COST_COLUMNS, shown)}"
     )
 
 
-def _cost(row: Figures, baseline: Figures) -> list[str]:
-    return [
-        f"{row['requests_per_operation']:.1f}",
-        *(
-            f"{row[name] / baseline[name]:.2f} \N{MULTIPLICATION SIGN}"
-            for name in ("cpu_ms_per_operation", "peak_kib_per_operation")
-        ),
-        f"{row['delay_p99']:.2f} s",
-    ]
-
-
-def main() -> None:
-    """Run the benchmark."""
-    is_quick = is_quick_asked(__doc__)
-    content = {"scenarios": asyncio.run(_run(QUICK if is_quick else FULL))}
-    sys.stdout.write(f"{scenario_tables(content)}\n")
-    write("peers", content, is_quick=is_quick)
-
-
 if __name__ == "__main__":
-    main()
+    measure("peers", __doc__, _run, scenario_tables)

@@ -38,7 +38,7 @@ OTHERS = "#9ca3af"
 
 def draw_scale(document: Document, path: Path) -> None:
     """Write the plot of a result of `scale`: cost against operations in flight."""
-    sizes = [size for size in document["sizes"] if size["figures"] is not None]
+    sizes = document["sizes"]
     counts = [size["operations"] for size in sizes]
     with _panels(path, count=len(SCALE_PANELS), size=(9, 2.6)) as panels:
         for panel, (name, title) in zip(panels, SCALE_PANELS, strict=True):

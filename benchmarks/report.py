@@ -1,23 +1,20 @@
 """`RESULTS.md`, the front page's table and the plots: `python -m benchmarks.report`.
 
-All comes from `results/*.json`; no number is written by hand. With `--quick` it reads the results
-of quick runs and writes no file, to show that it works.
+All comes from `results/*.json`; no number is written by hand.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.counters import counters_table
-from benchmarks.durable import durable_tables
 from benchmarks.hostile import hostile_table
 from benchmarks.micro import micro_table
 from benchmarks.outages import outages_table
 from benchmarks.peers import cost_table, scenario_tables
 from benchmarks.plot import draw_peers, draw_scale
-from benchmarks.results import is_quick_asked, progress, read
+from benchmarks.results import progress, read
 from benchmarks.scale import scale_tables
 from benchmarks.throttled import throttled_tables
 from benchmarks.traced import traced_table
@@ -46,7 +43,6 @@ SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
     "hostile": ("Against hostile answers", hostile_table),
     "throttled": ("At a service that refuses requests", throttled_tables),
     "outages": ("During an outage", outages_table),
-    "durable": ("Surviving a crash", durable_tables),
     "traced": ("Seen by OpenTelemetry", traced_table),
     "micro": ("Step by step", micro_table),
 }
@@ -76,14 +72,9 @@ def _write_front_page(costs: str) -> None:
 
 def main() -> None:
     """Write the report on the benchmarks that have a result."""
-    is_quick = is_quick_asked(__doc__)
-    found = {name: read(name, is_quick=is_quick) for name in SECTIONS}
-    documents = {name: document for name, document in found.items() if document is not None}
-    text = "\n".join([HEADING, *(_section(name, documents[name]) for name in documents)])
-    if is_quick:
-        sys.stdout.write(text)
-        return
-    (FOLDER / "RESULTS.md").write_text(text)
+    documents = {name: found for name in SECTIONS if (found := read(name)) is not None}
+    sections = (_section(name, document) for name, document in documents.items())
+    (FOLDER / "RESULTS.md").write_text("\n".join([HEADING, *sections]))
     if "scale" in documents:
         draw_scale(documents["scale"], FOLDER / PLOT)
     if "peers" in documents:

@@ -20,12 +20,12 @@ of any length at once; a real service might page it.
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 
 from attrs import asdict, frozen
 
-from benchmarks.results import is_quick_asked, progress, table, write
+from benchmarks.figures import with_ratios
+from benchmarks.results import measure, progress, table
 from benchmarks.spec import Load, Spec
 from benchmarks.trial import attempt
 from benchmarks.worker import COLLECTORS
@@ -66,7 +66,11 @@ QUICK = [
 ]
 
 
-async def _run(loads: list[Load]) -> Document:
+def _run(*, is_quick: bool) -> Document:
+    return asyncio.run(_run_all(QUICK if is_quick else [size.load() for size in FULL]))
+
+
+async def _run_all(loads: list[Load]) -> Document:
     return {
         "sizes": [await _run_size(load) for load in loads],
         "collectors": await asyncio.gather(*(_run_with(name, loads[-2]) for name in COLLECTORS)),
@@ -86,91 +90,50 @@ async def _run_with(collector: str, load: Load) -> Document:
     return {"collector": collector, "figures": await _attempt(CLIENT, load, collector)}
 
 
-async def _attempt(contender: str, load: Load, collector: str = "as it is") -> Figures | None:
+async def _attempt(contender: str, load: Load, collector: str = "as it is") -> Figures:
     progress(f"{contender}, {load.operations:,} operations, collector {collector}")
     return await attempt(Spec(contender=contender, load=load, collector=collector))
 
 
-HEAD = (
-    "operations",
-    "in flight at once",
-    "polls per operation",
-    "delay p50, s",
-    "delay p99, s",
-    "CPU, ms per operation",
-    "of the floor",
-    "memory, KiB per operation",
-    "longest stall, ms",
-    "without the collector",
-    "lost",
-    "took, s",
-)
-COLLECTOR_HEAD = (
-    "collector",
-    "longest stall, ms",
-    "without the collector",
-    "its longest pass, ms",
-    "its passes, ms per operation",
-    "CPU, ms per operation",
-    "memory, KiB per operation",
-)
+COLUMNS = {
+    "operations": "{operations:,}",
+    "in flight at once": "{most_in_flight:,.0f}",
+    "polls per operation": "{polls_per_operation:.2f}",
+    "delay p50, s": "{delay_p50:.2f}",
+    "delay p99, s": "{delay_p99:.2f}",
+    "CPU, ms per operation": "{cpu_ms_per_operation:.2f}",
+    "of the floor": "{cpu_ms_per_operation_ratio:.2f}x",
+    "memory, KiB per operation": "{peak_kib_per_operation:.2f}",
+    "longest stall, ms": "{longest_stall_ms:.0f}",
+    "without the collector": "{stall_without_passes_ms:.0f}",
+    "lost": "{lost:.0f}",
+    "took, s": "{seconds:.0f}",
+}
+COLLECTOR_COLUMNS = {
+    "collector": "{collector}",
+    "longest stall, ms": "{longest_stall_ms:.0f}",
+    "without the collector": "{stall_without_passes_ms:.0f}",
+    "its longest pass, ms": "{longest_pass_ms:.0f}",
+    "its passes, ms per operation": "{passes_ms_per_operation:.3f}",
+    "CPU, ms per operation": "{cpu_ms_per_operation:.2f}",
+    "memory, KiB per operation": "{peak_kib_per_operation:.2f}",
+}
 
 
 def scale_tables(document: Document) -> str:
     """Return a result of this benchmark as tables."""
-    sizes = table(HEAD, [_cells(size) for size in document["sizes"]])
-    note = "The service lists all of them in one answer, which a real one might page."
-    second = document["sizes"][-2]["operations"]
-    collectors = table(COLLECTOR_HEAD, [_collector_cells(row) for row in document["collectors"]])
-    return f"{sizes}\n\n{note}\n\nThe collector, at {second:,} operations:\n\n{collectors}"
-
-
-def _cells(size: Document) -> list[str]:
-    row: Figures | None = size["figures"]
-    floor: Figures | None = size["floor"]
-    name = f"{size['operations']:,}"
-    if row is None:
-        return [name, "timed out", *([""] * (len(HEAD) - 2))]
-    cpu = row["cpu_ms_per_operation"]
-    return [
-        name,
-        f"{row['most_in_flight']:,.0f}",
-        f"{row['polls_per_operation']:.2f}",
-        f"{row['delay_p50']:.2f}",
-        f"{row['delay_p99']:.2f}",
-        f"{cpu:.2f}",
-        "timed out" if floor is None else f"{cpu / floor['cpu_ms_per_operation']:.2f}x",
-        f"{row['peak_kib_per_operation']:.2f}",
-        f"{row['longest_stall_ms']:.0f}",
-        f"{row['stall_without_passes_ms']:.0f}",
-        f"{row['lost']:.0f}",
-        f"{row['seconds']:.0f}",
+    sizes = [
+        {**with_ratios(size["figures"], size["floor"]), "operations": size["operations"]}
+        for size in document["sizes"]
     ]
-
-
-def _collector_cells(document: Document) -> list[str]:
-    row: Figures | None = document["figures"]
-    if row is None:
-        return [document["collector"], "timed out", *([""] * (len(COLLECTOR_HEAD) - 2))]
-    return [
-        document["collector"],
-        f"{row['longest_stall_ms']:.0f}",
-        f"{row['stall_without_passes_ms']:.0f}",
-        f"{row['longest_pass_ms']:.0f}",
-        f"{row['passes_ms_per_operation']:.3f}",
-        f"{row['cpu_ms_per_operation']:.2f}",
-        f"{row['peak_kib_per_operation']:.2f}",
-    ]
-
-
-def main() -> None:
-    """Run the benchmark."""
-    is_quick = is_quick_asked(__doc__)
-    loads = QUICK if is_quick else [size.load() for size in FULL]
-    content = asyncio.run(_run(loads))
-    sys.stdout.write(f"{scale_tables(content)}\n")
-    write("scale", content, is_quick=is_quick)
+    collectors = [{**row["figures"], **row} for row in document["collectors"]]
+    return (
+        f"{table(COLUMNS, sizes)}\n\n"
+        "The service lists all of them in one answer, which a real one might page.\n\n"
+        f"The collector, at {sizes[-2]['operations']:,} operations:\n\n"
+        f"{table(COLLECTOR_COLUMNS, collectors)}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    measure("scale", __doc__, _run, scale_tables)

@@ -29,7 +29,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import sys
 from math import inf
 from statistics import median
 from typing import TYPE_CHECKING
@@ -37,7 +36,7 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field, frozen
 
 from benchmarks.limits import AtOnce, Bucket, Chance, NoLimit, Numbers, Outage, Steps
-from benchmarks.results import is_quick_asked, progress, table, write
+from benchmarks.results import measure, progress, table
 from benchmarks.throttled_loops import NAME, Share, run_by_client, run_by_loops
 from testvibe_async.testing import Emulator, Fault, Scenario, VirtualTimeLoop
 
@@ -238,7 +237,10 @@ def _recovery(trial: Trial, began: float, ended: float) -> float:
     return at - ended
 
 
-def _run(models: Sequence[Model], seeds: range) -> Document:
+def _run(*, is_quick: bool) -> Document:
+    logging.disable(logging.WARNING)  # each pause is logged
+    models = [evolve(model, runs=model.runs // 10) for model in QUICK] if is_quick else MODELS
+    seeds = range(1, 2 if is_quick else SEEDS + 1)
     return {"models": [_run_model(model, seeds) for model in models]}
 
 
@@ -258,43 +260,34 @@ def _medians(trials: list[Figures]) -> Figures:
     return middle | {name: max(trial[name] for trial in trials) for name in WORST}
 
 
-HEAD = (
-    "the service",
-    "ideal, s",
-    "took, s",
-    "lost at most, s",
-    "refused",
-    "limit used",
-    "dispatches",
-    "recovery, s",
-    "failed",
-    "loops took, s",
-    "of theirs refused",
-)
+COLUMNS = {
+    "the service": "{title}",
+    "ideal, s": "{client[ideal_seconds]:.1f}",
+    "took, s": "{client[seconds]:.1f} ({client[factor]:.2f}x)",
+    "lost at most, s": "{client[lost_seconds]:.1f}",
+    "refused": "{client[refused]:.1%}",
+    "limit used": "{used}",
+    "dispatches": "{client[dispatches]:.0%}",
+    "recovery, s": "{recovery}",
+    "failed": "{client[failed]:.0f}",
+    "loops took, s": "{loops[seconds]:.1f} ({loops[factor]:.2f}x)",
+    "of theirs refused": "{loops[refused]:.1%}",
+}
 
 
 def throttled_tables(document: Document) -> str:
     """Return a result of this benchmark as a table, and what is in no column."""
-    rows: list[Document] = document["models"]
-    notes = [note for row in rows for note in _notes(row)]
-    return "\n\n".join([table(HEAD, [_cells(row) for row in rows]), *notes])
+    models: list[Document] = document["models"]
+    notes = [note for row in models for note in _notes(row)]
+    return "\n\n".join([table(COLUMNS, map(_row, models)), *notes])
 
 
-def _cells(row: Document) -> list[str]:
-    client, loops = row["client"], row["loops"]
-    return [
-        row["title"],
-        f"{client['ideal_seconds']:.1f}",
-        f"{client['seconds']:.1f} ({client['factor']:.2f}x)",
-        f"{client['lost_seconds']:.1f}",
-        f"{client['refused']:.1%}",
-        f"{client['used']:.0%}" if client["used"] else "",
-        f"{client['dispatches']:.0%}",
-        f"{client['recovery']:.1f}" if "recovery" in client else "",
-        f"{client['failed']:.0f}",
-        f"{loops['seconds']:.1f} ({loops['factor']:.2f}x)",
-        f"{loops['refused']:.1%}",
-    ]
+def _row(row: Document) -> Document:
+    """Add the cells that are empty where a service has no such figure."""
+    client = row["client"]
+    used = f"{client['used']:.0%}" if client["used"] else ""
+    recovery = f"{client['recovery']:.1f}" if "recovery" in client else ""
+    return {**row, "used": used, "recovery": recovery}
 
 
 def _notes(row: Document) -> list[str]:
@@ -315,15 +308,5 @@ def _notes(row: Document) -> list[str]:
     return notes
 
 
-def main() -> None:
-    """Run the benchmark."""
-    is_quick = is_quick_asked(__doc__)
-    logging.disable(logging.WARNING)  # each pause is logged
-    models = [evolve(model, runs=model.runs // 10) for model in QUICK] if is_quick else MODELS
-    content = _run(models, range(1, 2 if is_quick else SEEDS + 1))
-    sys.stdout.write(f"{throttled_tables(content)}\n")
-    write("throttled", content, is_quick=is_quick)
-
-
 if __name__ == "__main__":
-    main()
+    measure("throttled", __doc__, _run, throttled_tables)

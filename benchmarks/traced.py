@@ -11,15 +11,14 @@ Not measured: exporters that send, and spans of the requests themselves.
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from benchmarks.figures import Figures, medians
-from benchmarks.results import is_quick_asked, progress, table, write
+from benchmarks.figures import Figures, medians, with_ratios
+from benchmarks.results import measure, table
 from benchmarks.spec import Load, Spec
-from benchmarks.trial import attempt
+from benchmarks.trial import alternate
 
 if TYPE_CHECKING:
     from benchmarks.results import Document
@@ -34,18 +33,19 @@ WAYS = {
 }
 REPEATS = 5
 
-HEAD = ("with", "took, s", "CPU, ms a feature", "memory, KiB a feature", "lost")
+COLUMNS = {
+    "with": "{title}",
+    "took, s": "{seconds:.2f} ({seconds_ratio:.2f}x)",
+    "CPU, ms a feature": "{cpu_ms_per_operation:.2f} ({cpu_ms_per_operation_ratio:.2f}x)",
+    "memory, KiB a feature": "{peak_kib_per_operation:.2f} ({peak_kib_per_operation_ratio:.2f}x)",
+    "lost": "{lost:.0f}",
+}
 
 
-async def _run(*, is_quick: bool) -> Document:
+def _run(*, is_quick: bool) -> Document:
     load = evolve(LOAD, operations=100) if is_quick else LOAD
-    trials: dict[str, list[Figures]] = {way: [] for way in WAYS}
-    for repeat in range(1 if is_quick else REPEATS):
-        for way, spec in WAYS.items():
-            progress(f"{way}, {repeat + 1}")
-            figures = await attempt(evolve(spec, load=evolve(load, seed=repeat + 1)))
-            assert figures is not None
-            trials[way].append(figures)
+    ways = {way: evolve(spec, load=load) for way, spec in WAYS.items()}
+    trials = asyncio.run(alternate(ways, repeats=1 if is_quick else REPEATS))
     return {"ways": {way: medians(each) for way, each in trials.items()}}
 
 
@@ -53,25 +53,8 @@ def traced_table(document: Document) -> str:
     """Return a result of this benchmark as a table."""
     ways: dict[str, Figures] = document["ways"]
     first = next(iter(ways.values()))
-    names = ("seconds", "cpu_ms_per_operation", "peak_kib_per_operation")
-    rows = [
-        [
-            way,
-            *(f"{each[name]:.2f} ({each[name] / first[name]:.2f}x)" for name in names),
-            f"{each['lost']:.0f}",
-        ]
-        for way, each in ways.items()
-    ]
-    return table(HEAD, rows)
-
-
-def main() -> None:
-    """Run the benchmark."""
-    is_quick = is_quick_asked(__doc__)
-    content = asyncio.run(_run(is_quick=is_quick))
-    sys.stdout.write(f"{traced_table(content)}\n")
-    write("traced", content, is_quick=is_quick)
+    return table(COLUMNS, [{"title": way, **with_ratios(row, first)} for way, row in ways.items()])
 
 
 if __name__ == "__main__":
-    main()
+    measure("traced", __doc__, _run, traced_table)

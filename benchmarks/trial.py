@@ -14,28 +14,41 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from benchmarks.figures import figures
+from benchmarks.results import progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from benchmarks.figures import Figures
     from benchmarks.spec import Spec
 
-__all__ = ["attempt"]
+__all__ = ["alternate", "attempt"]
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINE_BYTES = 64 * 1024 * 1024
 SHUTDOWN_SECONDS = 5.0
 
 
-async def attempt(spec: Spec) -> Figures | None:
-    """Run a trial and return its figures; None if it timed out."""
+async def alternate(specs: Mapping[str, Spec], *, repeats: int) -> dict[str, list[Figures]]:
+    """Run trials in turns, each time all with the same new seed; return the figures of each."""
+    trials: dict[str, list[Figures]] = {title: [] for title in specs}
+    for seed in range(1, repeats + 1):
+        for title, spec in specs.items():
+            progress(f"{title}, {seed} of {repeats}")
+            trials[title].append(await attempt(evolve(spec, load=evolve(spec.load, seed=seed))))
+    return trials
+
+
+async def attempt(spec: Spec) -> Figures:
+    """Run a trial and return its figures; exit if it takes too long."""
     try:
         async with asyncio.timeout(spec.load.timeout):
             return await _attempt(spec)
     except TimeoutError:
-        return None
+        raise SystemExit(f"{spec.contender}: no end within {spec.load.timeout:g} s") from None
 
 
 async def _attempt(spec: Spec) -> Figures:

@@ -26,7 +26,7 @@ from attrs import frozen
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "testvibe_async"
-ELSEWHERE = {"adapters", "cli", "mcp_server", "pytest_plugin", "reports", "runner", "testing"}
+ELSEWHERE = {"cli", "mcp_server", "pytest_plugin", "reports", "runner", "testing"}
 """What is no part of the core."""
 
 SECONDS = 600.0

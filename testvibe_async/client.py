@@ -137,7 +137,8 @@ class Client(Gathering):
             server, api_key=api_key, project=project, endpoints=endpoints, allow_http=allow_http
         )
         hooks = require_kind("hooks", Hooks() if hooks is None else hooks, Hooks)
-        emitter = Emitter(hooks, telemetry().subscribers)
+        self._subscriber = telemetry().subscriber()
+        emitter = Emitter(hooks, self._subscriber.functions)
         retry = require_kind("retry", RetryPolicy() if retry is None else retry, RetryPolicy)
         self.server: str = settings.server
         """The service's scheme and host, and path prefix."""
@@ -163,6 +164,7 @@ class Client(Gathering):
             max_concurrent_polls=max_connections,
             hooks=emitter,
         )
+        self._subscriber.in_flight = self._poller.known.in_flight
         downloader = Downloader(
             self._transport,
             timeout=timeout,
@@ -220,6 +222,7 @@ class Client(Gathering):
                 try:
                     await self._parts.downloader.aclose()
                 finally:
+                    self._subscriber.close()
                     try:
                         await self._transport.aclose()
                     finally:

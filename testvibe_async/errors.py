@@ -47,7 +47,6 @@ copied, and none contains the API key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -55,6 +54,8 @@ from testvibe_async._util import escape, plain
 from testvibe_async._util.serialization import Serializable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from testvibe_async.refs import Ref
 
 __all__ = [
@@ -597,9 +598,22 @@ _STORED = {
 """The fields of a restored error, by their names in its document."""
 
 _RESTORED: Mapping[str, Any] = {
-    **{"method": "", "url": "", "attempts": 1, "status": None, "code": None, "retry_after": None},
-    **{"elapsed": 0.0, "last_seen_at": None, "failures": 0, "problems": (), "candidates": ()},
-    **{"polled_at": None, "key": None, "newer_request_id": "", "operation": "", "route": ""},
+    "method": "",
+    "url": "",
+    "attempts": 1,
+    "status": None,
+    "code": None,
+    "retry_after": None,
+    "elapsed": 0.0,
+    "last_seen_at": None,
+    "failures": 0,
+    "problems": (),
+    "candidates": (),
+    "polled_at": None,
+    "key": None,
+    "newer_request_id": "",
+    "operation": "",
+    "route": "",
     "reason": "unseen",
 }
 """The fields that a document of an error lacks."""

@@ -14,20 +14,21 @@ import unicodedata
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, fields
 
 from testvibe_async._util import id_in
-from testvibe_async._util.serialization import Serializable, serialize
+from testvibe_async._util.serialization import Serializable, wire_name
 from testvibe_async._wire import KINDS, read
 from testvibe_async.errors import ConfigError, KindName, VibeError, read_error
 from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.refs import Ref, checked_traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from testvibe_async.models import Snapshot
 
@@ -120,6 +121,9 @@ class Row(Serializable):
     before: int | str | None = None
     """The highest `runId` of the project, or the feature's latest `requestId`, before it."""
 
+    before_at: datetime | None = None
+    """The service's own time of the last change of that generation; None if it is not known."""
+
     is_before_known: bool = False
     """True if `before` was read just before the dispatch; None then stands for no operation."""
 
@@ -179,8 +183,13 @@ class Row(Serializable):
 
     def to_json(self) -> str:
         """Return the row as one line of JSON, for `from_json`."""
-        members = {name: each for name, each in self._members().items() if each is not None}
-        return json.dumps({"version": VERSION, **serialize(members)}, separators=(",", ":"))
+        document = {"version": VERSION}
+        for name, wire in _FIELDS.items():
+            value: Any = getattr(self, name)
+            if value is not None:
+                convert = _WRITERS.get(name)
+                document[wire] = value if convert is None else convert(value)
+        return json.dumps(document, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -197,42 +206,42 @@ class Row(Serializable):
                     f"this row of a ledger is of version {version!r}, and this release reads "
                     f"version {VERSION}: read it with the release that wrote it"
                 )
-            return cls(**{_FIELDS[name]: value for name, value in _read(document).items()})
+            return cls(**_read(document))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(f"this row of a ledger is damaged: {error!r}") from error
 
 
-_FIELDS = {
-    "intendedUtc": "intended_at",
-    "siteUrl": "site_url",
-    "expiresAfter": "expires_after",
-    "isBeforeKnown": "is_before_known",
-} | {
-    name: name
-    for name in (
-        *("server", "project", "key", "item", "number", "kind", "feature", "name", "config"),
-        *("state", "clock", "before", "adopted", "traceparent", "ref", "outcome", "error", "plan"),
-    )
+_FIELDS = {each.name: wire_name(each.name) for each in fields(Row)}
+"""The names in a document, by field."""
+
+_WRITERS: Mapping[str, Callable[[Any], object]] = {
+    **dict.fromkeys(("intended_at", "before_at"), datetime.isoformat),
+    **dict.fromkeys(("ref", "outcome", "error"), methodcaller("to_dict")),
 }
-"""The fields by their names in a document."""
+"""The conversion of each field that is not plain."""
+
+_READERS: Mapping[str, Callable[[Any], object]] = {
+    **dict.fromkeys(("intended_at", "before_at"), datetime.fromisoformat),
+    "state": RowState,
+    "traceparent": checked_traceparent,
+    "ref": Ref.from_dict,
+    "error": read_error,
+}
+"""The same for reading; an outcome has the class of its kind."""
 
 
-def _read(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the members of a row's document, with the values that they stand for."""
-    members = dict(document)
-    members["state"] = RowState(members["state"])
-    members["intendedUtc"] = datetime.fromisoformat(members["intendedUtc"])
-    members["traceparent"] = checked_traceparent(members.get("traceparent"))
-    if "ref" in members:
-        members["ref"] = Ref.from_dict(members["ref"])
-    if "outcome" in members:
-        body = json.dumps(members["outcome"]).encode()
-        members["outcome"] = read(body, KINDS[members["kind"]].snapshot)
-    if "error" in members:
-        members["error"] = read_error(members["error"])
-    return members
+def _read(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a row's document."""
+    values: dict[str, Any] = {}
+    for name, wire in _FIELDS.items():
+        if wire in document:
+            convert = _READERS.get(name)
+            values[name] = document[wire] if convert is None else convert(document[wire])
+    if (outcome := values.get("outcome")) is not None:
+        values["outcome"] = read(json.dumps(outcome).encode(), KINDS[values["kind"]].snapshot)
+    return values
 
 
 class Ledger(ABC):

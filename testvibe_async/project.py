@@ -12,8 +12,6 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
-from attrs import evolve
-
 from testvibe_async._config import (
     require_choice,
     require_count,
@@ -284,8 +282,8 @@ class Project:
                 dispatches are awaited for up to 10 s longer, so that no id is lost.
             stop_on_failure: True to stop dispatching once a feature did not succeed; a number to do
                 so once that many did not. The batch still waits for the operations in flight.
-            attempts: Maximum number of runs of a feature in total, 1 or more; None for that
-                of the batch's first call, or else 1. Only a failed run is followed by another, before the
+            attempts: Maximum number of runs of a feature in total, 1 or more; None for that of the
+                batch's first call, or else 1. Only a failed run is followed by another, before the
                 next feature is dispatched. The item has all of them, and is `is_flaky` if a later
                 one passed.
             repeat: Number of items of each feature and configuration, 1 or more: the feature runs
@@ -349,8 +347,8 @@ class Project:
             site_url: The site to explore; None for the project's own.
             max_in_flight: Maximum number of dispatched, unfinished generations, 1 or more.
             on_conflict: The reaction to a generation in flight: `raise` makes an item with the
-                error, `attach` joins it, `wait` waits for its end and then dispatches. None for that
-                of the batch's first call, or else `raise`.
+                error, `attach` joins it, `wait` waits for its end and then dispatches. None for
+                that of the batch's first call, or else `raise`.
             timeout: See `run_features`.
             stop_on_failure: See `run_features`.
             missing_only: True to generate nothing of a feature that has tests by the time of its
@@ -573,8 +571,8 @@ class Project:
         )
 
     def _new(
-        self, kind: KindName, feature: int | str | Feature, key: str | None, **values: Any
-    ) -> Any:  # a dispatch of the kind
+        self, kind: KindName, feature: int | str | Feature, key: str | None, **values: str | None
+    ) -> Any:  # noqa: ANN401 - a dispatch of the kind
         """Create a dispatch; sends nothing."""
         return self._dispatcher.new(
             kind,

@@ -1,4 +1,4 @@
-"""testvibe_async: `run_features`, 100 in flight, without a journal; see `durable`."""
+"""testvibe_async: `run_features`, 100 in flight, in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from benchmarks.contenders import FanOut, Seen, Service
-    from testvibe_async import Client, Journal
+    from testvibe_async import Client
 
 __all__ = ["IN_FLIGHT", "configs_of", "contend", "run_batch"]
 
@@ -33,13 +33,13 @@ def configs_of(features: Sequence[int]) -> list[str | None]:
 
 
 async def run_batch(
-    client: Client, features: Sequence[int], seen: Seen, *, journal: Journal | None = None
+    client: Client, features: Sequence[int], seen: Seen, *, key: str | None = None
 ) -> Sequence[object]:
     """Run features as one batch; one that is named again runs with another configuration."""
     distinct = list(dict.fromkeys(features))
     outcomes: list[object] = []
     async with client.project().run_features(
-        distinct, config=configs_of(features), max_in_flight=IN_FLIGHT, journal=journal
+        distinct, config=configs_of(features), max_in_flight=IN_FLIGHT, key=key
     ) as batch:
         async for item in batch:
             assert item.outcome is not None, item

@@ -15,6 +15,7 @@ from testvibe_async import Client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
+    from pathlib import Path
 
     from benchmarks.contenders import FanOut, Seen, Service
     from testvibe_async import Project, Run, RunOperation
@@ -29,7 +30,7 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
         yield partial(_fan_out, client)
 
 
-def client_of(service: Service, interval: float) -> Client:
+def client_of(service: Service, interval: float, *, ledger: Path | None = None) -> Client:
     """Return a client with defaults, except the poll interval and the connections."""
     return Client(
         service.url,
@@ -37,6 +38,7 @@ def client_of(service: Service, interval: float) -> Client:
         project=service.project,
         poll_interval=interval,
         max_connections=CONNECTIONS,
+        ledger=ledger,
     )
 
 

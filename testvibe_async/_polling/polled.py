@@ -3,7 +3,7 @@
 There is one record for as long as a handle on the operation exists. The operations that finished
 last are retained, so that attaching to them again costs no request.
 
-`poller`, `schedule` and `reader` write the fields for scheduling, `traces` writes the span. A
+`poller`, `schedule` and `reader` write the fields for scheduling. A
 listener that is closed or collected no longer counts. The record decides one thing: an answer with
 the same bytes as the last one is not decoded again, since most polls of a long operation bring the
 same bytes.
@@ -19,19 +19,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from attrs import frozen
-
 from testvibe_async._polling.state import Change
 from testvibe_async._polling.states import new_state
 from testvibe_async._wire import KINDS, decode
 from testvibe_async.models import Snapshot
 
 if TYPE_CHECKING:
-    from weakref import finalize
     from weakref import ref as weak_ref
 
     from testvibe_async._polling.state import OperationState
-    from testvibe_async._telemetry import Trace
     from testvibe_async._wire import Request, Response, UnreadableField
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
@@ -72,15 +68,6 @@ class Listener(Protocol):
         """Receive a change, or the error that ends the observation. An end or error is last."""
 
 
-@frozen
-class OpenTrace:
-    """The span of an operation that has not finished."""
-
-    trace: Trace
-    finalizer: finalize[Any, Any]
-    """Ends the span if the operation is dropped before its end."""
-
-
 class PolledOperation(Generic[SnapshotT]):
     """One operation of a client, shared by all handles, waits and iterations on the operation."""
 
@@ -89,7 +76,6 @@ class PolledOperation(Generic[SnapshotT]):
         "_answer",
         "_request",
         "is_in_progress",
-        "is_traced",
         "list_key",
         "listeners",
         "polled_at",
@@ -97,7 +83,6 @@ class PolledOperation(Generic[SnapshotT]):
         "ref",
         "state",
         "tick",
-        "trace",
     )
 
     def __init__(self, state: OperationState[SnapshotT]) -> None:
@@ -121,12 +106,6 @@ class PolledOperation(Generic[SnapshotT]):
 
         self.read_at: float = state.began
         """The loop's clock when the operation was last read by id, or could first have been."""
-
-        self.trace: OpenTrace | None = None
-        """The span that ends with the operation; None if no span is recorded."""
-
-        self.is_traced: bool = False
-        """True if a span was requested."""
 
         # A tuple of weak references: most operations have at most one listener, and a `WeakSet` for
         # each would cost 1 KiB.

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from testvibe_async._polling import traces
 from testvibe_async._polling.list_polling import ListPolling, Lists
 from testvibe_async._polling.polled import (
     OPERATIONS_A_TURN,
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._http import Transport
     from testvibe_async._polling.schedule import PollPlan
-    from testvibe_async._telemetry import Trace
     from testvibe_async.events import Emitter
     from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
@@ -124,11 +122,6 @@ class Poller:
             max_concurrent=max_concurrent_polls,
             context=self._context,
         )
-        telemetry().watch_in_flight(self.known.in_flight)
-
-    def follow(self, ref: Ref, trace: Trace) -> None:
-        """Continue the span of a dispatch until its operation ends."""
-        traces.follow(self.known.operation(ref), trace)
 
     def accept(self, ref: Ref, snapshot: Snapshot) -> None:
         """Accept a snapshot that another call brought, unless more is known."""
@@ -151,8 +144,6 @@ class Poller:
             ConfigError: The client belongs to another event loop.
         """
         self._check_usable(polled)
-        if telemetry().is_recording:
-            traces.begin(polled)
         polled.add(listener)
         # With a poll under way, the new listener shares its answer.
         if not polled.is_in_progress and not is_passive:
@@ -366,6 +357,5 @@ class Poller:
         for number, polled in enumerate(self.known.close(), start=1):
             if polled.listeners:
                 self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
-            traces.abandon(polled, "the client was closed")
             if number % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)

@@ -10,11 +10,9 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async._polling import traces
 from testvibe_async._polling.polled import OPERATIONS_A_TURN, FinishedOperations
 from testvibe_async._polling.state import Change
-from testvibe_async._telemetry import telemetry
-from testvibe_async._util.waiting import NO_CONTEXT, OFFLOAD_BYTES, offload
+from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import UnreadableError, malformed
 from testvibe_async.errors import VibeError
 from testvibe_async.events import Emitter, PollFailed, StatusChanged
@@ -51,7 +49,6 @@ class Reader:
         self._lists = lists
         self._max_outage = max_outage
         self._hooks = hooks
-        self._telemetry = telemetry()
         self._sequence = 0
         self._finished = FinishedOperations()
 
@@ -71,19 +68,16 @@ class Reader:
             on_sent: Called once the request has its slot, if it is not retried.
         """
         loop = asyncio.get_running_loop()
-        if self._telemetry.is_recording:
-            traces.begin(polled)
         # Answers may overtake each other, so each request is numbered before it is sent.
         self._sequence += 1
         sequence, was_known = self._sequence, polled.state.phase is not None
         try:
             request = polled.request
-            with NO_CONTEXT if polled.trace is None else polled.trace.trace.use():
-                response = await (
-                    self._transport.fetch(request, is_poll=True)
-                    if retries
-                    else self._transport.fetch_once(request, is_poll=True, on_sent=on_sent)
-                )
+            response = await (
+                self._transport.fetch(request, is_poll=True)
+                if retries
+                else self._transport.fetch_once(request, is_poll=True, on_sent=on_sent)
+            )
             unreadable: list[UnreadableField] = []
             if len(response.body) < OFFLOAD_BYTES:
                 snapshot = polled.decode(response, unreadable)
@@ -149,7 +143,6 @@ class Reader:
         if change is None:
             return
         is_transition = change is not Change.UPDATE
-        traces.note_change(polled, is_transition=is_transition)
         listeners = polled.listeners
         if change is Change.END:
             polled.listeners = ()
@@ -197,8 +190,6 @@ class Reader:
             is_shared: True if another operation was polled on behalf of this one.
         """
         now, state = asyncio.get_running_loop().time(), polled.state
-        if not is_shared:
-            traces.note_failure(polled, error)
         final = state.note_failure(
             error, outlook, now=now, max_outage=self._max_outage, is_shared=is_shared
         )

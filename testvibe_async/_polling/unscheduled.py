@@ -12,9 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._http import Outlook
-from testvibe_async._polling import traces
 from testvibe_async._polling.polled import own_copy
-from testvibe_async._telemetry import telemetry
 from testvibe_async.errors import ObservationError, OutcomeUnknownError
 
 if TYPE_CHECKING:
@@ -62,8 +60,6 @@ class SharedPolls:
         loop, seen_at = asyncio.get_running_loop(), polled.state.seen_at
         if max_age and seen_at is not None and loop.time() - seen_at <= max_age:
             return
-        if telemetry().is_recording:
-            traces.begin(polled)
         poll = self._polls.get(polled)
         if poll is None:
             # A task, since the first caller may be cancelled while the others wait on.

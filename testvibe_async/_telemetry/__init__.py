@@ -1,7 +1,7 @@
 """Traces and metrics by OpenTelemetry, if its API is installed (`testvibe-async[otel]`).
 
-Exported for other packages: `telemetry()`, whose methods never fail, and `Trace`, the span of one
-operation or batch.
+Exported for other packages: `telemetry()`, whose methods never fail, and what it returns: `Trace`,
+the span of one dispatch or batch, and `Subscriber`, which records the rest from a client's events.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from functools import cache
 
-from testvibe_async._telemetry.interface import Attribute, Telemetry, Trace
+from testvibe_async._telemetry.interface import Attribute, Subscriber, Telemetry, Trace
 
-__all__ = ["Attribute", "Telemetry", "Trace", "telemetry"]
+__all__ = ["Attribute", "Subscriber", "Telemetry", "Trace", "telemetry"]
 
 
 @cache

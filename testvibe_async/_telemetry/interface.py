@@ -1,7 +1,7 @@
 """The interface through which the package records traces of operations and batches, and metrics.
 
-Metrics are made from the events that hooks receive too. It decides nothing, and none of its
-failures may reach the caller.
+All but the start of a span is made from the events that hooks receive too. It decides nothing, and
+none of its failures may reach the caller.
 """
 
 from __future__ import annotations
@@ -18,23 +18,32 @@ Attribute: TypeAlias = "str | int | float | bool | None"
 
 
 class Trace(Protocol):
-    """The span of one operation, or of a batch, from its beginning until `end`."""
+    """The span of one dispatch, or of a batch, from its beginning until `end`."""
 
     def use(self) -> AbstractContextManager[object]:
-        """Make this the parent of the spans that start inside, such as spans of requests."""
+        """Make this the parent of the spans that start inside."""
         ...
 
     def add(self, attributes: Mapping[str, Attribute]) -> None:
         """Set attributes."""
         ...
 
-    def event(self, name: str, attributes: Mapping[str, Attribute]) -> None:
-        """Add an event that happened now."""
+    def end(self, *, failure: str | None = None) -> None:
+        """End the span, as failed if `failure` gives a reason."""
         ...
 
-    def end(self, *, failure: str | None = None) -> None:
-        """End the span, as failed if `failure` gives a reason. A second call does nothing."""
-        ...
+
+class Subscriber:
+    """The subscriber of one client's events: it drops them, unless a subclass records them."""
+
+    functions: Callable[[], Mapping[str, Callable[[Any], None]]] = dict
+    """Returns the functions to call at events, each by the name of its hook."""
+
+    in_flight: Callable[[], Mapping[str, int]] = dict
+    """Returns the number of the client's operations in flight, by kind; called in any thread."""
+
+    def close(self) -> None:
+        """End the spans of operations whose end was not observed: no more events will come."""
 
 
 class Telemetry:
@@ -43,22 +52,20 @@ class Telemetry:
     is_recording: bool = False
     """True if anything may be recorded; otherwise hot paths make no calls."""
 
-    subscribers: Callable[[], Mapping[str, Callable[[Any], None]]] = dict
-    """Returns the functions to call at events, each by the name of its hook."""
+    def subscriber(self) -> Subscriber:
+        """Return the subscriber of a new client's events."""
+        return Subscriber()
 
     def trace(
         self,
         name: str,  # noqa: ARG002 - a subclass uses it
         attributes: Mapping[str, Attribute],  # noqa: ARG002 - the same
-        *,
-        link: str | None = None,  # noqa: ARG002 - the same
     ) -> Trace | None:
         """Start a span below the current one; return None if it is not recorded.
 
         Args:
             name: The name of the span.
             attributes: The attributes known at the start.
-            link: The `traceparent` of a span that this one continues.
         """
         return None
 
@@ -68,10 +75,3 @@ class Telemetry:
 
     def without_span(self, context: Context) -> None:
         """Clear the current span in a context."""
-
-    def watch_in_flight(self, count: Callable[[], Mapping[str, int]]) -> None:
-        """Register a function that returns the number of operations in flight, by kind.
-
-        Args:
-            count: A bound method, which is held weakly. It may be called in another thread.
-        """

@@ -9,7 +9,7 @@ Which batch a word means is decided in `testvibe_async.runner`, and what a journ
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
@@ -23,7 +23,7 @@ from testvibe_async.runner.stored import Batch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from testvibe_async.adapters.durable import DurableBatch
+DurableBatch: TypeAlias = Any
 
 
 def stored_batches() -> Batches:
@@ -52,9 +52,7 @@ def durable_batch(database: str, name: str) -> DurableBatch:
     Raises:
         ConfigError: The database is none.
     """
-    from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
-
-    return DurableBatch(database, id=name)
+    raise ConfigError(f"batch {name} is in {database}, and no database can be read")
 
 
 async def read_durable(batch: DurableBatch, record: BatchRecord) -> Batch:

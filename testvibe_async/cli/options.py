@@ -196,10 +196,6 @@ class BatchOptions:
             )
         if self.journal is not None or self.no_journal:
             raise ConfigError("--name is for batches in your state folder: leave out --journal")
-        if self.on is not None:
-            from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
-
-            DurableBatch(self.on, id=self.name)
 
 
 def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:

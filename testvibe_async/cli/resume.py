@@ -10,7 +10,7 @@ import asyncio
 import shlex
 import sys
 from contextlib import AsyncExitStack, aclosing
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from attrs import evolve
 from cyclopts import Parameter
@@ -36,7 +36,6 @@ from testvibe_async.runner.waits import completions_of, item_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async.adapters.durable import BatchStatus, DurableBatch
     from testvibe_async.runner.records import BatchRecord
 
 
@@ -90,12 +89,12 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     if batch is None and on is not None:
         raise ConfigError("--on needs the name of a batch in that database")
     async with AsyncExitStack() as stack:
-        source: DurableBatch | Journal
+        source: Any
         record = None if on is not None else await stored.to_resume(batch, place)
         if record is None or record.database is not None:
             word = str(batch if record is None else record.number)
             source, record = await durable_named(word, on, place)
-            state: BatchStatus | Journal = await source.status()
+            state: Any = await source.status()
         else:
             source = state = await stack.enter_async_context(stored.working_on(record))
             common.output.say(f"{record}.")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from testvibe_async import Batch, Client, Journal
-    from testvibe_async.adapters.durable import DurableBatch
+    from testvibe_async.cli.batches import DurableBatch
     from testvibe_async.runner.spec import BatchSpec
     from testvibe_async.runner.stored import Batch as StoredBatch
 

@@ -38,7 +38,7 @@ IN_SDIST = IN_WHEEL | {
     "benchmarks/RESULTS.md",
     "tests/surfaces/pages/test_readme.py",
 }
-NEVER = ("__pycache__", ".pyc", ".venv", ".coverage", ".hypothesis", "-quick.json")
+NEVER = ("__pycache__", ".pyc", ".venv", ".coverage", ".hypothesis")
 
 
 def main() -> None:

@@ -63,21 +63,37 @@ async def test_unknown_is_an_event(emulator: Emulator, project: Project, events:
     assert now() == 0
 
 
-async def test_another_feature_than_asked_for_is_said(
-    emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
+async def test_an_answer_that_contradicts_the_request_names_no_operation(
+    emulator: Emulator, project: Project
 ) -> None:
-    """A 202 that names another feature is taken, and logged at WARNING with the ref."""
+    """A 202 that names another feature is no ref: the run is searched for, and found."""
     feature = await project.get_feature("Checkout")
     emulator.fail("run_feature", Fault.edit(lambda answer: answer | {"featureId": 9999}), times=1)
-    with caplog.at_level(logging.WARNING):
-        operation = await project.run_feature(feature)
-        await project.run_feature(feature)
-    assert operation.feature_id == 9999
-    (record,) = caplog.records
-    said = f"asked for feature {feature.id}, the service answered with feature 9999"
-    assert said in record.getMessage()
-    assert operation.ref.to_json() in record.getMessage()
-    assert getattr(record, "testvibe_reported", False)
+    operation = await project.run_feature(feature)
+    assert operation.feature_id == feature.id
+    assert operation.adopted
+    assert emulator.count("run_feature") == 1
+
+
+@pytest.mark.parametrize("run_id", [0, -1])
+async def test_an_id_that_is_none_is_searched_for(
+    emulator: Emulator, project: Project, run_id: int
+) -> None:
+    """A 202 with an id below 1 was accepted; its run is found by its higher id."""
+    emulator.fail("run_feature", Fault.edit(lambda answer: answer | {"runId": run_id}), times=1)
+    operation = await project.run_feature("Checkout")
+    assert operation.run_id == max(emulator.runs)
+
+
+async def test_the_id_of_another_run_is_searched_for(emulator: Emulator, project: Project) -> None:
+    """A 202 with the id of a run in flight is an error of the service, never that run's outcome."""
+    first = await project.run_feature("Checkout")
+    emulator.fail(
+        "run_feature", Fault.edit(lambda answer: answer | {"runId": first.run_id}), times=1
+    )
+    second = await project.run_feature("Returns")
+    assert second.run_id != first.run_id
+    assert second.adopted
 
 
 async def test_its_time_out_is_of_the_wait(emulator: Emulator, project: Project) -> None:

@@ -123,7 +123,7 @@ async def test_nothing_new_is_unknown(emulator: Emulator, project: Project, faul
     emulator.fail("generate_feature", fault)
 
     error = await lose(project)
-    assert "look at the status of the feature's gen" in str(error)
+    assert "check the status of the feature's gen" in str(error)
     assert (error.feature, error.reason) == ("Draft", "absent")
     assert emulator.count("generate_feature") == 2
     assert len(emulator.generations) == 1

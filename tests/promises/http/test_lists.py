@@ -22,7 +22,7 @@ def paged(paging: Any, **more: Any) -> Emulator:
     return Emulator(middleware=Dialect(paging=paging, page_size=5, **more))
 
 
-@pytest.mark.parametrize("paging", ["link", "cursor", "next_link"])
+@pytest.mark.parametrize("paging", ["link", "cursor"])
 async def test_pages_are_put_together(paging: str) -> None:
     """A list in pages is the same as a whole one, and says that it is complete."""
     async with Emulator() as whole, client_of(whole) as client:

@@ -302,9 +302,9 @@ def test_what_stands_around_rows_is_found(around: bytes) -> None:
 @pytest.mark.parametrize("rows", [b"[]", rows_of(AT_ONCE)])
 def test_a_list_with_much_around_it_is_no_list(size: int, rows: bytes) -> None:
     """Where its next page is could be in what is not kept."""
-    body = b'{"a": "' + b"x" * size + b'", "next": 2, "rows": ' + rows + b"}"
+    body = b'{"a": "' + b"x" * size + b'", "nextCursor": 2, "rows": ' + rows + b"}"
     if size < 65_536:
-        assert read(body, Listing[Run]).extra["next"] == 2
+        assert read(body, Listing[Run]).extra["nextCursor"] == 2
         return
     assert problems(body, Listing[Run]) == (
         "expected a list, got an object with more than 64 KiB beside it at $",

@@ -32,10 +32,7 @@ def following(
         {},
         {"total": 20},
         {"total": 19, "hasMore": False, "nextCursor": None},
-        {"next": None, "page": {"number": 1, "totalPages": 7}},
-        {"nextCursor": "", "nextPage": 0},
-        {"pagination": {"next_cursor": None, "has_more": False}},
-        {"nextReview": {"href": None}},
+        {"nextCursor": "", "total": "132"},
     ],
 )
 def test_a_list_without_marks_is_whole(envelope: dict[str, Any], link: str) -> None:
@@ -59,43 +56,39 @@ def test_a_link_header_is_followed(link: str) -> None:
     assert following(link=link) == {"page": "2"}
 
 
-@pytest.mark.parametrize(
-    ("envelope", "query"),
-    [
-        ({"nextLink": f"{URL}?$skip=20"}, {"$skip": "20"}),
-        ({"@odata.nextLink": f"{URL}?$skiptoken=x"}, {"$skiptoken": "x"}),
-        ({"_links": {"next": {"href": "?page=2"}}}, {"page": "2"}),
-        ({"links": {"next": "?page=2"}}, {"page": "2"}),
-        ({"nextCursor": "abc"}, {"kind": "a", "cursor": "abc"}),
-        ({"next_cursor": 7}, {"kind": "a", "cursor": "7"}),
-        ({"endCursor": "abc"}, {"kind": "a", "cursor": "abc"}),
-        ({"meta": {"cursor": "abc"}}, {"kind": "a", "cursor": "abc"}),
-        ({"nextPage": 2}, {"kind": "a", "page": "2"}),
-        ({"nextPageToken": "t"}, {"kind": "a", "pageToken": "t"}),
-        ({"continuationToken": "t"}, {"kind": "a", "continuationToken": "t"}),
-    ],
-)
-def test_a_cursor_or_a_link_is_followed(envelope: dict[str, Any], query: dict[str, str]) -> None:
-    """A cursor goes into the query beside what was asked, a link's query takes its place."""
-    assert following(envelope) == query
+@pytest.mark.parametrize("envelope", [{"nextCursor": "7"}, {"NextCursor": 7}])
+def test_a_cursor_is_followed(envelope: dict[str, Any]) -> None:
+    """It goes into the query beside what was asked."""
+    assert following(envelope) == {"kind": "a", "cursor": "7"}
 
 
 @pytest.mark.parametrize(
     ("envelope", "what"),
     [
         ({"total": 132}, "the service says that there are 132 rows, and sent 20"),
-        ({"totalCount": 132}, "there are 132 rows, and sent 20"),
+        ({"Total": 132}, "there are 132 rows, and sent 20"),
         ({"hasMore": True}, "more rows than the 20 that it sent"),
-        ({"page": {"hasNextPage": True}}, "more rows than the 20 that it sent"),
-        ({"next": "https://elsewhere.example/x?page=2"}, "its next page is elsewhere"),
-        ({"next": "/api/v1/ops/projects/other/features?page=2"}, "its next page is elsewhere"),
-        ({"next": "https://elsewhere.example/api/v1/ops/projects/p/features?p=2"}, "is elsewhere"),
-        ({"next": "https://[x/?page=2"}, "can't be read"),
     ],
 )
-def test_what_can_not_be_followed_is_said(envelope: dict[str, Any], what: str) -> None:
-    """A list that is a part is never taken for the whole, and the key goes nowhere else."""
+def test_a_part_is_never_taken_for_the_whole(envelope: dict[str, Any], what: str) -> None:
+    """A list that does not say where its next page is says what is missing."""
     said = following(envelope)
+    assert isinstance(said, str)
+    assert what in said
+
+
+@pytest.mark.parametrize(
+    ("link", "what"),
+    [
+        ("https://elsewhere.example/x?page=2", "its next page is elsewhere"),
+        ("/api/v1/ops/projects/other/features?page=2", "its next page is elsewhere"),
+        ("https://elsewhere.example/api/v1/ops/projects/p/features?p=2", "is elsewhere"),
+        ("https://[x/?page=2", "can't be read"),
+    ],
+)
+def test_what_can_not_be_followed_is_said(link: str, what: str) -> None:
+    """The key goes nowhere else."""
+    said = following(link=f'<{link}>; rel="next"')
     assert isinstance(said, str)
     assert what in said
 

@@ -31,12 +31,11 @@ _ALL = str(10**9)
 class Dialect(Middleware):
     """How a service differs; the defaults do not. The fields can be combined."""
 
-    paging: Literal["link", "cursor", "next_link", "has_more", "total"] | None = None
+    paging: Literal["link", "cursor", "has_more", "total"] | None = None
     """How lists are paged. None: each is one bare array.
 
     - `link`: bare arrays, with a header `Link: <URL>; rel="next"`;
     - `cursor`: `{"items": […], "nextCursor": "…"}`, to be sent back as `?cursor=`;
-    - `next_link`: `{"value": […], "nextLink": "<URL>"}`;
     - `has_more`: `{"items": […], "hasMore": true}`: the next page can't be asked for;
     - `total`: `{"items": […], "total": 57}`: nor can it here.
     """
@@ -107,7 +106,7 @@ class Dialect(Middleware):
     @property
     def follows_cursors(self) -> bool:
         """True if the query parameter `cursor` asks for a later page."""
-        return self.paging in {"link", "cursor", "next_link"}
+        return self.paging in {"link", "cursor"}
 
     def inner(self, path: str, query: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
         if not path.startswith(f"{self.path_prefix}/"):
@@ -181,7 +180,6 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         # Lists. A page of 5 rows, so that those of the shop have several.
         "paged-by-link": Dialect(paging="link", page_size=5),
         "paged-by-cursor": Dialect(paging="cursor", page_size=5),
-        "paged-by-next-link": Dialect(paging="next_link", page_size=5),
         "cut-with-has-more": Dialect(paging="has_more", page_size=5),
         "cut-with-total": Dialect(paging="total", page_size=5),
         "oldest-first": Dialect(oldest_first=True),

@@ -204,8 +204,6 @@ def page_of(
     match dialect.paging:
         case "cursor":
             page = {"items": page, "nextCursor": cursor}
-        case "next_link":
-            page = {"value": page, "nextLink": url}
         case "has_more":
             page = {"items": page, "hasMore": cursor is not None}
         case "total":

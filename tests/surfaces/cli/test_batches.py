@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from tests.support.amounts import some
-from tests.support.durable import put_on_virtual_time
 from tests.surfaces.cli.conftest import (
     Call,
     Ended,
@@ -524,17 +522,12 @@ async def test_resumed_batch_has_its_reruns(emulator: Emulator, call: Call) -> N
     assert text_of("junit.xml").count("<flakyFailure") == 2
 
 
-@pytest.mark.parametrize("typed", ["run --failed 1 --wait", "resume 2", "work again"])
-async def test_rerun_reports_its_batch(
-    typed: str, emulator: Emulator, call: Call, database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("typed", ["run --failed 1 --wait", "resume 2"])
+async def test_rerun_reports_its_batch(typed: str, emulator: Emulator, call: Call) -> None:
     """A rerun that passes is no success of a batch that has a run in flight, however it ends."""
-    put_on_virtual_time(monkeypatch)
     await interrupted(call, "run Returns Wishlist --wait", at=30)
     if typed == "resume 2":
         await interrupted(call, "run --failed 1 --wait", at=5)
-    elif typed == "work again":
-        await call("run --failed 1 --name again --on", database)
     end_later(emulator, "passed", "Returns")
     ended = await call(typed, "--report", "a.xml")
     assert (ended.code, ended.output[-11:]) == (4, ": 1 passed\n")
@@ -684,19 +677,13 @@ Facts = tuple[int, int | None, dict[str, int], list[str]]
 FEATURES = {"passed": ["Checkout"], "failed": ["Checkout", "Returns"]}
 
 
-async def end(
-    how: str, call: Call, emulator: Emulator, batches: Path, database: Path | None = None
-) -> int:
+async def end(how: str, call: Call, emulator: Emulator, batches: Path) -> int:
     """Run a batch to an end, and return the exit code.
 
-    "Returns" fails and "Checkout" passes after 21 s, "Wishlist" runs for 120 s. A durable batch is
-    stored first, and one worker ends so.
+    "Returns" fails and "Checkout" passes after 21 s, "Wishlist" runs for 120 s.
     """
     features, disk = FEATURES.get(how, ["Returns", "Wishlist"]), pytest.MonkeyPatch()
     command = ["run", *features, "--wait", "--json"]
-    if database is not None:
-        await call("run", *features, "--on", str(database), "--name", "nightly")
-        command = ["resume", "1", "--json"]
     match how:
         case "passed" | "failed":
             pass
@@ -781,37 +768,11 @@ STORY: dict[str, dict[str, Facts]] = {
 }
 
 
-DURABLE: dict[str, dict[str, Facts]] = dict.fromkeys(
-    ("time-out", "Ctrl-C", "SIGKILL", "service away"), LEFT
-)
-"""The same of a durable batch: another worker may see what the one that ended does not.
-
-A worker handles SIGTERM as Ctrl-C, and waits until its database takes records again.
-"""
-
-
-@pytest.fixture
-def database(batches: Path) -> Path:
-    """A database beside the journals, so that a copy of their folder has it."""
-    batches.mkdir(parents=True)
-    return batches / "shared.sqlite"
-
-
 @pytest.mark.parametrize("how", STORY)
 async def test_story(*, how: str, call: Call, emulator: Emulator, batches: Path) -> None:
     """Each command speaks of the same batch, and nothing runs twice but what failed."""
     assert await end(how, call, emulator, batches) == CODES[how]
     await _check(how, STORY[how], call, emulator, batches)
-
-
-@pytest.mark.parametrize("how", some(DURABLE, few=3))
-async def test_story_of_a_worker(
-    *, how: str, call: Call, emulator: Emulator, database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The end of a worker of a durable batch is as that of a command with a journal."""
-    put_on_virtual_time(monkeypatch)
-    assert await end(how, call, emulator, database.parent, database) == CODES[how]
-    await _check(how, DURABLE[how], call, emulator, database.parent)
 
 
 async def _check(

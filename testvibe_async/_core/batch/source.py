@@ -89,8 +89,8 @@ class EntrySource:
             named = self._planned or await self._read_jobs()
             if {_item(job) for job in named} != {_item(job) for job in stored}:
                 raise ConfigError(
-                    f"key {self.plan.key!r} is that of a batch of {len(stored)} other jobs: name no "
-                    "features to resume that, or take another key"
+                    f"key {self.plan.key!r} is that of a batch of {len(stored)} other jobs: name "
+                    "no features to resume that, or take another key"
                 )
         elif not self._jobs.has_variants_of(stored):
             raise ConfigError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from testvibe_async._core.batch.entry import Entry, is_futile, is_key_refused
 from testvibe_async._core.batch.tasks import Tasks
@@ -292,12 +292,11 @@ class Workers(Generic[SnapshotT]):
         """
         row = entry.row
         if row is not None and row.state is RowState.DISPATCHED and row.ref is not None:
-            attached: Any = operation_of(row.ref, self._parts, adopted=True)
-            return attached
+            return cast("Operation[SnapshotT]", operation_of(row.ref, self._parts, adopted=True))
         if self._is_stopped:
             return None
         dispatch = entry.dispatch = self._dispatch_of(entry)
-        operation: Any = None
+        operation: Operation[Any] | None = None
         try:
             sending = self._starter.start(
                 dispatch, on_conflict=self.plan.on_conflict or "raise", deadline=self._deadline
@@ -311,7 +310,7 @@ class Workers(Generic[SnapshotT]):
                 entry.dispatch = None
         if operation is None and dispatch.ref is not None:
             # It was withdrawn while its ledger stored the operation.
-            operation = operation_of(dispatch.ref, self._parts)
+            operation = cast("Operation[SnapshotT]", operation_of(dispatch.ref, self._parts))
         if operation is None and dispatch.is_sent:
             raise dispatch.unknown("the batch ended before its answer came")
         outage = self._dispatcher.hold.error if self._is_timed_out else None
@@ -327,6 +326,7 @@ class Workers(Generic[SnapshotT]):
             plan.kind,
             project=plan.project,
             key=plan.key,
+            is_keyed=plan.is_keyed,
             item=entry.item,
             row=None if is_over else row,
             previous=row if is_over else None,

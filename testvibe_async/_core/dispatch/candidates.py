@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from testvibe_async._util import id_in
 from testvibe_async.ledger import Row, RowState, age_of, folded
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from testvibe_async.errors import UnknownReason
-    from testvibe_async.models import Snapshot
+    from testvibe_async.models import Listing, Snapshot
     from testvibe_async.refs import Ref
 
 BEFORE_SECONDS = 10.0
@@ -143,32 +143,25 @@ def decide(
         if ref.key not in owned and (found := fit(row, operation)) is not Fit.OTHERS
     }
     if not fits:
-        if not evidence.is_answered:
-            return Decision(reason="unseen")
-        return Decision(
-            reason="absent" if evidence.is_whole else "unseen", is_nothing=evidence.is_whole
-        )
+        is_nothing = evidence.is_answered and evidence.is_whole
+        return Decision(reason="absent" if is_nothing else "unseen", is_nothing=is_nothing)
     ambiguous = Decision(reason="ambiguous", candidates=tuple(fits))
     is_clear = row.is_before_known and all(
         found is Fit.OURS and ref not in attached for ref, found in fits.items()
     )
-    if not is_clear:
+    operations = [operation for operation, ref in evidence.shown if ref in fits]
+    peers = [each for each in others if _may_own(each, row, operations)]
+    if not is_clear or any(_request(each) != _request(row) for each in peers):
         return ambiguous
-    operations = {ref: operation for operation, ref in evidence.shown if ref in fits}
-    peers = [each for each in others if _may_own(each, row, operations.values())]
-    if any(_request(each) != _request(row) for each in peers):
-        return ambiguous
-    if any(_is_awaited(each) for each in peers):
-        return Decision(reason="ambiguous", candidates=tuple(fits), is_final=False)
+    if any(map(_is_awaited, peers)):
+        return evolve(ambiguous, is_final=False)
     # The attempts of one request are interchangeable, and so are their operations.
     attempts = sorted((row, *peers), key=lambda each: (each.intended_at, each.identity))
-    if len(fits) > len(attempts):
-        return ambiguous
-    place = attempts.index(row)
     refs = sorted(fits, key=lambda ref: str(ref.key[-1]).zfill(20))
-    if place < len(refs):
-        return Decision(ref=refs[place])
-    return Decision(reason="absent")
+    index = attempts.index(row)
+    if len(refs) > len(attempts):
+        return ambiguous
+    return Decision(ref=refs[index]) if index < len(refs) else Decision(reason="absent")
 
 
 def _may_own(other: Row, row: Row, operations: Iterable[Snapshot]) -> bool:
@@ -197,17 +190,42 @@ def _request(row: Row) -> tuple[object, ...]:
     return row.kind, name, folded(row.config or DEFAULT_CONFIG), site
 
 
+def missing_ids(rows: Listing[Run], floor: int | None, *, limit: int) -> range | str | None:
+    """Return the ids of runs above a floor that a list may lack.
+
+    Args:
+        rows: The list's first page.
+        floor: The highest id before the dispatch; None if it is not known.
+        limit: The number of rows that were requested.
+
+    Returns:
+        None if the list shows all; the ids between its last row and the floor; or the reason why
+        runs of any id may be missing.
+    """
+    ids = [run.run_id for run in rows]
+    if rows.unreadable:
+        return "rows of the list of runs can't be read"
+    if floor is not None and max(ids, default=0) < floor:
+        return "the list lacks the latest run before it: it is old, or the service was reset"
+    if rows.is_complete and len(ids) < limit:
+        return None
+    if floor is None or not ids or ids != sorted(ids, reverse=True):
+        return "the list of runs is cut"
+    return None if ids[-1] <= floor + 1 else range(floor + 1, ids[-1])
+
+
 def generation_evidence(row: Row, latest: Generation, ref: Ref | None) -> Evidence:
     """Return what the status of a feature shows of a dispatched generation.
 
     Only a present value proves anything: a service may name a generation only once it has left the
     queue.
     """
-    if not row.is_before_known:
-        return Evidence(why="the feature's generation before it is not known", may_change=False)
     if latest.request_id:
         if latest.request_id == row.before:
             return Evidence(is_whole=True)
+        # Both are the service's own times.
+        if row.before_at and latest.updated_at and latest.updated_at < row.before_at:
+            return Evidence(why="the status is of a generation from before the dispatch")
         if ref is not None:
             return Evidence([(latest, ref)])
     elif row.before is None and (latest.feature_status or "").casefold() == DRAFT:

@@ -25,7 +25,7 @@ from testvibe_async.models import OutcomeError
 from testvibe_async.operations import GenerationOperation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
 
     from testvibe_async._core.dispatch.dispatch import Dispatch
     from testvibe_async._core.dispatch.dispatcher import Dispatcher
@@ -60,13 +60,15 @@ class Starter:
         self.dispatcher: Dispatcher = dispatcher
         self._transport = dispatcher.parts.transport
 
-    def start(
+    async def start(
         self, dispatch: Dispatch[Any], *, on_conflict: str, deadline: float | None
-    ) -> Coroutine[Any, Any, Operation[Any]]:
+    ) -> Operation[Any]:
         """Dispatch a run or a generation; see `run` and `generate`."""
-        start: Callable[..., Coroutine[Any, Any, Operation[Any]]]
-        start = self.generate if dispatch.kind == "generation" else self.run
-        return start(dispatch, on_conflict=on_conflict, deadline=deadline)
+        start: Any = self.generate if dispatch.kind == "generation" else self.run
+        operation: Operation[Any] = await start(
+            dispatch, on_conflict=on_conflict, deadline=deadline
+        )
+        return operation
 
     async def generate(
         self,

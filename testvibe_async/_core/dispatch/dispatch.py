@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from attrs import define, field
 
-from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
 from testvibe_async._core.dispatch.candidates import Decision
 from testvibe_async._core.dispatch.unknown import unknown_error
+from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
 from testvibe_async.errors import LedgerError, VibeError
 from testvibe_async.ledger import Row, RowState, machine_clock
 
@@ -174,6 +174,11 @@ class Dispatch(ABC, Generic[OperationT]):
         return self.state in _SENT
 
     @property
+    def is_accepted(self) -> bool:
+        """True if the service accepted it, by an answer whose id can't be read."""
+        return self.row is not None and self.row.state is RowState.ACCEPTED
+
+    @property
     def may_be_cancelled(self) -> bool:
         """True if it is under way, and so far without effect."""
         return self.state in {State.RECALL, State.PREPARE, State.SEND}
@@ -260,8 +265,11 @@ class Dispatch(ABC, Generic[OperationT]):
 
         A mock of the session never asks the body to write itself.
         """
-        if self.state is State.SEND:
-            self.mark_written(sent)
+        if self.state is not State.SEND:
+            return
+        if self.row is None or self.row.state is not RowState.INTENDED:
+            self._set_row(self._new_row())
+        self.mark_written(sent)
 
     async def mark_refused(self, error: VibeError) -> None:
         """Note that this attempt provably had no effect: it was not sent, or clearly refused."""
@@ -315,7 +323,6 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def _new_row(self) -> Row:
         """Return the row of an attempt that is made now."""
-        before, is_before_known = self._before()
         last = self.row or self.previous
         return Row(
             server=self.parts.transport.server,
@@ -328,11 +335,11 @@ class Dispatch(ABC, Generic[OperationT]):
             name=self.name,
             config=self.config,
             site_url=self.site_url,
+            intended_at=datetime.now(UTC),
             clock=machine_clock(),
             expires_after=INTENT_SECONDS + max(LATE_SECONDS, 2 * self.parts.transport.timeout),
-            before=before,
-            is_before_known=is_before_known,
             traceparent=self.traceparent,
+            **self._before(),
         )
 
     @abstractmethod
@@ -352,8 +359,8 @@ class Dispatch(ABC, Generic[OperationT]):
         """Note the operation that the answer named."""
 
     @abstractmethod
-    def _before(self) -> tuple[int | str | None, bool]:
-        """Return the newest operation before the dispatch, and whether that is known."""
+    def _before(self) -> dict[str, Any]:
+        """Return the fields of a row that describe the newest operation before the dispatch."""
 
     def slot(self) -> AbstractAsyncContextManager[None]:
         """Return what is held while the request is under way."""

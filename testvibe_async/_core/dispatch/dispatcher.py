@@ -19,7 +19,7 @@ from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async._wire import KINDS
-from testvibe_async.errors import ClientClosedError, DispatchUnknownError
+from testvibe_async.errors import ClientClosedError, DispatchUnknownError, NotSentError
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, reported_logger
 
 if TYPE_CHECKING:
@@ -158,9 +158,7 @@ class Dispatcher:
                     trace.add({"testvibe.reason": result.reason})
                 return result
             finally:
-                if dispatch.ref is not None:
-                    self.parts.poller.follow(dispatch.ref, trace)
-                else:
+                if dispatch.ref is None:
                     trace.end(failure=failure)
 
     async def _start(self, dispatch: Dispatch[OperationT]) -> OperationT | DispatchUnknownError:
@@ -212,7 +210,7 @@ class Dispatcher:
         this = asyncio.current_task()
         tasks = [task for task in self._under_way if task.get_loop() is loop and task is not this]
         if not self._is_closing:
-            self._is_closing = True
+            self._is_closing = self._machine.is_closing = True
             for task in tasks:
                 _withdraw(task, self._under_way[task])
             last = max((self._under_way[task].withdrawn_at or 0.0 for task in tasks), default=0.0)
@@ -249,7 +247,10 @@ def _log_orphan(task: asyncio.Task[Operation[Any] | DispatchUnknownError]) -> No
     """Log the result of a dispatch whose caller was cancelled: its ref, or its error."""
     if task.cancelled():
         return
-    if isinstance(error := task.exception(), Exception):
+    error = task.exception()
+    if isinstance(error, NotSentError):
+        return  # As the caller wished.
+    if isinstance(error, Exception):
         reported_logger.warning("a dispatch whose caller was cancelled failed: %s", error)
     elif error is None and not isinstance(result := task.result(), DispatchUnknownError):
         text = escape(result.ref.to_json())

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from testvibe_async._core.dispatch.candidates import Evidence, generation_evidence
+from testvibe_async._core.dispatch.candidates import (
+    Evidence,
+    generation_evidence,
+    missing_ids,
+)
+from testvibe_async._http import Outlook, outlook_after
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async._wire import KINDS, Endpoints, is_from_cache
 from testvibe_async.errors import (
     ClientClosedError,
     InvalidRequestError,
     NotFoundError,
-    RateLimitedError,
     ResponseError,
-    ServerError,
     TransportError,
 )
 from testvibe_async.events import reported_logger
@@ -65,7 +68,8 @@ class EvidenceReader:
             raise
         except ResponseError as error:
             # If the call does not exist, or the key may not make it, another has the same result.
-            may_change = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
+            outlook = outlook_after(error, has_answered=bool(self._transport.answered))
+            may_change = outlook in {Outlook.AWAY, Outlook.BUSY} or is_from_cache(error)
             return Evidence(why=error.brief, is_answered=False, may_change=may_change)
         except TransportError as error:
             return Evidence(why=error.brief, is_answered=False)
@@ -74,6 +78,9 @@ class EvidenceReader:
             return Evidence(why=repr(error), is_answered=False, may_change=False)
 
     async def _generation(self, row: Row) -> Evidence:
+        if not row.is_before_known:
+            why = "the feature's generation before it is not known"
+            return Evidence(why=why, is_answered=False, may_change=False)
         request = Endpoints.GET_GENERATION_STATUS.request(project=row.project, feature=row.feature)
         latest = await self._transport.call(evolve(request, is_uncached=True))
         is_named = latest.request_id and latest.feature_id is not None
@@ -89,24 +96,13 @@ class EvidenceReader:
             runs, why = await self._from(row.project, floor + 1), "no list shows its runs"
             return Evidence([(run, ref_of(row, run)) for run in runs], why=why, may_change=False)
         runs = [run for run in rows if floor is None or run.run_id > floor]
+        missing = missing_ids(rows, floor, limit=LISTED_RUNS)
+        if isinstance(missing, range) and len(missing) <= READ_BY_ID:
+            runs += await self._ids(row.project, missing)
+            missing = None
         shown = [(run, ref_of(row, run)) for run in runs]
-        if rows.unreadable:
-            return Evidence(shown, why="rows of the list of runs can't be read")
-        ids = [run.run_id for run in rows]
-        if floor is not None and max(ids, default=0) < floor:
-            what = "the list lacks the latest run before it: it is old, or the service was reset"
-            return Evidence(why=what)
-        if rows.is_complete and len(ids) < LISTED_RUNS:
-            return Evidence(shown, is_whole=True)
-        if floor is None or ids != sorted(ids, reverse=True):
-            return Evidence(shown, why="the list of runs is cut")
-        if ids[-1] <= floor:
-            return Evidence(shown, is_whole=True)
-        between = range(floor + 1, ids[-1])
-        if len(between) > READ_BY_ID:
-            return Evidence(shown, why="the list of runs is cut")
-        shown += [(run, ref_of(row, run)) for run in await self._ids(row.project, between)]
-        return Evidence(shown, is_whole=True)
+        why = "the list of runs is cut" if isinstance(missing, range) else missing or ""
+        return Evidence(shown, is_whole=missing is None, why=why)
 
     async def _from(self, project: str, first: int) -> list[Run]:
         """Read the runs from an id on, until several in a row do not exist."""

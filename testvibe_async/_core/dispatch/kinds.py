@@ -82,8 +82,8 @@ class RunDispatch(Dispatch[RunOperation]):
         """Note the run that the dispatch started: runs of later dispatches have higher ids."""
         self.newest.note_dispatched(cast("RunRef", ref).run_id)
 
-    def _before(self) -> tuple[int | None, bool]:
-        return self.newest.id, self.newest.is_known
+    def _before(self) -> dict[str, Any]:
+        return {"before": self.newest.id, "is_before_known": self.newest.is_known}
 
     @asynccontextmanager
     async def _unlisted(self) -> AsyncGenerator[None]:
@@ -101,8 +101,8 @@ class RunDispatch(Dispatch[RunOperation]):
             yield
 
     def slot(self) -> AbstractAsyncContextManager[None]:
-        """Limit the dispatches that no list would show."""
-        return NO_CONTEXT if self.newest.is_listed else self._unlisted()
+        """Limit the dispatches that no list would show, if another process may look for them."""
+        return NO_CONTEXT if self.newest.is_listed or not self.is_keyed else self._unlisted()
 
 
 class TestsMadeError(VibeError):
@@ -221,9 +221,11 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
     def note_started(self, ref: Ref) -> None:
         """Do nothing: the next dispatch reads the latest generation anew."""
 
-    def _before(self) -> tuple[str | None, bool]:
-        is_known = self.latest is not None and self._is_fresh
-        return self.previous_id if is_known else None, is_known
+    def _before(self) -> dict[str, Any]:
+        if self.latest is None or not self._is_fresh:
+            return {}
+        before_at = self.latest.updated_at
+        return {"before": self.previous_id, "before_at": before_at, "is_before_known": True}
 
 
 DISPATCHES: Mapping[KindName, type[Dispatch[Any]]] = {

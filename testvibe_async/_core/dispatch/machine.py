@@ -9,6 +9,7 @@ service shows. Each function is one state: it does its I/O, and returns the next
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING, Any, assert_never
 
 from testvibe_async._core.dispatch.candidates import (
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 SEARCH_DELAYS = (0.0, 2.0, 5.0)
 """Seconds before each search: the service may need a moment to show an accepted operation."""
 
+LATER_DELAYS = (5.0, 10.0, 20.0, inf)
+"""Seconds before each further search, until the request has expired."""
+
 SEARCH_SECONDS = 120.0
 """Maximum seconds for these searches in total, including retries and pauses."""
 
@@ -62,6 +66,8 @@ class Machine:
         self._reader = EvidenceReader(parts.transport)
         self._settling = asyncio.Lock()
         """Held while a candidate is chosen and stored, so that no two dispatches choose one."""
+        self.is_closing: bool = False
+        """True once the client closes."""
         self.aclose = self._reader.aclose
 
     async def run(self, dispatch: Dispatch[Any]) -> None:
@@ -71,39 +77,34 @@ class Machine:
             DispatchUnknownError: It is unknown whether the dispatch took effect.
             VibeError: It had no effect.
         """
+        tries_left = OUTAGE_TRIES
         try:
-            await self._run(dispatch)
+            while dispatch.state is not State.STARTED:
+                match dispatch.state:
+                    case State.RECALL:
+                        dispatch.state = await self._recall(dispatch)
+                    case State.PREPARE | State.SEND | State.SENT:
+                        async with dispatch.gate:
+                            tries_left -= 1
+                            if await self._is_prepared(dispatch, may_repeat=tries_left > 0):
+                                dispatch.state = State.SEND
+                                dispatch.state = await self._send(dispatch, tries_left)
+                    case State.SETTLE:
+                        dispatch.state = await self._settle(dispatch)
+                    case State.EXPIRE:
+                        dispatch.state, tries_left = await self._expire(dispatch), OUTAGE_TRIES
+                    case State.IDLE | State.UNKNOWN:
+                        raise AssertionError(dispatch.state)  # It is not under way.
+                    case _:
+                        assert_never(dispatch.state)
         except (asyncio.CancelledError, ClientClosedError) as error:
             # A caller's cancellation does not reach this point once it was sent; a shutdown's does.
             if dispatch.is_awaited:
-                what = "its task ended before the operation was found"
+                why = "the client was closed" if self.is_closing else "its task was cancelled"
+                what = f"{why} before it could be reconciled"
                 raise self._unknown(dispatch, Decision(reason="unseen"), what) from error
             await dispatch.mark_refused(self.not_sent(dispatch, "withdrawn before it was sent"))
             raise
-
-    async def _run(self, dispatch: Dispatch[Any]) -> None:
-        tries_left = OUTAGE_TRIES
-        while True:
-            match dispatch.state:
-                case State.RECALL:
-                    dispatch.state = await self._recall(dispatch)
-                case State.PREPARE | State.SEND | State.SENT:
-                    async with dispatch.gate:
-                        tries_left -= 1
-                        if await self._is_prepared(dispatch, may_repeat=tries_left > 0):
-                            dispatch.state = State.SEND
-                            dispatch.state = await self._send(dispatch, tries_left)
-                case State.SETTLE:
-                    dispatch.state = await self._settle(dispatch)
-                case State.EXPIRE:
-                    dispatch.state = await self._expire(dispatch)
-                    tries_left = OUTAGE_TRIES
-                case State.STARTED | State.IDLE:
-                    return
-                case State.UNKNOWN:
-                    raise self._unknown(dispatch, Decision(reason="unseen"))
-                case _:
-                    assert_never(dispatch.state)
 
     async def _recall(self, dispatch: Dispatch[Any]) -> State:
         """Decide by the ledger's last row of the dispatch what is next."""
@@ -203,8 +204,8 @@ class Machine:
         return State.SETTLE
 
     async def _settle(self, dispatch: Dispatch[Any]) -> State:
-        """Search for the operation a few times."""
-        evidence, decision, why = Evidence(), Decision(reason="unseen"), ""
+        """Search for the operation a few times, as soon as the answer is lost."""
+        evidence, decision = Evidence(), Decision(reason="unseen")
         try:
             async with asyncio.timeout(SEARCH_SECONDS):
                 if dispatch.patience is not None:
@@ -212,54 +213,57 @@ class Machine:
                 for delay in SEARCH_DELAYS:
                     await self._transport.sleep(delay)
                     evidence, decision = await self._search(dispatch)
-                    why = evidence.why
                     if dispatch.ref is not None:
                         return State.STARTED
                     if not evidence.may_change and not evidence.is_answered:
                         break
         except TimeoutError:
-            why = why or f"no answer within {SEARCH_SECONDS:g} s"
+            why = evidence.why or f"no answer within {SEARCH_SECONDS:g} s"
+            evidence = Evidence(why=why)
         except NotSentError as error:  # The service is away for too long.
-            why = error.brief
-        row = dispatch.row
-        assert row is not None
-        if decision.is_final and decision.reason == "ambiguous":
-            raise await self._give_up(dispatch, decision, why)
-        is_provable = evidence.may_change and row.state is not RowState.ACCEPTED
+            evidence = Evidence(why=error.brief)
+        is_provable = evidence.may_change and not dispatch.is_accepted
         if dispatch.is_persistent and is_provable and not self._hold.is_given_up:
             return State.EXPIRE
-        raise self._unknown(dispatch, decision, why)
+        raise await self._give_up(dispatch, decision, evidence)
 
     async def _expire(self, dispatch: Dispatch[Any]) -> State:
-        """Wait until the request can't take effect any more, then search once more."""
-        row = dispatch.row
-        assert row is not None
-        await dispatch.sleep(max(0.0, row.expires_after - age_of(row)))
-        if dispatch.is_withdrawn:
-            raise self._unknown(dispatch, Decision(reason="absent"))
-        try:
-            await self._hold.wait(dispatch)
+        """Search on until the request can't take effect any more, and then for the last time."""
+        assert dispatch.row is not None
+        loop = asyncio.get_running_loop()
+        until = loop.time() + max(0.0, dispatch.row.expires_after - age_of(dispatch.row))
+        for delay in LATER_DELAYS:
+            is_last = loop.time() + delay >= until
+            await dispatch.sleep(until - loop.time() if is_last else delay)
+            if dispatch.is_withdrawn:
+                raise self._unknown(dispatch, Decision(reason="absent"))
+            try:
+                await self._hold.wait(dispatch)
+            except NotSentError as error:
+                raise self._unknown(dispatch, Decision(reason="unseen"), error.brief) from error
             evidence, decision = await self._search(dispatch)
-        except NotSentError as error:
-            raise self._unknown(dispatch, Decision(reason="unseen"), error.brief) from error
-        if dispatch.ref is not None:
-            return State.STARTED
+            if dispatch.ref is not None:
+                return State.STARTED
+            if is_last:
+                break
+        else:
+            raise AssertionError(until)
         if decision.is_nothing and dispatch.resends < MAX_RESENDS:
             dispatch.resends += 1
             nothing = self.not_sent(dispatch, "it had no effect: the service shows nothing of it")
             await dispatch.note(RowState.NOT_STARTED, error=nothing)
             dispatch.renew_patience()
             return State.PREPARE
-        if evidence.is_answered and decision.is_final:
-            raise await self._give_up(dispatch, decision, evidence.why)
-        raise self._unknown(dispatch, decision, evidence.why)
+        raise await self._give_up(dispatch, decision, evidence)
 
     async def _give_up(
-        self, dispatch: Dispatch[Any], decision: Decision, why: str
+        self, dispatch: Dispatch[Any], decision: Decision, evidence: Evidence
     ) -> DispatchUnknownError:
-        """Note that only a decision can settle a dispatch, and return its error."""
-        error = self._unknown(dispatch, decision, why)
-        await dispatch.note(RowState.UNKNOWN, error=error)
+        """Return the error of a dispatch that was not found; note it if no search can settle it."""
+        error = self._unknown(dispatch, decision, evidence.why)
+        is_over = dispatch.state is State.EXPIRE or decision.reason == "ambiguous"
+        if is_over and decision.is_final and evidence.is_answered and not dispatch.is_accepted:
+            await dispatch.note(RowState.UNKNOWN, error=error)
         return error
 
     async def _search(self, dispatch: Dispatch[Any]) -> tuple[Evidence, Decision]:

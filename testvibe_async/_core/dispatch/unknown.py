@@ -1,4 +1,4 @@
-"""The error of a dispatch of which it is unknown whether it took effect: what was seen, and advice."""
+"""The error of a dispatch that may have taken effect: what was seen, and advice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import DispatchUnknownError, ResponseError
-from testvibe_async.ledger import RowState
 
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.candidates import Decision
@@ -26,10 +25,8 @@ def unknown_error(dispatch: Dispatch[Any], decision: Decision, why: str) -> Disp
         decision: What the last search showed.
         why: The reason why the search could not show more; empty if there is none.
     """
-    row = dispatch.row
-    is_accepted = row is not None and row.state is RowState.ACCEPTED
     reason: UnknownReason = decision.reason
-    if is_accepted and reason != "ambiguous":
+    if dispatch.is_accepted and reason != "ambiguous":
         reason = "accepted"
     return DispatchUnknownError(
         "; ".join(filter(None, (_loss(dispatch.failure), _shown(dispatch, decision, reason, why)))),

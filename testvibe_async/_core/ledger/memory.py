@@ -5,12 +5,12 @@ It keeps every open row, and the latest of the others up to a limit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from testvibe_async.ledger import Ledger, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from testvibe_async.refs import Ref
 
@@ -56,11 +56,13 @@ class MemoryLedger(Ledger):
         self._open.pop(number, None)
         if row.ref is None:
             self._refused[number] = row
-            _bound(self._refused, self._forget)
+            if len(self._refused) > KEPT_ROWS:
+                self._forget(self._refused.pop(next(iter(self._refused))))
         else:
             self._refused.pop(number, None)
             self._owners[row.project, row.ref.key[-1]] = row
-            _bound(self._owners, self._forget)
+            if len(self._owners) > KEPT_ROWS:
+                self._forget(self._owners.pop(next(iter(self._owners))))
 
     def _forget(self, row: Row) -> None:
         rows = self._rows.get(row.key)
@@ -85,9 +87,3 @@ class MemoryLedger(Ledger):
 def _place(row: Row) -> tuple[str, int]:
     """Return what identifies a row among those of its key: a client has few projects."""
     return f"{row.project} {row.item}", row.number
-
-
-def _bound(rows: dict[Any, Row], forget: Callable[[Row], None]) -> None:
-    """Forget the oldest row, if there are too many."""
-    if len(rows) > KEPT_ROWS:
-        forget(rows.pop(next(iter(rows))))

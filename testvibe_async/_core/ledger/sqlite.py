@@ -290,10 +290,10 @@ def _place(server: str, project: str) -> str:
 
 
 def _values(row: Row) -> tuple[object, ...]:
-    document = row.to_json()
+    document, identity = row.to_json(), row.id
     changed_at = datetime.now(UTC).isoformat(timespec="seconds")
     place, own = _place(row.server, row.project), (row.is_open, row.ref_id, row.adopted)
-    return row.id, row.key, place, *own, changed_at, document, _checksum(row.id, document)
+    return identity, row.key, place, *own, changed_at, document, _checksum(identity, document)
 
 
 def _checksum(identity: str, document: str) -> int:

@@ -1,4 +1,4 @@
-"""testvibe_async: `run_features`, 100 in flight, kept in a journal; see `durable`."""
+"""testvibe_async: `run_features`, 100 in flight, kept in a ledger file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from benchmarks.contenders.testvibe_batch import run_batch
 from benchmarks.contenders.testvibe_finished import client_of
-from testvibe_async import Journal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -22,14 +21,13 @@ __all__ = ["contend"]
 
 @asynccontextmanager
 async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
-    """Open a client, and a folder for the journals."""
-    numbers = count()
+    """Open a client with a ledger file."""
+    keys = count()
     # Beside this file: a temporary folder may be in memory, where a commit costs nothing.
-    with TemporaryDirectory(dir=Path(__file__).parent, prefix=".journal-") as folder:
-        async with client_of(service, interval) as client:
+    with TemporaryDirectory(dir=Path(__file__).parent, prefix=".ledger-") as folder:
+        async with client_of(service, interval, ledger=Path(folder) / "ledger") as client:
 
             async def fan_out(features: Sequence[int], seen: Seen) -> Sequence[object]:
-                async with Journal(Path(folder) / f"{next(numbers)}.journal") as journal:
-                    return await run_batch(client, features, seen, journal=journal)
+                return await run_batch(client, features, seen, key=str(next(keys)))
 
             yield fan_out
