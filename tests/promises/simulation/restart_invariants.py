@@ -85,8 +85,8 @@ def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any
 def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect the batch to take nothing for its own that somebody else started.
 
-    Of what somebody started within seconds of a dispatch that was lost nobody can tell; and a
-    generation in flight may be joined.
+    Of what somebody started after a dispatch that was lost nobody can tell; and a generation in
+    flight may be joined.
     """
     if item.ref is None:
         return
@@ -120,13 +120,14 @@ def _was_in_flight(world: Restarts, item: BatchItem[Any], name: Id) -> None:
 
 
 def _is_intended(world: Restarts, kind: str, item: BatchItem[Any], created_at: float) -> bool:
-    """Say whether something was created while an intent of an item's was valid."""
+    """Say whether something was created after an intent of an item's.
+
+    How long after that does not matter: no time of the service is compared with the client's.
+    """
     config = item.config if kind == "run" else None
     return any(
         (each.kind, each.feature, each.config) == (kind, item.feature, config)
-        and -SLACK_BEFORE
-        <= created_at - world.service.time_of(each.intended_at)
-        <= each.expires_after + SLACK
+        and created_at >= world.service.time_of(each.intended_at) - SLACK_BEFORE
         for each in world.rows
         if each.number
     )
@@ -164,6 +165,8 @@ def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
     if not made or isinstance(item.error, DispatchUnknownError):
         return
     known = None if item.ref is None else id_of(item.ref)
+    if any(post.mixed_up_with for post in world.record.of(_intent(world, item))):
+        return  # The service itself named another.
     if known is not None and known not in world.record.owners:
         return  # A stranger's in place of ours: see `_nothing_is_a_strangers`.
     assert known in made, (

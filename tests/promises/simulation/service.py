@@ -209,7 +209,7 @@ class SimulatedService:
         document["runId"] = other.id
         if detangle.flip(0.5):
             document["featureId"] = self.emulator.features[other.feature_name].id
-        return evolve(json_answer(document), headers=answer.headers)
+        return evolve(json_answer(document, 202), headers=answer.headers)
 
     def _with_other_nulls(
         self, answer: Answer, document: dict[str, object], members: tuple[str, ...]
