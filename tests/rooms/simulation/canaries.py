@@ -26,7 +26,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from tests.promises.simulation import process, restarts
 from tests.promises.simulation.callers import Caller
-from tests.promises.simulation.ledger import CALLER
+from tests.promises.simulation.record import CALLER
 from tests.promises.simulation.restarts import play_restarts
 from tests.promises.simulation.search import BrokenScheduleError, Play, search
 from tests.promises.simulation.world import play
