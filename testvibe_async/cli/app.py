@@ -34,43 +34,35 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "Runs and generations": {
-        "run": "start:run start test rerun retry",
+        "run": "start:run",
         "runs": "runs:app",
-        "generate": "start:generate codegen create gen",
+        "generate": "start:generate",
         "generation": "runs:generation",
-        "wait": "resume:wait watch",
-        "resume": "resume:resume continue restart",
+        "wait": "resume:wait",
+        "resume": "resume:resume",
         "report": "resume:report",
-        "discard": "resume:discard",
-        "history": "history:history flaky stats trends",
-        "open": "runs:open_run show-report show-trace trace",
-        "work": "resume:work serve worker",
-        "cancel": "resume:cancel",
+        "history": "history:history",
     },
     "The project": {
         "features": "features:app",
         "files": "features:files",
-        "configs": "features:configs",
     },
     "Connection": {
-        "login": "settings:login auth configure init setup signin",
+        "login": "settings:login",
         "logout": "settings:logout",
         "projects": "settings:projects",
         "use": "settings:use",
-        "settings": "settings:settings config env whoami",
+        "settings": "settings:settings",
         "doctor": "doctor:doctor",
     },
     "Tools": {
         "demo": "demo:demo",
         "emulator": "emulator:emulator",
         "mcp": "mcp:mcp",
-        "--install-completion": "completion:install_completion",
+        "--show-completion": "completion:show_completion",
     },
 }
-"""The name of each command or group, by their help's sections.
-
-With each stand its function or `App`, and words that people type for it; a group has its own.
-"""
+"""The function or `App` of each command or group, by their help's sections."""
 
 NAMES = [name for commands in _COMMANDS.values() for name in commands]
 """All of these names."""
@@ -96,10 +88,8 @@ app: App = App(
     ),
 )
 for _group, _commands in zip(_GROUPS, _COMMANDS.values(), strict=True):
-    for _name, _words in _commands.items():
-        _place, *_synonyms = _words.split()
-        _known = {"synonym": tuple(_synonyms)} if _synonyms else {}
-        app.command(f"testvibe_async.cli.{_place}", name=_name, group=_group, **_known)
+    for _name, _place in _commands.items():
+        app.command(f"testvibe_async.cli.{_place}", name=_name, group=_group)
 app["--help"].group = app["--version"].group = _GROUPS[-1]
 
 
