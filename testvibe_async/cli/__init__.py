@@ -34,8 +34,6 @@ __all__ = ["main"]
 _EXTRAS = {
     **dict.fromkeys(("cyclopts", "jinja2", "platformdirs", "rich", "tomlkit"), "cli"),
     "mcp": "mcp",
-    "psycopg": "durable",
-    "sqlalchemy": "durable",
 }
 """The extra that brings a package; `all` brings what those depend on."""
 

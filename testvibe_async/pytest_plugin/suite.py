@@ -151,8 +151,8 @@ class Suite:
 
     async def _selected(self, words: Sequence[str]) -> Selection:
         project = await self._found(None)
-        spec = evolve(self._spec, features=words, on_conflict="generate")
-        call = partial(select, project, spec, max_outage=MAX_OUTAGE)
+        spec = evolve(self._spec, features=words)
+        call = partial(select, project, spec, max_outage=MAX_OUTAGE, keeps_untested=True)
         return await self._listed("features", project.id, call)
 
     def start(self, requests: Iterable[RunRequest]) -> None:
