@@ -156,7 +156,7 @@ class BatchOptions:
     """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
     one that the command would end with, if known."""
 
-    name: str | None = None
+    name: Annotated[str | None, MORE] = None
     """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
 
     def check(self) -> None:

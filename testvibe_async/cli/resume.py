@@ -65,8 +65,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number, or its name for the last one of that name that is not over; by default
-            the last one of this project that is not over.
+        batch: Its number or its name: the last one of that name, by default of this project, that
+            is not over.
         unknown: What to do with a dispatch that may have started (resend, adopt ID, drop): resend
             may do the work twice, adopt takes the id of the run that it was.
         feature: The feature that --unknown is for; all by default.
