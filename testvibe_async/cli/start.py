@@ -70,7 +70,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     Args:
         features: Names, ids, or globs such as 'Log*'; '!Log*' takes away what it matches. With
             --failed the batch.
-        all_: Run all features that have tests; 'generate --all' makes those of the others.
+        all_: Run all features that have tests; 'generate --all' generates the others'.
         wait: Wait until all runs are over, and show how they went.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
