@@ -334,7 +334,7 @@ class Workers(Generic[SnapshotT]):
             name=job.name,
             config=job.config,
             site_url=plan.site_url,
-            missing_only=plan.missing_only,
+            missing_only=bool(plan.missing_only),
             patience=REFUSED_SECONDS,
             # With `stop_on_failure`, the unknown result stops the batch.
             is_persistent=not self._limits.stop_on_failure,

@@ -245,7 +245,7 @@ class Dispatch(ABC, Generic[OperationT]):
             if is_cancelled():
                 raise
             raise self._not_recorded(_why_not_recorded(error)) from error
-        self._set_row(stored)
+        self.set_row(stored)
         if stored is not row:
             raise ClaimedError(stored)
         # The loop's clock stops while the machine sleeps, and the wall clock may be set back.
@@ -268,7 +268,7 @@ class Dispatch(ABC, Generic[OperationT]):
         if self.state is not State.SEND:
             return
         if self.row is None or self.row.state is not RowState.INTENDED:
-            self._set_row(self._new_row())
+            self.set_row(self._new_row())
         self.mark_written(sent)
 
     async def mark_refused(self, error: VibeError) -> None:
@@ -299,9 +299,10 @@ class Dispatch(ABC, Generic[OperationT]):
         """Store an operation that serves the purpose of the dispatch, as one that it started."""
         row = self._new_row()
         row.state, row.ref, row.adopted = RowState.DISPATCHED, ref, True
-        self._set_row(await self.ledger.insert(row))
+        self.set_row(await self.ledger.insert(row))
 
-    def _set_row(self, row: Row) -> None:
+    def set_row(self, row: Row) -> None:
+        """Note the row of another attempt, or the present one as another process knows it."""
         self.row = row
         if self.on_row is not None:
             self.on_row(row)

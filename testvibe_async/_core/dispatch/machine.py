@@ -241,7 +241,7 @@ class Machine:
                 await self._hold.wait(dispatch)
             except NotSentError as error:
                 raise self._unknown(dispatch, Decision(reason="unseen"), error.brief) from error
-            evidence, decision = await self._search(dispatch)
+            evidence, decision = await self._search(dispatch, is_last=is_last)
             if dispatch.ref is not None:
                 return State.STARTED
             if is_last:
@@ -266,11 +266,13 @@ class Machine:
             await dispatch.note(RowState.UNKNOWN, error=error)
         return error
 
-    async def _search(self, dispatch: Dispatch[Any]) -> tuple[Evidence, Decision]:
+    async def _search(
+        self, dispatch: Dispatch[Any], *, is_last: bool = False
+    ) -> tuple[Evidence, Decision]:
         """Look once for the operation of a dispatch, and store it if it is certain."""
         row = dispatch.row
         assert row is not None
-        evidence = await self._reader.read(row)
+        evidence = await self._reader.read(row, is_last=is_last)
         refs = [ref for _, ref in evidence.shown]
         async with self._settling:
             related = await dispatch.ledger.related(row.server, row.project, refs)
@@ -280,7 +282,7 @@ class Machine:
                 rows = await dispatch.ledger.rows(row.key)
                 current = last_row(rows, row.server, row.project, row.item)
             if current is not None and current.ref is not None:
-                dispatch.row = current
+                dispatch.set_row(current)
                 return evidence, Decision(ref=current.ref)
             attached = [ref for ref in refs if ref in self._parts.poller.known]
             decision = decide(row, evidence, related, attached=attached)
