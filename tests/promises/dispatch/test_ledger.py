@@ -100,7 +100,9 @@ async def test_a_ledger_that_fails_after(
 
 
 @pytest.mark.parametrize("kind", ["run", "generation"])
-async def test_an_answered_call(client: Client, notes: Notes, emulator: Emulator, kind: str) -> None:
+async def test_an_answered_call(
+    client: Client, notes: Notes, emulator: Emulator, kind: str
+) -> None:
     """A key whose answer was not stored never says that nothing started."""
     project = client.project()
     dispatch: Any = project.run_feature if kind == "run" else project.generate_feature

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+from testvibe_async.intents import Intent as AskedFor
+
 from tests.promises.simulation.ledger import Intent, id_of
 from tests.promises.simulation.process import MAX_OUTAGE
 from tests.support.seams import assert_released
 from testvibe_async import BatchItem, Generation, GenerationOperation, Phase, Run, Verdict, errors
-from testvibe_async.intents import Intent as AskedFor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

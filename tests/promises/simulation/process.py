@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from testvibe_async.intents import Recorder
 
 from tests.promises.simulation.ledger import CALLER, X_CALLER, X_REQUEST, X_TASK, Ledger
 from tests.promises.simulation.plan import Plan
@@ -24,7 +25,6 @@ from tests.promises.simulation.service import EPOCH
 from tests.support.seams import watch_answers
 from testvibe_async import Client, Hooks, Ref, RetryPolicy
 from testvibe_async.events import Dispatched, DispatchUnknown, StatusChanged
-from testvibe_async.intents import Recorder
 from testvibe_async.testing import Emulator
 
 INTERVAL = 1.0
