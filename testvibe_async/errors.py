@@ -25,6 +25,7 @@
     ├─ WaitTimeoutError                 .status .elapsed: we stopped waiting, the operation keeps
     │                                   running
     ├─ ObservationError                 it could not be observed; a later wait polls again
+    │  ├─ ContradictionError            it has another feature or configuration than was requested
     │  ├─ OperationNotFoundError        the service does not know the operation
     │  └─ OperationSupersededError      .newer_request_id: another generation replaced it
     ├─ ClientClosedError                the client was closed; the operation keeps running
@@ -62,6 +63,7 @@ __all__ = [
     "ClientClosedError",
     "ConfigError",
     "ConflictError",
+    "ContradictionError",
     "DispatchUnknownError",
     "EndpointNotFoundError",
     "FeatureBusyError",
@@ -555,6 +557,12 @@ class OperationSupersededError(ObservationError):
         super().__init__(f"generation {plain(newer_request_id)} replaced it", ref=ref)
         self.newer_request_id = newer_request_id
         """The `requestId` of the present generation."""
+
+
+class ContradictionError(ObservationError):
+    """The service shows the operation with another feature or configuration than was requested."""
+
+    advice: str = "compare it with the feature at the service: its outcome is not the requested one"
 
 
 class ClientClosedError(VibeError):

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from attrs import define, field, fields
 
@@ -252,6 +252,9 @@ class Ledger(ABC):
     event loop, concurrently for many dispatches. An error from `insert` stops the dispatch.
     """
 
+    is_immediate: ClassVar[bool] = False
+    """True if no method ever waits for anything."""
+
     @abstractmethod
     async def insert(self, row: Row) -> Row:
         """Store a row durably, unless one of its identity is there; return the stored one.
@@ -264,7 +267,8 @@ class Ledger(ABC):
     async def note(self, row: Row) -> None:
         """Replace the stored row of the same identity, now that more is known.
 
-        A row with `adopted` must not replace one that has a ref without it.
+        A stored row with a ref stays as it is, unless the new one has a ref without `adopted`, or
+        both rows are `adopted`.
         """
 
     @abstractmethod
@@ -328,20 +332,36 @@ class Ledger(ABC):
                     f"name an operation of the same {name}: {ref} has {getattr(ref, name)}, and "
                     f"the dispatch {getattr(row, name)}"
                 )
+        if row.is_before_known and _is_from_before(ref, row.before):
+            raise ConfigError(f"name another operation: {ref} is from before the dispatch")
         for other in await self.related(row.server, row.project, [ref]):
             if other.ref == ref and other.identity != row.identity:
                 raise ConfigError(f"name another operation: {ref} is that of {other.feature!r}")
 
 
+def _is_from_before(ref: Ref, before: int | str | None) -> bool:
+    """Return whether an operation existed before a dispatch."""
+    number = ref.key[-1]
+    return (
+        number <= before
+        if isinstance(number, int) and isinstance(before, int)
+        else number == before
+    )
+
+
 def undecided(rows: Iterable[Row], feature: int | str | None = None) -> list[Row]:
     """Return the last rows of each item that are unknown, and that a decision may settle."""
     last = {row.item: row for row in rows if row.number}
-    meant = {None, *((feature,) if feature is not None else ())}
     return [
         row
         for row in last.values()
-        if row.is_open and (feature is None or meant & {row.feature, row.name} or False)
+        if row.is_open and not is_awaited(row) and feature in {None, row.feature, row.name}
     ]
+
+
+def is_awaited(row: Row) -> bool:
+    """Return whether the answer to an attempt may still come."""
+    return row.state is RowState.INTENDED and age_of(row) < row.expires_after
 
 
 def _apply(decision: Decision, row: Row) -> None:

@@ -47,9 +47,7 @@ async def test_what_is_no_decision(path: Path, emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize(("decision", "posts"), [("drop", 3), ("resend", 6)])
-async def test_all_of_a_key(
-    path: Path, emulator: Emulator, decision: Decision, posts: int
-) -> None:
+async def test_all_of_a_key(path: Path, emulator: Emulator, decision: Decision, posts: int) -> None:
     """What is dropped is left alone; what is to be sent again is dispatched by the next call."""
     await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
     assert [row.feature for row in await decide(path, decision)] == FEATURES

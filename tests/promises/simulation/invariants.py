@@ -9,9 +9,16 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+<<<<<<< HEAD
+=======
+from testvibe_async.intents import Intent as AskedFor
+
+from tests.promises.simulation.ledger import Intent, id_of
+>>>>>>> l-promises
 from tests.promises.simulation.process import MAX_OUTAGE
 from tests.promises.simulation.record import Intent, id_of
 from tests.support.seams import assert_released
+<<<<<<< HEAD
 from testvibe_async import (
     BatchItem,
     Generation,
@@ -22,6 +29,9 @@ from testvibe_async import (
     Verdict,
     errors,
 )
+=======
+from testvibe_async import BatchItem, Generation, GenerationOperation, Phase, Run, Verdict, errors
+>>>>>>> l-promises
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

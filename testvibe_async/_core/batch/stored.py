@@ -158,10 +158,8 @@ def _entries(jobs: Sequence[Sequence[Any]] | None, rows: Sequence[Row]) -> list[
 
 
 def _is_over(entry: Entry[Any], attempts: int) -> bool:
-    if entry.state is RowState.FINISHED:
-        return not entry.is_to_repeat(attempts)
     is_refused = entry.row is not None and is_refusal(entry.row.error)
-    return entry.state is RowState.DROPPED or (entry.state is RowState.NOT_STARTED and is_refused)
+    return entry.has_ended(attempts) or (entry.state is RowState.NOT_STARTED and is_refused)
 
 
 def _error_of(entry: Entry[Any]) -> VibeError | None:

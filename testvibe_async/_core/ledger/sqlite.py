@@ -63,7 +63,8 @@ INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET is_open = excluded.is_open, ref = excluded.ref,
     adopted = excluded.adopted, changed_at = excluded.changed_at, document = excluded.document,
     checksum = excluded.checksum
-WHERE ref IS NULL OR ref = excluded.ref OR (excluded.ref IS NOT NULL AND NOT excluded.adopted)
+WHERE ref IS NULL OR ref = excluded.ref OR (adopted AND excluded.adopted)
+    OR (excluded.ref IS NOT NULL AND NOT excluded.adopted)
 """
 
 
@@ -368,7 +369,7 @@ def _check(connection: sqlite3.Connection) -> None:
             f"is of version {version}, and this release reads version {VERSION}: use the release "
             "that wrote it, or take another file"
         )
-    ((result,),) = connection.execute("PRAGMA quick_check(1)")
+    ((result,),) = connection.execute("PRAGMA integrity_check(1)")
     if result != "ok":
         raise _RefusedError(f"is damaged ({result}): restore a copy, or take another file")
 
