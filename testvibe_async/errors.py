@@ -225,6 +225,7 @@ class DispatchUnknownError(OutcomeUnknownError):
         advice: str = "look at the feature before you dispatch it again",
         method: str,
         url: str,
+        kind: KindName,
         project: str,
         feature: int | str,
         reason: UnknownReason = "unseen",
@@ -234,6 +235,8 @@ class DispatchUnknownError(OutcomeUnknownError):
     ) -> None:
         super().__init__(what, method=method, url=url)
         self.advice = advice
+        self.kind: KindName = kind
+        """The kind of operation that was to be dispatched."""
         self.project = project
         """The project's id."""
         self.feature = feature
@@ -265,6 +268,7 @@ class DispatchUnknownError(OutcomeUnknownError):
     def _members(self) -> dict[str, object]:
         return {
             **super()._members(),
+            "kind": self.kind,
             "project": self.project,
             "feature": self.feature,
             "reason": self.reason,
@@ -606,7 +610,8 @@ def read_error(document: Mapping[str, Any]) -> VibeError:
 
 _STORED = {
     **{
-        name: name for name in ("status", "project", "feature", "reason", "failures", "what", "key")
+        name: name
+        for name in ("status", "project", "kind", "feature", "reason", "failures", "what", "key")
     },
     "error": "code",
     "said": "message",
@@ -634,6 +639,7 @@ _RESTORED: Mapping[str, Any] = {
     "operation": "",
     "route": "",
     "reason": "unseen",
+    "kind": "run",
 }
 """The fields that a document of an error lacks."""
 

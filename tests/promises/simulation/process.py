@@ -19,7 +19,6 @@ from unittest.mock import patch
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from testvibe_async.intents import Recorder
 
 from tests.promises.simulation.plan import Plan
 from tests.promises.simulation.record import CALLER, X_CALLER, X_REQUEST, X_TASK, Record
@@ -27,10 +26,7 @@ from tests.promises.simulation.service import EPOCH
 from tests.support.seams import watch_answers
 from testvibe_async import Client, Hooks, Ref, RetryPolicy
 from testvibe_async.events import Dispatched, DispatchUnknown, StatusChanged
-<<<<<<< HEAD
 from testvibe_async.ledger import Ledger
-=======
->>>>>>> l-promises
 from testvibe_async.testing import Emulator
 
 INTERVAL = 1.0

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from testvibe_async._util.sqlite_file import SqliteFile
 
 from tests.surfaces.cli.conftest import (
     Call,
@@ -28,6 +27,7 @@ from tests.surfaces.cli.conftest import (
     write,
 )
 from testvibe_async import Client, Journal
+from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, RecordedRequest, Scenario
 

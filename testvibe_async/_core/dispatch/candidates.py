@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from testvibe_async._util import id_in
-from testvibe_async.ledger import Row, folded, is_awaited
+from testvibe_async.ledger import Row, folded, folded_site, is_awaited, request_of
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
 from testvibe_async.refs import RunRef
 
@@ -114,15 +114,11 @@ def _site_fit(row: Row, run: Run) -> Fit:
         return Fit.OURS
     if not run.site_url:
         return Fit.PERHAPS
-    return Fit.OURS if _site(row.site_url) == _site(run.site_url) else Fit.OTHERS
+    return Fit.OURS if folded_site(row.site_url) == folded_site(run.site_url) else Fit.OTHERS
 
 
 def _is_same(first: str, second: str | None) -> bool:
     return second is not None and folded(first) == folded(second)
-
-
-def _site(url: str) -> str:
-    return folded(url).rstrip("/")
 
 
 def decide(
@@ -193,11 +189,7 @@ def _may_own(other: Row, row: Row, operations: Iterable[Snapshot]) -> bool:
 
 
 def _request(row: Row) -> tuple[object, ...]:
-    """Return what a row requests, such that two spellings of one request are equal."""
-    number = id_in(str(row.feature))
-    name = folded(str(row.feature)) if number is None else number
-    site = None if row.site_url is None else _site(row.site_url)
-    return row.kind, name, folded(row.config or DEFAULT_CONFIG), site
+    return request_of(kind=row.kind, feature=row.feature, config=row.config, site_url=row.site_url)
 
 
 def missing_ids(rows: Listing[Run], floor: int | None, *, limit: int) -> range | str | None:

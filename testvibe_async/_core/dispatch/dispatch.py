@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from testvibe_async._wire import Request
     from testvibe_async.errors import DispatchUnknownError, KindName
     from testvibe_async.ledger import Ledger
+    from testvibe_async.models import Snapshot
     from testvibe_async.operations import ClientParts, Operation
     from testvibe_async.refs import Ref
 
@@ -147,6 +148,9 @@ class Dispatch(ABC, Generic[OperationT]):
     decision: Decision = field(default=UNSEEN, init=False)
     """What the last answered search for its operation showed."""
 
+    shown: dict[Ref, tuple[Snapshot, Ref]] = field(factory=dict, init=False)
+    """The operations that any search for it has shown: a later list may leave one out."""
+
     why: str = field(default="", init=False)
     """The reason why the last search could not show more; empty if there is none."""
 
@@ -258,6 +262,8 @@ class Dispatch(ABC, Generic[OperationT]):
         self.set_row(stored)
         if stored is not row:
             raise ClaimedError(stored)
+        if self.is_withdrawn:  # Meanwhile: nobody else notes that it is not sent.
+            await self.note(RowState.NOT_STARTED)
 
     async def _inserted(self, row: Row) -> Row:
         """Have a ledger that takes its time store a row, in time.
@@ -271,6 +277,8 @@ class Dispatch(ABC, Generic[OperationT]):
             async with asyncio.timeout(INTENT_SECONDS):
                 stored = await self.ledger.insert(row)
         except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled() or isinstance(error, TimeoutError):
+                self.set_row(row)  # It may have been stored all the same.
             if is_cancelled():
                 raise
             raise self._not_recorded(_why_not_recorded(error)) from error

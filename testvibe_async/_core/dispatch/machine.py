@@ -12,6 +12,8 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Any, assert_never
 
+from attrs import evolve
+
 from testvibe_async._core.dispatch.candidates import Evidence, decide
 from testvibe_async._core.dispatch.dispatch import ClaimedError, State
 from testvibe_async._core.dispatch.evidence import EvidenceReader, ref_of
@@ -26,7 +28,7 @@ from testvibe_async.errors import (
     ResponseError,
     VibeError,
 )
-from testvibe_async.ledger import RowState, age_of, describe
+from testvibe_async.ledger import RowState, age_of, describe, request_of
 
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.dispatch import Dispatch
@@ -264,7 +266,8 @@ class Machine:
         row = dispatch.row
         assert row is not None
         evidence = await self._reader.read(row, is_last=is_last)
-        refs = [ref for _, ref in evidence.shown]
+        dispatch.shown |= {ref: (operation, ref) for operation, ref in evidence.shown}
+        evidence, refs = evolve(evidence, shown=[*dispatch.shown.values()]), [*dispatch.shown]
         async with self._settling:
             related = await dispatch.ledger.related(row.server, row.project, refs)
             # The call that made the attempt may have had its answer meanwhile.
@@ -313,7 +316,7 @@ def require_same(dispatch: Dispatch[Any], row: Row) -> None:
     asked, stored = ({name: getattr(each, name) for name in names} for each in (dispatch, row))
     if not row.number:
         what = f"a batch of {row.kind}s"
-    elif asked == stored:
+    elif request_of(**asked) == request_of(**stored):
         return
     else:
         what = describe(**stored)

@@ -28,6 +28,7 @@ def unknown_error(dispatch: Dispatch[Any]) -> DispatchUnknownError:
         advice=_advice(dispatch, reason),
         method=dispatch.request.method,
         url=dispatch.parts.transport.url_of(dispatch.request),
+        kind=dispatch.kind,
         project=dispatch.project,
         feature=dispatch.feature,
         reason=reason,
