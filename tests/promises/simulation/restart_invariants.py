@@ -136,7 +136,7 @@ def _is_intended(world: Restarts, kind: str, item: BatchItem[Any], created_at: f
 def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect an operation that was resumed to end with its true outcome."""
     if item.outcome is not None:
-        assert item.ref is not None
+        assert item.ref is not None, f"{item.feature} has an outcome without an operation"
         name = id_of(item.ref)
         if isinstance(item.outcome, Run):
             answers_the_request(_intent(world, item), item.outcome)

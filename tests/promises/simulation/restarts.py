@@ -187,7 +187,7 @@ class Restarts:
         if not plan.is_batch:
             return SingleCall(project, plan)
         is_known = any(row.number == 0 for row in await ledger.rows(KEY))
-        features = None if is_known and detangle.flip(0.5) else (*READY, "Draft")
+        features = None if is_known and plan.work != "generations" and detangle.flip(0.5) else (*READY, "Draft")
         options: dict[str, Any] = {
             "max_in_flight": plan.max_in_flight,
             "timeout": timeout,
