@@ -47,6 +47,7 @@ _PUBLIC = {
     ],
     "batch": [
         "Batch",
+        "StoredBatch",
     ],
     "models": [
         "Artifact",

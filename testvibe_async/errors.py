@@ -573,7 +573,10 @@ def read_error(document: Mapping[str, Any]) -> VibeError:
 
     An error of a class that this release does not know is a `VibeError`.
     """
+    from testvibe_async.refs import Ref  # noqa: PLC0415 - refs raise errors
+
     kinds = {kind.__name__: kind for kind in _all_errors(VibeError)}
+    document = {name: value for name, value in document.items() if value is not None}
     kind = kinds.get(document["type"], VibeError)
     error = kind.__new__(kind)
     error.args = (document["message"],)
@@ -581,8 +584,13 @@ def read_error(document: Mapping[str, Any]) -> VibeError:
     error.__dict__.update({**_RESTORED, "what": error.args[0], "message": error.args[0], **known})
     if isinstance(error, ResponseError):
         error.is_from_service = error.code is not None
-    if "lastSeenUtc" in document:
-        error.__dict__["last_seen_at"] = datetime.fromisoformat(document["lastSeenUtc"])
+    for wire, name in _STORED_TIMES.items():
+        if wire in document:
+            error.__dict__[name] = datetime.fromisoformat(document[wire])
+    if "ref" in document:
+        error.ref = Ref.from_dict(document["ref"])
+    if "candidates" in document:
+        error.__dict__["candidates"] = tuple(map(Ref.from_dict, document["candidates"]))
     if "cause" in document:
         error.__cause__ = read_error(document["cause"])
     return error
@@ -596,6 +604,9 @@ _STORED = {
     "said": "message",
 }
 """The fields of a restored error, by their names in its document."""
+
+_STORED_TIMES = {"lastSeenUtc": "last_seen_at", "polledUtc": "polled_at"}
+"""Those that are instants."""
 
 _RESTORED: Mapping[str, Any] = {
     "method": "",

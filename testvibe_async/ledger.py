@@ -183,7 +183,7 @@ class Row(Serializable):
 
     def to_json(self) -> str:
         """Return the row as one line of JSON, for `from_json`."""
-        document = {"version": VERSION}
+        document: dict[str, object] = {"version": VERSION}
         for name, wire in _FIELDS.items():
             value: Any = getattr(self, name)
             if value is not None:

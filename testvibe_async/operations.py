@@ -135,32 +135,32 @@ class Operation(ABC, Generic[SnapshotT_co]):
     @property
     def status(self) -> str | None:
         """The last observed status, in the service's word; None before the first poll."""
-        return self._polled.state.status
+        return self._polled.status
 
     @property
     def phase(self) -> Phase | None:
         """The last observed phase; None before the first poll."""
-        return self._polled.state.phase
+        return self._polled.phase
 
     @property
     def observed_at(self) -> datetime | None:
         """The time when `status` was last observed, by the local clock, in UTC."""
-        return self._polled.state.observed_at
+        return self._polled.observed_at
 
     @property
     def snapshot(self) -> SnapshotT_co | None:
         """The last snapshot; None before the first poll."""
-        return self._polled.state.snapshot
+        return self._polled.snapshot
 
     @property
     def done(self) -> bool:
         """True once the operation was observed to finish; a property, unlike `Future.done()`."""
-        return self._polled.state.is_finished
+        return self._polled.is_finished
 
     @property
     def outcome(self) -> SnapshotT_co | None:
         """The finished `Run` or `Generation`, successful or not; None until then."""
-        return self._polled.state.snapshot if self._polled.state.is_finished else None
+        return self._polled.snapshot if self._polled.is_finished else None
 
     def __await__(self) -> Generator[Any, None, SnapshotT_co]:
         """Wait for the outcome; see `wait`."""
@@ -218,10 +218,10 @@ class Operation(ABC, Generic[SnapshotT_co]):
         return self._seen()
 
     def _seen(self) -> SnapshotT_co:
-        if self._polled.state.snapshot is None:
+        if self._polled.snapshot is None:
             what = "the service still shows the one before it"
             raise ObservationError(what, ref=self.ref)
-        return self._polled.state.snapshot
+        return self._polled.snapshot
 
     def __aiter__(self) -> Iteration[Transition[SnapshotT_co]]:
         """Iterate over the transitions: the present one, then each later one, until the last.
@@ -409,7 +409,7 @@ class GenerationOperation(Operation[Generation]):
             ConflictError: It ended just now.
         """
         snapshot = await self.poll()
-        if self._polled.state.other_id is not None:
+        if self._polled.other_id is not None:
             snapshot = await self.poll()  # Two answers decide whether another took its place.
         if not snapshot.is_finished:
             await self._parts.transport.call(

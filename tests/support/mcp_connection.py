@@ -10,12 +10,7 @@ import httpx2
 import pytest
 from mcp import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import (
-    CallToolResult,
-    CancelledNotification,
-    CancelledNotificationParams,
-    TextContent,
-)
+from mcp.types import CallToolResult, TextContent
 
 from tests.support.timing import now
 from testvibe_async import Client
@@ -62,13 +57,6 @@ class Connection(McpClient):
         await asyncio.sleep(seconds)
         call.cancel()
         await asyncio.wait([call])
-
-    async def cross(self, *, calls: int) -> None:
-        """Cancel so many calls, all answered by now, as a client does that gave up."""
-        for number in range(1, calls + 1):
-            parameters = CancelledNotificationParams(request_id=number)
-            await self.session.send_notification(CancelledNotification(params=parameters))
-        await self.list_prompts()  # A request that follows it on the same wire.
 
     async def latest(self, feature: str) -> str:
         """Return what a feature's latest generation is called."""

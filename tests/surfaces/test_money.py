@@ -3,7 +3,6 @@
 The table has each call of a surface that starts a generation, and each mishap.
 """
 
-import _thread
 import asyncio
 import shutil
 import signal
@@ -16,8 +15,8 @@ import pytest
 from attrs import define, field, frozen
 
 from tests.conftest import client_of
-from tests.support.amounts import FULL, by_turns
-from tests.support.inner_pytest import Inner, inner, service, service_options
+from tests.support.amounts import FULL
+from tests.support.inner_pytest import inner, service, service_options
 from tests.support.mcp_connection import Connection
 from tests.support.timing import STEADY
 from tests.surfaces.cli.conftest import Call, call, machine, use
@@ -105,7 +104,7 @@ class Tool:
     async def start(self, stage: Stage) -> None:
         emulator = stage.emulator
         arguments = {"feature": self.feature}
-        server = make_server(partial(client_of, emulator), state_folder=stage.states)
+        server = make_server(partial(client_of, emulator))
         async with Connection(server) as mcp:
             if self.feature != "Draft":
                 stage.replaced = stage.replaced or await mcp.latest(self.feature)
@@ -124,17 +123,13 @@ class Tool:
 
 
 GENERATE = ("generate", "Draft")
-RUN = ("run", "Draft", "--on-conflict", "generate", "--yes")
 RESUME = ("resume", "--yes")
 
 SURFACES: dict[str, CommandLine | Tool] = {
     "`generate F`": CommandLine(GENERATE),
     "`generate F --watch`, `resume`": CommandLine((*GENERATE, "--watch"), RESUME),
-    "`run F --on-conflict generate`": CommandLine(RUN),
-    "`run F --on-conflict generate --wait`, `resume`": CommandLine((*RUN, "--wait"), RESUME),
     "MCP `generate_feature`": Tool("generate_feature"),
     "MCP `generate_feature`, `replace`": Tool("generate_feature", "Checkout"),
-    "MCP `generate_and_run`": Tool("generate_and_run"),
 }
 
 Mishap: TypeAlias = "Callable[[Stage, CommandLine | Tool], Awaitable[None]]"
@@ -212,7 +207,7 @@ def without_id(status: Any) -> Any:
     return {**status, "requestId": None}
 
 
-FORGETFUL = {"`generate F`", "`run F --on-conflict generate`"}
+FORGETFUL = {"`generate F`"}
 """What keeps nothing from one call to the next, and so is called again while it is in flight."""
 
 CELLS = [
@@ -249,35 +244,3 @@ async def test_the_same_call_after_the_end(stage: Stage, surface: str, expected:
         await SURFACES[surface].start(stage)
         await asyncio.sleep(HOUR)
     assert paid(stage.emulator) == expected
-
-
-def interrupted(answer: Any) -> Any:
-    """Interrupt pytest, as Ctrl-C does, while an answer is on its way."""
-    _thread.interrupt_main()
-    return answer
-
-
-SESSIONS: dict[str, tuple[Fault | None, str]] = {
-    "answer lost": (LOST, ""),
-    "a page as the 2xx": (UNREADABLE, ""),
-    "gave up before the answer": (Fault.edit(interrupted), ""),
-    "gave up in flight": (None, "--testvibe-timeout=0.05"),
-    "called again after the end": (None, ""),
-}
-
-
-@pytest.mark.parametrize(
-    ("mishap", "option"), by_turns([*SESSIONS], ["", "--testvibe-journal=kept"])
-)
-def test_sessions_pay_once(inner: Inner, service: Emulator, option: str, mishap: str) -> None:
-    """Whatever ends a pytest session, the same one again leaves one generation paid."""
-    service.add_feature("Draft", status="draft")
-    fault, limit = SESSIONS[mishap]
-    if fault is not None:
-        service.fail("generate_feature", fault, times=1)
-    options = ["--testvibe-select=Draft", "--testvibe-generate", *filter(None, [option])]
-    inner.features(*options, *filter(None, [limit]))
-    for request_id in service.generations:
-        service.finish_generation(request_id)
-    inner.features(*options).assert_outcomes(passed=1)
-    assert paid(service) == 1

@@ -4,10 +4,9 @@ Exported for other packages: `Poller` and its record of an operation, the observ
 subscriptions that waits use, and poll plans.
 """
 
-from testvibe_async._polling.polled import PolledOperation, own_copy
+from testvibe_async._polling.polled import Change, PolledOperation, own_copy
 from testvibe_async._polling.poller import Poller
 from testvibe_async._polling.schedule import PollPlan, checked_plan, standard_poll_plan
-from testvibe_async._polling.state import Change
 from testvibe_async._polling.subscription import Iteration, Mailbox, Subscription
 
 __all__ = [

@@ -177,8 +177,7 @@ class ListPolling:
         a poll that failed while the service answered. Nor can it do so if a listener wants each
         change and a row does not show all of them.
         """
-        state = polled.state
-        if state.phase is None or (state.failures and not _is_away(state.last_failure)):
+        if polled.phase is None or (polled.failures and not _is_away(polled.last_failure)):
             return False
         return self._kind.row_is_whole or not polled.is_followed
 
@@ -275,9 +274,7 @@ class ListPolling:
     def _sort(self, polled: PolledOperation[Any], members: dict[str, object], rows: _Rows) -> None:
         """Classify an operation by its row."""
         started = members.get("startedUtc")
-        is_started = (
-            polled.state.phase is Phase.QUEUED and started is not None and _is_time(started)
-        )
+        is_started = polled.phase is Phase.QUEUED and started is not None and _is_time(started)
         status = str(members.get("status")).casefold()
         is_in_flight = status == self._kind.in_flight or says_in_flight(status)
         if not is_in_flight or (is_started and polled.is_followed):
@@ -330,7 +327,7 @@ class ListPolling:
         if polled not in self._to_check:
             return
         self._to_check.discard(polled)
-        listed_at, ended_at = self._listed_at_service, polled.state.ended_at
+        listed_at, ended_at = self._listed_at_service, polled.ended_at
         if listed_at is None or ended_at is None:
             return
         if (listed_at - ended_at).total_seconds() > self._late_seconds:
@@ -370,11 +367,11 @@ def _wanted(
     """Return operations by the ids of their rows; those without a row count as missing."""
     wanted: dict[int, PolledOperation[Any]] = {}
     for each in operations:
-        other = wanted.setdefault(each.state.list_id, each)
+        other = wanted.setdefault(each.list_id, each)
         if other is not each:
             # Two generations of one feature share its row, which shows the later one.
-            earlier, later = sorted((other, each), key=attrgetter("state.began"))
-            wanted[each.state.list_id] = later
+            earlier, later = sorted((other, each), key=attrgetter("began"))
+            wanted[each.list_id] = later
             rows.missing.append(earlier)
     return wanted
 

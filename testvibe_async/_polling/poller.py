@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from testvibe_async._polling.known import KnownOperations
 from testvibe_async._polling.list_polling import ListPolling, Lists
 from testvibe_async._polling.polled import (
     OPERATIONS_A_TURN,
-    KnownOperations,
     Listener,
     PolledOperation,
     own_copy,
@@ -126,7 +126,7 @@ class Poller:
     def accept(self, ref: Ref, snapshot: Snapshot) -> None:
         """Accept a snapshot that another call brought, unless more is known."""
         polled, now = self.known.operation(ref), asyncio.get_running_loop().time()
-        change = polled.state.accept(snapshot, sequence=0, now=now, at=datetime.now(UTC))
+        change = polled.accept(snapshot, sequence=0, now=now, at=datetime.now(UTC))
         self._reader.publish(polled, change, by_poll=False)
 
     def listen(
@@ -323,7 +323,7 @@ class Poller:
             polled.is_in_progress = False
         if error is not None:
             self._reader.note_failure(polled, error)
-        if polled.state.undocumented or polled.state.assumed_since is not None:
+        if polled.undocumented or polled.assumed_since is not None:
             self._reader.check_status(polled)
         self._plan_poll(polled)
 

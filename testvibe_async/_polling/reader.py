@@ -10,8 +10,8 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async._polling.polled import OPERATIONS_A_TURN, FinishedOperations
-from testvibe_async._polling.state import Change
+from testvibe_async._polling.known import FinishedOperations
+from testvibe_async._polling.polled import OPERATIONS_A_TURN, Change
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import UnreadableError, malformed
 from testvibe_async.errors import VibeError
@@ -70,7 +70,7 @@ class Reader:
         loop = asyncio.get_running_loop()
         # Answers may overtake each other, so each request is numbered before it is sent.
         self._sequence += 1
-        sequence, was_known = self._sequence, polled.state.phase is not None
+        sequence, was_known = self._sequence, polled.phase is not None
         try:
             request = polled.request
             response = await (
@@ -86,7 +86,7 @@ class Reader:
             if unreadable:
                 self._transport.warn_of(unreadable)
             try:
-                change = polled.state.accept(
+                change = polled.accept(
                     snapshot, sequence=sequence, now=loop.time(), at=response.received_at
                 )
             except UnreadableError as error:
@@ -101,8 +101,8 @@ class Reader:
             polled.polled_at = polled.read_at = loop.time()
             self._lists[polled.list_key].note_read(polled)
         self._transport.note_answer(request)
-        if polled.state.assumed_since is not None:
-            self._transport.warn_of_status(polled.ref.kind, polled.state.status)
+        if polled.assumed_since is not None:
+            self._transport.warn_of_status(polled.ref.kind, polled.status)
         if change is Change.END:
             self._finished.keep(polled, len(response.body))
         if change is not None:
@@ -113,14 +113,14 @@ class Reader:
         """Apply a list's rows to operations still in flight, and notify their listeners."""
         now, at = asyncio.get_running_loop().time(), datetime.now(UTC)
         for number, polled in enumerate(listed.started, start=1):
-            self.publish(polled, polled.state.see_started(at=at))
+            self.publish(polled, polled.see_started(at=at))
             if number % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
         for number, polled in enumerate(listed.running, start=1):
             polled.polled_at = now
             polled.forget_answer()
             if not listed.is_refused:
-                polled.state.see_listed(now=now, at=at)
+                polled.see_listed(now=now, at=at)
             if number % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
@@ -152,11 +152,11 @@ class Reader:
                 listener.notify(polled)
         if is_transition and by_poll and self._hooks.is_enabled(StatusChanged):
             delay = self._delay(polled) if was_known else None
-            self._hooks.emit(StatusChanged(polled.ref, polled.state.latest, delay))
+            self._hooks.emit(StatusChanged(polled.ref, polled.latest, delay))
 
     def _delay(self, polled: PolledOperation[Any]) -> float | None:
         """Return how late the end of an operation was observed, by the service's clock."""
-        ended_at = polled.state.ended_at
+        ended_at = polled.ended_at
         seen_at = self._transport.clock.at(asyncio.get_running_loop().time())
         if ended_at is None or seen_at is None:
             return None
@@ -170,7 +170,7 @@ class Reader:
         """Handle a poll by id that failed."""
         outlook = self.outlook_after(polled, error)
         self._transport.outage.note_failure(error, outlook)
-        if not polled.state.is_finished:
+        if not polled.is_finished:
             self.handle_failure(polled, error, outlook)
 
     def handle_failure(
@@ -189,19 +189,19 @@ class Reader:
             outlook: The result that another poll may bring.
             is_shared: True if another operation was polled on behalf of this one.
         """
-        now, state = asyncio.get_running_loop().time(), polled.state
-        final = state.note_failure(
+        now = asyncio.get_running_loop().time()
+        final = polled.note_failure(
             error, outlook, now=now, max_outage=self._max_outage, is_shared=is_shared
         )
         self._hooks.emit(PollFailed(polled.ref, error, final is not None, is_shared))
         if final is not None:
             self.end_waits(polled, final)
-        self._transport.outage.announce(state.failures, state.failing_since)
+        self._transport.outage.announce(polled.failures, polled.failing_since)
 
     def check_status(self, polled: PolledOperation[Any]) -> None:
         """End the waits if it stays unknown whether the status is an end."""
         now = asyncio.get_running_loop().time()
-        error = polled.state.note_status(now=now, max_outage=self._max_outage)
+        error = polled.note_status(now=now, max_outage=self._max_outage)
         if error is not None:
             self._hooks.emit(PollFailed(polled.ref, error, is_final=True))
             self.end_waits(polled, error)
@@ -209,7 +209,7 @@ class Reader:
     @staticmethod
     def end_waits(polled: PolledOperation[Any], error: VibeError) -> None:
         """Release all listeners with the error. A later wait polls again."""
-        polled.state.forget_failures()
+        polled.forget_failures()
         listeners, polled.listeners = polled.listeners, ()
         for weak in listeners:
             if (listener := weak()) is not None:

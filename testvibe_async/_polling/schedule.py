@@ -181,18 +181,17 @@ def next_due(  # noqa: PLR0913 - each by name
         tick_seconds: Length of a tick; due times are rounded down to a tick.
         outage: The current outage of the service, if any.
     """
-    state = polled.state
-    planned = plan(polled.ref.kind, now - state.began, state.snapshot)
-    if state.other_id is not None:  # The next answer decides, so poll as soon as a run.
+    planned = plan(polled.ref.kind, now - polled.began, polled.snapshot)
+    if polled.other_id is not None:  # The next answer decides, so poll as soon as a run.
         planned = min(planned, interval)
     planned = min(max(tick_seconds, planned), MAX_INTERVAL)
     if polled.polled_at is not None:
-        if state.failures:
+        if polled.failures:
             planned = _backed_off(polled, planned, polled.polled_at, tick_seconds, outage)
         return max(now, polled.polled_at + planned)
     # A freshly dispatched operation is still in flight after less than an interval. The added tick
     # makes up for rounding down.
-    return now if state.phase is None else max(now, state.began + planned + tick_seconds)
+    return now if polled.phase is None else max(now, polled.began + planned + tick_seconds)
 
 
 def _backed_off(
@@ -203,13 +202,12 @@ def _backed_off(
     outage: Outage,
 ) -> float:
     """Return an interval that grows with failures, but ends no later than the grace of a 404."""
-    state = polled.state
     # During an outage, polls of other operations replace most polls of this one.
-    if outage.has_lasted_since(state.failing_since):
+    if outage.has_lasted_since(polled.failing_since):
         return interval
-    if (seconds := refused_seconds(state.last_failure)) is not None:
+    if (seconds := refused_seconds(polled.last_failure)) is not None:
         return max(interval, seconds + tick_seconds)
-    longer = outage_interval(interval, state.failures)
-    if state.missing_until is None or state.missing_until <= polled_at:
+    longer = outage_interval(interval, polled.failures)
+    if polled.missing_until is None or polled.missing_until <= polled_at:
         return longer
-    return min(longer, max(interval, state.missing_until - polled_at))
+    return min(longer, max(interval, polled.missing_until - polled_at))

@@ -14,8 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import ref as weak_ref
 
-from testvibe_async._polling.polled import OPERATIONS_A_TURN, own_copy
-from testvibe_async._polling.state import Change
+from testvibe_async._polling.polled import OPERATIONS_A_TURN, Change, own_copy
 from testvibe_async._util.waiting import NO_CONTEXT
 from testvibe_async.errors import ClientClosedError, VibeError
 
@@ -137,18 +136,18 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         self._items[polled] = (*present, item)
         if not present:
             self.listen(polled)
-        elif self.wants is not Change.END and polled.state.is_known:
-            self.put((item, polled.state.latest))
+        elif self.wants is not Change.END and polled.is_known:
+            self.put((item, polled.latest))
 
     def listen(self, polled: PolledOperation[Any]) -> None:
         """Have an operation polled, unless it has finished."""
-        if not polled.state.is_finished:
+        if not polled.is_finished:
             try:
                 self.poller.listen(polled, self, is_passive=self.is_passive)
             except VibeError as error:
                 self.notify(polled, error)
                 return
-        if polled.state.is_finished or (self.wants is not Change.END and polled.state.is_known):
+        if polled.is_finished or (self.wants is not Change.END and polled.is_known):
             self.notify(polled)
 
     async def end_of(
@@ -177,8 +176,8 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             await self.poller.poll_last([polled])
             _, error = self.take() or (None, None)
             is_unanswered = error is None or isinstance(error, ClientClosedError)
-            if is_unanswered and not polled.state.is_finished:
-                error = polled.state.timed_out(elapsed=loop.time() - began)
+            if is_unanswered and not polled.is_finished:
+                error = polled.timed_out(elapsed=loop.time() - began)
         finally:
             self.poller.awaited.discard(self)
             self.close()
@@ -196,12 +195,12 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         items: tuple[Any, ...] = (None,)
         if self._items is None:
             self.is_open = False
-        elif error is None and not polled.state.is_finished:
+        elif error is None and not polled.is_finished:
             items = self._items[polled]
         else:
             items = self._items.pop(polled)
             self.is_open = self._may_grow or bool(self._items)
-        event = None if error is not None or self.wants is Change.END else polled.state.latest
+        event = None if error is not None or self.wants is Change.END else polled.latest
         for item in items:
             self.put((item, event if error is None else own_copy(error)))
 
@@ -257,8 +256,8 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         """
         self._new = None
         for number, polled in enumerate(self.operations, start=1):
-            is_over = polled.state.is_finished
-            self.notify(polled, None if is_over else polled.state.timed_out(elapsed=elapsed))
+            is_over = polled.is_finished
+            self.notify(polled, None if is_over else polled.timed_out(elapsed=elapsed))
             if number % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 

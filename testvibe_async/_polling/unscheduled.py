@@ -57,7 +57,7 @@ class SharedPolls:
         Raises:
             CancelledError: The caller was cancelled, or the client closed and cancelled the poll.
         """
-        loop, seen_at = asyncio.get_running_loop(), polled.state.seen_at
+        loop, seen_at = asyncio.get_running_loop(), polled.seen_at
         if max_age and seen_at is not None and loop.time() - seen_at <= max_age:
             return
         poll = self._polls.get(polled)
@@ -75,11 +75,11 @@ class SharedPolls:
     async def _read(self, polled: PolledOperation[Any]) -> VibeError | None:
         """Read an operation by its id; return the error that all callers must raise, if any."""
         error = await self._reader.read(polled, retries=True)
-        if error is None or polled.state.is_finished:
+        if error is None or polled.is_finished:
             return None
         now = asyncio.get_running_loop().time()
         outlook = self._reader.outlook_after(polled, error)
-        failure = polled.state.note_failure(error, outlook, now=now, max_outage=None)
+        failure = polled.note_failure(error, outlook, now=now, max_outage=None)
         if failure is None:
             failure = ObservationError(error.brief, ref=polled.ref)
             failure.__cause__ = error
@@ -138,7 +138,7 @@ class LastPoll:
         self._collecting = None
         groups: dict[ListPolling, list[PolledOperation[Any]]] = {}
         for polled in operations:
-            if not polled.state.is_finished:
+            if not polled.is_finished:
                 groups.setdefault(self._lists[polled.list_key], []).append(polled)
         began = asyncio.get_running_loop().time()
         sent: set[PolledOperation[Any]] = set()
@@ -149,7 +149,7 @@ class LastPoll:
                     polls.create_task(polling, name="testvibe_async last poll")
         except TimeoutError:
             for polled in sent:  # A poll that was not sent says nothing of the service.
-                if not polled.state.is_finished and (polled.state.seen_at or 0.0) < began:
+                if not polled.is_finished and (polled.seen_at or 0.0) < began:
                     self._note_silence(polled)
 
     def _note_silence(self, polled: PolledOperation[Any]) -> None:

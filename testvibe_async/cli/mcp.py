@@ -15,11 +15,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.types import Port  # noqa: TC002 - cyclopts reads the annotations at run time
-from platformdirs import user_state_path
 
 from testvibe_async import Client
-from testvibe_async.cli.common import ServiceOptions
-from testvibe_async.cli.words import NAME
+from testvibe_async.cli.common import Common
 
 
 async def mcp(  # noqa: PLR0913 - the options of the command
@@ -31,7 +29,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     exclude_tools: tuple[str, ...] = (),
     max_generations: int | None = None,
     max_output: int = 20_000,
-    service: ServiceOptions = ServiceOptions(),
+    common: Common = Common(),
 ) -> None:
     """Serve TestVibe's operations as tools for a model (MCP).
 
@@ -46,7 +44,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         exclude_tools: Do not offer these tools; repeat it for several.
         max_generations: Maximum number of generations started while it runs; any number by default.
         max_output: Maximum characters of an answer.
-        service: The service.
+        common: The options of every command.
     """
     from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
         make_server,
@@ -56,13 +54,12 @@ async def mcp(  # noqa: PLR0913 - the options of the command
 
     _log_warnings()
     server = make_server(
-        partial(Client, service.server, project=service.project, allow_http=service.allow_http),
+        partial(Client, common.server, project=common.project, allow_http=common.allow_http),
         read_only=read_only,
         tools=tools,
         exclude_tools=exclude_tools,
         max_generations=max_generations,
         max_output=max_output,
-        state_folder=user_state_path(NAME) / "mcp",
     )
     if http is None:
         said = "Serving MCP until Ctrl-C. An MCP client should start this command.\n"

@@ -17,11 +17,10 @@ from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, q
 from testvibe_async.reports.entries import ID_FIELDS, Case, Entry
 from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import counted, one_line
-from testvibe_async.runner.stability import stability_of
+from testvibe_async.runner.stability import Stability, stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from testvibe_async import Operation, Ref
     from testvibe_async.mcp_server.starts import Work
@@ -32,9 +31,6 @@ MAX_NAME_CHARACTERS = 200
 
 MAX_ERROR_CHARACTERS = 300
 """Length of a test's error in a digest of many runs; `get_run` returns all of it."""
-
-MAX_UNFINISHED = 10
-"""Maximum number of runs in flight or waiting in a digest; its `summary` counts all."""
 
 MAX_FAILURES = 5
 """Maximum number of failed tests listed for a run in a digest of many."""
@@ -48,19 +44,15 @@ def again(tool: str) -> str:
     return f"Nothing was cancelled: call {tool} again with the same arguments."
 
 
-def answer_of_wait(
-    line: str, content: Document, *, note: str | None, in_flight: bool | None = None
-) -> Answer:
+def answer_of_wait(line: str, content: Document, *, note: str | None) -> Answer:
     """Return the result of a wait.
 
     Args:
         line: The operation's status, for a human.
         content: The document as last observed.
-        note: The next step; None if there is none.
-        in_flight: True while it is in flight; None if a note says so.
+        note: The next step while it is in flight; None once it is over.
     """
-    in_flight = note is not None if in_flight is None else in_flight
-    content = {**content, "inFlight": in_flight, "note": note}
+    content = {**content, "inFlight": note is not None, "note": note}
     return Answer(f"{line} {note or ''}".rstrip(), content)
 
 
@@ -70,37 +62,30 @@ def not_started(tool: str, why: str) -> Answer:
     return answer_of_wait(line, {}, note=again(tool))
 
 
-def answer_of_start(work: Work, operation: Operation[Any], wait: str, note: str) -> Answer:
+def answer_of_start(work: Work, operation: Operation[Any], wait: str, *, is_new: bool) -> Answer:
     """Return the result of a call that starts one operation.
 
     Args:
         work: The work on it.
         operation: Its handle.
         wait: The tool that waits for it.
-        note: What to know if an earlier call started it.
+        is_new: True if this call started it.
     """
-    content = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
+    content = {**ids_of(operation.ref), "startedAt": serialize(work.started_at)}
     next_step = f"{wait} waits for it."
-    if work.is_new:
-        is_generation = isinstance(work.ref, GenerationRef)
-        what = "The generation" if is_generation else capitalized(str(work.ref))
-        line = f"{what} of {quoted(work.item.feature_name)} was started. {next_step}"
+    if is_new and work.batch is not None:
+        is_generation = isinstance(operation.ref, GenerationRef)
+        what = "The generation" if is_generation else capitalized(str(operation.ref))
+        line = f"{what} of {quoted(work.batch.items[0].feature_name)} was started. {next_step}"
         return Answer(line, content)
-    note = f"{not_again(work)} {note}".rstrip()
-    if not operation.done:
-        note = f"{note} {next_step}"
+    note = not_again(work) if operation.done else f"{not_again(work)} {next_step}"
     line = f"{note} {say_of(operation)}"
     return Answer(line, {**content, "status": operation.status, "note": note})
 
 
 def not_again(work: Work) -> str:
     """Say that an earlier call started what this one asked for."""
-    return f"Nothing was started: your call at {time_of(work.started_at)} did."
-
-
-def time_of(started_at: datetime | None) -> str:
-    """Return when a call started something, for a sentence."""
-    return f"{started_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"Nothing was started: your call at {work.started_at:%Y-%m-%d %H:%M:%S} UTC did."
 
 
 def document_of(operation: Operation[Any]) -> Document:
@@ -158,63 +143,68 @@ def _tests_of(entry: Entry) -> list[Case]:
     return [case for case in entry.failures if not case.is_operation]
 
 
-def digest(
-    items: Sequence[BatchItem[Run]], max_output: int, *, work: Work | None = None, remark: str = ""
-) -> Answer:
-    """Return the result that summarizes many runs: lists failures, counts the rest.
+def digest(work: Work, max_output: int, *, remark: str = "") -> Answer:
+    """Return the result that summarizes a batch of runs: lists failures, counts the rest.
 
     Args:
-        items: The runs.
+        work: The work on the batch.
         max_output: Maximum characters of the answer.
-        work: The work on them; None if other calls started them.
         remark: Text to append to the note.
     """
-    # Before the work is done, a dispatch is without an answer yet.
-    is_over = work is None or work.task.done()
-    not_run = [] if work is None else work.not_run
+    items: Sequence[BatchItem[Run]] = work.batch.items if work.batch else []
+    in_flight = not work.task.done()
     summary = BatchSummary.of(items)
-    left = summary.in_flight + summary.skipped + summary.waiting
-    left += 0 if is_over else summary.unknown  # Their dispatch is being reconciled.
-    in_flight = not is_over or left > 0
-    tool = "wait_for_runs" if work is None else "run_features"
-    note = " ".join(filter(None, [*_steps_of(items, tool, is_over=is_over), remark])) or None
+    note = " ".join(filter(None, [*_steps_of(items, work), remark])) or None
     content: Document = {
+        "batch": work.number,
         "verdict": Verdict.IN_FLIGHT if in_flight else _verdict_of(items),
         "summary": {"total": summary.total, **serialize(summary)},
+        "inFlight": in_flight,
+        "note": note,
+        "startedAt": serialize(work.started_at),
     }
-    stability = stability_of(items) if work and work.start.spec.repeat > 1 else []
+    refs = [item.latest_ref for item in items if item.verdict is Verdict.IN_FLIGHT]
+    if refs:
+        content["runIds"] = [ref.run_id for ref in refs if isinstance(ref, RunRef)]
+    stability = stability_of(items) if work.start.spec.repeat > 1 else []
     if stability:
         content["stability"] = serialize(stability)
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
-    settled = [item for item in listed if item.verdict not in _UNFINISHED]
-    settled.sort(key=lambda item: URGENCY.index(item.verdict))
-    unfinished = [item for item in listed if item.verdict in _UNFINISHED]
-    rows = (_row(item, is_over=is_over) for item in [*settled, *unfinished[:MAX_UNFINISHED]])
-    room, left_out = max_output - ROOM - len(note or ""), list[str]()
-    for name, found, count in (("runs", rows, len(listed)), ("notRun", not_run, len(not_run))):
+    if in_flight:
+        listed = [item for item in listed if item.verdict not in _UNFINISHED]
+    listed.sort(key=lambda item: URGENCY.index(item.verdict))
+    room, left_out = max_output - ROOM - len(text_of(content)), list[str]()
+    for name, rows, count in (
+        ("runs", (_row(item, in_flight=in_flight) for item in listed), len(listed)),
+        ("notRun", work.not_run, len(work.not_run)),
+    ):
         if name == "runs" or count:
-            content[name] = fitting(found, room)
+            content[name] = fitting(rows, room)
             room -= len(text_of(content[name]))
             if missing := count - len(content[name]):
                 more = f"{counted(missing, 'more row')} of {name}"
                 left_out.append(f"{more}: {_ELSEWHERE[name]}.")
     if left_out:
         content["leftOut"] = " ".join(left_out)
-    content |= {"inFlight": in_flight, "note": note}
-    if work is not None:
-        content["startedAt"] = serialize(work.started_at)
+    has_failed = bool(items) and all(
+        item.verdict is Verdict.ERROR and item.latest_ref is None for item in items
+    )
+    line = _line_of(summary, stability, work)
+    return Answer(f"{line} {note or ''}".rstrip(), content, is_error=has_failed)
+
+
+def _line_of(summary: BatchSummary, stability: Sequence[Stability], work: Work) -> str:
+    """Return the counts of a batch in a line."""
     line = f"{summary}." if summary.total else "Nothing was run."
-    if in_flight:
+    if not work.task.done():
+        left = summary.in_flight + summary.skipped + summary.waiting + summary.unknown
         over = f"{summary.total - left} of {counted(summary.total, 'run')}"
         line = f"In flight: {over} {'is' if summary.total == 1 else 'are'} over ({summary})."
     elif stability:
         line = ". ".join(f"{quoted(each.name)}: {each}" for each in stability) + "."
-    if not_run:
-        line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
-    has_failed = bool(items) and all(
-        item.verdict is Verdict.ERROR and item.latest_ref is None for item in items
-    )
-    return Answer(f"{line} {note or ''}".rstrip(), content, is_error=has_failed)
+    if work.not_run:
+        line += f" Not run: {counted(len(work.not_run), 'feature')}, see `notRun`."
+    return line
 
 
 _ELSEWHERE = {
@@ -231,7 +221,7 @@ def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
     return min(found, key=URGENCY.index, default=excused)
 
 
-def _row(item: BatchItem[Run], *, is_over: bool) -> Document:
+def _row(item: BatchItem[Run], *, in_flight: bool) -> Document:
     entry, ref = Entry(item=item), item.latest_ref
     row: Document = {"feature": item.feature_name, "verdict": item.verdict}
     if item.quarantine is not None:
@@ -241,7 +231,8 @@ def _row(item: BatchItem[Run], *, is_over: bool) -> Document:
     if item.outcome is not None:
         row |= _result_of(entry, item.outcome)
     elif item.error is not None and (item.is_bad or item.is_unseen):
-        row["error"] = explain(item.error, ["feature"]) if is_over else described(item.error)
+        # In flight, what is unknown is being reconciled: nobody need do anything.
+        row["error"] = described(item.error) if in_flight else explain(item.error, ["feature"])
     if item.earlier:
         row["flaky"] = item.is_flaky
         row["earlier"] = list(map(_result_of, entry.earlier, item.earlier))
@@ -263,15 +254,15 @@ def _result_of(entry: Entry, run: Run) -> Document:
     return {**result, "failures": failures, **more}
 
 
-def _steps_of(items: Sequence[BatchItem[Run]], tool: str, *, is_over: bool) -> list[str]:
+def _steps_of(items: Sequence[BatchItem[Run]], work: Work) -> list[str]:
     """Say how to continue; nothing if every run is finished."""
+    if not work.task.done():
+        return [f"Nothing was cancelled: wait_for_batch waits on for batch {work.number}."]
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
-    if not is_over or verdicts & _UNFINISHED:
-        steps.append(again(tool))
     if Verdict.SKIPPED in verdicts:
         steps.append("Call run_features again with those whose verdict is 'skipped'.")
-    if is_over and Verdict.UNKNOWN in verdicts:
+    if Verdict.UNKNOWN in verdicts:
         steps.append(
             "Those whose verdict is 'unknown' may have been dispatched: before you run them again, "
             "check list_runs of each feature, or in TestVibe itself where that list is missing."

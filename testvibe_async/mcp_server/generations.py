@@ -2,13 +2,11 @@
 """The tools that start generations, which cost credits.
 
 Decides whether a generation may replace what is there, and how the user is asked: only before a
-generation that a call would start. It is started once for what it replaces; a client that can't ask
-decides by the tool's hints and its description. How many there may be is the runner's limit. The
+generation that a call would start. A client that can't ask decides by the tool's hints and its
+description. How many there may be is the runner's limit. The
 docstrings are what a model reads.
 """
 
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from attrs import frozen
@@ -20,9 +18,8 @@ from pydantic import BaseModel, Field
 from testvibe_async import Project, errors
 from testvibe_async._wire import GENERATION, serialize
 from testvibe_async.mcp_server import advice, digests, toolkit
-from testvibe_async.mcp_server.answers import Answer, Document, visible
-from testvibe_async.mcp_server.runs import run_start
-from testvibe_async.mcp_server.starts import Start, Work
+from testvibe_async.mcp_server.answers import Answer, visible
+from testvibe_async.mcp_server.starts import Start
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
@@ -30,9 +27,6 @@ from testvibe_async.refs import GenerationRef
 from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
-
-KNOWN_WITHIN = timedelta(minutes=10)
-"""The time after which the service certainly knows a generation that it has accepted."""
 
 Replace = Annotated[
     str | None,
@@ -49,11 +43,10 @@ class Target:
 
     call: toolkit.Call
     start: Start
-    """Its place is the same for each call of the same feature and `replace`."""
 
     feature: Feature
     is_known: bool
-    """True if an earlier call started the generation."""
+    """True if an equal call's generation is in flight, or may be."""
 
 
 async def target_of(
@@ -68,19 +61,20 @@ async def target_of(
     call = await toolkit.Call.of(ctx, project)
     home = call.home
     found = await home.get_feature(feature)
-    place = call.place("generation", found.id, replace)
-    is_known = await place.is_known()
-    if not is_known:
+    key = (home.id.casefold(), "generation", found.id, replace)
+    earlier = call.session.starts.find(key)
+    if earlier is None:
         await _require_latest(home, found, replace)
 
     async def choose() -> Selection:
-        if is_known:
+        if earlier is not None and not earlier.was_lost:  # Nobody was asked for another one.
             raise ToolError("Nothing was started: the earlier call was refused. Call again.")
         await _require_latest(home, found, replace)  # The user may have thought for long.
         return Selection(features=[found])
 
     spec = BatchSpec(kind="generation", site_url=siteUrl)
-    return Target(call, Start(place, home, spec, choose, is_one=True), found, is_known)
+    start = Start(key, home, spec, choose, is_one=True)
+    return Target(call, start, found, is_known=earlier is not None)
 
 
 async def _require_latest(home: Project, feature: Feature, replace: str | None) -> None:
@@ -142,7 +136,7 @@ class Consent(BaseModel):
 async def ask_to_generate(
     ctx: toolkit.Ctx, target: Annotated[Target, Resolve(target_of)]
 ) -> Consent | Elicit[Consent]:
-    """Ask the user for credits, if the client can and no earlier call started it.
+    """Ask the user for credits, if the client can, and no equal call has.
 
     Raises:
         GenerationLimitError: The server may start no more.
@@ -177,7 +171,7 @@ async def generate_feature(
     *,
     feature: toolkit.FeatureName,  # noqa: ARG001 - `target` has it
     siteUrl: toolkit.SiteUrl = None,  # noqa: ARG001 - likewise
-    replace: Replace = None,
+    replace: Replace = None,  # noqa: ARG001 - likewise
     target: Annotated[Target, Resolve(agreed_target)],
 ) -> Answer:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
@@ -186,103 +180,8 @@ async def generate_feature(
     names it, such as after update_feature; never because a wait timed out. Refused while it is
     generating.
     """
-    work = await Wait(call, PATIENCE).work_on(target.start)
-    operation = await _generation_of(work, target, replace)
-    note = _how_to_replace(operation.request_id) if operation.done else ""
-    return digests.answer_of_start(work, operation, "wait_for_generation", note)
-
-
-async def _generation_of(work: Work, target: Target, replace: str | None) -> GenerationOperation:
-    """Return the generation that a call started, or that it continues.
-
-    Raises:
-        ToolError: A newer one took its place, or the service has none of an earlier call, as where
-            the id of a deleted feature is used again. Then the next call starts one.
-    """
-    home, ref = target.call.home, work.ref
-    assert isinstance(ref, GenerationRef)
-    operation = target.call.session.client.attach(ref)
-    if work.is_new:
-        return operation
-    try:
-        await operation.poll()
-    except errors.ObservationError:
-        with suppress(errors.TransportError, errors.ResponseError):  # It can't be observed now.
-            await _require_latest(home, target.feature, replace)
-            if work.started_at is not None and datetime.now(UTC) - work.started_at > KNOWN_WITHIN:
-                work.path.unlink(missing_ok=True)
-                at = digests.time_of(work.started_at)
-                raise ToolError(
-                    f"Nothing was started: the service no longer has the generation of your call "
-                    f"at {at}. Call again to start another one, which costs credits."
-                ) from None
-    return operation
-
-
-async def runnable_target_of(
-    config: str | None, target: Annotated[Target, Resolve(target_of)]
-) -> Target:
-    """Return the target, unless its tests can't be run: those need not be paid for.
-
-    Raises:
-        ToolError: There is no such configuration.
-        VibeError: What there is could not be listed.
-    """
-    if config is not None:
-        features = [str(target.feature.id)]
-        await run_start(target.call, "run of", features=features, config=config).choose()
-    return target
-
-
-@toolkit.tool(toolkit.REGENERATES)
-async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
-    call: toolkit.Call,
-    *,
-    feature: toolkit.FeatureName,  # noqa: ARG001 - `target` has it
-    config: toolkit.ConfigName = None,
-    siteUrl: toolkit.SiteUrl = None,
-    replace: Replace = None,
-    timeoutSeconds: toolkit.TimeoutSeconds = PATIENCE,
-    target: Annotated[Target, Resolve(runnable_target_of)],
-    agreed: Annotated[Target, Resolve(agreed_target)],  # noqa: ARG001 - asked after that
-) -> Answer:
-    """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
-
-    If `inFlight`, call this again with the same arguments: it continues, also what
-    generate_feature started. After an earlier generation, also one that failed, `replace` names it.
-    """
-    wait = Wait(call, timeoutSeconds)
-    made = await wait.work_on(target.start)
-    generation = await _generation_of(made, target, replace)
-    note = await wait.follow(generation, "generate_and_run")
-    content: Document = {
-        "startedAt": serialize(made.started_at),
-        "generation": digests.document_of(generation),
-        "run": None,
-    }
-    line = digests.say_of(generation)
-    if note is not None or generation.outcome is None:
-        return digests.answer_of_wait(line, content, note=note)
-    if not generation.outcome.is_success:
-        if not made.is_new:
-            note = f"{digests.not_again(made)} {_how_to_replace(generation.request_id)}"
-        return digests.answer_of_wait(line, content, note=note, in_flight=False)
-    word = f"run of {generation.request_id}"
-    features = [str(target.feature.id)]
-    start = run_start(call, word, features=features, config=config, site_url=siteUrl)
-    work = await wait.work_on(start)
-    run = call.session.client.attach(work.ref)
-    try:
-        note = await wait.follow(run, "generate_and_run")
-    except errors.OperationNotFoundError:  # It stays unknown: the next call starts another.
-        work.deliver()
-        raise
-    content["run"], line = digests.document_of(run), digests.say_of(run)
-    if note is None:
-        work.deliver()
-    if not made.is_new:
-        line += f" Its tests were generated by your call at {digests.time_of(made.started_at)}."
-    return digests.answer_of_wait(line, content, note=note)
+    work, operation, is_new = await Wait(call, PATIENCE).dispatch(target.start)
+    return digests.answer_of_start(work, operation, "wait_for_generation", is_new=is_new)
 
 
 @toolkit.tool(toolkit.READS)
@@ -314,7 +213,8 @@ async def _latest_generation(
     except errors.NotFoundError:
         # For some seconds the service may not know what it has just dispatched.
         found = await call.home.get_feature(feature)
-        operation = call.session.last_generation(call.home, found.id)
+        own = call.session.starts.generation(call.home, found.id)
+        operation = None if own is None else call.session.client.attach(own)
         if operation is None or operation.snapshot is not None:
             raise
         return Generation(operation.feature_id, request_id=operation.request_id), operation

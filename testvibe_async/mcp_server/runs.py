@@ -1,32 +1,31 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
 """The tools that start runs, one or many, and wait for them.
 
-Each call of the first starts runs, unless an earlier call of the same meaning did whose result was
-not delivered. A time-out is an ordinary answer, and cancels nothing. The docstrings are what a
-model reads.
+A call starts runs, unless those of an equal call are in flight. A time-out is an ordinary answer,
+and cancels nothing. The docstrings are what a model reads.
 """
 
 from collections.abc import Generator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from attrs import evolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from testvibe_async import BatchItem, Run, errors
+from testvibe_async import errors
 from testvibe_async.mcp_server import digests, toolkit
 from testvibe_async.mcp_server.advice import capitalized, nothing_done
 from testvibe_async.mcp_server.answers import Answer
-from testvibe_async.mcp_server.starts import Start
+from testvibe_async.mcp_server.starts import Start, Work
 from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
+from testvibe_async.refs import RunRef
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.runner.waits import completions_of
 
 MAX_NAMED = 1_000
-"""Maximum number of features, or of runs, that one call may name."""
+"""Maximum number of features that one call may name."""
 
 Repeat = Annotated[
     int, Field(ge=1, le=50, description="Runs of each, one by one, for `stability`: how flaky?")
@@ -37,29 +36,28 @@ Attempts = Annotated[
 ]
 
 
-def run_start(
+def start_of(
     call: toolkit.Call,
-    word: str,
     *,
+    is_one: bool,
     config: str | None,
     quarantine: Quarantine = NO_QUARANTINE,
     **wanted: Any,  # noqa: ANN401 - as of `BatchSpec`
 ) -> Start:
-    """Return the start of runs: the same for the same features, in any order and case.
+    """Return the start of runs: equal for the same features, in any order and case.
 
     Args:
         call: The call.
-        word: The kind of the start: `runs` for many, any other word for one.
+        is_one: True for a single run, which the service alone may refuse.
         config: The run configuration; None for the default one.
         quarantine: The failures that are excused.
         wanted: The other members of the batch's description.
     """
-    home, is_one = call.home, word != "runs"
+    home = call.home
     with refused_if_wrong():
         spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
     features = sorted({each.lower() for each in spec.features})
     meant = evolve(spec, features=features, configs=[each.casefold() for each in spec.configs])
-    place = call.place(word, meant.to_dict())
 
     async def choose() -> Selection:
         with refused_if_wrong():
@@ -67,7 +65,8 @@ def run_start(
                 home, spec, max_outage=toolkit.MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
             )
 
-    return Start(place, home, spec, choose, is_one, quarantine)
+    key = (home.id.casefold(), is_one, meant)
+    return Start(key, home, spec, choose, is_one=is_one, quarantine=quarantine)
 
 
 @contextmanager
@@ -90,17 +89,11 @@ async def run_feature(
     """Start a run of one feature's tests, which takes half a minute; then call wait_for_run.
 
     For several features, call run_features. It is refused unless the feature's status is
-    `generated`.
+    `generated`. While the run is in flight, the same call starts no other.
     """
-    start = run_start(call, "run", features=[feature], config=config, site_url=siteUrl)
-    work = await Wait(call, PATIENCE).work_on(start)
-    operation = call.session.client.attach(work.ref)
-    if not work.is_new:
-        with suppress(errors.ObservationError):  # Its id is the result.
-            await operation.poll()
-    work.deliver()
-    note = "Its answer was not delivered; the next call starts another run."
-    return digests.answer_of_start(work, operation, "wait_for_run", note)
+    start = start_of(call, is_one=True, features=[feature], config=config, site_url=siteUrl)
+    work, operation, is_new = await Wait(call, PATIENCE).dispatch(start)
+    return digests.answer_of_start(work, operation, "wait_for_run", is_new=is_new)
 
 
 @toolkit.tool(toolkit.ADDS)
@@ -122,14 +115,14 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
 ) -> Answer:
     """Run `features` at once, or `all: true`, and wait. Lists what failed and what was not run.
 
-    If `inFlight`, call this again with the same arguments: it continues. After that, a call starts
-    new runs. Of `all`, features that are not `generated` are in `notRun`.
+    If `inFlight`, wait_for_batch waits for its `batch`; the same call starts no other until then.
+    Of `all`, features that are not `generated` are in `notRun`.
     """
     with refused_if_wrong():
         quarantine = Quarantine.read()
-    start = run_start(
+    start = start_of(
         call,
-        "runs",
+        is_one=False,
         features=features or (),
         is_all=all,
         config=config,
@@ -138,20 +131,37 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         repeat=repeat,
         quarantine=quarantine,
     )
-    work = await Wait(call, timeoutSeconds).work_on(start)
-    batch, note = work.batch, ""
-    if batch is not None and batch.in_flight and not work.task.done():
-        note = await unseen_of(call.session.client.attach(batch.in_flight[0]))
-    if is_over := work.has_ended():
-        work.deliver()
-    elif not note and call.session.outage:
-        note = f"{capitalized(call.session.outage)}."
-    if is_over and not work.is_new:
-        note = (
-            f"This is the result of your call at {digests.time_of(work.started_at)}, which was not "
-            "delivered; this call started nothing. The next one starts new runs."
+    work, is_new = await Wait(call, timeoutSeconds).start(start)
+    return await _answer_of(call, work, "" if is_new else digests.not_again(work))
+
+
+@toolkit.tool(toolkit.READS, has_project=False)
+async def wait_for_batch(
+    call: toolkit.Call,
+    *,
+    batch: Annotated[int, Field(ge=1, description="From run_features.")],
+    timeoutSeconds: toolkit.TimeoutSeconds = PATIENCE,
+) -> Answer:
+    """Wait until the runs of run_features are over. If `inFlight`, call this again."""
+    client = call.session.client  # Else what is missing is the configuration.
+    work = call.session.starts.batch(batch)
+    if work is None:
+        raise ToolError(
+            f"This server has no batch {batch} of {client.server}, as after its restart. What was "
+            "dispatched is still running: list_runs shows it, and wait_for_run waits for a run."
         )
-    return digests.digest(batch.items if batch else [], call.room, work=work, remark=note.strip())
+    await Wait(call, timeoutSeconds).on_work(work)
+    return await _answer_of(call, work)
+
+
+async def _answer_of(call: toolkit.Call, work: Work, remark: str = "") -> Answer:
+    """Return a batch's digest; while it is in flight, also what can't be observed."""
+    is_over, batch, unseen = work.task.done(), work.batch, ""
+    if not is_over and batch is not None and batch.in_flight:
+        unseen = await unseen_of(call.session.client.attach(batch.in_flight[0]))
+    if not is_over and not unseen and call.session.outage:
+        unseen = f"{capitalized(call.session.outage)}."
+    return digests.digest(work, call.room, remark=f"{remark} {unseen}".strip())
 
 
 @toolkit.tool(toolkit.READS)
@@ -159,37 +169,10 @@ async def wait_for_run(
     call: toolkit.Call, *, runId: toolkit.RunId, timeoutSeconds: toolkit.TimeoutSeconds = 120
 ) -> Answer:
     """Wait until a run is over and return its tests. If `inFlight`, call this again."""
-    operation = call.session.run(call.home, runId)
+    client = call.session.client
+    ref = RunRef(server=client.server, project=call.home.id, run_id=runId)
+    operation = client.attach(ref)
     note = await Wait(call, timeoutSeconds).follow(operation, "wait_for_run")
     return digests.answer_of_wait(
         digests.say_of(operation), digests.document_of(operation), note=note
     )
-
-
-@toolkit.tool(toolkit.READS)
-async def wait_for_runs(
-    call: toolkit.Call,
-    *,
-    runIds: Annotated[
-        list[toolkit.RunId], Field(min_length=1, max_length=MAX_NAMED, description="The ids.")
-    ],
-    timeoutSeconds: toolkit.TimeoutSeconds = PATIENCE,
-) -> Answer:
-    """Wait until many runs are over. Lists what did not succeed. If `inFlight`, call this again."""
-    quarantine = Quarantine.read()
-    wait, client = Wait(call, timeoutSeconds), call.session.client
-    refs = [call.session.run(call.home, run_id).ref for run_id in dict.fromkeys(runIds)]
-    items: list[BatchItem[Run]] = []
-    ends = completions_of(client, refs, timeout=timeoutSeconds)
-    async with wait.repeated(), aclosing(ends):
-        async for item in ends:
-            if isinstance(item.error, errors.UnauthorizedError | errors.ForbiddenError):
-                raise item.error
-            items.append(item)
-            if not isinstance(item.error, errors.WaitTimeoutError):
-                line = digests.say(item.outcome) if item.outcome else f"{item.ref}: {item.verdict}"
-                await wait.report(line)
-    late = [item for item in items if isinstance(item.error, errors.WaitTimeoutError)]
-    ref = late[0].ref if late else None
-    remark = "" if ref is None else await unseen_of(client.attach(ref))
-    return digests.digest(list(map(quarantine.mark, items)), call.room, remark=remark.strip())

@@ -1,11 +1,10 @@
 """Transport of the server, its own streams or HTTP on this machine, and its shutdown.
 
-Only the protocol appears on standard output; what else is printed goes to standard error. Each wire
-reports which answers it has written. Over HTTP each request needs the token as a bearer; then the
-SDK checks Host and Origin, against web pages that reach this machine under another name (DNS
-rebinding). No session is kept, so a client may continue after a restart. The end of the input, or a
-signal, stops the server in order, which closes the client. It never serves an address other than
-127.0.0.1.
+Only the protocol appears on standard output; what else is printed goes to standard error. Over HTTP
+each request needs the token as a bearer; then the SDK checks Host and Origin, against web pages
+that reach this machine under another name (DNS rebinding). No session is kept, so a client may
+continue after a restart. The end of the input, or a signal, stops the server in order, which closes
+the client. It never serves an address other than 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from testvibe_async import ConfigError
-from testvibe_async.mcp_server.starts import UNSENT, Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -66,8 +64,7 @@ async def serve_stdio(server: Server, *, announce: Callable[[], object] | None =
         with _private_output() as file, signals_to_stop(stop):
             if announce is not None:
                 announce()
-            output = _Output(file, server.deliveries.note_written)
-            await server.serve(_input(lines), output)
+            await server.serve(_input(lines), anyio.wrap_file(file))
     except* BrokenPipeError:
         pass  # The client closed our output: an ordinary end, like the end of input.
 
@@ -83,21 +80,6 @@ def _private_output() -> Generator[TextIO]:
     finally:
         sys.stdout.flush()
         os.dup2(real, _STDOUT)
-
-
-class _Output(anyio.AsyncFile[str]):
-    """A file that reports each line once it was written."""
-
-    def __init__(self, file: TextIO, note: Callable[[str], None]) -> None:
-        super().__init__(file)
-        self._note = note
-
-    async def write(self, b: str) -> int:
-        """Write a line past the buffer, and report it."""
-        written = await super().write(b)
-        await self.flush()
-        self._note(b)
-        return written
 
 
 async def _input(lines: asyncio.Queue[str]) -> AsyncGenerator[str]:
@@ -233,14 +215,7 @@ def _make_app(server: Server, *, port: int, token: str) -> ASGIApp:
         if scope["type"] != "lifespan" and not _has_token(Headers(scope=scope), token):
             await _UNAUTHORIZED(scope, receive, send)
             return
-        unsent: dict[str, Request] = {}
-        is_sent = False
-        try:
-            await inner({**scope, UNSENT: unsent}, receive, send)
-            is_sent = True
-        finally:
-            for request in unsent.values():
-                server.deliveries.end(request, is_sent=is_sent)
+        await inner(scope, receive, send)
 
     return app
 

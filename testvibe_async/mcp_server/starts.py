@@ -1,46 +1,35 @@
-"""Batches that calls start, and that outlive them.
+"""Batches that calls start, in tasks of their own that outlive the calls.
 
-Decides what a call does with what an earlier one of the same meaning dispatched, also where that
-one's answer was lost. The work is done in a task of its own, so a client that gives up loses the
-answer, and not the operation. A result counts as delivered once the answer to its call was written,
-and the call was not cancelled: then its journal is renamed. The runner decides what the features of
-a batch are, and how it is dispatched.
+Decides what a repeated call does: while the batch of an equal call is in flight, it joins that one.
+So a client that gives up loses an answer, and no operation. A generation costs credits: as long as
+it is unknown whether one began, an equal call looks for it first. Nothing is stored: what was
+dispatched continues at the service after the server has ended. The runner decides what the features
+of a batch are, and how it is dispatched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import random
-from contextlib import aclosing, suppress
-from contextvars import ContextVar
+from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, evolve, field, frozen
+from attrs import frozen
 
-from testvibe_async import Batch, BatchItem, DispatchUnknownError, Journal, Project, Ref
-from testvibe_async.mcp_server.answers import Document, quoted
+from testvibe_async import Batch, Client, DispatchUnknownError, GenerationRef, Project, Ref
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Awaitable, Callable
-    from datetime import datetime
-    from pathlib import Path
 
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-
-    from testvibe_async.mcp_server.journals import Place
+    from testvibe_async.intents import Intent
+    from testvibe_async.mcp_server.answers import Document
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
-
-LOCK_SECONDS = 0.2
-"""Minimum seconds between two attempts on a lock that another call holds; at most twice as many."""
-
-MAX_DELIVERIES = 1_000
-"""Number of answers remembered, as a cancellation may cross an answer on its way."""
+MAX_BATCHES = 100
+"""Number of batches that are remembered, besides those in flight."""
 
 
 class NotStartedError(Exception):
@@ -49,298 +38,192 @@ class NotStartedError(Exception):
 
 @frozen
 class Start:
-    """An operation or a batch to start, unless an earlier identical call started it."""
+    """A batch to start, unless an equal call's is in flight."""
 
-    place: Place
+    key: tuple[object, ...]
+    """Equal for the calls of one meaning; of a generation, what it replaces comes last."""
+
     home: Project
     spec: BatchSpec
     choose: Callable[[], Awaitable[Selection]]
     """Chooses the features of a new batch; it may refuse."""
 
     is_one: bool
-    """True for a single operation, whose work is done once it is dispatched."""
+    """True for a single operation, whose call waits only until it is dispatched."""
 
     quarantine: Quarantine = NO_QUARANTINE
     """The failures that are excused."""
 
 
-def _not_run(selection: Selection | None) -> list[Document]:
+class Work:
+    """A batch that a call started, as far as it has come."""
+
+    def __init__(
+        self, client: Client, start: Start, number: int, *, lost: Intent | None = None
+    ) -> None:
+        """Begin to work in a task of its own.
+
+        Args:
+            client: The server's client.
+            start: The batch.
+            number: The number of the batch on this server.
+            lost: The dispatch of an equal call that may have started this generation.
+        """
+        self.start: Start = start
+        self.number: int = number
+        self.started_at: datetime = datetime.now(UTC) if lost is None else lost.intended_at
+        self.batch: Batch[Any] | None = None
+        """The batch, once its features are chosen."""
+        self.not_run: list[Document] = []
+        """The features that are left out."""
+        self.lost: Intent | None = lost
+        """The dispatch of a generation of which it is unknown whether it began."""
+        self.changed: asyncio.Event = asyncio.Event()
+        """Set, and replaced, when an operation changes and at the end."""
+        self._client = client
+        self._found: Ref | None = None
+        self.task: asyncio.Task[None] = asyncio.create_task(self._run())
+        self.task.add_done_callback(self._end)
+
+    @property
+    def ref(self) -> Ref | None:
+        """The ref of a single operation; None until it is dispatched."""
+        ref: Ref | None = self.batch.items[0].ref if self.batch and self.start.is_one else None
+        return ref or self._found
+
+    @property
+    def is_found(self) -> bool:
+        """True if an earlier call had dispatched it, whose answer was lost."""
+        return self._found is not None
+
+    @property
+    def was_lost(self) -> bool:
+        """True if its work is done, and it is unknown whether its generation began."""
+        return self.task.done() and self.lost is not None
+
+    @property
+    def is_ready(self) -> bool:
+        """True if a call need not wait any longer."""
+        return self.task.done() or (self.start.is_one and self.ref is not None)
+
+    @property
+    def line(self) -> str:
+        """Its progress, with the name of all that was started; empty if nothing was yet."""
+        if self.start.is_one:
+            return "" if self.ref is None else f"{self.ref} was dispatched"
+        if self.batch is None:
+            return f"batch {self.number}: the features are being chosen"
+        refs = ", ".join(map(str, self.batch.in_flight))
+        return f"batch {self.number}: {self.batch.summary}{refs and f'; in flight: {refs}'}"
+
+    def raise_failure(self) -> None:
+        """Raise the error that ended it, if there is one.
+
+        Raises:
+            VibeError: Nothing could be started; or it is unknown whether a single operation was.
+        """
+        if self.task.done():
+            self.task.result()
+            if self.start.is_one and self.ref is None:
+                assert self.batch is not None
+                error: Exception | None = self.batch.items[0].error
+                assert error is not None
+                raise error
+
+    async def _run(self) -> None:
+        if self.lost is not None:
+            operation = await self._client.reconcile(self.lost)
+            self.lost = None
+            if operation is not None:
+                self._found = operation.ref
+                return
+        start, selection = self.start, await self.start.choose()
+        self.not_run = _not_run(selection)
+        self.batch = start.spec.start(start.home, selection.jobs, quarantine=start.quarantine)
+        async with self.batch as batch, aclosing(batch.changes()) as changes:
+            async for _ in changes:
+                self._note_change()
+        errors = [item.error for item in batch.items] if _costs_credits(start) else []
+        self.lost = next((e.intent for e in errors if isinstance(e, DispatchUnknownError)), None)
+
+    def _note_change(self) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # A call raises it, not asyncio.
+        self._note_change()
+
+
+def _costs_credits(start: Start) -> bool:
+    return POLICIES[start.spec.kind].costs_credits
+
+
+def _not_run(selection: Selection) -> list[Document]:
     """Return the features that a selection leaves out, with their statuses."""
     return [
         {
             "feature": each.name or str(each.id),
             "status": "suggestion" if each.is_suggestion else str(each.status or "draft"),
         }
-        for each in (selection.left_out if selection else ())
+        for each in selection.left_out
     ]
 
 
-class Work:
-    """A batch that a call started or resumed, as far as it has come."""
-
-    path: Path
-    """Its journal, once the task has chosen it."""
-
-    item: BatchItem[Any]
-    """The item of a single operation, once it is dispatched."""
-
-    def __init__(self, start: Start, lock: sqlite3.Connection) -> None:
-        """Begin to work in a task of its own; the lock is given back at the end."""
-        self.start: Start = start
-        self.batch: Batch[Any] | None = None
-        """The batch of many operations, once it has started."""
-        self.not_run: list[Document] = []
-        """The features that are left out."""
-        self.started_at: datetime | None = None
-        self.is_new: bool = True
-        """True if this work dispatched the operation, and no earlier call or server did."""
-        self.line: str = "" if start.is_one else "the features are being chosen"
-        """Progress in one line; empty for a single operation until it is dispatched."""
-        self.changed: asyncio.Event = asyncio.Event()
-        """Set, and replaced, when the line changes and at the end."""
-        self._lock = lock
-        self.task: asyncio.Task[None] = asyncio.create_task(self._run())
-        self.task.add_done_callback(self._end)
-        self._holders: set[object] = {self.task}
-        """The task while it runs, and the calls that are not answered."""
-
-    @property
-    def ref(self) -> Ref:
-        """The ref of a single operation, once it is dispatched."""
-        ref: Ref | None = self.item.ref
-        assert ref is not None
-        return ref
-
-    def join(self) -> None:
-        """Keep other calls of the same meaning out until the present one is answered.
-
-        One that repeats what costs credits need not wait: there is no other result to deliver.
-        """
-        if not POLICIES[self.start.spec.kind].costs_credits:
-            self._holders.add(_current.get())
-            _current.get().held[self] = False
-
-    def has_ended(self) -> bool:
-        """Return whether the work is done.
-
-        An unknown run is reported once: its error says what to check before another call.
-
-        Raises:
-            VibeError: It failed, or it is unknown whether its operation was dispatched.
-        """
-        if self.task.done():
-            try:
-                self.task.result()
-            except DispatchUnknownError:
-                self.deliver()
-                raise
-        return self.task.done()
-
-    def deliver(self) -> None:
-        """Have the present call's answer deliver the result of runs, if it is not cancelled."""
-        if not POLICIES[self.start.spec.kind].costs_credits:
-            _current.get().held[self] = True
-
-    def release(self, holder: object) -> None:
-        """Let another call in, once the work is done and no other one has its result."""
-        self._holders.discard(holder)
-        if not self._holders:
-            self._lock.close()
-
-    def _end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            task.exception()  # A call raises it, not asyncio.
-        self.changed.set()
-        self.release(task)
-
-    async def _run(self) -> None:
-        """Start the batch, or resume it.
-
-        Raises:
-            VibeError: It could not start, or it is unknown whether it did.
-        """
-        place, spec, selection = self.start.place, self.start.spec, None
-        if (path := await place.undelivered()) is None:
-            selection, path = await self.start.choose(), place.new()
-        self.path, self.is_new = path, selection is not None
-        async with Journal(path, options={"notRun": _not_run(selection)}) as journal:
-            if self.start.is_one and journal.refs:
-                self.item, self.started_at = journal.items[0], journal.created_at
-                return
-            if journal.plan is not None:
-                spec = evolve(spec, site_url=journal.plan.site_url)
-            jobs = None if selection is None else selection.jobs
-            quarantine = self.start.quarantine
-            batch = spec.start(self.start.home, jobs, journal=journal, quarantine=quarantine)
-            assert journal.plan is not None
-            self.started_at, self.not_run = journal.created_at, journal.plan.options["notRun"]
-            async with batch:
-                await (self._dispatch(batch) if self.start.is_one else self._finish(batch))
-
-    async def _dispatch(self, batch: Batch[Any]) -> None:
-        """Run a batch of one feature until that is dispatched.
-
-        Raises:
-            VibeError: It could not be dispatched, or it is unknown whether it was.
-        """
-        async with aclosing(batch.changes()) as changes:
-            async for operation, _ in changes:
-                self.is_new = self.is_new or not operation.adopted
-                self.item = batch.items[0]
-                return
-        item = await anext(batch)  # It raises what else went wrong.
-        assert item.error is not None
-        raise item.error
-
-    async def _finish(self, batch: Batch[Any]) -> None:
-        """Run a batch to its end."""
-        self.batch = batch
-        async for item in batch:
-            word = f"{item.verdict}, flaky" if item.is_flaky else item.verdict
-            self.line = f"{batch.summary}; {quoted(item.feature_name)}: {word}"
-            changed, self.changed = self.changed, asyncio.Event()
-            changed.set()
-
-
 class Starts:
-    """The starts of a server, and the work on them, which outlives the calls."""
+    """The batches of a server."""
 
-    def __init__(self, folder: Path) -> None:
-        """Create it; the files are in the folder."""
-        self.folder: Path = folder
-        self._works: set[Work] = set()
-        """Works in flight on this server."""
+    def __init__(self, client: Client) -> None:
+        """Create it, without any."""
+        self._client = client
+        self._works: dict[int, Work] = {}
+        """By number, the oldest first."""
+        self._count = 0
 
-    async def work_on(self, start: Start) -> Work:
-        """Return the work on a start: the work in flight here, else new work once it may begin.
+    def find(self, key: tuple[object, ...]) -> Work | None:
+        """Return the work of an equal call that is in flight, or may be; None for none.
 
-        Work on a single operation is not shared: each call has its own operation, so a call waits
-        until the previous one is answered.
+        While a generation of a feature is unknown, each call that generates it is meant: what is
+        replaced has several names.
         """
-        while True:
-            for work in self._works:
-                if work.start.place == start.place and not start.is_one:
-                    work.join()
-                    return work
-            if (lock := start.place.lock()) is not None:
-                break
-            await asyncio.sleep(LOCK_SECONDS * (1 + random.random()))  # noqa: S311 - a delay
-        work = Work(start, lock)
-        work.join()
-        self._works.add(work)
-        work.task.add_done_callback(lambda _: self._works.discard(work))
-        return work
+        for work in self._works.values():
+            if work.start.key == key and not work.task.done():
+                return work
+            if work.lost and work.start.key[:-1] == key[:-1]:
+                return work
+        return None
+
+    def start(self, start: Start) -> tuple[Work, bool]:
+        """Start a batch, or join that of an equal call; return its work, and True if it is new."""
+        earlier = self.find(start.key)
+        if earlier is not None and not earlier.task.done():
+            return earlier, False
+        lost = None
+        if earlier is not None:
+            lost = self._works.pop(earlier.number).lost
+        self._count += 1
+        work = self._works[self._count] = Work(self._client, start, self._count, lost=lost)
+        over = [each for each in self._works.values() if each.task.done() and not each.lost]
+        if len(over) > MAX_BATCHES:
+            del self._works[over[0].number]
+        return work, True
+
+    def batch(self, number: int) -> Work | None:
+        """Return the batch of runs of a number; None if there is none, or not any more."""
+        work = self._works.get(number)
+        return work if work is not None and not _costs_credits(work.start) else None
+
+    def generation(self, home: Project, feature_id: int) -> GenerationRef | None:
+        """Return the generation of a feature that was started here last; None for none."""
+        found = [each.ref for each in self._works.values() if each.start.home.id == home.id]
+        refs = [each for each in found if isinstance(each, GenerationRef)]
+        return next((each for each in reversed(refs) if each.feature_id == feature_id), None)
 
     async def aclose(self) -> None:
         """End all work; what was dispatched continues at the service."""
-        tasks = [work.task for work in self._works]
+        tasks = [work.task for work in self._works.values()]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-
-
-UNSENT = "testvibe_async.unsent"
-"""The key in an ASGI scope of its requests whose answers are not written yet."""
-
-
-@define(eq=False)
-class Request:
-    """A request in flight."""
-
-    number: str
-    is_unique: bool
-    """True if no other client has a request of this number."""
-    held: dict[Work, bool] = field(factory=dict["Work", bool])
-    """The work that it holds, and whether its answer delivers the result."""
-
-    is_cancelled: bool = False
-
-
-_current: ContextVar[Request] = ContextVar("request")
-
-
-class Deliveries:
-    """A middleware that notes which results were delivered: once the answer was written.
-
-    So a server that is killed before loses no result. A client that stopped waiting sends
-    `notifications/cancelled`, which may cross the answer. Over HTTP other clients have the same
-    numbers, so there a call in flight alone counts as cancelled; most such clients close their
-    request instead, which ends the call.
-    """
-
-    def __init__(self) -> None:
-        self.unsent: dict[str, Request] | None = None
-        """The calls whose answers are not written yet, by their numbers.
-
-        None if the wire does not report what it has written; then a result counts as delivered as
-        soon as there is an answer.
-        """
-        self._in_flight: set[Request] = set()
-        self._delivered: dict[str, list[Path]] = {}
-        """The journals by the number of the call that delivered their results, the last ones."""
-
-    async def __call__(
-        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
-    ) -> HandlerResult:
-        """Handle a message."""
-        if ctx.method == "notifications/cancelled":
-            self._cancel(str((ctx.params or {}).get("requestId")))
-        if ctx.request_id is None:  # A notification has no answer, which would end it.
-            return await call_next(ctx)
-        request = Request(str(ctx.request_id), is_unique=ctx.request is None)
-        self._in_flight.add(request)
-        _current.set(request)
-        try:
-            result = await call_next(ctx)
-        except BaseException:
-            self.end(request, is_sent=False)
-            raise
-        unsent = self.unsent if ctx.request is None else ctx.request.scope.get(UNSENT)
-        if unsent is None or request.is_cancelled:  # No answer to a cancelled call is written.
-            self.end(request, is_sent=True)
-        else:
-            unsent[request.number] = request
-        return result
-
-    def note_written(self, line: str) -> None:
-        """Note a message that was written: the results of an answer are delivered now."""
-        message = json.loads(line)
-        if "method" not in message:
-            self._end_unsent(str(message.get("id")), is_sent=True)
-
-    def close(self) -> None:
-        """End the requests whose answers were not written."""
-        for number in [*(self.unsent or ())]:
-            self._end_unsent(number, is_sent=False)
-        self.unsent = None
-
-    def _end_unsent(self, number: str, *, is_sent: bool) -> None:
-        if self.unsent and (request := self.unsent.pop(number, None)):
-            self.end(request, is_sent=is_sent)
-
-    def _cancel(self, number: str) -> None:
-        for path in self._delivered.pop(number, []):
-            _rename(path.with_suffix(".delivered"), path)
-        for request in self._in_flight:
-            request.is_cancelled |= request.number == number
-        self._end_unsent(number, is_sent=False)  # The SDK may write nothing now.
-
-    def end(self, request: Request, *, is_sent: bool) -> None:
-        """End a request: if its answer was written, the results in it are delivered."""
-        self._in_flight.discard(request)
-        if is_sent and not request.is_cancelled:
-            paths = [work.path for work, is_result in request.held.items() if is_result]
-            for path in paths:
-                _rename(path, path.with_suffix(".delivered"))
-            if request.is_unique and paths:
-                self._delivered[request.number] = paths
-                if len(self._delivered) > MAX_DELIVERIES:
-                    del self._delivered[next(iter(self._delivered))]
-        for work in request.held:
-            work.release(request)
-
-
-def _rename(path: Path, to: Path) -> None:
-    with suppress(OSError):  # Its result is delivered once more, then.
-        path.rename(to)

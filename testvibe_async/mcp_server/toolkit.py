@@ -12,10 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import wraps
-from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from attrs import define, field, frozen
 from mcp.server.mcpserver import Context
@@ -25,24 +22,16 @@ from mcp.types import ToolAnnotations
 from pydantic import Field, ValidationError
 
 from testvibe_async import Client, Hooks, Project, errors
-from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
+from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
-from testvibe_async.mcp_server.answers import Answer, Document, restored
+from testvibe_async.mcp_server.answers import Answer, restored
 from testvibe_async.mcp_server.digests import not_started
-from testvibe_async.mcp_server.journals import Place, delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
-from testvibe_async.operations import GenerationOperation, RunOperation
-from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.names import choose_project
 
-T = TypeVar("T")
-
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
-
-REMEMBERED = 1_000
-"""Maximum number of dispatched operations that are remembered."""
 
 MAX_OUTAGE = 30.0
 """Seconds for which a call asks for a list that it needs while the service is away."""
@@ -93,7 +82,6 @@ class Session:
     """Maximum characters of an answer."""
 
     max_generations: int | None
-    state_folder: Path | None
     not_offered: Collection[str]
     """Names of the tools that the server does not offer."""
 
@@ -107,20 +95,15 @@ class Session:
     """The limit on the generations that calls start."""
 
     starts: Starts = field(init=False)
-    """Operations and batches that calls start."""
+    """The batches that calls start."""
 
     _client: Client | errors.ConfigError = field(init=False)
-    _dispatched: dict[tuple[object, ...], Any] = field(factory=dict[Any, Any], init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the client."""
         most = self.max_generations
         self.limit.allowed = sys.maxsize if most is None else most
-        hooks = Hooks(
-            on_dispatched=self._remember,
-            on_outage_started=self._note_outage,
-            on_outage_ended=self._note_outage,
-        )
+        hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
         try:
             self._client = self.make_client(
                 poll_plan=_every_three_seconds, hooks=hooks, recorder=self.limit
@@ -134,17 +117,8 @@ class Session:
         if isinstance(self._client, errors.ConfigError):
             yield self
             return
-        with TemporaryDirectory(prefix="testvibe-async-mcp-") as temporary:
-            folder = self.state_folder or Path(temporary)
-            await asyncio.to_thread(delete_old, folder)
-            async with self._client, aclosing(Starts(folder)) as self.starts:
-                yield self
-
-    def _remember(self, event: Dispatched) -> None:
-        """Remember what was dispatched here: the service may not know it for some seconds."""
-        self._dispatched[event.ref.key[:3]] = event.ref  # Of a generation, that of its feature.
-        if len(self._dispatched) > REMEMBERED:
-            del self._dispatched[next(iter(self._dispatched))]
+        async with self._client, aclosing(Starts(self._client)) as self.starts:
+            yield self
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
         self.outage = ""
@@ -164,17 +138,6 @@ class Session:
             raise ToolError(advice.not_configured(self._client))
         return self._client
 
-    def run(self, project: Project, run_id: int) -> RunOperation:
-        """Return a handle on a run, also one that another program dispatched."""
-        bare = RunRef(server=self.client.server, project=project.id, run_id=run_id)
-        ref: RunRef = self._dispatched.get(bare.key, bare)
-        return self.client.attach(ref)
-
-    def last_generation(self, project: Project, feature_id: int) -> GenerationOperation | None:
-        """Return the last generation of a feature that was dispatched here; None for none."""
-        ref: GenerationRef | None = self._dispatched.get(("generation", project.id, feature_id))
-        return None if ref is None else self.client.attach(ref)
-
 
 if TYPE_CHECKING:
     Ctx: TypeAlias = Context[Session, Any]
@@ -192,9 +155,6 @@ class Call:
     ctx: Ctx
     project: str | None = None
     """The id of the project that it names; None for the default project."""
-
-    parts: int = 1
-    """Number of documents of a tool in its answer, which share the characters."""
 
     @classmethod
     async def of(cls, ctx: Ctx, project: str | None = None) -> "Call":
@@ -229,19 +189,10 @@ class Call:
         except errors.ConfigError as error:
             raise ToolError(f"No project was named. {advice.NAME_PROJECT}") from error
 
-    def place(self, *key: object) -> Place:
-        """Return the place of what it starts, the same for all calls of the same meaning.
-
-        Args:
-            key: Identity of the work, besides the project. Its `repr` is the same in any process.
-        """
-        identity = repr((self.session.client.server, self.home.id.casefold(), *key))
-        return Place(self.session.starts.folder, sha256(identity.encode()).hexdigest())
-
     @property
     def room(self) -> int:
-        """The characters that a document of its answer may have."""
-        return self.session.max_output // self.parts
+        """Maximum characters of its answer."""
+        return self.session.max_output
 
 
 ToolFunction: TypeAlias = Callable[..., Awaitable[Answer]]
@@ -259,7 +210,7 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
 
     def decorate(function: ToolFunction) -> Tool:
         made = _Tool.from_function(
-            of_context(function, has_project=has_project),
+            _of_context(function, has_project=has_project),
             title=function.__name__.replace("_", " ").capitalize(),
             description=inspect.cleandoc(function.__doc__ or ""),
             annotations=hints,
@@ -274,13 +225,11 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
     return decorate
 
 
-def of_context(
-    function: Callable[..., Awaitable[T]], *, has_project: bool = True
-) -> Callable[..., Awaitable[T]]:
+def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
     """Return a function of a `Call` as the SDK calls it: with a context, and with a project."""
 
     @wraps(function)
-    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> T:  # noqa: ANN401 - any tool's
+    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> Answer:  # noqa: ANN401 - any tool's
         one = await Call.of(ctx, project) if has_project else Call(ctx)
         return await function(one, **arguments)
 
@@ -340,12 +289,6 @@ class _Tool(Tool):
         if isinstance(cause, ToolError):
             return Answer(str(cause))
         raise error
-
-
-async def document_of(call: Call, tool: Tool, **arguments: Any) -> Document:  # noqa: ANN401 - any tool's
-    """Return the document of a tool, as a part of another answer."""
-    answer: Answer = await inspect.unwrap(tool.fn)(call, **arguments)
-    return answer.result(call.room).structured_content or {}
 
 
 async def _explained(call: Call, error: errors.VibeError, arguments: dict[str, Any]) -> str:

@@ -83,28 +83,49 @@ class Wait:
     def _limited(self) -> anyio.CancelScope:
         return anyio.move_on_after(self._deadline - anyio.current_time())
 
-    async def work_on(self, start: Start) -> Work:
-        """Return the work on a start, new or resumed; a single operation is dispatched by then.
+    async def start(self, start: Start) -> tuple[Work, bool]:
+        """Start a batch, or join that of an equal call, and wait for it.
+
+        Returns:
+            The work on it, and True if this call has started it.
 
         Raises:
-            NotStartedError: Another call has the start, or the operation is not dispatched in time.
-            VibeError: It could not be dispatched, or it is unknown whether it was.
+            VibeError: Nothing could be started; or it is unknown whether a single operation was.
         """
-        work: Work | None = None
+        work, is_new = self._call.session.starts.start(start)
+        await self.on_work(work)
+        return work, is_new and not work.is_found
+
+    async def dispatch(self, start: Start) -> tuple[Work, Operation[Any], bool]:
+        """Start a single operation, or return that of an equal call, as it stands now.
+
+        Raises:
+            NotStartedError: It was not dispatched in time.
+            VibeError: As of `start`.
+        """
+        work, is_new = await self.start(start)
+        if work.ref is None:
+            raise NotStartedError(self._call.session.outage or "the service has not answered")
+        operation = self._call.session.client.attach(work.ref)
+        if not is_new:
+            with suppress(errors.ObservationError):  # Its id is the answer.
+                await operation.poll()
+        return work, operation, is_new
+
+    async def on_work(self, work: Work) -> None:
+        """Wait until a batch is over, or its single operation dispatched.
+
+        Raises:
+            VibeError: As of `start`.
+        """
         with self._limited():
             async with self.repeated():
-                work = await self._call.session.starts.work_on(start)
-                while not work.task.done():
+                while not work.is_ready:
                     if work.line:
                         await self.report(work.line)
                     await work.changed.wait()
-        if work is None:
-            raise NotStartedError(
-                "an earlier call of the same, here or to another server of this user, is not done"
-            )
-        if not work.has_ended() and start.is_one:
-            raise NotStartedError(self._call.session.outage or "the service has not answered")
-        return work
+                await self.report(work.line)
+        work.raise_failure()
 
     async def follow(self, operation: Operation[Any], tool: str) -> str | None:
         """Wait until an operation is finished, and report each transition.

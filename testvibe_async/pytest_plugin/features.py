@@ -163,7 +163,8 @@ class FeatureItem(pytest.Item):
 def choose(node_ids: Collection[str], suite: Suite) -> list[tuple[str, RunRequest, bool]]:
     """Return the features to collect, in the order of the words, else in the service's.
 
-    Each has its node id, its run, and True for a draft that was not asked for by its name.
+    Those without tests that only a glob matches come last. Each has its node id, its
+    run, and True for a draft that was not asked for by its name.
 
     Args:
         node_ids: The node ids of the only features to collect. Empty: all that the options select.

@@ -64,9 +64,7 @@ class Options:
     attempts: int = _option("runs of a feature until it passes (default: 1)", "N", 1)
     timeout: float = _option("how long to wait for a feature (default: 900)", "SECONDS", 900)
     poll_interval: float = _option("between two polls (default: 3)", "SECONDS", POLL_INTERVAL)
-    generate: bool = _option("generate missing tests, which costs minutes and credits")
     artifacts: Path | None = _option("download the artifacts of failed runs", "DIR")  # noqa: RUF009 - no default
-    journal: Path | None = _option("keep runs here, to resume them", "DIR")  # noqa: RUF009 - likewise
 
 
 def add_options(parser: pytest.Parser) -> None:

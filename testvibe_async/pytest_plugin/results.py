@@ -99,8 +99,8 @@ def describe_error(error: BaseException) -> str:
 def _next_step(error: BaseException) -> str:
     """Return what a person does about an error, if that is more than to try again."""
     match error:
-        case errors.FeatureNotGeneratedError(__cause__=None):
-            return "--testvibe-generate generates its tests, which costs minutes and credits"
+        case errors.FeatureNotGeneratedError():
+            return "`testvibe-async generate` generates its tests, which costs minutes and credits"
         case errors.DispatchUnknownError():
             return error.advice
         case _:

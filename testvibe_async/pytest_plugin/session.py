@@ -183,7 +183,7 @@ class FeatureSession:
         found = [item for item in items if isinstance(item, features.FeatureItem)]
         if any(_will_run(item) and not item.is_draft for item in found):
             for item in found:
-                if item.is_draft and not self._options.generate:
+                if item.is_draft:
                     item.add_marker(pytest.mark.skip(reason="its tests were never generated"))
         return result
 
@@ -213,22 +213,17 @@ class FeatureSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Dispatch, in a worker of pytest-xdist, the runs of the items that it is to run next."""
-        if is_worker(self._config):
-            with suppress(pytest.UsageError):  # the test's own setup reports it
-                self._start([item, *([nextitem] if nextitem else []), *self._queued(item.session)])
+        """Dispatch, in a worker of pytest-xdist, the runs of the items that it certainly runs.
 
-    def _queued(self, session: pytest.Session) -> list[pytest.Item]:
-        """Return the items after the next one that this worker of pytest-xdist is sure to run."""
-        dist = getattr(session.config.known_args_namespace, "dist", None)
-        if dist == "worksteal" and self._node_ids is None:
-            return []  # another worker may take them
-        plugins = session.config.pluginmanager.get_plugins()
-        queue = next((plugin.torun for plugin in plugins if hasattr(plugin, "torun")), None)
-        if queue is None:  # `torun` is not public: a later pytest-xdist may have none
-            return []
-        with queue.lock() as places:
-            return [session.items[place] for place in places if isinstance(place, int)]
+        Those are its next two; and all features, once one of them is among these.
+        """
+        if is_worker(self._config):
+            items = [item] if nextitem is None else [item, nextitem]
+            if any(isinstance(each, features.FeatureItem) for each in items):
+                all_items = item.session.items
+                items += [each for each in all_items if isinstance(each, features.FeatureItem)]
+            with suppress(pytest.UsageError):  # the test's own setup reports it
+                self._start(items)
 
     def _start(self, items: Iterable[pytest.Item]) -> None:
         requests = [self._requests[item] for item in items if item in self._requests]
@@ -284,8 +279,7 @@ class FeatureSession:
         """Close the client, and note the operations that are still running."""
         if "suite" in vars(self):
             is_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-            is_whole = not is_interrupted and exitstatus != pytest.ExitCode.INTERNAL_ERROR
-            self.suite.close(is_whole=is_whole)
+            self.suite.close()
             refs = [ref.to_json() for ref in self.suite.in_flight.values()]
             self._config.stash.setdefault(options.LEFTOVERS, []).extend(refs)
             if is_worker(self._config):
@@ -306,13 +300,10 @@ def advice(config: pytest.Config) -> list[str]:
     """Return lines that count operations that may still be running, and how to wait for them."""
     refs = [Ref.from_json(text) for text in config.stash[options.LEFTOVERS]]
     what, them = ("this", "it") if len(refs) == 1 else (f"these {len(refs)}", "them")
-    lines = [
+    return [
         f"Nothing was cancelled: {what} may still be running. To wait for {them}:",
         f"  {wait_command(refs)}",
     ]
-    if options.option_value(config, "testvibe_journal"):
-        lines.append(f"pytest resumes {them} if it is run again with the same journal.")
-    return lines
 
 
 _KEY = pytest.StashKey[FeatureSession]()
@@ -324,7 +315,7 @@ def _reported_as_usage() -> Generator[None]:
     """Report wrong settings as pytest reports wrong options."""
     try:
         yield
-    except (VibeError, OSError) as error:
+    except VibeError as error:
         raise pytest.UsageError(f"testvibe: {error}") from error
 
 

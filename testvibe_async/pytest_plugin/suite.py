@@ -3,28 +3,22 @@
 pytest is synchronous, the client is not: each run is a task in the thread's event loop, and a
 future in pytest's thread. It decides when a run is dispatched, whether it is dispatched again, and
 which artifacts are downloaded. It never decides what a run means for a test.
-
-With `--testvibe-journal` each run has a journal of its own, because the next session may ask for
-other features, in another order, in other workers.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from functools import cached_property, partial
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from attrs import astuple, evolve, field, frozen
+from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import BatchItem, Client, Hooks, Journal, Project, Ref, Run, errors, events
+from testvibe_async import BatchItem, Client, Hooks, Project, Ref, Run, errors, events
 from testvibe_async._artifacts import safe_paths
-from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
@@ -45,9 +39,6 @@ T = TypeVar("T")
 
 MAX_OUTAGE = 300.0
 """Seconds of an outage after which lists are abandoned, as a client abandons its polls."""
-
-RETRY_SECONDS = 0.5
-"""Interval at which a journal is tried that another worker has."""
 
 
 def _text() -> Any:  # noqa: ANN401 - the type checkers' word for a field
@@ -86,14 +77,12 @@ class Suite:
 
         Raises:
             ConfigError: Settings, the site or the quarantine are wrong.
-            OSError: The directory of journals can't be made.
         """
         self.options: Options = options
         self._spec = BatchSpec(
             kind="run",
             configs=options.config,
             site_url=options.site_url,
-            on_conflict="generate" if options.generate else "raise",
             attempts=options.attempts,
         )
         self._quarantine = Quarantine.read()
@@ -108,8 +97,6 @@ class Suite:
                 on_outage_ended=tell,
             ),
         )
-        if options.journal is not None:
-            options.journal.mkdir(parents=True, exist_ok=True)
         self._stack = ExitStack()
         self._slots = anyio.Semaphore(options.max_in_flight)
         self._lists: dict[tuple[str, str], Any] = {}
@@ -123,7 +110,6 @@ class Suite:
         self._asked: set[str] = set()
         """The node ids that asked for their result."""
 
-        self._journals: dict[RunRequest, Path] = {}
         self.in_flight: dict[tuple[object, ...], Ref] = {}
         """The operations that were dispatched and are not known to be finished, by their keys."""
 
@@ -145,14 +131,15 @@ class Suite:
     def select(self, words: Sequence[str]) -> Selection:
         """Return the features that words mean, and the configurations of the options.
 
-        What can't be run is among them: its test says why. Raises as `runner.selection.select`.
+        What has no tests yet is among them: its own test says so. Raises as
+        `runner.selection.select`.
         """
         return self._portal.call(self._selected, words)
 
     async def _selected(self, words: Sequence[str]) -> Selection:
         project = await self._found(None)
-        spec = evolve(self._spec, features=words, on_conflict="generate")
-        call = partial(select, project, spec, max_outage=MAX_OUTAGE)
+        spec = evolve(self._spec, features=words)
+        call = partial(select, project, spec, max_outage=MAX_OUTAGE, keeps_untested=True)
         return await self._listed("features", project.id, call)
 
     def start(self, requests: Iterable[RunRequest]) -> None:
@@ -169,9 +156,8 @@ class Suite:
     def result(self, request: RunRequest, node_id: str) -> Result:
         """Wait for the result of a run; dispatch it if it was not.
 
-        A test that asks again, to run again, gets another run, unless the first may not be followed
-        by one: it had all of its attempts, it may still be running, or it would cost another
-        generation.
+        A test that asks again, to run again, gets another run, unless the first had all of its
+        attempts, or may still be running.
 
         Args:
             request: The run.
@@ -181,7 +167,6 @@ class Suite:
             VibeError: It could not even be tried.
         """
         if node_id in self._asked and self._may_repeat(self._results.get(request)):
-            self._discard(request)
             self._start(request)
         self._asked.add(node_id)
         self.start([request])
@@ -192,26 +177,14 @@ class Suite:
             return False
         if future.exception():
             return True
-        result, item = future.result(), future.result().entry.item
-        if item.outcome is not None:
+        result = future.result()
+        if result.entry.item.outcome is not None:
             return self.options.attempts == 1
-        is_refused = isinstance(item.error, errors.FeatureNotGeneratedError)
-        is_paid = self.options.generate and is_refused
-        return result.is_settled and not is_paid
+        return result.is_settled
 
-    def close(self, *, is_whole: bool = True) -> None:
-        """Close the client; nothing is cancelled at the service, see `in_flight`.
-
-        Args:
-            is_whole: False if the session was ended early, and is to resume when it is run again:
-                then all journals are kept, and not only those of what is still running.
-        """
-        done = {each: result for each, result in self._results.items() if result.done()}
+    def close(self) -> None:
+        """Close the client; nothing is cancelled at the service, see `in_flight`."""
         self._stack.close()
-        for request, result in done.items() if is_whole else ():
-            # One that could not be opened may be another worker's.
-            if not result.exception() and result.result().is_settled:
-                self._discard(request)
 
     def _start(self, request: RunRequest) -> None:
         self._results[request] = self._portal.start_task_soon(self._finished, request)
@@ -223,23 +196,15 @@ class Suite:
         return await self._with_artifacts(item, request, project)
 
     async def _dispatched(self, request: RunRequest, project: Project) -> BatchItem[Run]:
-        timeout, config = self.options.timeout, request.config
-        if self.options.journal is not None:
-            place = (self._client.server, project.id, *astuple(evolve(request, project=None)))
-            digest = sha256(json.dumps(place).encode()).hexdigest()
-            self._journals[request] = self.options.journal / f"{digest[:32]}.sqlite"
+        config = request.config
         if config is not None:
             call = partial(listed_configs, project)
             known = await self._listed("configurations", project.id, call)
             (config,) = chosen_configs([config], known)
         job = BatchItem["Run"](feature=request.feature_id or request.feature, config=config)
-        async with AsyncExitStack() as stack:
-            journal = None
-            if path := self._journals.get(request):
-                journal = await open_journal(stack, path, timeout=timeout)
-            (item,) = await evolve(self._spec, site_url=request.site_url).start(
-                project, [job], timeout=timeout, journal=journal, quarantine=self._quarantine
-            )
+        (item,) = await evolve(self._spec, site_url=request.site_url).start(
+            project, [job], timeout=self.options.timeout, quarantine=self._quarantine
+        )
         if isinstance(item.error, errors.NotFoundError) and request.feature_id is None:
             wanted = evolve(self._spec, features=[request.feature])
             try:
@@ -303,38 +268,11 @@ class Suite:
     def _note_failure(self, event: events.RetryScheduled) -> None:
         self._failure = event.error
 
-    def _discard(self, request: RunRequest) -> None:
-        """Remove a run's journal, so that the run is dispatched again."""
-        path = self._journals.get(request)
-        for file in files_of(path) if path else ():
-            file.unlink(missing_ok=True)
-
     def _follow(self, event: events.Dispatched | events.StatusChanged) -> None:
         if isinstance(event, events.StatusChanged) and event.transition.phase is Phase.FINISHED:
             self.in_flight.pop(event.ref.key, None)
-        else:  # What a session before this one dispatched is first seen in a transition.
+        else:
             self.in_flight[event.ref.key] = event.ref
-
-
-async def open_journal(stack: AsyncExitStack, path: Path, *, timeout: float) -> Journal:
-    """Open a run's journal; wait while another worker, which asks for the same run, has it.
-
-    Args:
-        stack: Closes it.
-        path: Its file.
-        timeout: Seconds to wait.
-
-    Raises:
-        ConfigError: It can't be opened, or was in use all that time.
-    """
-    deadline = anyio.current_time() + timeout
-    while True:
-        try:
-            return await stack.enter_async_context(Journal(path))
-        except errors.ConfigError as error:
-            if not is_in_use(error) or anyio.current_time() > deadline:
-                raise
-            await anyio.sleep(RETRY_SECONDS)
 
 
 def _directory(request: RunRequest, run: Run) -> str:

@@ -1,13 +1,10 @@
 """The server as clients start it: the command in a process of its own, on real time."""
 
-import fcntl
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,16 +114,25 @@ def call(process: Started, number: int, tool: str, **arguments: Any) -> None:
     send(process, "tools/call", id=number, params=parameters)
 
 
+def result(process: Started, number: int) -> dict[str, Any]:
+    """Return the content of a call's result, which must not be an error, after its progress."""
+    while (message := receive(process)).get("id") != number:
+        assert "method" in message
+    assert not message["result"]["isError"], message
+    content: dict[str, Any] = message["result"]["structuredContent"]
+    return content
+
+
 def start_waiting(process: Started) -> None:
-    """Have two waits in flight, one for a run and one for a list of runs."""
+    """Have two waits in flight, one for a run and one for a batch."""
     begin(process)
     call(process, 1, "run_feature", feature="Checkout")
-    run = receive(process)["result"]["structuredContent"]["runId"]
+    run = result(process, 1)["runId"]
     call(process, 2, "wait_for_run", runId=run)
     assert receive(process)["method"] == "notifications/progress"
-    call(process, 3, "wait_for_runs", runIds=[run])
+    call(process, 3, "run_features", features=["Checkout"])
     call(process, 4, "get_run", runId=run)
-    assert receive(process)["id"] == 4
+    assert result(process, 4)["runId"] == run
 
 
 def test_it_stops_when_its_output_is_closed(emulator_of_long_runs: Emulator) -> None:
@@ -141,29 +147,6 @@ def test_it_stops_when_its_output_is_closed(emulator_of_long_runs: Emulator) -> 
         assert process.wait(timeout=SOON_SECONDS) == 0
         assert process.stderr is not None
         assert "testvibe-async:" not in process.stderr.read()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the size of a pipe is set as on Linux")
-def test_a_result_that_was_not_written_is_not_delivered(tmp_path: Path) -> None:
-    """A server that is killed while it writes an answer leaves the result to the next call."""
-    failing = Emulator(speed=1e3, scenario=Scenario(failing_runs=1.0))
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(failing) as emulator:
-        note = ""
-        for is_first in (True, False):
-            with raw(emulator, XDG_STATE_HOME=str(tmp_path)) as process:
-                begin(process)
-                assert process.stdout is not None
-                if is_first:
-                    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4_096)
-                parameters = {"name": "run_features", "arguments": {"all": True}}
-                send(process, "tools/call", id=1, params=parameters)
-                if is_first:
-                    assert os.read(process.stdout.fileno(), 1)
-                    process.kill()
-                else:
-                    note = receive(process)["result"]["structuredContent"]["note"]
-        assert "This is the result of your call at" in note
-        assert len(emulator.runs) == emulator.count("run_feature")
 
 
 @pytest.mark.parametrize("stop", [None, signal.SIGTERM, signal.SIGINT])
@@ -220,30 +203,3 @@ def test_a_dispatch_can_be_logged(emulator_of_long_runs: Emulator) -> None:
         output, errors = process.communicate()
     assert output == ""
     assert errors.count("Dispatched ref=run") == 1
-
-
-def test_a_server_takes_over_from_one_that_was_killed(emulator_of_long_runs: Emulator) -> None:
-    """Two processes make the same call once; the one that waits goes on when the other dies."""
-    arguments: dict[str, Any] = {"features": ["Checkout"], "timeoutSeconds": 3}
-    with raw(emulator_of_long_runs) as first, raw(emulator_of_long_runs) as second:
-        for process in (first, second):
-            begin(process)
-        for process in (first, second):
-            call(process, 1, "run_features", **arguments)
-        waits = ["summary" not in result(process, 1) for process in (first, second)]
-        assert sorted(waits) == [False, True]
-        holder, other = (second, first) if waits[0] else (first, second)
-        holder.kill()
-        holder.wait()
-        call(other, 2, "run_features", **arguments)
-        assert result(other, 2)["summary"]["inFlight"] == 1
-    assert emulator_of_long_runs.count("run_feature") == 1
-
-
-def result(process: Started, number: int) -> dict[str, Any]:
-    """Return the content of a call's result, which must not be an error, after its progress."""
-    while (message := receive(process)).get("id") != number:
-        assert "method" in message
-    assert not message["result"]["isError"], message
-    content: dict[str, Any] = message["result"]["structuredContent"]
-    return content

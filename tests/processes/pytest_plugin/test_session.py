@@ -1,9 +1,6 @@
-"""Sessions in processes of their own: what they load, print and capture, time-outs, and kills."""
+"""Sessions in processes of their own: what they load, print and capture, and time-outs."""
 
-import os
-import signal
 import sys
-import threading
 from importlib.metadata import entry_points
 
 import pytest
@@ -11,13 +8,9 @@ import pytest
 from tests.support.inner_pytest import (
     FEATURES,
     Inner,
-    dispatched,
     endless,
-    endless_in_real_time,
-    finish,
     ids_told,
 )
-from tests.surfaces.pytest_plugin.test_again import JOURNAL, kept
 from testvibe_async.testing import Emulator
 
 CHEAP = {
@@ -77,31 +70,3 @@ def test_pytest_timeout_reaches_a_feature(inner: Inner, service: Emulator, limit
         [f"FAILED testvibe::{name} - Failed: Timeout *" for name in FEATURES]
     )
     assert ids_told(result.outlines) == set(service.runs)
-
-
-@endless_in_real_time
-class TestKilled:
-    """A session that is killed, and the next one."""
-
-    @pytest.mark.parametrize("after", [0, 0.3])
-    def test_the_next_session_goes_on(self, inner: Inner, service: Emulator, after: float) -> None:
-        """It dispatches nothing again, and reports the runs of the one that was killed.
-
-        That was killed some time after its third dispatch; after no time, the service has started
-        the run, and has not answered yet.
-        """
-
-        def kill() -> None:
-            threading.Timer(after, os.kill, (process.pid, signal.SIGKILL)).start()
-            if not after:
-                process.wait(timeout=50)
-
-        dispatched(service, 3, kill)
-        with inner.started("--testvibe", JOURNAL) as process:
-            assert process.wait(timeout=50) == -signal.SIGKILL
-        assert kept(inner) == 3
-        finish(service)
-
-        inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
-        assert len(service.runs) == 3
-        assert kept(inner) == 0

@@ -21,7 +21,7 @@ from tests.promises.simulation.plan import Plan, draw_plan
 from tests.promises.simulation.process import Process
 from tests.promises.simulation.record import CALLER, Record
 from tests.promises.simulation.service import HIDDEN_IDS, READY, SimulatedService
-from tests.support.ledgers import MortalLedger
+from tests.support.mortal import MortalLedger
 from testvibe_async import Batch, BatchItem, ClientClosedError, Project, Ref, VibeError
 from testvibe_async.ledger import Row
 
@@ -187,7 +187,7 @@ class Restarts:
         if not plan.is_batch:
             return SingleCall(project, plan)
         is_known = any(row.number == 0 for row in await ledger.rows(KEY))
-        features = None if is_known and plan.work != "generations" and detangle.flip(0.5) else (*READY, "Draft")
+        features = None if is_known and detangle.flip(0.5) else (*READY, "Draft")
         options: dict[str, Any] = {
             "max_in_flight": plan.max_in_flight,
             "timeout": timeout,

@@ -72,7 +72,7 @@ async def test_an_outage_costs_no_more_than_normal(fault: Fault) -> None:
         normal, during = many.count_since(before), many.count_since(out)
         outage.remove()
         await asyncio.sleep(INTERVAL + 2 * INTERVAL / 10 + 0.1)
-        late = [each for each in many.operations if (each._polled.state.seen_at or 0) < back]
+        late = [each for each in many.operations if (each._polled.seen_at or 0) < back]
 
     assert during <= 1.1 * (normal - during)
     # A poll that hangs at the end of the outage is over with its time-out of 30 s, and one was sent

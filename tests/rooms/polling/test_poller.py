@@ -111,7 +111,7 @@ async def test_a_defect_ends_one_wait(project: Project, monkeypatch: pytest.Monk
     """An unforeseen error in a poll ends the wait, and a later wait starts anew."""
     operation = await project.run_feature("Checkout")
     neighbour = await project.run_feature("Checkout")
-    broken = operation._polled.state
+    broken = operation._polled
     take = type(broken).belongs
 
     def belongs(state: Any, *args: Any) -> Any:
@@ -266,7 +266,7 @@ async def test_so_many_outcomes_are_kept(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the number that is kept the oldest outcome is read again."""
-    monkeypatch.setattr("testvibe_async._polling.polled.MAX_OPERATIONS", 2)
+    monkeypatch.setattr("testvibe_async._polling.known.MAX_OPERATIONS", 2)
     refs = [await ended(project) for _ in range(3)]
     gc.collect()
 
@@ -277,7 +277,7 @@ async def test_only_so_many_bytes_are_kept(
     emulator: Emulator, client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large outcome takes the place of many small ones, and one too large is not kept."""
-    monkeypatch.setattr("testvibe_async._polling.polled.MAX_BYTES", 10_000)
+    monkeypatch.setattr("testvibe_async._polling.known.MAX_BYTES", 10_000)
     small = await ended(project)
     gc.collect()
     assert client.attach(small).done

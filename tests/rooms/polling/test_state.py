@@ -10,7 +10,7 @@ from testvibe_async import Phase, Run, RunRef, RunStatus
 from testvibe_async._http import outage_interval
 from testvibe_async._polling.list_polling import _is_time
 from testvibe_async._polling.schedule import standard_poll_plan
-from testvibe_async._polling.states import RunState
+from testvibe_async._polling.kinds import PolledRun
 from testvibe_async.errors import KindName
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -21,7 +21,7 @@ PASSED = Run(7, RunStatus.PASSED, feature_name="Checkout", started_at=AT, finish
 
 def test_an_answer_from_before_a_list_saw_it_start_is_no_step_back() -> None:
     """The list shows that it executes; a read that was under way then still says queued."""
-    state = RunState(REF, began=0.0, answered_at=AT)
+    state = PolledRun(REF, began=0.0, answered_at=AT)
     assert state.see_started(at=AT) is not None
     state.accept(QUEUED, sequence=1, now=1.0, at=AT)
     assert state.phase is Phase.ACTIVE
@@ -30,7 +30,7 @@ def test_an_answer_from_before_a_list_saw_it_start_is_no_step_back() -> None:
 
 def test_a_list_that_shows_it_started_is_late_after_the_end() -> None:
     """Once the end was read, a row that says it executes changes nothing."""
-    state = RunState(REF, began=0.0, answered_at=AT)
+    state = PolledRun(REF, began=0.0, answered_at=AT)
     state.accept(PASSED, sequence=1, now=1.0, at=AT)
     assert state.see_started(at=AT) is None
     assert state.phase is Phase.FINISHED

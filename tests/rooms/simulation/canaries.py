@@ -50,7 +50,7 @@ INSIDE = {
     "the latest": "testvibe_async._core.dispatch.kinds.GenerationDispatch._before",
     "refusals": "testvibe_async._http.transport.is_clear_refusal",
     "contradictions": "testvibe_async.ledger.Row.contradiction",
-    "newer answers": "testvibe_async._polling.state.OperationState._replace",
+    "newer answers": "testvibe_async._polling.polled.PolledOperation._replace",
     "grace": "testvibe_async._polling.state.GRACE_SECONDS",
 }
 """The places inside the client in which mutants are planted, by what they decide. All else is

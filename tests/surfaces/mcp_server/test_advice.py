@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.mcp_connection import connected, without_tests
+from tests.support.mcp_connection import connected
 from testvibe_async import CaseResult, FeatureStatus, Generation, Run, RunStatus, RunSummary, errors
 from testvibe_async.errors import KindName
 from testvibe_async.intents import Intent
@@ -105,7 +105,7 @@ async def test_a_wrong_name_leads_to_the_right_one(emulator: Emulator) -> None:
     """Similar names are proposed; without any the list is named that has them."""
     emulator.add_feature("Login with SSO")
     async with connected(emulator) as mcp:
-        for tool in ("run_feature", "get_feature", "wait_for_generation", "generate_and_run"):
+        for tool in ("run_feature", "get_feature", "wait_for_generation", "generate_feature"):
             text = await mcp.refused(tool, feature="login")
             assert text.endswith("Did you mean 'Login Functionality' or 'Login with SSO'?")
         text = await mcp.refused("list_runs", feature="Chekout")
@@ -142,7 +142,7 @@ async def test_a_project_is_named_too(emulator: Emulator) -> None:
 
 
 async def test_the_project_that_is_set_may_be_a_name(emulator: Emulator) -> None:
-    """Tools, resources and prompts find it in any case; a wrong one names the setting."""
+    """Tools find it in any case; a wrong one names the setting."""
     async with connected(emulator, project="Nope") as mcp:
         text = await mcp.refused("run_features", all=True)
         assert "there is no project 'Nope': there is only 'Acme Shop'." in text
@@ -151,23 +151,21 @@ async def test_the_project_that_is_set_may_be_a_name(emulator: Emulator) -> None
     async with connected(emulator, project="acme shop") as mcp:
         assert (await mcp.result("get_project"))["name"] == "Acme Shop"
         await mcp.result("run_feature", feature="Checkout")
-        assert await mcp.read_resource("testvibe://features/Checkout/gherkin")
         emulator.fail("list_projects", Fault.status(503))
         assert "try again later" in await mcp.refused("list_features")
     assert emulator.count("run_feature") == 1
 
 
-@pytest.mark.parametrize("tool", ["run_feature", "run_features", "generate_and_run"])
+@pytest.mark.parametrize("tool", ["run_feature", "run_features"])
 async def test_a_configuration_that_is_not_there_is_refused(emulator: Emulator, tool: str) -> None:
     """Once a call has listed the configurations, a run with another one is not dispatched."""
     one: dict[str, Any] = {"feature": "Checkout"}
     call = {"features": ["Checkout"]} if tool == "run_features" else one
-    without_tests(emulator, tool)
     async with connected(emulator) as mcp:
         await mcp.result("list_configs")
         text = await mcp.refused(tool, **call, config="Firefux")
         assert "Nothing was started: there is no configuration 'Firefux'" in text
-        assert emulator.count("run_feature") == emulator.count("generate_feature") == 0
+        assert emulator.count("run_feature") == 0
         text = await mcp.refused(tool, **call, siteUrl="not a url")
         assert "siteUrl is wrong" in text
         path = "Configurations/Firefux.config.js"

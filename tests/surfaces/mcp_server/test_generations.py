@@ -1,10 +1,7 @@
 """Generations cost credits: none is paid for twice by any tool, spelling, retry or restart."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncGenerator
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +9,8 @@ import pytest
 from tests.support import mcp_connection
 from tests.support.mcp_connection import connected, content_of, text_of, without_tests
 from tests.support.timing import shift_local_clock
-from tests.surfaces.mcp_server.test_patience import two_servers
 from tests.surfaces.mcp_server.test_tools import answering
-from testvibe_async.mcp_server import generations
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-BOTH = ("generate_feature", "generate_and_run")
-
-both_tools = pytest.mark.parametrize("tool", BOTH)
 
 both_services = pytest.mark.parametrize("emulator", [True, False], indirect=True)
 """With the lists that are assumed, and without."""
@@ -35,9 +26,9 @@ async def emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-async def refused_in_the_end(mcp: mcp_connection.Connection, tool: str, **arguments: Any) -> str:
-    """Call a tool until nothing is in flight, and return the error's text."""
-    while not (result := await mcp.call_tool(tool, arguments)).is_error:
+async def refused_in_the_end(mcp: mcp_connection.Connection, **arguments: Any) -> str:
+    """Call the tool until nothing is in flight, and return the error's text."""
+    while not (result := await mcp.call_tool("generate_feature", arguments)).is_error:
         assert content_of(result)["inFlight"] is True
     return text_of(result)
 
@@ -46,84 +37,90 @@ def requests(emulator: Emulator) -> int:
     return emulator.count("generate_feature")
 
 
-@both_tools
-async def test_the_same_call_generates_once(emulator: Emulator, tmp_path: Path, tool: str) -> None:
-    """A repetition, at once by another server, or long after the end or a restart, pays nothing."""
-    ids, number = set[str](), str(emulator.features["Returns"].id)
-    for names in (("Returns", "Returns"), ("RETURNS", number)):
-        async with two_servers(emulator, tmp_path) as two:
-            for both in await asyncio.gather(
-                *(mcp.finished(tool, feature=name) for mcp, name in zip(two, names, strict=True))
-            ):
-                ids.add(both.get("generation", both)["requestId"])
-        await asyncio.sleep(3_600)
-    assert requests(emulator) == len(ids) == 1
+async def test_the_same_call_generates_once(emulator: Emulator) -> None:
+    """A repetition pays nothing: at once, in flight, by another server, after a restart."""
+    number = str(emulator.features["Returns"].id)
+    async with connected(emulator) as mcp:
+        both = (mcp.result("generate_feature", feature=name) for name in ("Returns", "RETURNS"))
+        first, second = await asyncio.gather(*both)
+        assert first["requestId"] == second["requestId"]
+        third = await mcp.result("generate_feature", feature=number)
+        assert third["requestId"] == first["requestId"]
+        assert third["note"].startswith("Nothing was started: your call at")
+        async with connected(emulator) as other:
+            text = await other.refused("generate_feature", feature="Returns")
+            assert "wait_for_generation" in text
+        await mcp.finished("wait_for_generation", feature="Returns")
+        text = await mcp.refused("generate_feature", feature="Returns")
+        assert "has tests already, and run_feature runs them" in text
+        assert f'`replace: "{first["requestId"]}"`' in text
+    assert requests(emulator) == 1
 
 
-@both_tools
+async def test_two_servers_at_once_generate_once(emulator: Emulator) -> None:
+    """The service refuses the later dispatch of two, and the answer says what to wait for."""
+    async with connected(emulator) as one, connected(emulator) as other:
+        answers = await asyncio.gather(
+            *(mcp.call_tool("generate_feature", {"feature": "Returns"}) for mcp in (one, other))
+        )
+    (refused,) = [text_of(each) for each in answers if each.is_error]
+    assert "wait_for_generation" in refused
+    assert len(emulator.generations) == 1
+
+
 @pytest.mark.parametrize("status", ["generated", "failed", "cancelled"])
-async def test_what_is_replaced_is_named(emulator: Emulator, tool: str, status: str) -> None:
+async def test_what_is_replaced_is_named(emulator: Emulator, status: str) -> None:
     """A generation is replaced only by a call that names it; others ask nobody."""
     asked: list[str] = []
     async with connected(emulator, ask=answering(asked)) as mcp:
         emulator.features["Returns"].status = status
         latest = await mcp.latest("Returns")
         for arguments in ({}, {"replace": "another"}, {"replace": "2001-01-01T00:00:00Z"}):
-            text = await mcp.refused(tool, feature="Returns", **arguments)
+            text = await mcp.refused("generate_feature", feature="Returns", **arguments)
             assert f'`replace: "{latest}"`' in text
         assert asked == []
         assert requests(emulator) == 0
-        await mcp.result(tool, feature="Returns", replace=latest)
+        await mcp.result("generate_feature", feature="Returns", replace=latest)
         assert len(asked) == 1
     assert requests(emulator) == 1
 
 
-@both_tools
-@pytest.mark.parametrize("keeps_files", [True, False])
-async def test_a_repetition_that_crosses_the_answer_replaces_nothing(
-    tmp_path: Path, tool: str, *, keeps_files: bool
-) -> None:
-    """A client that gave up as the answer came repeats its call, and pays once.
-
-    So it does where the service alone can tell, since no file is left.
-    """
+@mcp_connection.both_modes
+async def test_a_repetition_after_a_restart_replaces_nothing(mode: mcp_connection.Mode) -> None:
+    """A client that gave up, and repeats its call to another server, pays once."""
     async with Emulator(scenario=Scenario(failing_generations=0)) as emulator:
-        async with connected(emulator, mode="legacy", state_folder=tmp_path / "first") as mcp:
-            call = {"feature": "Checkout", "replace": await mcp.latest("Checkout")}
-            await mcp.call_tool(tool, call)
-            await mcp.cross(calls=3)
-            (request,) = [each for each in emulator.generations if each != call["replace"]][-1:]
+        async with connected(emulator, mode) as mcp:
+            call: dict[str, Any] = {"feature": "Checkout"}
+            call["replace"] = await mcp.latest("Checkout")
+            emulator.fail("generate_feature", Fault.delay(7))
+            await mcp.give_up("generate_feature", **call)
+        (request,) = [each for each in emulator.generations if each != call["replace"]][-1:]
+        async with connected(emulator, mode) as mcp:
+            assert "wait_for_generation" in await mcp.refused("generate_feature", **call)
             emulator.finish_generation(request, "generated")
-            if keeps_files:
-                again = await mcp.result(tool, **call)
-                assert again.get("generation", again)["requestId"] == request
-        async with connected(emulator, state_folder=tmp_path / "second") as mcp:
-            assert f'`replace: "{request}"`' in await mcp.refused(tool, **call)
+            text = await mcp.refused("generate_feature", **call)
+            assert f'`replace: "{request}"`' in text
         assert requests(emulator) == 1
 
 
-@both_tools
-async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator, tool: str) -> None:
-    """The same call returns the failure, and says what to pass for another generation."""
+async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator) -> None:
+    """The same call is refused, and says what to pass for another generation."""
     async with connected(emulator) as mcp:
         first = (await mcp.result("generate_feature", feature="Returns"))["requestId"]
         emulator.finish_generation(first, "failed")
+        again = await mcp.result("generate_feature", feature="Returns")
+        assert (again["requestId"], again["status"]) == (first, "failed")
         await mcp.result("update_feature", feature="Returns", gherkin="Feature: Returns")
-        told = await mcp.result(tool, feature="Returns")
-        assert told.get("generation", told)["requestId"] == first
-        assert told["note"].startswith("Nothing was started: ")
-        assert f'`replace: "{first}"`' in told["note"]
-        assert (told.get("run"), told.get("inFlight", False)) == (None, False)
-        assert (requests(emulator), emulator.count("run_feature")) == (1, 0)
-        second = await mcp.result(tool, feature="Returns", replace=first)
-        assert second.get("generation", second)["requestId"] != first
+        text = await mcp.refused("generate_feature", feature="Returns")
+        assert "was generated before, without success" in text
+        assert f'`replace: "{first}"`' in text
+        assert requests(emulator) == 1
+        second = await mcp.result("generate_feature", feature="Returns", replace=first)
+        assert second["requestId"] != first
     assert requests(emulator) == 2
 
 
-@both_tools
-async def test_a_newer_generation_is_named_in_place_of_an_old_one(
-    emulator: Emulator, tool: str
-) -> None:
+async def test_a_newer_generation_is_named_in_place_of_an_old_one(emulator: Emulator) -> None:
     """A call whose generation was superseded learns the name of the latest one."""
     call, latest = {"feature": "Returns"}, dict[str, str]()
     async with connected(emulator) as mcp:
@@ -132,28 +129,7 @@ async def test_a_newer_generation_is_named_in_place_of_an_old_one(
             await asyncio.sleep(60)
             emulator.finish_generation(started["requestId"], "generated")
             latest = {"replace": started["requestId"]}
-        assert f'`replace: "{latest["replace"]}"`' in await mcp.refused(tool, **call)
-    assert requests(emulator) == 2
-
-
-@both_tools
-async def test_an_id_that_is_used_again_is_another_feature_s(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tool: str
-) -> None:
-    """A generation that the service should know, and has not, is given up; the next call pays."""
-    async with connected(emulator) as mcp:
-        old = await mcp.result("generate_feature", feature="Returns")
-        emulator.finish_generation(old["requestId"], "generated")
-        number = emulator.features["Returns"].id
-        await mcp.result("delete_feature", feature="Returns")
-        feature = emulator.add_feature("Returns", status="draft")
-        feature.id, emulator._project.features[number] = number, feature
-        again = await mcp.result(tool, feature="Returns")
-        assert again.get("generation", again)["requestId"] == old["requestId"]
-        monkeypatch.setattr(generations, "KNOWN_WITHIN", timedelta(0))
-        assert "no longer has the generation" in await mcp.refused(tool, feature="Returns")
-        assert requests(emulator) == 1
-        await mcp.result(tool, feature="Returns")
+        assert f'`replace: "{latest["replace"]}"`' in await mcp.refused("generate_feature", **call)
     assert requests(emulator) == 2
 
 
@@ -165,19 +141,16 @@ async def test_an_id_that_is_used_again_is_another_feature_s(
     ],
     ids=["no id", "no status"],
 )
-@both_tools
-async def test_a_service_without_request_ids_names_a_date(
-    tool: str, shown_by: str, fault: Fault
-) -> None:
+async def test_a_service_without_request_ids_names_a_date(shown_by: str, fault: Fault) -> None:
     """Where no `requestId` is shown, the date of the last change names a generation."""
     async with Emulator(scenario=Scenario(failing_generations=0)) as emulator:
         emulator.fail("get_generation_status", fault)
         async with connected(emulator) as mcp:
             shown = await mcp.result(shown_by, feature="Checkout")
             call = {"feature": "Checkout", "replace": shown["updatedUtc"]}
-            assert call["replace"] in await mcp.refused(tool, feature="Checkout")
+            assert call["replace"] in await mcp.refused("generate_feature", feature="Checkout")
             for _ in range(2):
-                await mcp.call_tool(tool, call)
+                await mcp.call_tool("generate_feature", call)
         assert requests(emulator) == 1
 
 
@@ -196,106 +169,54 @@ async def test_what_has_no_name_is_not_replaced() -> None:
         assert requests(emulator) == 0
 
 
-@both_tools
-async def test_what_is_in_flight_elsewhere_is_waited_for(emulator: Emulator, tool: str) -> None:
+async def test_what_is_in_flight_elsewhere_is_waited_for(emulator: Emulator) -> None:
     """A generation that somebody else started is neither replaced nor doubled."""
     running = emulator.add_feature("Running", status="generating")
     async with connected(emulator) as mcp:
         latest = await mcp.latest("Running")
         for arguments in ({}, {"replace": latest}):
-            text = await mcp.refused(tool, feature=str(running.id), **arguments)
+            text = await mcp.refused("generate_feature", feature=str(running.id), **arguments)
             assert "wait_for_generation" in text
     assert requests(emulator) == 0
 
 
-@pytest.mark.parametrize("seconds", [5, 600])
-async def test_what_generate_feature_started_is_only_run(emulator: Emulator, seconds: int) -> None:
-    """The step from a generation, over or not, to its run generates nothing."""
-    async with connected(emulator) as mcp:
-        started = await mcp.result("generate_feature", feature="Wishlist")
-        await asyncio.sleep(seconds)
-        both = await mcp.finished("generate_and_run", feature="wishlist")
-    assert both["generation"]["requestId"] == started["requestId"]
-    assert both["run"]["status"] == "passed"
-    assert requests(emulator) == emulator.count("run_feature") == 1
-
-
 @both_services
-@both_tools
-async def test_what_is_unknown_is_not_sent_again(emulator: Emulator, tool: str) -> None:
+async def test_what_is_unknown_is_not_sent_again(emulator: Emulator) -> None:
     """While it is unknown whether a dispatch began, no repetition sends another."""
     emulator.fail("generate_feature", Fault.lost(), times=1)
     broken = emulator.fail("get_generation_status", Fault.status(503), skip=3)
     async with connected(emulator) as mcp:
         for _ in range(3):
-            text = await refused_in_the_end(mcp, tool, feature="Returns")
+            text = await refused_in_the_end(mcp, feature="Returns")
             assert "It may have started" in text
+        with_date = {"feature": "Returns", "replace": "2026-01-01T00:00:00Z"}
+        assert "It may have started" in await refused_in_the_end(mcp, **with_date)
         broken.remove()
-        found = await mcp.result(tool, feature="Returns")
-    assert found.get("generation", found)["requestId"] in emulator.generations
+        found = await mcp.result("generate_feature", feature="Returns")
+    assert found["requestId"] in emulator.generations
     assert requests(emulator) == 1
 
 
 @both_services
-@both_tools
 async def test_what_provably_did_not_begin_is_started_by_the_same_call(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A repetition, also for another site, starts what provably did not begin: one is paid."""
-    call = {"feature": "Returns", "siteUrl": "https://next.example"}
+    """A repetition starts what provably did not begin, and asks nobody again: one is paid."""
     shift_local_clock(monkeypatch)
+    asked: list[str] = []
     emulator.fail("generate_feature", Fault.status(503), times=1)
-    async with connected(emulator, state_folder=tmp_path) as mcp:
-        await mcp.give_up(tool, feature="Returns")
-    await asyncio.sleep(600)
-    async with connected(emulator, state_folder=tmp_path) as mcp:
-        answer = await mcp.call_tool(tool, call)
-        while not emulator.generations:
-            answer = await mcp.call_tool(tool, call)
-        assert "Nothing was started" not in text_of(answer)
-        await mcp.finished(tool, **call)
-    assert len(emulator.generations) == 1
-
-
-@mcp_connection.both_modes
-async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
-    emulator: Emulator, tmp_path: Path, mode: mcp_connection.Mode
-) -> None:
-    """What was never sent was never started: the next call asks the user, and starts it."""
-    hung = emulator.fail("get_generation_status", Fault.delay(7), skip=2, times=1)
-    asked: list[str] = []
-    async with connected(emulator, state_folder=tmp_path / "killed") as mcp:
-        call = asyncio.create_task(mcp.call_tool("generate_feature", {"feature": "Returns"}))
-        await asyncio.sleep(3)
-        assert list((tmp_path / "killed").glob("*.sqlite"))
-        shutil.copytree(tmp_path / "killed", tmp_path / "left")
-        call.cancel()
-    hung.remove()
-    before = requests(emulator)
-    left = tmp_path / "left"
-    async with connected(emulator, mode, ask=answering(asked), state_folder=left) as mcp:
+    unseen = emulator.fail("get_generation_status", Fault.status(503), skip=4)
+    async with connected(emulator, ask=answering(asked)) as mcp:
+        await refused_in_the_end(mcp, feature="Returns")
+        assert not emulator.generations
+        unseen.remove()
+        await asyncio.sleep(600)
         answer = await mcp.call_tool("generate_feature", {"feature": "Returns"})
-    assert "was started" in text_of(answer)
+        while not emulator.generations:
+            answer = await mcp.call_tool("generate_feature", {"feature": "Returns"})
+        assert "Nothing was started" not in text_of(answer)
     assert len(asked) == 1
-    assert requests(emulator) == before + 1
-
-
-@mcp_connection.both_modes
-async def test_nobody_is_asked_for_what_is_refused(
-    emulator: Emulator, tmp_path: Path, mode: mcp_connection.Mode
-) -> None:
-    """A wrong configuration, or a folder that can't be written, is refused before the question."""
-    asked: list[str] = []
-    async with connected(emulator, mode, ask=answering(asked)) as mcp:
-        wrong = {"feature": "Returns", "config": "Firefux"}
-        assert "no configuration 'Firefux'" in await mcp.refused("generate_and_run", **wrong)
-    (tmp_path / "file").touch()
-    folder = tmp_path / "file"
-    async with connected(emulator, mode, ask=answering(asked), state_folder=folder) as mcp:
-        for tool in (*BOTH, "run_feature"):
-            assert "nothing was started" in await mcp.refused(tool, feature="Returns")
-    assert asked == []
-    assert requests(emulator) == emulator.count("run_feature") == 0
+    assert len(emulator.generations) == 1
 
 
 async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> None:
@@ -304,13 +225,12 @@ async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> No
     async with connected(emulator, max_generations=1, ask=answering(asked)) as mcp:
         assert "list_features shows" in await mcp.refused("generate_feature", feature="No such")
         emulator.fail("generate_feature", Fault.status(409), times=2)
-        for tool in BOTH:
-            await mcp.refused(tool, feature="Wishlist")
+        for _ in range(2):
+            await mcp.refused("generate_feature", feature="Wishlist")
         await mcp.result("generate_feature", feature="Returns")
         asked.clear()
-        for tool in BOTH:
-            text = await mcp.refused(tool, feature="Wishlist")
-            assert "may start no more generations (its option --max-generations)" in text
+        text = await mcp.refused("generate_feature", feature="Wishlist")
+        assert "may start no more generations (its option --max-generations)" in text
     assert asked == []
     assert len(emulator.generations) == 1
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 from tests.conftest import client_of
-from tests.support.mcp_connection import Mode, both_modes, connected_by_http
+from tests.support.mcp_connection import connected_by_http
 from testvibe_async import ConfigError
-from testvibe_async.mcp_server import make_server, serve_http, starts
+from testvibe_async.mcp_server import make_server, serve_http
 from testvibe_async.testing import Emulator
 
 TOKEN = "a-token-for-tests"
@@ -95,29 +94,6 @@ async def test_who_is_served(emulator: Emulator) -> None:
                 assert (answer.headers.get("WWW-Authenticate") == "Bearer") is (status == 401)
                 assert TOKEN not in await answer.text()
     assert emulator.count() == 0
-
-
-@both_modes
-async def test_a_result_is_delivered_once_its_response_was_sent(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, mode: Mode
-) -> None:
-    """A server that is killed before the last byte of an answer leaves its result to others."""
-    order: list[str] = []
-    send = RequestResponseCycle.send
-
-    async def noted(cycle: RequestResponseCycle, message: Any) -> None:
-        await send(cycle, message)
-        order.append(message["type"])
-
-    monkeypatch.setattr(RequestResponseCycle, "send", noted)
-
-    def rename(*_: object) -> None:
-        order.append("delivered")
-
-    monkeypatch.setattr(starts, "_rename", rename)
-    async with served(emulator) as url, connected_by_http(url, TOKEN, mode) as mcp:
-        await mcp.call_tool("run_feature", {"feature": "Checkout"})
-    assert order[order.index("delivered") - 1] == "http.response.body"
 
 
 @pytest.mark.parametrize(

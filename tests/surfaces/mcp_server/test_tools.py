@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitResult, Tool, ToolAnnotations
 
 from tests.conftest import KEY
@@ -16,7 +15,7 @@ from testvibe_async import Client, ConfigError, Project
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
-COMBINED = {"run_features", "wait_for_runs", "generate_and_run"}
+COMBINED = {"run_features", "wait_for_batch"}
 
 NAMES = """
 list_projects get_project list_features get_feature create_feature update_feature delete_feature
@@ -34,7 +33,7 @@ async def tools() -> dict[str, Tool]:
 
 
 async def test_each_operation_of_the_service_is_a_tool() -> None:
-    """The tools are the service's 22 operations under its names, and three that combine them."""
+    """The tools are the service's 22 operations under its names, and two for many runs."""
     assert len(OPERATIONS) == 22
     assert set(await tools()) == OPERATIONS | COMBINED
     for name in OPERATIONS:
@@ -54,7 +53,8 @@ async def test_arguments_are_in_the_service_s_spelling() -> None:
     assert (seconds["default"], seconds["minimum"], seconds["maximum"]) == (120, 1, 170)
     for name, schema in schemas.items():
         assert schema["additionalProperties"] is False
-        assert ("project" in schema["properties"]) is (name != "list_projects")
+        has_none = name in {"list_projects", "wait_for_batch"}
+        assert ("project" in schema["properties"]) is not has_none
         for argument in schema["properties"].values():
             assert argument["description"], name
             assert "title" not in argument
@@ -72,12 +72,12 @@ async def test_hints_say_what_a_tool_does() -> None:
         name for name in hints if name.startswith(("list", "get", "wait", "rea", "di"))
     }
     assert repeatable == {"update_feature", "delete_feature", "write_file"}
-    assert costly == {"generate_feature", "generate_and_run"}
+    assert costly == {"generate_feature"}
     assert destroys == repeatable | costly | {"cancel_generation"}
 
 
 async def test_the_tools_cost_a_model_little() -> None:
-    """All tools are declared in 20,000 characters: below 5,000 tokens, for o200k makes 4.2 to 1."""
+    """All tools are declared in 16,000 characters: below 4,000 tokens, for o200k makes 4.2 to 1."""
     listed = await tools()
     for tool in listed.values():
         assert tool.title
@@ -85,7 +85,7 @@ async def test_the_tools_cost_a_model_little() -> None:
         assert tool.output_schema is None
         assert '"type": [' not in json.dumps(tool.input_schema)
     whole = [tool.model_dump(by_alias=True, exclude_none=True) for tool in listed.values()]
-    assert len(json.dumps(whole, separators=(",", ":"))) < 20_000
+    assert len(json.dumps(whole, separators=(",", ":"))) < 16_000
 
 
 async def test_every_tool_returns_what_it_declares() -> None:
@@ -113,8 +113,9 @@ async def test_every_tool_returns_what_it_declares() -> None:
         assert await call("cancel_generation", **login) == ok
         over = await call("wait_for_generation", **login)
         assert (over["featureStatus"], over["inFlight"]) == ("cancelled", False)
-        both = await mcp.finished("generate_and_run", **login, replace=started["requestId"])
-        assert both["generation"]["featureStatus"] == "generated"
+        await call("generate_feature", **login, replace=started["requestId"])
+        over = await mcp.finished("wait_for_generation", **login)
+        assert over["featureStatus"] == "generated"
         assert len(emulator.generations) == 2
         assert len((await call("get_generation_log", **login))["sections"]) == 2
 
@@ -126,13 +127,12 @@ async def test_every_tool_returns_what_it_declares() -> None:
         artifacts = (await call("get_run_artifacts", **run))["artifacts"]
         assert all(artifact["url"].startswith(emulator.artifact_url) for artifact in artifacts)
         listed = (await call("list_runs", **login))["runs"]
-        assert [row["runId"] for row in listed] == [run["runId"], both["run"]["runId"]]
+        assert [row["runId"] for row in listed] == [run["runId"]]
         assert len((await call("list_runs", limit=1))["runs"]) == 1
 
         digest = await call("run_features", features=["Login", "Checkout"])
         assert digest["summary"]["total"] == 2
-        again = await call("wait_for_runs", runIds=[row["runId"] for row in digest["runs"]])
-        assert again["runs"] == digest["runs"]
+        assert await call("wait_for_batch", batch=digest["batch"]) == digest
 
         assert (await call("list_files"))["files"]
         file = {"path": "Configurations/mine.config.js"}
@@ -165,12 +165,10 @@ async def test_a_run_in_flight_is_not_diagnosed_yet(emulator: Emulator) -> None:
 async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
     """Lone surrogates, which JSON can hold and UTF-8 can't, become `?` anywhere in a result."""
     broken = rb'{"id": 14, "name": "A\ud83d", "gherkin": "\udc00", "new": {"\ud83d": ["\ud83d"]}}'
-    emulator.fail("get_feature", Fault.body(broken), times=2)
+    emulator.fail("get_feature", Fault.body(broken), times=1)
     async with connected(emulator, "legacy") as mcp:
         found = await mcp.result("get_feature", feature="Checkout")
         assert (found["name"], found["gherkin"], found["new"]) == ("A?", "?", {"?": ["?"]})
-        read = await mcp.read_resource("testvibe://features/14/gherkin")
-        assert getattr(read.contents[0], "text", None) == "?"
 
 
 @pytest.mark.parametrize(
@@ -183,9 +181,8 @@ async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
         ),
         ("wait_for_run", {"runId": 1, "timeoutSeconds": 171}, "timeoutSeconds is wrong"),
         ("wait_for_run", {"runId": 0}, "runId is wrong"),
-        ("wait_for_runs", {"runIds": []}, "runIds is wrong"),
-        ("wait_for_runs", {"runIds": [1, "x"]}, "runIds[1] is wrong"),
-        ("wait_for_runs", {"runIds": [*range(1, 1_002)]}, "at most 1000 items"),
+        ("wait_for_batch", {"batch": 0}, "batch is wrong"),
+        ("run_features", {"features": ["A", None]}, "features[1] is wrong"),
         ("run_features", {"features": []}, "features is wrong"),
         ("run_features", {"features": ["A"] * 1_001}, "at most 1000 items"),
         ("run_features", {"attempts": 0}, "attempts is wrong"),
@@ -210,12 +207,11 @@ async def test_arguments_that_are_wrong_are_refused(
     assert emulator.count() == 0
 
 
-@pytest.mark.parametrize("tool", ["list_features", "wait_for_runs"])
+@pytest.mark.parametrize(("tool", "call"), [("list_features", {}), ("wait_for_run", {"runId": 1})])
 async def test_a_refused_key_is_named_by_its_variable_and_never_shown(
-    emulator: Emulator, tool: str
+    emulator: Emulator, tool: str, call: dict[str, Any]
 ) -> None:
     """The one error for a refused key names the variable, and not the key."""
-    call = {"runIds": [1, 2]} if tool == "wait_for_runs" else {}
     async with connected(emulator, api_key=KEY) as mcp:
         text = await mcp.refused(tool, **call)
     assert "401" in text
@@ -232,7 +228,7 @@ async def test_without_configuration_each_tool_says_what_to_set(
     """Each tool says so in the words of a server: no argument of the library, no option."""
     monkeypatch.setenv("TESTVIBE_SERVER", server)
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
-    numbers: dict[str, Any] = {"runId": 1, "runIds": [1]}
+    numbers: dict[str, Any] = {"runId": 1, "batch": 1}
     async with Connection(make_server()) as mcp:
         for tool in (await mcp.list_tools()).tools:
             required = tool.input_schema.get("required", [])
@@ -313,31 +309,15 @@ async def test_the_user_is_asked_before_credits_are_spent(
     asked: list[str] = []
     is_agreed = content == {"generate": True}
     async with connected(emulator, mode, ask=answering(asked, action, content)) as mcp:
-        answer = await mcp.call_tool("generate_and_run", {"feature": "Checkout"})
+        answer = await mcp.call_tool("generate_feature", {"feature": "Checkout"})
         assert asked == ["Generate the tests of 'Checkout'? It costs credits of the account."]
         assert answer.is_error is not is_agreed
         if not is_agreed:
             assert text_of(answer).startswith("Nothing was started: the ")
         else:
-            await mcp.call_tool("generate_and_run", {"feature": "Checkout"})
+            await mcp.call_tool("generate_feature", {"feature": "Checkout"})
             assert len(asked) == 1
     assert emulator.count("generate_feature") == is_agreed
-
-
-@mcp_connection.both_modes
-async def test_a_prompt_s_missing_argument_is_named(
-    emulator: Emulator, mode: mcp_connection.Mode
-) -> None:
-    """A prompt without an argument that it needs is refused as invalid parameters."""
-    async with connected(emulator, mode) as mcp:
-        for name, said in {
-            "diagnose_failed_run": "Missing required arguments: {'runId'}",
-            "diagnose_failed_generation": "Missing required arguments: {'feature'}",
-            "diagnose": "Unknown prompt: diagnose",
-        }.items():
-            with pytest.raises(MCPError, match=said) as caught:
-                await mcp.get_prompt(name)
-            assert caught.value.error.code == -32602
 
 
 async def instructions(**options: Any) -> str:

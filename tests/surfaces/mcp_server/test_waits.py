@@ -1,6 +1,7 @@
 """The tools that wait, in this process and on virtual time."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -57,7 +58,7 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
 async def test_a_cancelled_call_cancels_its_wait_alone(
     emulator: Emulator, mode: mcp_connection.Mode
 ) -> None:
-    """A cancelled wait leaves another wait and the run alone; after both no poll is sent."""
+    """A cancelled wait leaves another wait and the run alone."""
     async with connected(emulator, mode) as mcp:
         run = await mcp.result("run_feature", feature="Checkout")
         wait = {"runId": run["runId"]}
@@ -68,9 +69,6 @@ async def test_a_cancelled_call_cancels_its_wait_alone(
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         assert (await other)["inFlight"] is True
-        seen = emulator.count()
-        await asyncio.sleep(30)
-        assert emulator.count() == seen
         assert len(emulator.active_runs()) == 1
         assert (await mcp.result("wait_for_run", **wait))["status"] == "passed"
 
@@ -143,7 +141,10 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
     assert counts == {"total": 4, "succeeded": 3, "errors": 1}
     assert digest["inFlight"] is False
     assert text_of(result) == "3 succeeded, 1 error."
-    assert [one for one in listener.messages if one.endswith('"Gift cards": error')]
+    assert listener.messages[0].startswith("batch 1: ")
+    assert {name for line in listener.messages for name in re.findall(r"run \d+", line)} == {
+        f"run {run}" for run in emulator.runs
+    }
 
 
 async def test_what_failed_runs_again_and_is_flaky(emulator: Emulator) -> None:
@@ -178,7 +179,7 @@ async def test_failures_are_shortened() -> None:
 
 
 async def test_a_batch_that_times_out_goes_on(emulator: Emulator) -> None:
-    """The same call continues what is in flight, and what waits its turn; neither has a verdict."""
+    """What is in flight has its id, and what waits its turn is counted; neither has a verdict."""
     call: dict[str, Any] = {"features": ["Checkout"], "repeat": 3}
     async with connected(emulator) as mcp:
         answer = await mcp.call_tool("run_features", {**call, "timeoutSeconds": 70})
@@ -186,68 +187,13 @@ async def test_a_batch_that_times_out_goes_on(emulator: Emulator) -> None:
         assert (digest["verdict"], digest["inFlight"]) == ("in flight", True)
         assert text_of(answer).startswith("In flight: 1 of 3 runs are over")
         assert (digest["summary"]["inFlight"], digest["summary"]["waiting"]) == (1, 1)
-        assert "call run_features again with the same arguments" in digest["note"]
-        again = await mcp.result("run_features", **call, timeoutSeconds=170)
+        assert digest["runIds"] == [max(emulator.runs)]
+        assert "wait_for_batch waits on for batch 1" in digest["note"]
+        again = await mcp.result("wait_for_batch", batch=1, timeoutSeconds=170)
         assert (again["summary"]["succeeded"], again["verdict"]) == (3, "succeeded")
         assert again["runs"] == []
+        assert "runIds" not in again
     assert emulator.count("run_feature") == 3
-
-
-async def test_many_waits_end_in_one_digest(emulator: Emulator) -> None:
-    """A digest has a row for each run that did not succeed, what is to be acted on first."""
-    listener = mcp_connection.Listener()
-    async with connected(emulator) as mcp:
-        short = (await mcp.result("run_feature", feature="Wishlist"))["runId"]
-        long = (await mcp.result("run_feature", feature="Checkout"))["runId"]
-        emulator.finish_run(short)
-        arguments = {"runIds": [long, 999, short, long], "timeoutSeconds": 20}
-        result = await mcp.call_tool("wait_for_runs", arguments, progress_callback=listener)
-    digest = content_of(result)
-    assert [(row.get("runId"), row["verdict"]) for row in digest["runs"]] == [
-        (999, "error"),
-        (long, "in flight"),
-    ]
-    assert digest["runs"][1]["feature"] == "Checkout"
-    assert "list_runs shows" in digest["runs"][0]["error"]
-    assert digest["note"].startswith("Nothing was cancelled")
-    assert len(set(listener.messages)) == 2
-
-
-async def test_generating_and_running_is_continued_without_paying_twice(emulator: Emulator) -> None:
-    """The same call continues, also after a failure; once that was delivered, tests run anew."""
-    without_tests(emulator)
-    call: dict[str, Any] = {"feature": "Checkout", "timeoutSeconds": 5}
-    async with connected(emulator, max_generations=1) as mcp:
-        first = await mcp.result("generate_and_run", **call)
-        assert (first["inFlight"], first["run"]) == (True, None)
-        assert "call generate_and_run again with the same arguments" in first["note"]
-        rule = emulator.fail("get_generation_status", Fault.status(403))
-        assert "TESTVIBE_API_KEY" in await mcp.refused("generate_and_run", feature="Checkout")
-        rule.remove()
-        await asyncio.sleep(400)
-        call["feature"] = "checkout"
-        again = await mcp.result("generate_and_run", **call)
-        assert again["generation"]["featureStatus"] == "generated"
-        assert (again["inFlight"], again["run"]["status"]) == (True, "running")
-        call["timeoutSeconds"] = 170
-        over = await mcp.result("generate_and_run", **call)
-        assert (over["inFlight"], over["run"]["status"]) == (False, "passed")
-        assert over["run"]["runId"] == again["run"]["runId"]
-        assert (await mcp.result("generate_and_run", **call))["run"]["runId"] == 215
-    assert (emulator.count("generate_feature"), emulator.count("run_feature")) == (1, 2)
-
-
-async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None:
-    """The result has the requestId even if no poll succeeded."""
-    without_tests(emulator)
-    async with connected(emulator) as mcp:
-        emulator.fail("get_generation_status", Fault.status(503), skip=3)
-        emulator.fail("list_features", Fault.status(503))
-        result = await mcp.call_tool(
-            "generate_and_run", {"feature": "Checkout", "timeoutSeconds": 5}
-        )
-    assert set(content_of(result)["generation"]) == {"requestId", "featureId"}
-    assert "not observed yet" in text_of(result)
 
 
 AWAY = ("get_run", "list_runs")
@@ -259,7 +205,6 @@ AWAY = ("get_run", "list_runs")
     [
         ("run_features", {"features": ["Checkout", "Wishlist"]}),
         ("wait_for_run", {"runId": 214}),
-        ("wait_for_runs", {"runIds": [214]}),
     ],
     ids=str,
 )
@@ -364,10 +309,8 @@ async def test_words_that_mean_nothing_start_nothing(
     assert not emulator.runs
 
 
-async def test_features_are_chosen_as_on_the_command_line(
-    emulator: Emulator, tmp_path: Path
-) -> None:
-    """All but exclusions are run; what can't be run is named, also by a server that resumes.
+async def test_features_are_chosen_as_on_the_command_line(emulator: Emulator) -> None:
+    """All but exclusions are run; what can't be run is named.
 
     A suggestion has one status in all lists.
     """
@@ -382,11 +325,9 @@ async def test_features_are_chosen_as_on_the_command_line(
         for status, total in (("suggestion", 1), ("draft", 0)):
             found = await mcp.result("list_features", status=status, name="proposed")
             assert found["total"] == total
-    for seconds in (5, 170):
-        async with connected(emulator, state_folder=tmp_path) as mcp:
-            call = {"features": ["!Log*"], "all": True, "timeoutSeconds": seconds}
-            digest = await mcp.result("run_features", **call)
-        assert {each["feature"]: each["status"] for each in digest["notRun"]} == left_out
+        call = {"features": ["!Log*"], "all": True, "timeoutSeconds": 170}
+        digest = await mcp.result("run_features", **call)
+    assert {each["feature"]: each["status"] for each in digest["notRun"]} == left_out
     ran = {run.feature_name for run in emulator.runs.values()}
     every = {name for name in emulator.features if name not in left_out}
     assert every - ran == {name for name in every if name.startswith("Log")} != set()
@@ -423,10 +364,11 @@ FLAKY = Scenario(seed=36, failing_runs=0.3, outcomes=OUTCOMES)
 
 
 async def test_how_flaky() -> None:
-    """Calls of the same run a feature ten times in all; what was refused does not count."""
+    """A feature is run ten times, one by one; what was refused does not count."""
     async with Emulator(scenario=FLAKY) as emulator, connected(emulator) as mcp:
-        emulator.fail("run_feature", Fault.status(401), skip=3, times=1)
-        digest = await mcp.finished("run_features", features=["Checkout"], repeat=10)
+        emulator.fail("run_feature", Fault.status(422), skip=3, times=1)
+        digest = await mcp.result("run_features", features=["Checkout"], repeat=10)
+        digest = await mcp.finished("wait_for_batch", batch=digest["batch"])
     (found,) = digest["stability"]
     assert (found["verdict"], found["passed"] + found["failed"]) == ("flaky", 9)
     assert (found["notCounted"], len(emulator.runs)) == (1, 9)
@@ -444,18 +386,15 @@ async def test_quarantine() -> None:
     async with Emulator(scenario=FLAKY) as emulator, connected(emulator) as mcp:
         digest = await mcp.result("run_features", features=["Returns", "Newsletter"])
         (row,) = digest["runs"]
-        waited = await mcp.result("wait_for_runs", runIds=[row["runId"]])
         assert (digest["verdict"], row["verdict"]) == ("succeeded", "quarantined")
         assert row["quarantine"].endswith("(Ann): slow")
-        assert waited["runs"] == [row]
 
 
 async def test_invalid_entry(emulator: Emulator) -> None:
-    """It is said before anything is started, or waited for."""
+    """It is said before anything is started."""
     write_quarantine(days=60)
     async with connected(emulator) as mcp:
         said = await mcp.refused("run_features", features=["Returns"])
-        assert "until is at most" in await mcp.refused("wait_for_runs", runIds=[214])
     assert said.startswith("Nothing was started: ")
     assert "until is at most" in said
     assert emulator.requests == []

@@ -1,36 +1,24 @@
-"""Features that run again: attempts, reruns by another plugin, and sessions that resume one."""
-
-import asyncio
-from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any
+"""Features that run again: attempts, and reruns by another plugin."""
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 from attrs import evolve
 
 from tests.support import inner_pytest
-from tests.support.inner_pytest import Inner, dispatched, finish, ids_told, shows
-from tests.surfaces.pytest_plugin.test_session import CtrlC
+from tests.support.inner_pytest import Inner, shows
 from tests.surfaces.reports.items import ITEMS, run_ref
-from testvibe_async import ConfigError, Journal, OperationNotFoundError
+from testvibe_async import OperationNotFoundError
 from testvibe_async.pytest_plugin.results import Result
-from testvibe_async.pytest_plugin.suite import open_journal
 from testvibe_async.reports.entries import Entry
 from testvibe_async.testing import Emulator, Fault
 
 TWICE = "--testvibe-attempts=2"
-JOURNAL = "--testvibe-journal=kept"
 
 
-@pytest.mark.parametrize("more", [(), (JOURNAL,)], ids=["", "with a journal"])
-def test_a_flaky_feature_passes_and_is_named(
-    inner: Inner, service: Emulator, more: tuple[str, ...]
-) -> None:
+def test_a_flaky_feature_passes_and_is_named(inner: Inner, service: Emulator) -> None:
     """A feature whose second run passes is a passed test; summary, report and files name both."""
     inner_pytest.fail_first_run(service)
     artifacts = "--testvibe-artifacts=found"
-    result = inner.feature("Checkout", TWICE, "--junitxml=report.xml", artifacts, *more)
+    result = inner.feature("Checkout", TWICE, "--junitxml=report.xml", artifacts)
 
     first, second = service.runs
     flaky = f"FLAKY testvibe::Checkout - run {first} failed, run {second} passed"
@@ -128,107 +116,10 @@ class TestReruns:
         inner.feature("Returns", TWICE).assert_outcomes(failed=2)
         assert len(service.runs) == 2
 
-    def test_a_generation_that_failed_is_not_paid_for_again(
-        self, inner: Inner, service: Emulator
-    ) -> None:
-        """A rerun of a feature whose generation was cancelled says so, and starts no other."""
-        service.add_feature("Gift cards", status="draft")
 
-        def cancel(document: Any) -> Any:
-            service.finish_generation(document["requestId"], "cancelled")
-            return document
-
-        service.fail("generate_feature", Fault.edit(cancel))
-        result = inner.feature("Gift cards", "--testvibe-generate")
-
-        said = "FAILED testvibe::Gift cards - the generation of its tests failed: it was cancelled"
-        shows(result, said, failed=1)
-        assert result.outlines[-1].count("rerun") == 1
-        assert len(service.generations) == 1
-
-
-def kept(inner: Inner) -> int:
-    """Return the number of journals."""
-    return len(list((inner.pytester.path / "kept").glob("*.sqlite")))
-
-
-def test_a_session_that_ends_leaves_no_journal(inner: Inner, service: Emulator) -> None:
-    """Once all are over the journals are gone, and the same command dispatches new runs."""
-    inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
-    assert kept(inner) == 0
-    inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
-    assert len(service.runs) == 6
-
-
-def test_a_refusal_is_not_kept(inner: Inner, service: Emulator) -> None:
-    """What the service refused in one session may be dispatched in the next."""
-    service.fail("run_feature", Fault.status(404), times=1)
-    inner.feature("Login", JOURNAL).assert_outcomes(failed=1)
-    inner.feature("Login", JOURNAL).assert_outcomes(passed=1)
-    assert len(service.runs) == 1
-
-
-def test_what_may_still_run_keeps_its_journal() -> None:
-    """All else is dispatched again by the next session, also a run that the service forgot."""
+def test_what_may_still_run_is_not_run_again() -> None:
+    """All else may be dispatched again, also a run that the service forgot."""
     forgotten = OperationNotFoundError("it is gone", ref=run_ref())
     items = {**ITEMS, "forgotten": evolve(ITEMS["in flight"], error=forgotten)}
     kept = {kind for kind, item in items.items() if not Result(Entry(item=item)).is_settled}
     assert kept == {"in flight", "generation in flight", "not seen", "unseen", "unknown"}
-
-
-@inner_pytest.endless_in_real_time
-class TestKilled:
-    """Sessions that end before all runs are over."""
-
-    def test_ctrl_c_keeps_what_is_over_too(self, inner: Inner, service: Emulator) -> None:
-        """After Ctrl-C the next session reports what was over without another run."""
-        dispatched(service, 3, lambda: finish(service, Login="passed"))
-        first = inner.features(JOURNAL, plugins=(CtrlC(service, "testvibe::Login"),))
-        assert first.ret == pytest.ExitCode.INTERRUPTED
-        first.stdout.fnmatch_lines(["pytest resumes them if it is run again with the same *"])
-        assert len(ids_told(first.outlines)) == 2
-        finish(service)
-
-        inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
-        assert len(service.runs) == 3
-
-    def test_what_goes_on_after_a_time_out_is_not_run_twice(
-        self, inner: Inner, service: Emulator
-    ) -> None:
-        """The next sessions go on with a run that outlived the first, and name it until it ends."""
-        options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=0.5")
-        for _ in range(2):
-            result = inner.features(*options)
-            result.assert_outcomes(failed=1)
-            assert ids_told(result.outlines) == set(service.runs)
-        finish(service)
-
-        inner.features(*options).assert_outcomes(passed=1)
-        assert len(service.runs) == 1
-        assert kept(inner) == 0
-
-    def test_a_journal_of_another_process_is_left(self, inner: Inner, service: Emulator) -> None:
-        """A session that could not open a journal, which another one has, does not remove it."""
-        options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=0.3")
-        inner.features(*options)
-        (path,) = (inner.pytester.path / "kept").glob("*.sqlite")
-        with start_blocking_portal() as portal, portal.wrap_async_context_manager(Journal(path)):
-            result = inner.features(*options)
-
-        result.stdout.fnmatch_lines(["*is in use, here or by another process*"])
-        assert kept(inner) == 1
-        assert len(service.runs) == 1
-
-
-async def test_a_journal_that_is_in_use_is_waited_for(tmp_path: Path) -> None:
-    """A worker that asks for a run of another worker's goes on once that has ended."""
-    path = tmp_path / "run.sqlite"
-    async with AsyncExitStack() as stack, AsyncExitStack() as another:
-        await open_journal(stack, path, timeout=1)
-        with pytest.raises(ConfigError, match="is in use, here or by another process"):
-            await open_journal(another, path, timeout=1)
-        waiting = asyncio.create_task(open_journal(another, path, timeout=1000))
-        await asyncio.sleep(100)
-        assert not waiting.done()
-        await stack.aclose()
-        await waiting

@@ -143,7 +143,10 @@ class TestUnobserved:
     @pytest.mark.parametrize(
         ("faults", "said"),
         [
-            ({"run_feature": Fault.status(409)}, "*409*; --testvibe-generate generates its tests*"),
+            (
+                {"run_feature": Fault.status(409)},
+                "*409*; `testvibe-async generate` generates its tests*",
+            ),
             (
                 {"run_feature": Fault.status(401)},
                 "*; the key came from TESTVIBE_API_KEY; put a valid one there",

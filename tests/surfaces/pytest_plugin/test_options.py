@@ -12,47 +12,38 @@ def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> N
     They take precedence over the environment, and over the project's own site.
     """
     project = service.add_project("Blog")
-    for name, status in (("Returns", "generated"), ("Gift cards", "draft")):
-        service.add_feature(name, status=status, project=project)
+    service.add_feature("Returns", project=project)
     inner.pytester.makepyprojecttoml(
         f"""
         [tool.pytest]
         strict = true
         testvibe = true
         testvibe_project = "{project.id}"
-        testvibe_select = ["Re*", "Gift cards"]
+        testvibe_select = ["Re*"]
         testvibe_config = ["Mobile"]
         testvibe_site_url = "https://next.example"
         testvibe_max_in_flight = 1
         testvibe_attempts = 2
         testvibe_timeout = 60.0
         testvibe_poll_interval = 0.02
-        testvibe_generate = true
         testvibe_artifacts = "found"
-        testvibe_journal = "kept"
         """
     )
-    inner().assert_outcomes(passed=1, failed=2)
+    inner().assert_outcomes(failed=2)
 
     places = {(run.project.id, run.config, run.site_url) for run in service.runs.values()}
     assert places == {(project.id, "Mobile", "https://next.example")}
     assert service.max_active_runs == 1
-    assert len(service.runs) == 3
-    assert len(service.generations) == 1
+    assert len(service.runs) == 2
     assert list((inner.pytester.path / "found").iterdir())
-    assert (inner.pytester.path / "kept").is_dir()
 
 
 def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) -> None:
     """The command line replaces lists, and undoes switches."""
-    inner.pytester.makeini(
-        "[pytest]\ntestvibe = true\ntestvibe_generate = true\ntestvibe_select = Login"
-    )
-    service.add_feature("Gift cards", status="draft")
-
-    inner("--testvibe-select=Gift*", "--no-testvibe-generate").assert_outcomes(failed=1)
+    inner.pytester.makeini("[pytest]\ntestvibe = true\ntestvibe_select = Login")
+    inner("--testvibe-select=Check*").assert_outcomes(passed=1)
     assert inner("--no-testvibe").ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert not service.runs
+    assert [run.feature_name for run in service.runs.values()] == ["Checkout"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +60,6 @@ def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) 
         ("TESTVIBE_API_KEY=tvb x", "testvibe: *the API key holds white space*"),
         ("TESTVIBE_PROJECT=", "testvibe: no project: pass --testvibe-project, *"),
         ("--testvibe-site-url=shop.example", "*the site must be a URL *"),
-        ("--testvibe-journal=a.ini", "testvibe: *a.ini'"),
         ("[[quarantine]]", "testvibe: *quarantine*has no reason, no owner*"),
     ],
 )

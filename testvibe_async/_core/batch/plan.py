@@ -87,7 +87,7 @@ class Plan:
             site_url=row.site_url,
             attempts=self.attempts or stored["attempts"],
             on_conflict=self.on_conflict or stored["onConflict"],
-            missing_only=self.missing_only or stored["missingOnly"],
+            missing_only=stored["missingOnly"],
             options=stored["options"],
             jobs=None if jobs is None else [Job(*job) for job in jobs],
         )

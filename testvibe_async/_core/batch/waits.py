@@ -54,7 +54,7 @@ class Waits(Generic[SnapshotT]):
             return None
         now = asyncio.get_running_loop().time()
         if deadline is not None and now >= deadline:
-            return polled.state.timed_out(elapsed=now - began)
+            return polled.timed_out(elapsed=now - began)
         subscription = Subscription(self._poller)
         self._open[subscription] = polled
         try:

@@ -1,6 +1,6 @@
-"""The states of a run and of a generation: which answers belong to them, and when they ended.
+"""The records of runs and of generations: which answers belong to them, and when they ended.
 
-Pure, like `state`: the caller passes the time.
+Pure, like `polled`: the caller passes the time.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async._polling.state import OperationState, OtherOperationError
+from testvibe_async._polling.polled import OtherOperationError, PolledOperation
 from testvibe_async._wire import GENERATION, RUN
 from testvibe_async.errors import OperationSupersededError
 from testvibe_async.models import FeatureStatus, Generation, Run
@@ -25,8 +25,8 @@ RESET_TIME = timedelta(minutes=1)
 """Minimum time between the creations of two runs with one id, before and after a reset."""
 
 
-class RunState(OperationState[Run]):
-    """State of one run, as observed."""
+class PolledRun(PolledOperation[Run]):
+    """Record of one run, as observed."""
 
     __slots__ = ()
     ref: RunRef  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -60,8 +60,8 @@ class RunState(OperationState[Run]):
         return True
 
 
-class GenerationState(OperationState[Generation]):
-    """State of one generation, as observed. The service shows only a feature's latest one."""
+class PolledGeneration(PolledOperation[Generation]):
+    """Record of one generation, as observed. The service shows only a feature's latest one."""
 
     __slots__ = ("previous_id",)
     ref: GenerationRef  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -75,7 +75,7 @@ class GenerationState(OperationState[Generation]):
         answered_at: datetime | None,
         previous_id: str | None = None,
     ) -> None:
-        """Start without an answer; see `OperationState`."""
+        """Start without an answer; see `PolledOperation`."""
         super().__init__(ref, began=began, answered_at=answered_at)
         self.previous_id: str | None = previous_id
 
@@ -149,13 +149,7 @@ class GenerationState(OperationState[Generation]):
         return snapshot.updated_at - last
 
 
-def new_state(
-    ref: Ref, *, began: float, answered_at: datetime | None, previous_id: str | None = None
-) -> OperationState[Any]:
-    """Return the state of an operation that was not polled yet; see `OperationState`."""
-    return STATES[ref.kind](ref, began=began, answered_at=answered_at, previous_id=previous_id)
-
-
-STATES: Mapping[str, type[OperationState[Any]]] = {
-    state.kind.name: state for state in (RunState, GenerationState)
+RECORDS: Mapping[str, type[PolledOperation[Any]]] = {
+    record.kind.name: record for record in (PolledRun, PolledGeneration)
 }
+"""The class of the record of each kind."""

@@ -1,0 +1,495 @@
+"""Batches with a key: what each leaves in the ledger, and how the same call resumes it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from tests.conftest import client_of
+from tests.promises.ledger.conftest import KEY, leave_unknown, ran
+from tests.support.batches import verdicts
+from tests.support.faults import NO_ID
+from tests.support.raising import raised
+from tests.support.timing import STEADY, now
+from testvibe_async import Client, Generation, Project, SqliteLedger, Verdict, errors
+from testvibe_async.ledger import Row, RowState
+from testvibe_async.testing import Emulator, Fault, Outcome
+
+OUTCOMES = {
+    "Broken": Outcome(generation_status="failed"),
+    "Draft": Outcome(run_status="failed"),
+    "Returns": Outcome(run_status="failed"),
+}
+
+FEATURES = ["Checkout", "Returns", "Wishlist"]
+ENDS = ["succeeded", "failed", "succeeded"]
+
+SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
+
+
+async def rows_of(path: Path) -> list[Row]:
+    """Return the attempts of the batch in a file."""
+    async with SqliteLedger(path) as ledger:
+        return [row for row in await ledger.rows(KEY) if row.number]
+
+
+async def test_a_finished_batch(path: Path, emulator: Emulator) -> None:
+    """The same call again has the same items without a request, but dispatches what was refused."""
+    items = await ran(path, emulator, [*FEATURES, "Nothing"])
+    requests = len(emulator.requests)
+    again = await ran(path, emulator)
+    assert [item.to_dict() for item in again] == [item.to_dict() for item in items]
+    assert isinstance(again[3].error, errors.NotFoundError)
+    assert emulator.count("run_feature") == 5
+    assert len(emulator.requests) <= requests + 2
+
+
+async def test_options_of_its_caller(path: Path, emulator: Emulator) -> None:
+    """A new key keeps what its caller wants to know; one that has a batch keeps its own."""
+    async with client_of(emulator, ledger=path) as client:
+        for attempts in (2, 3):
+            batch = client.project().run_features(FEATURES, key=KEY, options={"attempts": attempts})
+            await batch
+            assert (batch.key, batch.options) == (KEY, {"attempts": 2})
+
+
+@pytest.mark.parametrize("most", [3, 1])
+async def test_a_batch_that_was_left(path: Path, emulator: Emulator, most: int) -> None:
+    """Another client attaches to what is in flight, and dispatches what waited: nothing twice."""
+    async with client_of(emulator, ledger=path) as first:
+        batch = first.project().run_features(FEATURES, key=KEY, max_in_flight=most)
+        async with batch:
+            await asyncio.sleep(10)
+        assert verdicts(batch.items) == ["in flight"] * most + ["skipped"] * (3 - most)
+    items = await ran(path, emulator, FEATURES)
+    assert verdicts(items) == ENDS
+    assert emulator.count("run_feature") == 3
+
+
+async def test_after_an_outage_it_is_resumed(path: Path, emulator: Emulator) -> None:
+    """After an outage or a refusal that ends the batch, the runs are attached to again."""
+    outage = emulator.fail("get_run", Fault.status(500))
+    items = await ran(path, emulator, FEATURES, timeout=60)
+    assert verdicts(items) == ["in flight"] * 3
+    (error, *_) = [row.error for row in await rows_of(path)]
+    assert isinstance(error, errors.WaitTimeoutError)
+    assert error.failures > 0
+    assert error.last_seen_at is not None
+    items = await ran(path, emulator)
+    assert all(isinstance(item.error, errors.ObservationError) for item in items)
+    outage.remove()
+    refused = emulator.fail("get_run", Fault.status(403))
+    items = await ran(path, emulator)
+    assert verdicts(items) == ["in flight"] * 3
+    assert all(isinstance(item.error, errors.ForbiddenError) for item in items)
+    refused.remove()
+    assert verdicts(await ran(path, emulator)) == ENDS
+    assert emulator.count("run_feature") == 3
+
+
+REFUSALS = {
+    **{str(status): Fault.status(status) for status in (400, 401, 403, 404, 409, 500)},
+    "a page": Fault.status(403, body=b"<html><title>Blocked</title></html>"),
+    "a redirect": Fault.status(302),
+    "no document": Fault.body(b"{"),
+    "no HTTP": Fault.garbage(),
+    "reset": Fault.reset(),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSALS.values(), ids=REFUSALS)
+async def test_kept_errors(path: Path, emulator: Emulator, fault: Fault) -> None:
+    """The stored error of a feature is of the same class, and says the same."""
+    emulator.fail("run_feature", fault)
+    (item,) = await ran(path, emulator, ["Checkout"], timeout=30)
+    assert item.error is not None
+    (row,) = await rows_of(path)
+    assert row.error is not None
+    assert (type(row.error), str(row.error)) == (type(item.error), str(item.error))
+    assert row.error.brief == item.error.brief
+    assert row.error.to_dict() == item.error.to_dict()
+
+
+async def test_missing_only_may_be_added(path: Path, emulator: Emulator) -> None:
+    """A resume that pays for missing tests alone leaves out what has tests by then."""
+    names = ["Checkout", "Returns", "Draft"]
+    async with client_of(emulator, ledger=path) as client:
+        project = client.project()
+        batch = project.generate_features(names, key=KEY)
+        batch.stop()
+        assert verdicts(await batch) == ["skipped"] * 3
+        emulator.add_feature("Draft", status="draft")
+        await project.generate_features(names, key=KEY, missing_only=True)
+    assert emulator.count("generate_feature") == 1
+
+
+@pytest.mark.parametrize("options", [{"config": "Mobile"}, {"repeat": 2}])
+async def test_another_plan_is_refused(
+    path: Path, emulator: Emulator, options: dict[str, Any]
+) -> None:
+    """A resume without features names the plan's configurations and repetition, or none."""
+    await ran(path, emulator, ["Returns"], timeout=1)
+    said = "without config= and repeat="
+    await raised(errors.ConfigError, ran(path, emulator, **options), match=said)
+    await ran(path, emulator, config="Default")
+
+
+async def test_attempts_are_kept(path: Path, emulator: Emulator) -> None:
+    """A failed attempt counts after a crash, and the item has all runs."""
+    (item,) = await ran(path, emulator, ["Returns"], attempts=2, timeout=40)
+    assert len(item.earlier) == 1
+    (item,) = await ran(path, emulator, attempts=2)
+    assert [run.run_id for run in item.attempts] == [*emulator.runs]
+    assert len(item.attempts) == 2
+    (again,) = await ran(path, emulator)
+    assert again.to_dict() == item.to_dict()
+
+
+@pytest.mark.parametrize("request_id", ["as it is", None])
+async def test_missing_tests_that_were_generated_meanwhile(
+    path: Path, project: Project, emulator: Emulator, request_id: str | None
+) -> None:
+    """A batch of all features without tests pays for none that has tests by then, also resumed."""
+    emulator.add_feature("Draft", status="draft")
+    if request_id is None:  # Some services show none.
+        emulator.fail("get_generation_status", NO_ID)
+    every: list[Any] = []
+    async with client_of(emulator, ledger=path) as client:
+        async with client.project().generate_features(max_in_flight=1, key=KEY):
+            await asyncio.sleep(5)  # The first is in flight.
+        assert len(emulator.generations) == 1
+        await project.generate_feature("Draft").wait()
+        for _ in range(2):
+            items = await client.project().generate_features(key=KEY)
+            every += items
+            assert verdicts(items) == ["succeeded", "succeeded"]
+    assert all(isinstance(item.outcome, Generation) for item in every)
+    assert len(emulator.generations) == 2
+
+
+async def test_what_was_lost_is_dispatched(path: Path, emulator: Emulator) -> None:
+    """Where a whole list shows nothing of a request that has expired, it is sent again."""
+    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
+    began = now()
+    assert verdicts(await ran(path, emulator)) == ENDS
+    assert emulator.count("run_feature") == 3 + 3
+    assert now() - began > 65
+
+
+async def test_what_is_unknown_stays_so(path: Path, emulator: Emulator) -> None:
+    """While no list can be read it is unknown again, and may be resumed later."""
+    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
+    hidden = emulator.fail("list_runs", Fault.status(404))
+    items = await ran(path, emulator)
+    assert verdicts(items) == ["unknown"] * 3
+    for item in items:
+        assert isinstance(item.error, errors.DispatchUnknownError)
+        assert (item.error.reason, item.error.key) == ("unseen", KEY)
+    assert emulator.count("run_feature") == 3
+    hidden.remove()
+    assert verdicts(await ran(path, emulator)) == ENDS
+
+
+async def test_a_time_out_ends_the_search(path: Path, emulator: Emulator) -> None:
+    """A batch that is out of time stops searching, and the next one searches again."""
+    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
+    began = now()
+    assert verdicts(await ran(path, emulator, timeout=3)) == ["unknown"] * 3
+    assert now() - began <= 3 + 10
+    assert [row.is_open for row in await rows_of(path)] == [True] * 3
+    assert verdicts(await ran(path, emulator)) == ENDS
+
+
+async def test_an_answer_after_the_batch(path: Path, emulator: Emulator) -> None:
+    """A dispatch of a cancelled batch that the service executes late is not sent again."""
+    emulator.fail("run_feature", Fault.delay(20), times=1)
+    batch = asyncio.ensure_future(ran(path, emulator, FEATURES[:2], max_in_flight=1))
+    await asyncio.sleep(1)
+    batch.cancel()
+    await asyncio.wait([batch])
+    assert verdicts(await ran(path, emulator)) == ["succeeded", "failed"]
+    assert sorted(run.feature.name for run in emulator.runs.values()) == ["Checkout", "Returns"]
+
+
+@pytest.mark.parametrize(
+    "features", [["Checkout"], [*FEATURES, "Gift card"], ["Checkout", "Wishlist", "Wishlist 2"]]
+)
+async def test_other_features(path: Path, emulator: Emulator, features: list[str]) -> None:
+    """Other features are refused in one sentence, and nothing is dispatched."""
+    await ran(path, emulator, FEATURES, timeout=1)
+    tasks = asyncio.all_tasks()
+    await raised(errors.ConfigError, ran(path, emulator, features), match="3 other jobs")
+    assert emulator.count("run_feature") == 3
+    assert not {task for task in asyncio.all_tasks() - tasks if "batch" in task.get_name()}
+
+
+async def test_features_in_another_order(path: Path, emulator: Emulator) -> None:
+    """The same features, however they are written, are those of the batch."""
+    await ran(path, emulator, FEATURES, timeout=1)
+    items = await ran(path, emulator, ["wishlist", "returns", "checkout"])
+    assert [item.feature for item in items] == FEATURES
+    assert emulator.count("run_feature") == 3
+
+
+async def test_another_request(path: Path, emulator: Emulator) -> None:
+    """A key of another kind or site is refused in one sentence that names both."""
+    async with client_of(emulator, ledger=path) as client:
+        project = client.project()
+        await project.run_features(FEATURES, key=KEY, timeout=1)
+        other_site = project.run_features(key=KEY, site_url="https://x")
+        await raised(errors.ConfigError, other_site, match="batch of runs, not of runs on https://x")
+        other_kind = project.generate_features(key=KEY)
+        await raised(errors.ConfigError, other_kind, match="batch of runs, not of generations")
+        single = project.run_feature("Checkout", key=KEY)
+        await raised(errors.ConfigError, single, match="batch of runs, not of a run of feature")
+        await project.run_feature("Checkout", key="pr-1")
+        batch = project.run_features(FEATURES, key="pr-1")
+        await raised(errors.ConfigError, batch, match="a run of feature 'Checkout', not of a batch")
+    assert emulator.count("run_feature") == 4
+
+
+async def test_another_place_has_a_key_of_its_own(path: Path, emulator: Emulator) -> None:
+    """A key is unique in a server and project: in another one it is free."""
+    other = emulator.add_project("Other")
+    emulator.add_feature("Checkout", project=other)
+    async with client_of(emulator, ledger=path) as client:
+        for project in (client.project(), client.project(other.id)):
+            assert verdicts(await project.run_features(["Checkout"], key=KEY)) == ["succeeded"]
+    async with Emulator(scenario=STEADY) as elsewhere:
+        assert verdicts(await ran(path, elsewhere, ["Checkout"])) == ["succeeded"]
+    assert emulator.count("run_feature") == 2
+
+
+@pytest.mark.parametrize("options", [[1, 2], "abc", {"a": object()}])
+async def test_options_that_are_no_json_object(project: Project, options: Any) -> None:
+    """They are refused at the call."""
+    with pytest.raises(errors.ConfigError, match="options"):
+        project.run_features(FEATURES, key=KEY, options=options)
+
+
+@pytest.mark.parametrize("key", ["", " ", 7])
+async def test_a_key_is_a_text(project: Project, key: Any) -> None:
+    """A blank key, which may come from an unset variable, is refused."""
+    with pytest.raises(errors.ConfigError, match="a key is a text"):
+        project.run_features(FEATURES, key=key)
+    with pytest.raises(errors.ConfigError, match="a key is a text"):
+        await project.run_feature("Checkout", key=key)
+
+
+async def test_a_lazy_source(path: Path, emulator: Emulator) -> None:
+    """A generator that was not read to its end is read again, and resumed where it was."""
+    await ran(path, emulator, iter(FEATURES), max_in_flight=1, timeout=40)
+    with_generator = "came from a generator: pass it again"
+    await raised(errors.ConfigError, ran(path, emulator), match=with_generator)
+    items = await ran(path, emulator, iter(FEATURES))
+    assert [item.feature for item in items] == FEATURES
+    assert emulator.count("run_feature") == 3
+
+
+async def test_a_source_that_raises_leaves_the_batch_open(path: Path, emulator: Emulator) -> None:
+    """Also where another worker waits to read: the resumed batch has all its features."""
+
+    async def features(*, fails: bool) -> AsyncIterator[str]:
+        yield "Checkout"
+        await asyncio.sleep(60)
+        if fails:
+            raise OSError("the database of features is away")
+        yield "Returns"
+
+    await raised(OSError, ran(path, emulator, features(fails=True)), match="away")
+    items = await ran(path, emulator, features(fails=False))
+    assert [item.feature for item in items] == ["Checkout", "Returns"]
+    assert emulator.count("run_feature") == 2
+
+
+async def test_what_waits_for_a_slot(path: Path, emulator: Emulator) -> None:
+    """Of operations beyond the limit none is polled then; they keep the refs of the ledger."""
+    await ran(path, emulator, FEATURES, timeout=1)
+    before = emulator.count("get_run")
+    items = await ran(path, emulator, max_in_flight=1, timeout=5)
+    assert verdicts(items) == ["in flight"] * 3
+    assert emulator.count("get_run") - before <= 4
+
+
+async def test_features_that_nobody_named(path: Path, emulator: Emulator) -> None:
+    """The list is read once: what it had is the plan."""
+    items = await ran(path, emulator, timeout=1)
+    lists = emulator.count("list_features")
+    again = await ran(path, emulator)
+    assert [item.feature for item in again] == [item.feature for item in items]
+    assert all(item.outcome is not None for item in again)
+    assert emulator.count("list_features") == lists
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+async def test_a_refusal_that_passes(path: Path, emulator: Emulator, status: int) -> None:
+    """A key that is refused, or a rate limit, says nothing of the feature."""
+    rule = emulator.fail("run_feature", Fault.status(status))
+    assert verdicts(await ran(path, emulator, ["Checkout"], timeout=1000)) == ["error"]
+    rule.remove()
+    assert verdicts(await ran(path, emulator)) == ["succeeded"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.status(400, body=b"bad request"),
+        Fault.status(403, body=b"<html>blocked</html>"),
+        Fault.status(404, body=b"<html>nothing here</html>"),
+    ],
+)
+async def test_a_proxys_word_is_not_final(path: Path, emulator: Emulator, fault: Fault) -> None:
+    """What a proxy refused is uncertain: the next batch finds or dispatches it."""
+    rule = emulator.fail("run_feature", fault)
+    await ran(path, emulator, FEATURES, timeout=30)
+    rule.remove()
+    assert verdicts(await ran(path, emulator)) == ENDS
+    assert len(emulator.runs) == 3
+
+
+async def test_a_wrong_argument_leaves_a_key_unused(path: Path, emulator: Emulator) -> None:
+    """What refuses the call has written no plan."""
+    async with client_of(emulator, ledger=path) as client:
+        with pytest.raises(errors.ConfigError):
+            client.project().run_features(["Checkout"], key=KEY, attempts=0)
+        assert await client.ledger.rows(KEY) == []
+
+
+@pytest.mark.parametrize("reason", ["absent", "ambiguous", "unseen"])
+async def test_why_is_kept(
+    path: Path, emulator: Emulator, reason: str
+) -> None:
+    """The reason, the candidates, the key and the time of the last poll are read back."""
+    emulator.fail("run_feature", Fault.lost() if reason == "ambiguous" else Fault.reset())
+    if reason == "unseen":
+        emulator.fail("list_runs", Fault.status(500))
+    if reason == "ambiguous":
+        twin = Fault.edit(lambda rows: [{**rows[0], "runId": rows[0]["runId"] + 1}, *rows])
+        emulator.fail("list_runs", twin, skip=1)
+    (item,) = await ran(path, emulator, ["Checkout"], stop_on_failure=True)
+    error = item.error
+    assert isinstance(error, errors.DispatchUnknownError)
+    assert error.reason == reason
+    (row,) = await rows_of(path)
+    kept = row.error
+    assert isinstance(kept, errors.DispatchUnknownError)
+    assert (kept.reason, kept.candidates) == (error.reason, error.candidates)
+    assert (kept.polled_at, kept.key) == (error.polled_at, KEY)
+    assert str(kept) == str(error)
+
+
+async def test_what_waited_in_vain_is_skipped(path: Path, emulator: Emulator) -> None:
+    """At the time-out, what was proved not to have started is skipped, and not dispatched."""
+    emulator.add_feature("Lost", status="draft")
+    slow = emulator.add_feature("Slow one", status="draft")
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+    hidden = emulator.fail(
+        "get_generation_status", Fault.status(503), skip=1, when=lambda sent: "Lost" in sent.path
+    )
+    names: list[int | str] = ["Lost", slow.id]
+    async with client_of(emulator, ledger=path) as first:
+        await first.project().generate_features(names, key=KEY, timeout=8, max_in_flight=2)
+    hidden.remove()
+    emulator.fail("generate_feature", Fault.status(429, retry_after=300))
+    async with client_of(emulator, ledger=path) as second:
+        items = await second.project().generate_features(key=KEY, timeout=200)
+    assert verdicts(items) == ["skipped", "succeeded"]
+    assert len(emulator.generations) == 1
+
+
+async def test_an_outage_beyond_patience_leaves_it_unknown(path: Path, emulator: Emulator) -> None:
+    """A service that stays away shows neither that it started nor that nothing did."""
+    await leave_unknown(path, emulator, ["Checkout"], fault=Fault.reset(), lists_read=0, timeout=20)
+    began = now()
+    async with client_of(emulator, max_outage=5, ledger=path) as client:
+        await client.list_projects()
+        emulator.fail("*", Fault.status(503))
+        (item,) = await client.project().run_features(key=KEY)
+    assert item.verdict is Verdict.UNKNOWN
+    assert now() - began < 200
+
+
+@pytest.mark.parametrize("feature", ["Checkout", "New"])
+async def test_an_accepted_dispatch_is_known_to_be_so_after_a_kill(
+    path: Path, emulator: Emulator, feature: str
+) -> None:
+    """That its answer can't be read is stored at once: nothing sends it again, or pays again."""
+    emulator.add_feature("New", status="draft")
+    operation = "run_feature" if feature == "Checkout" else "generate_feature"
+    emulator.fail(operation, Fault.edit(lambda _: {"unexpected": True}))
+    emulator.fail("list_runs", Fault.edit(lambda _: []))
+    emulator.fail("get_generation_status", Fault.status(503), when=lambda _: now() > 0.5)
+    emulator.fail("generate_feature", Fault.delay(1))
+    for _ in range(2):
+        async with client_of(emulator, ledger=path) as client:
+            project = client.project()
+            many: Any = project.run_features if feature == "Checkout" else project.generate_features
+            waiting = asyncio.ensure_future(many([feature], key=KEY))
+            await asyncio.sleep(5)
+            (row,) = await rows_of(path)
+            assert row.state is RowState.ACCEPTED
+            await waiting
+    assert emulator.count(operation) == 1
+
+
+async def test_fewer_attempts_on_resume_are_kept_to(path: Path, emulator: Emulator) -> None:
+    """A run that failed is its outcome where no other attempt is left."""
+    refused = emulator.fail("run_feature", Fault.status(401), skip=1)
+    await ran(path, emulator, ["Returns"], attempts=2)
+    refused.remove()
+    (item,) = await ran(path, emulator, attempts=1)
+    assert (item.verdict, len(item.attempts), len(emulator.runs)) == (Verdict.FAILED, 1, 1)
+
+
+async def test_one_that_was_joined_is_resumed(
+    path: Path, emulator: Emulator, rival: Project
+) -> None:
+    """A generation that a batch attached to is waited for by the next, not paid for again."""
+    emulator.add_feature("Broken", status="draft")
+    theirs = await rival.generate_feature("Broken")
+    for timeout in (20, None):
+        async with client_of(emulator, ledger=path) as client:
+            (item,) = await client.project().generate_features(
+                ["Broken"], on_conflict="attach", key=KEY, timeout=timeout
+            )
+            assert item.ref == theirs.ref
+    assert item.verdict is Verdict.FAILED
+    assert emulator.count("generate_feature") == 2  # theirs, and the one that met a conflict
+
+
+async def test_a_resume_without_them_uses_them(
+    path: Path, emulator: Emulator, rival: Project
+) -> None:
+    """Attempts and the conflict policy of a batch are those that it was made with."""
+    emulator.add_feature("Draft", status="draft")
+    await rival.generate_feature("Draft")
+    await ran(path, emulator, ["Draft"], attempts=2, on_conflict="wait", timeout=1)
+    (item,) = await ran(path, emulator)
+    assert (item.verdict, len(item.attempts)) == (Verdict.FAILED, 2)
+
+
+async def test_many_are_sought_together(path: Path, emulator: Emulator) -> None:
+    """What a crash left open of a project is searched for in one list, not one for each feature."""
+    names = [emulator.add_feature(f"Feature {number}").name for number in range(30)]
+    await leave_unknown(path, emulator, names)
+    before = emulator.count("list_runs")
+    async with (
+        client_of(emulator, ledger=path) as client,
+        client.project().run_features(key=KEY) as batch,
+    ):
+        await asyncio.sleep(2)
+        assert len(batch.refs) == 30
+    assert emulator.count("list_runs") - before < 6
+    assert emulator.count("run_feature") == 30
+
+
+async def test_a_lost_generation_is_dispatched_again(emulator: Emulator, project: Project) -> None:
+    """The status proves that nothing started."""
+    emulator.add_feature("Fresh", status="draft")
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+    (item,) = await project.generate_features(["Fresh"])
+    assert item.outcome is not None
+    assert (emulator.count("generate_feature"), len(emulator.generations)) == (2, 1)

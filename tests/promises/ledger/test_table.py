@@ -1,0 +1,224 @@
+"""The same call with the same key, by what the row of that key says: each cell of the table.
+
+A cell is a call of each kind, made again by the same process, by the next one on the file, and by
+two at once. The dispatches that the service receives are counted.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from attrs import define, field
+
+from tests.conftest import client_of
+from tests.promises.ledger.conftest import Call, killed, outcome_of
+from tests.support.raising import raised
+from tests.support.timing import STEADY
+from testvibe_async import Client, ConfigError, DispatchUnknownError, GenerationRef, Ref, RunRef, SqliteLedger
+from testvibe_async.testing import Emulator, Fault
+
+SCENARIO = STEADY
+
+KINDS = ["run", "generation", "batch of runs", "batch of generations"]
+PLACES = ["one process", "the next process", "two processes at once"]
+
+kinds = pytest.mark.parametrize("kind", KINDS)
+places = pytest.mark.parametrize("place", PLACES)
+
+
+@define
+class Cell:
+    """A call of a kind with a key, and where it is made again."""
+
+    emulator: Emulator
+    path: Path
+    kind: str
+    place: str
+    feature: str = "Checkout"
+    _clients: AsyncExitStack = field(factory=AsyncExitStack)
+
+    async def call(self, client: Client, *, timeout: float | None = None, **options: Any) -> Ref:  # noqa: ASYNC109
+        """Make the call; return its operation, or raise what the item has."""
+        project = client.project()
+        is_run = self.kind.endswith(("run", "runs"))
+        if not self.kind.startswith("batch"):
+            one = project.run_feature if is_run else project.generate_feature
+            return (await one(self.feature, key="pr-1", **options)).ref
+        many: Any = project.run_features if is_run else project.generate_features
+        (item,) = await many([self.feature], key="pr-1", timeout=timeout, **options)
+        if item.ref is None:
+            assert item.error is not None
+            raise item.error
+        return item.ref
+
+    async def open(self, path: Path | None = None) -> Client:
+        """Start a process on the file."""
+        client = client_of(self.emulator, ledger=path or self.path)
+        return await self._clients.enter_async_context(client)
+
+    async def again(self, client: Client | None, path: Path | None = None) -> Ref | Exception:
+        """Make the call again, where this cell says; all of its calls have one result."""
+        if client is None or self.place != "one process":
+            clients = [await self.open(path) for _ in range(1 + (self.place == PLACES[2]))]
+        else:
+            clients = [client]
+        results = await asyncio.gather(*(outcome_of(self.call(each)) for each in clients))
+        first, *others = results
+        assert all(type(other) is type(first) for other in others)
+        assert isinstance(first, Exception) or all(other == first for other in others)
+        return first
+
+    @property
+    def posts(self) -> int:
+        """The number of dispatches that the service received."""
+        return self.emulator.count("run_feature") + self.emulator.count("generate_feature")
+
+    @property
+    def started(self) -> int:
+        """The number of operations that the service started."""
+        return len(self.emulator.runs) + len(self.emulator.generations)
+
+    @property
+    def ref(self) -> Ref:
+        """The ref of the only operation that the service started."""
+        place = {"server": self.emulator.url, "project": self.emulator.project_id}
+        feature = self.emulator.features[self.feature].id
+        for run_id in self.emulator.runs:
+            return RunRef(**place, run_id=run_id)
+        (request_id,) = self.emulator.generations
+        return GenerationRef(**place, request_id=request_id, feature_id=feature)
+
+    @property
+    def operation(self) -> Literal["run_feature", "generate_feature"]:
+        """The service's operation."""
+        return "run_feature" if self.kind.endswith(("run", "runs")) else "generate_feature"
+
+
+@pytest.fixture
+async def cell(emulator: Emulator, path: Path, kind: str, place: str) -> AsyncGenerator[Cell]:
+    """The cell of a test's kind and place."""
+    cell = Cell(emulator, path, kind, place)
+    async with cell._clients:
+        yield cell
+
+
+@kinds
+@places
+async def test_without_a_row_it_is_dispatched(cell: Cell) -> None:
+    """The first call dispatches; of two at once one does, and both have its operation."""
+    assert isinstance(await cell.again(None), Ref)
+    assert (cell.posts, cell.started) == (1, 1)
+
+
+@kinds
+@places
+@pytest.mark.parametrize("is_finished", [False, True])
+async def test_a_known_operation_is_returned(cell: Cell, *, is_finished: bool) -> None:
+    """In flight or finished, it is the call's operation, and nothing is sent."""
+    client = await cell.open()
+    ref = await cell.call(client, timeout=None if is_finished else 1)
+    if is_finished:
+        await client.attach(ref)
+    assert await cell.again(client) == ref
+    assert cell.posts == 1
+
+
+@kinds
+@places
+async def test_while_the_first_caller_waits_both_have_its_operation(cell: Cell) -> None:
+    """A call that finds an intent of a living one returns the operation that this starts."""
+    cell.emulator.fail(cell.operation, Fault.delay(10), times=1)
+    client = await cell.open()
+    first = asyncio.create_task(cell.call(client))
+    await asyncio.sleep(1)
+    assert await cell.again(client) == await first
+    assert (cell.posts, cell.started) == (1, 1)
+
+
+@kinds
+@places
+async def test_an_operation_that_a_kill_left_is_adopted(cell: Cell, path: Path) -> None:
+    """An intent without an answer whose operation is to be seen is that operation's."""
+    async with killed(cell.emulator, path, cell.call, acted=True) as left:
+        ref = await cell.again(None, left)
+    assert isinstance(ref, Ref)
+    assert (cell.posts, cell.started) == (1, 1)
+
+
+@kinds
+@places
+async def test_a_request_that_a_kill_cut_off_is_sent_again(cell: Cell, path: Path) -> None:
+    """An intent that had no effect is dispatched once more, after it has expired."""
+    async with killed(cell.emulator, path, cell.call, acted=False) as left:
+        began = asyncio.get_running_loop().time()
+        ref = await cell.again(None, left)
+        waited = asyncio.get_running_loop().time() - began
+    assert isinstance(ref, Ref)
+    assert (cell.posts, cell.started) == (2, 1)
+    assert waited >= 60
+
+
+@kinds
+@places
+async def test_a_refused_request_is_sent_again(cell: Cell) -> None:
+    """What was refused is dispatched by the same call."""
+    cell.emulator.fail(cell.operation, Fault.status(400), times=1)
+    client = await cell.open()
+    assert isinstance(await outcome_of(cell.call(client)), Exception)
+    assert isinstance(await cell.again(client), Ref)
+    assert (cell.posts, cell.started) == (2, 1)
+
+
+async def _leave_unknown(cell: Cell) -> Client:
+    """Lose the answer of a call whose operation nobody can tell."""
+    if cell.operation == "run_feature":
+        twin = Fault.edit(lambda rows: [{**rows[0], "runId": rows[0]["runId"] + 1}, *rows])
+        hidden = cell.emulator.fail("list_runs", twin, skip=1)
+    else:
+        hidden = cell.emulator.fail("get_generation_status", Fault.status(404, body=b"gone"))
+    cell.emulator.fail(cell.operation, Fault.lost(), times=1)
+    client = await cell.open()
+    await raised(DispatchUnknownError, cell.call(client))
+    hidden.remove()
+    return client
+
+
+@kinds
+@places
+@pytest.mark.parametrize("decision", [None, "resend", "drop", "ref"])
+async def test_an_unknown_one_is_raised_until_it_is_decided(
+    cell: Cell, decision: Any
+) -> None:
+    """No call dispatches what may have started, unless a decision says so."""
+    client = await _leave_unknown(cell)
+    assert isinstance(await cell.again(client), DispatchUnknownError)
+    assert cell.posts == 1
+    if decision is not None:
+        decision = cell.ref if decision == "ref" else decision
+        for generation in cell.emulator.active_generations():
+            cell.emulator.finish_generation(generation.request_id)
+        async with SqliteLedger(cell.path) as ledger:
+            (row,) = await ledger.decide("pr-1", decision, feature="Checkout")
+        assert row.key == "pr-1"
+    result = await cell.again(client)
+    if isinstance(decision, Ref):
+        assert result == decision
+    else:
+        assert isinstance(result, Ref) is (decision == "resend")
+    assert cell.posts == 1 + (decision == "resend")
+
+
+@kinds
+@places
+async def test_another_request_is_refused(cell: Cell) -> None:
+    """A key that has another feature is refused in a sentence that names both."""
+    client = await cell.open()
+    await cell.call(client)
+    cell.feature = "Returns"
+    error = await cell.again(client)
+    assert isinstance(error, ConfigError)
+    assert "pr-1" in str(error)
+    assert cell.posts == 1
