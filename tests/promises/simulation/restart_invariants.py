@@ -91,6 +91,8 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     if item.ref is None:
         return
     name = id_of(item.ref)
+    if any(post.mixed_up_with == name for post in world.record.of(_intent(world, item))):
+        return  # The service itself named another.
     owner = world.record.owners.get(name)
     if owner is not None:
         assert owner == _intent(world, item), f"{item.feature} has {name}, of {owner}"
