@@ -113,7 +113,10 @@ def needed(world: AnyWorld, intent: Intent) -> list[Id]:
         for post in posts
         if any(each.at > post.at and _was_unseen(world, post, each.at) for each in posts)
     ]
-    world.seen["a run that was repeated once it had expired unseen"] += len(repeated)
+    world.seen["a run that acted twice, since it had expired unseen"] += len(repeated)
+    times = [each.at for each in world.record.of(intent)]
+    is_again = intent.kind == "run" and max(times, default=0.0) - min(times, default=0.0)
+    world.seen["a run that was dispatched again once it had expired"] += is_again >= EXPIRES_AFTER
     return [post.made for post in posts if post.made is not None and post not in repeated]
 
 
