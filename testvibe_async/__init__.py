@@ -47,6 +47,7 @@ _PUBLIC = {
     ],
     "batch": [
         "Batch",
+        "StoredBatch",
     ],
     "models": [
         "Artifact",
@@ -89,6 +90,7 @@ _PUBLIC = {
         "ClientClosedError",
         "ConfigError",
         "ConflictError",
+        "ContradictionError",
         "DispatchUnknownError",
         "EndpointNotFoundError",
         "FeatureBusyError",

@@ -1,4 +1,4 @@
-"""Record the documented service, and ten dialects of it, by `doctor --record`."""
+"""Record the documented service, and ten dialects of it: `doctor --record`, and a generation."""
 
 import asyncio
 import os
@@ -7,7 +7,10 @@ from tempfile import TemporaryDirectory
 
 from tests.conftest import settings_of
 from tests.support.dialects import DIALECTS, Dialect
-from testvibe_async.cli import app
+from testvibe_async import Client
+from testvibe_async._config import load_settings
+from testvibe_async.cli.doctor.examination import Examination
+from testvibe_async.cli.doctor.recording import disguised
 from testvibe_async.testing import Emulator, Outcome, Scenario, VirtualTimeLoop
 
 FOLDER = Path(__file__).parent / "recordings"
@@ -37,8 +40,14 @@ async def record(name: str, dialect: Dialect) -> None:
             emulator.add_feature(feature)
         emulator.add_feature("Loyalty points", status="draft")
         os.environ.update(settings_of(emulator))
-        options = ("--run", "Returns", "--generate", "Loyalty points", "--yes", "--quiet")
-        await app.perform(["doctor", *options, "--record", str(FOLDER / f"{name}.json")])
+        async with Client(max_connections=1) as client:
+            examination = Examination(client, load_settings(), "Returns")
+            await examination.perform()
+            project = client.project()
+            await project.get_generation_status("Loyalty points")
+            await (await project.generate_feature("Loyalty points")).wait()
+        recording, _ = disguised(examination.tap)
+        recording.save(FOLDER / f"{name}.json")
 
 
 def main() -> None:

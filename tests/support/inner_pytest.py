@@ -16,7 +16,7 @@ import pytest_asyncio.plugin
 from anyio.from_thread import start_blocking_portal
 
 from testvibe_async import Ref, RunRef, pytest_plugin
-from testvibe_async.cli.names import read_dispatches
+from testvibe_async.cli.names import read_ref
 from testvibe_async.pytest_plugin import clients, session
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -157,7 +157,7 @@ def refs_told(lines: Iterable[str]) -> list[Ref]:
     (command,) = [line for line in lines if line.startswith("  testvibe-async wait ")]
     words = shlex.split(command)[2:]
     if "--project" not in words:
-        return read_dispatches(words)[0]
+        return [*map(read_ref, words)]
     *ids, _, project, _, server = words
     return [RunRef(server=server, project=project, run_id=int(each)) for each in ids]
 

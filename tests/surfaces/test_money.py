@@ -123,14 +123,11 @@ class Tool:
 
 
 GENERATE = ("generate", "Draft")
-RUN = ("run", "Draft", "--on-conflict", "generate", "--yes")
 RESUME = ("resume", "--yes")
 
 SURFACES: dict[str, CommandLine | Tool] = {
     "`generate F`": CommandLine(GENERATE),
     "`generate F --watch`, `resume`": CommandLine((*GENERATE, "--watch"), RESUME),
-    "`run F --on-conflict generate`": CommandLine(RUN),
-    "`run F --on-conflict generate --wait`, `resume`": CommandLine((*RUN, "--wait"), RESUME),
     "MCP `generate_feature`": Tool("generate_feature"),
     "MCP `generate_feature`, `replace`": Tool("generate_feature", "Checkout"),
 }
@@ -210,7 +207,7 @@ def without_id(status: Any) -> Any:
     return {**status, "requestId": None}
 
 
-FORGETFUL = {"`generate F`", "`run F --on-conflict generate`"}
+FORGETFUL = {"`generate F`"}
 """What keeps nothing from one call to the next, and so is called again while it is in flight."""
 
 CELLS = [

@@ -3,7 +3,8 @@
 Importing this costs nothing: cyclopts and rich, the extra `cli`, are loaded when a command starts,
 and nothing outside this folder imports it. What is decided where:
 
-- `app`: which commands there are, each by name and module, how one is parsed, and its help
+- `app`: which commands there are, each by name and module, how one and the options of every command
+  are parsed, and its help
 - one module for each command or group: what its options mean, and which calls it makes
 - `common`: the options of every command, and the client; `options`: those of commands that wait,
   and who allows generations, which cost credits
@@ -12,8 +13,8 @@ and nothing outside this folder imports it. What is decided where:
 
 A command that dispatches goes down these stairs:
 
-- `start`, `resume`: what the options mean, what a new batch may cost, and where it is kept;
-  `batches`: which batch is meant
+- `start`, `resume`: what the options mean, what a new batch may cost, and its journal;
+  `batches`: the folder of all batches
 - `watch`: the order of it, from the client to the exit code; `stop`: Ctrl-C, and `--timeout`
 - `progress`: the items of its batch with what was last seen; `contact`: whether the service answers
 - `display`: how that looks: a live table, lines in a pipe, JSON events

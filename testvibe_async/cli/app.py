@@ -12,15 +12,16 @@ import re
 import signal
 import sys
 from textwrap import dedent, indent
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cyclopts import App, Group, Parameter
 from rich.table import Table
 from rich.text import Text
 
+from testvibe_async import ConfigError
 from testvibe_async._util import __version__
-from testvibe_async.cli.common import MORE_OPTIONS, Common, ServiceOptions
+from testvibe_async.cli.common import MORE_OPTIONS, Common
 from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, report
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
@@ -34,43 +35,35 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "Runs and generations": {
-        "run": "start:run start test rerun retry",
+        "run": "start:run",
         "runs": "runs:app",
-        "generate": "start:generate codegen create gen",
+        "generate": "start:generate",
         "generation": "runs:generation",
-        "wait": "resume:wait watch",
-        "resume": "resume:resume continue restart",
+        "wait": "resume:wait",
+        "resume": "resume:resume",
         "report": "resume:report",
-        "discard": "resume:discard",
-        "history": "history:history flaky stats trends",
-        "open": "runs:open_run show-report show-trace trace",
-        "work": "resume:work serve worker",
-        "cancel": "resume:cancel",
+        "history": "history:history",
     },
     "The project": {
         "features": "features:app",
         "files": "features:files",
-        "configs": "features:configs",
     },
     "Connection": {
-        "login": "settings:login auth configure init setup signin",
+        "login": "settings:login",
         "logout": "settings:logout",
         "projects": "settings:projects",
         "use": "settings:use",
-        "settings": "settings:settings config env whoami",
+        "settings": "settings:settings",
         "doctor": "doctor:doctor",
     },
     "Tools": {
         "demo": "demo:demo",
         "emulator": "emulator:emulator",
         "mcp": "mcp:mcp",
-        "--install-completion": "completion:install_completion",
+        "--show-completion": "completion:show_completion",
     },
 }
-"""The name of each command or group, by their help's sections.
-
-With each stand its function or `App`, and words that people type for it; a group has its own.
-"""
+"""The function or `App` of each command or group, by their help's sections."""
 
 NAMES = [name for commands in _COMMANDS.values() for name in commands]
 """All of these names."""
@@ -96,10 +89,8 @@ app: App = App(
     ),
 )
 for _group, _commands in zip(_GROUPS, _COMMANDS.values(), strict=True):
-    for _name, _words in _commands.items():
-        _place, *_synonyms = _words.split()
-        _known = {"synonym": tuple(_synonyms)} if _synonyms else {}
-        app.command(f"testvibe_async.cli.{_place}", name=_name, group=_group, **_known)
+    for _name, _place in _commands.items():
+        app.command(f"testvibe_async.cli.{_place}", name=_name, group=_group)
 app["--help"].group = app["--version"].group = _GROUPS[-1]
 
 
@@ -114,7 +105,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         # An exception lets a command restore the terminal.
         signal.signal(each, lambda number, _: sys.exit(ExitCode(128 + number)))
     try:
-        code = _parse(sys.argv[1:] if arguments is None else arguments)()
+        code = parse(sys.argv[1:] if arguments is None else arguments)()
         if inspect.iscoroutine(code):
             import asyncio  # noqa: PLC0415 - commands without I/O do without it
 
@@ -132,55 +123,61 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
         arguments: Arguments after `testvibe-async`.
     """
     try:
-        code = _parse(arguments)()
+        code = parse(arguments)()
         return (await code if inspect.iscoroutine(code) else code) or ExitCode.PASSED
     except BaseException as error:  # noqa: BLE001 - what is not reported is raised again
         return report(error)
 
 
-def _parse(arguments: Sequence[str]) -> Callable[[], Any]:
+@app.meta.default
+def _read(
+    *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    common: Annotated[Common, Parameter(name="*", parse=True)] = Common(),
+) -> tuple[tuple[str, ...], Common]:
+    """Return the words of a call without the options of every command, and those."""
+    return words, common
+
+
+def parse(arguments: Sequence[str]) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
     log_to_standard_error(0)
     is_help = arguments[:1] == ["help"]
-    words = _commands_first([*arguments[1:], "--help"] if is_help else arguments, app)
-    is_whole = "--help-all" in words
     # A flag with an optional value is more than cyclopts has.
-    words = [_FLAGS.get(each, each) for each in words]
+    typed = [_FLAGS.get(each, each) for each in arguments[is_help:]] + ["--help"] * is_help
+    is_whole = "--help-all" in arguments
     app.help_formatter = CompactHelp(is_whole=is_whole)
     app.help_epilogue = None if is_whole else "All options: --help-all"
-    if not words or words[0] in app.help_flags:
+    if not typed or typed[0] in app.help_flags:
         for name in NAMES:  # Their modules have the lines of the overall help.
             app[name]
-    command, bound, _ = app.parse_args(
-        words,
-        console=Output(color=False if "--no-color" in words else None).console,
-        exit_on_error=False,
-        print_error=False,
-        verbose=False,
-    )
-    given = (each for each in bound.arguments.values() if isinstance(each, ServiceOptions))
-    log_to_standard_error(next(given, Common()).verbose)
-    return lambda: command(*bound.args, **bound.kwargs)
+    options: dict[str, Any] = {
+        "console": Output(color=False if "--no-color" in typed else None).console,
+        "exit_on_error": False,
+        "print_error": False,
+        "verbose": False,
+    }
+    end = typed.index("--") if "--" in typed else len(typed)
+    command, bound, _ = app.meta.parse_args(typed[:end], **options)
+    if command is not _read:  # It is the help, or the version.
+        return lambda: command(*bound.args, **bound.kwargs)
+    read, common = command(*bound.args, **bound.kwargs)
+    command, bound, needed = app.parse_args(_listing([*read, *typed[end:]]), **options)
+    log_to_standard_error(common.verbose)
+    more = {"common": common} if "common" in needed else {}
+    if read and not more and evolve(common, verbose=0, no_color=False) != Common():
+        raise ConfigError("this command asks no service, and takes no option for one")
+    return lambda: command(*bound.args, **(bound.kwargs | more))
 
 
 _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
 """Flags, and the form in which cyclopts accepts them."""
 
 
-def _commands_first(words: Sequence[str], group: App) -> list[str]:
-    """Return the words of a call, with the options before a command moved behind it.
-
-    A group that is called without a command lists what it has.
-    """
-    is_value = False
-    for index, word in enumerate(words):
-        if word in group and not word.startswith("-"):
-            return [word, *_commands_first([*words[:index], *words[index + 1 :]], group[word])]
-        if word == "--" or not (word.startswith("-") or is_value):
-            break
-        is_value = word.startswith("-")
-    is_bare = "list" in group and not any(each[:1] != "-" for each in words[:1])
-    return ["list", *words] if is_bare and not {"-h", "--help"} & {*words} else [*words]
+def _listing(words: list[str]) -> list[str]:
+    """Return the words of a call; a group that is called without a command lists what it has."""
+    is_bare = not any(each[:1] != "-" for each in words[1:2])
+    is_listed = is_bare and words and words[0] in NAMES and "list" in app[words[0]]
+    return [words[0], "list", *words[1:]] if is_listed else words
 
 
 def _escape_unencodable() -> None:
@@ -207,7 +204,7 @@ class CompactHelp:
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG002
         """Print a table of commands or options."""
         is_listed = self.is_whole or panel.format == "command"
-        if not panel.entries or (panel.title == MORE_OPTIONS and not is_listed):
+        if not panel.entries or (str(panel.title).startswith(MORE_OPTIONS) and not is_listed):
             return
         table = Table.grid(padding=(0, 2))
         table.add_column(min_width=NAME_CELLS if panel.format == "parameter" else None)

@@ -37,7 +37,7 @@ NAMED = 10
 """Maximum number of features or operations named in a list; a command to wait has all."""
 
 _HINTS: dict[type[VibeError], tuple[str, str]] = {
-    errors.FeatureNotGeneratedError: ("generate what has no tests", "run --on-conflict generate"),
+    errors.FeatureNotGeneratedError: ("generate what has no tests", "generate"),
     errors.GenerationInProgressError: ("join that generation", "generate --on-conflict attach"),
 }
 """The aim that may help with a refusal, and the command that does it to a feature."""
@@ -142,7 +142,7 @@ def _how_to_decide(unknown: Sequence[Item], result: Result) -> str:
 
 def named(items: Sequence[Item]) -> str:
     """Return the first of the items with their refs, one a line."""
-    lines = [escape(f"  {item.latest_ref}  {item_name(item)}") for item in items]
+    lines = [escape(f"  {item.ref}  {item_name(item)}") for item in items]
     return "\n".join(first_of(lines, NAMED))
 
 
@@ -195,11 +195,10 @@ def _show(result: Result, output: Output) -> None:
             output.say("")
         warn(f"Stopped. {result.last_line if result.items else 'Nothing was dispatched yet.'}")
     else:
-        has_failures = _say_failures(result, output)
+        _say_failures(result, output)
         _say_remarks(result, output)
         _say_next(result, output)
-        is_first = result.stored is not None and result.stored.is_live and not has_failures
-        output.say(result.last_line if is_first else f"\n{result.last_line}")
+        output.say(f"\n{result.last_line}")
     if result.parent is not None and (result.is_waited_for or result.exit_code):
         _say_whole(result, output)
     _say_unfinished(result, output)
@@ -239,7 +238,7 @@ def _say_unfinished(result: Result, output: Output) -> None:
 
 def _say_dispatched(result: Result, output: Output) -> None:
     """Print which operations were dispatched, and on standard error which were not."""
-    rows = [(each.feature_name, each.config, each.latest_ref) for each in result.items]
+    rows = [(each.feature_name, each.config, each.ref) for each in result.items]
     if rows := [row for row in rows if row[2] is not None]:
         output.table(("Feature", "Config", "Operation"), rows)
     if text := failures_text(result, width=None):
@@ -307,7 +306,7 @@ def _say_whole(result: Result, output: Output) -> None:
 
 def _how_to_wait(result: Result) -> str:
     """Return the commands that wait: for the whole batch, or only for operations in flight."""
-    refs = [item.latest_ref for item in result.unfinished if item.latest_ref]
+    refs = [item.ref for item in result.unfinished if item.ref]
     command = wait_command(refs, *(each for each in result.place if each == "--allow-http"))
     if result.resume is None:
         return f"Wait for {'it' if len(refs) == 1 else 'them'} with:\n  {command}"

@@ -27,52 +27,47 @@ if TYPE_CHECKING:
 
 
 MORE_OPTIONS = "More options"
-"""The title of the options that only `--help-all` shows."""
+"""The title of the options that only `--help-all` shows, or its beginning."""
 
 MORE = Parameter(group=Group(MORE_OPTIONS, sort_key=1))
 """Makes an option one of those."""
 
-_MAIN = "Parameters"
-"""The title of the options that `--help` shows, which is cyclopts's own."""
+_USUAL = Parameter(group=Group("Options of every command", sort_key=8))
+
+_MORE = Parameter(group=Group(f"{MORE_OPTIONS} of every command", sort_key=9))
 
 
-@Parameter(name="*", group=MORE.group)
+@Parameter(parse=False)
 @frozen(kw_only=True)
-class ServiceOptions:
-    """The options that say which service and project a command is about."""
+class Common:
+    """The options that every command has. `app` reads them, wherever they stand."""
 
-    server: str | None = None
+    server: Annotated[str | None, _USUAL] = None
     """The service's address; else TESTVIBE_SERVER, else what was stored."""
 
-    project: Annotated[
-        str | None, Parameter(name=("--project", "-p"), metavar="NAME", group=_MAIN)
-    ] = None
+    project: Annotated[str | None, Parameter(name=("--project", "-p"), metavar="NAME"), _USUAL] = (
+        None
+    )
     """The project's id or name; else TESTVIBE_PROJECT, else what was stored."""
 
-    allow_http: bool = False
+    allow_http: Annotated[bool, _MORE] = False
     """Send the key unencrypted to an http:// server other than this machine."""
 
-    verbose: Annotated[int, Parameter(name=("--verbose", "-v"), count=True)] = 0
-    """Log events to standard error; -vv logs more, and a traceback on failure."""
-
-
-@Parameter(name="*", group=MORE.group)
-@frozen(kw_only=True)
-class Common(ServiceOptions):
-    """The options that every command has, except for servers."""
-
-    json: Annotated[bool, Parameter(name=("--json", "-j"), group=_MAIN)] = False
+    json: Annotated[bool, Parameter(name=("--json", "-j")), _USUAL] = False
     """JSON for programs; nothing else is on standard output. --json=lines prints a list as an
     object a line, and what waits prints one for each change as it comes."""
 
     json_lines: Annotated[bool, Parameter(show=False)] = False
     """The option `--json=lines`, as cyclopts receives it."""
 
-    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"))] = False
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q")), _MORE] = False
     """Print only results and errors."""
 
-    no_color: bool = False
+    no_color: Annotated[bool, _MORE] = False
     """Print no colours; the variable NO_COLOR does the same."""
+
+    verbose: Annotated[int, Parameter(name=("--verbose", "-v"), count=True), _MORE] = 0
+    """Log events to standard error; -vv logs more, and a traceback on failure."""
 
     api_key: Annotated[str | None, Parameter(parse=False)] = None
     """The key, if another command calls this one, with a service of its own; it can't be typed."""
@@ -93,18 +88,6 @@ class Common(ServiceOptions):
             quiet=self.quiet,
             color=False if self.no_color else None,
         )
-
-
-@Parameter(name="*", group=MORE.group)
-@frozen(kw_only=True)
-class ProjectlessOptions(Common):
-    """The options of a command that concerns no project, or the one that it names itself."""
-
-    server: Annotated[str | None, Parameter(group=_MAIN)] = None
-    """The service's address; else TESTVIBE_SERVER, else what was stored."""
-
-    project: Annotated[str | None, Parameter(parse=False)] = None
-    """The project; it can't be typed."""
 
 
 def batches_folder() -> Path:

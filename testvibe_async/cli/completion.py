@@ -1,6 +1,6 @@
 """Completion with the Tab key: of commands and options, and of names that were listed before.
 
-The script of a shell, and where the shell looks for it, are cyclopts's. Names are cached on this
+The script of a shell is cyclopts's. Names are cached on this
 machine, so that completion is quick and sends no request. No decision depends on the cache: a name
 that it lacks is no error, and an unreadable or unwritable cache is ignored.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import platformdirs
@@ -23,31 +22,21 @@ from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 Shell: TypeAlias = Literal["bash", "zsh", "fish", "powershell"]
 
 
-def install_completion(
-    *,
-    shell: Shell | None = None,
-    output: Annotated[
-        Path | None, Parameter(name=("--output", "-o"), allow_leading_hyphen=True)
-    ] = None,
-) -> None:
-    """Let your shell complete commands and options when you press Tab.
-
-    It writes a script to where your shell looks for it, and makes the shell load it at its start.
-    Repeat it after an update.
+def show_completion(*, shell: Shell | None = None) -> None:
+    """Print a script that lets your shell complete commands and options when you press Tab.
 
     For example:
 
-        testvibe-async --install-completion
-        testvibe-async --install-completion --shell zsh
-        eval "$(testvibe-async --install-completion --shell bash --output -)"
+        eval "$(testvibe-async --show-completion --shell bash)"
+        testvibe-async --show-completion --shell zsh > ~/.zfunc/_testvibe-async
 
     Args:
         shell: The shell; by default the one that this was called from.
-        output: The file that receives only the script; - for standard output.
     """
     try:
         shell = shell or detect_shell()
@@ -55,11 +44,7 @@ def install_completion(
         raise ConfigError(
             "which shell this is can't be seen: pass --shell bash, zsh, fish or powershell"
         ) from error
-    if output is not None and str(output) == "-":
-        sys.stdout.write(app.generate_completion(shell=shell))
-        return
-    path = app.install_completion(shell=shell, output=output, add_to_startup=output is None)
-    sys.stdout.write(f"The completion for {shell} is in {path}. It works in the next shell.\n")
+    sys.stdout.write(app.generate_completion(shell=shell))
 
 
 MOST_NAMES = 2000
@@ -73,11 +58,6 @@ def _completer(*kinds: str) -> Callable[[object], list[str]]:
 
 FeatureName: TypeAlias = Annotated[str, Parameter(completer=_completer("features"))]
 """The name or id of a feature."""
-
-ConfigName: Parameter = Parameter(
-    name=("--config", "-c"), metavar="NAME", completer=_completer("configs")
-)
-"""The option that names configurations."""
 
 RunId: TypeAlias = Annotated[int, Parameter(completer=_completer("runs"), validator=Number(gt=0))]
 """The id of a run."""

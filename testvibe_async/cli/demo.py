@@ -11,12 +11,9 @@ from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run 
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.emulator import Speed, make_emulator
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.options import BatchOptions, Consent
+from testvibe_async.cli.options import Consent
 from testvibe_async.cli.start import generate, run
 from testvibe_async.testing import Scenario
-
-_OPTIONS = BatchOptions(no_journal=True)
-"""The service ends with the demo, so there would be nothing to resume."""
 
 
 async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.0) -> ExitCode:
@@ -34,12 +31,10 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
         say = common.output.say
         say(f"An emulated TestVibe serves at {emulator.url}.\n\n$ testvibe-async generate --all -w")
         try:
-            code = await generate(
-                all_=True, watch=True, consent=Consent(yes=True), options=_OPTIONS, common=common
-            )
+            code = await generate(all_=True, watch=True, consent=Consent(yes=True), common=common)
             if code is ExitCode.PASSED:
                 say("\n$ testvibe-async run --all --wait")
-                code = await run(all_=True, wait=True, options=_OPTIONS, common=common)
+                code = await run(all_=True, wait=True, common=common)
         finally:  # After Ctrl-C too.
             say("\nThe failures are intended. The emulated service has stopped;")
             say("to try these commands, start one:\n  testvibe-async emulator")

@@ -23,8 +23,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.output import Output
-from testvibe_async.cli.words import reason
-from testvibe_async.testing import Emulator, Fault, Recording, Replay, Scenario
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -66,7 +65,6 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     fault: tuple[str, ...] = (),
     outage: tuple[str, ...] = (),
     limit: str | None = None,
-    replay: Path | None = None,
 ) -> None:
     """Serve an emulated TestVibe on this machine until Ctrl-C.
 
@@ -94,9 +92,7 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         outage: An outage, such as 20s@60s: 503 for 20 s, from 60 s after the start on, in seconds
             of the emulated service; repeat it for several.
         limit: The rate of requests that are served, such as 100/s; one more is answered with 429.
-        replay: A recording to serve instead, as doctor --record writes it.
     """
-    recording = {} if replay is None else _recorded(replay)
     service = make_emulator(
         features=features,
         scenario=Scenario(seed=seed),
@@ -105,7 +101,6 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         port=port,
         strict=strict,
         rate_limit=None if limit is None else float(_parsed("--limit", limit)["rate"]),
-        **recording,
     )
     for text in fault:
         _add_fault(service, text)
@@ -136,15 +131,6 @@ def make_emulator(**options: Any) -> Emulator:  # noqa: ANN401 - Emulator's own
         return Emulator(record=False, retention=RETENTION, **options)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _recorded(path: Path) -> dict[str, Any]:
-    try:
-        recording = Recording.load(path)
-    except (OSError, ValueError) as error:
-        why = reason(error) if isinstance(error, OSError) else error
-        raise ConfigError(f"--replay: {why}") from error
-    return {"middleware": Replay(recording), **recording.options}
 
 
 def _add_fault(service: Emulator, text: str) -> None:

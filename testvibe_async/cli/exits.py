@@ -142,37 +142,6 @@ def worst_of(codes: Iterable[ExitCode]) -> ExitCode:
     return next((code for code in _PRECEDENCE if code in called_for), ExitCode.PASSED)
 
 
-_OPTIONS = {
-    word: meant
-    for words, meant in {
-        "--feature --features -f": "the name without an option: run Checkout",
-        "-k -g -E --grep --filter --filterset --match --pattern --prefix": (
-            "a name or a glob without an option: run 'Log*'"
-        ),
-        "--failed-only --lf --last-failed --only-failed --only-failures --rerun --rerun-failed": (
-            "--failed"
-        ),
-        "--junit --junitxml --junit-xml --reporter --output -o --xml": "--report junit.xml",
-        "--html": "--report report.html",
-        "-x --bail --exitfirst --fail-fast --maxfail --stop-on-failure": "--max-failures N",
-        "--max-retries --reruns --retries --retry": "--attempts N, which counts the first one too",
-        "-n --concurrency --jobs --numprocesses --parallel --test-threads --workers": (
-            "--max-in-flight N"
-        ),
-        "--collect-only --list": "features list, which shows what --all runs",
-        "--continue --resume": f"{NAME} resume",
-        "--base-url --url": "--site-url URL",
-        "--api-key --key --token --with-token": f"{NAME} login, which asks for the key, or reads "
-        "it from standard input; TESTVIBE_API_KEY comes first",
-        "--last --latest": f"{NAME} resume, for the last batch",
-        "--since": "--days N",
-        "--wait --watch -w": "run --wait, or resume, which waits in any case",
-    }.items()
-    for word in words.split()
-}
-"""Options that no command has, and their meanings."""
-
-
 def _usage_sentence(error: CycloptsError) -> str:
     """Return the error of a call, and the command for its help."""
     command = " ".join([NAME, *(error.command_chain or ())])
@@ -180,7 +149,7 @@ def _usage_sentence(error: CycloptsError) -> str:
     return f"{what}{' See' if what.endswith('?') else '; see'} {command} --help"
 
 
-def _what(error: CycloptsError, command: str) -> str:  # noqa: PLR0911 - a case for each error
+def _what(error: CycloptsError, command: str) -> str:
     """Return the library's own sentence, unless ours says more."""
     typed = error.unused_tokens[0] if error.unused_tokens else ""
     match error:
@@ -188,10 +157,6 @@ def _what(error: CycloptsError, command: str) -> str:  # noqa: PLR0911 - a case 
             return f"{typed!r} is more than {command} takes: put a name of several words in quotes"
         case exceptions.UnknownCommandError() if typed.startswith("-"):
             return f"no command stands before {typed}: its options come after it"
-        case exceptions.UnknownOptionError():
-            typed = (error.token.keyword or error.token.value).partition("=")[0]
-            if meant := _OPTIONS.get(typed):
-                return f"unknown option: {typed}. Did you mean {meant}?"
         case CoercionError(token=Token(keyword="--json")):
             return "the only value of --json is --json=lines"
         case CoercionError(token=Token(value=typed), target_type=kind) if kind in {int, float}:

@@ -1,4 +1,4 @@
-"""`testvibe-async features`, `files` and `configs`: what the project has at the service.
+"""`testvibe-async features` and `files`: what the project has at the service.
 
 Decides when to ask before a feature is deleted, and nothing else: each command is one call.
 """
@@ -15,16 +15,12 @@ from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts 
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.output import TextFile, Yes, confirm, read_text
 
-app: App = App(
-    name="features",
-    help="List, read, add, change and delete features.",
-    synonym=("list", "show", "view"),
-)
+app: App = App(name="features", help="List, read, add, change and delete features.")
 
-files: App = App(name="files", help="List, read and write the project's files.")
+files: App = App(name="files", help="Read and write the project's files.")
 
 
-@app.command(name="list", synonym="ls")
+@app.command(name="list")
 async def list_(*, common: Common = Common()) -> None:
     """List the project's features.
 
@@ -43,7 +39,7 @@ async def list_(*, common: Common = Common()) -> None:
     )
 
 
-@app.command(synonym=("cat", "get", "view"))
+@app.command
 async def show(
     feature: FeatureName, /, *, gherkin: bool = False, common: Common = Common()
 ) -> None:
@@ -74,7 +70,7 @@ async def show(
     output.text(found.gherkin or "")
 
 
-@app.command(synonym=("add", "new"))
+@app.command
 async def create(name: str, /, *, file: TextFile, common: Common = Common()) -> None:
     """Add a feature. That does not generate its tests.
 
@@ -94,7 +90,7 @@ async def create(name: str, /, *, file: TextFile, common: Common = Common()) -> 
     connection.output.result(made, f"Feature {made.id} is {made.name!r}.")
 
 
-@app.command(synonym=("edit", "set"))
+@app.command
 async def update(
     feature: FeatureName,
     /,
@@ -124,7 +120,7 @@ async def update(
     connection.output.result({"ok": True}, f"{feature} is updated.")
 
 
-@app.command(synonym=("remove", "rm"))
+@app.command
 async def delete(
     feature: FeatureName,
     /,
@@ -149,21 +145,6 @@ async def delete(
     async with connected(common) as connection, suggesting(connection, feature):
         await connection.project.delete_feature(feature)
     connection.output.result({"ok": True}, f"{feature} is deleted.")
-
-
-@files.command(name="list", synonym="ls")
-async def list_files(*, common: Common = Common()) -> None:
-    """List the project's files.
-
-    For example:
-
-        testvibe-async files list
-    """
-    async with connected(common) as connection:
-        found = await connection.project.list_files()
-    connection.output.rows(
-        found, ("Path", "Kind", "Source"), lambda each: (each.path, each.kind, each.source)
-    )
 
 
 @files.command
@@ -205,16 +186,3 @@ async def put(path: str, /, *, file: TextFile, common: Common = Common()) -> Non
     async with connected(common) as connection:
         await connection.project.write_file(path, content)
     connection.output.result({"ok": True}, f"{path} is written.")
-
-
-async def configs(*, common: Common = Common()) -> None:
-    """List the project's run configurations.
-
-    For example:
-
-        testvibe-async configs
-    """
-    async with connected(common) as connection:
-        found = await connection.project.list_configs()
-    completion.keep(configs=[each.name for each in found])
-    connection.output.rows(found, ("Name", "Path"), lambda each: (each.name, each.path))

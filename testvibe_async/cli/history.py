@@ -20,7 +20,7 @@ from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.details import first_of
-from testvibe_async.cli.result import live_facts, live_line, seconds_of
+from testvibe_async.cli.result import seconds_of
 from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.stability import CHANGES, Trend, trends_of, word_of
@@ -56,11 +56,9 @@ async def history(
         testvibe-async history nightly
         testvibe-async history --days 7
         testvibe-async history --limit 30 --json
-        testvibe-async history 11 12
 
     Args:
-        names: Features; or numbers or files of journals of batches, or a name for all batches of
-            that name; else the last batches.
+        names: Features, or a name for all batches of that name; else the last batches.
         limit: Maximum number of batches; 10 if both are omitted.
         days: Only batches of the last so many days.
         common: The options of every command.
@@ -91,43 +89,30 @@ async def history(
     columns = ("Batch", "Runs", "Passed", "Failed", "Flaky", "Other", "Took")
     output.table(columns, map(_row, batches, documents))
     output.details(lambda _: _sections(changed, flaky, len(batches)))
-    for each in batches:
-        if each.is_live:
-            output.note(live_line(each))
 
 
 async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Batch], set[str]]:
     """Return the batches, the oldest first, and the features in lower case that names mean.
 
     Raises:
-        ConfigError: A name means neither, or both kinds are named.
+        ConfigError: No batch has a name or a feature of these.
     """
-    stored = stored_batches()
-    batches = [each async for each in stored.with_all_reruns(place)][::-1]
-    named = [] if names else batches
-    try:
-        for word in names:
-            of_name = [each for each in batches if each.record.name == word]
-            named += of_name or [await stored.meant(word, place)]
-    except ConfigError as error:
-        # A feature may have run in few batches, so all are searched.
-        features = {name.casefold() for name in names}
-        trends = trends_of(batches)
-        for name in names:
-            if not any(trend.is_one_of({name.casefold()}) for trend in trends):
-                known = [] if name.isdecimal() else [each.feature for each in trends]
-                like = similar_names(name, known)
-                hint = f": {like}" if like else f", and {error}"
-                raise ConfigError(f"no batch has a feature {name!r}{hint}") from error
-        of_them = [
-            batch
-            for batch in batches
-            if any(trend.is_one_of(features) for trend in trends_of([batch]))
-        ]
-        return of_them[-most:], features
-    if names:
-        named.sort(key=lambda each: each.created_at)
-    return named[-most:], set()
+    batches = [each async for each in stored_batches().with_all_reruns(place)][::-1]
+    of_name = [each for each in batches if not names or each.record.name in names]
+    if of_name or not names:
+        return of_name[-most:], set()
+    # A feature may have run in few batches, so all are searched.
+    features = {name.casefold() for name in names}
+    trends = trends_of(batches)
+    for name in names:
+        if not any(trend.is_one_of({name.casefold()}) for trend in trends):
+            like = similar_names(name, [each.feature for each in trends])
+            hint = f": {like}" if like else ""
+            raise ConfigError(f"no batch has a feature {name!r}{hint}")
+    of_them = [
+        batch for batch in batches if any(trend.is_one_of(features) for trend in trends_of([batch]))
+    ]
+    return of_them[-most:], features
 
 
 def _course(trend: Trend) -> Text:
@@ -174,16 +159,15 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
 
 def _document(batch: Batch) -> dict[str, Any]:
     counts = Counter(word_of([item]) for item in batch.items)
-    record, journal = batch.record, stored_batches().journal_of(batch.record)
+    record = batch.record
     return {
         "batch": record.number,
         "name": record.name,
         "createdUtc": batch.created_at,
-        "journal": journal if record.database is None else None,
+        "journal": stored_batches().journal_of(record),
         "server": record.server,
         "project": record.project,
         "seconds": seconds_of(batch.items),
         "runs": len(batch.items),
         **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},
-        **live_facts(batch),
     }

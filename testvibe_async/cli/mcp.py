@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from cyclopts.types import Port  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import Client
-from testvibe_async.cli.common import ServiceOptions
+from testvibe_async.cli.common import Common
 
 
 async def mcp(  # noqa: PLR0913 - the options of the command
@@ -29,7 +29,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     exclude_tools: tuple[str, ...] = (),
     max_generations: int | None = None,
     max_output: int = 20_000,
-    service: ServiceOptions = ServiceOptions(),
+    common: Common = Common(),
 ) -> None:
     """Serve TestVibe's operations as tools for a model (MCP).
 
@@ -44,7 +44,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         exclude_tools: Do not offer these tools; repeat it for several.
         max_generations: Maximum number of generations started while it runs; any number by default.
         max_output: Maximum characters of an answer.
-        service: The service.
+        common: The options of every command.
     """
     from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
         make_server,
@@ -54,7 +54,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
 
     _log_warnings()
     server = make_server(
-        partial(Client, service.server, project=service.project, allow_http=service.allow_http),
+        partial(Client, common.server, project=common.project, allow_http=common.allow_http),
         read_only=read_only,
         tools=tools,
         exclude_tools=exclude_tools,

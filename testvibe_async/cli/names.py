@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from testvibe_async import BatchItem, ConfigError, Ref, RunRef, errors
 from testvibe_async._batch import EntryState, read_entry
 from testvibe_async._wire import KINDS
 from testvibe_async.cli import completion
-from testvibe_async.cli.words import NAME, Item
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from testvibe_async.cli.common import Connection
+    from testvibe_async.cli.words import Item
     from testvibe_async.models import Snapshot
 
 
@@ -76,79 +76,62 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
     return found
 
 
-def read_dispatches(
-    typed: Iterable[str], files: Mapping[str, str] | None = None
-) -> tuple[list[Ref], list[Item]]:
-    """Return the refs in texts, each once, and the items of batches that have none.
+def read_ref(text: str) -> Ref:
+    """Return the ref that a text is, as `Ref.to_json` writes it.
 
-    An item of a batch, as `--json` prints it, is read as a whole: it stands for its own operation,
-    and not for others that its error names.
+    Raises:
+        ConfigError: It is none.
+    """
+    try:
+        return Ref.from_json(text)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; quote it for the shell with '…'") from error
+
+
+def read_dispatches(text: str, file: str) -> tuple[list[Ref], list[Item]]:
+    """Return the refs in a file, and the items of a batch that have none.
 
     Args:
-        typed: JSON of any form, which contains refs as `Ref.to_json` writes them.
-        files: More of that, by the name of the file that it is from.
+        text: Refs, one a line, or the document of a batch that `--json` prints.
+        file: What to call the file in a message.
 
     Raises:
-        ConfigError: There is neither, or a text is no JSON.
+        ConfigError: It is neither.
     """
-    texts = [*((None, text) for text in typed), *(files or {}).items()]
-    refs: dict[tuple[object, ...], Ref] = {}
+    refs: list[Ref] = []
     undispatched: list[Item] = []
-    for file, text in texts:
-        for members in _dispatches_in(text, file):
-            if "testvibe" in members:
-                ref = Ref.from_dict(members)
-                refs[ref.key] = ref
+    try:
+        for each in _documents_in(text):
+            if each.get("testvibe") is not None or each["ref"] is not None:
+                refs.append(Ref.from_dict(each.get("ref", each)))
             else:
-                undispatched.append(_undispatched(members, file))
-    if not refs and not undispatched:
-        problem = f"{', '.join(files)} has no refs: give" if files else "which operations? Give"
+                undispatched.append(_undispatched(each))
+    except (ConfigError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
-            f"{problem} run ids, features or refs, or --file FILE with the output of "
-            f"'run --json'; to continue the last batch: {NAME} resume"
-        )
-    return list(refs.values()), undispatched
+            f"{file} has neither refs, one a line, nor a batch that 'run --json' printed"
+        ) from error
+    return refs, undispatched
 
 
-def _dispatches_in(text: str, file: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the refs in a text of JSON values, however deep they are, and the items without one."""
-    decoder, text = json.JSONDecoder(), text.strip()
-    while text:
-        try:
-            value, end = decoder.raw_decode(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ConfigError(_no_json(text[:40], file)) from error
-        text, left = text[end:].lstrip(), [value]
-        while left:
-            match each := left.pop():
-                case {"testvibe": "intent"}:  # It may have started nothing.
-                    pass
-                case {"feature": int() | str(), "verdict": str(), "ref": {}}:
-                    left.append(each["ref"])
-                case {"testvibe": _} | {"feature": int() | str(), "verdict": str()}:
-                    yield each
-                case {**members}:
-                    left += reversed(members.values())
-                case [*members]:
-                    left += reversed(members)
-                case _:
-                    pass
-
-
-def _undispatched(document: dict[str, Any], file: str | None) -> Item:
-    """Return the item without an operation in flight that `--json` has printed.
+def _documents_in(text: str) -> Iterable[dict[str, Any]]:
+    """Return the refs or the items in a text.
 
     Raises:
-        ConfigError: It is damaged.
+        ValueError: It is no JSON.
     """
+    with suppress(ValueError):  # More than one line of JSON.
+        document = json.loads(text)
+        if "items" in document:
+            return cast("list[dict[str, Any]]", document["items"])
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def _undispatched(document: dict[str, Any]) -> Item:
+    """Return the item without an operation that `--json` has printed."""
     stored = {"state": EntryState.REFUSED, "feature": document["feature"]}
-    if document.get("error") is not None:
+    if document["error"] is not None:
         stored["error"] = document["error"]
-    try:
-        error = read_entry(0, stored, kind="run").error
-    except (ConfigError, ValueError, KeyError, TypeError, AttributeError) as damage:
-        where = "this" if file is None else file
-        raise ConfigError(f"{where} has a damaged item of a batch, without a ref") from damage
+    error = read_entry(0, stored, kind="run").error
     return BatchItem(
         feature=document["feature"],
         name=document.get("name"),
@@ -157,9 +140,3 @@ def _undispatched(document: dict[str, Any], file: str | None) -> Item:
         error=GenerationLimitError() if document["verdict"] == LIMITED else error,
         is_dropped=document["verdict"] == "dropped",
     )
-
-
-def _no_json(text: str, file: str | None) -> str:
-    if file is None:
-        return f"{text!r} is no ref: it is not JSON; quote it for the shell with '…'"
-    return f"{file} is not JSON from {text!r} on: give what 'run --json' printed"

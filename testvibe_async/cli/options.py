@@ -72,9 +72,6 @@ class Files:
     artifacts: Annotated[Path | None, Parameter(metavar="DIR")] = None
     """Download the artifacts of failed runs; to this folder, with a folder for each run."""
 
-    title: Annotated[str | None, MORE] = None
-    """Title of the reports."""
-
     fail_on_flaky: Annotated[bool, MORE] = False
     """Exit with 1 where something was flaky, too."""
 
@@ -112,7 +109,6 @@ class Files:
         return Files(
             report=self.report or tuple(f"{form}:{base / path}" for form, _, path in reports),
             artifacts=self.artifacts or (base / artifacts if artifacts else None),
-            title=self.title or kept.get("title"),
             fail_on_flaky=self.fail_on_flaky or bool(kept.get("fail_on_flaky")),
         )
 
@@ -147,11 +143,8 @@ class Consent:
         limit.allowed = number if self.max_generations is None else self.max_generations
 
 
-On = Annotated[str | None, Parameter(metavar="DATABASE")]
-"""The type of the option that names the database of durable batches."""
-
 _BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
-"""A name that is neither a number nor looks like a file."""
+"""A name that is no number."""
 
 
 @Parameter(name="*")
@@ -163,39 +156,19 @@ class BatchOptions:
     """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
     one that the command would end with, if known."""
 
-    name: str | None = None
-    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'. Not with
-    --journal: there the file is its name."""
-
-    journal: Annotated[Path | None, MORE] = None
-    """Keep the journal of the batch in this file, for 'resume FILE' after a crash; else it is in
-    your state folder, where the last 50 are kept for 30 days."""
-
-    no_journal: Annotated[bool, MORE] = False
-    """Keep none."""
-
-    on: Annotated[On, MORE] = None
-    """Store the batch in this database, under its --name, for 'work' on any machine to carry: a
-    SQLite file for the workers of one machine, or postgresql://…."""
+    name: Annotated[str | None, MORE] = None
+    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
 
     def check(self) -> None:
-        """Refuse a name that is none, or that nothing would have, and what is no database.
+        """Refuse a name that is none.
 
         Raises:
-            ConfigError: It is a number or has other characters than names have, or no numbered
-                journal is kept; or the database is none.
-            ModuleNotFoundError: The extra that durable batches need is not installed.
+            ConfigError: It is a number or has other characters than names have.
         """
-        if self.name is None:
-            if self.on is not None:
-                raise ConfigError("--on is for a batch with a name of its own: add --name")
-            return
-        if not _BATCH_NAME.fullmatch(self.name):
+        if self.name is not None and not _BATCH_NAME.fullmatch(self.name):
             raise ConfigError(
                 f"--name {self.name}: a name has letters, digits, - and _, and not digits alone"
             )
-        if self.journal is not None or self.no_journal:
-            raise ConfigError("--name is for batches in your state folder: leave out --journal")
 
 
 def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:

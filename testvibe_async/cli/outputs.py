@@ -66,11 +66,11 @@ class Outputs:
 
     def fetch(self, item: Item, client: Client) -> None:
         """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""
-        if self.files.artifacts is None or item.latest_ref is None:
+        if self.files.artifacts is None or item.ref is None:
             return
         for run in (*item.earlier, item.outcome):
             if isinstance(run, Run) and not run.is_success:
-                work = self._fetch(client, item.latest_ref.project, run.run_id)
+                work = self._fetch(client, item.ref.project, run.run_id)
                 self._tasks.append(asyncio.create_task(work))
 
     def begin(self) -> None:
@@ -84,7 +84,7 @@ class Outputs:
         """
         if self.files.artifacts is not None:
             _require_folder(self.files.artifacts)
-        errors = self._report([_NOT_OVER], is_over=False, title=self.files.title or "")
+        errors = self._report([_NOT_OVER], is_over=False)
         for path, error in errors.items():
             raise ConfigError(f"the report {path} can't be written: {_cause(error)}") from error
 
@@ -185,7 +185,6 @@ class Outputs:
     def _options(self, result: Result) -> ReportOptions:
         started_at, finished_at = _times(result)
         return {
-            "title": self.files.title or "",
             "artifacts": self.fetched,
             "generation_logs": result.logs,
             "left_out": result.left_out,
@@ -227,9 +226,7 @@ def _times(result: Result) -> tuple[datetime | None, datetime | None]:
     if not result.unfinished:
         return None, None
     now = datetime.now(UTC)
-    is_dated = any(
-        item.outcome or (item.latest_ref and item.latest_ref.dispatched_at) for item in result.items
-    )
+    is_dated = any(item.outcome or (item.ref and item.ref.dispatched_at) for item in result.items)
     return None if is_dated else now - timedelta(seconds=result.seconds), now
 
 

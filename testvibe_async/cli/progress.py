@@ -126,7 +126,7 @@ class Row:
     @property
     def is_shown(self) -> bool:
         """True if there is something to show: the operation was, or may be, dispatched or over."""
-        return self.item.latest_ref is not None or self.is_over or self.is_unacknowledged
+        return self.item.ref is not None or self.is_over or self.is_unacknowledged
 
     @property
     def is_unacknowledged(self) -> bool:
@@ -146,7 +146,7 @@ class Row:
     @property
     def operation(self) -> str:
         """The operation: `run 214`, or its kind, such as `generation`, if its id is no number."""
-        ref = self.item.latest_ref
+        ref = self.item.ref
         if ref is None:
             return "—"
         return str(ref) if isinstance(ref.key[-1], int) else ref.kind
@@ -161,7 +161,7 @@ class Row:
         """
         if self.is_over or self.item.is_unseen:
             return word_of(self.item)
-        if self.item.latest_ref is None:
+        if self.item.ref is None:
             return "unacknowledged" if self.is_unacknowledged else "waiting"
         if self.snapshot is None or self.phase is Phase.QUEUED:
             return "queued"
@@ -203,7 +203,6 @@ class Progress:
         self._client: Client | None = None
         self._planned: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
-        self._is_shared = False
         self._final: set[Key] = set()
         """The items for which the batch does nothing more."""
         self._rows: dict[Key, Row] = {}
@@ -226,12 +225,7 @@ class Progress:
         return self.clock() - self.started
 
     def follow(
-        self,
-        client: Client | None,
-        planned: Sequence[Item],
-        read: Callable[[], Sequence[Item]],
-        *,
-        is_shared: bool = False,
+        self, client: Client | None, planned: Sequence[Item], read: Callable[[], Sequence[Item]]
     ) -> None:
         """Show the items of a batch from now on.
 
@@ -239,11 +233,8 @@ class Progress:
             client: Polls their operations; None if nothing does.
             planned: An item for each operation, in the order in which they are read.
             read: Returns the present items; fewer while the batch starts.
-            is_shared: True if other processes carry them too: what waits is not skipped at the end
-                of this one.
         """
         self._client, self._planned, self._read = client, planned, read
-        self._is_shared = is_shared
         self.started = self.clock()  # The time of a question before does not count.
         self.contact.start()
         self.update()
@@ -264,9 +255,7 @@ class Progress:
         An operation in flight is not reported as running while the service is silent.
         """
         outage = self.outage
-        known = self._known()
-        if not self._is_shared:
-            known = [evolve(item, is_waiting=False) for item in known]
+        known = (evolve(item, is_waiting=False) for item in self._known())
         return [self._as_seen(item, outage) for item in known]
 
     def _as_seen(self, item: Item, outage: Outage | None) -> Item:
@@ -274,14 +263,14 @@ class Progress:
 
         A poll that hangs at the time-out has not failed, and nothing has been seen either.
         """
-        if item.outcome is not None or item.latest_ref is None:
+        if item.outcome is not None or item.ref is None:
             return item
         row = self._rows.get(_key(item)) or self._row(item, None)
         item = evolve(item, name=row.item.name)
         if outage is None or item.is_unseen or is_lost(item):
             return item
         error = WaitTimeoutError(
-            ref=item.latest_ref,
+            ref=item.ref,
             status=row.snapshot.status if row.snapshot else None,
             elapsed=row.elapsed(self.clock()),
             last_seen_at=outage.seen_at,
@@ -308,11 +297,11 @@ class Progress:
     def in_flight(self) -> list[Ref]:
         """Refs of the dispatched operations that are polled, and were not observed to be over."""
         return [
-            row.item.latest_ref
+            row.item.ref
             for row in self._rows.values()
-            if row.item.latest_ref is not None
+            if row.item.ref is not None
             if not row.is_over and row.phase is not Phase.FINISHED
-            if (self._client and not self._is_shared) or row.snapshot  # Nothing polls the others.
+            if self._client is not None  # Nothing polls the others.
         ]
 
     @property
@@ -340,18 +329,18 @@ class Progress:
 
         The ref of such an attempt is known if the item had it when it was read before.
         """
-        ref = None if before is None else before.item.latest_ref
+        ref = None if before is None else before.item.ref
         for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
             *earlier, run = row.item.earlier[: number + 1]
             item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=tuple(earlier))
             yield evolve(row, item=item, snapshot=run, is_final=True)
-        state = row.item.latest_ref, row.word
+        state = row.item.ref, row.word
         if row.is_shown and (before is None or state != (ref, before.word)):
             yield row
 
     def _row(self, item: Item, before: Row | None) -> Row:
         """Return the row of an item, given the row that it had before."""
-        now, ref, is_final = self.clock(), item.latest_ref, _key(item) in self._final
+        now, ref, is_final = self.clock(), item.ref, _key(item) in self._final
         sent = None
         if not is_final and item.verdict is Verdict.UNKNOWN:
             sent = now if before is None or before.sent is None else before.sent
@@ -360,7 +349,7 @@ class Progress:
         snapshot: Snapshot | None = item.outcome
         if snapshot is None and ref is not None and self._client is not None:
             snapshot = self._client.attach(ref).snapshot
-        is_same = before is not None and ref in {None, before.item.latest_ref}
+        is_same = before is not None and ref in {None, before.item.ref}
         row = Row(
             item=evolve(item, name=(snapshot and snapshot.feature_name) or item.name),
             snapshot=snapshot,

@@ -18,7 +18,7 @@ from attrs import evolve, field, frozen
 
 from testvibe_async import BatchSummary, DispatchUnknownError, Verdict, WaitTimeoutError
 from testvibe_async._batch import is_refusal
-from testvibe_async.cli.batches import resume_command, work_command
+from testvibe_async.cli.batches import resume_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.progress import counts_of, verdict_of
@@ -59,8 +59,8 @@ class Result:
     stopped_by: ExitCode | None = None
     """The exit code for the signal that stopped the command; None if none did."""
 
-    batch: int | str | None = None
-    """The argument that names the batch in a command; None without a journal."""
+    batch: int | None = None
+    """The number of the batch; None without a journal."""
 
     spec: BatchSpec = field(factory=lambda: BatchSpec(kind="run"))
     """The description of the batch; the defaults without one."""
@@ -83,8 +83,8 @@ class Result:
     parent: Result | None = None
     """The batch whose failures this runs again, as it was before; None without one."""
 
-    left: int | str | None = None
-    """The argument that names the batch to resume, where that is a rerun of this one."""
+    left: int | None = None
+    """The number of the batch to resume, where that is a rerun of this one."""
 
     stored: Batch | None = None
     """The batch as it was read; None for one of this command, or other operations."""
@@ -124,8 +124,8 @@ class Result:
     @property
     def resume(self) -> str | None:
         """The command that resumes the batch; None without a journal."""
-        word = self.left or self.batch
-        return None if word is None else resume_command(word, self.place)
+        number = self.left or self.batch
+        return None if number is None else resume_command(number, self.place)
 
     @property
     def rerun(self) -> str | None:
@@ -222,11 +222,9 @@ class Result:
     @property
     def last_line(self) -> str:
         """All of it in a line, such as `Batch 12: 20 in 1:35: 18 passed, 2 failed`."""
-        if self.stored is not None and self.stored.is_live:
-            return live_line(self.stored)
         took = f" in {duration(self.seconds)}" if self.seconds else ""
         line = f"{len(self.items)}{took}: {self.counts}"
-        if not isinstance(self.batch, int):
+        if self.batch is None:
             return line
         return f"Batch {self.batch}: {line if took else self.counts}"
 
@@ -240,7 +238,6 @@ class Result:
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
             "batch": self.batch,
-            **({} if self.stored is None else live_facts(self.stored)),
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
             **({} if self.rate_limit is None else {"rateLimit": self.rate_limit}),
             **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
@@ -269,7 +266,7 @@ class Result:
 
 def is_left(item: Item) -> bool:
     """Return whether `resume` may dispatch an item's operation, unknown ones included."""
-    is_over = item.latest_ref is not None or item.outcome is not None or item.is_dropped
+    is_over = item.ref is not None or item.outcome is not None or item.is_dropped
     return not is_over and not is_refusal(item.error)
 
 
@@ -281,32 +278,13 @@ def result_of(batch: Batch, place: Sequence[str], files: Files = Files()) -> Res
         items=batch.items,
         seconds=seconds_of(batch.items),
         place=place,
-        batch=batch.record.word,
+        batch=batch.record.number,
         spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
         stored=batch,
         left_out=batch.left_out,
         left=batch.unfinished,
     )
-
-
-def live_facts(batch: Batch) -> dict[str, Any]:
-    """Return the members of JSON documents that durable batches alone have."""
-    if batch.record.database is None:
-        return {}
-    return {"database": batch.record.database, "isOver": batch.is_over, "workers": [*batch.workers]}
-
-
-def live_line(batch: Batch) -> str:
-    """Return the state of a durable batch on which workers work: in a line, and one for each."""
-    record = batch.record
-    lines = [f"{record}: {counts_of(batch.items)}", *map(str, batch.workers)]
-    if not any(worker.is_alive for worker in batch.workers):
-        assert record.name is not None
-        assert record.database is not None
-        command = work_command(record.name, record.database)
-        lines.append(f"No worker is running: start one with {command}")
-    return "\n  ".join(lines)
 
 
 def seconds_of(items: Sequence[Item]) -> float:

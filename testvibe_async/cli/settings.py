@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from testvibe_async import ConfigError, ResponseError, _config
 from testvibe_async._util import escape
 from testvibe_async._util.replacement import replace_file
-from testvibe_async.cli.common import Common, ProjectlessOptions, batches_folder, connected
+from testvibe_async.cli.common import Common, batches_folder, connected
 from testvibe_async.cli.output import ask
 from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.names import chosen_project
@@ -65,7 +65,7 @@ def settings(*, common: Common = Common()) -> None:
     output.note(f"The journals of your batches are in {batches_folder()}.")
 
 
-async def projects(*, common: ProjectlessOptions = ProjectlessOptions()) -> None:
+async def projects(*, common: Common = Common()) -> None:
     """List the projects that your API key may see.
 
     For example:
@@ -80,7 +80,7 @@ async def projects(*, common: ProjectlessOptions = ProjectlessOptions()) -> None
     )
 
 
-async def use(project: str, /, *, common: ProjectlessOptions = ProjectlessOptions()) -> None:
+async def use(project: str, /, *, common: Common = Common()) -> None:
     """Choose the project that the commands in this repository are about.
 
     It is written to the file .testvibe-async.toml, with the server that has it. The file holds no
@@ -143,7 +143,7 @@ def store_project(server: str, project: str) -> Path:
     return path
 
 
-def login(*, stdin: bool = False, common: ProjectlessOptions = ProjectlessOptions()) -> None:
+def login(*, stdin: bool = False, common: Common = Common()) -> None:
     """Store an API key on this machine, for one server.
 
     It asks for what it needs, tries the key on the service, and writes it to your own configuration
@@ -183,7 +183,7 @@ def login(*, stdin: bool = False, common: ProjectlessOptions = ProjectlessOption
         output.note("TESTVIBE_API_KEY is set, and comes before the key that is stored.")
 
 
-def logout(*, common: ProjectlessOptions = ProjectlessOptions()) -> None:
+def logout(*, common: Common = Common()) -> None:
     """Remove the API key of one server from this machine.
 
     It stays valid at the service: revoke it there if others may have seen it.

@@ -1,13 +1,12 @@
 """`testvibe-async run` and `generate`: start a batch of runs or generations, and wait if asked to.
 
-Decides what their options mean together, and when a question comes before credits are spent. A
-batch is carried by this command, with a journal unless none is wanted, or stored in a database for
-any number of workers. What is printed is decided in `watch` and `closing`.
+Decides what their options mean together, and when a question comes before credits are spent. What
+is printed is decided in `watch` and `closing`.
 """
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve, frozen
@@ -18,45 +17,34 @@ from testvibe_async import BatchItem, ConfigError
 from testvibe_async.cli import batches
 from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import MORE, Common
-from testvibe_async.cli.completion import ConfigName, FeatureName
+from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode, worst_of
 from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, refuse_without
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import NAME, Item, item_name, plural, reason, started
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.kinds import POLICIES
-from testvibe_async.runner.records import BatchRecord
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async import Journal
-    from testvibe_async.runner.spec import Forecast
-
-
-_WAITED_FOR = {
-    "generate": "What has no tests is generated first: minutes each.",
-    "wait": "What is generating is waited for first: minutes each.",
-}
-"""Notes on what is waited for before a dispatch, by the treatment of conflicts."""
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
     *features: FeatureName,
     all_: bool = False,
     wait: Annotated[bool, Parameter(name=("--wait", "-w", "--watch"))] = False,
-    config: Annotated[tuple[str, ...], ConfigName] = (),
+    config: Annotated[tuple[str, ...], Parameter(name=("--config", "-c"), metavar="NAME")] = (),
     site_url: Annotated[str | None, Parameter(metavar="URL")] = None,
-    on_conflict: Annotated[Literal["raise", "generate"] | None, MORE] = None,
     timeout: Timeout = None,
     max_in_flight: Annotated[PositiveInt | None, MORE] = None,
     max_failures: Annotated[PositiveInt | None, MORE] = None,
     attempts: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     repeat: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     failed: bool = False,
-    consent: Annotated[Consent, MORE] = Consent(),
     options: BatchOptions = BatchOptions(),
     files: Files = Files(),
     common: Common = Common(),
@@ -82,13 +70,10 @@ async def run(  # noqa: PLR0913 - each an option of its own
     Args:
         features: Names, ids, or globs such as 'Log*'; '!Log*' takes away what it matches. With
             --failed the batch.
-        all_: Run all features that have tests; with --on-conflict generate, the others too.
+        all_: Run all features that have tests; 'generate --all' generates the others'.
         wait: Wait until all runs are over, and show how they went.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
-        on_conflict: What to do if a feature has no tests: refuse it, or generate them first, which
-            takes minutes and costs credits: it asks, or needs --yes or --max-generations. Refused
-            by default; with --failed, as its batch did.
         timeout: Maximum duration of the batch.
         max_in_flight: Maximum number of runs in flight; 100 by default.
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
@@ -99,27 +84,26 @@ async def run(  # noqa: PLR0913 - each an option of its own
             stable or in quarantine, and 1 if another is flaky or broken. A run that was refused or
             not observed does not count. Not with --attempts.
         failed: Rerun the failures of the batch named, or of the last; also features that could not
-            be started, on the same site. Name the batch by its number, its name or the file of its
-            journal; by default it is the last batch of runs of this project, or the one that this
-            reran. The exit code is that of 'report' on the batch afterwards.
-        consent: The generations that --on-conflict generate may dispatch.
+            be started, on the same site. Name the batch by its number or its name; by default it is
+            the last batch of runs of this project, or the one that this reran. The exit code is
+            that of 'report' on the batch afterwards.
         options: The batch.
         files: The files to write.
         common: The options of every command.
     """
     wait = wait or repeat is not None
     if not wait:
-        # A durable batch is judged by the command that ends it.
-        judged = files if options.on is None else evolve(files, fail_on_flaky=False)
-        refuse_without("--wait", judged, timeout=timeout, max_failures=max_failures)
-    if not wait and options.on is None:
-        refuse_without("--wait", max_in_flight=max_in_flight, attempts=attempts)
+        refuse_without(
+            *("--wait", files),
+            timeout=timeout,
+            max_failures=max_failures,
+            max_in_flight=max_in_flight,
+            attempts=attempts,
+        )
     if failed and (len(features) > 1 or all_ or config):
         raise ConfigError(
             "--failed takes the batch, and no names, no --all and no --config: they are in it"
         )
-    if on_conflict != "generate" and not failed:
-        refuse_without("--on-conflict generate", consent)
     options.check()
     spec = BatchSpec(
         kind="run",
@@ -127,7 +111,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
         is_all=all_,
         configs=config,
         site_url=site_url,
-        on_conflict=on_conflict or "raise",
         max_in_flight=max_in_flight,
         max_failures=max_failures,
         attempts=attempts or 1,
@@ -139,7 +122,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
         if failed:
             word = features[0] if features else None
             batch = await batches.stored_batches().to_rerun(word, watch.place, watch.quarantine)
-            spec = batch.rerun(spec, on_conflict=on_conflict)
+            spec = evolve(spec, site_url=site_url or batch.spec.site_url)
             jobs: list[Item] = [
                 BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
                 for item in batch.failed
@@ -147,8 +130,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             failed_ones = plural(len(jobs), "failure") if jobs else "nothing to run again"
             runs = plural(len(batch.items), "run")
             said = f"{batch.record}, {started(batch.created_at)}: {failed_ones}, of {runs}."
-            states = {item.feature: "ready" for item in batch.failed if item.attempts}
-            found, parent = Selection(features=(), states=states), batch.record.word
+            found, parent = Selection(features=()), batch.record.number
             whole = watch.rerun(batch)
             if not jobs:
                 watch.outputs.write(whole)
@@ -160,14 +142,14 @@ async def run(  # noqa: PLR0913 - each an option of its own
             jobs, parent = found.jobs, None
             watch.result = evolve(watch.result, left_out=found.unrunnable)
             if not jobs:
-                why = f"no feature has tests to run: generate some first. {found.note}"
+                first = f"no feature has tests to run: generate them first, with {NAME} generate"
+                why = f"{first} --all. {found.note}"
                 raise ConfigError(why.strip())
         return await _NewBatch(
             watch=watch,
             spec=spec,
             jobs=jobs,
             found=found,
-            consent=consent,
             options=options,
             parent=parent,
             waits=wait,
@@ -211,9 +193,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         common: The options of every command.
     """
     if not watch:
-        refuse_without("--watch", timeout=timeout)
-    if not watch and options.on is None:
-        refuse_without("--watch", max_in_flight=max_in_flight)
+        refuse_without("--watch", timeout=timeout, max_in_flight=max_in_flight)
     options.check()
     spec = BatchSpec(
         kind="generation",
@@ -253,58 +233,48 @@ class _NewBatch:
     found: Selection
     """The known state of their features."""
 
-    consent: Consent
+    consent: Consent | None = None
+    """The generations that are allowed; None if it dispatches runs."""
+
     options: BatchOptions
-    parent: int | str | None = None
-    """The batch whose failures run again: its number, or the file of its journal."""
+    parent: int | None = None
+    """The number of the batch whose failures run again."""
 
     waits: bool
     """True to wait for the dispatched operations."""
 
     async def perform(self) -> ExitCode:
-        """Carry it out, or store it for the workers of a database; return the exit code.
-
-        Raises:
-            ConfigError: A database does not take it.
-        """
-        watch, spec, options = self.watch, self.spec, self.options
-        states, most = self.found.states, self.consent.max_generations
-        if options.dry_run:
-            jobs = spec.repeated(self.jobs)
-            return self._say_plan(spec.forecast(jobs, states, max_generations=most))
-        if options.on is not None and (spec.repeat > 1 or spec.max_failures is not None):
-            raise ConfigError("--on takes no --repeat and no --max-failures")
-        if spec.may_generate:
-            # A generation that is under way now may be over when its feature is dispatched.
-            idle = {feature: each for feature, each in states.items() if each != "generating"}
-            generated = spec.forecast(self.jobs, idle).generated
-            what = plural(len(generated), "feature") + self._replacing(generated)
-            question: str | None = f"Generate first the tests of {what}? Each costs credits."
-            if (policy := POLICIES[spec.kind]).costs_credits:
-                aim = f"{policy.command.capitalize()} {what}"
-                question = f"{aim}? Each costs credits." if self.found.is_wider else None
-            await self.consent.allow(watch.generations, len(generated), question=question)
-        if options.on is not None:
-            return await self._store(options.on)
+        """Carry it out, and return the exit code."""
+        watch, spec, output = self.watch, self.spec, self.watch.connection.output
+        if self.options.dry_run:
+            return self._say_plan()
+        if self.consent is not None:
+            what = plural(len(self.jobs), "feature") + self._replacing(self.jobs)
+            question = f"Generate {what}? Each costs credits." if self.found.is_wider else None
+            await self.consent.allow(watch.generations, len(self.jobs), question=question)
         if not self.waits:
             spec = evolve(spec, max_in_flight=len(self.jobs))
-            if spec.on_conflict in _WAITED_FOR:
-                watch.connection.output.note(_WAITED_FOR[spec.on_conflict])
+            if spec.on_conflict == "wait":
+                output.note("What is generating is waited for first: minutes each.")
         async with self._kept(spec) as journal:
             return await watch.perform(spec, self.jobs, journal, waits=self.waits)
 
-    def _say_plan(self, plan: Forecast) -> ExitCode:
+    def _say_plan(self) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
         output, policy = self.watch.connection.output, POLICIES[self.spec.kind]
+        plan = self.spec.forecast(
+            self.spec.repeated(self.jobs),
+            self.found.states,
+            max_generations=None if self.consent is None else self.consent.max_generations,
+        )
         output.rows(
             [{"feature": job.feature_name, "config": job.config} for job in plan.dispatched],
             ("Feature", "Config"),
             lambda job: [*job.values()],
         )
-        first = plural(len(plan.generated), "generation")
-        costs = f", after at most {first}; generations cost credits" if plan.generated else ""
+        costs = ""
         if policy.costs_credits and plan.dispatched:
-            costs = f"{self._replacing(plan.generated)}, and each costs credits"
+            costs = f"{self._replacing(plan.dispatched)}, and each costs credits"
         why = "without tests" if "missing" in policy.conflicts else "being generated"
         number = plural(len(plan.dispatched), self.spec.kind)
         output.note(f"{number} would be dispatched{costs}.")
@@ -317,61 +287,23 @@ class _NewBatch:
                 output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
         return worst_of(code for _, items, code in ends if items)
 
-    def _replacing(self, generated: Collection[int | str]) -> str:
+    def _replacing(self, jobs: Sequence[Item]) -> str:
         """Return how many of the features to generate have tests already; empty if none has."""
-        number = sum(self.found.states.get(feature) == "ready" for feature in generated)
+        number = sum(self.found.states.get(job.feature) == "ready" for job in jobs)
         return f", replacing the tests of {number}" if number else ""
-
-    async def _store(self, database: str) -> ExitCode:
-        """Store it in a database, and follow it if asked to."""
-        watch, spec, name = self.watch, self.spec, self.options.name
-        output = watch.connection.output
-        assert name is not None
-        batch = batches.durable_batch(database, name)
-        is_new = await batch.submit(
-            watch.connection.client,
-            self.jobs,
-            kind=spec.kind,
-            project=watch.connection.project.id,
-            site_url=spec.site_url,
-            on_conflict=spec.on_conflict,
-            attempts=spec.attempts,
-            max_in_flight=spec.max_in_flight,
-            max_generations=self.consent.max_generations,
-            missing_only=spec.is_all,
-            options={
-                "files": {"fail_on_flaky": watch.outputs.files.fail_on_flaky},
-                "project": watch.connection.project_name,
-            },
-        )
-        if not is_new and (await batch.status()).is_over:
-            raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
-        batch, record = await batches.durable_named(name, database, watch.place, parent=self.parent)
-        if self.waits:
-            return await watch.follow(batch, record, works=False)
-        said = f"{record} {'is stored' if is_new else 'was stored before'}."
-        document = {"batch": record.number, "name": name, "isNew": is_new}
-        output.result(document, said)
-        where = "any" if "://" in batch.database else "this"  # A file is for one machine.
-        output.note(f"Work on it, on {where} machine: {batches.work_command(name, batch.database)}")
-        return ExitCode.PASSED
 
     @asynccontextmanager
     async def _kept(self, spec: BatchSpec) -> AsyncGenerator[Journal | None]:
-        """Open a journal for it, and name it in a note; None if no journal is wanted.
+        """Open a journal for it, and name it in a note; None where it can't be written.
 
-        A file of the caller's own that has a batch is continued, where the same one was asked for.
-        A journal that was not asked for is no reason to fail: where it can't be written, a note
-        says so. An earlier interrupted batch is reported too, independent of the options.
-
-        Raises:
-            ConfigError: The file that was asked for can't be used.
+        A crash would lose such a batch, which is no reason to refuse it: a note says so. An earlier
+        interrupted batch is reported too. A service that ends with the command has no journal.
         """
-        if self.options.no_journal:
+        watch, stored = self.watch, batches.stored_batches()
+        connection = watch.connection
+        if not watch.result.is_service_kept:
             yield None
             return
-        watch, stored, path = self.watch, batches.stored_batches(), self.options.journal
-        connection = watch.connection
         typed = {
             "batch": spec.to_dict(),
             "files": watch.outputs.files.kept,
@@ -379,43 +311,25 @@ class _NewBatch:
             "quarantine": watch.quarantine.to_dict(),
             "left_out": dict(watch.result.left_out),
         }
-        record = BatchRecord(
-            kind=spec.kind,
-            server=connection.client.server,
-            project=connection.project.id,
-            project_name=connection.project_name,
-            name=self.options.name,
-            parent=self.parent,
-            journal=None if path is None else str(path.absolute()),
-        )
         await batches.report_interrupted(besides=self.parent)
-        # To begin anew what the file may have held would do its work twice.
-        if path is not None and path.exists() and not path.stat().st_size:
-            raise ConfigError(
-                f"{path} is empty, and may have held a batch: remove it to begin another"
-            )
         async with AsyncExitStack() as stack:
             try:
-                if path is None:
-                    record = stored.add(record)
+                record = stored.add(
+                    kind=spec.kind,
+                    server=connection.client.server,
+                    project=connection.project.id,
+                    project_name=connection.project_name,
+                    name=self.options.name,
+                    parent=self.parent,
+                )
                 journal = await stack.enter_async_context(stored.working_on(record, options=typed))
             except (ConfigError, OSError) as error:
-                if path is not None:
-                    raise
                 connection.output.note(
                     f"No journal is kept, so a crash would lose this batch: {reason(error)}"
                 )
                 yield None
                 return
-            if journal.plan is not None and journal.is_over:
-                raise ConfigError(
-                    f"{path} has a batch that is over: see {NAME} report {path}, or name "
-                    "another file"
-                )
-            if path is not None and journal.plan is None and self.parent is not None:
-                with suppress(OSError):  # Then the file alone has it.
-                    record = stored.add(record)
-            watch.result = evolve(watch.result, batch=record.word)
-            if self.waits and path is None:  # Otherwise it is named at the end.
+            watch.result = evolve(watch.result, batch=record.number)
+            if self.waits:  # Otherwise it is named at the end.
                 connection.output.say(f"{record}.")
             yield journal

@@ -16,7 +16,7 @@ from attrs import evolve
 
 from testvibe_async import ConfigError, GenerationLog, GenerationRef, Verdict, VibeError
 from testvibe_async.cli import completion
-from testvibe_async.cli.batches import read_durable, stored_batches
+from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.closing import conclude, conclude_early
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, noting, showing
@@ -25,7 +25,7 @@ from testvibe_async.cli.options import Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result, is_left, live_line, result_of, seconds_of
+from testvibe_async.cli.result import Result, is_left, result_of, seconds_of
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.words import Item, plural, reason
 from testvibe_async.runner.generation_limit import GenerationLimit
@@ -38,13 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from testvibe_async import Batch, Client, Journal
-    from testvibe_async.cli.batches import DurableBatch
     from testvibe_async.runner.spec import BatchSpec
     from testvibe_async.runner.stored import Batch as StoredBatch
 
-
-FOLLOW_SECONDS = 2.0
-"""Seconds between two reads of a durable batch that is followed."""
 
 STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
 
@@ -58,16 +54,14 @@ class Watch:
     limit: TimeLimit
     """The time that the command may take."""
 
-    def __init__(
-        self, common: Common, files: Files, stop: Stop, *, batch: int | str | None
-    ) -> None:
+    def __init__(self, common: Common, files: Files, stop: Stop, *, batch: int | None) -> None:
         """Make it, before anything is known.
 
         Args:
             common: The options of the command.
             files: The files to write.
             stop: The signals and the limit that stop it.
-            batch: The argument that names the batch in a command; None if there is none yet.
+            batch: The number of the batch; None if there is none yet.
 
         Raises:
             ConfigError: An entry of the quarantine is invalid.
@@ -119,7 +113,7 @@ class Watch:
     async def relate(self, record: BatchRecord) -> None:
         """Read the reruns of the batch, and the batch that it reruns, which share its result."""
         stored = stored_batches()
-        self._reruns = await stored.reruns_of(record.word)
+        self._reruns = await stored.reruns_of(record.number)
         if (parent := await stored.parent_of(record)) is not None:
             self.rerun(parent)
 
@@ -183,59 +177,6 @@ class Watch:
                 await asyncio.wait([recording], timeout=FRAME_SECONDS)
             recording.cancel()
             await asyncio.wait([recording])
-
-    async def follow(self, batch: DurableBatch, record: BatchRecord, *, works: bool) -> ExitCode:
-        """Follow a durable batch to its end or the time limit, and return the exit code.
-
-        Args:
-            batch: The batch.
-            record: Its record.
-            works: True to work on it meanwhile.
-
-        Raises:
-            VibeError: This worker can do nothing for it any more.
-        """
-        client, found = self.connection.client, await read_durable(batch, record)
-
-        async def note_changes() -> None:
-            nonlocal found
-            noted = ""
-            while found.is_live:
-                await asyncio.sleep(FOLLOW_SECONDS)
-                try:
-                    found = await read_durable(batch, record)
-                    line = live_line(found)
-                except ConfigError as error:  # Another machine may reach the database.
-                    line = str(error)
-                if found.is_live and line != noted:
-                    self.connection.output.note(noted := line)
-
-        if works and found.is_over:
-            self.connection.output.note(f"{record} was over before: nothing was left to do.")
-        quarantine, self._is_new = self.quarantine, False
-        self.progress.follow(client, (), lambda: [*found.judged(quarantine).items], is_shared=True)
-        self.result = evolve(
-            self.result,
-            batch=record.word,
-            fails_on_flaky=self.result.fails_on_flaky or found.fails_on_flaky,
-        )
-        changes = asyncio.create_task(note_changes())
-        limit = asyncio.timeout(self.limit.remaining)
-        try:
-            with noting(self.progress, "Working", self.connection.output):
-                async with limit:
-                    await (batch.work(client) if works else changes)
-                    found = await read_durable(batch, record)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-        finally:
-            changes.cancel()
-            await asyncio.wait([changes])
-        for item in found.items:
-            self.outputs.fetch(item, client)
-        self.result = evolve(self.result, stored=found)
-        return await self.conclude()
 
     async def collect(
         self, completions: AbstractAsyncContextManager[AsyncIterator[Item]], title: str
@@ -310,7 +251,7 @@ async def watching(
     *,
     files: Files = Files(),
     timeout: float | None = None,
-    batch: int | str | None = None,
+    batch: int | None = None,
 ) -> AsyncGenerator[Watch]:
     """Open a client for operations, none of which is lost however the command ends.
 
@@ -318,7 +259,7 @@ async def watching(
         common: The options of the command.
         files: The files to write.
         timeout: Seconds that the command may take; None for as long as it takes.
-        batch: The argument that names the batch that is resumed; None for none, or a new one.
+        batch: The number of the batch that is resumed; None for none, or a new one.
     """
     with shown_elsewhere(), Stop() as stop:
         watch = Watch(common, files, stop, batch=batch)
@@ -348,9 +289,9 @@ async def watching(
 async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, GenerationLog]:
     """Read the logs of failed generations; an unreadable one is omitted."""
     failed = [
-        item.latest_ref
+        item.ref
         for item in items
-        if item.verdict is Verdict.FAILED and isinstance(item.latest_ref, GenerationRef)
+        if item.verdict is Verdict.FAILED and isinstance(item.ref, GenerationRef)
     ]
     reads = (client.attach(ref).log() for ref in failed)
     logs = zip(failed, await asyncio.gather(*reads, return_exceptions=True), strict=True)

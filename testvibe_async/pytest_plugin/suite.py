@@ -138,10 +138,9 @@ class Suite:
 
     async def _selected(self, words: Sequence[str]) -> Selection:
         project = await self._found(None)
-        call = partial(select, project, evolve(self._spec, features=words), max_outage=MAX_OUTAGE)
-        selection = await self._listed("features", project.id, call)
-        drafts = [each for each in selection.left_out if not each.is_suggestion]
-        return evolve(selection, features=[*selection.features, *drafts])
+        spec = evolve(self._spec, features=words)
+        call = partial(select, project, spec, max_outage=MAX_OUTAGE, keeps_untested=True)
+        return await self._listed("features", project.id, call)
 
     def start(self, requests: Iterable[RunRequest]) -> None:
         """Dispatch runs, except those that already were, and return at once.

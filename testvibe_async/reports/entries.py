@@ -177,7 +177,7 @@ class Entry:
         """The kind of operation."""
         if self.item.outcome is not None:
             return self.item.outcome.kind
-        return self.item.latest_ref.kind if self.item.latest_ref else "dispatch"
+        return self.item.ref.kind if self.item.ref else "dispatch"
 
     @property
     def operation(self) -> str:
@@ -230,12 +230,12 @@ class Entry:
 
     @property
     def _generation_log(self) -> GenerationLog | None:
-        return self.logs.get(_first("request_id", self.item.outcome, self.item.latest_ref))
+        return self.logs.get(_first("request_id", self.item.outcome, self.item.ref))
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the artifacts were downloaded to."""
-        run_id = _first("run_id", self.item.outcome, self.item.latest_ref)
+        run_id = _first("run_id", self.item.outcome, self.item.ref)
         return tuple(self.artifacts.get(run_id, ()))
 
     @property
@@ -246,7 +246,7 @@ class Entry:
     @property
     def times(self) -> Times:
         """The times of the operation."""
-        outcome, ref = self.item.outcome, self.item.latest_ref
+        outcome, ref = self.item.outcome, self.item.ref
         started_at = _first("started_at", outcome)
         queued_at = _first("created_at", outcome)
         if started_at is None:
@@ -258,14 +258,14 @@ class Entry:
     @property
     def ids(self) -> dict[str, int | str]:
         """The operation's id, by the service's own name for it; empty if it is not known."""
-        sources = self.item.outcome, self.item.latest_ref
+        sources = self.item.outcome, self.item.ref
         found = {wire_name(name): _first(name, *sources) for name in ID_FIELDS.values()}
         return {name: each for name, each in found.items() if each is not None}
 
     @cached_property
     def facts(self) -> dict[str, str]:
         """The ids and the place of the operation, by the service's own names."""
-        outcome, ref = self.item.outcome, self.item.latest_ref
+        outcome, ref = self.item.outcome, self.item.ref
         facts = {
             **self.ids,
             "featureId": _first("feature_id", outcome, ref),

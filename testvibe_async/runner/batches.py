@@ -10,7 +10,6 @@ import os
 import shlex
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import evolve
@@ -22,10 +21,10 @@ from testvibe_async.journal import Journal, is_in_use
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.records import BatchRecord, Place, Records
-from testvibe_async.runner.stored import Batch, existing, is_settled, record_of
+from testvibe_async.runner.stored import Batch, existing, is_settled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from testvibe_async.errors import KindName
     from testvibe_async.models import Snapshot
@@ -39,22 +38,6 @@ class RunningError(ConfigError):
 
 class Batches(Records):
     """The batches of a folder."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        read_durable: Callable[[BatchRecord], Awaitable[Batch]] | None = None,
-    ) -> None:
-        """Create it, without I/O.
-
-        Args:
-            folder: Folder of the batches.
-            read_durable: Reads the batch of a record that has a database, or raises a
-                `ConfigError`; None if there is none.
-        """
-        super().__init__(folder)
-        self._read_durable = read_durable
 
     @asynccontextmanager
     async def working_on(
@@ -76,9 +59,6 @@ class Batches(Records):
             else Journal(self.journal_of(record), options=options)
         )
         async with opened as journal:
-            if record.number is None:
-                yield journal
-                return
             now, ended_at = datetime.now(UTC), None
             running = evolve(record, process=os.getpid(), started_at=now, ended_at=None)
             self._write(running)
@@ -97,9 +77,6 @@ class Batches(Records):
         Raises:
             ConfigError: Another process works on it, or its journal can't be read.
         """
-        if record.database is not None:
-            assert self._read_durable is not None
-            return await self._read_durable(record)
         async with self._journal(record) as journal:
             return Batch.of(journal, record)
 
@@ -109,8 +86,8 @@ class Batches(Records):
         """Return the batch that a word means, with its reruns.
 
         Args:
-            word: A number, a name, or the file of a journal; None for the batch of the place that
-                ended last, or the one that this one reran.
+            word: A number or a name; None for the batch of the place that ended last, or the one
+                that this one reran.
             place: The service and the project in force.
             kind: The kind of its operations, if no word names the batch; None for any.
 
@@ -122,18 +99,7 @@ class Batches(Records):
                 return await self.with_reruns(await self._first_of(batch))
             what = "" if kind is None else f" of {kind}s"
             raise ConfigError(f"there is no batch{what}{place} yet")
-        return await self.with_reruns(await self._named(word, place))
-
-    async def _named(self, word: str, place: Place) -> Batch:
-        """Return the batch that a word means, without its reruns.
-
-        Raises:
-            ConfigError: There is none, another process works on it, or it can't be read.
-        """
-        if records := self.records_named(word, place):
-            return await self.read(records[0])
-        async with existing(Path(word)) as journal:
-            return Batch.of(journal, record_of(journal))
+        return await self.with_reruns(await self.read(self.records_named(word, place)[0]))
 
     async def to_resume(self, word: str | None, place: Place) -> BatchRecord:
         """Return the batch that `resume` is about.
@@ -145,8 +111,8 @@ class Batches(Records):
             ConfigError: There is none, or one that comes first can't be read.
         """
         named = [] if word is None else self.records_named(word, place)
-        if word is not None and len(named) <= 1:
-            return named[0] if named else (await self._named(word, place)).record
+        if len(named) == 1:
+            return named[0]
         async for batch in self.each(place, name=word, skips_unreadable=False):
             if not batch.is_over:
                 return batch.record
@@ -191,7 +157,7 @@ class Batches(Records):
     def records_named(self, word: str, place: Place) -> list[BatchRecord]:
         """Return the records that a word means, the newest first.
 
-        Only a name may mean several, and the file of a journal means none, except for a rerun.
+        Only a name may mean several.
 
         Raises:
             ConfigError: There is no such batch.
@@ -199,8 +165,6 @@ class Batches(Records):
         records = self.records()
         if word.isdecimal():
             found = [each for each in records if each.number == int(word)]
-        elif Path(word).is_file() or Path(word).name != word or Path(word).suffix:
-            return [each for each in records if each.journal == str(Path(word).absolute())]
         else:
             found = [each for each in records if each.name == word and place.has(each)]
         if not found:
@@ -249,7 +213,7 @@ class Batches(Records):
                 is_unreadable = error.__cause__ is not None
                 if is_unreadable and not skips_unreadable:
                     raise
-                if is_unreadable or record.database is not None:
+                if is_unreadable:
                     said = f"{record} is left out: {error}"
                     if isinstance(error, RunningError):
                         said = f"{error}, so it is left out"
@@ -261,9 +225,9 @@ class Batches(Records):
         Raises:
             ConfigError: It can't be read.
         """
-        first, records = batch.record, {each.word: each for each in self.records()}
-        while (parent := records.get(first.parent)) is not None:
-            first = parent
+        first, records = batch.record, {each.number: each for each in self.records()}
+        while first.parent in records:
+            first = records[first.parent]
         return batch if first is batch.record else await self.read(first)
 
     async def with_all_reruns(self, place: Place) -> AsyncGenerator[Batch]:
@@ -271,9 +235,9 @@ class Batches(Records):
 
         A rerun is a batch of its own only where its parent is not there any more.
         """
-        words = {each.word for each in self.records()}
+        numbers = {each.number for each in self.records()}
         async for batch in self.each(place, kind="run"):
-            if batch.record.parent not in words:
+            if batch.record.parent not in numbers:
                 yield await self.with_reruns(batch)
 
     async def interrupted(self) -> list[Batch]:
@@ -297,7 +261,7 @@ class Batches(Records):
 
     async def with_reruns(self, batch: Batch, *, without: BatchRecord | None = None) -> Batch:
         """Return a batch with its reruns but one, as further attempts of its items."""
-        for rerun in await self.reruns_of(batch.record.word, without=without):
+        for rerun in await self.reruns_of(batch.record.number, without=without):
             batch = batch.after(rerun)
         return batch
 
@@ -310,24 +274,22 @@ class Batches(Records):
         if record.parent is not None:
             with suppress(ConfigError):
                 place = Place(record.server, record.project)
-                parent = await self._named(str(record.parent), place)
-                return await self.with_reruns(parent, without=record)
+                named = self.records_named(str(record.parent), place)
+                return await self.with_reruns(await self.read(named[0]), without=record)
         return None
 
-    async def reruns_of(
-        self, word: int | str | None, *, without: BatchRecord | None = None
-    ) -> list[Batch]:
+    async def reruns_of(self, number: int, *, without: BatchRecord | None = None) -> list[Batch]:
         """Return the reruns of a batch, the oldest first, each with its own.
 
         A rerun that can't be read, such as one that another process holds, is omitted.
 
         Args:
-            word: The `word` of the batch.
+            number: The number of the batch.
             without: The record of a rerun to omit; None for all.
         """
         omitted, found = without and without.number, list[Batch]()
-        for record in sorted(self.records(), key=lambda each: each.number or 0):
-            if word is not None and record.parent == word and record.number != omitted:
+        for record in sorted(self.records(), key=lambda each: each.number):
+            if record.parent == number and record.number != omitted:
                 with suppress(ConfigError):
                     found.append(await self.with_reruns(await self.read(record)))
         return found
@@ -338,7 +300,7 @@ class Batches(Records):
         A batch that another process works on, or that can't be read, is left as it is, and so is
         an operation that failed while attempts are left: `resume` polls and repeats it.
         """
-        known = {item.latest_ref: item.outcome for item in items if item.latest_ref}
+        known = {item.ref: item.outcome for item in items if item.ref}
         outcomes = {ref.key: outcome for ref, outcome in known.items() if outcome}
         places = {(ref.server, ref.project) for ref in known}
         found: list[BatchRecord] = []
@@ -361,7 +323,7 @@ class Batches(Records):
             async with existing(self.journal_of(record)) as journal:
                 yield journal
         except ConfigError as error:
-            if record.number is None or not is_in_use(error):
+            if not is_in_use(error):
                 raise
             since = f"{record.started_at.astimezone():%H:%M}"
             raise RunningError(

@@ -1,8 +1,7 @@
 """Limit on the generations that may be dispatched, enforced where each is sent.
 
-Generations cost credits, so none is sent without permission, whether it belongs to a batch of
-generations, to a run whose tests are missing, or to a resumed batch. This module never decides
-who may grant permission.
+Generations cost credits, so none is sent without permission, also of a resumed batch. This module
+never decides who may grant permission.
 """
 
 from __future__ import annotations

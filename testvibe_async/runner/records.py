@@ -9,8 +9,7 @@ import json
 import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, evolve, field, frozen
 
@@ -20,7 +19,8 @@ from testvibe_async.journal import files_of
 from testvibe_async.refs import build_stored, is_aware, read_stored
 
 if TYPE_CHECKING:
-    from testvibe_async._batch import Plan
+    from pathlib import Path
+
     from testvibe_async.errors import KindName
 
 
@@ -37,8 +37,8 @@ KEPT_FOR = timedelta(days=30)
 class BatchRecord:
     """Facts about a batch that are known without its journal."""
 
-    number: int | None = None
-    """Its number among the batches of a folder; None if it is none of them."""
+    number: int
+    """Its number among the batches of a folder."""
 
     name: str | None = None
     """The name of the batch; None if it has none."""
@@ -49,8 +49,8 @@ class BatchRecord:
     project_name: str | None = None
     """The name that was given for the project; None if an id was given."""
 
-    parent: int | str | None = None
-    """The `word` of the batch whose failures it runs again; None if it does not."""
+    parent: int | None = None
+    """The number of the batch whose failures it runs again; None if it does not."""
 
     process: int = field(factory=os.getpid)
     """The process that runs the batch, or did last."""
@@ -61,39 +61,14 @@ class BatchRecord:
     ended_at: datetime | None = field(default=None, validator=is_aware)
     """The time when that process ended the batch; None while it runs, or if interrupted."""
 
-    database: str | None = None
-    """The database of a durable batch, without a password; None if its journal is a file."""
-
-    journal: str | None = None
-    """The file of its journal, outside of the folder; None if it is inside, or in a database."""
-
-    @classmethod
-    def of(cls, plan: Plan, **facts: Any) -> Self:  # noqa: ANN401 - those of a record
-        """Return the record of a batch that has a plan, and no number yet."""
-        return cls(
-            kind=plan.kind,
-            server=plan.server,
-            project=plan.project,
-            project_name=plan.options.get("project"),
-            **facts,
-        )
-
     def __str__(self) -> str:
-        """Return its name in a sentence: `Batch 12 (nightly)`, or `The batch in FILE`."""
-        is_file = self.number is None and self.journal is not None
-        return f"The batch in {self.journal}" if is_file else f"Batch {self.title}"
+        """Return its name in a sentence: `Batch 12 (nightly)`."""
+        return f"Batch {self.title}"
 
     @property
     def title(self) -> str:
         """The batch's number and name, to follow the word batch: `12 (nightly)`."""
-        if self.number is None:
-            return self.name or "—"
         return f"{self.number}" + (f" ({self.name})" if self.name else "")
-
-    @property
-    def word(self) -> int | str | None:
-        """The argument that names it: its file, or its number; None if it has neither."""
-        return self.journal or self.number
 
     @property
     def done_at(self) -> datetime:
@@ -139,28 +114,21 @@ class Records:
 
     def journal_of(self, record: BatchRecord) -> Path:
         """Return the journal of a batch."""
-        return Path(record.journal or self.folder / f"{record.number}.journal")
+        return self.folder / f"{record.number}.journal"
 
-    def add(self, record: BatchRecord) -> BatchRecord:
-        """Give a batch a number, and remove batches beyond the limit, or too old.
-
-        If a durable batch is here already, its record is returned. A new journal outside of the
-        folder takes the place of an earlier one in the same file.
+    def add(self, **facts: Any) -> BatchRecord:  # noqa: ANN401 - those of a record
+        """Make the record of a new batch, and remove batches beyond the limit, or too old.
 
         Raises:
             OSError: The folder can't be written to.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        records, now = self.records(), record.started_at
-        for each in records:
-            if record.database and (each.database, each.name) == (record.database, record.name):
-                return each
-        ended = [each for each in records if each.ended_at is not None]
+        now = datetime.now(UTC)
+        ended = [each for each in self.records() if each.ended_at is not None]
         for index, each in enumerate(ended):
-            is_replaced = record.journal is not None and each.journal == record.journal
-            if index >= KEPT - 1 or each.done_at < now - KEPT_FOR or is_replaced:
+            if index >= KEPT - 1 or each.done_at < now - KEPT_FOR:
                 self.discard(each)
-        record = evolve(record, number=self._new_number(), ended_at=now)
+        record = BatchRecord(number=self._new_number(), started_at=now, ended_at=now, **facts)
         self._write(record)
         return record
 
@@ -177,7 +145,7 @@ class Records:
         path = self._path_of(record)
         with suppress(OSError):
             path.write_bytes(b"")
-            for each in () if record.journal else files_of(self.journal_of(record)):
+            for each in files_of(self.journal_of(record)):
                 each.unlink(missing_ok=True)
             if record.number != max(self._numbers()):
                 path.unlink()

@@ -8,7 +8,6 @@ lists: then words are names as they were typed.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
@@ -84,12 +83,13 @@ class Selection:
         ]
 
 
-async def select(
+async def select(  # noqa: PLR0913 - most by name
     project: Project,
     spec: BatchSpec,
     *,
     max_outage: float | None = None,
     is_one: bool = False,
+    keeps_untested: bool = False,
     all_word: str = "all",
 ) -> Selection:
     """Return the features and configurations that a batch is about.
@@ -102,6 +102,8 @@ async def select(
             names.
         is_one: True if the only word is the name or the id of one feature, and no glob. It is not
             requested: the service refuses an unknown one when it is dispatched.
+        keeps_untested: True to choose features without tests too if a glob matches them, so that
+            their runs are refused.
         all_word: How the surface calls the choice of all features, for messages.
 
     Raises:
@@ -134,7 +136,7 @@ async def select(
         try:
             outlasted = max_outage if needs_list else None
             listing = await project.list_features(max_outage=outlasted)
-            selection = _chosen(spec, listing, all_word=all_word)
+            selection = _chosen(spec, listing, keeps_untested=keeps_untested, all_word=all_word)
         except (ResponseError, TransportError):
             if needs_list:
                 raise
@@ -152,7 +154,9 @@ async def listed_configs(project: Project) -> Listing[Config]:
         return Listing()
 
 
-def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Selection:
+def _chosen(
+    spec: BatchSpec, listing: Listing[Feature], *, keeps_untested: bool, all_word: str
+) -> Selection:
     """Return the meaning of words, by a list.
 
     Raises:
@@ -164,7 +168,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
     left_out: list[Feature] = []
     is_wider = spec.is_all
     if spec.is_all:
-        chosen |= {each.id: each for each in select_features(listing, partial(_is_of_all, spec))}
+        chosen |= {each.id: each for each in select_features(listing, POLICIES[spec.kind].is_meant)}
         left_out = [each for each in listing if each.id not in chosen]
     for word in spec.features:
         found = _named(word, listing)
@@ -177,7 +181,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
             left_out += [each for each in found if each.is_suggestion]
             found = [each for each in found if not each.is_suggestion]
             is_wider = is_wider or bool(found)
-            if "missing" in POLICIES[spec.kind].conflicts and not spec.may_generate:
+            if "missing" in POLICIES[spec.kind].conflicts and not keeps_untested:
                 left_out += [each for each in found if _lacks_tests(each)]
                 found = [each for each in found if not _lacks_tests(each)]
         elif not found:
@@ -263,12 +267,6 @@ def _state_of(feature: Feature) -> str | None:
     if feature.status == FeatureStatus.GENERATING:
         return "generating"
     return "ready" if feature.has_tests else "missing"
-
-
-def _is_of_all(spec: BatchSpec, feature: Feature) -> bool:
-    """Return whether a batch of all features has a feature."""
-    may_lack_tests = spec.on_conflict == "generate"
-    return POLICIES[spec.kind].is_meant(feature) or (may_lack_tests and _lacks_tests(feature))
 
 
 def _lacks_tests(feature: Feature) -> bool:

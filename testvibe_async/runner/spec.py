@@ -1,7 +1,7 @@
 """The description of a batch, as a value that every surface creates and that is stored with it.
 
-Decides the defaults, which call of the SDK performs a batch, how many generations it may dispatch,
-and what the service will refuse for certain. It selects no features: see
+Decides the defaults, which call of the SDK performs a batch, and what the service will refuse for
+certain. It selects no features: see
 `selection`.
 """
 
@@ -37,10 +37,7 @@ class Forecast:
     """Runs of a feature without tests, and generations of one that is being generated."""
 
     limited: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
-    """Jobs that need one more generation than are allowed."""
-
-    generated: set[int | str] = field(factory=set["int | str"])
-    """The features that may be generated."""
+    """Generations beyond the limit."""
 
 
 @frozen(kw_only=True)
@@ -57,8 +54,7 @@ class BatchSpec:
     """Names, ids, globs such as `Log*`, and exclusions such as `!Log*`."""
 
     is_all: bool = False
-    """True to select all features: for runs those with tests, unless missing tests are generated;
-    for generations those without."""
+    """True to select all features: for runs those with tests, for generations those without."""
 
     configs: Sequence[str] = ()
     """The configurations that each feature runs with; none for the service's default one."""
@@ -66,8 +62,8 @@ class BatchSpec:
     site_url: str | None = None
     """The site to test or to explore; None for the project's own."""
 
-    on_conflict: Literal["raise", "generate", "attach", "wait"] = "raise"
-    """The treatment of a feature that has no tests, or is generating."""
+    on_conflict: Literal["raise", "attach", "wait"] = "raise"
+    """The treatment of a feature that is generating."""
 
     max_in_flight: int | None = None
     """Maximum number of operations in flight; None for the default of the kind."""
@@ -97,11 +93,6 @@ class BatchSpec:
         usual = POLICIES[self.kind].in_flight if self.repeat == 1 else 1
         return usual if self.max_in_flight is None else self.max_in_flight
 
-    @property
-    def may_generate(self) -> bool:
-        """True if the batch may dispatch generations, which cost credits."""
-        return POLICIES[self.kind].costs_credits or self.on_conflict == "generate"
-
     def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
         """Return an item for each run of these jobs."""
         numbers = range(1, self.repeat + 1)
@@ -123,19 +114,11 @@ class BatchSpec:
         """
         found, policy = Forecast(), POLICIES[self.kind]
         for job in jobs:
-            state = states.get(job.feature)
-            if state in policy.conflicts and (self.on_conflict == "raise" or not self.may_generate):
+            if self.on_conflict == "raise" and states.get(job.feature) in policy.conflicts:
                 found.refused.append(job)
-            elif (
-                not self.may_generate
-                or (state == "ready" and not policy.costs_credits)
-                or job.feature in found.generated
-            ):
-                found.dispatched.append(job)
-            elif max_generations is not None and len(found.generated) >= max_generations:
+            elif max_generations is not None and len(found.dispatched) >= max_generations:
                 found.limited.append(job)
             else:
-                found.generated.add(job.feature)
                 found.dispatched.append(job)
         return found
 

@@ -1,23 +1,20 @@
 """One batch as it is stored: its record, its journal, and its state, without asking the service.
 
-A journal is readable by one process at a time. A durable batch has its
-journal in a database, which any number of processes read.
+A journal is readable by one process at a time.
 """
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import evolve, frozen
 
-from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import ConfigError
 from testvibe_async.journal import Journal
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.runner.generation_limit import with_limit_named
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
-from testvibe_async.runner.records import BatchRecord
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
@@ -27,26 +24,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._batch import Plan
     from testvibe_async.models import Snapshot
-
-
-@frozen(kw_only=True)
-class Worker(Serializable):
-    """A process that works on a durable batch, or did."""
-
-    name: str
-    """Its host, its process id and a random word."""
-
-    is_alive: bool
-    """True if it is alive. Another worker takes over the operations of a dead one."""
-
-    in_flight: int = 0
-    """Number of its operations in flight, with those whose dispatch is under way."""
-
-    def __str__(self) -> str:
-        """Return its state as a line."""
-        if self.is_alive:
-            return f"{self.name} has {self.in_flight} in flight"
-        return f"{self.name} has ended, with {self.in_flight} in flight for another to take over"
+    from testvibe_async.runner.records import BatchRecord
 
 
 @frozen(kw_only=True)
@@ -71,8 +49,8 @@ class Batch:
     is_complete: bool
     """True if all of its features are known."""
 
-    unfinished: int | str | None
-    """The `word` of the batch to resume if it is not over: its own, or that of a rerun."""
+    unfinished: int
+    """The number of the batch to resume if it is not over: its own, or that of a rerun."""
 
     reruns: Sequence[int] = ()
     """The batches that reran its failures, if they are part of its items."""
@@ -80,43 +58,26 @@ class Batch:
     is_judged: bool = False
     """True if its items are marked by the quarantine that held when it ran."""
 
-    is_live: bool = False
-    """True if it is durable, and a worker has something to do for it."""
-
-    workers: Sequence[Worker] = ()
-    """The workers of a durable batch that are alive, or ended with something in flight."""
-
     @classmethod
-    def of(
-        cls,
-        stored: Any,  # noqa: ANN401 - what a database has is no type of a room below
-        record: BatchRecord,
-    ) -> Self:
-        """Return the state of a batch by its journal, or by what its database has of it.
-
-        Args:
-            stored: The `Journal`, open, or the `BatchStatus` of a durable batch.
-            record: Its record.
-        """
-        plan: Plan = stored.plan
-        is_file, quarantine = isinstance(stored, Journal), Quarantine.stored(plan.options)
-        items: Sequence[BatchItem[Any]] = stored.items
-        if is_file:  # What was not dispatched is not going to be, as far as a reader is concerned.
-            items = [evolve(item, is_waiting=False) for item in items]
+    def of(cls, journal: Journal, record: BatchRecord) -> Self:
+        """Return the state of a batch by its journal, which is open."""
+        assert journal.plan is not None
+        assert journal.created_at is not None
+        plan, quarantine = journal.plan, Quarantine.stored(journal.plan.options)
         mark = (quarantine or NO_QUARANTINE).mark
+        # What was not dispatched is not going to be, as far as a reader is concerned.
+        items = (evolve(item, is_waiting=False) for item in journal.items)
         return cls(
             record=record,
-            unfinished=record.word,
+            unfinished=record.number,
             spec=spec_of(plan),
             fails_on_flaky=bool(plan.options.get("files", {}).get("fail_on_flaky")),
             left_out=plan.options.get("left_out", {}),
-            created_at=stored.created_at,
+            created_at=journal.created_at,
             items=[mark(with_limit_named(item)) for item in items],
             is_judged=quarantine is not None,
-            is_over=stored.is_over,
-            is_complete=not is_file or stored.is_complete,
-            is_live=not is_file and not stored.is_settled,
-            workers=() if is_file else stored.workers,
+            is_over=journal.is_over,
+            is_complete=journal.is_complete,
         )
 
     def judged(self, quarantine: Quarantine) -> Self:
@@ -133,37 +94,13 @@ class Batch:
             fails_on_flaky=self.fails_on_flaky or rerun.fails_on_flaky,
             is_over=self.is_over and rerun.is_over,
             unfinished=rerun.unfinished if self.is_over else self.unfinished,
-            reruns=(*self.reruns, *filter(None, (rerun.record.number, *rerun.reruns))),
+            reruns=(*self.reruns, rerun.record.number, *rerun.reruns),
         )
 
     @property
     def failed(self) -> list[BatchItem[Snapshot]]:
         """Its items that a rerun is to run again: see `has_failed`."""
         return [item for item in self.items if has_failed(item)]
-
-    def rerun(
-        self, spec: BatchSpec, *, on_conflict: Literal["raise", "generate"] | None
-    ) -> BatchSpec:
-        """Return the spec of a rerun of the failures, on the same site.
-
-        Args:
-            spec: The spec that was asked for.
-            on_conflict: The treatment of conflicts that was asked for; None for that of this batch,
-                which concerns features without a run: the others have tests.
-        """
-        may_lack_tests = any(not item.attempts for item in self.failed)
-        same = self.spec.on_conflict if may_lack_tests else "raise"
-        return evolve(
-            spec,
-            site_url=spec.site_url or self.spec.site_url,
-            on_conflict=on_conflict or same,
-        )
-
-
-def record_of(journal: Journal) -> BatchRecord:
-    """Return the record of a batch whose journal is a file of the caller's own."""
-    assert journal.plan is not None
-    return BatchRecord.of(journal.plan, journal=str(journal.path.absolute()))
 
 
 def has_failed(item: BatchItem[Snapshot]) -> bool:
@@ -174,7 +111,7 @@ def has_failed(item: BatchItem[Snapshot]) -> bool:
     """
     verdict = evolve(item, quarantine=None).verdict
     is_excused = item.verdict is Verdict.QUARANTINED
-    is_not_started = verdict is Verdict.ERROR and item.latest_ref is None
+    is_not_started = verdict is Verdict.ERROR and item.ref is None
     return (verdict is Verdict.FAILED and not is_excused) or is_not_started
 
 

@@ -39,9 +39,9 @@ def output_of(*command: str, **variables: str) -> str:
     "arguments",
     [
         "--version",
-        "configs",
+        "projects",
         "features show Checkout --gherkin",
-        "--install-completion --shell bash",
+        "--show-completion --shell bash",
     ],
 )
 def test_a_closed_pipe_is_quiet(arguments: str, served: Service) -> None:
@@ -87,9 +87,9 @@ def test_a_stream_that_is_closed_is_no_defect(closed: str, arguments: str, code:
 def test_bash_completes(run: Run) -> None:
     """bash itself, with the script loaded, completes commands, their parts and their options."""
     assert BASH is not None
-    script = run("--install-completion --shell bash --output -").output
+    script = run("--show-completion --shell bash").output
     for words, expected in {
-        ("",): {*app.NAMES} - {"--install-completion"},
+        ("",): {*app.NAMES} - {"--show-completion"},
         ("fea",): {"features"},
         ("features", ""): {"list", "show", "create", "update", "delete"},
         ("features", "show", "--g"): {"--gherkin"},

@@ -39,7 +39,7 @@ def test_errors_and_tables(service: Service) -> None:
         assert " ".join(output.split()) == errors.rstrip()
         assert max(map(len, output.splitlines())) <= 80
         assert "\x1b" not in output
-    output, code = shown("configs", **variables)
+    output, code = shown("projects", **variables)
     assert (code, "\x1b[1mName" in output, "\t" in output) == (0, True, False)
     output, code = shown("doctor", **variables)
     assert (code, "holds" in output) == (0, True)

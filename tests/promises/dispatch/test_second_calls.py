@@ -144,7 +144,7 @@ async def test_a_day_later(emulator: Emulator, client: Client) -> None:
     row.clock = f"{boot} 0.0" if boot else None
     began = now()
     await run(client)
-    assert now() - began <= (7 + EXPIRES)
+    assert now() - began <= (8 + EXPIRES)
     assert emulator.count("run_feature") == 1
 
 

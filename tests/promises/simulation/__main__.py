@@ -9,6 +9,7 @@ from tests.promises.simulation.search import BrokenScheduleError, replay, search
 WORLDS = {
     "play": (world.play, world.SOMETIMES),
     "play_restarts": (restarts.play_restarts, restarts.SOMETIMES),
+    "play_shared": (restarts.play_shared, restarts.SOMETIMES),
 }
 
 FEW = 2000
@@ -25,7 +26,10 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first")
     parser.add_argument("--replay", metavar="TOKEN", help="play one schedule of a report again")
     parser.add_argument(
-        "--world", choices=WORLDS, default="play", help="play, or play_restarts: a batch's restarts"
+        "--world",
+        choices=WORLDS,
+        default="play",
+        help="play; play_restarts: one key in several processes; play_shared: in two at once",
     )
     options = parser.parse_args()
     play, expected = WORLDS[options.world]

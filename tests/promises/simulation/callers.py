@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import detangle
 from attrs import define, field
 
-from tests.promises.simulation.ledger import CALLER, Intent
+from tests.promises.simulation.record import CALLER, Intent
 from tests.promises.simulation.service import READY
-from testvibe_async import BatchItem, GenerationOperation, RunOperation, Transition, errors
+from testvibe_async import (
+    Batch,
+    BatchItem,
+    GenerationOperation,
+    Run,
+    RunOperation,
+    Transition,
+    errors,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tests.promises.simulation.process import Process
     from testvibe_async import Ref
@@ -22,6 +30,17 @@ if TYPE_CHECKING:
 AnyOperation: TypeAlias = RunOperation | GenerationOperation
 
 WAIT_SECONDS = 2.5
+
+KEYED = {
+    101: ("run", "Alpha", None),
+    102: ("run", "Beta", "Mobile"),
+    103: ("generation", "Draft", None),
+    104: ("generation", "Alpha", None),
+}
+"""What is dispatched with a key that callers share, by the number that stands for all of them."""
+
+CALLS = 3
+"""How often a caller makes a call with a key that ends in an unknown dispatch."""
 
 WATCHES = 40
 """How often a caller goes on with an operation that could not be observed for long."""
@@ -180,7 +199,8 @@ async def _poll(watch: Watch) -> object:
 
 def draw_caller(number: int, process: Process) -> Caller:
     """Draw what a caller does."""
-    work = detangle.choice((_run_many, _run, _generate, _generate, _run_many, _attach, _read))
+    works = (_run_many, _run, _generate, _generate, _run_many, _attach, _read, _call, _call)
+    work = detangle.choice(works)
     return Caller(number, process, work)
 
 
@@ -208,17 +228,41 @@ async def _generate(caller: Caller) -> None:
         await caller.watch(operation)
 
 
+async def _call(caller: Caller) -> None:
+    """Make a call with a key, which others may make too, and again while it is unknown."""
+    number = detangle.choice((*KEYED,))
+    kind, feature, config = KEYED[number]
+    project, key = caller.process.client.project(), f"key {number}"
+    for _ in range(CALLS):
+        start: Awaitable[AnyOperation]
+        if kind == "run":
+            start = project.run_feature(feature, config=config, key=key)
+        else:
+            start = project.generate_feature(feature, on_conflict="raise", key=key)
+        # All that it sends, and is told, is that of the key.
+        token = CALLER.set(number)
+        try:
+            operation = await caller.dispatch(Intent(number, kind, feature, config), start)
+        finally:
+            CALLER.reset(token)
+        if operation is not None:
+            await caller.watch(operation)
+            return
+        if not isinstance(caller.dispatchings[-1].result, errors.DispatchUnknownError):
+            return
+        await asyncio.sleep(detangle.uniform(0.0, 10.0))
+
+
 async def _run_many(caller: Caller) -> None:
     """Run all at once: their polls share a list."""
     attempts = detangle.choice((1, 2))
     timeout = detangle.choice((None, 5.0))
     configs = (None, "Mobile")
-    batch = caller.process.client.project().run_features(
-        READY,
-        config=configs,
-        max_in_flight=detangle.choice((100, 2)),
-        attempts=attempts,
-        timeout=timeout,
+    key = detangle.choice((None, f"batch {caller.number}"))
+    project = caller.process.client.project()
+    options: dict[str, Any] = {"max_in_flight": detangle.choice((100, 2)), "key": key}
+    batch = project.run_features(
+        READY, config=configs, attempts=attempts, timeout=timeout, **options
     )
     dispatchings = [
         Dispatching(Intent(caller.number, "run", feature, config), attempts)
@@ -226,6 +270,17 @@ async def _run_many(caller: Caller) -> None:
         for config in configs
     ]
     caller.dispatchings += dispatchings
+    await _to_the_end(caller, batch, dispatchings)
+    if key is not None and not caller.process.is_closing and detangle.flip(0.5):
+        batch = project.run_features(**options)
+        await _to_the_end(caller, batch, dispatchings)
+    await _resume(caller, [*batch.in_flight])
+
+
+async def _to_the_end(
+    caller: Caller, batch: Batch[Run], dispatchings: Sequence[Dispatching]
+) -> None:
+    """Read all items of a batch, and keep them as the results of its dispatches."""
     try:
         async with batch:
             async for _ in batch:
@@ -238,7 +293,6 @@ async def _run_many(caller: Caller) -> None:
     finally:
         for dispatching, item in zip(dispatchings, batch.items, strict=False):
             dispatching.result = item
-    await _resume(caller, [*batch.in_flight])
 
 
 async def _resume(caller: Caller, refs: list[Ref]) -> None:

@@ -13,6 +13,8 @@ DIALECTS = (
     Dialect(paging="total", page_size=1),
     Dialect(oldest_first=True),
 )
+GENERATIONS = {"generations", "a single generation"}
+"""The works of a process that cost credits."""
 NULLS = ("as documented", "null", "absent")
 """`null` for each optional member, or none at all, in place of the documented few."""
 DISTURBANCES = (
@@ -54,6 +56,10 @@ class Plan:
     """Whether and when the service shows which generation a status is of; see `HIDDEN_IDS`."""
     unreadable_rate: float = 0.0
     """How often a dispatch that is accepted is answered with a body that can't be read."""
+    gateway_rate: float = 0.0
+    """How often the answer to a dispatch that took effect is a gateway's, and not the service's."""
+    mixed_up_rate: float = 0.0
+    """How often a dispatch that is accepted is answered with another's run; see `_mixed_up`."""
     nulls: str = "as documented"
     """What the service says where there is nothing to say; see `NULLS`."""
     disturbances: tuple[Disturbance, ...]
@@ -73,6 +79,8 @@ def draw_plan() -> Plan:
         twin_rate=detangle.choice((0.0, 0.7, 0.7)),
         skew=detangle.choice((0.0, 5.0, -5.0, 3600.0, -3600.0)),
         unreadable_rate=detangle.choice((0.0, 0.0, 0.3)),
+        gateway_rate=detangle.choice((0.0, 0.0, 0.3)),
+        mixed_up_rate=detangle.choice((0.0, 0.0, 0.0, 0.3)),
         nulls=detangle.choice(NULLS),
         max_connections=detangle.choice((8, 2, 1)),
         disturbances=tuple(

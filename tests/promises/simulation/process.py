@@ -1,7 +1,7 @@
 """One process that uses the client: on a machine of its own, with a clock of its own.
 
-It makes the client and the session, watches what goes out, and ends both. How it ends is its own
-matter: today it closes the client. What it leaves behind is for the ledger and the next process.
+It makes the client and the session, watches what goes out, and ends both: it closes the client, or
+is killed. What it leaves behind is in its ledger, for the next process.
 """
 
 import asyncio
@@ -13,26 +13,32 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from testvibe_async.intents import Recorder
 
-from tests.promises.simulation.ledger import CALLER, X_CALLER, X_REQUEST, X_TASK, Ledger
 from tests.promises.simulation.plan import Plan
+from tests.promises.simulation.record import CALLER, X_CALLER, X_REQUEST, X_TASK, Record
 from tests.promises.simulation.service import EPOCH
 from tests.support.seams import watch_answers
 from testvibe_async import Client, Hooks, Ref, RetryPolicy
 from testvibe_async.events import Dispatched, DispatchUnknown, StatusChanged
+from testvibe_async.ledger import Ledger
 from testvibe_async.testing import Emulator
 
 INTERVAL = 1.0
 TIMEOUT = 4.0
+SEARCH_LIMITS = {None, "1000"}
+"""The limits of lists in which lost operations are searched for."""
 MAX_OUTAGE = 20.0
 
 _SKEW: ContextVar[float] = ContextVar("SKEW", default=0.0)
 """By how many seconds the clock of the machine is ahead that the code runs on."""
+_BOOT: ContextVar[str] = ContextVar("BOOT", default="a boot")
+"""The boot of the machine that the code runs on."""
 
 
 class InMemoryConnector(aiohttp.TCPConnector):
@@ -54,14 +60,16 @@ class Process:
         self,
         emulator: Emulator,
         plan: Plan,
-        ledger: Ledger,
+        record: Record,
         seen: Counter[str],
         *,
-        recorder: Recorder | None = None,
+        ledger: Ledger | None = None,
+        boot: str = "a boot",
     ) -> None:
         _SKEW.set(plan.skew)
+        _BOOT.set(boot)
         self.plan = plan
-        self.ledger = ledger
+        self.record = record
         self.seen = seen
         self.dispatched: defaultdict[int, list[Dispatched]] = defaultdict(list[Dispatched])
         """By caller, what the `on_dispatched` hook was told."""
@@ -100,7 +108,7 @@ class Process:
                 on_pause=lambda _: self.seen.update(["a throttle pause"]),
             ),
             session=self.session,
-            recorder=recorder,
+            ledger=ledger,
             allow_http=True,
         )
         watch_answers(self.client, self._note_list)
@@ -112,6 +120,8 @@ class Process:
         self.told_at[event.ref] = asyncio.get_running_loop().time()
 
     def _note_unknown(self, event: DispatchUnknown) -> None:
+        if self.is_killed:
+            return
         self.unknown[CALLER.get()].append(event)
 
     def _tracing(self) -> aiohttp.TraceConfig:
@@ -121,14 +131,14 @@ class Process:
         async def begin(_session: object, _context: object, request: Any) -> None:
             request.headers[X_CALLER] = str(CALLER.get())
             request.headers[X_TASK] = self._task()
-            request.headers[X_REQUEST] = str(next(self.ledger.numbers))
+            request.headers[X_REQUEST] = str(next(self.record.numbers))
             if self.is_killed:
-                await asyncio.Event().wait()  # until the world lets it go
+                await asyncio.Event().wait()  # until its close gives it up
             if self.closed_at is not None:
-                self.ledger.late.append(f"{request.method} {request.url.path}")
+                self.record.late.append(f"{request.method} {request.url.path}")
 
         async def end(_session: object, _context: object, request: Any) -> None:
-            post = self.ledger.posts.get(request.headers[X_REQUEST])
+            post = self.record.posts.get(request.headers[X_REQUEST])
             if post is not None and request.response.status == 202 and not self.is_killed:
                 post.accepted_at = asyncio.get_running_loop().time()
 
@@ -144,9 +154,12 @@ class Process:
 
     def _note_list(self, request: Any, status: int, body: bytes) -> None:
         """Note a list of runs as the client reads it."""
-        if request.endpoint.name == "list_runs" and status == 200:
-            now, is_search = asyncio.get_running_loop().time(), "feature" in request.query
-            self.ledger.note_list(json.loads(body), task=self._task(), at=now, is_search=is_search)
+        if request.endpoint.name == "list_runs" and status == 200 and not self.is_killed:
+            now, is_search = (
+                asyncio.get_running_loop().time(),
+                request.query.get("limit") in SEARCH_LIMITS,
+            )
+            self.record.note_list(json.loads(body), task=self._task(), at=now, is_search=is_search)
 
     async def close(self) -> None:
         """Close the client, as a program does that ends well; a second time does nothing."""
@@ -165,9 +178,26 @@ class _LocalTime(datetime):
         return datetime.fromtimestamp(seconds, tz or UTC)
 
 
+class _Boot:
+    """The id of the boot of the machine that the code runs on, as a text."""
+
+    def __str__(self) -> str:
+        return _BOOT.get()
+
+    def __eq__(self, other: object) -> bool:
+        return other == _BOOT.get()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+_SINCE_BOOT = SimpleNamespace(
+    CLOCK_BOOTTIME=None, clock_gettime=lambda _: asyncio.get_running_loop().time()
+)
+
+
 @contextmanager
 def local_clocks() -> Generator[None]:
-    """Give the product's modules the clock of the world in place of this machine's."""
+    """Give the product's modules the clocks of the world in place of this machine's."""
     modules = [
         module
         for name, module in list(sys.modules.items())
@@ -177,8 +207,10 @@ def local_clocks() -> Generator[None]:
     ]
     for module in modules:
         module.datetime = _LocalTime  # type: ignore[attr-defined]
+    rows = "testvibe_async.ledger"
     try:
-        yield
+        with patch(f"{rows}.time", _SINCE_BOOT), patch(f"{rows}._BOOT", _Boot()):
+            yield
     finally:
         for module in modules:
             module.datetime = datetime  # type: ignore[attr-defined]

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.promises.simulation.ledger import Intent, id_of
-from testvibe_async import DispatchUnknownError, ObservationError, RunRef, Verdict
+from tests.promises.simulation.invariants import (
+    SLACK as SLACK_BEFORE,
+)
+from tests.promises.simulation.invariants import (
+    answers_the_request,
+    effects,
+    needed,
+    no_generation_is_paid_twice,
+)
+from tests.promises.simulation.plan import GENERATIONS
+from tests.promises.simulation.record import Intent, id_of
+from testvibe_async import DispatchUnknownError, ObservationError, Run, RunRef, Verdict
 
 if TYPE_CHECKING:
-    from tests.promises.simulation.ledger import Id
+    from tests.promises.simulation.record import Id
     from tests.promises.simulation.restarts import Restarts
     from testvibe_async import BatchItem
 
@@ -26,6 +36,7 @@ def check(world: Restarts) -> None:
         AssertionError: What the batch did that it promises not to do.
     """
     _runs_are_free(world)
+    no_generation_is_paid_twice(world)
     for item in world.items:
         _nothing_acts_again(world, item)
         _nothing_is_paid_beside_what_was_joined(world, item)
@@ -38,19 +49,19 @@ def check(world: Restarts) -> None:
 
 def _intent(world: Restarts, item: BatchItem[Any]) -> Intent:
     """Return what the batch may have dispatched for an item."""
-    kind = "generation" if world.restarts.work == "generations" else "run"
+    kind = "generation" if world.restarts.work in GENERATIONS else "run"
     return Intent(1, kind, str(item.feature), item.config)
 
 
 def _runs_are_free(world: Restarts) -> None:
     """Expect a batch of runs to generate nothing."""
-    kinds = {post.intent.kind for post in world.ledger.posts.values()}
-    assert world.restarts.work == "generations" or "generation" not in kinds, "a run cost credits"
+    kinds = {post.intent.kind for post in world.record.posts.values()}
+    assert world.restarts.work in GENERATIONS or "generation" not in kinds, "a run cost credits"
 
 
 def _nothing_acts_again(world: Restarts, item: BatchItem[Any]) -> None:
     intent = _intent(world, item)
-    made = world.ledger.made(intent)
+    made = needed(world, intent)
     world.seen["a dispatch that acted"] += bool(made)
     assert len(made) <= 1, f"{intent} acted again across a restart: {made}"
 
@@ -58,13 +69,13 @@ def _nothing_acts_again(world: Restarts, item: BatchItem[Any]) -> None:
 def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect no generation to be paid for once the batch had joined one of somebody else."""
     intent = _intent(world, item)
-    paid = world.ledger.made(intent)
+    paid = world.record.made(intent)
     for ref, first_at in world.shown[str(item.feature), item.config].items():
         name = id_of(ref)
-        if isinstance(ref, RunRef) or name in world.ledger.owners:
+        if isinstance(ref, RunRef) or name in world.record.owners:
             continue
         world.seen["a generation that was joined"] += 1
-        posts = {post.made: post.at for post in world.ledger.of(intent)}
+        posts = {post.made: post.at for post in world.record.of(intent)}
         later = [each for each in paid if posts[each] > first_at + A_COMMIT]
         assert not later or _is_superseded(world, name), (
             f"{item.feature} was joined as {name}, and paid for as {later} across a restart"
@@ -74,13 +85,15 @@ def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any
 def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect the batch to take nothing for its own that somebody else started.
 
-    Of what somebody started within seconds of a dispatch that was lost nobody can tell; and a
-    generation in flight may be joined.
+    Of what somebody started after a dispatch that was lost nobody can tell; and a generation in
+    flight may be joined.
     """
     if item.ref is None:
         return
     name = id_of(item.ref)
-    owner = world.ledger.owners.get(name)
+    if any(post.mixed_up_with == name for post in world.record.of(_intent(world, item))):
+        return  # The service itself named another.
+    owner = world.record.owners.get(name)
     if owner is not None:
         assert owner == _intent(world, item), f"{item.feature} has {name}, of {owner}"
         return
@@ -100,7 +113,7 @@ def _was_in_flight(world: Restarts, item: BatchItem[Any], name: Id) -> None:
     """Expect a stranger's generation to have been in flight when ours was refused, or lost."""
     generation = world.service.emulator.generations.get(str(name))
     assert generation is not None, f"{item.feature} has {name}, which nobody started in this world"
-    posts = world.ledger.of(_intent(world, item))
+    posts = world.record.of(_intent(world, item))
     at_post = any(
         generation.created_at - SLACK <= post.at <= generation.finished_at + SLACK for post in posts
     )
@@ -109,23 +122,26 @@ def _was_in_flight(world: Restarts, item: BatchItem[Any], name: Id) -> None:
 
 
 def _is_intended(world: Restarts, kind: str, item: BatchItem[Any], created_at: float) -> bool:
-    """Say whether something was created while an intent of an item's was valid."""
+    """Say whether something was created after an intent of an item's.
+
+    How long after that does not matter: no time of the service is compared with the client's.
+    """
     config = item.config if kind == "run" else None
     return any(
         (each.kind, each.feature, each.config) == (kind, item.feature, config)
-        and -SLACK
-        <= created_at - world.service.time_of(each.intended_at)
-        <= each.expires_after + SLACK
-        for step, each, _ in world.notes.told
-        if step == "intended"
+        and created_at >= world.service.time_of(each.intended_at) - SLACK_BEFORE
+        for each in world.rows
+        if each.number
     )
 
 
 def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect an operation that was resumed to end with its true outcome."""
     if item.outcome is not None:
-        assert item.ref is not None
+        assert item.ref is not None, f"{item.feature} has an outcome without an operation"
         name = id_of(item.ref)
+        if isinstance(item.outcome, Run):
+            answers_the_request(_intent(world, item), item.outcome)
         verdict = world.service.verdict(name)
         assert str(item.outcome.status) == verdict, (
             f"{name} is said to be {item.outcome.status} after a restart, and is {verdict}"
@@ -147,11 +163,13 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
 
 def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect what a dispatch started to be the item's, or the item to be unknown."""
-    made = world.ledger.made(_intent(world, item))
+    made = effects(world, _intent(world, item))
     if not made or isinstance(item.error, DispatchUnknownError):
         return
     known = None if item.ref is None else id_of(item.ref)
-    if known is not None and known not in world.ledger.owners:
+    if any(post.mixed_up_with for post in world.record.of(_intent(world, item))):
+        return  # The service itself named another.
+    if known is not None and known not in world.record.owners:
         return  # A stranger's in place of ours: see `_nothing_is_a_strangers`.
     assert known in made, (
         f"{item.feature}, {item.config} started {made}, and its item is {item.verdict} "
@@ -161,4 +179,4 @@ def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
 
 def _is_superseded(world: Restarts, name: Id) -> bool:
     """Say whether somebody else started a later generation of its feature."""
-    return any(each.request_id not in world.ledger.owners for each in world.service.later(name))
+    return any(each.request_id not in world.record.owners for each in world.service.later(name))

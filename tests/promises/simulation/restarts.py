@@ -1,8 +1,9 @@
-"""One batch with a journal over several processes, which are killed, time out or are closed.
+"""One key over several processes, which are killed, time out or are closed, also two at once.
 
-Between them somebody else uses the same project. The service may hide the ids of generations, and
-answer a dispatch with a body that can't be read. What the batch may not do is at the end: it holds
-whatever the schedule was.
+All of them make the same call, on one ledger file: a batch, or a single dispatch. Between them
+somebody else uses the same project. The service may hide the ids of generations, and answer a
+dispatch with a body that can't be read. What the call may not do is at the end: it holds whatever
+the schedule was.
 """
 
 import asyncio
@@ -16,19 +17,25 @@ import detangle
 from attrs import define, evolve, field, frozen
 
 from tests.promises.simulation import restart_invariants
-from tests.promises.simulation.ledger import CALLER, Ledger
 from tests.promises.simulation.plan import Plan, draw_plan
 from tests.promises.simulation.process import Process
+from tests.promises.simulation.record import CALLER, Record
 from tests.promises.simulation.service import HIDDEN_IDS, READY, SimulatedService
-from tests.support.journals import copy_of_the_disk
-from tests.support.notes import Notes
-from testvibe_async import Batch, BatchItem, ClientClosedError, Journal, Ref
+from tests.support.mortal import MortalLedger
+from testvibe_async import Batch, BatchItem, ClientClosedError, Project, Ref, VibeError
+from testvibe_async.ledger import Row
 
-Work: TypeAlias = Literal["runs", "generations", "runs, once generated"]
+Work: TypeAlias = Literal[
+    "runs", "generations", "runs, once generated", "a single run", "a single generation"
+]
 End: TypeAlias = Literal["kill", "time-out", "close"]
 
-WORKS: tuple[Work, ...] = ("runs", "generations", "generations", "runs, once generated")
+WORKS: tuple[Work, ...] = (
+    *("runs", "generations", "generations", "runs, once generated"),
+    *("a single run", "a single generation"),
+)
 CALLER_NUMBER = 1
+KEY = "nightly"
 LAST_LIFE = 300.0
 """Seconds after which a batch is over that nothing disturbs any more."""
 SAMPLE = 0.25
@@ -38,23 +45,33 @@ MEMORY = _SHM if _SHM.is_dir() else None
 """Where commits cost nothing; None for where files are otherwise."""
 
 SOMETIMES = (
-    *("a 202 that can't be read", "a batch that was closed"),
-    *("a batch with operations in flight at its end", "a dispatch that acted"),
+    *("a 202 that can't be read", "a call that was closed"),
+    *("a call with operations in flight at its end", "a dispatch that acted"),
     *("a generation that was joined", "a kill", "after restarts: error", "after restarts: failed"),
     *("after restarts: succeeded", "after restarts: unknown", "an outcome after a restart"),
+    "a run that was dispatched again once it had expired",
 )
 """What schedules have to see sometimes: else they prove less than they seem to."""
 
 
 @frozen
 class Life:
-    """How one process ends, and what happens until the next one starts."""
+    """One process: when it starts in its round, and how it ends."""
 
     end: End
     after: float
     """Seconds from its start to its end."""
+    delay: float = 0.0
+    """Seconds from the begin of its round to its start."""
+
+
+@frozen
+class Round:
+    """The processes that make the call at one time, and what happens until the next ones start."""
+
+    lives: tuple[Life, ...]
     pause: float
-    """Seconds until the next process."""
+    """Seconds until the next round."""
     rivals: tuple[tuple[str, str | None], ...]
     """What somebody else starts in the middle of the pause: a feature, and the configuration of a
     run or None for a generation."""
@@ -68,37 +85,44 @@ class RestartPlan:
     on_conflict: Literal["raise", "attach", "wait"]
     """Of generations."""
     max_in_flight: int
-    lives: tuple[Life, ...]
+    rounds: tuple[Round, ...]
     rival_before: bool
     """Whether somebody else's generation is in flight when the first process starts."""
+    is_rebooted: bool
+    """Whether the machine starts again between the rounds, so that its clock does."""
+
+    @property
+    def is_batch(self) -> bool:
+        return not self.work.startswith("a single")
 
 
 @define
 class Restarts:
     """All that there is in one schedule."""
 
+    processes_at_once: int = 1
     plan: Plan = field(init=False)
     restarts: RestartPlan = field(init=False)
     seen: Counter[str] = field(factory=Counter[str])
-    ledger: Ledger = field(factory=Ledger)
+    record: Record = field(factory=Record)
     service: SimulatedService = field(init=False)
-    processes: list[Process] = field(factory=list[Process])
-    notes: Notes = field(factory=Notes)
-    """What a recorder of the client was told, in any of the processes."""
     shown: defaultdict[tuple[str, str | None], dict[Ref, float]] = field(
         factory=lambda: defaultdict[tuple[str, "str | None"], dict["Ref", float]](dict)
     )
-    """When the batch showed each operation first, by feature and configuration."""
+    """When the call showed each operation first, by feature and configuration."""
     items: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
     """What the last process ended with."""
-    _folder: Path = field(init=False)
+    rows: list[Row] = field(factory=list[Row])
+    """What its ledger had in the end."""
+    _closing: list[asyncio.Task[None]] = field(factory=list["asyncio.Task[None]"])
+    _path: Path = field(init=False)
 
     async def play(self) -> None:
-        self.plan, self.restarts = _service_plan(draw_plan()), _draw()
-        self.service = SimulatedService(self.plan, self.ledger, self.seen)
+        self.plan, self.restarts = _service_plan(draw_plan()), _draw(self.processes_at_once)
+        self.service = SimulatedService(self.plan, self.record, self.seen)
         await self.service.start()
         with TemporaryDirectory(prefix="testvibe_async", dir=MEMORY) as folder:
-            self._folder = Path(folder)
+            self._path = Path(folder) / "testvibe.sqlite"
             await self._live()
         await self.service.aclose()
         restart_invariants.check(self)
@@ -108,110 +132,154 @@ class Restarts:
         detangle.note(f"{self.restarts}, request ids: {self.plan.hides_ids}")
         if self.restarts.rival_before:
             self.service.let_a_rival_act(detangle.choice((*READY, "Draft")), None)
-        journal = self._folder / "0.journal"
-        for life in self.restarts.lives:
-            journal = await self._live_once(journal, life)
-            await asyncio.sleep(life.pause / 2)
-            for feature, config in life.rivals:
+        for number, each in enumerate(self.restarts.rounds):
+            boot = f"boot {number}" if self.restarts.is_rebooted else "a boot"
+            await asyncio.gather(*(self._live_once(life, boot) for life in each.lives))
+            await asyncio.sleep(each.pause / 2)
+            for feature, config in each.rivals:
                 self.service.let_a_rival_act(feature, config)
-            await asyncio.sleep(life.pause / 2)
+            await asyncio.sleep(each.pause / 2)
         self.service.calm()
-        await self._live_once(journal, Life("close", LAST_LIFE, 0.0, ()))
+        await self._live_once(Life("close", LAST_LIFE), "the last boot")
+        await asyncio.gather(*self._closing)
+        async with MortalLedger(self._path) as ledger:
+            self.rows = await ledger.rows(KEY)
 
-    async def _live_once(self, path: Path, life: Life) -> Path:
-        """Use the journal in one more process; return the file that the next one finds."""
+    async def _live_once(self, life: Life, boot: str) -> None:
+        """Make the call in one more process."""
+        await asyncio.sleep(life.delay)
+        ledger = MortalLedger(self._path)
         process = Process(
-            self.service.emulator, self.plan, self.ledger, self.seen, recorder=self.notes
+            self.service.emulator, self.plan, self.record, self.seen, ledger=ledger, boot=boot
         )
-        self.processes.append(process)
-        before = asyncio.all_tasks()
-        journal = Journal(path)
-        async with journal:
-            batch = self._batch(process, journal, life)
-            work = asyncio.create_task(_to_the_end(batch), name="the process")
-            watch = asyncio.create_task(self._watch(batch), name="a look at the batch")
-            _, running = await asyncio.wait([work], timeout=life.after)
-            watch.cancel()
-            if running and life.end == "kill":
-                self.seen["a kill"] += 1
-                detangle.note("the process is killed")
-                path = self._kill(process, path)
-                ours = asyncio.all_tasks() - before - self.service.tasks()
-                await asyncio.gather(*_cancelled(ours), return_exceptions=True)
-            elif running and life.end == "close":
-                self.seen["a batch that was closed"] += 1
-                await process.close()
-                work.cancel()
-            elif running:
-                await asyncio.wait([work])
-            with suppress(asyncio.CancelledError, ClientClosedError):
-                await work
-            if batch.in_flight:
-                self.seen["a batch with operations in flight at its end"] += 1
-            self.items = list(batch.items)
-            ended = [f"{i.feature}, {i.config}: {i.verdict}, {i.ref}" for i in self.items]
-            detangle.note(f"the process ended with {'; '.join(ended)}")
-        await process.close()
-        await process.session.close()
-        return path
+        call = await self._call(process, ledger, life)
+        work = asyncio.create_task(call.to_the_end(), name="the process")
+        watch = asyncio.create_task(self._watch(call), name="a look at the call")
+        _, running = await asyncio.wait([work], timeout=life.after)
+        watch.cancel()
+        if running and life.end == "kill":
+            self.seen["a kill"] += 1
+            detangle.note("the process is killed")
+            process.is_killed = True
+            ledger.kill()
+            work.cancel()
+            # What is left of it can do no more harm, and must not delay the others.
+            self._closing.append(asyncio.create_task(_end(process, ledger, work)))
+            return
+        if running and life.end == "close":
+            self.seen["a call that was closed"] += 1
+            await process.close()
+            work.cancel()
+        elif running:
+            await asyncio.wait([work])
+        with suppress(asyncio.CancelledError, ClientClosedError):
+            await work
+        self.items = call.items
+        if any(item.is_unfinished for item in self.items):
+            self.seen["a call with operations in flight at its end"] += 1
+        ended = [f"{i.feature}, {i.config}: {i.verdict}, {i.ref}" for i in self.items]
+        detangle.note(f"the process ended with {'; '.join(ended)}")
+        await _end(process, ledger, work)
 
-    def _kill(self, process: Process, path: Path) -> Path:
-        """Kill a process: what the disk has stays, and nothing is sent any more."""
-        process.is_killed = True
-        copy = self._folder / f"{len(self.processes)}.journal"
-        copy_of_the_disk(path, copy)
-        return copy
-
-    def _batch(self, process: Process, journal: Journal, life: Life) -> Batch[Any]:
+    async def _call(self, process: Process, ledger: MortalLedger, life: Life) -> "AnyCall":
         project, plan = process.client.project(), self.restarts
         timeout = life.after if life.end == "time-out" else None
+        if not plan.is_batch:
+            return SingleCall(project, plan)
+        is_known = any(row.number == 0 for row in await ledger.rows(KEY))
+        features = None if is_known and detangle.flip(0.5) else (*READY, "Draft")
+        options: dict[str, Any] = {
+            "max_in_flight": plan.max_in_flight,
+            "timeout": timeout,
+            "key": KEY,
+        }
         if plan.work == "generations":
-            return project.generate_features(
-                (*READY, "Draft"),
-                on_conflict=plan.on_conflict,
-                max_in_flight=plan.max_in_flight,
-                timeout=timeout,
-                journal=journal,
+            batch: Batch[Any] = project.generate_features(
+                features, on_conflict=plan.on_conflict, **options
             )
-        waits = plan.work != "runs"
-        return project.run_features(
-            (*READY, "Draft") if waits else READY,
-            config=None if waits else (None, "Mobile"),
-            on_conflict="wait" if waits else "raise",
-            max_in_flight=plan.max_in_flight,
-            timeout=timeout,
-            journal=journal,
-        )
+        elif plan.work == "runs":
+            named = None if features is None else READY
+            configs = None if features is None else (None, "Mobile")
+            batch = project.run_features(named, config=configs, **options)
+        else:
+            batch = project.run_features(features, on_conflict="wait", **options)
+        return BatchCall(batch)
 
-    async def _watch(self, batch: Batch[Any]) -> None:
-        """Note what the batch shows while it runs."""
+    async def _watch(self, call: "AnyCall") -> None:
+        """Note what the call shows while it goes on."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SAMPLE)
-            for item in batch.items:
+            for item in call.items:
                 if item.ref is not None:
                     shown = self.shown[str(item.feature), item.config]
                     shown.setdefault(item.ref, loop.time())
 
 
-async def play_restarts() -> Counter[str]:
+@define
+class BatchCall:
+    """A batch of one process."""
+
+    batch: Batch[Any]
+
+    @property
+    def items(self) -> list[BatchItem[Any]]:
+        return self.batch.items
+
+    async def to_the_end(self) -> None:
+        async with self.batch:
+            async for _ in self.batch:
+                pass
+
+
+@define
+class SingleCall:
+    """A single dispatch of one process, and its wait."""
+
+    project: Project
+    plan: RestartPlan
+    items: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
+
+    async def to_the_end(self) -> None:
+        item: BatchItem[Any] = BatchItem(feature="Alpha", is_waiting=True)
+        self.items = [item]
+        try:
+            operation: Any
+            if self.plan.work == "a single run":
+                operation = await self.project.run_feature("Alpha", key=KEY)
+            else:
+                operation = await self.project.generate_feature(
+                    "Alpha", on_conflict=self.plan.on_conflict, key=KEY
+                )
+            self.items = [evolve(item, ref=operation.ref, is_waiting=False)]
+            outcome = await operation
+            self.items = [evolve(self.items[0], outcome=outcome)]
+        except VibeError as error:
+            self.items = [evolve(self.items[0], error=error, is_waiting=False)]
+            if isinstance(error, ClientClosedError):
+                raise
+
+
+AnyCall: TypeAlias = BatchCall | SingleCall
+
+
+async def _end(process: Process, ledger: MortalLedger, work: asyncio.Task[None]) -> None:
+    await asyncio.wait([work])
+    await process.close()
+    await process.session.close()
+    await ledger.aclose()
+
+
+async def play_restarts(processes_at_once: int = 1) -> Counter[str]:
     """Play one schedule, hold it against the invariants, and return what was seen in it."""
-    world = Restarts()
+    world = Restarts(processes_at_once)
     await world.play()
     return world.seen
 
 
-async def _to_the_end(batch: Batch[Any]) -> None:
-    async with batch:
-        async for _ in batch:
-            pass
-
-
-def _cancelled(tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
-    ordered = [task for task in detangle.current_loop().tasks if task in tasks]
-    for task in ordered:
-        task.cancel()
-    return ordered
+async def play_shared() -> Counter[str]:
+    """Play one schedule in which two processes make the same call at once."""
+    return await play_restarts(2)
 
 
 def _service_plan(plan: Plan) -> Plan:
@@ -227,27 +295,35 @@ def _service_plan(plan: Plan) -> Plan:
     )
 
 
-def _draw() -> RestartPlan:
+def _draw(processes_at_once: int) -> RestartPlan:
     work: Work = detangle.choice(WORKS)
     return RestartPlan(
         work=work,
         on_conflict=detangle.choice(("raise", "attach", "wait", "attach")),
         max_in_flight=detangle.choice((100, 1, 2)),
-        lives=tuple(_draw_life(work) for _ in range(detangle.randint(1, 3))),
+        rounds=tuple(_draw_round(work, processes_at_once) for _ in range(detangle.randint(1, 3))),
         rival_before=detangle.flip(0.5),
+        is_rebooted=detangle.flip(0.3),
     )
 
 
-def _draw_life(work: Work) -> Life:
+def _draw_round(work: Work, processes_at_once: int) -> Round:
     configs = ("Default", "Mobile") if work == "runs" else (None, None, "Default")
-    features = READY if work == "runs" else (*READY, "Draft")
-    return Life(
-        end=detangle.choice(("kill", "kill", "time-out", "close")),
-        # Early, so that it meets dispatches more often than not.
-        after=detangle.uniform(0.05, detangle.choice((0.6, 6.0))),
+    features = (*READY, "Draft") if "generat" in work else READY
+    return Round(
+        lives=tuple(_draw_life() for _ in range(processes_at_once)),
         pause=detangle.choice((0.5, 30.0, 600.0)),
         rivals=tuple(
             (detangle.choice(features), detangle.choice(configs))
             for _ in range(detangle.randint(0, 3))
         ),
+    )
+
+
+def _draw_life() -> Life:
+    return Life(
+        end=detangle.choice(("kill", "kill", "time-out", "close")),
+        # Early, so that it meets dispatches more often than not.
+        after=detangle.uniform(0.05, detangle.choice((0.6, 6.0))),
+        delay=detangle.uniform(0.0, detangle.choice((0.0, 0.3, 5.0))),
     )

@@ -1,7 +1,7 @@
 """The emulator as the service of a simulated world, and what it does wrong there.
 
 It draws a fault for each request, answers reads from replicas and caches that are behind, leaves
-rows out of lists, throttles, and lets others dispatch. What it served and did is in the ledger.
+rows out of lists, throttles, and lets others dispatch. What it served and did is in the record.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ import detangle
 from attrs import evolve
 from yarl import URL
 
-from tests.promises.simulation.ledger import Id, Ledger
 from tests.promises.simulation.plan import Plan
+from tests.promises.simulation.record import Id, Record
 from testvibe_async.testing import Emulator, Fault, RecordedRequest, Scenario
 from testvibe_async.testing.answers import Answer, Refusal, json_answer
 from testvibe_async.testing.generation import Generation
@@ -65,6 +65,12 @@ GENERATION_MEMBERS = (
 """The members of their documents that may be null."""
 UNREADABLE = (b"{}", b"<!doctype html><p>Accepted</p>", b'{"runId": null, "requestId": null}')
 """Bodies of a 202 that do not say what was started."""
+GATEWAYS = (
+    *((302, b"", {"Location": "https://login.example/"}), (404, b"<h1>Not here</h1>", {})),
+    *((425, b'{"error": "too_early"}', {}), (499, b'{"error": "closed"}', {})),
+    (400, b"<h1>Bad gateway</h1>", {}),
+)
+"""Answers of a gateway to a request that it passed on: they prove nothing."""
 THROTTLED = Fault.status(429, retry_after=2)
 BROKEN = Fault.status(502)
 
@@ -72,7 +78,7 @@ BROKEN = Fault.status(502)
 class SimulatedService:
     """The service, as one schedule plans it."""
 
-    def __init__(self, plan: Plan, ledger: Ledger, seen: Counter[str]) -> None:
+    def __init__(self, plan: Plan, record: Record, seen: Counter[str]) -> None:
         self.emulator = Emulator(
             shop=False,
             host=HOST,
@@ -101,7 +107,7 @@ class SimulatedService:
         self.resets: list[float] = []
         """When all connections were reset, and answers that were sent may have been lost."""
         self._plan = plan
-        self._ledger = ledger
+        self._record = record
         self._seen = seen
         self._cache: dict[tuple[str, str], tuple[float, str, Answer]] = {}
         self._earlier: dict[str, Generation | None] = {}
@@ -118,7 +124,7 @@ class SimulatedService:
 
     def find_faults(self, request: RecordedRequest) -> list[Fault]:
         """Draw the faults of a request, in place of the emulator's own rules."""
-        self._ledger.note_arrival(request)
+        self._record.note_arrival(request)
         if self.trouble is not None:
             return [self.trouble]
         plan, is_dispatch = self._plan, request.method == "POST"
@@ -143,7 +149,7 @@ class SimulatedService:
         answer = exchange.act()
         if request.method == "POST" and answer.status == 202:
             document = json.loads(answer.body)
-            self._ledger.post(request).made = document.get("runId") or document["requestId"]
+            self._record.post(request).made = document.get("runId") or document["requestId"]
         if twin == "after":
             self._let_a_rival_follow(request)
         return answer
@@ -153,7 +159,7 @@ class SimulatedService:
         request = exchange.record
         if request.operation == "list_runs" and answer.status == 200:
             answer = self._without_a_row(answer)
-        self._ledger.note_answer(request, answer, at=self.emulator.now())
+        self._record.note_answer(request, answer, at=self.emulator.now())
         answer = self._made_hard_to_read(request, answer)
         if "Age" not in answer.headers:
             date = self.emulator._clock.http_date()
@@ -171,14 +177,39 @@ class SimulatedService:
             return self._with_other_nulls(answer, document, GENERATION_MEMBERS)
         if request.operation == "get_run" and answer.status == 200:
             return self._with_other_nulls(answer, json.loads(answer.body), RUN_MEMBERS)
-        is_accepted = request.method == "POST" and answer.status == 202
-        if is_accepted and plan.unreadable_rate and detangle.flip(plan.unreadable_rate):
+        if request.method != "POST" or answer.status != 202:
+            return answer
+        if plan.gateway_rate and detangle.flip(plan.gateway_rate):
+            status, body, headers = detangle.choice(GATEWAYS)
+            self._seen["an answer of a gateway"] += 1
+            detangle.note(f"{request.operation} is answered by a gateway with {status}")
+            return Answer(status, body, "text/html", headers, verbatim=True)
+        if plan.mixed_up_rate and request.operation == "run_feature":
+            return self._mixed_up(request, answer)
+        if plan.unreadable_rate and detangle.flip(plan.unreadable_rate):
             self._seen["a 202 that can't be read"] += 1
-            self._ledger.post(request).is_unreadable = True
+            self._record.post(request).is_unreadable = True
             body = detangle.choice(UNREADABLE)
             detangle.note(f"{request.operation} is accepted with {body!r}")
             return evolve(answer, body=body, verbatim=True)
         return answer
+
+    def _mixed_up(self, request: RecordedRequest, answer: Answer) -> Answer:
+        """Name a run of another feature in place of the one that was started, perhaps."""
+        document, post = json.loads(answer.body), self._record.post(request)
+        runs = self.emulator.runs
+        mine = runs[document["runId"]]
+        others = [each for each in runs.values() if each.feature_name != mine.feature_name]
+        if not others or not detangle.flip(self._plan.mixed_up_rate):
+            return answer
+        other = detangle.choice(others)
+        self._seen["an answer with another's run"] += 1
+        detangle.note(f"run {mine.id} is called {other.id}")
+        post.mixed_up_with, post.is_unreadable = other.id, True
+        document["runId"] = other.id
+        if detangle.flip(0.5):
+            document["featureId"] = self.emulator.features[other.feature_name].id
+        return evolve(json_answer(document, 202), headers=answer.headers)
 
     def _with_other_nulls(
         self, answer: Answer, document: dict[str, object], members: tuple[str, ...]
@@ -297,7 +328,13 @@ class SimulatedService:
     def calm(self) -> None:
         """Let nothing go wrong any more, but for what the service does not show."""
         self._plan = evolve(
-            self._plan, fault_rate=0.0, dispatch_risk=0.0, stale_rate=0.0, twin_rate=0.0
+            self._plan,
+            fault_rate=0.0,
+            dispatch_risk=0.0,
+            stale_rate=0.0,
+            twin_rate=0.0,
+            gateway_rate=0.0,
+            mixed_up_rate=0.0,
         )
 
     @staticmethod

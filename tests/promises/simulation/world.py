@@ -11,12 +11,12 @@ import detangle
 
 from tests.promises.simulation import invariants
 from tests.promises.simulation.callers import Caller, draw_caller
-from tests.promises.simulation.ledger import Ledger
 from tests.promises.simulation.plan import Disturbance, draw_plan
 from tests.promises.simulation.process import Process
+from tests.promises.simulation.record import Record
 from tests.promises.simulation.service import BROKEN, HOST, READY, THROTTLED, SimulatedService
 
-DEADLINE = 400.0
+DEADLINE = 900.0
 """Seconds after which every wait has ended, with its outcome or an error."""
 AFTERMATH = 30.0
 """Seconds for which nothing may be sent any more, once the client is closed."""
@@ -47,13 +47,13 @@ class World:
     def __init__(self) -> None:
         self.plan = draw_plan()
         self.seen: Counter[str] = Counter()
-        self.ledger = Ledger()
-        self.service = SimulatedService(self.plan, self.ledger, self.seen)
+        self.record = Record()
+        self.service = SimulatedService(self.plan, self.record, self.seen)
         self.callers: list[Caller] = []
 
     async def play(self) -> None:
         await self.service.start()
-        self.process = Process(self.service.emulator, self.plan, self.ledger, self.seen)
+        self.process = Process(self.service.emulator, self.plan, self.record, self.seen)
         for number in range(1, detangle.randint(1, 4) + 1):
             caller = draw_caller(number, self.process)
             self.callers.append(caller)

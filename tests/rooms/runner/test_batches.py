@@ -11,9 +11,9 @@ from testvibe_async.runner.batches import Batches
 from testvibe_async.runner.records import BatchRecord
 
 
-def new() -> BatchRecord:
-    """Return the record of a new batch."""
-    return BatchRecord(kind="run", server="https://testvibe.example", project="P")
+def add(batches: Batches) -> BatchRecord:
+    """Add a batch, and return its record."""
+    return batches.add(kind="run", server="https://testvibe.example", project="P")
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def batches(tmp_path: Path) -> Batches:
 def test_two_at_once_have_two_numbers(batches: Batches) -> None:
     """However many processes add a batch at once, each has a number of its own."""
     with ThreadPoolExecutor(8) as threads:
-        under_way = [threads.submit(batches.add, new()) for _ in range(40)]
+        under_way = [threads.submit(add, batches) for _ in range(40)]
     made = [each.result() for each in under_way]
     assert len({each.number for each in made}) == 40
     assert len(batches.records()) == 40
@@ -32,11 +32,11 @@ def test_two_at_once_have_two_numbers(batches: Batches) -> None:
 
 def test_a_number_is_given_once(batches: Batches) -> None:
     """The number of a discarded batch does not return, and nothing else is left of it."""
-    first, *_, last = [batches.add(new()) for _ in range(3)]
+    first, *_, last = [add(batches) for _ in range(3)]
     for each in (last, first):
         batches.discard(each)
     assert {path.name for path in batches.folder.iterdir()} == {"2.json", "3.json"}
-    assert batches.add(new()).number == 4
+    assert add(batches).number == 4
     assert [each.number for each in batches.records()] == [4, 2]
 
 
@@ -49,35 +49,35 @@ class Overtaken(Batches):
         given = super()._numbers()
         if not self.is_overtaken:
             self.is_overtaken = True
-            first, _ = [Batches(self.folder).add(new()) for _ in range(2)]
+            first, _ = [add(Batches(self.folder)) for _ in range(2)]
             self.discard(first)
         return given
 
 
 def test_a_number_discarded_meanwhile_is_not_given(batches: Batches) -> None:
     """A process that is overtaken takes the next number, though the first is free again."""
-    assert Overtaken(batches.folder).add(new()).number == 3
+    assert add(Overtaken(batches.folder)).number == 3
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 2}', "\x00"])
 def test_damaged_record_is_none(content: str, batches: Batches) -> None:
     """A record that can't be read is left out, and its number is not given again."""
-    first = batches.add(new())
-    second = batches.add(new())
+    first = add(batches)
+    second = add(batches)
     (batches.folder / f"{second.number}.json").write_text(content, encoding="utf-8")
     assert [each.number for each in batches.records()] == [first.number]
-    assert batches.add(new()).number == 3
+    assert add(batches).number == 3
 
 
 def test_full_disk_is_named(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that can't be written is named by its file, and the number is not given again."""
-    record = batches.add(new())
+    record = add(batches)
 
     def fail(_path: Path, _text: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, "replace_file", fail)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        batches.add(new())
+        add(batches)
     assert caught.value.filename == str(batches.folder / "2.json")
     assert batches.records() == [record]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from testvibe_async._util.sqlite_file import SqliteFile
 
 from tests.surfaces.cli.conftest import (
     Call,
@@ -28,6 +27,7 @@ from tests.surfaces.cli.conftest import (
     write,
 )
 from testvibe_async import Client, Journal
+from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, RecordedRequest, Scenario
 
@@ -79,30 +79,9 @@ async def test_each_batch_has_a_journal(call: Call, batches: Path) -> None:
     await call("run Checkout --wait")
     await call(f"generate {GIFT_CARD} --watch")
     await call("run Checkout")
-    await call("run Checkout --wait --no-journal")
     kept = [f"{number}.{kind}" for number in (1, 2, 3) for kind in ("journal", "json")]
     assert names_in(batches) == kept
     assert all(b"tvb_" not in path.read_bytes() for path in batches.iterdir())  # noqa: ASYNC240
-
-
-async def test_journal_in_a_file(emulator: Emulator, call: Call, batches: Path) -> None:
-    """`--journal FILE` keeps it there; the same command again finishes the batch, no other does."""
-    await interrupted(call, "run Wishlist --wait --journal a.journal", at=10)
-    ended = await call("run Checkout --wait --journal a.journal")
-    assert (ended.code, "take another file" in ended.errors) == (2, True)
-    ended = await call("run Wishlist --wait --journal a.journal")
-    assert (ended.output[-11:], len(emulator.runs)) == (": 1 passed\n", 1)
-    ended = await call("run Wishlist --wait --journal a.journal")
-    assert "a.journal has a batch that is over: see testvibe-async report a.journal" in ended.errors
-    assert not names_in(batches)
-    ended = await interrupted(call, "run Wishlist --wait --journal 'b c.journal'", at=10)
-    assert re.search(r"\n  testvibe-async resume '/.*/b c.journal'\n", ended.errors)
-    ended = await call("resume 'b c.journal' --report a.md")
-    assert (ended.code, len(emulator.runs)) == (0, 2)
-    assert "Wishlist" in text_of("a.md")
-    write("a.journal", "")
-    ended = await call("run Checkout --wait --journal a.journal")
-    ended.refuses("a.journal is empty")  # Begun anew, all would be done twice.
 
 
 async def test_machine_without_a_place_for_journals(call: Call, machine: Path) -> None:
@@ -130,18 +109,16 @@ async def test_resume_goes_on_as_it_was_typed_at_first(
     emulator: Emulator, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The options of the command that began it hold on, its files too, from any folder."""
-    typed = "--attempts 2 --max-in-flight 1 --on-conflict generate --yes"
-    left = "--report a.md --title Nightly --artifacts failed"
-    await interrupted(call, f"run Returns {GIFT_CARD} --wait {typed} {left}", at=10)
+    typed = "--attempts 2 --max-in-flight 1 --report a.md --artifacts failed"
+    await interrupted(call, f"run Returns Checkout --wait {typed}", at=10)
     here = Path.cwd()
     (here / "a.md").unlink()
     monkeypatch.chdir(tmp_path)
-    ended = await call("resume --yes")
+    ended = await call("resume")
     again = [run.id for run in emulator.runs.values() if run.feature_name == "Returns"]
     assert (len(emulator.runs), len(again)) == (3, 2)
-    assert emulator.count("generate_feature") == 1
     assert ended.output.endswith(": 1 passed, 1 failed\n")
-    assert "# Nightly" in text_of(here / "a.md")
+    assert "Checkout" in text_of(here / "a.md")
     assert names_in(here / "failed") == [f"run-{number}" for number in again]
 
 
@@ -215,50 +192,13 @@ async def test_failures_of_different_configurations_are_one_batch(
     site = "https://staging.example"
     await call(f"run Returns Checkout Newsletter --wait --site-url {site} {MATRIX}")
     before = len(emulator.runs)
-    ended = await call("run --failed --wait --json --journal again.journal")
+    ended = await call("run --failed --wait --json")
     again = {(each["feature"], each["config"]) for each in ended.json["items"]}
     assert again == {("Returns", "Default"), ("Returns", "Mobile"), ("Checkout", "Mobile")}
     assert {*ran_since(emulator, before)} == {("Returns", "Default"), ("Returns", "Mobile")}
     assert {run.site_url for run in emulator.runs.values()} == {site}
     assert ended.json["seconds"] < 30
-    assert names_in(batches, "*.journal") == ["1.journal"]
-    said = (await call("report again.journal")).output
-    assert re.search(r"\n  testvibe-async run --failed \S*/again.journal --wait\n", said)
-
-
-async def test_reruns_of_a_journal_in_a_file(emulator: Emulator, call: Call) -> None:
-    """What `run --failed FILE` ran again is a further attempt of that batch, as of a number."""
-    await interrupted(call, "run Returns Wishlist --wait --journal a.journal", at=30)
-    end_later(emulator, "passed", "Returns")
-    assert (await call("run --failed a.journal --wait")).code == 4
-    assert "1 flaky, 1 in flight" in (await call("report a.journal")).output
-    end_later(emulator, "passed", "Wishlist")
-    assert (await call("resume a.journal")).output.endswith(": 1 passed, 1 flaky\n")
-    (batch,) = (await call("history a.journal --json")).json["batches"]
-    assert (batch["flaky"], batch["passed"], len(emulator.runs)) == (1, 1, 3)
-    await call("run Returns Newsletter Checkout --wait --journal b.journal")
-    ended = await call("history b.journal a.journal")
-    assert [line.split("\t")[1] for line in ended.lines if "\t" in line] == ["2", "3"]
-
-
-async def test_rerun_with_a_journal_in_a_file(emulator: Emulator, call: Call) -> None:
-    """It is a further attempt of its batch, from that file, until another takes its place."""
-    await call("run Returns --wait")
-    for again in ("failed", "passed"):
-        end_later(emulator, "passed" if again == "passed" else "failed", "Returns")
-        await call("run --failed 1 --wait --journal a.journal")
-        item = (await call("report 1 --json")).json["items"][0]
-        assert [run["status"] for run in item["runs"]] == ["failed", again]
-        if again == "failed":
-            Path("a.journal").unlink()  # noqa: ASYNC240
-    (await call("report 2")).refuses("there is no batch 2")
-    assert (await call("discard 3")).code == 0
-    assert Path("a.journal").is_file()  # noqa: ASYNC240
-    await call("run Returns --wait")
-    await call("run --failed 4 --wait --journal b.journal")
-    end_later(emulator, "passed", "Returns")
-    assert (await call("run --failed b.journal --wait")).code == 0
-    assert (await call("report 4")).output.endswith(": 1 flaky\n")
+    assert names_in(batches, "*.journal") == ["1.journal", "2.journal"]
 
 
 async def test_resume_goes_on_with_all_that_runs_again(
@@ -317,7 +257,6 @@ async def test_other_servers_are_another_matter(
     async with Emulator(scenario=SCENARIO) as other:
         use(other, monkeypatch)
         await call("run Returns --wait")
-        await interrupted(call, "run Wishlist --wait --journal other.journal", at=10)
         await interrupted(call, "run Wishlist --wait", at=10)
         use(emulator, monkeypatch)
         ended = await call("run --failed --wait")
@@ -329,8 +268,8 @@ async def test_other_servers_are_another_matter(
         (await call("resume")).refuses(
             f" of project {emulator.project_id} at {emulator.url} is over"
         )
-        ended = await call("run --failed other.journal --wait")
-        ended.refuses(f"other.journal is {place}, not")
+        ended = await call("run --failed 3 --wait")
+        ended.refuses(f"Batch 3 is {place}, not")
         change_records(batches, ended_at=None)
         ended = await call("run Checkout")
         assert "Resume it: testvibe-async resume 3\n" in ended.errors
@@ -355,15 +294,16 @@ async def test_project_by_name_is_the_same_project(
     (await call("report")).refuses("there is no batch of project Another at ")
 
 
-async def test_journal_that_is_damaged(call: Call, batches: Path, tmp_path: Path) -> None:
+async def test_journal_that_is_damaged(call: Call, batches: Path) -> None:
     """A journal without its second file, or that can't be read, is named as such."""
-    path = tmp_path / "b.journal"
+    await call("run Checkout --wait")
+    path = batches / "1.journal"
+    path.unlink()
     async with Journal(path):
         pass
-    for command in ("resume", "report"):
-        ended = await call(command, path)
-        ended.refuses("the file b.journal-wal is missing, which a crash leaves beside it")
-    await call("run Checkout --wait")
+    for command in ("resume 1", "report 1"):
+        ended = await call(command)
+        ended.refuses("the file 1.journal-wal is missing, which a crash leaves beside it")
     write(batches / "1.journal", "no database" * 100)
     ended = await call("resume")
     assert (ended.code, "1.journal" in ended.errors) == (2, True)
@@ -393,8 +333,8 @@ async def test_batch_is_named_from_start_to_end(emulator: Emulator, call: Call) 
     assert [(each["batch"], each["name"]) for each in both] == [(1, "nightly"), (2, "other")]
     for word in ("1", "nightly"):
         assert (await call("report --json", word)).json["summary"]["failed"] == 1
-        (batch,) = (await call("history --json", word)).json["batches"]
-        assert batch["batch"] == 1
+    (batch,) = (await call("history --json nightly")).json["batches"]
+    assert batch["batch"] == 1
     before = len(emulator.runs)
     await call("run --failed nightly --wait")
     assert ran_since(emulator, before) == [("Returns", "Default")]
@@ -428,20 +368,24 @@ async def test_resume_by_name_takes_what_is_left(emulator: Emulator, call: Call)
     assert (await call("resume 2")).lines[0] == "Batch 2 (nightly)."
 
 
-async def test_batch_whose_features_were_not_read(emulator: Emulator, call: Call) -> None:
+async def test_batch_whose_features_were_not_read(
+    emulator: Emulator, call: Call, batches: Path
+) -> None:
     """A batch that ended before it knew its features is no success, and is to be resumed."""
 
     async def features() -> AsyncGenerator[str]:
         await asyncio.sleep(3600)
         yield "Checkout"
 
-    async with Client() as client, Journal("a.journal") as journal:
+    await call("run Checkout --wait")
+    (batches / "1.journal").unlink()
+    async with Client() as client, Journal(batches / "1.journal") as journal:
         project = client.project(emulator.project_id)
         async with project.run_features(features(), journal=journal):
             await asyncio.sleep(5)
-    ended = await call("report a.journal")
-    assert (ended.code, ended.lines[-1]) == (4, "0: no operations yet")
-    assert re.search(r"testvibe-async resume /.*/a.journal\n", ended.errors)
+    ended = await call("report 1")
+    assert (ended.code, ended.lines[-1]) == (4, "Batch 1: no operations yet")
+    assert "testvibe-async resume 1\n" in ended.errors
 
 
 @pytest.mark.parametrize("word", ["", "1", "nightly"])
@@ -481,9 +425,8 @@ async def test_report_of_a_batch_has_its_reruns(emulator: Emulator, call: Call) 
     end_later(emulator, "failed", "Returns")
     await call("run --failed 1 --wait")
     requests = len(emulator.requests)
-    ended = await call("report 1 --report junit.xml --title Late")
+    ended = await call("report 1 --report junit.xml")
     assert (ended.code, len(emulator.requests)) == (1, requests)
-    assert 'name="Late"' in text_of("junit.xml")
     assert ended.lines[0].endswith(", with what ran again, batch 2.")
     assert re.search(r"\nBatch 1: 3 in [\d:.]+ s: 1 passed, 1 flaky, 1 failed\n$", ended.output)
     assert text_of("junit.xml").count("<flakyFailure") == 1
@@ -545,15 +488,13 @@ async def test_rerun_that_is_only_dispatched(call: Call) -> None:
 
 
 async def test_batches_of_one_name(call: Call) -> None:
-    """`history` shows the course of all of a name; `discard` forgets none of them by that name."""
+    """`history` shows the course of all of a name."""
     for name in ("nightly", "other", "nightly"):
         await call(f"run Checkout --wait --name {name}")
     await call("run --failed nightly --wait")
     ended = await call("history nightly")
     rows = [line.split()[:2] for line in ended.lines if "\t" in line]
     assert rows == [["1", "(nightly)"], ["3", "(nightly)"]]
-    (await call("discard nightly")).refuses("2 batches are named nightly: give a number, 3, 1")
-    assert (await call("discard other")).code == 0
 
 
 async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Call) -> None:
@@ -566,32 +507,24 @@ async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Cal
     assert len(emulator.requests) == requests
 
 
-async def test_unfinished_batches_are_listed_and_discarded(call: Call, batches: Path) -> None:
-    """`resume --list` has what is not over; `discard` forgets it, also without its journal."""
+async def test_unfinished_batches_are_listed(call: Call) -> None:
+    """`resume --list` has what is not over, and says so if nothing is left."""
     await call("run Checkout --wait")
     await interrupted(call, "run Wishlist --wait --name slow", at=10)
     ended = await call("resume --list")
     assert re.fullmatch(r"2\tslow\t.*\t1 in flight\n", ended.output)
-    ended = await call("discard slow")
-    assert (ended.code, ended.output) == (0, "Batch 2 (slow) is forgotten: 1 in flight.\n")
+    await call("resume slow")
     ended = await call("resume --list")
     assert (ended.output, ended.errors[:18]) == ("", "Nothing to resume:")
-    assert (await call("discard slow")).code == 2
-    assert (await call("run Checkout --wait")).output.startswith("Batch 3.\n")
-    (await call("run --failed 2")).refuses("there is no batch 2: the newest is batch 3")
-    (batches / "3.journal").unlink()
-    assert (await call("discard 3")).output.startswith("Batch 3 is forgotten: there is no journal ")
+    (await call("run --failed 3")).refuses("there is no batch 3: the newest is batch 2 (slow)")
 
 
 async def test_lists_name_a_batch_that_cannot_be_read(call: Call, batches: Path) -> None:
-    """What a list of batches leaves out is named, with the reason; it can be discarded."""
+    """What a list of batches leaves out is named, with the reason."""
     await call("run Returns --wait")
     write(batches / "1.journal", "no journal")
     for typed in ("history", "resume --list"):
         assert "Batch 1 is left out: the journal" in (await call(typed)).errors
-    ended = await call("discard 1")
-    assert (ended.code, ended.output[:22]) == (0, "Batch 1 is forgotten: ")
-    (await call("report 1")).refuses("there is no batch 1")
 
 
 async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> None:
@@ -623,7 +556,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     ended = await call("history Checkout Chekcout")
     ended.refuses("no batch has a feature 'Chekcout': did you mean 'Checkout'?")
     ended = await call("history 99")
-    ended.refuses("no batch has a feature '99', and there is no batch 99: the newest is batch 3")
+    ended.refuses("no batch has a feature '99'")
 
 
 async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -651,24 +584,6 @@ async def test_journals_are_not_kept_for_ever(call: Call, batches: Path) -> None
     change_records(batches, ended_at=(datetime.now(UTC) - timedelta(days=31)).isoformat())
     await call("run Newsletter --wait")
     assert names_in(batches) == ["1.json", "2.journal", "2.json"]
-
-
-async def test_rerun_generates_as_its_batch_did(emulator: Emulator, call: Call) -> None:
-    """What the limit of generations left is generated by `run --failed` too, once allowed.
-
-    If all that failed has run before, nothing is generated, even where tests have gone since.
-    """
-    typed = f"run {GIFT_CARD} Returns --wait --on-conflict generate --max-generations 0"
-    await call(typed)
-    ended = await call("run --failed --wait")
-    assert (ended.code, emulator.count("generate_feature")) == (2, 0)
-    assert "pass --yes, or --max-generations N" in ended.errors
-    ended = await call("run --failed --wait --yes")
-    assert emulator.count("generate_feature") == 1
-    assert ended.output.endswith(": 1 passed, 1 failed\n")
-    emulator.features["Returns"].status = "draft"
-    ended = await call("run --failed --wait --yes")
-    assert (ended.code, emulator.count("generate_feature")) == (3, 1)
 
 
 Facts = tuple[int, int | None, dict[str, int], list[str]]
@@ -772,17 +687,10 @@ STORY: dict[str, dict[str, Facts]] = {
 async def test_story(*, how: str, call: Call, emulator: Emulator, batches: Path) -> None:
     """Each command speaks of the same batch, and nothing runs twice but what failed."""
     assert await end(how, call, emulator, batches) == CODES[how]
-    await _check(how, STORY[how], call, emulator, batches)
-
-
-async def _check(
-    how: str, story: dict[str, Facts], call: Call, emulator: Emulator, batches: Path
-) -> None:
-    """Check each command on what the end has left, whatever the commands before did."""
     document = (await call("history --json")).json
     assert [each["batch"] for each in document["batches"]] == [1]
     shutil.copytree(batches, batches.parent / "end")
-    for command, expected in story.items():
+    for command, expected in STORY[how].items():
         before = [run.feature_name for run in emulator.runs.values()]
         assert facts(await call(*command.split(), "--json")) == expected, command
         is_rerun = command.startswith("run") and how not in {"passed", "full disk"}

@@ -15,7 +15,6 @@ from tests.support.dialects import DIALECTS, Dialect
 from tests.support.processes import ROOT
 from tests.support.timing import STEADY
 from tests.surfaces.cli.conftest import text_of, use, write
-from testvibe_async._wire import RUN
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli import app
 from testvibe_async.cli.doctor import examination, findings
@@ -23,7 +22,7 @@ from testvibe_async.cli.doctor.findings import CHECKS
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call, Give
+    from tests.surfaces.cli.conftest import Call
 
 PAGE = ROOT / "testvibe_async/cli/README.md"
 COLOURS = re.compile("\x1b\\[[0-9;]*m")
@@ -108,7 +107,7 @@ ABSENT = 'put list_runs = "GET /…" under [endpoints] in .testvibe-async.toml; 
 NO_CODE = "errors\t404 comes without a code; the status decides"
 SCENES = {
     "no run": scene(
-        *("", 0, "get_run\tno run is known: --run FEATURE makes one,"),
+        *("", 0, "get_run\tno run is known: --run FEATURE makes one"),
         *("get_run_artifacts\tno run is known: ", "\nAll that was checked holds; 3 not checked.\n"),
     ),
     "a feature that is not there": scene(
@@ -118,9 +117,6 @@ SCENES = {
     ),
     "a feature that can't run": scene(
         "--run New", 3, "run_feature\tthe feature has no generated tests; ", LAST
-    ),
-    "a run that is not there": scene(
-        "--run-id 7", 3, "get_run\tthere is no such run", "diagnose_run\tthere is no such run"
     ),
     "no features": scene(
         *("", 0, "list_features\tdocumented route, and all of it is read: 0 rows"),
@@ -262,16 +258,15 @@ async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.Monkey
     assert asked["run_feature"] == ("--run " in typed and not is_refused) or name.startswith("rate")
     assert not asked["generate_feature"]
     assert name not in DIALECTS or "no run is known" not in ended.output
-    assert asked["get_run"] < examination.LONGEST[RUN] / 3 + 5
+    assert asked["get_run"] < examination.LONGEST / 3 + 5
     assert not [operation for operation in counts if asked[operation] != counts[operation]]
 
 
 async def test_a_run_leads_to_all_else(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where features and runs are not listed, a run by its id leads to its feature."""
+    """Where features and runs are not listed, the run of a feature leads to all of it."""
     async with Emulator(lists=False, scenario=STEADY) as emulator:
         use(emulator, monkeypatch)
-        await call("run Checkout --wait")
-        ended = await call("doctor --run-id 214")
+        ended = await call("doctor --run Checkout")
     assert (ended.code, lines_of(ended.output, "unchecked")) == (1, [])
     held = subjects_of(lines_of(ended.output, "holds"))
     assert CHECKS.keys() - {"list_features", "list_runs"} <= held
@@ -373,25 +368,6 @@ async def test_a_run_may_start_meanwhile(call: Call, signed_in: Emulator) -> Non
     ended = await call("doctor")
     assert ended.code == 0
     assert "All that was checked holds" in ended.output
-
-
-async def test_a_generation_needs_consent(
-    call: Call, signed_in: Emulator, give: Give, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With --generate it asks first; then it dispatches one generation, and watches it."""
-    monkeypatch.delenv("CI", raising=False)
-    ended = await call("doctor --generate Checkout")
-    assert (ended.code, ended.output) == (2, "")
-    give(b"n\n", on_terminal=True)
-    ended = await call("doctor --generate Checkout")
-    assert "It costs credits, and replaces its tests." in ended.errors
-    assert (ended.code, signed_in.count()) == (2, 0)
-    ended = await call("doctor --generate Checkout --yes")
-    assert ended.code == 0
-    assert "generate_feature\tdocumented route" in ended.output
-    assert re.search("generation\tseen to its end; generation .*: generated", ended.output)
-    posts = [request.operation for request in signed_in.requests if request.method != "GET"]
-    assert posts == ["generate_feature"]
 
 
 async def test_the_document_is_stable(call: Call, signed_in: Emulator) -> None:

@@ -152,8 +152,7 @@ async def test_whatever_a_service_answers_is_judged_and_recorded(
     """No document is a defect of the doctor, and each recording can be read."""
     rng = Random(seed)  # noqa: S311 - no secret
     signed_in.fail("*", Fault.edit(lambda document: changed(rng, document) or {}))
-    asked = ("--run", "Checkout", "--generate", "Returns", "--yes")
-    recording = await record(call, tmp_path / "r.json", *asked)
+    recording = await record(call, tmp_path / "r.json", "--run", "Checkout")
     assert recording.exchanges
 
 
@@ -179,8 +178,7 @@ async def test_a_replay_is_as_in_the_recording(
 ) -> None:
     """The doctor says the same of a recording, and of a recording of that recording."""
     recording = recording_of(name)
-    arguments = ["--run", dispatch_in(recording, "run")[0]]
-    arguments += ["--generate", dispatch_in(recording, "generate")[0], "--yes", "--quiet"]
+    arguments = ["--run", dispatch_in(recording, "run")[0], "--quiet"]
     said: list[str] = []
     for path in (FOLDER / f"{name}.json", tmp_path / "again.json"):
         recording = Recording.load(path)
@@ -191,7 +189,6 @@ async def test_a_replay_is_as_in_the_recording(
         said.append(re.sub(r"\"[^\"]*\"|\d+( polls?)?", "", ended.output))
         recording = Recording.load(tmp_path / "again.json")
         arguments[1] = dispatch_in(recording, "run")[0]
-        arguments[3] = dispatch_in(recording, "generate")[0]
     assert said[0] == said[1]
 
 
@@ -314,7 +311,7 @@ async def test_nothing_of_the_data_is_written(
     for operation, fault in HARMS[harm].items():
         telling.fail(operation, fault, skip=3 if harm == "an outage" else 0)
     path = tmp_path / "recording.json"
-    arguments = ["--run", SECRET, "--generate", "Checkout", "--yes", "--record", str(path)]
+    arguments = ["--run", SECRET, "--record", str(path)]
     printed = (await call("doctor --json", *arguments)).output
     port = telling.url.rpartition(":")[2]
     secrets = [MARK, KEY[4:12], KEY[-8:], PROJECT, PROJECT[:8], str(NUMBER), f":{port}", str(EPOCH)]
@@ -325,7 +322,7 @@ async def test_nothing_of_the_data_is_written(
             assert secret.casefold() not in text.casefold(), secret
     assert "://" not in printed
     operations = {each.operation for each in Recording.load(path).exchanges}
-    assert len(operations) == 15 or harm not in {"none", "values"}
+    assert len(operations) == 14 or harm not in {"none", "values"}
     if [*HARMS].index(harm) > 3:  # On the terminal alone is what the service says of itself.
         assert MARK in (await call("doctor")).output.casefold()
 

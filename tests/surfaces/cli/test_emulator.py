@@ -108,12 +108,6 @@ async def test_seed_and_speed_decide_how_long_a_run_takes(
     assert expected <= took < expected + 3.5
 
 
-async def test_a_recording_is_replayed(serve: Serve) -> None:
-    """What was recorded of a service is served in place of the shop."""
-    async with serve(f"--replay {ROOT}/tests/contract/recordings/paged-by-cursor.json") as client:
-        assert len(await client.project().list_features()) == 7
-
-
 async def test_faults_reach_the_emulator(serve: Serve) -> None:
     """Each fault, outage and limit is met by the requests that it is for."""
     seen: list[tuple[str, int | None]] = []

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.amounts import by_turns
 from tests.surfaces.cli.conftest import Call, Give, interrupted, write
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -75,17 +74,12 @@ async def test_feature_that_is_generating(watch: str, emulator: Emulator, call: 
         assert (ended.code, len(emulator.generations)) == (0, 2)
 
 
-@pytest.mark.parametrize("generate", [False, True])
-async def test_hint_is_what_would_help(*, generate: bool, emulator: Emulator, call: Call) -> None:
-    """A feature without tests comes with a whole command; one whose generation failed does not."""
-    emulator.add_feature("Doomed", status="draft")
-    options = "--on-conflict generate --yes" if generate else ""
-    document = (await call(f"run Doomed --wait --json {options}")).output
-    write("a.json", document)
-    for typed in ("report", f"run Doomed --wait {options}", "wait --file a.json"):
-        ended = await call(typed)
-        hint = "what has no tests: testvibe-async run --on-conflict generate Doomed"
-        assert (hint in ended.output) is (not generate), typed
+async def test_hint_is_what_would_help(call: Call) -> None:
+    """A feature without tests comes with the whole command that generates them."""
+    write("a.json", (await call("run 'Draft 1' --wait --json")).output)
+    for typed in ("report", "run 'Draft 1' --wait", "wait --file a.json"):
+        hint = "To generate what has no tests: testvibe-async generate 'Draft 1'\n"
+        assert hint in (await call(typed)).output, typed
 
 
 @pytest.mark.parametrize("options", CONSENTS)
@@ -131,15 +125,12 @@ async def test_cancel(emulator: Emulator, call: Call) -> None:
     (await call("generation cancel 'Draft 0'")).refuses("(409 conflict)", 3)
 
 
-@pytest.mark.parametrize(
-    ("options", "command"),
-    by_turns(CONSENTS, ["generate --watch", "run --wait --on-conflict generate"]),
-)
+@pytest.mark.parametrize("options", CONSENTS)
 async def test_bare_resume_pays_for_nothing_unasked(
-    command: str, options: str, emulator: Emulator, call: Call
+    options: str, emulator: Emulator, call: Call
 ) -> None:
     """`resume` dispatches the generations that are left with `--yes` or below a ceiling only."""
-    await interrupted(call, f"{command} --yes --max-in-flight 1", *DRAFTS, at=10)
+    await interrupted(call, "generate --watch --yes --max-in-flight 1", *DRAFTS, at=10)
     assert len(emulator.generations) == 1
     ended = await call(f"resume {options}")
     assert len(emulator.generations) == 1 + consented(options, asked_for=3)
@@ -164,7 +155,7 @@ async def test_resume_asks_what_has_no_tests_by_now(emulator: Emulator, call: Ca
 
 async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> None:
     """What the ceiling stopped is no error of the service, in JSON and in a later report."""
-    typed = "run 'Draft 1' --wait --json --on-conflict generate --max-generations 0"
+    typed = "generate 'Draft 1' --watch --json --max-generations 0"
     ended = await call(typed)
     assert [item["verdict"] for item in ended.json["items"]] == ["stopped at the limit"]
     assert (ended.code, ended.json["exitCode"]) == (4, 4)
@@ -189,13 +180,6 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
         ("run 'Draft 1' Checkout", (3, 1), "1 refused, without tests: Draft 1.\n"),
         ("run Checkout -c Default -c Mobile", (0, 2), "2 runs would be dispatched"),
         ("run Checkout --repeat 3", None, "3 runs"),
-        ("run Draft* Checkout --on-conflict generate", (0, 5), "after at most 4 generations; "),
-        ("run Checkout --on-conflict generate", (0, 1), "1 run would be dispatched.\n"),
-        (
-            "run Draft* Checkout --on-conflict generate --max-generations 3",
-            (4, 4),
-            "; generations cost credits.\n1 stopped at the limit: Draft 3.\n",
-        ),
         ("generate Draft* --max-generations 1", (4, 1), "\n3 stopped at the limit: Draft 1, Draft"),
         ("generate 'Draft 1' --max-generations 0", (4, 0), "0 generations would be dispatched.\n"),
         ("generate Draft*", (0, 4), "4 generations would be dispatched, and each costs credits.\n"),
@@ -224,9 +208,6 @@ async def test_dry_run_is_what_would_happen(
 @pytest.mark.parametrize(
     ("typed", "question"),
     [
-        ("run Draft* Checkout --on-conflict generate", "Generate first the tests of 4 features?"),
-        ("run Checkout 'Draft 1' --on-conflict generate", "Generate first the tests of 1 feature?"),
-        ("run Checkout --on-conflict generate", ""),
         ("generate --all", "Generate 5 features?"),
         ("generate Draft*", "Generate 4 features?"),
         ("generate Returns Checkout Draft*", "Generate 6 features, replacing the tests of 2?"),
@@ -242,8 +223,7 @@ async def test_more_than_was_typed_needs_a_yes(
     """What may generate more than was named asks a person, and spends nothing where none is."""
     ended = await call(typed)
     if not question:
-        is_generated = emulator.count("generate_feature") == 1
-        assert (ended.code, is_generated) == (0, typed.startswith("generate"))
+        assert (ended.code, emulator.count("generate_feature")) == (0, 1)
         return
     assert (ended.code, ended.output, emulator.count("generate_feature")) == (2, "", 0)
     assert f"nobody can answer '{question} Each costs credits.'" in ended.errors
@@ -263,7 +243,7 @@ async def test_nobody_answers_in_a_ci_system(
     """A CI system with a terminal is not asked, where the job would hang."""
     monkeypatch.setenv("CI", "true")
     give(b"y\n", on_terminal=True)
-    ended = await call("run 'Draft 1' --on-conflict generate")
+    ended = await call("generate Draft*")
     assert (ended.code, len(emulator.generations)) == (2, 0)
 
 

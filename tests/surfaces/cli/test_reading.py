@@ -28,9 +28,7 @@ READING = {
     "projects": "Acme Shop",
     "features list": "Login Functionality",
     "features show 'login functionality'": "Feature: Login Functionality\n",
-    "files list": "Configurations/Default.config.js",
     "files get Configurations/Default.config.js": "module.exports = {\n",
-    "configs": "Mobile",
     "settings": "TESTVIBE_API_KEY",
 }
 """Commands that change nothing, and what is in their output."""
@@ -58,7 +56,7 @@ async def test_reads_on_a_terminal(typed: str, call: Call) -> None:
     ended = await call(typed)
     assert ended.code == 0
     assert READING[typed].strip() in ended.output
-    is_table = typed.rpartition(" ")[2] in {"projects", "list", "configs", "settings"}
+    is_table = typed.rpartition(" ")[2] in {"projects", "list", "settings"}
     assert ("\x1b[1m" in ended.output) is is_table
     assert "\x1b[3" not in (await call(f"{typed} --no-color")).output
 
@@ -276,15 +274,15 @@ def test_any_text_is_harmless_and_comes_back() -> None:
 
 
 COMMANDS = [
-    *("projects", "features list", "features show {id}", "files list", "configs", "doctor"),
+    *("projects", "features list", "features show {id}", "doctor"),
     *("wait 214", "report", "history", "runs list", "runs show 214"),
-    *("runs diagnose 214 --sources", "runs artifacts 214"),
+    "runs diagnose 214 --sources",
     *("run {id} --wait", "run {id} --wait -vv", "run {id} --wait --json=lines"),
     *("generate Checkout --watch", "generate Checkout --watch -v", "run {id}"),
     *("generation status {id}", "generation log {id}", "generate Checkout"),
 ]
 """Those that leave something in flight are the last ones."""
-NAMELESS = ("doctor", "wait 214", "history", "run {id}", "generate Checkout", "runs artifacts 214")
+NAMELESS = ("doctor", "wait 214", "history", "run {id}", "generate Checkout")
 """Those that print no name of the service."""
 
 

@@ -1,14 +1,13 @@
-"""`runs`, `open` and `wait`: runs one by one, their files, and what was dispatched before."""
+"""`runs` and `wait`: runs one by one, their files, and what was dispatched before."""
 
 import asyncio
 import io
 import json
-import shlex
 from pathlib import Path
 
 import pytest
 
-from tests.surfaces.cli.conftest import Call, Ended, names_in, returning, text_of, write
+from tests.surfaces.cli.conftest import Call, Ended, names_in, text_of, write
 from testvibe_async import RunRef
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -54,12 +53,9 @@ async def test_list_has_the_newest_first(call: Call, emulator: Emulator) -> None
     assert (await call("runs diagnose 214 --json")).json["failures"]
 
 
-async def test_files_are_listed_and_downloaded(failed: str, call: Call) -> None:
-    """Files have kind, size and path, and links in JSON alone; each that is fetched is a line."""
-    ended = await call("runs artifacts", failed)
-    assert {"trace", "screenshot"} <= {line.split("\t")[0] for line in ended.lines}
-    assert "sig=" not in ended.output
-    assert "sig=" in (await call("runs artifacts --json", failed)).output
+@pytest.mark.usefixtures("failed")
+async def test_files_are_downloaded(call: Call) -> None:
+    """Each file that is fetched is a line."""
     ended = await call("runs download 214 files")
     assert ended.code == 0
     assert len(ended.lines) == sum(path.is_file() for path in Path("files").rglob("*")) > 1  # noqa: ASYNC240
@@ -82,9 +78,6 @@ async def test_download_of_what_is_not_there(
     await call("run Wishlist")
     ended = await call(f"runs download 215 files {kind}")
     ended.refuses("wait for the end of run 215")
-    ended = await call("runs artifacts 215")
-    assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Run 215 has left no files, or none yet.\n"
     rule = emulator.fail("download", Fault.status(403))
     (await call(f"runs download {failed} denied {kind}")).refuses("403", 3)
     rule.remove()
@@ -94,85 +87,6 @@ async def test_download_of_what_is_not_there(
     assert (ended.code, ended.output) == (0, "")
     assert ended.errors == f"Run {failed} has left no files, or none yet.\n"
     assert not Path("files").exists()  # noqa: ASYNC240
-
-
-async def test_open_in_a_pipe(failed: str, call: Call, machine: Path) -> None:
-    """Without a terminal the trace is downloaded, and the command that shows it is printed."""
-    ended = await call(f"open {failed} --kind trace")
-    npx, playwright, show, path = shlex.split(ended.output)
-    assert (ended.code, npx, playwright, show) == (0, "npx", "playwright", "show-trace")
-    assert Path(path).is_relative_to(machine / "cache")
-    document = (await call(f"open {failed} -j --kind trace")).json
-    assert document["kind"] == "trace"
-    assert document["command"].endswith(shlex.quote(document["path"]))
-    ended = await call(f"open {failed} --kind video")
-    ended.refuses("has no files of kind video; it has ")
-    await call("run Wishlist")
-    (await call("open 215")).refuses("run 215 has left no files, or none yet")
-
-
-@pytest.mark.usefixtures("on_terminal")
-async def test_open_on_a_terminal(failed: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The viewer of traces is started and waited for; without Node.js it says so."""
-    assert "Downloading the files of run 214" in (await call("runs download 214 files")).output
-    started: list[tuple[str, ...]] = []
-
-    class Viewer:
-        async def wait(self) -> int:
-            return 0
-
-    async def start(*command: str) -> Viewer:
-        started.append(command)
-        return Viewer()
-
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
-    monkeypatch.setattr("shutil.which", returning("/bin/npx"))
-    await call(f"open {failed} --kind trace")
-    assert [command[:3] for command in started] == [("npx", "playwright", "show-trace")]
-    monkeypatch.setattr("shutil.which", returning(None))
-    ended = await call(f"open {failed} --kind trace")
-    assert "Install Node.js, then open it with:\n  npx playwright show-trace " in ended.output
-    assert len(started) == 1
-
-
-@pytest.mark.parametrize(
-    ("names", "opened"),
-    [
-        (["a/data.js", "a/z.html", "a/index.html"], "a/index.html"),
-        (["a/data.js", "a/z.html"], "a/z.html"),
-        (["report.exe"], None),
-        (["setup.command"], None),
-        (["index.html.bat"], None),
-    ],
-)
-@pytest.mark.usefixtures("on_terminal")
-async def test_a_report_is_opened_in_the_browser(
-    names: list[str], opened: str | None, failed: str, call: Call, request: pytest.FixtureRequest
-) -> None:
-    """A page is opened, or named where there is no browser; what may be a program never is."""
-
-    def artifacts(real: list[dict[str, object]]) -> list[dict[str, object]]:
-        first = real[0] | {"kind": "report"}
-        return [*(first | {"path": name} for name in names), real[-1] | {"kind": "odd"}]
-
-    emulator: Emulator = request.getfixturevalue("emulator")
-    emulator.fail("get_run_artifacts", Fault.edit(artifacts))
-    urls: list[str] = []
-
-    def browse(url: str) -> bool:
-        urls.append(url)
-        return len(urls) == 1
-
-    request.getfixturevalue("monkeypatch").setattr("webbrowser.open", browse)
-    first = await call(f"open {failed}")
-    if opened is None:
-        assert not urls
-        assert f"{names[0]} is downloaded, and not opened" in first.output.replace("\n", "")
-        return
-    assert urls[0].startswith("file:///")
-    assert urls[0].endswith(opened)
-    assert "is open in the browser." in first.output
-    assert "in a browser." in (await call(f"open {failed}")).output
 
 
 async def test_wait_for_runs_by_their_ids(call: Call) -> None:
@@ -188,15 +102,16 @@ async def test_wait_for_runs_by_their_ids(call: Call) -> None:
 
 
 async def test_refs(call: Call) -> None:
-    """Refs are read from any JSON, each once, in order; operations may be over already."""
+    """Refs are read from a batch or one a line, each once; operations may be over already."""
     document = (await call("run Checkout Returns --json")).output
     refs = [json.dumps(item["ref"]) for item in json.loads(document)["items"]]
     await asyncio.sleep(100)
-    write("runs.json", document + "\n\n".join(refs))
-    ended = await call("wait --file runs.json", refs[0])
-    assert ended.code == 1
-    assert "\nReturns, run 215: " in ended.output
-    assert ended.output.endswith(": 1 passed, 1 failed\n")
+    for text in (document, "\n\n".join(refs)):
+        write("runs.json", text)
+        ended = await call("wait --file runs.json", refs[0])
+        assert ended.code == 1
+        assert "\nReturns, run 215: " in ended.output
+        assert ended.output.endswith(": 1 passed, 1 failed\n")
 
 
 async def test_wait_counts_what_was_not_dispatched(
@@ -209,14 +124,13 @@ async def test_wait_counts_what_was_not_dispatched(
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(document)))
         return await call("wait --file -")
 
-    for form in ("--json", "--json=lines", "--json=lines --wait"):
-        ended = await piped(f"run Checkout {GIFT_CARD} {form}")
+    for form in ("", "--wait"):
+        ended = await piped(f"run Checkout {GIFT_CARD} {form} --json")
         assert (ended.code, ended.output.endswith(": 1 passed, 1 error\n")) == (3, True)
         assert "\nCheckout with gift card\n" in ended.output
     ended = await piped(f"run {GIFT_CARD} --json")
     assert (ended.code, ended.output.endswith("1: 1 error\n")) == (3, True)
-    limited = "--on-conflict generate --max-generations 0"
-    assert (await piped(f"run Checkout {GIFT_CARD} {limited} --json")).code == 4
+    assert (await piped(f"generate {GIFT_CARD} --max-generations 0 --json")).code == 4
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.lost(), times=1)
     ended = await piped("run Checkout Newsletter --json")
@@ -227,14 +141,16 @@ async def test_wait_counts_what_was_not_dispatched(
 @pytest.mark.parametrize("error", [7, {}, {"type": "Run", "message": "x"}])
 async def test_damaged_item_is_refused(error: object, call: Call) -> None:
     """An item that can't be read is refused in a sentence with the name of its file."""
-    write("runs.json", json.dumps([{"feature": "A", "verdict": "error", "error": error}]))
-    (await call("wait --file runs.json")).refuses("runs.json has a damaged item")
+    item = {"feature": "A", "verdict": "error", "ref": None, "error": error}
+    write("runs.json", json.dumps({"items": [item]}))
+    (await call("wait --file runs.json")).refuses("runs.json has neither refs, one a line, nor")
 
 
 async def test_item_of_another_release(call: Call) -> None:
     """An error of a class that is not known here can't be understood, and is no defect."""
     error = {"type": "LaterError", "message": "x"}
-    write("runs.json", json.dumps([{"feature": "A", "verdict": "error", "error": error}]))
+    item = {"feature": "A", "verdict": "error", "ref": None, "error": error}
+    write("runs.json", json.dumps({"items": [item]}))
     assert (await call("wait --file runs.json")).code == 5
 
 
@@ -276,6 +192,6 @@ async def test_file_that_is_not_json(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Feature: Login\n")))
     shown = "standard input" if name == "-" else name
     (await call(f"wait --file {name}")).refuses(
-        f"testvibe-async: {shown} is not JSON from 'Feature: Login' on: "
-        "give what 'run --json' printed\n"
+        f"testvibe-async: {shown} has neither refs, one a line, nor a batch that 'run --json' "
+        "printed\n"
     )

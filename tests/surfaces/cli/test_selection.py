@@ -60,7 +60,6 @@ WORDS = {
     "!Important": ["!Important"],
     "Check*": ["Checkout"],
     "'checkout WITH gift card' Returns": ["Returns"],  # The other one is refused.
-    "Check* --on-conflict generate": ["Checkout", "Checkout with gift card"],
 }
 
 
@@ -71,15 +70,14 @@ async def test_words(words: str, emulator: Emulator, call: Call) -> None:
     for name in ("Wishlist", "Returns"):
         words = words.replace(f"{{{name}}}", str(emulator.features[name].id))
     assert await chosen(call, f"run {words}") == expected
-    if "--" not in words:
-        async with connected(emulator) as mcp:
-            await mcp.result("run_features", features=shlex.split(words))
-        assert sorted(name for name, _ in ran_since(emulator, 0)) == sorted(expected)
-        async with client_of(emulator) as client:
-            spec = BatchSpec(kind="run", features=shlex.split(words))
-            selection = await select(client.project(), spec)
-        names = [getattr(each, "name", each) for each in selection.features]
-        assert [name for name in names if name != "Checkout with gift card"] == expected
+    async with connected(emulator) as mcp:
+        await mcp.result("run_features", features=shlex.split(words))
+    assert sorted(name for name, _ in ran_since(emulator, 0)) == sorted(expected)
+    async with client_of(emulator) as client:
+        spec = BatchSpec(kind="run", features=shlex.split(words))
+        selection = await select(client.project(), spec)
+    names = [getattr(each, "name", each) for each in selection.features]
+    assert [name for name in names if name != "Checkout with gift card"] == expected
 
 
 REFUSED = {
@@ -121,8 +119,6 @@ async def test_all(emulator: Emulator, call: Call) -> None:
     rest = [name for name in ready if not name.startswith("Log") and name != "Returns"]
     assert await chosen(call, "run --all !Log* !returns") == rest
     assert (await chosen(call, "generate --all"))[-2:] == ["Draft", "Broken"]
-    either = await chosen(call, "run --all --on-conflict generate")
-    assert sorted(either) == sorted([*ready, "Checkout with gift card", "Draft", "Broken", "Busy"])
     said = (await call("run Check* --dry-run")).errors
     assert said.startswith("Left out without tests (draft): Checkout with gift card.\n")
     odd = {"id": 999, "name": "Odd", "status": "archived"}
@@ -152,5 +148,7 @@ async def test_list_that_is_not_whole(emulator: Emulator, call: Call) -> None:
         assert await chosen(call, "run Checkout Retruns") == ["Checkout", "Retruns"]
         rule.remove()
     emulator.fail("list_features", Fault.body(b"[]"))
-    (await call("run --all")).refuses("no feature has tests to run: generate some first")
+    (await call("run --all")).refuses(
+        "no feature has tests to run: generate them first, with testvibe-async generate --all"
+    )
     (await call("run x*")).refuses("the project has none")

@@ -18,7 +18,7 @@ from benchmarks.peers import cost_table
 from tests.conftest import client_of
 from tests.surfaces.cli.conftest import use
 from testvibe_async import Batch, Client, Hooks, Journal, Operation
-from testvibe_async.cli.app import NAMES, app
+from testvibe_async.cli.app import NAMES, parse
 from testvibe_async.testing import Emulator
 
 ROOT = Path(__file__).parents[3]
@@ -147,7 +147,7 @@ COMMANDS = {
 def test_a_command_is_one(line: str) -> None:
     """Each command that is shown has the options and arguments that the command line takes."""
     words = shlex.split(re.sub(r" [<>] \S+| \| .*", "", line), comments=True)[1:]
-    app.parse_args(words, exit_on_error=False, print_error=False)
+    parse(words)
 
 
 LINKS = re.compile(r"\[(?:[^\]]+)\]\(([^)]+)\)")

@@ -2,13 +2,14 @@
 
 Exported for other packages: `Workers` for the caller's `Batch`; `Plan`, the settings common to all
 features, and `Limits`, those of one process; `JobSource`, which makes jobs of `Features`, and
-`select_features`; `stored_items`, the items of a batch by its rows alone.
+`select_features`; `StoredBatch`, a batch as a ledger file has it.
 """
 
-from testvibe_async._core.batch.entry import Entry, is_futile, is_refusal, stored_items
+from testvibe_async._core.batch.entry import Entry, is_futile, is_refusal
 from testvibe_async._core.batch.jobs import Features, Job, JobSource, select_features
 from testvibe_async._core.batch.plan import Limits, Plan
 from testvibe_async._core.batch.source import EntrySource
+from testvibe_async._core.batch.stored import StoredBatch
 from testvibe_async._core.batch.workers import Workers
 
 __all__ = [
@@ -19,9 +20,9 @@ __all__ = [
     "JobSource",
     "Limits",
     "Plan",
+    "StoredBatch",
     "Workers",
     "is_futile",
     "is_refusal",
     "select_features",
-    "stored_items",
 ]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import define, field
 
-from testvibe_async._wire import KINDS
 from testvibe_async.errors import (
     DispatchUnknownError,
     ForbiddenError,
@@ -19,13 +18,11 @@ from testvibe_async.errors import (
     ResponseError,
     UnauthorizedError,
 )
-from testvibe_async.ledger import Row, RowState, item_of
+from testvibe_async.ledger import Row, RowState
 from testvibe_async.models import Snapshot
 from testvibe_async.outcomes import BatchItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from testvibe_async._core.batch.jobs import Job
     from testvibe_async._core.dispatch import Dispatch
     from testvibe_async.errors import VibeError
@@ -96,6 +93,12 @@ class Entry(Generic[SnapshotT]):
         is_failure = bool(self.outcomes) and self.outcomes[-1].is_failure
         return is_failure and len(self.outcomes) < attempts
 
+    def has_ended(self, attempts: int) -> bool:
+        """Return whether nothing is left to dispatch or to wait for."""
+        if self.state in {RowState.FINISHED, RowState.NOT_STARTED} and self.outcomes:
+            return not self.is_to_repeat(attempts)
+        return self.state is RowState.DROPPED
+
     def add(self, row: Row) -> None:
         """Note the row of another attempt, or the present one as another process knows it."""
         if self.rows and self.rows[-1].number == row.number:
@@ -149,44 +152,6 @@ class Entry(Generic[SnapshotT]):
             is_dropped=state is RowState.DROPPED,
             earlier=tuple(self.outcomes if outcome is None else self.outcomes[:-1]),
         )
-
-
-def stored_items(jobs: Iterable[Job], rows: Iterable[Row]) -> list[BatchItem[Any]]:
-    """Return the items of a batch by its rows, without a request to the service.
-
-    Args:
-        jobs: The jobs of the batch.
-        rows: The rows of its key, oldest first.
-    """
-    by_item: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.number:
-            by_item.setdefault(row.item, []).append(row)
-    items: list[BatchItem[Any]] = []
-    for index, job in enumerate(jobs):
-        item = item_of(job.feature, job.config, job.repetition)
-        entry: Entry[Any] = Entry(index=index, job=job, item=item, rows=by_item.get(item, []))
-        items.append(entry.end(_stored_error(entry)))
-    return items
-
-
-def _stored_error(entry: Entry[Any]) -> VibeError | None:
-    """Return the reason why a stored entry has no outcome, as far as its row says."""
-    row = entry.row
-    if row is None or row.state in {RowState.FINISHED, RowState.DROPPED}:
-        return None
-    if row.is_open and not isinstance(row.error, DispatchUnknownError):
-        return DispatchUnknownError(
-            "the process ended before the answer came",
-            advice="resume the batch, which looks for it",
-            method=KINDS[row.kind].dispatched_by.method,
-            url=row.server,
-            project=row.project,
-            feature=row.feature,
-            reason="accepted" if row.state is RowState.ACCEPTED else "unseen",
-            key=row.key,
-        )
-    return row.error
 
 
 def is_refusal(error: VibeError | None) -> bool:

@@ -35,7 +35,7 @@ class Plan:
     on_conflict: str | None = None
     """The reaction to a feature whose state does not allow the dispatch."""
 
-    missing_only: bool = False
+    missing_only: bool | None = None
     """True to generate nothing of a feature that has tests by then."""
 
     options: Mapping[str, Any] = field(factory=dict[str, Any])
@@ -58,7 +58,7 @@ class Plan:
             plan={
                 "attempts": self.attempts or 1,
                 "onConflict": self.on_conflict or "raise",
-                "missingOnly": self.missing_only,
+                "missingOnly": bool(self.missing_only),
                 "options": dict(self.options),
                 "jobs": jobs,
             },

@@ -5,6 +5,6 @@ ledger that a client was given.
 """
 
 from testvibe_async._core.ledger.memory import MemoryLedger
-from testvibe_async._core.ledger.sqlite import SqliteLedger, StoredBatch, ledger_of
+from testvibe_async._core.ledger.sqlite import SqliteLedger, ledger_of
 
-__all__ = ["MemoryLedger", "SqliteLedger", "StoredBatch", "ledger_of"]
+__all__ = ["MemoryLedger", "SqliteLedger", "ledger_of"]

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from zlib import crc32
 
-from attrs import field, frozen
 from filelock import FileLock, Timeout
 
 from testvibe_async._core.ledger.memory import MemoryLedger
+from testvibe_async._util import plain
 from testvibe_async._util.group_commit import GroupCommit
 from testvibe_async.errors import ConfigError
 from testvibe_async.ledger import Ledger, Row, ref_id
@@ -64,22 +64,9 @@ INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET is_open = excluded.is_open, ref = excluded.ref,
     adopted = excluded.adopted, changed_at = excluded.changed_at, document = excluded.document,
     checksum = excluded.checksum
-WHERE ref IS NULL OR ref = excluded.ref OR (excluded.ref IS NOT NULL AND NOT excluded.adopted)
+WHERE ref IS NULL OR ref = excluded.ref OR (adopted AND excluded.adopted)
+    OR (excluded.ref IS NOT NULL AND NOT excluded.adopted)
 """
-
-
-@frozen(kw_only=True)
-class StoredBatch:
-    """A batch of a ledger file, as its description says."""
-
-    number: int
-    """The batch's number in the file."""
-
-    plan: Row
-    """The row that describes it."""
-
-    rows: list[Row] = field(factory=list[Row])
-    """Its attempts; empty unless they were read."""
 
 
 class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
@@ -178,23 +165,25 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
 
         return await self._do(work)
 
-    async def batches(self) -> list[StoredBatch]:
-        """Return the batches of the file, the latest first, without their attempts.
+    async def batches(self, *, with_rows: bool = True) -> list[tuple[int, Row, list[Row]]]:
+        """Return the batches of the file, the latest first: number, first row, and all rows.
+
+        Args:
+            with_rows: False to leave out the rows.
 
         Raises:
             ConfigError: The file can't be read.
         """
 
-        def work(connection: sqlite3.Connection) -> list[StoredBatch]:
-            numbers = dict(connection.execute("SELECT place || ' ' || key, number FROM batches"))
-            plans = _rows(connection, "id LIKE '%, 0]'", ())
-            found = (
-                StoredBatch(
-                    number=numbers[f"{_place(row.server, row.project)} {row.key}"], plan=row
-                )
-                for row in plans
-            )
-            return sorted(found, key=lambda each: each.number, reverse=True)
+        def work(connection: sqlite3.Connection) -> list[tuple[int, Row, list[Row]]]:
+            found: list[tuple[int, Row, list[Row]]] = []
+            numbers = "SELECT number, place, key FROM batches ORDER BY number DESC"
+            for number, place, key in connection.execute(numbers).fetchall():
+                which = "place = ? AND key = ?" + ("" if with_rows else " AND id LIKE '%, 0]'")
+                rows = _rows(connection, which, (place, key))
+                if rows:  # They are kept for a limited time.
+                    found.append((number, rows[0], rows))
+            return found
 
         return await self._do(work)
 
@@ -381,9 +370,9 @@ def _check(connection: sqlite3.Connection) -> None:
             f"is of version {version}, and this release reads version {VERSION}: use the release "
             "that wrote it, or take another file"
         )
-    ((result,),) = connection.execute("PRAGMA quick_check(1)")
+    ((result,),) = connection.execute("PRAGMA integrity_check(1)")
     if result != "ok":
-        raise _RefusedError(f"is damaged ({result}): restore a copy, or take another file")
+        raise _RefusedError(f"is damaged ({plain(result)}): restore a copy, or take another file")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -415,4 +404,8 @@ def _problem(error: Exception) -> str:
         return f"can't be opened: {error.strerror}"
     name = getattr(error, "sqlite_errorname", None) or ""
     found = [text for start, text in _PROBLEMS.items() if name.startswith(start)]
-    return found[0] if found else f"is damaged ({error}): restore a copy, or take another file"
+    return (
+        found[0]
+        if found
+        else f"is damaged ({plain(str(error))}): restore a copy, or take another file"
+    )

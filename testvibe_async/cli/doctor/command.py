@@ -10,25 +10,21 @@ from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run 
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError
 from testvibe_async._config import load_settings
 from testvibe_async._util import escape
 from testvibe_async.cli.common import Common, require_settings
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
-from testvibe_async.cli.output import Yes, confirm
+from testvibe_async.cli.output import confirm
 
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
 
 
-async def doctor(  # noqa: PLR0913 - each an option of its own
+async def doctor(
     *,
     run: Annotated[str | None, Parameter(name="--run")] = None,
-    run_id: PositiveInt | None = None,
-    generate: str | None = None,
-    yes: Yes = False,
     record: Path | None = None,
     common: Common = Common(),
 ) -> ExitCode:
@@ -51,18 +47,14 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     Args:
         run: Also run this feature, once, and watch the run to its end: its id, or its name. A run
             costs no credits.
-        run_id: A run to read, if the service does not list its runs.
-        generate: Also generate this feature's tests, once, and watch that to its end. It costs
-            credits, and replaces the tests that there are.
-        yes: Generate without a question.
         record: Write what passed to a file, with every value replaced by a synthetic one of the
-            same shape, after a preview: the emulator can replay it, and it can be handed on.
+            same shape, after a preview: it can be replayed, and handed on.
         common: The options of every command.
     """
     # They bring the HTTP client, whose import takes long.
     from testvibe_async.cli.doctor import findings, recording  # noqa: PLC0415
 
-    examination = await _examine(common, run=run, generate=generate, run_id=run_id, is_agreed=yes)
+    examination = await _examine(common, run=run)
     found = examination.found
     output = common.output
     output.document(findings.document(found, int(examination.exit_code)))
@@ -82,25 +74,19 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     return examination.exit_code
 
 
-async def _examine(
-    common: Common, *, run: str | None, generate: str | None, run_id: int | None, is_agreed: bool
-) -> Examination:
-    """Examine the service, once the user has accepted the cost.
+async def _examine(common: Common, *, run: str | None) -> Examination:
+    """Examine the service.
 
     Raises:
-        ConfigError: A setting is missing, or the user declined.
+        ConfigError: A setting is missing.
     """
     from testvibe_async import Client, RetryPolicy  # noqa: PLC0415
     from testvibe_async.cli.doctor.examination import Examination  # noqa: PLC0415
 
     require_settings(common)
     settings = load_settings(common.server, project=common.project, allow_http=common.allow_http)
-    if (run or generate) is not None and settings.project is None:
+    if run is not None and settings.project is None:
         raise ConfigError("no project to run a feature of: pass --project, or choose one with use")
-    if generate is not None and not is_agreed:
-        question = f"Generate {generate!r}? It costs credits, and replaces its tests."
-        if not await confirm(question):
-            raise ConfigError("nothing was asked")
     if run is not None and common.output.is_live:
         common.output.note("A run is dispatched and watched: about half a minute.")
     client = Client(
@@ -114,6 +100,6 @@ async def _examine(
     )
     with shown_elsewhere():
         async with client:
-            examination = Examination(client, settings, run, generate, run_id)
+            examination = Examination(client, settings, run)
             await examination.perform()
     return examination

@@ -1,4 +1,4 @@
-"""The walk over the routes: each call that reads, and one run or generation if asked to.
+"""The walk over the routes: each call that reads, and one run if asked to.
 
 Decides which call of the client follows from what was seen, and where there is no use in asking on.
 One failure does not end the others: only in an outage, or where the service is another or refuses
@@ -15,7 +15,7 @@ from attrs import Factory, define
 
 from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._util import escape
-from testvibe_async._wire import GENERATION, RUN, Kind
+from testvibe_async._wire import RUN
 from testvibe_async.cli.doctor import findings
 from testvibe_async.cli.doctor.exchanges import DEFAULT_FILE, Exchange, Tap
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
@@ -36,12 +36,12 @@ Judge: TypeAlias = "Callable[[Any, Sequence[Exchange]], Iterable[findings.Findin
 NO_RUN = 2**31 - 1
 """The id of a run that no service has."""
 
-LONGEST = {RUN: 600.0, GENERATION: 3600.0}
-"""Seconds for which an operation is watched: a run takes about 30."""
+LONGEST = 600.0
+"""Seconds for which a run is watched: it takes about 30."""
 
 _UNKNOWN = {
-    "run": "no run is known: --run FEATURE makes one, --run-id ID names one",
-    "feature": "no feature is known: --run FEATURE names one, and so does --run-id ID",
+    "run": "no run is known: --run FEATURE makes one",
+    "feature": "no feature is known: --run FEATURE names one",
 }
 """The reasons why the checks that read a thing can't be made."""
 
@@ -58,12 +58,6 @@ class Examination:
     settings: Settings
     to_run: str | None = None
     """The feature to run; None for no run."""
-
-    to_generate: str | None = None
-    """The feature to generate; None for no generation."""
-
-    run_id: int | None = None
-    """The run to read; None for a run that the service lists."""
 
     tap: Tap = Factory(Tap)
     found: list[findings.Finding] = Factory(list["findings.Finding"])
@@ -147,8 +141,6 @@ class Examination:
         refusal = exchanges[-1].error
         if absent and isinstance(refusal, errors.NotFoundError) and refusal.code is not None:
             self.found.append(findings.unchecked(name, f"there is no such {absent}"))
-            if absent == "run":
-                self.codes.add(ExitCode.REFUSED)
         elif judge is not None:
             self.found += judge(value, exchanges)
         return value
@@ -200,14 +192,11 @@ class Examination:
         return self.client.project(chosen.id)
 
     async def _read_all(self, project: Project) -> None:
-        """Make each check, by the client's method of its name; run or generate in between."""
+        """Make each check, by the client's method of its name; run in between."""
         await self._ask("get_project", self.client.get_project(project.id))
         for name, (of, _) in [*findings.CHECKS.items()][2:]:
             if name == "list_runs" and self.to_run is not None:
-                run = await self._operate(RUN, project, self.to_run)
-                self._dispatched = None if run is None else run.run_id
-            if name == "list_runs" and self.to_generate is not None:
-                await self._operate(GENERATION, project, self.to_generate)
+                await self._run(project, self.to_run)
             thing, is_listed = self._thing(of)
             if thing is None:
                 self.found.append(findings.unchecked(name, _UNKNOWN[of]))
@@ -223,53 +212,48 @@ class Examination:
     def _thing(self, of: str) -> tuple[Any, bool]:
         """Return what a check reads, and whether the service named it; None if none is known."""
         if of == "run":
-            named = self._dispatched or self.run_id
             # A failed one says most.
             runs = sorted(self._read["list_runs"] or (), key=lambda run: run.is_failure)
-            return named or next((run.run_id for run in runs[-1:]), None), named != self.run_id
+            return self._dispatched or next((run.run_id for run in runs[-1:]), None), True
         if of == "feature":
             features = self._read["list_features"] or ()
-            if features and self.to_generate is None:
+            if features:
                 return next((each for each in features if each.has_tests), features[0]).id, True
             of_run = getattr(self._read.get("get_run"), "feature_id", None)
-            return self.to_generate or self.to_run or of_run, False
+            return self.to_run or of_run, False
         if of == "file":
             paths = [row.path for row in self._read["list_files"] or ()]
             path = DEFAULT_FILE if DEFAULT_FILE in paths or not paths else paths[0]
             return path, path in paths
         return "", True
 
-    async def _operate(self, kind: Kind, project: Project, feature: str) -> Any:  # noqa: ANN401 - either handle
-        """Dispatch an operation, once, and watch it to its end; return it, None if none started."""
-        name = kind.dispatched_by.name
-        looks: dict[Kind, partial[Any]] = {
-            RUN: partial(project.list_runs, feature=feature),
-            GENERATION: partial(project.get_generation_status, feature),
-        }
-        look = looks[kind]
+    async def _run(self, project: Project, feature: str) -> None:
+        """Dispatch a run, once, and watch it to its end."""
+        name = RUN.dispatched_by.name
+        look = partial(project.list_runs, feature=feature)
         # What a lost dispatch is looked for in is recorded right before, and right after.
-        await self._ask(look.func.__name__, look(), None)
+        await self._ask("list_runs", look(), None)
         try:
-            operation = await getattr(project, name)(feature)
+            run = await project.run_feature(feature)
         except VibeError as error:
             says = getattr(error, "fact", "it did not start")
             if isinstance(error, errors.OutcomeUnknownError):
-                says = f"one may have begun: look at {kind.shown_by}"
+                says = f"one may have begun: look at {RUN.shown_by}"
             self.codes.add(exit_code_of(error))
             self.found.append(findings.unchecked(name, says, quoted=reason(error)))
-            return None
+            return
+        self._dispatched = run.run_id
         exchanges = (each for each in self.tap.exchanges if each.name == name)
         if answers := [each for each in exchanges if each.error is None]:
             self.found += findings.about_answers(None, answers)
         else:
             says = "its answer was lost, and what it started was found by a poll"
             self.found.append(findings.unchecked(name, says))
-        await self._ask(look.func.__name__, look(), None)
-        outcome = await self._ask(kind.name, operation.wait(timeout=LONGEST[kind]), None)
+        await self._ask("list_runs", look(), None)
+        outcome = await self._ask(RUN.name, run.wait(timeout=LONGEST), None)
         if outcome is not None:
-            quoted = f"{operation.ref}: {outcome.status}"
-            self.found.append(findings.holds(kind.name, "seen to its end", quoted=escape(quoted)))
-        return operation
+            quoted = f"{run.ref}: {outcome.status}"
+            self.found.append(findings.holds(RUN.name, "seen to its end", quoted=escape(quoted)))
 
 
 def _is_failure(error: VibeError) -> bool:

@@ -85,13 +85,13 @@ CHECKS: dict[str, tuple[str, str]] = {
     "list_runs": ("project", "runs list, and finding a run whose dispatch got no answer"),
     "get_run": ("run", "run --wait, wait and runs show"),
     "diagnose_run": ("run", "runs diagnose"),
-    "get_run_artifacts": ("run", "runs artifacts, runs download and --artifacts"),
+    "get_run_artifacts": ("run", "runs download and --artifacts"),
     "get_feature": ("feature", "features show"),
     "get_generation_status": ("feature", "generate --watch and generation status"),
     "get_generation_log": ("feature", "generation log"),
-    "list_files": ("project", "files list"),
+    "list_files": ("project", ""),
     "read_file": ("file", "files get"),
-    "list_configs": ("project", "configs"),
+    "list_configs": ("project", ""),
 }
 """The operations that read, in the order in which they are checked.
 

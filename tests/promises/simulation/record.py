@@ -51,6 +51,8 @@ class Post:
     """When the client had its status 202."""
     is_unreadable: bool = False
     """Whether it was accepted in a way that can't be read."""
+    mixed_up_with: Id | None = None
+    """The operation that its answer names in place of its own."""
 
     @property
     def is_refused(self) -> bool:
@@ -68,11 +70,11 @@ class Listed:
     is_cut: bool
     """Whether it says that there are more, and not how to get them."""
     is_search: bool
-    """Whether it is of one feature; the others were not read to find an operation."""
+    """Whether an operation may have been searched for in it."""
 
 
 @define(eq=False)
-class Ledger:
+class Record:
     """The records of one schedule."""
 
     posts: dict[str, Post] = field(factory=dict[str, Post])

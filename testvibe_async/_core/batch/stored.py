@@ -1,0 +1,192 @@
+"""A batch as a ledger file has it, without a request to the service."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Self
+
+from attrs import frozen
+
+from testvibe_async._core.batch.entry import Entry, is_refusal
+from testvibe_async._core.batch.jobs import Job
+from testvibe_async._wire import KINDS
+from testvibe_async.errors import ConfigError, DispatchUnknownError
+from testvibe_async.ledger import Row, RowState, item_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from testvibe_async._core.ledger import SqliteLedger
+    from testvibe_async.errors import KindName, VibeError
+    from testvibe_async.outcomes import BatchItem
+
+
+@frozen(kw_only=True)
+class StoredBatch:
+    """A batch of a ledger file: what was requested, and what is known of each feature."""
+
+    number: int
+    """Its number in the file."""
+
+    key: str
+    """Its key: that of the call, or a random one."""
+
+    kind: KindName
+    server: str
+    project: str
+    """The project's id."""
+
+    site_url: str | None
+    """The site of all its operations; None for the project's own."""
+
+    attempts: int
+    """Maximum number of runs of a feature in total."""
+
+    on_conflict: str
+    """The reaction to a feature whose state does not allow the dispatch."""
+
+    options: Mapping[str, Any]
+    """The options of its first call."""
+
+    started_at: datetime
+    """The time of its first call, by the local clock, in UTC."""
+
+    is_running: bool
+    """True if a process runs it now; see `SqliteLedger.living`."""
+
+    is_complete: bool
+    """True if all its features are known: a generator was read to its end."""
+
+    is_over: bool
+    """True if nothing is left to read, to dispatch, to wait for or to find out."""
+
+    items: Sequence[BatchItem[Any]]
+    """The known state of each feature, in the requested order."""
+
+    @classmethod
+    async def read(
+        cls,
+        ledger: SqliteLedger,
+        name: int | str,
+        *,
+        server: str | None = None,
+        project: str | None = None,
+    ) -> Self:
+        """Read one batch of a ledger file.
+
+        Args:
+            ledger: The file.
+            name: The batch's number, or its key.
+            server: The service that a key is of; None for any.
+            project: The id of the project that a key is of; None for any.
+
+        Raises:
+            ConfigError: The file has no such batch, has several of the key, or can't be read.
+        """
+        number, plan = await _find(ledger, name, server, project)
+        place = plan.server, plan.project
+        rows = [row for row in await ledger.rows(plan.key) if (row.server, row.project) == place]
+        return cls._of(number, plan, rows, is_running=ledger.is_living(number))
+
+    @classmethod
+    async def all(cls, ledger: SqliteLedger, *, with_items: bool = True) -> list[Self]:
+        """Read all batches of a ledger file, the latest first.
+
+        Args:
+            ledger: The file.
+            with_items: False to leave out what became known, which is quicker: each feature is then
+                one that was not dispatched.
+
+        Raises:
+            ConfigError: The file can't be read.
+        """
+        return [
+            cls._of(number, plan, rows, is_running=ledger.is_living(number))
+            for number, plan, rows in await ledger.batches(with_rows=with_items)
+        ]
+
+    @classmethod
+    def _of(cls, number: int, plan: Row, rows: Sequence[Row], *, is_running: bool) -> Self:
+        described: dict[str, Any] = plan.plan or {}
+        is_complete, entries = described["jobs"] is not None, _entries(described["jobs"], rows)
+        return cls(
+            number=number,
+            key=plan.key,
+            kind=plan.kind,
+            server=plan.server,
+            project=plan.project,
+            site_url=plan.site_url,
+            attempts=described["attempts"],
+            on_conflict=described["onConflict"],
+            options=described["options"],
+            started_at=plan.intended_at,
+            is_running=is_running,
+            is_complete=is_complete,
+            is_over=is_complete
+            and all(_is_over(entry, described["attempts"]) for entry in entries),
+            items=[entry.end(_error_of(entry)) for entry in entries],
+        )
+
+
+async def _find(
+    ledger: SqliteLedger, name: int | str, server: str | None, project: str | None
+) -> tuple[int, Row]:
+    found = [
+        (number, plan)
+        for number, plan, _ in await ledger.batches(with_rows=False)
+        if name in {number, plan.key}
+        and (isinstance(name, int) or server in {None, plan.server})
+        and (isinstance(name, int) or project in {None, plan.project})
+    ]
+    if len(found) > 1:
+        numbers = " and ".join(str(number) for number, _ in found)
+        raise ConfigError(f"batches {numbers} have the key {name!r}: name one by its number")
+    if not found:
+        raise ConfigError(f"the ledger {ledger.path} has no batch {name!r}")
+    return found[0]
+
+
+def _entries(jobs: Sequence[Sequence[Any]] | None, rows: Sequence[Row]) -> list[Entry[Any]]:
+    """Return the entries of a batch; those of a generator as far as they were dispatched."""
+    by_item: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.number:
+            by_item.setdefault(row.item, []).append(row)
+    if jobs is None:
+        found = [
+            Job(own[0].feature, own[0].name, own[0].config, json.loads(item)[2])
+            for item, own in by_item.items()
+        ]
+    else:
+        found = [Job(*job) for job in jobs]
+    items = [item_of(job.feature, job.config, job.repetition) for job in found]
+    return [
+        Entry(index=index, job=job, item=item, rows=by_item.get(item, []))
+        for index, (job, item) in enumerate(zip(found, items, strict=True))
+    ]
+
+
+def _is_over(entry: Entry[Any], attempts: int) -> bool:
+    is_refused = entry.row is not None and is_refusal(entry.row.error)
+    return entry.has_ended(attempts) or (entry.state is RowState.NOT_STARTED and is_refused)
+
+
+def _error_of(entry: Entry[Any]) -> VibeError | None:
+    """Return the reason why an entry has no outcome, as far as its row says."""
+    row = entry.row
+    if row is None or row.state in {RowState.FINISHED, RowState.DROPPED}:
+        return None
+    if row.is_open and not isinstance(row.error, DispatchUnknownError):
+        return DispatchUnknownError(
+            "the process ended before the answer came",
+            advice="resume the batch, which looks for it",
+            method=KINDS[row.kind].dispatched_by.method,
+            url=row.server,
+            kind=row.kind,
+            project=row.project,
+            feature=row.feature,
+            reason="accepted" if row.state is RowState.ACCEPTED else "unseen",
+            key=row.key,
+        )
+    return row.error
