@@ -245,7 +245,8 @@ class Machine:
             evidence = await self._search(dispatch, is_last=is_last)
             if dispatch.ref is not None:
                 return State.STARTED
-        if dispatch.decision.is_nothing and dispatch.resends < MAX_RESENDS:
+        is_proof = evidence.is_answered and dispatch.decision.is_nothing
+        if is_proof and dispatch.resends < MAX_RESENDS:
             dispatch.resends += 1
             nothing = self.not_sent(dispatch, "it had no effect: the service shows nothing of it")
             await dispatch.note(RowState.NOT_STARTED, error=nothing)
