@@ -1,4 +1,4 @@
-"""Ledgers for tests: one over a service's own database, one that fails, and those of a dead process."""
+"""Ledgers for tests: a service's own, one that fails, and those that dead processes left."""
 
 import asyncio
 import shutil

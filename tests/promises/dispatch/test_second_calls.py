@@ -62,13 +62,11 @@ async def test_what_begins_late_is_found(
 ) -> None:
     """A service that acts on a request after its time-out is not asked a second time."""
     await intend(client, kind)
-    call = asyncio.ensure_future(run(client) if kind == "run" else generate(client))
+    calling: Any = run(client) if kind == "run" else generate(client)
+    call = asyncio.ensure_future(calling)
     await asyncio.sleep(delay)
-    if kind == "run":
-        late = (await rival.run_feature("Checkout")).ref
-    else:
-        late = (await rival.generate_feature("Draft")).ref
-    assert (await call).ref == late
+    late: Any = rival.run_feature("Checkout") if kind == "run" else rival.generate_feature("Draft")
+    assert (await call).ref == (await late).ref
     assert emulator.count("run_feature") + emulator.count("generate_feature") == 1
 
 
