@@ -33,7 +33,8 @@ async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerat
 
 def row_of(key: str = "pr-1", **values: Any) -> Row:
     """Return a row of a run of "Checkout"."""
-    return Row(**{**PLACE, "key": key, "feature": "Checkout", **values})
+    usual: dict[str, Any] = {**PLACE, "key": key, "feature": "Checkout"}
+    return Row(**usual | values)
 
 
 def ref_of(run_id: int) -> RunRef:
