@@ -111,3 +111,24 @@ async def test_a_batch_on_it_is_resumed(emulator: Emulator, ledger: Ledger) -> N
         items = await client.project().run_features(key="nightly")
     assert [item.outcome is not None for item in items] == [True, True]
     assert emulator.count("run_feature") == 2
+
+
+class Rereading(OwnLedger):
+    """A ledger that returns what its database has stored, and not the row that it was given."""
+
+    async def insert(self, row: Row) -> Row:
+        """Store a row, and read it."""
+        await super().insert(row)
+        return (await self.rows(row.key))[-1]
+
+
+@pytest.mark.parametrize("kind", ["single", "batch"])
+async def test_a_stored_row_may_be_another_object(emulator: Emulator, kind: str) -> None:
+    """A claim is recognized by the row's content: an insertion may return what it reads back."""
+    async with client_of(emulator, ledger=Rereading()) as client:
+        if kind == "single":
+            assert (await client.project().run_feature("Checkout", key="pr-1").wait()).is_success
+        else:
+            (item,) = await client.project().run_features(["Checkout"], key="pr-1")
+            assert item.outcome is not None
+    assert emulator.count("run_feature") == 1
