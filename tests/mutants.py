@@ -157,7 +157,9 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("--lines", type=int, default=15, help="how many; 15 by default")
     parser.add_argument("--seed", type=int, default=1, help="of the sample; 1 by default")
-    parser.add_argument("--rooms", nargs="*", default=(), help="such as _core/ledger; all by default")
+    parser.add_argument(
+        "--rooms", nargs="*", default=(), help="such as _core/ledger; all by default"
+    )
     parser.add_argument("--tests", nargs="+", default=["tests/promises"])
     asked = parser.parse_args()
     with copy_of_the_project() as folder:

@@ -65,9 +65,9 @@ async def test_what_begins_late_is_found(
     calling: Any = run(client) if kind == "run" else generate(client)
     call = asyncio.ensure_future(calling)
     await asyncio.sleep(delay)
-    late: Any = rival.run_feature("Checkout") if kind == "run" else rival.generate_feature("Draft")
-    started = await late
-    assert (await call).ref == started.ref
+    dispatch: Any = rival.run_feature if kind == "run" else rival.generate_feature
+    late = await dispatch("Checkout" if kind == "run" else "Draft")
+    assert (await call).ref == late.ref
     assert emulator.count("run_feature") + emulator.count("generate_feature") == 1
 
 
@@ -249,9 +249,16 @@ async def test_attached_ones(client: Client, rival: Project, kind: str) -> None:
     theirs: Any = (
         rival.run_feature("Checkout") if kind == "run" else rival.generate_feature("Draft")
     )
-    operation: RunOperation | GenerationOperation = await theirs
-    handle = client.attach(operation.ref)
+    handle = client.attach((await theirs).ref)
     await intend(client, kind)
     call: Any = run(client) if kind == "run" else generate(client)
     error = await raised(errors.DispatchUnknownError, call)
     assert (error.reason, error.candidates) == ("ambiguous", (handle.ref,))
+
+
+async def test_only_the_last_search_proves_an_absence(emulator: Emulator, client: Client) -> None:
+    """If the list fails once the request has expired, what earlier ones showed proves nothing."""
+    await intend(client)
+    emulator.fail("list_runs", Fault.status(500), when=lambda _: now() > 50)
+    await raised(errors.DispatchUnknownError, run(client))
+    assert emulator.count("run_feature") == 0

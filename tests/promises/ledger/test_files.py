@@ -166,7 +166,7 @@ async def test_a_file_is_gone(path: Path, emulator: Emulator, how: str) -> None:
     assert isinstance(item.error, errors.VibeError)
     assert "deleted or replaced" in str(item.error)
     assert emulator.count("run_feature") == 1
-    await raised(errors.ConfigError, client.aclose(), match="deleted or replaced")
+    await client.aclose()
 
 
 async def test_many_rows_are_one_commit(path: Path, emulator: Emulator) -> None:

@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from tests.support.raising import raised
-from testvibe_async import Project, Run, RunRef, Verdict, errors
+from testvibe_async import Project, Run, RunRef, RunStatus, RunSummary, Verdict, errors
 from testvibe_async._core.batch import Entry, EntrySource, Job, JobSource, Plan
 from testvibe_async._core.batch.stored import _error_of
 from testvibe_async._core.ledger import MemoryLedger
@@ -38,7 +38,8 @@ def entry(*rows: Row) -> Entry[Run]:
 
 def finished(status: str, number: int = 1) -> Row:
     """Return the row of a finished attempt."""
-    outcome = Run(213 + number, status, feature_name="Checkout")
+    summary = RunSummary(total=1, passed=int(status == "passed"), failed=int(status == "failed"))
+    outcome = Run(213 + number, RunStatus(status), feature_name="Checkout", summary=summary)
     return row(RowState.FINISHED, number, ref=ref(213 + number), outcome=outcome)
 
 
@@ -55,9 +56,9 @@ CASES: dict[str, tuple[list[Row], Verdict, int | None]] = {
     "unknown": ([row(RowState.UNKNOWN, error=UNKNOWN)], Verdict.UNKNOWN, None),
     "refused": ([row(RowState.NOT_STARTED, error=REFUSED)], Verdict.ERROR, None),
     "in flight": ([row(RowState.DISPATCHED, ref=ref())], Verdict.IN_FLIGHT, 214),
-    "succeeded": ([finished("succeeded")], Verdict.SUCCEEDED, 214),
+    "succeeded": ([finished("passed")], Verdict.SUCCEEDED, 214),
     "failed": ([finished("failed")], Verdict.FAILED, 214),
-    "flaky": ([finished("failed"), finished("succeeded", 2)], Verdict.SUCCEEDED, 215),
+    "flaky": ([finished("failed"), finished("passed", 2)], Verdict.SUCCEEDED, 215),
     "runs again": (
         [finished("failed"), row(RowState.DISPATCHED, 2, ref=ref(215))],
         Verdict.IN_FLIGHT,
@@ -92,11 +93,11 @@ def test_what_rows_say(case: str, *, is_read: bool) -> None:
     ("statuses", "attempts", "is_to_repeat"),
     [
         ([], 2, False),
-        (["succeeded"], 2, False),
+        (["passed"], 2, False),
         (["failed"], 1, False),
         (["failed"], 2, True),
         (["failed", "failed"], 2, False),
-        (["failed", "succeeded"], 3, False),
+        (["failed", "passed"], 3, False),
     ],
 )
 def test_what_runs_again(statuses: list[str], attempts: int, *, is_to_repeat: bool) -> None:
@@ -167,10 +168,9 @@ async def test_another_batch_needs_another_key(features: Any, plan: Plan, config
     await raised(errors.ConfigError, other.open(), match="nightly")
 
 
-@pytest.mark.parametrize("other", [{"project": "q"}, {"server": "https://other.example"}])
-async def test_another_place_has_its_own(other: dict[str, Any]) -> None:
-    """The same key in another project, or of another server, is another batch."""
-    found = await entries(source(["Wishlist"], await begun(), evolve(PLAN, **other)))
+async def test_another_project_has_its_own() -> None:
+    """The same key in another project is another batch."""
+    found = await entries(source(["Wishlist"], await begun(), evolve(PLAN, project="q")))
     assert found == [("Wishlist", 0)]
 
 
@@ -212,6 +212,7 @@ def test_a_plan_is_what_its_first_call_said() -> None:
         site_url="https://shop.example",
         attempts=3,
         on_conflict="wait",
+        missing_only=False,
         options={"ticket": 7},
         jobs=[Job("Checkout", "Checkout", "Mobile", 2)],
     )
