@@ -5,6 +5,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,8 @@ async def test_a_file_is_gone(path: Path, emulator: Emulator, how: str) -> None:
     assert isinstance(item.error, errors.VibeError)
     assert "deleted or replaced" in str(item.error)
     assert emulator.count("run_feature") == 1
-    await client.aclose()
+    with suppress(errors.ConfigError):  # If anything was still to be noted.
+        await client.aclose()
 
 
 async def test_many_rows_are_one_commit(path: Path, emulator: Emulator) -> None:

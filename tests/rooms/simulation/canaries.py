@@ -51,7 +51,7 @@ INSIDE = {
     "refusals": "testvibe_async._http.transport.is_clear_refusal",
     "contradictions": "testvibe_async.ledger.Row.contradiction",
     "newer answers": "testvibe_async._polling.polled.PolledOperation._replace",
-    "grace": "testvibe_async._polling.state.GRACE_SECONDS",
+    "grace": "testvibe_async._polling.polled.GRACE_SECONDS",
 }
 """The places inside the client in which mutants are planted, by what they decide. All else is
 public, and so are most mutants: a change inside has to look here alone."""
