@@ -13,13 +13,18 @@ from typing import Any
 
 import pytest
 
-from tests.promises.ledger.test_own_ledger import *  # noqa: F403 - the contract of any ledger
+from tests.promises.ledger import test_own_ledger
 from testvibe_async.ledger import Ledger
 from testvibe_async.testing import Emulator, Scenario
 
 SCENARIO = Scenario(run_queue=0.1, run_duration=0.1, failing_runs=0)
 PAGE = Path(__file__).parents[3] / "testvibe_async/README.md"
 BLOCK = re.compile(r"^### A ledger of your own$.*?^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+globals().update(
+    {name: test for name, test in vars(test_own_ledger).items() if name.startswith("test_")}
+)
+"""The tests of any ledger, here with the one below."""
 
 
 def programs() -> Path:
@@ -39,7 +44,7 @@ def address() -> Generator[str]:
         shutil.chown(folder, user)
 
     def run(program: str, *arguments: str) -> None:
-        command = [programs() / program, "-D", folder / "data", *arguments]
+        command: list[str | Path] = [programs() / program, "-D", folder / "data", *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, user=user)  # noqa: S603 - our own
 
     run("initdb", "-A", "trust", "-U", "postgres", "--no-sync")
