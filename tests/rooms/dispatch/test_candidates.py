@@ -141,7 +141,7 @@ EARLIER_TWIN = row(key="twin", intended_at=AT - timedelta(seconds=1))
         (row(), shown(run(), run(215), run(216)), [TWIN], "ambiguous"),
         # Fewer: those that were intended first.
         (row(), shown(run()), [LATER_TWIN], ref(214)),
-        (row(), shown(run()), [EARLIER_TWIN], "absent"),
+        (row(), shown(run()), [EARLIER_TWIN], "ambiguous"),
         # Another request that may have started it.
         (row(), shown(run(config=None)), [row(key="other", config="Mobile")], "ambiguous"),
         (row(), shown(run()), [row(key="other", config="Mobile")], ref(214)),
