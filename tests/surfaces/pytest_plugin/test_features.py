@@ -8,8 +8,8 @@ from attrs import evolve
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
 from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told, shows
-from testvibe_async._batch import workers
-from testvibe_async._dispatch import dispatcher
+from testvibe_async._core.batch import workers
+from testvibe_async._core.dispatch import dispatcher
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 NO_DIRECTORY = "Re: ../turns/??"
