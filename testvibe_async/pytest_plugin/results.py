@@ -109,6 +109,6 @@ def _next_step(error: BaseException) -> str:
         case errors.FeatureNotGeneratedError():
             return "`testvibe-async generate` generates its tests, which costs minutes and credits"
         case errors.DispatchUnknownError():
-            return error.advice
+            return "look at the feature's runs before you run it again"
         case _:
             return ""

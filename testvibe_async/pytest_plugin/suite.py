@@ -88,7 +88,10 @@ class RunRequest:
         return self.feature if self.config is None else f"{self.feature}[{self.config}]"
 
 
-_Jobs: TypeAlias = "defaultdict[tuple[str, str | None], list[RunRequest]]"
+_Futures: TypeAlias = "dict[RunRequest, Future[Result]]"
+"""By request, the future result; a test that runs again gets another one."""
+
+_Jobs: TypeAlias = "defaultdict[tuple[str, str | None], _Futures]"
 """By feature and configuration, the requests of one batch that share a run."""
 
 
@@ -151,7 +154,7 @@ class Suite:
         """The list calls, each made once."""
         self._failure: errors.VibeError | None = None
         """The last failure of a request that was sent again."""
-        self._results: dict[RunRequest, Future[Result]] = {}
+        self._results: _Futures = {}
         self._asked: Counter[str] = Counter()
         """By node id, how often its result was asked for."""
 
@@ -239,25 +242,27 @@ class Suite:
         self._stack.close()
 
     def _dispatch(self, requests: Sequence[RunRequest], key: str, delay: float = 0.0) -> None:
-        self._results |= {request: Future[Result]() for request in requests}
-        self._portal.start_task_soon(self._run_all, requests, key, delay)
+        futures: _Futures = {request: Future() for request in requests}
+        self._portal.start_task_soon(self._run_all, futures, key, delay)
+        self._results |= futures
 
-    async def _run_all(self, requests: Sequence[RunRequest], key: str, delay: float) -> None:
+    async def _run_all(self, futures: _Futures, key: str, delay: float) -> None:
         """Run a batch for each project and site of some requests; tests have one, as a rule."""
         await anyio.sleep(delay)
         batches: dict[tuple[str, str | None], _Jobs] = {}
-        for request in requests:
+        for request, future in futures.items():
             try:
                 project = await self._found(request.project)
                 evolve(self._spec, site_url=request.site_url)  # It refuses what is no site.
                 config = await self._config(project, request.config)
             except BaseException as error:
-                self._results[request].set_exception(error)
+                future.set_exception(error)
                 if not isinstance(error, Exception):
                     raise
             else:
-                jobs = batches.setdefault((project.id, request.site_url), defaultdict(list))
-                jobs[str(request.feature_id or request.feature).casefold(), config].append(request)
+                jobs = batches.setdefault((project.id, request.site_url), defaultdict(dict))
+                word = str(request.feature_id or request.feature).casefold()
+                jobs[word, config][request] = future
         async with anyio.create_task_group() as group:
             for (project_id, site_url), jobs in batches.items():
                 is_usual = site_url == self.options.site_url
@@ -268,10 +273,11 @@ class Suite:
         """Run a batch, and hand out its results as they come."""
         project = self._client.project(project_id)
         spec, quarantine = evolve(self._spec, site_url=site_url), self._quarantine
+        features = ((next(iter(futures)), config) for (_, config), futures in jobs.items())
         batch = project.run_features(
             [
-                BatchItem["Run"](feature=requests[0].feature_id or requests[0].feature, config=each)
-                for (_, each), requests in jobs.items()
+                BatchItem["Run"](feature=request.feature_id or request.feature, config=config)
+                for request, config in features
             ],
             site_url=site_url,
             max_in_flight=spec.in_flight,
@@ -297,9 +303,9 @@ class Suite:
             if not isinstance(error, Exception):
                 raise
         finally:
-            for request in chain.from_iterable(jobs.values()):
-                if not self._results[request].done():
-                    self._results[request].set_exception(failure)
+            for future in chain.from_iterable(each.values() for each in jobs.values()):
+                if not future.done():
+                    future.set_exception(failure)
 
     async def _living(self, project: Project, key: str) -> AbstractContextManager[None]:
         """Return the mark by which other commands see that the batch is running."""
@@ -308,18 +314,17 @@ class Suite:
         place = {"server": self._client.server, "project": project.id}
         return ledger.living((await StoredBatch.read(ledger, key, **place)).number)
 
-    async def _finish(
-        self, requests: Sequence[RunRequest], item: BatchItem[Run], project: Project
-    ) -> None:
-        if isinstance(item.error, errors.NotFoundError) and requests[0].feature_id is None:
-            wanted = evolve(self._spec, features=[requests[0].feature])
+    async def _finish(self, futures: _Futures, item: BatchItem[Run], project: Project) -> None:
+        request = next(iter(futures))
+        if isinstance(item.error, errors.NotFoundError) and request.feature_id is None:
+            wanted = evolve(self._spec, features=[request.feature])
             try:
                 await select(project, wanted)
             except errors.ConfigError as error:  # It says which name was meant.
                 item.error.add_note(str(error))
-        result = await self._with_artifacts(item, requests[0], project)
-        for request in requests:
-            self._results[request].set_result(result)
+        result = await self._with_artifacts(item, request, project)
+        for future in futures.values():
+            future.set_result(result)
 
     async def _config(self, project: Project, config: str | None) -> str | None:
         """Return a configuration as the service spells it."""
