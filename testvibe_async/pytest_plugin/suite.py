@@ -133,7 +133,7 @@ class Suite:
             given["poll_interval"] = options.poll_interval
         try:
             ledger = default_ledger()
-        except OSError as error:
+        except (ImportError, OSError) as error:
             raise errors.ConfigError(
                 f"name a file for the ledger with TESTVIBE_LEDGER: {error}"
             ) from error
