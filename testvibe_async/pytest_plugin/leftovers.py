@@ -33,7 +33,7 @@ def note_runs(config: pytest.Config, seen: Mapping[tuple[str, str, int], bool]) 
 def describe_runs(config: pytest.Config) -> list[str]:
     """Return lines that count the runs in flight, and say how to wait for them; none without."""
     in_flight: dict[tuple[str, str], list[str]] = {}
-    for (*place, run_id), is_finished in config.stash.get(_RUNS, {}).items():
+    for (*place, run_id), is_finished in config.stash.setdefault(_RUNS, {}).items():
         if not is_finished:
             in_flight.setdefault((place[0], place[1]), []).append(str(run_id))
     if not in_flight:

@@ -10,14 +10,12 @@ import math
 import re
 from argparse import BooleanOptionalAction
 from dataclasses import Field, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-NumberT = TypeVar("NumberT", int, float)
 
 ROOT = "testvibe"
 """The beginning of the node ids of features, before `::`."""
@@ -134,9 +132,7 @@ def _kind(option: Field[Any]) -> str:
     return str(option.type).removesuffix(" | None")
 
 
-def _number(
-    config: pytest.Config, name: str, kind: type[NumberT], default: NumberT | None
-) -> NumberT | None:
+def _number(config: pytest.Config, name: str, kind: type[float], default: Any) -> Any:  # noqa: ANN401 - likewise
     """Return a number: an int of 1 or more, or a float above 0, which is finite."""
     try:
         value = option_value(config, name)

@@ -249,8 +249,9 @@ class FeatureSession:
         if "suite" in vars(self):
             self.suite.close()
             leftovers.note_runs(self._config, self.suite.seen)
-            if hasattr(self._config, "workeroutput"):
-                self._config.workeroutput[leftovers.WORKER_OUTPUT] = self.suite.seen
+            output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
+            if output is not None:
+                output[leftovers.WORKER_OUTPUT] = self.suite.seen
                 lines = leftovers.describe_runs(self._config)
                 if exitstatus == pytest.ExitCode.INTERRUPTED and lines:
                     # After Ctrl-C the controller reads no more from its workers.

@@ -128,15 +128,13 @@ class Suite:
             max_in_flight=options.max_in_flight,
         )
         self._quarantine = Quarantine.read()
-        given: dict[str, Any] = {}
-        if options.poll_interval is not None:
-            given["poll_interval"] = options.poll_interval
+        interval = options.poll_interval
+        given: dict[str, Any] = {} if interval is None else {"poll_interval": interval}
         try:
             ledger = default_ledger()
         except (ImportError, OSError) as error:
-            raise errors.ConfigError(
-                f"name a file for the ledger with TESTVIBE_LEDGER: {error}"
-            ) from error
+            what = "name a file for the ledger with TESTVIBE_LEDGER"
+            raise errors.ConfigError(f"{what}: {error}") from error
         self._client = Client(
             project=options.project,
             ledger=ledger,
@@ -255,10 +253,8 @@ class Suite:
                 project = await self._found(request.project)
                 evolve(self._spec, site_url=request.site_url)  # It refuses what is no site.
                 config = await self._config(project, request.config)
-            except BaseException as error:
+            except Exception as error:  # noqa: BLE001 - its test raises it
                 future.set_exception(error)
-                if not isinstance(error, Exception):
-                    raise
             else:
                 jobs = batches.setdefault((project.id, request.site_url), defaultdict(dict))
                 word = str(request.feature_id or request.feature).casefold()
@@ -288,7 +284,7 @@ class Suite:
         )
         batch.mark_with(quarantine.mark)
         finishing: list[asyncio.Task[None]] = []
-        failure: BaseException = errors.VibeError(
+        failure: Exception = errors.VibeError(
             "it is the feature of another test, which has its name, or its id: use the same word"
         )
         try:
@@ -298,10 +294,8 @@ class Suite:
                         own = jobs[str(item.feature).casefold(), item.config]
                         finishing.append(asyncio.create_task(self._finish(own, item, project)))
             await asyncio.gather(*finishing)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - likewise
             failure = error
-            if not isinstance(error, Exception):
-                raise
         finally:
             for future in chain.from_iterable(each.values() for each in jobs.values()):
                 if not future.done():

@@ -5,9 +5,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.support.inner_pytest import Inner, endless, finish, shows
+from tests.support.inner_pytest import Inner, end_together, endless, finish, shows
 from testvibe_async import SqliteLedger, StoredBatch, Verdict
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator
 
 KEY = "--testvibe-key=ci-7"
 
@@ -50,8 +50,7 @@ def test_the_same_key_resumes_a_session(inner: Inner, service: Emulator) -> None
     inner.features(KEY).assert_outcomes(passed=2, failed=2)
     assert len(service.runs) == 3
 
-    finish_all = Fault.edit(lambda document: (finish(service), document)[1])
-    service.fail("run_feature", finish_all)
+    end_together(service, 6)
     inner.features().assert_outcomes(passed=2, failed=2)
     assert len(service.runs) == 6
 
