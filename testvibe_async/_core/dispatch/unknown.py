@@ -17,22 +17,18 @@ MAX_NAMED = 3
 """Maximum number of candidates that an error's text names."""
 
 
-def unknown_error(dispatch: Dispatch[Any], decision: Decision, why: str) -> DispatchUnknownError:
-    """Return the error of a dispatch that is unknown.
-
-    Args:
-        dispatch: The dispatch.
-        decision: What the last search showed.
-        why: The reason why the search could not show more; empty if there is none.
-    """
+def unknown_error(dispatch: Dispatch[Any]) -> DispatchUnknownError:
+    """Return the error of a dispatch that is unknown, by what the last search showed."""
+    decision, why = dispatch.decision, dispatch.why
     reason: UnknownReason = decision.reason
     if dispatch.is_accepted and reason != "ambiguous":
         reason = "accepted"
-    return DispatchUnknownError(
+    error = DispatchUnknownError(
         "; ".join(filter(None, (_loss(dispatch.failure), _shown(dispatch, decision, reason, why)))),
         advice=_advice(dispatch, reason),
         method=dispatch.request.method,
         url=dispatch.parts.transport.url_of(dispatch.request),
+        kind=dispatch.kind,
         project=dispatch.project,
         feature=dispatch.feature,
         reason=reason,
@@ -40,6 +36,8 @@ def unknown_error(dispatch: Dispatch[Any], decision: Decision, why: str) -> Disp
         key=dispatch.key,
         polled_at=None if reason == "unseen" else datetime.now(UTC),
     )
+    error.__cause__ = dispatch.failure
+    return error
 
 
 def _loss(error: VibeError | None) -> str:
@@ -55,7 +53,8 @@ def _advice(dispatch: Dispatch[Any], reason: UnknownReason) -> str:
     if reason == "accepted":
         return f"look for it in {shown_by}, and do not dispatch it again"
     if dispatch.is_keyed:
-        return f"check {shown_by}, then ledger.decide({dispatch.key!r}, …)"
+        decide = f"ledger.decide({dispatch.key!r}, …)"
+        return f"make the same call again, or check {shown_by} and settle it with {decide}"
     if reason == "absent":
         return f"check {shown_by} once more, then dispatch again"
     return f"check {shown_by} before dispatching again"
