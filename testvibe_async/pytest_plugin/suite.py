@@ -15,7 +15,7 @@ import asyncio
 import re
 from collections import Counter, defaultdict
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property, partial
 from itertools import chain
 from math import ceil
@@ -280,7 +280,7 @@ class Suite:
             attempts=spec.attempts,
             timeout=self.options.timeout * ceil(len(jobs) / spec.in_flight),
             key=key,
-            options={"spec": spec.to_dict(), "quarantine": quarantine.to_dict()},
+            options={"batch": spec.to_dict(), "quarantine": quarantine.to_dict()},
         )
         batch.mark_with(quarantine.mark)
         finishing: list[asyncio.Task[None]] = []
@@ -309,13 +309,20 @@ class Suite:
         return ledger.living((await StoredBatch.read(ledger, key, **place)).number)
 
     async def _finish(self, futures: _Futures, item: BatchItem[Run], project: Project) -> None:
+        """Hand out a result, with what else is known of a feature that was refused."""
         request = next(iter(futures))
-        if isinstance(item.error, errors.NotFoundError) and request.feature_id is None:
-            wanted = evolve(self._spec, features=[request.feature])
-            try:
-                await select(project, wanted)
-            except errors.ConfigError as error:  # It says which name was meant.
-                item.error.add_note(str(error))
+        with suppress(errors.ResponseError, errors.TransportError):
+            match item.error:
+                case errors.NotFoundError() if request.feature_id is None:
+                    try:
+                        await select(project, evolve(self._spec, features=[request.feature]))
+                    except errors.ConfigError as error:  # It says which name was meant.
+                        item.error.add_note(str(error))
+                case errors.FeatureNotGeneratedError():
+                    if (await project.get_feature(item.feature)).is_suggestion:
+                        item.error.add_note("It is only a suggestion of the service")
+                case _:
+                    pass
         result = await self._with_artifacts(item, request, project)
         for future in futures.values():
             future.set_result(result)

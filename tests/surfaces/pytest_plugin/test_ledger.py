@@ -38,6 +38,7 @@ def test_a_session_is_one_batch(inner: Inner, service: Emulator, tmp_path: Path)
         ("Checkout", None): Verdict.SUCCEEDED,
         ("Returns", None): Verdict.FAILED,
     }
+    assert batch.options["batch"]["attempts"] == 2
     assert batch.options["quarantine"]["entries"] == []
     assert len(service.runs) == 5
 
