@@ -20,9 +20,7 @@ from testvibe_async._util import escape
 from testvibe_async.cli.details import Line, end_of, error_lines, first_of, text_of
 from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.outputs import Outputs, the_batch
-from testvibe_async.cli.result import Result, check_command
 from testvibe_async.cli.words import NAME, Item, clock_time, is_lost, item_name, item_reason
-from testvibe_async.runner.kinds import unknown_kind
 from testvibe_async.runner.stability import stability_of
 from testvibe_async.runner.waits import wait_command
 
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.exits import ExitCode
+    from testvibe_async.cli.result import Result
 
 
 NAMED = 10
@@ -129,11 +128,11 @@ def _grouped(
 
 def _how_to_decide(unknown: Sequence[Item], result: Result) -> str:
     """Return the commands that check unknown dispatches at the service, and that decide them."""
-    commands = [f"  {escape(check_command(item, result.place))}" for item in unknown]
+    commands = [f"  {escape(result.check_command(item))}" for item in unknown]
     lines = ["Before you start it again, see whether it did with:", *first_of(commands, NAMED)]
     if result.resume is not None:
         decisions = {"resend": "it did not start", "adopt ID": "it is run ID", "drop": "leave it"}
-        if all(unknown_kind(item.error) != "run" for item in unknown):
+        if result.spec.kind != "run":
             del decisions["adopt ID"]  # A person names only a run by its id.
         lines.append("Then decide:")
         lines += [f"  {result.resume} --unknown {x:<8}  # {why}" for x, why in decisions.items()]
@@ -299,7 +298,7 @@ def _say_whole(result: Result, output: Output) -> None:
     is_own_left = result.unfinished or result.is_left  # The rerun is resumed first.
     is_over = is_own_left or whole.stored.is_over
     next_step = "" if is_over else f"Resume it with {whole.resume}"
-    facts = f"{whole.stored.record}: {whole.counts}.", whole.still_red, next_step
+    facts = f"{whole.stored.heading}: {whole.counts}.", whole.still_red, next_step
     say = warn if whole.exit_code else output.note
     say(" ".join(filter(None, facts)))
 

@@ -1,6 +1,6 @@
 """`testvibe-async history`: the last batches, the course of a feature, and what changed.
 
-It reads journals alone, and asks no service. What counts as flaky and as newly failing is decided
+It reads the ledger, and asks no service. What counts as flaky and as newly failing is decided
 in `testvibe_async.runner.stability`.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from sys import maxsize
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,8 +29,9 @@ from testvibe_async.runner.stability import CHANGES, Trend, trends_of, word_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from testvibe_async.runner.records import Place
-    from testvibe_async.runner.stored import Batch
+    from testvibe_async.runner.kept import Heading
+    from testvibe_async.runner.kept import KeptBatch as Batch
+    from testvibe_async.runner.lookup import Batches, Place
 
 
 USUAL_LIMIT = 10
@@ -53,22 +55,24 @@ async def history(
 
         testvibe-async history
         testvibe-async history Checkout
-        testvibe-async history nightly
+        testvibe-async history 'nightly-*'
         testvibe-async history --days 7
         testvibe-async history --limit 30 --json
 
     Args:
-        names: Features, or a name for all batches of that name; else the last batches.
+        names: Features, or batches by their numbers or keys, also by a glob such as
+            'nightly-*'; else the last batches.
         limit: Maximum number of batches; 10 if both are omitted.
         days: Only batches of the last so many days.
         common: The options of every command.
     """
     most = limit or (USUAL_LIMIT if days is None else maxsize)
-    place = place_of(common)
-    batches, features = await _meant(names, place, most)
+    async with stored_batches(common) as stored:
+        place = await place_of(common, stored)
+        batches, features = await _meant(stored, names, place, most)
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
-        batches = [each for each in batches if each.created_at >= oldest]
+        batches = [each for each in batches if each.heading.started_at >= oldest]
     output = common.output
     trends = trends_of(batches)
     if features:
@@ -84,23 +88,32 @@ async def history(
     output.document({"batches": documents, "flaky": flaky, "changes": changed})
     if not batches:
         when = "" if days is None else f" of the last {plural(days, 'day')}"
-        output.note(f"There is no journal of a batch of runs{when}{place} yet.")
+        output.note(f"There is no batch of runs{when}{place} yet.")
         return
     columns = ("Batch", "Runs", "Passed", "Failed", "Flaky", "Other", "Took")
     output.table(columns, map(_row, batches, documents))
+    for each in batches:
+        if each.is_running:
+            output.note(f"{each.heading} is still running.")
     output.details(lambda _: _sections(changed, flaky, len(batches)))
 
 
-async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Batch], set[str]]:
+async def _meant(
+    stored: Batches, names: Sequence[str], place: Place, most: int
+) -> tuple[list[Batch], set[str]]:
     """Return the batches, the oldest first, and the features in lower case that names mean.
 
     Raises:
-        ConfigError: No batch has a name or a feature of these.
+        ConfigError: No batch has a number, a key or a feature of these.
     """
-    batches = [each async for each in stored_batches().with_all_reruns(place)][::-1]
-    of_name = [each for each in batches if not names or each.record.name in names]
-    if of_name or not names:
-        return of_name[-most:], set()
+    batches: list[Batch] = []
+    async for batch in stored.with_all_reruns(place, kind="run"):
+        if not names and len(batches) == most:
+            break
+        batches.insert(0, batch)
+    named = [each for each in batches if any(_is_named(each.heading, name) for name in names)]
+    if named or not names:
+        return named[-most:] if names else batches, set()
     # A feature may have run in few batches, so all are searched.
     features = {name.casefold() for name in names}
     trends = trends_of(batches)
@@ -115,6 +128,11 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
     return of_them[-most:], features
 
 
+def _is_named(heading: Heading, name: str) -> bool:
+    """Return whether a word is the number of a batch, its key, or a glob that matches its key."""
+    return name == str(heading.number) or fnmatchcase(heading.name or "", name)
+
+
 def _course(trend: Trend) -> Text:
     """Return the course of one feature, in a few lines."""
     batches = plural(trend.counted, "batch")
@@ -123,14 +141,14 @@ def _course(trend: Trend) -> Text:
         for word in ("passed", "flaky")
     ]
     if since := trend.failing_since:
-        begin = f"{since.created_at.astimezone():%d %b %H:%M}"
-        lines.append(f"failing since batch {since.record.title} of {begin}")
+        begin = f"{since.heading.started_at.astimezone():%d %b %H:%M}"
+        lines.append(f"failing since batch {since.heading.title} of {begin}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
 
 
 def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
     """Return the cells of a batch, without a name so short that they fit into fifty columns."""
-    begin = f"{batch.record.title}  {batch.created_at.astimezone():%d %b %H:%M}"
+    begin = f"{batch.heading.title}  {batch.heading.started_at.astimezone():%d %b %H:%M}"
     took = duration(counts["seconds"]) if counts["seconds"] else None
     numbers = [counts[name] for name in ("runs", "passed", "failed", "flaky")]
     return [begin, *numbers, counts["other"] or None, took]
@@ -159,14 +177,14 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
 
 def _document(batch: Batch) -> dict[str, Any]:
     counts = Counter(word_of([item]) for item in batch.items)
-    record = batch.record
+    heading = batch.heading
     return {
-        "batch": record.number,
-        "name": record.name,
-        "createdUtc": batch.created_at,
-        "journal": stored_batches().journal_of(record),
-        "server": record.server,
-        "project": record.project,
+        "batch": heading.number,
+        "key": heading.name,
+        "startedUtc": heading.started_at,
+        "isRunning": batch.is_running,
+        "server": heading.server,
+        "project": heading.project,
         "seconds": seconds_of(batch.items),
         "runs": len(batch.items),
         **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},

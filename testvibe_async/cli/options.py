@@ -6,7 +6,6 @@ Decides which options make sense together. What a report contains is decided in
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from datetime import timedelta
 from math import inf
@@ -85,7 +84,7 @@ class Files:
 
     @property
     def kept(self) -> dict[str, object]:
-        """The values as JSON, as a journal keeps them, with the folder that they were typed in."""
+        """The values as JSON, as a batch keeps them, with the folder that they were typed in."""
         reports = [f"{form}:{path}" for form, path in self.targets]
         artifacts = None if self.artifacts is None else str(self.artifacts)
         return {
@@ -96,7 +95,7 @@ class Files:
         }
 
     def or_kept(self, kept: Mapping[str, Any]) -> Files:
-        """Return these values, and those that a journal keeps where none was given.
+        """Return these values, and those that a batch keeps where none was given.
 
         Paths are relative to the folder that they were typed in; where that is not there, as on
         another machine, to this one.
@@ -143,10 +142,6 @@ class Consent:
         limit.allowed = number if self.max_generations is None else self.max_generations
 
 
-_BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
-"""A name that is no number."""
-
-
 @Parameter(name="*")
 @frozen(kw_only=True)
 class BatchOptions:
@@ -156,19 +151,18 @@ class BatchOptions:
     """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
     one that the command would end with, if known."""
 
-    name: Annotated[str | None, MORE] = None
-    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
+    key: Annotated[str | None, Parameter(metavar="KEY"), MORE] = None
+    """Your own name for the batch. The same command with the same key resumes it; other commands
+    take the key in place of its number."""
 
     def check(self) -> None:
-        """Refuse a name that is none.
+        """Refuse a key that is blank, or could be the number of a batch.
 
         Raises:
-            ConfigError: It is a number or has other characters than names have.
+            ConfigError: It is.
         """
-        if self.name is not None and not _BATCH_NAME.fullmatch(self.name):
-            raise ConfigError(
-                f"--name {self.name}: a name has letters, digits, - and _, and not digits alone"
-            )
+        if self.key is not None and (not self.key.strip() or self.key.isdecimal()):
+            raise ConfigError(f"--key {self.key!r}: a key is not blank, and has not digits alone")
 
 
 def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from testvibe_async import ConfigError, ResponseError, _config
 from testvibe_async._util import escape
 from testvibe_async._util.replacement import replace_file
-from testvibe_async.cli.common import Common, batches_folder, connected
+from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.output import ask
 from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.names import chosen_project
@@ -52,7 +52,7 @@ def settings(*, common: Common = Common()) -> None:
     }
     routes = {name: _shown(route) for name, route in found.endpoints.items()}
     output = common.output
-    output.document({**shown, "endpoints": routes, "journals": batches_folder()})
+    output.document({**shown, "endpoints": routes, "ledger": common.ledger_path})
     names = ("server", "API key", "project", *(f"route of {name}" for name in routes))
     output.table(
         ("Setting", "Value", "From"),
@@ -62,7 +62,7 @@ def settings(*, common: Common = Common()) -> None:
         ],
     )
     output.note(f"Your own configuration file is {_config.user_file_path()}.")
-    output.note(f"The journals of your batches are in {batches_folder()}.")
+    output.note(f"Your batches are in the ledger {common.ledger_path}.")
 
 
 async def projects(*, common: Common = Common()) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from attrs import evolve
 
-from testvibe_async.errors import RecorderError, VibeError
+from testvibe_async.errors import LedgerError, VibeError
+from testvibe_async.ledger import Ledger, Row, RowState
 from testvibe_async.runner.kinds import POLICIES
 
 if TYPE_CHECKING:
-    from testvibe_async.intents import Intent
+    from collections.abc import Collection
+
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
 
@@ -36,54 +38,73 @@ class GenerationLimitError(VibeError):
     def __init__(self) -> None:
         super().__init__(_SENTENCE)
 
-    def __repr__(self) -> str:
-        """Return the sentence alone: an error of the client quotes it."""
-        return str(self)
 
-
-class GenerationLimit:
-    """A `Recorder` of a client, which refuses each generation beyond the limit.
+class GenerationLimit(Ledger):
+    """A ledger that stores no intent of a generation beyond the limit, so that it is not sent.
 
     A generation whose answer was lost counts, as it may have started. One that was refused does
     not.
     """
 
-    def __init__(self) -> None:
-        """Allow none."""
+    def __init__(self, ledger: Ledger) -> None:
+        """Allow none.
+
+        Args:
+            ledger: Keeps the rows.
+        """
+        self.ledger: Ledger = ledger
+        """The ledger that keeps the rows."""
         self.allowed: int = 0
         """Total number of generations that may be dispatched."""
-        self._intents: set[str] = set()
+        self._counted: set[str] = set()
+        """The ids of the rows that count."""
 
     @property
     def is_reached(self) -> bool:
         """True if no other generation may be dispatched."""
-        return len(self._intents) >= self.allowed
+        return len(self._counted) >= self.allowed
 
-    async def intended(self, intent: Intent) -> None:
-        """Count a generation that is about to be sent.
+    async def insert(self, row: Row) -> Row:
+        """Store a row, and count a generation that is about to be sent.
 
         Raises:
             GenerationLimitError: It is one more than are allowed.
         """
-        if not POLICIES[intent.kind].costs_credits:
-            return
+        is_intent = row.number > 0 and row.state is RowState.INTENDED
+        if not is_intent or not POLICIES[row.kind].costs_credits:
+            return await self.ledger.insert(row)
         if self.is_reached:
             raise GenerationLimitError
-        self._intents.add(intent.id)
+        self._counted.add(row.id)  # Before the wait: others must not pass meanwhile.
+        try:
+            stored = await self.ledger.insert(row)
+        except BaseException:
+            self._counted.discard(row.id)
+            raise
+        if stored is not row:
+            self._counted.discard(row.id)
+        return stored
 
-    async def dispatched(self, intent: Intent, ref: Ref) -> None:
-        """Do nothing: it was counted before it was sent."""
+    async def note(self, row: Row) -> None:
+        """Replace a row, and count a generation no more that provably did not start."""
+        if row.state is RowState.NOT_STARTED:
+            self._counted.discard(row.id)
+        await self.ledger.note(row)
 
-    async def not_dispatched(self, intent: Intent, error: VibeError) -> None:  # noqa: ARG002
-        """Count a generation no more that provably did not start."""
-        self._intents.discard(intent.id)
+    async def rows(self, key: str) -> list[Row]:
+        """Return the rows of a key."""
+        return await self.ledger.rows(key)
+
+    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:
+        """Return the rows of a project that are open, or own one of some operations."""
+        return await self.ledger.related(server, project, refs)
 
 
 def with_limit_named(item: ItemT) -> ItemT:
     """Return the item, with an error that names the limit if the limit stopped it.
 
-    The client wraps what its recorder raises, and a journal keeps the text of that alone.
+    The client wraps what its ledger raises, and a row keeps the text of that alone.
     """
-    if isinstance(item.error, RecorderError) and _SENTENCE in str(item.error):
+    if isinstance(item.error, LedgerError) and _SENTENCE in str(item.error):
         return evolve(item, error=GenerationLimitError())
     return item

@@ -4,7 +4,7 @@ Decides which runs count and what their number proves, and what counts as flaky 
 failing. A run counts if it passed or failed; one that was refused, not observed or not dispatched
 shows nothing of the feature. Over batches, results are in the order in which they were observed: a
 batch that was resumed has some from before its interruption. Pure; it runs nothing, and reads no
-journal.
+ledger.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
-    from testvibe_async.runner.stored import Batch
+    from testvibe_async.runner.kept import KeptBatch as Batch
 
 
 Z = 1.96
@@ -212,7 +212,7 @@ class Trend(_Course):
             "flakyRate": round(self.rate("flaky"), 3),
             "what": self.change,
             "failingSince": since
-            and {"batch": since.record.number, "createdUtc": since.created_at},
+            and {"batch": since.heading.number, "createdUtc": since.heading.started_at},
         }
 
 
@@ -261,7 +261,9 @@ def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: boo
 def _observed_at(batch: Batch, items: Iterable[BatchItem[Any]]) -> datetime:
     """Return when the last run of a feature in a batch ended; the begin of the batch if unknown."""
     runs = [run for item in items for run in item.attempts]
-    return max((run.finished_at for run in runs if run.finished_at), default=batch.created_at)
+    return max(
+        (run.finished_at for run in runs if run.finished_at), default=batch.heading.started_at
+    )
 
 
 def _change(words: Sequence[str]) -> str | None:
