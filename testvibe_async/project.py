@@ -547,7 +547,7 @@ class Project:
             site_url=site_url,
             attempts=None if attempts is None else require_count("attempts", attempts),
             on_conflict=on_conflict,
-            missing_only=missing_only or (kind == "generation" and not source.is_named),
+            missing_only=missing_only or None,
             options=_checked_options(options),
         )
         entries = EntrySource(plan, source, self._dispatcher.ledger)

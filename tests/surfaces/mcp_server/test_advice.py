@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from testvibe_async.intents import Intent
 
 from tests.support.mcp_connection import connected
 from testvibe_async import CaseResult, FeatureStatus, Generation, Run, RunStatus, RunSummary, errors
 from testvibe_async.errors import KindName
-from testvibe_async.intents import Intent
 from testvibe_async.mcp_server.advice import NAME_PROJECT, explain
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section

@@ -35,7 +35,7 @@ class Plan:
     on_conflict: str | None = None
     """The reaction to a feature whose state does not allow the dispatch."""
 
-    missing_only: bool = False
+    missing_only: bool | None = None
     """True to generate nothing of a feature that has tests by then."""
 
     options: Mapping[str, Any] = field(factory=dict[str, Any])
@@ -58,7 +58,7 @@ class Plan:
             plan={
                 "attempts": self.attempts or 1,
                 "onConflict": self.on_conflict or "raise",
-                "missingOnly": self.missing_only,
+                "missingOnly": bool(self.missing_only),
                 "options": dict(self.options),
                 "jobs": jobs,
             },
@@ -87,7 +87,7 @@ class Plan:
             site_url=row.site_url,
             attempts=self.attempts or stored["attempts"],
             on_conflict=self.on_conflict or stored["onConflict"],
-            missing_only=stored["missingOnly"],
+            missing_only=self.missing_only or stored["missingOnly"],
             options=stored["options"],
             jobs=None if jobs is None else [Job(*job) for job in jobs],
         )

@@ -54,19 +54,27 @@ class EntrySource:
             VibeError: The features must be listed, and can't be.
         """
         if not self.plan.is_keyed:
+            self.plan = evolve(self.plan, missing_only=self._is_missing_only)
             return
         first = await self._read_rows()
         if first is None:
             if not self.is_lazy:
                 self._planned = await self._read_jobs()
-            row = evolve(self.plan, jobs=self._planned).row()
+            row = evolve(self.plan, jobs=self._planned, missing_only=self._is_missing_only).row()
             stored = await self._ledger.insert(row)
             if stored is row:
+                self.plan = self.plan.with_stored(row)
                 return
             first = stored  # Another process was faster.
             await self._read_rows()
         self.plan = self.plan.with_stored(first)
         await self._use_stored_jobs()
+
+    @property
+    def _is_missing_only(self) -> bool:
+        """True if it was requested, or if no generation is of a feature that the caller named."""
+        is_unnamed = self.plan.kind == "generation" and not self._jobs.is_named
+        return bool(self.plan.missing_only) or is_unnamed
 
     async def _read_rows(self) -> Row | None:
         """Read the batch's rows; return the first, if there is one."""
@@ -114,6 +122,9 @@ class EntrySource:
             job = self._planned[index] if index < len(self._planned) else None
         if job is None:
             self.is_over = True
+            if self.plan.is_keyed and self._planned is None:  # Now all of them are known.
+                row = evolve(self.plan, jobs=[entry.job for entry in self.entries]).row()
+                await self._ledger.note(row)
             return None
         item = _item(job) if self.plan.is_keyed else f"{len(self.entries)}"
         rows = self._rows.pop(item, None) if self.plan.is_keyed else None

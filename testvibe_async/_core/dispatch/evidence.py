@@ -29,6 +29,8 @@ from testvibe_async.errors import (
 from testvibe_async.events import reported_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from testvibe_async._http import Transport
     from testvibe_async.ledger import Row
     from testvibe_async.models import Listing, Run
@@ -39,6 +41,9 @@ LISTED_RUNS = 1000
 
 READ_BY_ID = 64
 """Maximum number of runs to read by their ids for one dispatch."""
+
+TOGETHER_SECONDS = 0.05
+"""Seconds before a list is requested, in which other searches may join."""
 
 IDS_AT_ONCE = 8
 """Number of ids to read at once, and number of missing ones in a row after the last run."""
@@ -54,8 +59,12 @@ class EvidenceReader:
         self._reading: set[asyncio.Task[Listing[Run]]] = set()
         """The lists under way."""
 
-    async def read(self, row: Row) -> Evidence:
+    async def read(self, row: Row, *, is_last: bool = False) -> Evidence:
         """Read what the service shows of the operations since a dispatch.
+
+        Args:
+            row: The dispatch.
+            is_last: True to prove an absence: what a list leaves out is then read by its id.
 
         Raises:
             ClientClosedError: The client is closed.
@@ -63,7 +72,7 @@ class EvidenceReader:
         try:
             if row.kind == "generation":
                 return await self._generation(row)
-            return await self._runs(row)
+            return await self._runs(row, is_last=is_last)
         except ClientClosedError:
             raise
         except ResponseError as error:
@@ -86,7 +95,7 @@ class EvidenceReader:
         is_named = latest.request_id and latest.feature_id is not None
         return generation_evidence(row, latest, ref_of(row, latest) if is_named else None)
 
-    async def _runs(self, row: Row) -> Evidence:
+    async def _runs(self, row: Row, *, is_last: bool) -> Evidence:
         floor = row.before if isinstance(row.before, int) else None
         try:
             rows = await self._list(row.project)
@@ -100,9 +109,22 @@ class EvidenceReader:
         if isinstance(missing, range) and len(missing) <= READ_BY_ID:
             runs += await self._ids(row.project, missing)
             missing = None
+        if is_last and missing is None and floor is not None:
+            runs += await self._left_out(row.project, floor, rows)
         shown = [(run, ref_of(row, run)) for run in runs]
         why = "the list of runs is cut" if isinstance(missing, range) else missing or ""
         return Evidence(shown, is_whole=missing is None, why=why)
+
+    async def _left_out(self, project: str, floor: int, rows: Listing[Run]) -> list[Run]:
+        """Read the runs above a floor that a list leaves out, if those may be few.
+
+        Many ids that the list lacks are those of other projects.
+        """
+        listed = {run.run_id for run in rows}
+        last = max(listed, default=floor)
+        ids = [number for number in range(floor + 1, last + 1) if number not in listed]
+        ids = ids if len(ids) <= READ_BY_ID else []
+        return await self._ids(project, [*ids, *range(last + 1, last + 1 + IDS_AT_ONCE)])
 
     async def _from(self, project: str, first: int) -> list[Run]:
         """Read the runs from an id on, until several in a row do not exist."""
@@ -114,13 +136,12 @@ class EvidenceReader:
             runs += found
         return runs
 
-    async def _ids(self, project: str, ids: range) -> list[Run]:
+    async def _ids(self, project: str, ids: Sequence[int]) -> list[Run]:
         """Read the runs that exist among some ids."""
         runs: list[Run] = []
-        for start in range(ids.start, ids.stop, IDS_AT_ONCE):
-            some = range(start, min(start + IDS_AT_ONCE, ids.stop))
+        for start in range(0, len(ids), IDS_AT_ONCE):
             # With `return_exceptions`, no read outlasts this one that fails.
-            reads = (self._run(project, run_id) for run_id in some)
+            reads = (self._run(project, run_id) for run_id in ids[start : start + IDS_AT_ONCE])
             for found in await asyncio.gather(*reads, return_exceptions=True):
                 if isinstance(found, BaseException):
                     raise found
@@ -146,11 +167,16 @@ class EvidenceReader:
             reading = asyncio.create_task(self._read_list(project), name="testvibe_async list")
             self._next_lists[project] = reading
             self._reading.add(reading)
-            reading.add_done_callback(self._reading.discard)
+            reading.add_done_callback(self._note_read)
         return await asyncio.shield(reading)
 
+    def _note_read(self, reading: asyncio.Task[Listing[Run]]) -> None:
+        self._reading.discard(reading)
+        if not reading.cancelled():
+            reading.exception()  # All who waited for it may have been cancelled.
+
     async def _read_list(self, project: str) -> Listing[Run]:
-        await asyncio.sleep(0)
+        await asyncio.sleep(TOGETHER_SECONDS)
         del self._next_lists[project]
         # One page: between two pages, a row may be lost.
         request = Endpoints.LIST_RUNS.request(project=project, query={"limit": LISTED_RUNS})
