@@ -298,7 +298,7 @@ def _say_whole(result: Result, output: Output) -> None:
     is_own_left = result.unfinished or result.is_left  # The rerun is resumed first.
     is_over = is_own_left or whole.stored.is_over
     next_step = "" if is_over else f"Resume it with {whole.resume}"
-    facts = f"{whole.stored.heading}: {whole.counts}.", whole.still_red, next_step
+    facts = f"{whole.stored}: {whole.counts}.", whole.still_red, next_step
     say = warn if whole.exit_code else output.note
     say(" ".join(filter(None, facts)))
 

@@ -29,8 +29,7 @@ from testvibe_async.runner.stability import CHANGES, Trend, trends_of, word_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from testvibe_async.runner.kept import Heading
-    from testvibe_async.runner.kept import KeptBatch as Batch
+    from testvibe_async.runner.kept import KeptBatch
     from testvibe_async.runner.lookup import Batches, Place
 
 
@@ -72,7 +71,7 @@ async def history(
         batches, features = await _meant(stored, names, place, most)
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
-        batches = [each for each in batches if each.heading.started_at >= oldest]
+        batches = [each for each in batches if each.started_at >= oldest]
     output = common.output
     trends = trends_of(batches)
     if features:
@@ -94,24 +93,24 @@ async def history(
     output.table(columns, map(_row, batches, documents))
     for each in batches:
         if each.is_running:
-            output.note(f"{each.heading} is still running.")
+            output.note(f"{each} is still running.")
     output.details(lambda _: _sections(changed, flaky, len(batches)))
 
 
 async def _meant(
     stored: Batches, names: Sequence[str], place: Place, most: int
-) -> tuple[list[Batch], set[str]]:
+) -> tuple[list[KeptBatch], set[str]]:
     """Return the batches, the oldest first, and the features in lower case that names mean.
 
     Raises:
         ConfigError: No batch has a number, a key or a feature of these.
     """
-    batches: list[Batch] = []
+    batches: list[KeptBatch] = []
     async for batch in stored.with_all_reruns(place, kind="run"):
         if not names and len(batches) == most:
             break
         batches.insert(0, batch)
-    named = [each for each in batches if any(_is_named(each.heading, name) for name in names)]
+    named = [each for each in batches if any(_is_named(each, name) for name in names)]
     if named or not names:
         return named[-most:] if names else batches, set()
     # A feature may have run in few batches, so all are searched.
@@ -128,9 +127,9 @@ async def _meant(
     return of_them[-most:], features
 
 
-def _is_named(heading: Heading, name: str) -> bool:
+def _is_named(batch: KeptBatch, name: str) -> bool:
     """Return whether a word is the number of a batch, its key, or a glob that matches its key."""
-    return name == str(heading.number) or fnmatchcase(heading.name or "", name)
+    return name == str(batch.number) or fnmatchcase(batch.name or "", name)
 
 
 def _course(trend: Trend) -> Text:
@@ -141,14 +140,14 @@ def _course(trend: Trend) -> Text:
         for word in ("passed", "flaky")
     ]
     if since := trend.failing_since:
-        begin = f"{since.heading.started_at.astimezone():%d %b %H:%M}"
-        lines.append(f"failing since batch {since.heading.title} of {begin}")
+        begin = f"{since.started_at.astimezone():%d %b %H:%M}"
+        lines.append(f"failing since batch {since.title} of {begin}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
 
 
-def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
+def _row(batch: KeptBatch, counts: Mapping[str, Any]) -> list[object]:
     """Return the cells of a batch, without a name so short that they fit into fifty columns."""
-    begin = f"{batch.heading.title}  {batch.heading.started_at.astimezone():%d %b %H:%M}"
+    begin = f"{batch.title}  {batch.started_at.astimezone():%d %b %H:%M}"
     took = duration(counts["seconds"]) if counts["seconds"] else None
     numbers = [counts[name] for name in ("runs", "passed", "failed", "flaky")]
     return [begin, *numbers, counts["other"] or None, took]
@@ -175,16 +174,15 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
     return Text("\n").join(lines)
 
 
-def _document(batch: Batch) -> dict[str, Any]:
+def _document(batch: KeptBatch) -> dict[str, Any]:
     counts = Counter(word_of([item]) for item in batch.items)
-    heading = batch.heading
     return {
-        "batch": heading.number,
-        "key": heading.name,
-        "startedUtc": heading.started_at,
+        "batch": batch.number,
+        "key": batch.name,
+        "startedUtc": batch.started_at,
         "isRunning": batch.is_running,
-        "server": heading.server,
-        "project": heading.project,
+        "server": batch.server,
+        "project": batch.project,
         "seconds": seconds_of(batch.items),
         "runs": len(batch.items),
         **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},

@@ -130,7 +130,7 @@ def _documents_in(text: str) -> tuple[KindName, Iterable[dict[str, Any]]]:
 
 def _undispatched(document: dict[str, Any]) -> Item:
     """Return the item without an operation that `--json` has printed."""
-    error = document["error"] and errors.read_error(document["error"])
+    error = None if document["error"] is None else errors.read_error(document["error"])
     return BatchItem(
         feature=document["feature"],
         name=document.get("name"),

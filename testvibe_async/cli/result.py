@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from testvibe_async import BatchSummary, DispatchUnknownError, Verdict, WaitTimeoutError
-from testvibe_async._core.batch import is_refusal
+from testvibe_async.batch import is_refusal
 from testvibe_async.cli.batches import resume_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.options import Files
@@ -280,11 +280,11 @@ def result_of(batch: KeptBatch, place: Sequence[str], files: Files = Files()) ->
         items=batch.items,
         seconds=seconds_of(batch.items),
         place=place,
-        batch=batch.heading.number,
+        batch=batch.number,
         spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
         stored=batch,
-        left_out=batch.heading.stored.left_out,
+        left_out=batch.stored.left_out,
         left=batch.unfinished,
     )
 

@@ -26,7 +26,7 @@ from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import result_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, Item, plural, started
+from testvibe_async.cli.words import NAME, Item, item_name, plural, started
 from testvibe_async.ledger import folded, undecided
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.spec import BatchSpec
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from testvibe_async.cli.watch import Watch
     from testvibe_async.errors import KindName
     from testvibe_async.ledger import Row
-    from testvibe_async.runner.kept import Heading, KeptBatch
+    from testvibe_async.runner.kept import KeptBatch
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -72,7 +72,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         batch: Its number or its key; by default the last one of this project that is not over.
         unknown: What to do with a dispatch that may have started (resend, adopt ID, drop): resend
             may do the work twice, adopt takes the id of the run that it was.
-        feature: The feature that --unknown is for; all by default.
+        feature: The feature that --unknown is for, as it is shown; all by default.
         list_: Only list the batches of this project that are not over.
         timeout: Maximum duration of the batch.
         consent: The generations that may be dispatched, if any are left. By default it asks.
@@ -87,16 +87,15 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     async with stored_batches(common) as batches:
         place = await place_of(common, batches)
         found = await batches.to_resume(batch, place)
-    heading = found.heading
-    decision = _decision(heading, unknown) if unknown else None
+    decision = _decision(found, unknown) if unknown else None
     if found.is_running:
-        common.output.note(f"{heading} is still running; this command shares its work.")
+        common.output.note(f"{found} is still running; this command shares its work.")
     # What is suggested names the project only if another one is in force here.
-    is_here = place.server and place.project and place.has(heading)
+    is_here = place.server and place.project and place.has(found)
     suggested = common.place if is_here else None
-    if (place.server, place.project) != (heading.server, heading.project) or common.project:
-        common = evolve(common, server=heading.server, project=heading.project)
-    files = files.or_kept(heading.stored.files)
+    if (place.server, place.project) != (found.server, found.project) or common.project:
+        common = evolve(common, server=found.server, project=found.project)
+    files = files.or_kept(found.stored.files)
     async with watching(common, files=files, timeout=timeout) as watch:
         if suggested is not None:
             watch.result = evolve(watch.result, place=suggested)
@@ -126,23 +125,22 @@ async def resume_batch(  # noqa: PLR0913 - each by name
         feature: The feature that the decision is for; None for all.
         waits: True to wait for the operations.
     """
-    heading = batch.heading
     may_resend = decision in {None, "resend"} or feature is not None
-    left = POLICIES[heading.kind].costs_credits * sum(
+    left = POLICIES[batch.kind].costs_credits * sum(
         _is_left(item) and (may_resend or item.verdict is not Verdict.UNKNOWN)
         for item in batch.items
     )
     if consent is not None:
         question = (
-            f"{heading}, {started(heading.started_at)}, may dispatch "
+            f"{batch}, {started(batch.started_at)}, may dispatch "
             f"{plural(left, 'generation')}, and each costs credits. Resume it?"
         )
         await consent.allow(watch.generations, left, question=question)
     await watch.resume(batch)
     if decision is not None:  # Nothing is decided where the rest is refused.
         await _decide(watch, batch, decision, feature)
-    stored = evolve(heading.stored, spec=spec)
-    return await watch.perform(stored, None, batch.items, key=heading.key, waits=waits)
+    stored = evolve(batch.stored, spec=spec)
+    return await watch.perform(stored, None, batch.items, key=batch.key, waits=waits)
 
 
 def _is_left(item: Item) -> bool:
@@ -162,19 +160,19 @@ async def _decide(
         ConfigError: It is not for these, or the run is another feature's.
         NotFoundError: There is no such run.
     """
-    heading, ledger = batch.heading, watch.generations
-    meant: int | str | None = feature
-    for item in batch.items:  # As it was requested: by its id, or by its name.
-        names = {str(item.feature), item.feature_name.casefold()}
-        if feature is not None and {feature, feature.casefold()} & names:
-            meant = item.feature
+    ledger, config = watch.generations, None
+    for item in batch.items:  # A name with its configuration, as they are shown.
+        if item.config is not None and feature == item_name(item):
+            feature, config = str(item.feature), item.config
     if isinstance(decision, RunRef):
         run = await watch.connection.project.get_run(decision.run_id)
-        rows = [row for row in await ledger.rows(heading.key) if row.project == heading.project]
-        for row in undecided(rows, meant):
-            if problem := row.contradiction(run) or _other_name(row, run):
+        for row in undecided(await ledger.rows(batch.key)):
+            names = {str(row.feature), row.name or ""}
+            is_meant = row.project == batch.project and config in {None, row.config}
+            is_meant = is_meant and (feature is None or folded(feature) in map(folded, names))
+            if is_meant and (problem := row.contradiction(run) or _other_name(row, run)):
                 raise ConfigError(f"{decision} is not what was dispatched: {problem}")
-    await ledger.decide(heading.key, decision, feature=meant, project=heading.project)
+    await ledger.decide(batch.key, decision, feature=feature, config=config, project=batch.project)
 
 
 def _other_name(row: Row, run: Run) -> str | None:
@@ -193,9 +191,9 @@ async def _list_unfinished(common: Common) -> None:
         found = [each async for each in batches.unfinished(place)]
     documents = [
         {
-            "batch": each.heading.number,
-            "key": each.heading.name,
-            "startedUtc": each.heading.started_at,
+            "batch": each.number,
+            "key": each.name,
+            "startedUtc": each.started_at,
             "counts": counts_of(each.items),
         }
         for each in found
@@ -206,7 +204,7 @@ async def _list_unfinished(common: Common) -> None:
         common.output.note(f"Nothing to resume: each batch{place} is over.")
 
 
-def _decision(heading: Heading, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
+def _decision(batch: KeptBatch, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
     """Return the decision on unknown dispatches that words are.
 
     Raises:
@@ -217,8 +215,8 @@ def _decision(heading: Heading, words: Sequence[str]) -> Literal["resend", "drop
             return "resend"
         case ["drop"]:
             return "drop"
-        case ["adopt", number] if number.isdecimal() and heading.kind == "run":
-            return RunRef(server=heading.server, project=heading.project, run_id=int(number))
+        case ["adopt", number] if number.isdecimal() and batch.kind == "run":
+            return RunRef(server=batch.server, project=batch.project, run_id=int(number))
         case _:
             raise ConfigError(
                 "--unknown takes resend, drop, or adopt and the id of a run: --unknown adopt 214"
@@ -259,9 +257,9 @@ async def report(
     result = result_of(found, common.place, files)
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
-    common.output.say(f"{found.heading}, {started(found.heading.started_at)}{again}.")
+    common.output.say(f"{found}, {started(found.started_at)}{again}.")
     if found.is_running:
-        warn(f"{found.heading} is still running.")
+        warn(f"{found} is still running.")
     return await conclude(result, Outputs(files, common.output))
 
 

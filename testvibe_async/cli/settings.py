@@ -223,7 +223,8 @@ def set_key(server: str, api_key: str | None) -> Path | None:
     import tomlkit  # noqa: PLC0415 - see `login`
 
     path = _config.user_file_path()
-    assert path is not None
+    if path is None:
+        raise ModuleNotFoundError(name="platformdirs")
     text = path.read_text(encoding="utf-8-sig") if _config.read_user_file() else ""
     document = tomlkit.parse(text)
     if api_key is not None:

@@ -132,9 +132,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
             ]
             failed_ones = plural(len(jobs), "failure") if jobs else "nothing to run again"
             runs = plural(len(batch.items), "run")
-            heading = batch.heading
-            said = f"{heading}, {started(heading.started_at)}: {failed_ones}, of {runs}."
-            found, parent = Selection(features=()), heading.number
+            said = f"{batch}, {started(batch.started_at)}: {failed_ones}, of {runs}."
+            found, parent = Selection(features=()), batch.number
             whole = watch.rerun(batch)
             if not jobs:
                 watch.outputs.write(whole)
@@ -330,19 +329,18 @@ async def _repeat(  # noqa: PLR0913 - each by name
     Raises:
         ConfigError: Another request has the key.
     """
-    heading = batch.heading
     same = ("kind", "is_all", "repeat")
     is_same = (
         all(getattr(spec, each) == getattr(batch.spec, each) for each in same)
-        and (heading.stored.parent is not None) == is_rerun
+        and (batch.stored.parent is not None) == is_rerun
         and (is_rerun or {*spec.features} == {*batch.spec.features})
         and {*spec.configs} == {*batch.spec.configs}
         and spec.site_url in {None, batch.spec.site_url}
     )
     if not is_same:
         raise ConfigError(
-            f"{heading} has this key, and other features or options: resume it with "
-            f"{NAME} resume {heading.number}, or take another --key"
+            f"{batch} has this key, and other features or options: resume it with "
+            f"{NAME} resume {batch.number}, or take another --key"
         )
     spec = evolve(spec, site_url=batch.spec.site_url)
     return await resume_batch(watch, batch, spec, consent=consent, waits=waits)

@@ -133,11 +133,10 @@ class Watch:
     async def resume(self, batch: KeptBatch) -> None:
         """Note that a batch is resumed; read its reruns and its parent, which share its result."""
         assert self.batches is not None
-        heading = batch.heading
         self._is_new = False
-        self.result = evolve(self.result, batch=heading.number)
-        self._reruns = await self.batches.reruns_of(heading.number)
-        if (parent := await self.batches.parent_of(heading)) is not None:
+        self.result = evolve(self.result, batch=batch.number)
+        self._reruns = await self.batches.reruns_of(batch.number)
+        if (parent := await self.batches.parent_of(batch)) is not None:
             self.rerun(parent)
 
     def rerun(self, batch: KeptBatch) -> Result:
@@ -268,6 +267,7 @@ class Watch:
                     await self._record(completed)
                 except asyncio.CancelledError:
                     self.progress.contact.stop()
+                    self.outputs.stop()
                     # `showing` cancels its body if it fails, such as after a closed pipe.
                     is_shown = anyio.current_effective_deadline() != -inf
                     if self.progress.has_waiting and is_shown:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.batch import StoredBatch
     from testvibe_async.errors import KindName
-    from testvibe_async.ledger import Row
     from testvibe_async.models import Snapshot
 
 
@@ -75,8 +74,8 @@ class Stored:
 
 
 @frozen(kw_only=True)
-class Heading:
-    """Facts about a batch that are known without its items."""
+class KeptBatch:
+    """The known state of one batch."""
 
     number: int
     key: str
@@ -86,24 +85,44 @@ class Heading:
     """The project's id."""
 
     started_at: datetime
-    is_complete: bool
-    """True if all of its features are known; those of a generator are not."""
-
     stored: Stored
+    spec: BatchSpec
+    items: Sequence[BatchItem[Snapshot]]
+    is_running: bool
+    """True if a process runs it now."""
+
+    is_over: bool
+    """True if nothing is left to dispatch, to wait for or to find out."""
+
+    is_complete: bool
+    """True if all of its features are known; those of a generator may not be."""
+
+    fails_on_flaky: bool
+    """True if its command was to fail if a feature was flaky."""
+
+    is_judged: bool
+    """True if its items are marked by the quarantine that held when it ran."""
+
+    unfinished: int
+    """The number of the batch to resume if it is not over: its own, or that of a rerun."""
+
+    reruns: Sequence[int] = ()
+    """The batches that reran its failures, if they are part of its items."""
 
     @classmethod
-    def of(cls, number: int, row: Row) -> Self:
-        """Return the heading of the batch that a ledger's first row of it describes."""
-        plan = row.plan or {}
+    def of(cls, batch: StoredBatch) -> Self:
+        """Return a batch of a ledger."""
+        stored = Stored.of(batch.kind, batch.options)
+        known = {name: getattr(batch, name) for name in ("site_url", "attempts", "on_conflict")}
+        mark = (stored.quarantine or NO_QUARANTINE).mark
         return cls(
-            number=number,
-            key=row.key,
-            kind=row.kind,
-            server=row.server,
-            project=row.project,
-            started_at=row.intended_at,
-            is_complete=plan.get("jobs") is not None,
-            stored=Stored.of(row.kind, plan.get("options", {})),
+            **{name: getattr(batch, name) for name in _SAME},
+            stored=stored,
+            spec=BatchSpec.from_dict(stored.spec.to_dict() | known),
+            items=[mark(with_limit_named(item)) for item in batch.items],
+            fails_on_flaky=bool(stored.files.get("fail_on_flaky")),
+            is_judged=stored.quarantine is not None,
+            unfinished=batch.number,
         )
 
     def __str__(self) -> str:
@@ -120,53 +139,6 @@ class Heading:
         """The batch's number and name, to follow the word batch: `12 (nightly)`."""
         return f"{self.number}" + (f" ({self.name})" if self.name else "")
 
-
-@frozen(kw_only=True)
-class KeptBatch:
-    """The known state of one batch."""
-
-    heading: Heading
-    spec: BatchSpec
-    items: Sequence[BatchItem[Snapshot]]
-    is_running: bool
-    """True if a process runs it now."""
-
-    is_over: bool
-    """True if nothing is left to dispatch, to wait for or to find out."""
-
-    is_complete: bool
-    """True if all of its features are known; those of a generator are not."""
-
-    fails_on_flaky: bool
-    """True if its command was to fail if a feature was flaky."""
-
-    is_judged: bool
-    """True if its items are marked by the quarantine that held when it ran."""
-
-    unfinished: int
-    """The number of the batch to resume if it is not over: its own, or that of a rerun."""
-
-    reruns: Sequence[int] = ()
-    """The batches that reran its failures, if they are part of its items."""
-
-    @classmethod
-    def of(cls, heading: Heading, batch: StoredBatch) -> Self:
-        """Return a batch of a ledger."""
-        stored = heading.stored
-        known = {name: getattr(batch, name) for name in ("site_url", "attempts", "on_conflict")}
-        mark = (stored.quarantine or NO_QUARANTINE).mark
-        return cls(
-            heading=heading,
-            spec=BatchSpec.from_dict(stored.spec.to_dict() | known),
-            items=[mark(with_limit_named(item)) for item in batch.items],
-            is_running=batch.is_running,
-            is_over=batch.is_over and heading.is_complete,
-            is_complete=heading.is_complete,
-            fails_on_flaky=bool(stored.files.get("fail_on_flaky")),
-            is_judged=stored.quarantine is not None,
-            unfinished=heading.number,
-        )
-
     def judged(self, quarantine: Quarantine) -> Self:
         """Return it marked by a quarantine, unless it is by the one that held when it ran."""
         if self.is_judged:
@@ -182,13 +154,20 @@ class KeptBatch:
             is_running=self.is_running or rerun.is_running,
             is_over=self.is_over and rerun.is_over,
             unfinished=rerun.unfinished if self.is_over else self.unfinished,
-            reruns=(*self.reruns, rerun.heading.number, *rerun.reruns),
+            reruns=(*self.reruns, rerun.number, *rerun.reruns),
         )
 
     @property
     def failed(self) -> list[BatchItem[Snapshot]]:
         """Its items that a rerun is to run again: see `has_failed`."""
         return [item for item in self.items if has_failed(item)]
+
+
+_SAME = (
+    *("number", "key", "kind", "server", "project", "started_at"),
+    *("is_running", "is_over", "is_complete"),
+)
+"""The fields that are those of the stored batch."""
 
 
 def has_failed(item: BatchItem[Snapshot]) -> bool:

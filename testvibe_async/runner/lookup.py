@@ -14,7 +14,7 @@ from attrs import frozen
 from testvibe_async.batch import StoredBatch
 from testvibe_async.errors import ConfigError
 from testvibe_async.ledger import RowState
-from testvibe_async.runner.kept import Heading, KeptBatch, is_settled
+from testvibe_async.runner.kept import KeptBatch, is_settled
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import similar_names
 
@@ -36,7 +36,7 @@ class Place:
     project: str | None
     """Its id."""
 
-    def has(self, heading: Heading) -> bool:
+    def has(self, heading: KeptBatch) -> bool:
         """Return whether a batch is one of here."""
         return self.server in {None, heading.server} and self.project in {None, heading.project}
 
@@ -57,25 +57,24 @@ class Batches:
         """
         self.ledger: SqliteLedger = ledger
 
-    async def headings(self) -> list[Heading]:
-        """Return the headings of all batches, the latest first.
+    async def headings(self) -> list[KeptBatch]:
+        """Return all batches without what became of their items, the latest first.
 
         Raises:
             ConfigError: The file can't be read.
         """
-        found = await self.ledger.batches(with_rows=False)
-        return [Heading.of(number, row) for number, row, _ in found]
+        return [*map(KeptBatch.of, await StoredBatch.all(self.ledger, with_items=False))]
 
-    async def read(self, heading: Heading) -> KeptBatch:
-        """Read a batch."""
-        return KeptBatch.of(heading, await StoredBatch.read(self.ledger, heading.number))
+    async def read(self, heading: KeptBatch) -> KeptBatch:
+        """Read a batch with its items."""
+        return KeptBatch.of(await StoredBatch.read(self.ledger, heading.number))
 
-    async def find(self, key: str, place: Place) -> Heading | None:
+    async def find(self, key: str, place: Place) -> KeptBatch | None:
         """Return the heading of the batch that has a key in a place; None if there is none."""
         found = (each for each in await self.headings() if each.key == key and place.has(each))
         return next(found, None)
 
-    async def named(self, word: str, place: Place) -> Heading:
+    async def named(self, word: str, place: Place) -> KeptBatch:
         """Return the heading of the batch of a number or a key.
 
         Raises:
@@ -156,29 +155,29 @@ class Batches:
                 has a failure that did not pass since.
         """
         batch = (await self.meant(word, place, kind="run")).judged(quarantine)
-        if (kind := batch.heading.kind) != "run":
+        if (kind := batch.kind) != "run":
             names = shlex.join(item.feature_name for item in batch.failed)
             command = f"testvibe-async {POLICIES[kind].command} {names}"
             again = names and f"; to repeat what failed: {command}"
-            raise ConfigError(f"{batch.heading} has {kind}s, and --failed repeats runs{again}")
-        if not place.has(batch.heading):
-            raise ConfigError(_is_elsewhere(batch.heading, place))
+            raise ConfigError(f"{batch} has {kind}s, and --failed repeats runs{again}")
+        if not place.has(batch):
+            raise ConfigError(_is_elsewhere(batch, place))
         if batch.is_running:
-            raise ConfigError(f"{batch.heading} is still running: wait for its end")
+            raise ConfigError(f"{batch} is still running: wait for its end")
         if word is None and batch.is_over and not batch.failed:
             settled: set[tuple[str, str | None]] = set()
             for heading in await self.here(place, kind="run"):
                 earlier = (await self.read(heading)).judged(quarantine)
                 if any(item.key not in settled for item in earlier.failed):
                     raise ConfigError(
-                        f"{batch.heading}, the last one, has no failures. {heading} has "
+                        f"{batch}, the last one, has no failures. {heading} has "
                         "failures that have not passed since. To rerun those: "
                         f"testvibe-async run --failed {heading.number} --wait"
                     )
                 settled |= {item.key for item in earlier.items if is_settled(item)}
         return batch
 
-    async def here(self, place: Place, *, kind: KindName | None = None) -> list[Heading]:
+    async def here(self, place: Place, *, kind: KindName | None = None) -> list[KeptBatch]:
         """Return the headings of a place, the latest first.
 
         Args:
@@ -186,14 +185,14 @@ class Batches:
                 latest batch.
             kind: The kind of their operations; None for any.
         """
-        found: list[Heading] = []
+        found: list[KeptBatch] = []
         for heading in await self.headings():
             if kind in {None, heading.kind} and place.has(heading):
                 place = Place(heading.server, heading.project)
                 found.append(heading)
         return found
 
-    async def _first_of(self, heading: Heading) -> Heading:
+    async def _first_of(self, heading: KeptBatch) -> KeptBatch:
         """Return the batch whose failures a rerun ran again; a batch that is no rerun itself."""
         by_number = {each.number: each for each in await self.headings()}
         while (parent := by_number.get(heading.stored.parent or 0)) is not None:
@@ -214,11 +213,11 @@ class Batches:
 
     async def with_reruns(self, batch: KeptBatch, *, without: int | None = None) -> KeptBatch:
         """Return a batch with its reruns but one, as further attempts of its items."""
-        for rerun in await self.reruns_of(batch.heading.number, without=without):
+        for rerun in await self.reruns_of(batch.number, without=without):
             batch = batch.after(rerun)
         return batch
 
-    async def parent_of(self, heading: Heading) -> KeptBatch | None:
+    async def parent_of(self, heading: KeptBatch) -> KeptBatch | None:
         """Return the batch that a rerun reran, with its other reruns; None if there is none.
 
         Args:
@@ -242,7 +241,7 @@ class Batches:
             if heading.stored.parent == number and heading.number != without
         ]
 
-    async def record(self, items: Iterable[BatchItem[Snapshot]]) -> list[Heading]:
+    async def record(self, items: Iterable[BatchItem[Snapshot]]) -> list[KeptBatch]:
         """Note the outcomes of operations in the ledger; return the batches that dispatched them.
 
         A failed operation is left as it is while a process runs its batch: further attempts are
@@ -266,7 +265,7 @@ class Batches:
         ]
 
 
-def _is_elsewhere(heading: Heading, place: Place) -> str:
+def _is_elsewhere(heading: KeptBatch, place: Place) -> str:
     """Return that a batch is not of the place in force, and what to do."""
     there = Place(heading.server, heading.project)
     return f"{heading} is{there}, not{place}: name them by --server and --project"

@@ -20,8 +20,7 @@ from testvibe_async.runner.quarantine import NO_QUARANTINE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from testvibe_async._core.batch import Features
-    from testvibe_async.batch import Batch
+    from testvibe_async.batch import Batch, Features
     from testvibe_async.errors import KindName
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project

@@ -211,8 +211,7 @@ class Trend(_Course):
             "passRate": round(self.rate("passed"), 3),
             "flakyRate": round(self.rate("flaky"), 3),
             "what": self.change,
-            "failingSince": since
-            and {"batch": since.heading.number, "createdUtc": since.heading.started_at},
+            "failingSince": since and {"batch": since.number, "createdUtc": since.started_at},
         }
 
 
@@ -261,9 +260,7 @@ def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: boo
 def _observed_at(batch: Batch, items: Iterable[BatchItem[Any]]) -> datetime:
     """Return when the last run of a feature in a batch ended; the begin of the batch if unknown."""
     runs = [run for item in items for run in item.attempts]
-    return max(
-        (run.finished_at for run in runs if run.finished_at), default=batch.heading.started_at
-    )
+    return max((run.finished_at for run in runs if run.finished_at), default=batch.started_at)
 
 
 def _change(words: Sequence[str]) -> str | None:

@@ -103,9 +103,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
 
 
 @pytest.fixture
-def batches(machine: Path) -> Path:
-    """Where the journals are."""
-    return machine / "state" / "testvibe-async" / "batches"
+def ledger(machine: Path) -> Path:
+    """The file that keeps the batches."""
+    return machine / "state" / "testvibe-async" / "ledger.sqlite"
 
 
 @pytest.fixture(autouse=True)
