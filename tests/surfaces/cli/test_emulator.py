@@ -146,7 +146,7 @@ async def test_port_that_can_not_be_used(
 
 
 REHEARSALS = re.findall(
-    r"^\| .* \| `testvibe-async (emulator .*)` \| `testvibe-async (.*)` \| (\d): (.*) \|$",
+    r"^\| .* \| `testvibe-async (emulator .*)` \| `testvibe-async (.*)` \| (\d): .* \|$",
     (ROOT / "testvibe_async/testing/README.md").read_text(encoding="utf-8"),
     re.MULTILINE,
 )
