@@ -24,7 +24,7 @@ from testvibe_async.cli.output import Yes, confirm
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from testvibe_async.runner.generation_limit import GenerationLimit
+    from testvibe_async.runner.limited_ledger import LimitedLedger
 
 
 def _seconds(_type: object, tokens: Sequence[Token]) -> float:
@@ -123,7 +123,7 @@ class Consent:
     max_generations: Annotated[NonNegativeInt | None, Parameter(metavar="N")] = None
     """Allow up to N generations without asking; what would need more is left."""
 
-    async def allow(self, limit: GenerationLimit, number: int, *, question: str | None) -> None:
+    async def allow(self, limit: LimitedLedger, number: int, *, question: str | None) -> None:
         """Allow up to so many generations, or ask first.
 
         Args:

@@ -40,8 +40,8 @@ from testvibe_async.cli.progress import Progress
 from testvibe_async.cli.result import Result, is_left, result_of, seconds_of
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.words import Item, plural, reason
-from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.kept import KeptBatch, Stored, after_rerun
+from testvibe_async.runner.limited_ledger import LimitedLedger
 from testvibe_async.runner.lookup import Batches, Place
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, select
@@ -68,7 +68,7 @@ class Watch:
     batches: Batches | None
     """The batches of the ledger file; None if nothing is kept."""
 
-    generations: GenerationLimit
+    generations: LimitedLedger
     """The ledger of the client, which limits generations: to none, until someone allows some."""
 
     def __init__(self, common: Common, files: Files, stop: Stop) -> None:
@@ -220,7 +220,7 @@ class Watch:
         """
         ledger = await self._opened(common)
         self.batches = Batches(ledger) if isinstance(ledger, SqliteLedger) else None
-        self.generations = GenerationLimit(ledger)
+        self.generations = LimitedLedger(ledger)
         try:
             yield
         finally:

@@ -1,7 +1,6 @@
-"""Limit on the generations that may be dispatched, enforced where each is sent.
+"""The error of a generation that was not sent, because as many as were allowed are dispatched.
 
-Generations cost credits, so none is sent without permission, also of a resumed batch. This module
-never decides who may grant permission.
+The limit itself is in `limited_ledger`, which loads more.
 """
 
 from __future__ import annotations
@@ -11,14 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from attrs import evolve
 
 from testvibe_async.errors import LedgerError, VibeError
-from testvibe_async.ledger import Ledger, Row, RowState
-from testvibe_async.runner.kinds import POLICIES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from testvibe_async.outcomes import BatchItem
-    from testvibe_async.refs import Ref
 
 
 LIMITED = "stopped at the limit"
@@ -37,67 +31,6 @@ class GenerationLimitError(VibeError):
 
     def __init__(self) -> None:
         super().__init__(_SENTENCE)
-
-
-class GenerationLimit(Ledger):
-    """A ledger that stores no intent of a generation beyond the limit, so that it is not sent.
-
-    A generation whose answer was lost counts, as it may have started. One that was refused does
-    not.
-    """
-
-    def __init__(self, ledger: Ledger) -> None:
-        """Allow none.
-
-        Args:
-            ledger: Keeps the rows.
-        """
-        self.ledger: Ledger = ledger
-        """The ledger that keeps the rows."""
-        self.allowed: int = 0
-        """Total number of generations that may be dispatched."""
-        self._counted: set[str] = set()
-        """The ids of the rows that count."""
-
-    @property
-    def is_reached(self) -> bool:
-        """True if no other generation may be dispatched."""
-        return len(self._counted) >= self.allowed
-
-    async def insert(self, row: Row) -> Row:
-        """Store a row, and count a generation that is about to be sent.
-
-        Raises:
-            GenerationLimitError: It is one more than are allowed.
-        """
-        is_intent = row.number > 0 and row.state is RowState.INTENDED
-        if not is_intent or not POLICIES[row.kind].costs_credits:
-            return await self.ledger.insert(row)
-        if self.is_reached:
-            raise GenerationLimitError
-        self._counted.add(row.id)  # Before the wait: others must not pass meanwhile.
-        try:
-            stored = await self.ledger.insert(row)
-        except BaseException:
-            self._counted.discard(row.id)
-            raise
-        if stored is not row:
-            self._counted.discard(row.id)
-        return stored
-
-    async def note(self, row: Row) -> None:
-        """Replace a row, and count a generation no more that provably did not start."""
-        if row.state is RowState.NOT_STARTED:
-            self._counted.discard(row.id)
-        await self.ledger.note(row)
-
-    async def rows(self, key: str) -> list[Row]:
-        """Return the rows of a key."""
-        return await self.ledger.rows(key)
-
-    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:
-        """Return the rows of a project that are open, or own one of some operations."""
-        return await self.ledger.related(server, project, refs)
 
 
 def with_limit_named(item: ItemT) -> ItemT:
