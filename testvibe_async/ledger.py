@@ -272,7 +272,7 @@ class Ledger(ABC):
         """Replace the stored row of the same identity, now that more is known.
 
         A stored row with a ref stays as it is, unless the new one has a ref without `adopted`, or
-        both rows are `adopted`.
+        takes back one that was found: both are `adopted`, and the new one has no ref.
         """
 
     @abstractmethod

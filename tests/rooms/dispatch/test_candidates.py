@@ -261,7 +261,9 @@ def listing(*ids: int, unreadable: int = 0, is_cut: bool = False) -> Listing[Run
     """Return a list of runs."""
     rows = Listing([run(each) for each in ids], unreadable=["a row"] * unreadable)
     if is_cut:
-        rows.incomplete = errors.IncompleteListError("it has more", status=200, method="GET", url="")
+        rows.incomplete = errors.IncompleteListError(
+            "it has more", status=200, method="GET", url=""
+        )
     return rows
 
 

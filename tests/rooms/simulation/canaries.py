@@ -128,7 +128,10 @@ def _cancel_tasks(name: str) -> None:
 # What is dispatched.
 
 
-@canary("a POST is sent again", "took effect as|cost credits|nobody knows|and its item says|reached the service")
+@canary(
+    "a POST is sent again",
+    "took effect as|cost credits|nobody knows|and its item says|reached the service",
+)
 def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     async def again(send: Any, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -64,7 +64,7 @@ INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET is_open = excluded.is_open, ref = excluded.ref,
     adopted = excluded.adopted, changed_at = excluded.changed_at, document = excluded.document,
     checksum = excluded.checksum
-WHERE ref IS NULL OR ref = excluded.ref OR (adopted AND excluded.adopted)
+WHERE ref IS NULL OR ref = excluded.ref OR (adopted AND excluded.adopted AND excluded.ref IS NULL)
     OR (excluded.ref IS NOT NULL AND NOT excluded.adopted)
 """
 
