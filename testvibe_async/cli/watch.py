@@ -231,12 +231,13 @@ class Watch:
     async def _opened(self, common: Common) -> Ledger:
         if not self.result.is_service_kept:
             return MemoryLedger()
+        is_new = common.ledger is None  # Until the file is seen.
         try:
             ledger = SqliteLedger(common.ledger_path)
+            is_new = not common.is_ledger_chosen and not ledger.path.exists()
             await ledger.open()
         except (ConfigError, OSError) as error:
-            is_missing = isinstance(error, OSError) or not ledger.path.exists()
-            if common.is_ledger_chosen or not is_missing:
+            if not is_new:
                 raise
             common.output.note(f"A crash would lose this batch, which is not kept: {reason(error)}")
             return MemoryLedger()
