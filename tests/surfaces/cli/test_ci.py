@@ -179,7 +179,7 @@ async def test_job_of_the_page(system: str, call: Call) -> None:
 
 
 def test_jobs_keep_the_state_folder_whatever_becomes_of_them() -> None:
-    """What is cached is where the journals are, and a failure is no reason not to."""
+    """What is cached is where the ledger is, and a failure is no reason not to."""
     job, caches = GITHUB["jobs"]["features"], [s for s in STEPS if "cache" in s.get("uses", "")]
     assert job["env"]["XDG_STATE_HOME"] == "${{ github.workspace }}/.state"
     assert [step["with"]["path"] for step in caches] == [".state", ".state"]
