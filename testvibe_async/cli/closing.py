@@ -194,11 +194,13 @@ def _show(result: Result, output: Output) -> None:
             output.say("")
         warn(f"Stopped. {result.last_line if result.items else 'Nothing was dispatched yet.'}")
     else:
-        _say_failures(result, output)
+        is_explained = _say_failures(result, output)
         _say_remarks(result, output)
         _say_next(result, output)
         output.say(f"\n{result.last_line}")
-    if result.parent is not None and (result.is_waited_for or result.exit_code):
+        if output.is_quiet and result.exit_code and not is_explained:
+            warn(f"{result.last_line}. {result.still_red}".rstrip(" ."))
+    if result.parent is not None:
         _say_whole(result, output)
     _say_unfinished(result, output)
 

@@ -90,7 +90,7 @@ async def history(
         output.note(f"There is no batch of runs{when}{place} yet.")
         return
     columns = ("Batch", "Runs", "Passed", "Failed", "Flaky", "Other", "Took")
-    output.table(columns, map(_row, batches, documents))
+    output.table(columns, map(_row, batches, documents), is_headed=True)
     for each in batches:
         if each.is_running:
             output.note(f"{each} is still running.")

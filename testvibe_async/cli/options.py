@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
-from attrs import AttrsInstance, asdict, frozen
+from attrs import asdict, frozen
 from cyclopts import CoercionError, Parameter, Token, convert
 from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from cyclopts.validators import Number
@@ -163,21 +163,3 @@ class BatchOptions:
         """
         if self.key is not None and (not self.key.strip() or self.key.isdecimal()):
             raise ConfigError(f"--key {self.key!r}: a key is not blank, and has not digits alone")
-
-
-def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:
-    """Refuse options that mean nothing without another.
-
-    Args:
-        option: The option that was not given, such as `--wait`.
-        groups: Options that need it, as a command takes them together.
-        others: More of them, by name.
-
-    Raises:
-        ConfigError: One of them was given.
-    """
-    values = [each for group in groups for each in asdict(group, recurse=False).items()]
-    for name, value in (*others.items(), *values):
-        if value is not None and value != () and value is not False:
-            word = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{word} needs {option}")

@@ -113,6 +113,9 @@ class Row:
     ended: float | None = None
     """The time when it was observed to be over, or abandoned; None before."""
 
+    runs_again: bool = False
+    """True for an attempt that failed, and after which the next one follows."""
+
     @property
     def phase(self) -> Phase:
         """The phase of the operation as last observed."""
@@ -172,7 +175,7 @@ class Row:
         """The result in a few words; empty if nothing is known yet."""
         known, attempt = "", len(self.item.earlier) + 1
         if self.is_over:
-            known = item_reason(self.item)
+            known = item_reason(self.item) + "; runs again" * self.runs_again
         elif self.is_unacknowledged:
             known = "it may have started: not known yet"
         elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
@@ -333,7 +336,7 @@ class Progress:
         for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
             *earlier, run = row.item.earlier[: number + 1]
             item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=tuple(earlier))
-            yield evolve(row, item=item, snapshot=run, is_final=True)
+            yield evolve(row, item=item, snapshot=run, is_final=True, runs_again=True)
         state = row.item.ref, row.word
         if row.is_shown and (before is None or state != (ref, before.word)):
             yield row

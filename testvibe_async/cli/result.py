@@ -157,15 +157,10 @@ class Result:
 
     @property
     def whole(self) -> Result:
-        """The batch that this reruns, after it, as `report` shows it; itself if it reruns none.
-
-        Without what runs again if the command did not wait for that.
-        """
+        """The batch that this reruns, after it, as `report` shows it; itself if it reruns none."""
         if self.parent is None:
             return self
         items = after_rerun(self.parent.items, self.items)
-        if not self.is_waited_for:
-            items = [item for item in self.parent.items if not has_failed(item)]
         return evolve(self.parent, items=items, logs=self.logs)
 
     @property

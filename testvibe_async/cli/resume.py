@@ -57,8 +57,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
 
     What was dispatched is waited for, what may have been dispatched is looked for, and the rest is
     dispatched: nothing is done twice. The original options are used again, such as --attempts and
-    --report; those given here override them. What 'run --failed' ran again of it since is part of
-    it, as with 'report'.
+    --report, except for --max-failures; those given here override them. What 'run --failed' ran
+    again of it since is part of it, as with 'report'.
 
     For example:
 
@@ -99,8 +99,9 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     async with watching(common, files=files, timeout=timeout) as watch:
         if suggested is not None:
             watch.result = evolve(watch.result, place=suggested)
+        spec = evolve(found.spec, max_failures=None)
         return await resume_batch(
-            watch, found, found.spec, consent=consent, decision=decision, feature=feature
+            watch, found, spec, consent=consent, decision=decision, feature=feature
         )
 
 

@@ -18,7 +18,7 @@ from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode, worst_of
-from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, refuse_without
+from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout
 from testvibe_async.cli.resume import resume_batch
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import NAME, Item, item_name, plural, started
@@ -50,7 +50,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
 ) -> ExitCode:
     """Run the tests of features.
 
-    Without --wait it dispatches the runs, prints their ids, and ends without their results.
+    Without --wait it dispatches the runs, prints their ids, and ends without their results. What
+    concerns their results implies --wait: --report, --artifacts, --failed, --repeat, --attempts,
+    --fail-on-flaky, --max-failures, --max-in-flight, --timeout.
 
     For example:
 
@@ -78,8 +80,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
         attempts: Maximum number of runs of a feature: one that failed runs again, and is flaky if a
             later run passed; 1 by default.
-        repeat: Run each feature N times, and print its stability. Implies --wait; the runs are one
-            after the other, unless --max-in-flight is given. The exit code is 0 if all features are
+        repeat: Run each feature N times, and print its stability. The runs are one after the other,
+            unless --max-in-flight is given. The exit code is 0 if all features are
             stable or in quarantine, and 1 if another is flaky or broken. A run that was refused or
             not observed does not count. Not with --attempts.
         failed: Rerun the failures of the batch named, or of the last; also features that could not
@@ -90,15 +92,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         files: The files to write.
         common: The options of every command.
     """
-    wait = wait or repeat is not None
-    if not wait:
-        refuse_without(
-            *("--wait", files),
-            timeout=timeout,
-            max_failures=max_failures,
-            max_in_flight=max_in_flight,
-            attempts=attempts,
-        )
+    needing = (timeout, max_failures, max_in_flight, attempts, repeat)
+    wait = wait or failed or files != Files() or any(each is not None for each in needing)
     if failed and (len(features) > 1 or all_ or config):
         raise ConfigError(
             "--failed takes the batch, and no names, no --all and no --config: they are in it"
@@ -119,7 +114,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
         common, files=Files() if options.dry_run else files, timeout=timeout
     ) as watch:
         if (existing := await watch.existing(options.key)) is not None:
-            return await _repeat(watch, existing, spec, is_rerun=failed, waits=wait)
+            return await _repeat(watch, existing, spec, options, is_rerun=failed, waits=wait)
         if failed:
             if watch.batches is None:
                 raise ConfigError("--failed needs the ledger that kept the batch")
@@ -173,7 +168,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
 ) -> ExitCode:
     """Generate the tests of features. Each generation takes minutes and costs credits.
 
-    Without --watch it dispatches the generations, names them, and ends.
+    Without --watch it dispatches the generations, names them, and ends; --timeout and
+    --max-in-flight imply --watch.
 
     For example:
 
@@ -195,8 +191,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         options: The batch.
         common: The options of every command.
     """
-    if not watch:
-        refuse_without("--watch", timeout=timeout, max_in_flight=max_in_flight)
+    watch = watch or timeout is not None or max_in_flight is not None
     options.check()
     spec = BatchSpec(
         kind="generation",
@@ -208,7 +203,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     )
     async with watching(common, timeout=timeout) as watched:
         if (existing := await watched.existing(options.key)) is not None:
-            return await _repeat(watched, existing, spec, consent=consent, waits=watch)
+            return await _repeat(watched, existing, spec, options, consent=consent, waits=watch)
         found = await watched.select(spec)
         if not found.jobs:
             why = f"Nothing to generate. {found.note or 'All have tests.'}"
@@ -319,6 +314,7 @@ async def _repeat(  # noqa: PLR0913 - each by name
     watch: Watch,
     batch: KeptBatch,
     spec: BatchSpec,
+    options: BatchOptions,
     *,
     consent: Consent | None = None,
     is_rerun: bool = False,
@@ -342,5 +338,8 @@ async def _repeat(  # noqa: PLR0913 - each by name
             f"{batch} has this key, and other features or options: resume it with "
             f"{NAME} resume {batch.number}, or take another --key"
         )
+    if options.dry_run:
+        watch.connection.output.note(f"{batch} has this key: the command would resume it.")
+        return ExitCode.PASSED
     spec = evolve(spec, site_url=batch.spec.site_url)
     return await resume_batch(watch, batch, spec, consent=consent, waits=waits)

@@ -173,6 +173,27 @@ async def test_generation_is_not_adopted_by_an_id(emulator: Emulator, call: Call
     assert re.findall(r" --unknown (\w+)", ended.output) == ["resend", "drop"]
 
 
+async def test_only_what_was_dispatched_is_adopted(emulator: Emulator, call: Call) -> None:
+    """A run that does not exist, or is of another feature or configuration, is refused."""
+    await call("run Returns -c Mobile --wait")
+    await call("run Checkout Returns --wait")
+    emulator.fail("list_runs", Fault.status(404))
+    rule = emulator.fail("get_run", Fault.status(500))
+    emulator.fail("run_feature", Fault.lost(), times=2)
+    await call("run Returns Checkout --wait")
+    rule.remove()
+    resume = "resume --feature Returns --unknown adopt"
+    ended = await call(f"{resume} 999")
+    assert ended.code == 3
+    for number, why in ((214, "configuration"), (215, "feature"), (216, "")):
+        ended = await call(f"{resume} {number}")
+        assert ended.code == 2
+        assert why in ended.errors
+    ended = await call(f"{resume} 217")
+    assert ended.output.endswith(": 1 failed, 1 unknown\n")
+    assert len(emulator.runs) == 5
+
+
 @pytest.mark.parametrize("words", ["perhaps", "adopt", "adopt x", "drop 214"])
 async def test_no_decision(words: str, call: Call) -> None:
     """What is no decision is refused, with those that there are."""
@@ -471,13 +492,6 @@ async def test_rerun_reports_its_batch(typed: str, emulator: Emulator, call: Cal
     assert re.findall(r"<flakyFailure|<error", text_of("a.xml")) == ["<flakyFailure", "<error"]
 
 
-async def test_rerun_that_is_only_dispatched(call: Call) -> None:
-    """It says why it exits with 4: its batch has another run in flight."""
-    await interrupted(call, "run Returns Wishlist --wait", at=30)
-    ended = await call("run --failed")
-    assert (ended.code, "\nBatch 1: 1 in flight.\n" in ended.errors) == (4, True)
-
-
 async def test_history_of_some_keys(call: Call) -> None:
     """`history` shows the batches that a number, a key or a glob of keys names."""
     for key in ("nightly-1", "other", "nightly-2"):
@@ -485,7 +499,7 @@ async def test_history_of_some_keys(call: Call) -> None:
     await call("run --failed nightly-1 --wait")
     for words, numbers in (("'nightly-*'", ["1", "3"]), ("2 nightly-2", ["2", "3"])):
         ended = await call(f"history {words}")
-        assert [line.split()[0] for line in ended.lines if "\t" in line] == numbers
+        assert [line.split()[0] for line in ended.lines if "\t" in line] == ["Batch", *numbers]
 
 
 async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Call) -> None:
@@ -518,7 +532,8 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     await call(typed)
     ended = await call("history")
     rows = [line.split("\t")[1:5] for line in ended.lines if "\t" in line]
-    assert rows == [["2", "2", "0", "0"], ["2", "1", "1", "0"]]
+    assert rows[0] == ["Runs", "Passed", "Failed", "Flaky"]
+    assert rows[1:] == [["2", "2", "0", "0"], ["2", "1", "1", "0"]]
     assert "\nNewly failing:\n  Newsletter\n" in ended.output
     assert "\n  failing since batch 2 of " in (await call("history newsletter")).output
     document = (await call("history --json --limit 1")).json

@@ -205,5 +205,5 @@ async def test_next_job_goes_on(
     assert ended.code == 1
     assert ended.output.endswith(": 1 failed\n")
     ended = await call(*history)
-    (line,) = [line for line in ended.lines if "\t" in line]
+    (_, line) = [line for line in ended.lines if "\t" in line]
     assert line.startswith("1  ")  # The rerun is part of it.

@@ -178,7 +178,7 @@ async def test_attempt_that_failed_is_told_before_the_next(call: Call, emulator:
     assert [re.sub("^ +[0-9.]+ s  ", "", line) for line in ended.lines if "/1  run" in line] == [
         "0/1  run 214     queued      Checkout",
         "0/1  run 214     running     Checkout",
-        "0/1  run 214     failed      Checkout: 1 of 5 tests failed",
+        "0/1  run 214     failed      Checkout: 1 of 5 tests failed; runs again",
         "0/1  run 215     queued      Checkout: attempt 2",
         "0/1  run 215     running     Checkout: attempt 2",
         "1/1  run 215     flaky       Checkout: attempt 2: 5 tests passed",
