@@ -512,8 +512,8 @@ def _owners_are_ignored(patch: pytest.MonkeyPatch) -> None:
 
 @canary("a cut list is taken as whole", "took effect as|acted again|nobody knows", play_restarts)
 def _cut_list_is_taken_as_whole(patch: pytest.MonkeyPatch) -> None:
-    async def whole(read: Any, reader: Any, row: Row) -> Any:
-        return evolve(await read(reader, row), is_whole=True)
+    async def whole(read: Any, *args: Any, **options: Any) -> Any:
+        return evolve(await read(*args, **options), is_whole=True)
 
     _inside(patch, "evidence", _around(whole))
 
