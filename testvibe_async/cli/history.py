@@ -21,9 +21,8 @@ from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.details import first_of
-from testvibe_async.cli.result import seconds_of
-from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.names import similar_names
+from testvibe_async.runner.outcome import counted, duration, seconds_of
 from testvibe_async.runner.stability import CHANGES, Trend, trends_of, word_of
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ async def history(
     documents = [_document(each) for each in batches]
     output.document({"batches": documents, "flaky": flaky, "changes": changed})
     if not batches:
-        when = "" if days is None else f" of the last {plural(days, 'day')}"
+        when = "" if days is None else f" of the last {counted(days, 'day')}"
         output.note(f"There is no batch of runs{when}{place} yet.")
         return
     columns = ("Batch", "Runs", "Passed", "Failed", "Flaky", "Other", "Took")
@@ -134,7 +133,7 @@ def _is_named(batch: KeptBatch, name: str) -> bool:
 
 def _course(trend: Trend) -> Text:
     """Return the course of one feature, in a few lines."""
-    batches = plural(trend.counted, "batch")
+    batches = counted(trend.counted, "batch")
     lines = [
         f"{word} in {trend.words.count(word)} of {batches} ({trend.rate(word):.0%})"
         for word in ("passed", "flaky")
@@ -155,7 +154,7 @@ def _row(batch: KeptBatch, counts: Mapping[str, Any]) -> list[object]:
 
 def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:
     """Return the flaky and the changed features of so many batches, a line for each."""
-    where = "this batch" if batches == 1 else f"these {plural(batches, 'batch')}"
+    where = "this batch" if batches == 1 else f"these {counted(batches, 'batch')}"
     sections: dict[str, list[str]] = {}
     for each in flaky:
         failed = f", and failed in {n}" if (n := each.words.count("failed")) else ""

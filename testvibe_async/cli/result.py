@@ -21,11 +21,18 @@ from testvibe_async.batch import is_refusal
 from testvibe_async.cli.batches import resume_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.options import Files
-from testvibe_async.cli.progress import counts_of, verdict_of
-from testvibe_async.cli.words import NAME, UNSEEN, Item, duration, item_name, plural, reason
+from testvibe_async.cli.words import NAME, Item, item_name, reason
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.kept import after_rerun, has_failed
 from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.outcome import (
+    UNSEEN,
+    counted,
+    counts_of,
+    duration,
+    seconds_of,
+    verdict_of,
+)
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stability import deciding, stability_of
@@ -203,7 +210,7 @@ class Result:
         """The numbers of items by result, such as `18 passed, 2 failed`."""
         why, stopped = "", self.failures_that_stopped
         if stopped is not None:
-            why = f"; stopped after {plural(stopped, 'failure')}"
+            why = f"; stopped after {counted(stopped, 'failure')}"
         elif self.rate_limit is not None:
             why = f"; the service was rate-limiting: {reason(self.rate_limit)}"
         elif self.failure is not None and self.summary.skipped == len(self.items):
@@ -282,11 +289,3 @@ def result_of(batch: KeptBatch, place: Sequence[str], files: Files = Files()) ->
         left_out=batch.stored.left_out,
         left=batch.unfinished,
     )
-
-
-def seconds_of(items: Sequence[Item]) -> float:
-    """Return for how long the runs of a batch took, from the first to the last, as far as known."""
-    runs = [item.outcome for item in items if item.outcome is not None]
-    begins = [at for run in runs if (at := getattr(run, "created_at", None))]
-    ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
-    return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0

@@ -23,12 +23,12 @@ from testvibe_async.cli.names import operations_of, read_dispatches, read_ref
 from testvibe_async.cli.options import Consent, Files, Timeout
 from testvibe_async.cli.output import TextFile, name_of, read_text, warn
 from testvibe_async.cli.outputs import Outputs
-from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import result_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, Item, item_name, plural, started
+from testvibe_async.cli.words import NAME, Item, item_name, started
 from testvibe_async.ledger import folded, undecided
 from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.outcome import counted, counts_of
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.waits import completions_of, item_of
 
@@ -134,7 +134,7 @@ async def resume_batch(  # noqa: PLR0913 - each by name
     if consent is not None:
         question = (
             f"{batch}, {started(batch.started_at)}, may dispatch "
-            f"{plural(left, 'generation')}, and each costs credits. Resume it?"
+            f"{counted(left, 'generation')}, and each costs credits. Resume it?"
         )
         await consent.allow(watch.generations, left, question=question)
     await watch.resume(batch)
@@ -339,7 +339,7 @@ async def wait(
                 yield item
 
         watch.progress.follow(client, (), lambda: [*in_flight.values(), *others])
-        await watch.collect(aclosing(completions()), plural(len(in_flight), "operation"))
+        await watch.collect(aclosing(completions()), counted(len(in_flight), "operation"))
         code = await watch.conclude()
         if watch.batches is not None:
             for each in await watch.batches.record(watch.progress.items):

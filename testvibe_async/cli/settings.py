@@ -22,8 +22,9 @@ from testvibe_async._util import escape
 from testvibe_async._util.replacement import replace_file
 from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.output import ask
-from testvibe_async.cli.words import NAME, plural
+from testvibe_async.cli.words import NAME
 from testvibe_async.runner.names import chosen_project
+from testvibe_async.runner.outcome import counted
 
 if TYPE_CHECKING:
     from tomlkit.items import Table
@@ -176,7 +177,7 @@ def login(*, stdin: bool = False, common: Common = Common()) -> None:
     output = common.output
     output.result(
         {"server": server, "path": path, "projects": projects},
-        f"Logged in to {server}, with {plural(len(projects), 'project')}. The key is in {path}.",
+        f"Logged in to {server}, with {counted(len(projects), 'project')}. The key is in {path}.",
     )
     output.say(f"To choose the project of a repository, type there: {NAME} use NAME")
     if os.environ.get("TESTVIBE_API_KEY"):

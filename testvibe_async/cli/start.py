@@ -21,10 +21,11 @@ from testvibe_async.cli.exits import ExitCode, worst_of
 from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout
 from testvibe_async.cli.resume import resume_batch
 from testvibe_async.cli.watch import Watch, watching
-from testvibe_async.cli.words import NAME, Item, item_name, plural, started
+from testvibe_async.cli.words import NAME, Item, item_name, started
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.kept import KeptBatch, Stored
 from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.outcome import counted
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
@@ -125,8 +126,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
                 BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
                 for item in batch.failed
             ]
-            failed_ones = plural(len(jobs), "failure") if jobs else "nothing to run again"
-            runs = plural(len(batch.items), "run")
+            failed_ones = counted(len(jobs), "failure") if jobs else "nothing to run again"
+            runs = counted(len(batch.items), "run")
             said = f"{batch}, {started(batch.started_at)}: {failed_ones}, of {runs}."
             found, parent = Selection(features=()), batch.number
             whole = watch.rerun(batch)
@@ -249,7 +250,7 @@ class _NewBatch:
         if self.options.dry_run:
             return self._say_plan()
         if self.consent is not None:
-            what = plural(len(self.jobs), "feature") + self._replacing(self.jobs)
+            what = counted(len(self.jobs), "feature") + self._replacing(self.jobs)
             question = f"Generate {what}? Each costs credits." if self.found.is_wider else None
             await self.consent.allow(watch.generations, len(self.jobs), question=question)
         if not self.waits:
@@ -293,7 +294,7 @@ class _NewBatch:
         if policy.costs_credits and plan.dispatched:
             costs = f"{self._replacing(plan.dispatched)}, and each costs credits"
         why = "without tests" if "missing" in policy.conflicts else "being generated"
-        number = plural(len(plan.dispatched), self.spec.kind)
+        number = counted(len(plan.dispatched), self.spec.kind)
         output.note(f"{number} would be dispatched{costs}.")
         ends = (
             (f"refused, {why}", plan.refused, ExitCode.REFUSED),

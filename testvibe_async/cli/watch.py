@@ -37,12 +37,13 @@ from testvibe_async.cli.options import Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result, is_left, result_of, seconds_of
+from testvibe_async.cli.result import Result, is_left, result_of
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
-from testvibe_async.cli.words import Item, plural, reason
+from testvibe_async.cli.words import Item, reason
 from testvibe_async.runner.kept import KeptBatch, Stored, after_rerun
 from testvibe_async.runner.limited_ledger import LimitedLedger
 from testvibe_async.runner.lookup import Batches, Place
+from testvibe_async.runner.outcome import counted, seconds_of
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, select
 
@@ -177,7 +178,7 @@ class Watch:
         self.progress.follow(client, expected, lambda: batch.items)
         running = self._running(batch)
         if waits:
-            await self.collect(running, plural(len(expected), spec.kind))
+            await self.collect(running, counted(len(expected), spec.kind))
         else:
             async with running:
                 await self._dispatch_all(batch)

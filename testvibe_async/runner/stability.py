@@ -16,6 +16,7 @@ from attrs import frozen
 
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.outcomes import BatchItem, Verdict
+from testvibe_async.runner.outcome import with_config
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -42,7 +43,7 @@ class _Course(Serializable):
     @property
     def name(self) -> str:
         """The feature's name, and the configuration if one was named."""
-        return f"{self.feature} [{self.config}]" if self.config else self.feature
+        return with_config(self.feature, self.config)
 
 
 @frozen(kw_only=True)

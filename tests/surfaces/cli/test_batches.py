@@ -415,7 +415,7 @@ async def test_batch_that_is_running(word: str, emulator: Emulator, call: Call) 
     )
     await asyncio.sleep(30)
     ended = await call(f"report {word}")
-    assert (ended.code, ended.lines[-1]) == (4, "Batch 1: 2 in 21.0 s: 1 failed, 1 in flight")
+    assert (ended.code, ended.lines[-1]) == (4, "Batch 1: 2 in 21 s: 1 failed, 1 in flight")
     assert "Batch 1 (nightly) is still running.\n" in ended.errors
     assert "resume 1" not in ended.errors
     assert "Batch 1 (nightly) is still running.\n" in (await call("history")).errors

@@ -261,7 +261,7 @@ AT_LENGTH = [
         "runs show 214",
         RUN,
         "Run 214 of Checkout: failed, 1 of 2 tests failed\n  config    Mobile\n|"
-        "\n  created   2026-06-10 16:02:11 UTC\n  took      35.0 s\n\n  passed       4.2 s|"
+        "\n  created   2026-06-10 16:02:11 UTC\n  took      35 s\n\n  passed       4.2 s|"
         "\n  failed       9.1 s  Long\n    Error: a\n    Locator: b\n            c …\n\n|"
         "trace        482.1 kB  trace/long.zip\n  video                  v.webm\n\nLog\n|"
         "\n    Running 2 tests\n      1 failed\n",

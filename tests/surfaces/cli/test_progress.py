@@ -9,6 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from tests.surfaces.cli.conftest import Call, interrupted, later, now
+from testvibe_async.runner.outcome import duration
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(
@@ -56,7 +57,7 @@ def frames_in(output: str) -> list[list[str]]:
 
 def frame_at(seconds: float, output: str) -> list[str]:
     """Return the table at a time."""
-    return next(each for each in frames_in(output) if f" in {seconds:.1f} s: " in each[-1])
+    return next(each for each in frames_in(output) if f" in {duration(seconds)}: " in each[-1])
 
 
 @pytest.mark.usefixtures("size")

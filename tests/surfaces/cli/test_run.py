@@ -224,7 +224,7 @@ async def test_report_is_left_at_ctrl_c(call: Call) -> None:
     ended = await interrupted(call, f"{typed} --artifacts files", at=45)
     assert ended.code == 130
     assert re.search(r"\n\nReturns, run \d+: .*\n    Error: .*\n\n$", ended.output)
-    assert "Stopped. Batch 1: 3 in 45.0 s: 1 failed, 1 in flight, 1 skipped\n" in ended.errors
+    assert "Stopped. Batch 1: 3 in 45 s: 1 failed, 1 in flight, 1 skipped\n" in ended.errors
     assert cases_in("junit.xml") == {
         "Returns": "failed",
         "Wishlist": "error",
