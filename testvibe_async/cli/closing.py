@@ -75,7 +75,14 @@ def _hints(without: Sequence[Item], result: Result) -> Iterator[str]:
         if refused:
             features = dict.fromkeys(str(each.feature) for each in refused)
             names = features if len(features) <= NAMED else ["FEATURE"]
-            yield f"To {aim}: {NAME} {shlex.join([*command.split(), *names, *result.place])}"
+            words = [*command.split(), *result.place, *_positional(names)]
+            yield f"To {aim}: {NAME} {shlex.join(words)}"
+
+
+def _positional(names: Iterable[str]) -> list[str]:
+    """Return names as words of a command, none of which is read as an option."""
+    names = list(names)
+    return ["--", *names] if any(name.startswith("-") for name in names) else names
 
 
 def _failures_of(item: Item, result: Result) -> Iterator[tuple[str, str]]:

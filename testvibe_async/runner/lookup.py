@@ -56,14 +56,21 @@ class Batches:
             ledger: The file, which is open.
         """
         self.ledger: SqliteLedger = ledger
+        self._headings: list[KeptBatch] | None = None
 
-    async def headings(self) -> list[KeptBatch]:
+    async def headings(self, *, again: bool = False) -> list[KeptBatch]:
         """Return all batches without what became of their items, the latest first.
+
+        Args:
+            again: True to read them again; otherwise they are those of the first call.
 
         Raises:
             ConfigError: The file can't be read.
         """
-        return [*map(KeptBatch.of, await StoredBatch.all(self.ledger, with_items=False))]
+        if self._headings is None or again:
+            found = await StoredBatch.all(self.ledger, with_items=False)
+            self._headings = [*map(KeptBatch.of, found)]
+        return self._headings
 
     async def read(self, heading: KeptBatch) -> KeptBatch:
         """Read a batch with its items."""
@@ -71,8 +78,8 @@ class Batches:
 
     async def find(self, key: str, place: Place) -> KeptBatch | None:
         """Return the heading of the batch that has a key in a place; None if there is none."""
-        found = (each for each in await self.headings() if each.key == key and place.has(each))
-        return next(found, None)
+        headings = await self.headings(again=True)
+        return next((each for each in headings if each.key == key and place.has(each)), None)
 
     async def named(self, word: str, place: Place) -> KeptBatch:
         """Return the heading of the batch of a number or a key.
