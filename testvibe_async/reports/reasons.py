@@ -126,7 +126,7 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
                 said = quoted(cause.message) or "no text"
                 lost = f"the service answered its dispatch with {cause.status} ({said})"
             return f"it may have started: {lost}{_found(error)}"
-        case errors.RecorderError():
+        case errors.LedgerError():
             return error.what
         case errors.NotSentError(what=what):
             return (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from attrs import evolve
 
-from testvibe_async.errors import RecorderError, VibeError
+from testvibe_async.errors import LedgerError, VibeError
 from testvibe_async.runner.kinds import POLICIES
 
 if TYPE_CHECKING:
@@ -84,6 +84,6 @@ def with_limit_named(item: ItemT) -> ItemT:
 
     The client wraps what its recorder raises, and a journal keeps the text of that alone.
     """
-    if isinstance(item.error, RecorderError) and _SENTENCE in str(item.error):
+    if isinstance(item.error, LedgerError) and _SENTENCE in str(item.error):
         return evolve(item, error=GenerationLimitError())
     return item
