@@ -3,10 +3,12 @@
 
 Decides whether a generation may replace what is there, and how the user is asked: only before a
 generation that a call would start. A client that can't ask decides by the tool's hints and its
-description. How many there may be is the runner's limit. The
-docstrings are what a model reads.
+description. Each request has a key in the ledger, under which nothing is dispatched a second time,
+by whatever process. The docstrings are what a model reads.
 """
 
+import asyncio
+from contextlib import suppress
 from typing import Annotated
 
 from attrs import frozen
@@ -17,16 +19,13 @@ from pydantic import BaseModel, Field
 
 from testvibe_async import Project, errors
 from testvibe_async._wire import GENERATION, serialize
+from testvibe_async.ledger import Row, RowState
 from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer, visible
-from testvibe_async.mcp_server.starts import Start
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
-from testvibe_async.runner.generation_limit import GenerationLimitError
-from testvibe_async.runner.selection import Selection
-from testvibe_async.runner.spec import BatchSpec
 
 Replace = Annotated[
     str | None,
@@ -37,16 +36,22 @@ Replace = Annotated[
 ]
 
 
-@frozen
+@frozen(kw_only=True)
 class Target:
-    """The feature that a call generates tests for."""
+    """The generation that a call asks for."""
 
     call: toolkit.Call
-    start: Start
-
     feature: Feature
+    key: str
+    """The key of the request in the ledger."""
+
+    site_url: str | None
+    replace: str | None
+    row: Row | None
+    """The last dispatch of the key, by any process, or of the feature if it is unknown."""
+
     is_known: bool
-    """True if an equal call's generation is in flight, or may be."""
+    """True if that generation is in flight, or may be: nothing else is started."""
 
 
 async def target_of(
@@ -59,22 +64,52 @@ async def target_of(
         VibeError: There is no such feature, or it could not be read.
     """
     call = await toolkit.Call.of(ctx, project)
-    home = call.home
-    found = await home.get_feature(feature)
-    key = (home.id.casefold(), "generation", found.id, replace)
-    earlier = call.session.starts.find(key)
-    if earlier is None:
-        await _require_latest(home, found, replace)
+    found = await call.home.get_feature(feature)
+    names = [f"mcp-generate {found.id}", *(filter(None, [replace, siteUrl]))]
+    row = await _row_of(call, found, key := " ".join(names))
+    target = Target(
+        call=call,
+        feature=found,
+        key=key if row is None else row.key,
+        site_url=siteUrl if row is None else row.site_url,
+        replace=replace,
+        row=row,
+        is_known=row is not None and await _may_be_in_flight(call, row),
+    )
+    if not target.is_known:
+        await _require_latest(call.home, found, replace)
+    return target
 
-    async def choose() -> Selection:
-        if earlier is not None and not earlier.was_lost:  # Nobody was asked for another one.
-            raise ToolError("Nothing was started: the earlier call was refused. Call again.")
-        await _require_latest(home, found, replace)  # The user may have thought for long.
-        return Selection(features=[found])
 
-    spec = BatchSpec(kind="generation", site_url=siteUrl)
-    start = Start(key, home, spec, choose, is_one=True)
-    return Target(call, start, found, is_known=earlier is not None)
+async def _row_of(call: toolkit.Call, feature: Feature, key: str) -> Row | None:
+    """Return the last dispatch of a key; else one of the feature that is unknown, by any call.
+
+    What is replaced has several names: while a lost answer is searched for, each call for that
+    feature means it.
+    """
+    ledger, place = call.session.client.ledger, (call.session.client.server, call.home.id)
+    rows = [row for row in await ledger.rows(key) if (row.server, row.project) == place]
+    if rows:
+        return rows[-1]
+    for row in await ledger.related(*place, ()):
+        is_single = row.kind == "generation" and not row.item
+        if is_single and row.feature == feature.id and row.state is not RowState.UNKNOWN:
+            return row
+    return None
+
+
+async def _may_be_in_flight(call: toolkit.Call, row: Row) -> bool:
+    """Return whether a dispatched generation is in flight, or whether that is unknown."""
+    if row.ref is None:
+        return row.state is not RowState.NOT_STARTED
+    operation = call.session.client.attach(row.ref)
+    try:
+        await operation.poll()
+    except errors.OperationSupersededError:
+        return False
+    except errors.VibeError:  # For some seconds the service may not show it yet.
+        return operation.snapshot is None
+    return not operation.done
 
 
 async def _require_latest(home: Project, feature: Feature, replace: str | None) -> None:
@@ -139,10 +174,9 @@ async def ask_to_generate(
     """Ask the user for credits, if the client can, and no equal call has.
 
     Raises:
-        GenerationLimitError: The server may start no more.
+        ToolError: The server may start no more.
     """
-    if not target.is_known and toolkit.Call(ctx).session.limit.is_reached:
-        raise GenerationLimitError
+    _require_below_limit(target)
     capabilities = ctx.client_capabilities
     can_ask = capabilities is not None and capabilities.elicitation is not None
     if target.is_known or not can_ask:
@@ -180,8 +214,68 @@ async def generate_feature(
     names it, such as after update_feature; never because a wait timed out. Refused while it is
     generating.
     """
-    work, operation, is_new = await Wait(call, PATIENCE).dispatch(target.start)
-    return digests.answer_of_start(work, operation, "wait_for_generation", is_new=is_new)
+    wait = Wait(call, PATIENCE)
+    if target.is_known and target.row is not None and target.row.ref is not None:
+        operation, is_new = call.session.client.attach(target.row.ref), False
+    else:
+        dispatching, is_new = _dispatching(target)
+        await wait.report(f"feature {target.feature.id}: generation {target.key!r}")
+        if not await wait.on_task(dispatching):
+            why = call.session.outage or "the service has not answered"
+            return digests.not_started("generate_feature", why, {})
+        operation = dispatching.result()
+    if not is_new:
+        with suppress(errors.ObservationError):  # Its id is the answer.
+            await operation.poll()
+    row = await _row_of(call, target.feature, target.key)
+    assert row is not None
+    return digests.answer_of_start(
+        operation, {}, started_at=row.intended_at, is_new=is_new, wait="wait_for_generation"
+    )
+
+
+def _require_below_limit(target: Target) -> None:
+    """Check that the server may start one more generation, unless it has started it.
+
+    A generation counts that was started or may have been, but none that was refused.
+    """
+    session = target.call.session
+    is_counted = target.key in session.generating or (target.is_known and target.row)
+    if session.is_limit_reached and not is_counted:
+        raise ToolError(advice.LIMIT_REACHED)
+
+
+def _dispatching(target: Target) -> tuple[asyncio.Task[GenerationOperation], bool]:
+    """Return the task that dispatches a generation, and True if this call starts it.
+
+    It outlives the call.
+    """
+    generating, key = target.call.session.generating, target.key
+    task = generating.get(key)
+    if task is not None and not (task.done() and task.exception()):
+        return task, False
+    _require_below_limit(target)
+    task = generating[key] = asyncio.create_task(_dispatch(target))
+    task.add_done_callback(lambda task: _discount(generating, key, task))
+    return task, not target.is_known
+
+
+def _discount(
+    generating: dict[str, asyncio.Task[GenerationOperation]],
+    key: str,
+    task: asyncio.Task[GenerationOperation],
+) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, errors.DispatchUnknownError):
+        del generating[key]
+
+
+async def _dispatch(target: Target) -> GenerationOperation:
+    if not target.is_known:  # The user may have thought for long.
+        await _require_latest(target.call.home, target.feature, target.replace)
+    return await target.call.home.generate_feature(
+        target.feature.id, site_url=target.site_url, key=target.key
+    )
 
 
 @toolkit.tool(toolkit.READS)
@@ -213,8 +307,9 @@ async def _latest_generation(
     except errors.NotFoundError:
         # For some seconds the service may not know what it has just dispatched.
         found = await call.home.get_feature(feature)
-        own = call.session.starts.generation(call.home, found.id)
-        operation = None if own is None else call.session.client.attach(own)
+        tasks = call.session.generating.values()
+        made = [each.result() for each in tasks if each.done() and not each.exception()]
+        operation = next((each for each in made if each.feature_id == found.id), None)
         if operation is None or operation.snapshot is not None:
             raise
         return Generation(operation.feature_id, request_id=operation.request_id), operation

@@ -6,10 +6,9 @@ and cancels nothing. The docstrings are what a model reads.
 """
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
-from attrs import evolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
@@ -17,7 +16,7 @@ from testvibe_async import errors
 from testvibe_async.mcp_server import digests, toolkit
 from testvibe_async.mcp_server.advice import capitalized, nothing_done
 from testvibe_async.mcp_server.answers import Answer
-from testvibe_async.mcp_server.starts import Start, Work
+from testvibe_async.mcp_server.batches import Carried, Request, View
 from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
 from testvibe_async.refs import RunRef
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
@@ -36,15 +35,15 @@ Attempts = Annotated[
 ]
 
 
-def start_of(
+def request_of(
     call: toolkit.Call,
     *,
     is_one: bool,
     config: str | None,
     quarantine: Quarantine = NO_QUARANTINE,
     **wanted: Any,  # noqa: ANN401 - as of `BatchSpec`
-) -> Start:
-    """Return the start of runs: equal for the same features, in any order and case.
+) -> Request:
+    """Return the request for runs.
 
     Args:
         call: The call.
@@ -56,8 +55,6 @@ def start_of(
     home = call.home
     with refused_if_wrong():
         spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
-    features = sorted({each.lower() for each in spec.features})
-    meant = evolve(spec, features=features, configs=[each.casefold() for each in spec.configs])
 
     async def choose() -> Selection:
         with refused_if_wrong():
@@ -65,8 +62,7 @@ def start_of(
                 home, spec, max_outage=toolkit.MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
             )
 
-    key = (home.id.casefold(), is_one, meant)
-    return Start(key, home, spec, choose, is_one=is_one, quarantine=quarantine)
+    return Request(home=home, spec=spec, is_one=is_one, choose=choose, quarantine=quarantine)
 
 
 @contextmanager
@@ -91,9 +87,23 @@ async def run_feature(
     For several features, call run_features. It is refused unless the feature's status is
     `generated`. While the run is in flight, the same call starts no other.
     """
-    start = start_of(call, is_one=True, features=[feature], config=config, site_url=siteUrl)
-    work, operation, is_new = await Wait(call, PATIENCE).dispatch(start)
-    return digests.answer_of_start(work, operation, "wait_for_run", is_new=is_new)
+    request = request_of(call, is_one=True, features=[feature], config=config, site_url=siteUrl)
+    carried, is_new = call.session.batches.start(request)
+    await Wait(call, PATIENCE).on_batch(carried, until_dispatched=True)
+    item = carried.items[0] if carried.items else None
+    content = {} if carried.number is None else {"batch": carried.number}
+    if item is None or item.ref is None:
+        if item is not None and item.error is not None and carried.task.done():
+            raise item.error
+        why = call.session.outage or "the service has not answered"
+        return digests.not_started("run_feature", why, content)
+    operation = call.session.client.attach(item.ref)
+    if not (is_new := is_new and carried.is_new):
+        with suppress(errors.ObservationError):  # Its id is the answer.
+            await operation.poll()
+    return digests.answer_of_start(
+        operation, content, started_at=carried.started_at, is_new=is_new, wait="wait_for_run"
+    )
 
 
 @toolkit.tool(toolkit.ADDS)
@@ -120,7 +130,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     """
     with refused_if_wrong():
         quarantine = Quarantine.read()
-    start = start_of(
+    request = request_of(
         call,
         is_one=False,
         features=features or (),
@@ -131,37 +141,45 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         repeat=repeat,
         quarantine=quarantine,
     )
-    work, is_new = await Wait(call, timeoutSeconds).start(start)
-    return await _answer_of(call, work, "" if is_new else digests.not_again(work))
+    carried, is_new = call.session.batches.start(request)
+    await Wait(call, timeoutSeconds).on_batch(carried)
+    is_new = is_new and carried.is_new
+    return await _answer_of(call, carried, "" if is_new else digests.not_again(carried.started_at))
 
 
-@toolkit.tool(toolkit.READS, has_project=False)
+@toolkit.tool(toolkit.RESUMES, has_project=False)
 async def wait_for_batch(
     call: toolkit.Call,
     *,
     batch: Annotated[int, Field(ge=1, description="From run_features.")],
     timeoutSeconds: toolkit.TimeoutSeconds = PATIENCE,
 ) -> Answer:
-    """Wait until the runs of run_features are over. If `inFlight`, call this again."""
+    """Wait until the runs of run_features are over. If `inFlight`, call this again.
+
+    After a restart of this server too: it continues what the batch has left.
+    """
     client = call.session.client  # Else what is missing is the configuration.
-    work = call.session.starts.batch(batch)
-    if work is None:
+    try:
+        found = await call.session.batches.find(batch)
+    except errors.ConfigError as error:
         raise ToolError(
-            f"This server has no batch {batch} of {client.server}, as after its restart. What was "
-            "dispatched is still running: list_runs shows it, and wait_for_run waits for a run."
-        )
-    await Wait(call, timeoutSeconds).on_work(work)
-    return await _answer_of(call, work)
+            f"There is no batch {batch} of runs of {client.server}: {error.brief}. list_runs shows "
+            "the runs, and wait_for_run waits for one."
+        ) from error
+    if isinstance(found, View):
+        return digests.digest(found, call.room)
+    await Wait(call, timeoutSeconds).on_batch(found)
+    return await _answer_of(call, found)
 
 
-async def _answer_of(call: toolkit.Call, work: Work, remark: str = "") -> Answer:
+async def _answer_of(call: toolkit.Call, carried: Carried, remark: str = "") -> Answer:
     """Return a batch's digest; while it is in flight, also what can't be observed."""
-    is_over, batch, unseen = work.task.done(), work.batch, ""
+    is_over, batch, unseen = carried.task.done(), carried.batch, ""
     if not is_over and batch is not None and batch.in_flight:
         unseen = await unseen_of(call.session.client.attach(batch.in_flight[0]))
     if not is_over and not unseen and call.session.outage:
         unseen = f"{capitalized(call.session.outage)}."
-    return digests.digest(work, call.room, remark=f"{remark} {unseen}".strip())
+    return digests.digest(carried.view, call.room, remark=f"{remark} {unseen}".strip())
 
 
 @toolkit.tool(toolkit.READS)

@@ -8,10 +8,10 @@ same, so that its tools can say what to set. Nothing is decided about single too
 import asyncio
 import inspect
 import json
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from attrs import define, field, frozen
@@ -21,14 +21,13 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import Field, ValidationError
 
-from testvibe_async import Client, Hooks, Project, errors
+from testvibe_async import Client, GenerationOperation, Hooks, Project, errors
 from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
 from testvibe_async.mcp_server.answers import Answer, restored
-from testvibe_async.mcp_server.digests import not_started
-from testvibe_async.mcp_server.starts import NotStartedError, Starts
-from testvibe_async.runner.generation_limit import GenerationLimit
-from testvibe_async.runner.names import choose_project
+from testvibe_async.mcp_server.batches import Batches
+from testvibe_async.runner.ledgers import default_ledger
+from testvibe_async.runner.names import choose_project, is_project_id
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
@@ -58,6 +57,8 @@ TimeoutSeconds: TypeAlias = Annotated[
 READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True)
 ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False)
 """Adds something, such as a run; a second call adds another, or is refused."""
+RESUMES = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
+"""Continues what another call has started."""
 REPLACES = ToolAnnotations(destructive_hint=True, idempotent_hint=True)
 """Overwrites or deletes something; a second call changes nothing more."""
 REGENERATES = ToolAnnotations(destructive_hint=True)
@@ -70,7 +71,7 @@ def _every_three_seconds(*_: object) -> float:
 
 
 MakeClient: TypeAlias = Callable[..., Client]
-"""Makes the client of a server, with `poll_plan`, `hooks` and `recorder`."""
+"""Makes the client of a server, with `poll_plan`, `hooks` and `ledger`."""
 
 
 @define(eq=False, kw_only=True)
@@ -78,6 +79,9 @@ class Session:
     """The client of a server, or the error that prevented it."""
 
     make_client: MakeClient
+    ledger: str | Path | None
+    """The file that keeps what is dispatched; None for that of the command line."""
+
     max_output: int
     """Maximum characters of an answer."""
 
@@ -91,34 +95,48 @@ class Session:
     outage_changed: asyncio.Event = field(factory=asyncio.Event, init=False)
     """Set, and replaced, when an outage starts or ends."""
 
-    limit: GenerationLimit = field(factory=GenerationLimit, init=False)
-    """The limit on the generations that calls start."""
+    batches: Batches = field(init=False)
+    """The batches of runs."""
 
-    starts: Starts = field(init=False)
-    """The batches that calls start."""
+    generating: dict[str, asyncio.Task[GenerationOperation]] = field(factory=dict, init=False)
+    """The dispatches of generations by this server, by key; none that was refused."""
 
-    _client: Client | errors.ConfigError = field(init=False)
+    _problem: str = field(default="", init=False)
+    """What is to be set before there is a client; empty if there is one."""
 
-    def __attrs_post_init__(self) -> None:
-        """Make the client."""
-        most = self.max_generations
-        self.limit.allowed = sys.maxsize if most is None else most
-        hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
-        try:
-            self._client = self.make_client(
-                poll_plan=_every_three_seconds, hooks=hooks, recorder=self.limit
-            )
-        except errors.ConfigError as error:
-            self._client = error
+    _client: Client = field(init=False)
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator["Session"]:
-        """Open the client while the server runs. Closing it cancels nothing at the service."""
-        if isinstance(self._client, errors.ConfigError):
+        """Make the client, and open it while the server runs.
+
+        Closing it cancels nothing at the service.
+        """
+        hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
+        async with AsyncExitStack() as stack:
+            try:
+                ledger = self.ledger or default_ledger()
+                options = {"poll_plan": _every_three_seconds, "hooks": hooks, "ledger": ledger}
+                self._client = self.make_client(**options)
+            except errors.ConfigError as error:
+                self._problem = advice.not_configured(error)
+            except OSError as error:
+                self._problem = advice.no_ledger(error)
+            else:
+                try:
+                    await stack.enter_async_context(self._client)
+                except errors.ConfigError as error:
+                    self._problem = advice.no_ledger(error)
+                else:
+                    self.batches = Batches(self._client)
+                    await stack.enter_async_context(aclosing(self.batches))
+                    stack.callback(self._end_dispatching)
             yield self
-            return
-        async with self._client, aclosing(Starts(self._client)) as self.starts:
-            yield self
+
+    def _end_dispatching(self) -> None:
+        """End the wait for answers; what was sent is in the ledger."""
+        for task in self.generating.values():
+            task.cancel()
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
         self.outage = ""
@@ -134,9 +152,14 @@ class Session:
         Raises:
             ToolError: The server is not configured.
         """
-        if isinstance(self._client, errors.ConfigError):
-            raise ToolError(advice.not_configured(self._client))
+        if self._problem:
+            raise ToolError(self._problem)
         return self._client
+
+    @property
+    def is_limit_reached(self) -> bool:
+        """True if the server may start no more generations."""
+        return self.max_generations is not None and len(self.generating) >= self.max_generations
 
 
 if TYPE_CHECKING:
@@ -169,7 +192,7 @@ class Call:
             found = await choose_project(call.session.client, call.home.id, max_outage=MAX_OUTAGE)
         except errors.ConfigError as error:
             raise ToolError(f"{advice.nothing_done(error)} {advice.NAME_PROJECT}") from None
-        return cls(ctx, found)
+        return cls(ctx, found.lower() if is_project_id(found) else found)
 
     @property
     def session(self) -> Session:
@@ -280,8 +303,6 @@ class _Tool(Tool):
         if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
             faults, names = cause.errors(include_url=False), list(self.parameters["properties"])
             return Answer(advice.explain_arguments(faults, self.name, names))
-        if isinstance(cause, NotStartedError):
-            return not_started(self.name, str(cause))
         if isinstance(cause, errors.VibeError):
             return Answer(await _explained(call, cause, arguments))
         if str(cause).startswith("Resolver "):  # The SDK could not read the user's answer.
