@@ -98,7 +98,7 @@ class Session:
     batches: Batches = field(init=False)
     """The batches of runs."""
 
-    generating: dict[str, asyncio.Task[GenerationOperation]] = field(factory=dict, init=False)
+    generating: dict[str, asyncio.Task[GenerationOperation]] = field(init=False)
     """The dispatches of generations by this server, by key; none that was refused."""
 
     _problem: str = field(default="", init=False)
@@ -112,6 +112,7 @@ class Session:
 
         Closing it cancels nothing at the service.
         """
+        self.generating = {}
         hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
         async with AsyncExitStack() as stack:
             try:

@@ -8,7 +8,6 @@ import pytest
 from tests.support.mcp_connection import connected
 from testvibe_async import CaseResult, FeatureStatus, Generation, Run, RunStatus, RunSummary, errors
 from testvibe_async.errors import KindName
-from testvibe_async.intents import Intent
 from testvibe_async.mcp_server.advice import NAME_PROJECT, explain
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
@@ -28,17 +27,9 @@ def answered(kind: type[errors.ResponseError], **more: Any) -> errors.ResponseEr
 
 
 def lost(kind: KindName) -> errors.VibeError:
-    intent = Intent(
-        id="a",
-        kind=kind,
-        server="https://testvibe.example",
-        project="p",
-        feature="Login",
-        intended_at=datetime(2026, 6, 10, tzinfo=UTC),
-        expires_after=60.0,
-    )
+    url = f"{URL}/features/12/{'run' if kind == 'run' else 'generate'}"
     return errors.DispatchUnknownError(
-        "reset", method="POST", url=URL, project="p", feature="Login", intent=intent
+        "reset", method="POST", url=url, project="p", feature="Login", key="a"
     )
 
 

@@ -11,7 +11,6 @@ from tests.support import mcp_connection
 from tests.support.amounts import amount
 from tests.support.mcp_connection import Mode, connected, content_of, text_of, without_tests
 from tests.support.timing import now, shift_local_clock
-from testvibe_async.mcp_server import starts
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 WAITS: list[tuple[str, dict[str, Any], int]] = [
