@@ -90,6 +90,7 @@ _PUBLIC = {
         "ClientClosedError",
         "ConfigError",
         "ConflictError",
+        "ContradictionError",
         "DispatchUnknownError",
         "EndpointNotFoundError",
         "FeatureBusyError",

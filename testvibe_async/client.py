@@ -188,9 +188,9 @@ class Client(Gathering):
         Raises:
             ConfigError: The file is not a ledger, is damaged, or can't be written.
         """
-        self._transport.bind()
         if isinstance(self._owned_ledger, SqliteLedger):
             await self._owned_ledger.open()
+        self._transport.bind()
         return self
 
     async def __aexit__(self, *_exception: object) -> None:

@@ -25,6 +25,7 @@
     ├─ WaitTimeoutError                 .status .elapsed: we stopped waiting, the operation keeps
     │                                   running
     ├─ ObservationError                 it could not be observed; a later wait polls again
+    │  ├─ ContradictionError            it has another feature or configuration than was requested
     │  ├─ OperationNotFoundError        the service does not know the operation
     │  └─ OperationSupersededError      .newer_request_id: another generation replaced it
     ├─ ClientClosedError                the client was closed; the operation keeps running
@@ -62,6 +63,7 @@ __all__ = [
     "ClientClosedError",
     "ConfigError",
     "ConflictError",
+    "ContradictionError",
     "DispatchUnknownError",
     "EndpointNotFoundError",
     "FeatureBusyError",
@@ -223,6 +225,7 @@ class DispatchUnknownError(OutcomeUnknownError):
         advice: str = "look at the feature before you dispatch it again",
         method: str,
         url: str,
+        kind: KindName,
         project: str,
         feature: int | str,
         reason: UnknownReason = "unseen",
@@ -232,6 +235,8 @@ class DispatchUnknownError(OutcomeUnknownError):
     ) -> None:
         super().__init__(what, method=method, url=url)
         self.advice = advice
+        self.kind: KindName = kind
+        """The kind of operation that was to be dispatched."""
         self.project = project
         """The project's id."""
         self.feature = feature
@@ -263,6 +268,7 @@ class DispatchUnknownError(OutcomeUnknownError):
     def _members(self) -> dict[str, object]:
         return {
             **super()._members(),
+            "kind": self.kind,
             "project": self.project,
             "feature": self.feature,
             "reason": self.reason,
@@ -557,6 +563,12 @@ class OperationSupersededError(ObservationError):
         """The `requestId` of the present generation."""
 
 
+class ContradictionError(ObservationError):
+    """The service shows the operation with another feature or configuration than was requested."""
+
+    advice: str = "compare it with the feature at the service: its outcome is not the requested one"
+
+
 class ClientClosedError(VibeError):
     """The client is closed. Operations keep running; attach `ref` with another client."""
 
@@ -598,7 +610,8 @@ def read_error(document: Mapping[str, Any]) -> VibeError:
 
 _STORED = {
     **{
-        name: name for name in ("status", "project", "feature", "reason", "failures", "what", "key")
+        name: name
+        for name in ("status", "project", "kind", "feature", "reason", "failures", "what", "key")
     },
     "error": "code",
     "said": "message",
@@ -626,6 +639,7 @@ _RESTORED: Mapping[str, Any] = {
     "operation": "",
     "route": "",
     "reason": "unseen",
+    "kind": "run",
 }
 """The fields that a document of an error lacks."""
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from attrs import define, field, fields
 
@@ -168,7 +168,7 @@ class Row(Serializable):
     def contradiction(self, answer: Any) -> str | None:  # noqa: ANN401 - an answer that names an operation
         """Return how an answer contradicts the request; None if it does not.
 
-        Only ids and configurations count: a feature may be renamed meanwhile.
+        Names count only for an operation that was found: a feature may be renamed meanwhile.
         """
         if (run_id := getattr(answer, "run_id", 1)) < 1:
             return f"it names run {run_id}, and ids begin with 1"
@@ -176,6 +176,10 @@ class Row(Serializable):
         known = number if number is not None else getattr(self.ref, "feature_id", None)
         if None not in {known, answer.feature_id} and known != answer.feature_id:
             return f"it names feature {answer.feature_id}, and {known} was requested"
+        # A found operation has no other proof than its fields.
+        named = answer.feature_name if self.adopted and number is None else None
+        if named and folded(named) != folded(str(self.feature)):
+            return f"it names feature {named!r}, and {self.feature!r} was requested"
         asked, named = self.config or DEFAULT_CONFIG, getattr(answer, "config", None)
         if named and folded(named) != folded(asked):
             return f"it names configuration {named!r}, and {asked!r} was requested"
@@ -252,6 +256,9 @@ class Ledger(ABC):
     event loop, concurrently for many dispatches. An error from `insert` stops the dispatch.
     """
 
+    is_immediate: ClassVar[bool] = False
+    """True if no method ever waits for anything."""
+
     @abstractmethod
     async def insert(self, row: Row) -> Row:
         """Store a row durably, unless one of its identity is there; return the stored one.
@@ -264,7 +271,8 @@ class Ledger(ABC):
     async def note(self, row: Row) -> None:
         """Replace the stored row of the same identity, now that more is known.
 
-        A row with `adopted` must not replace one that has a ref without it.
+        A stored row with a ref stays as it is, unless the new one has a ref without `adopted`, or
+        both rows are `adopted`.
         """
 
     @abstractmethod
@@ -281,6 +289,7 @@ class Ledger(ABC):
         decision: Decision,
         *,
         feature: int | str | None = None,
+        config: str | None = None,
         project: str | None = None,
     ) -> list[Row]:
         """Decide what to do with dispatches of which it is unknown whether they started.
@@ -290,6 +299,7 @@ class Ledger(ABC):
             decision: `"resend"` to dispatch again with the next call of that key, `"drop"` to leave
                 it unknown, or the ref of the operation, which the next call polls.
             feature: The feature, as requested; None for all of the key that are unknown.
+            config: Its configuration, if it is unknown with several; None for any.
             project: The id of the project, if the key has rows in several.
 
         Returns:
@@ -304,7 +314,7 @@ class Ledger(ABC):
         rows = [row for row in await self.rows(key) if project in {None, row.project}]
         if len({(row.server, row.project) for row in rows}) > 1:
             raise ConfigError(f"key {key!r} has rows in several projects: name the project")
-        found = undecided(rows, feature)
+        found = [row for row in undecided(rows) if _is_meant(row, feature, config)]
         if not found:
             what = "nothing" if feature is None else f"nothing of feature {feature!r}"
             raise ConfigError(f"{what} is unknown under key {key!r}")
@@ -328,20 +338,39 @@ class Ledger(ABC):
                     f"name an operation of the same {name}: {ref} has {getattr(ref, name)}, and "
                     f"the dispatch {getattr(row, name)}"
                 )
+        if row.is_before_known and _is_from_before(ref, row.before):
+            raise ConfigError(f"name another operation: {ref} is from before the dispatch")
         for other in await self.related(row.server, row.project, [ref]):
             if other.ref == ref and other.identity != row.identity:
                 raise ConfigError(f"name another operation: {ref} is that of {other.feature!r}")
 
 
-def undecided(rows: Iterable[Row], feature: int | str | None = None) -> list[Row]:
+def _is_from_before(ref: Ref, before: int | str | None) -> bool:
+    """Return whether an operation existed before a dispatch."""
+    number = ref.key[-1]
+    return (
+        number <= before
+        if isinstance(number, int) and isinstance(before, int)
+        else number == before
+    )
+
+
+def undecided(rows: Iterable[Row]) -> list[Row]:
     """Return the last rows of each item that are unknown, and that a decision may settle."""
     last = {row.item: row for row in rows if row.number}
-    meant = {None, *((feature,) if feature is not None else ())}
-    return [
-        row
-        for row in last.values()
-        if row.is_open and (feature is None or meant & {row.feature, row.name} or False)
-    ]
+    return [row for row in last.values() if row.is_open and not is_awaited(row)]
+
+
+def _is_meant(row: Row, feature: int | str | None, config: str | None) -> bool:
+    names = {folded(str(each)) for each in (row.feature, row.name) if each is not None}
+    is_feature = feature is None or folded(str(feature)) in names
+    asked = DEFAULT_CONFIG if row.config is None else row.config
+    return is_feature and (config is None or folded(config) == folded(asked))
+
+
+def is_awaited(row: Row) -> bool:
+    """Return whether the answer to an attempt may still come."""
+    return row.state is RowState.INTENDED and age_of(row) < row.expires_after
 
 
 def _apply(decision: Decision, row: Row) -> None:
@@ -361,6 +390,21 @@ def ref_id(ref: Ref) -> str:
 def folded(text: str) -> str:
     """Return a text such that two spellings of one name are equal."""
     return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+
+
+def folded_site(url: str) -> str:
+    """Return the address of a site such that two spellings of it are equal."""
+    return folded(url).rstrip("/")
+
+
+def request_of(
+    *, kind: str, feature: int | str, config: str | None, site_url: str | None
+) -> tuple[object, ...]:
+    """Return what is requested, such that two spellings of one request are equal."""
+    number = id_in(str(feature))
+    name = folded(str(feature)) if number is None else number
+    site = None if site_url is None else folded_site(site_url)
+    return kind, name, folded(config or DEFAULT_CONFIG), site
 
 
 def item_of(feature: int | str, config: str | None, repetition: int) -> str:

@@ -293,7 +293,7 @@ CALLS: dict[str, tuple[Callable[[Project, Any], object], tuple[Any, ...], str]] 
     "run_operation": (lambda p, x: p.run_operation(x), (0, -1, "2", 1.5, True), "run_id must be a"),
     "a configuration": (lambda p, x: p.run_feature("A", config=x), (3, ["Mobile"]), "name of one"),
     "on_conflict": (lambda p, x: p.run_feature("A", on_conflict=x), ("attach",), "on_conflict"),
-    "recorder": (lambda p, x: p.generate_feature("A", recorder=x), ("x",), "the method intended"),
+    "a key": (lambda p, x: p.generate_feature("A", key=x), ("", " ", 7), "a key is a text"),
 }
 
 

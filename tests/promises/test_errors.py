@@ -15,9 +15,10 @@ import pytest
 from attrs import frozen
 
 from tests.conftest import client_of
-from tests.support.notes import Notes
+from tests.support.ledgers import Notes
 from tests.support.shop import DRAFT
 from testvibe_async import Client, GenerationRef, Project, Ref, RetryPolicy, errors, models
+from testvibe_async.ledger import RowState
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -91,7 +92,7 @@ def read(project: Project) -> Awaitable[object]:
 CASES: dict[type[errors.VibeError], Case] = {
     errors.ConfigError: on_project(read, project=None),
     errors.NotSentError: on_project(read, server="http://127.0.0.1:1"),
-    errors.RecorderError: on_project(run, recorder=Notes(failing="intended")),
+    errors.LedgerError: on_project(run, ledger=Notes(failing=RowState.INTENDED)),
     errors.OutcomeUnknownError: on_project(
         lambda p: p.update_feature("Checkout", name="C"), "update_feature", Fault.lost()
     ),
@@ -146,7 +147,7 @@ WITH_REF = {
 
 
 CAUSES: dict[type[errors.VibeError], type[BaseException]] = {
-    errors.RecorderError: OSError,
+    errors.LedgerError: OSError,
     errors.NotSentError: aiohttp.ClientConnectorError,
     errors.OutcomeUnknownError: aiohttp.ClientError,
     errors.DispatchUnknownError: errors.OutcomeUnknownError,
@@ -159,7 +160,7 @@ CAUSES: dict[type[errors.VibeError], type[BaseException]] = {
 ATTRIBUTES: dict[type[errors.VibeError], set[str]] = {
     errors.TransportError: {"method", "url", "attempts", "what"},
     errors.DispatchUnknownError: {
-        *("project", "feature", "reason", "candidates", "polled_at", "intent"),
+        *("project", "feature", "reason", "candidates", "polled_at", "key"),
     },
     errors.ResponseError: {"status", "code", "message", "method", "url", "retry_after"},
     errors.EndpointNotFoundError: {"operation", "route"},
@@ -225,12 +226,12 @@ ADVICE: dict[type[errors.VibeError], str] = {
     errors.UnauthorizedError: "the argument api_key",
     errors.ObservationError: "client.attach(error.ref)",
     errors.WaitTimeoutError: "wait again",
-    errors.DispatchUnknownError: "look at the feature's runs",
+    errors.DispatchUnknownError: "check the feature's runs",
 }
 """What the advice names, in the words of this library."""
 
 
-NAMED_BY_USERS: dict[type[errors.VibeError], int] = {errors.RecorderError: 130}
+NAMED_BY_USERS: dict[type[errors.VibeError], int] = {errors.LedgerError: 130}
 """How long the part with the advice is where it follows what came from the caller."""
 
 

@@ -5,7 +5,7 @@ The cells are of each way of the library to start a generation, and of each mish
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,16 +17,15 @@ from attrs import define, field, frozen
 from tests.conftest import Received, Send, Sent, client_of
 from tests.support.amounts import amount, some
 from tests.support.faults import NO_ID, edited
-from tests.support.journals import copy_of_the_disk
-from tests.support.notes import Notes
+from tests.support.ledgers import copy_of_the_disk
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
     ConfigError,
     FeatureNotGeneratedError,
-    Journal,
     Project,
+    SqliteLedger,
     Verdict,
     VibeError,
 )
@@ -45,25 +44,24 @@ class Way:
 
     method: str
     options: dict[str, Any] = field(factory=dict[str, Any])
-    has_journal: bool = False
+    key: str | None = None
 
-    async def start(self, project: Project, name: str, journal: Journal | None) -> None:
+    async def start(self, project: Project, name: str) -> Any:
         """Start it, and wait for its end."""
         call = getattr(project, self.method)
         if self.method.endswith("s"):
-            await call([name], journal=journal, **self.options)
-        else:
-            await call(name, **self.options).wait()
+            (item,) = await call([name], key=self.key, **self.options)
+            return item.outcome
+        return await call(name, key=self.key, **self.options).wait()
 
 
 JOIN = {"on_conflict": "attach"}
 WAYS = {
     "`generate_feature`": Way("generate_feature"),
     "`generate_features`": Way("generate_features"),
-    "`generate_features`, journal": Way("generate_features", has_journal=True),
-    '`generate_features(on_conflict="attach")`, journal': Way(
-        "generate_features", JOIN, has_journal=True
-    ),
+    "`generate_feature`, key": Way("generate_feature", key="k"),
+    "`generate_features`, key": Way("generate_features", key="k"),
+    '`generate_features(on_conflict="attach")`, key': Way("generate_features", JOIN, key="k"),
 }
 
 
@@ -88,13 +86,12 @@ class Program:
     way: Way
     world: World
     folder: Path
-    journal: Path = field(init=False)
-    memory: Notes = field(factory=Notes)
+    ledger: Path = field(init=False)
     is_killed: bool = False
     """Whether nothing leaves the process any more, and nothing arrives."""
 
     def __attrs_post_init__(self) -> None:
-        self.journal = self.folder / "0.journal"
+        self.ledger = self.folder / "ledger"
 
     @asynccontextmanager
     async def process(self) -> AsyncGenerator[Client]:
@@ -114,32 +111,26 @@ class Program:
         async with (
             aiohttp.ClientSession(middlewares=[pass_on]) as session,
             client_of(
-                self.emulator, session=session, recorder=self.memory, poll_interval=15
+                self.emulator, session=session, ledger=self.ledger, poll_interval=15
             ) as client,
         ):
             yield client
 
-    async def call(self, client: Client, journal: Path | None = None) -> None:
+    async def call(self, client: Client) -> Any:
         """Do what the program is for."""
-        opened = Journal(journal or self.journal) if self.way.has_journal else nullcontext()
-        async with opened as kept:
-            await self.way.start(client.project(), self.world.feature, kept)
+        return await self.way.start(client.project(), self.world.feature)
 
     @property
     def may_call_again(self) -> bool:
         """Whether the same call, after the time that there was, asks for no second generation."""
         is_in_flight = not self.world.is_quick and not self.world.pause
-        return is_in_flight or self.way.has_journal
+        return is_in_flight or self.way.key is not None
 
     async def recover(self) -> None:
-        """Do what the program does at its next start: reconcile what is open, and call again."""
+        """Do what the program does at its next start: call again, if that asks for the same."""
         await asyncio.sleep(self.world.pause)
-        async with self.process() as client:
-            if not self.way.has_journal:
-                for intent in self.memory.open:
-                    with suppress(VibeError):
-                        await client.reconcile(intent)
-            if self.may_call_again:
+        if self.may_call_again:
+            async with self.process() as client:
                 with suppress(VibeError):
                     await self.call(client)
 
@@ -156,9 +147,9 @@ class Program:
         await acted.wait()
         await asyncio.sleep(after)
         self.is_killed = True
-        self.memory, left = self.memory.copy(), self.folder / "left.journal"
-        copy_of_the_disk(self.journal, left)
-        self.journal = left
+        left = self.folder / "left"
+        copy_of_the_disk(self.ledger, left)
+        self.ledger = left
         call.cancel()
         await asyncio.wait([call])
 
@@ -192,10 +183,9 @@ async def given_up(program: Program, *, after: float) -> None:
 
 
 async def called_twice_at_once(program: Program) -> None:
-    """Call twice in one process; a journal takes one batch, so the second has its own."""
+    """Call twice in one process."""
     async with program.process() as client:
-        second = program.folder / "second.journal"
-        calls = (program.call(client), program.call(client, second))
+        calls = (program.call(client), program.call(client))
         await asyncio.gather(*calls, return_exceptions=True)
 
 
@@ -235,8 +225,8 @@ CELLS = [
     for world in WORLDS[: amount(6, few=2)]
     for way in WAYS
     for mishap in MISHAPS
-    # Where the first one is over before it is answered, two calls are two requests.
-    if mishap != AT_ONCE or not world.is_quick
+    # Where the first one has finished before its answer, two calls without a key are two requests.
+    if mishap != AT_ONCE or not world.is_quick or WAYS[way].key is not None
 ]
 
 
@@ -266,7 +256,7 @@ async def test_one_request_is_paid_once(
         emulator.fail("generate_feature", Fault.edit(partial(ended, emulator)))
     program = Program(emulator, WAYS[way], world, tmp_path)
     await MISHAPS[mishap](program)
-    for _ in range(2 if program.way.has_journal else 0):
+    for _ in range(2 if program.way.key is not None else 0):
         await asyncio.sleep(HOUR)
         await program.recover()
     assert paid(emulator) == 1
@@ -278,25 +268,25 @@ def ended(emulator: Emulator, answer: Any) -> Any:
     return answer
 
 
-@pytest.mark.parametrize("way", [name for name, way in WAYS.items() if way.has_journal])
+@pytest.mark.parametrize("way", [name for name, way in WAYS.items() if way.key is not None])
 @pytest.mark.parametrize("mishap", [each for each in MISHAPS if each != AT_ONCE])
-async def test_the_item_is_paid(emulator: Emulator, tmp_path: Path, way: str, mishap: str) -> None:
-    """The generation that was paid is the item's, and nothing is left to do."""
+async def test_the_call_is_paid(emulator: Emulator, tmp_path: Path, way: str, mishap: str) -> None:
+    """The generation that was paid is the call's, and nothing is left to do."""
     program = Program(emulator, WAYS[way], World("Draft"), tmp_path)
     await MISHAPS[mishap](program)
-    async with Journal(program.journal) as journal:
-        (item,) = journal.items
-        assert journal.is_over
-        assert item.outcome is not None
-        assert item.outcome.is_success
+    requests = emulator.count("generate_feature")
+    async with program.process() as client:
+        outcome = await program.call(client)
+    assert outcome.is_success
+    assert emulator.count("generate_feature") == requests
 
 
 @pytest.mark.parametrize(
     ("way", "expected"),
-    [(name, 1 if way.has_journal else 2) for name, way in WAYS.items()],
+    [(name, 2 if way.key is None else 1) for name, way in WAYS.items()],
 )
 async def test_asking_again(emulator: Emulator, tmp_path: Path, way: str, expected: int) -> None:
-    """Who names the feature again has it generated again; a journal wants it just once."""
+    """Who names the feature again has it generated again; with a key it is the same call."""
     program = Program(emulator, WAYS[way], World("Draft"), tmp_path)
     for _ in range(2):
         async with program.process() as client:
@@ -433,12 +423,13 @@ async def test_a_decision_is_what_pays_for_an_unknown_one(
 ) -> None:
     """What stays unknown is dispatched again by `resend` alone, however often it is resumed."""
     emulator.fail("get_generation_status", NO_ID)
-    way = WAYS["`generate_features`, journal"]
+    way = WAYS["`generate_features`, key"]
     program = Program(emulator, way, World("Checkout", pause=HOUR), tmp_path)
     await MISHAPS["answer lost"](program)
     assert paid(emulator) == 1
-    async with Journal(program.journal) as journal:
-        assert await journal.decide(decision) == ["Checkout"]
+    async with SqliteLedger(program.ledger) as ledger:
+        (row,) = await ledger.decide("k", decision)
+    assert row.feature == "Checkout"
     await program.recover()
     await program.recover()
     assert paid(emulator) == expected

@@ -1,4 +1,4 @@
-"""Refs and intents: what they hold, and how they are stored and read."""
+"""Refs: what they hold, and how they are stored and read."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -8,7 +8,6 @@ import pytest
 from attrs import asdict, evolve
 
 from testvibe_async import Client, ConfigError, GenerationRef, Ref, RunRef
-from testvibe_async.intents import Intent
 
 SERVER = "https://testvibe.example"
 
@@ -114,7 +113,6 @@ def test_a_ref_is_read_as_the_kind_that_was_asked_for() -> None:
 def test_what_a_later_release_adds_is_ignored() -> None:
     """Unknown members are ignored."""
     assert Ref.from_json(document(new={"a": 1}, kind="x", key=[1])) == RUN
-    assert Intent.from_json(json.dumps(INTENT.to_dict() | {"colour": "blue"})) == INTENT
 
 
 @pytest.mark.parametrize("version", [0, 1, 99, "2", None, [2]])
@@ -214,68 +212,3 @@ def test_a_ref_that_lacks_fields_names_them() -> None:
     with pytest.raises(ConfigError) as caught:
         Ref.from_json('{"testvibe": "run", "version": 2}')
     assert str(caught.value) == "this ref of a run is damaged: it lacks server, project, runId"
-
-
-INTENT = Intent(
-    id="a1",
-    kind="generation",
-    server="https://testvibe.example",
-    project="p",
-    feature="Checkout",
-    intended_at=datetime(2026, 11, 26, 9, 30, tzinfo=UTC),
-    service_at=datetime(2026, 11, 26, 9, 31, tzinfo=UTC),
-    expires_after=65.0,
-    previous_id="r7",
-    is_previous_known=True,
-)
-
-
-@pytest.mark.parametrize(
-    "intent", [INTENT, evolve(INTENT, kind="run", feature=7, service_at=None, highest_run_id=213)]
-)
-def test_an_intent_is_read_as_it_was_written(intent: Intent) -> None:
-    """JSON and back gives an equal intent, on one line."""
-    text = intent.to_json()
-    assert Intent.from_json(text) == intent
-    assert Intent.from_json(text.encode()) == intent
-    assert "\n" not in text
-    assert json.loads(text)["testvibe"] == "intent"
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"version": 1}, "this intent is of version 1"),
-        ({"testvibe": "run"}, "does not say"),
-        ({"kind": "walk"}, "damaged"),
-        ({"intendedUtc": "yesterday"}, "damaged"),
-        ({"intendedUtc": "2026-11-26T09:30:00"}, "damaged"),
-        ({"expiresAfter": "65"}, "damaged"),
-        ({"feature": None}, "damaged"),
-    ],
-)
-def test_what_is_no_intent_is_refused(change: dict[str, object], problem: str) -> None:
-    """One sentence says what is wrong."""
-    with pytest.raises(ConfigError, match=problem):
-        Intent.from_json(json.dumps(INTENT.to_dict() | change))
-
-
-@pytest.mark.parametrize("name", ["id", "kind", "server", "project", "feature", "intendedUtc"])
-def test_an_intent_that_lacks_a_field_is_refused(name: str) -> None:
-    """The missing field is named."""
-    document = INTENT.to_dict()
-    del document[name]
-    with pytest.raises(ConfigError, match=f"lacks {name}"):
-        Intent.from_json(json.dumps(document))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "7", "{", b"\xff"])
-def test_an_intent_is_json(text: str | bytes) -> None:
-    """A text that is no document is no intent."""
-    with pytest.raises(ConfigError, match="not an intent"):
-        Intent.from_json(text)
-
-
-def test_the_name_of_an_intent() -> None:
-    """Messages name what was to be dispatched."""
-    assert str(INTENT) == "the dispatch of a generation of feature 'Checkout'"

@@ -103,6 +103,8 @@ if TYPE_CHECKING:
         client.finished([refs.Ref.from_json("")])  # type: ignore[type-var]
         client.attach("run 214")  # type: ignore[call-overload]
         Hooks(on_dispatched=store)  # type: ignore[arg-type]
+        Client(ledger=7)  # type: ignore[arg-type]
+        project.run_feature("Checkout", key=7)  # type: ignore[arg-type]
         Hooks(on_dispatched=[store])  # type: ignore[list-item]
         Hooks(on_dispatch=print)  # type: ignore[call-arg]
         del number, generation, other, items, in_flight, narrow

@@ -54,7 +54,9 @@ def _values(row: Row) -> dict[str, Any]:
 class Notes(OwnLedger):
     """A ledger that keeps each step, and takes its time or fails where a test asks for that."""
 
-    def __init__(self, emulator: Emulator | None = None, *, failing: RowState | None = None) -> None:
+    def __init__(
+        self, emulator: Emulator | None = None, *, failing: RowState | None = None
+    ) -> None:
         super().__init__()
         self.emulator = emulator
         self.told: list[Row] = []

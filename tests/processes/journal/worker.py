@@ -11,8 +11,9 @@ import sys
 import time
 from typing import Any
 
-from testvibe_async import Client, Journal
 from testvibe_async._dispatch import dispatch
+
+from testvibe_async import Client, Journal
 from testvibe_async._http.request_body import RequestBody
 
 STEPS = (

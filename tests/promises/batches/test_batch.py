@@ -233,7 +233,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("on_conflict", "ignore", "on_conflict"),
     *(("stop_on_failure", wrong, "stop_on_failure") for wrong in (-1, 1.5, "x", None)),
     ("config", [], "config names no configuration"),
-    ("journal", "nightly.sqlite", r"async with Journal\('nightly.sqlite'\) as journal"),
+    ("key", " ", "a key is a text of your own"),
+    ("options", [1], "options"),
     ("features", "15", r"features must be several, not '15': pass \['15'\]"),
 ]
 

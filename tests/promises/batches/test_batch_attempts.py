@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import client_of
 from tests.support.batches import client_tasks
 from tests.support.timing import now
-from testvibe_async import BatchSummary, Hooks, Journal, Project, RetryPolicy, RunRef, Verdict
+from testvibe_async import BatchSummary, Hooks, Project, RetryPolicy, RunRef, Verdict
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(
@@ -70,14 +70,12 @@ async def test_the_time_out_ends_the_attempts(emulator: Emulator, project: Proje
 async def test_a_withdrawn_attempt_fails(emulator: Emulator, tmp_path: Path, tries: int) -> None:
     """Also where that attempt was about to be sent, or refused, when the time was up."""
     rule = emulator.fail("run_feature", Fault.status(429, retry_after=7), skip=1)
-    async with client_of(emulator, retry=RetryPolicy(attempts=tries)) as client:
-        async with Journal(tmp_path / "a") as journal:
-            (item,) = await client.project().run_features(
-                ["Returns"], attempts=2, timeout=20, journal=journal
-            )
+    retry, ledger = RetryPolicy(attempts=tries), tmp_path / "a"
+    async with client_of(emulator, retry=retry, ledger=ledger) as client:
+        batch = client.project().run_features(["Returns"], attempts=2, timeout=20, key="nightly")
+        (item,) = await batch
         rule.remove()
-        async with Journal(tmp_path / "a") as journal:
-            (again,) = await client.project().run_features(attempts=2, journal=journal)
+        (again,) = await client.project().run_features(key="nightly")
 
     assert (len(again.earlier), again.verdict) == (1, Verdict.FAILED)
     assert rule.hits > 1

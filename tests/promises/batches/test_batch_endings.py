@@ -10,11 +10,12 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.batches import MIXED, client_tasks, verdicts
-from tests.support.notes import Notes
+from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from tests.support.shop import DRAFT
 from tests.support.timing import now
-from testvibe_async import Client, GenerationRef, Journal, Project, Verdict, errors
+from testvibe_async import Client, GenerationRef, Project, Verdict, errors
+from testvibe_async.ledger import RowState
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = MIXED
@@ -181,27 +182,27 @@ async def test_what_is_over_at_an_end(emulator: Emulator, project: Project, *, l
     assert len(emulator.requests) - before < (15 if lists else 33)
 
 
-async def test_a_run_whose_ref_is_being_recorded_is_waited_for(emulator: Emulator) -> None:
+async def test_a_run_whose_ref_is_being_stored_is_waited_for(emulator: Emulator) -> None:
     """With `stop_on_failure` too: it is dispatched, so it is in flight."""
     emulator.fail("run_feature", Fault.status(404), when=lambda request: "Returns" in request.path)
     notes = Notes()
-    notes.seconds = {"dispatched": 3}
-    async with client_of(emulator, recorder=notes) as client:
+    notes.seconds = {RowState.DISPATCHED: 3}
+    async with client_of(emulator, ledger=notes) as client:
         items = await client.project().run_features(["Checkout", "Returns"], stop_on_failure=True)
 
     assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.ERROR]
 
 
-async def test_a_failing_poll_plan(emulator: Emulator, project: Project, tmp_path: Path) -> None:
-    """Where a poll plan fails, in a batch that goes on with a journal too."""
+async def test_a_failing_poll_plan(emulator: Emulator, tmp_path: Path) -> None:
+    """Where a poll plan fails, an operation is in flight, also one that is resumed."""
 
     def fails(*_: object) -> float:
         raise ZeroDivisionError
 
-    async with Journal(tmp_path / "a") as journal:
-        await project.run_features(["Checkout"], journal=journal, timeout=1)
-    async with client_of(emulator, poll_plan=fails) as client, Journal(tmp_path / "a") as journal:
-        (item,) = await client.project().run_features(journal=journal)
+    async with client_of(emulator, ledger=tmp_path / "a") as client:
+        await client.project().run_features(["Checkout"], key="nightly", timeout=1)
+    async with client_of(emulator, ledger=tmp_path / "a", poll_plan=fails) as client:
+        (item,) = await client.project().run_features(key="nightly")
     assert isinstance(item.error, errors.ConfigError)
     assert item.ref is not None
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -60,7 +59,7 @@ async def test_unknown_is_an_event(emulator: Emulator, project: Project, events:
     asked = (event.kind, event.project, event.feature, event.config)
     assert asked == ("run", project.id, "Checkout", "Mobile")
     assert emulator.count("run_feature") == 1
-    assert now() == 0
+    assert now() < 1
 
 
 async def test_an_answer_that_contradicts_the_request_names_no_operation(

@@ -303,8 +303,13 @@ async def test_a_run_on_any_site(emulator: Emulator, project: Project) -> None:
     """Whether a site is the project's own is not known: a run there may be of either dispatch."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
-    dispatches = (_unknown(project), raised(errors.DispatchUnknownError, project.run_feature(
-        "Checkout", site_url="https://a.example")))
+    dispatches = (
+        _unknown(project),
+        raised(
+            errors.DispatchUnknownError,
+            project.run_feature("Checkout", site_url="https://a.example"),
+        ),
+    )
     assert [error.reason for error in await asyncio.gather(*dispatches)] == ["ambiguous"] * 2
 
 
@@ -443,7 +448,7 @@ async def test_what_was_shown_once_is_not_sent_again(emulator: Emulator, project
     """Where a list showed a run that may be ours, a later list without it proves nothing."""
     emulator.fail("run_feature", Fault.lost(), times=1)
     emulator.fail("list_runs", Fault.status(503), times=1)
-    emulator.fail("list_runs", Fault.edit(lambda _: []), skip=1)
+    emulator.fail("list_runs", Fault.edit(lambda _: []), skip=2)
 
     await raised(errors.DispatchUnknownError, project.run_feature("Checkout", key="pr-1"))
 

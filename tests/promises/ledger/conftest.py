@@ -77,6 +77,7 @@ async def killed(
     emulator: Emulator, path: Path, call: Call, *, acted: bool
 ) -> AsyncGenerator[Path]:
     """Kill a process once the service has its POST, whether or not that acts; give what it left."""
+
     async def hang(request: Sent, send: Send) -> Received:
         response = await send(request)
         if request.method == "POST":

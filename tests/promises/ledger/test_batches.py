@@ -14,7 +14,7 @@ from tests.support.batches import verdicts
 from tests.support.faults import NO_ID
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Generation, Project, SqliteLedger, Verdict, errors
+from testvibe_async import Generation, Project, SqliteLedger, Verdict, errors
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -240,7 +240,9 @@ async def test_another_request(path: Path, emulator: Emulator) -> None:
         project = client.project()
         await project.run_features(FEATURES, key=KEY, timeout=1)
         other_site = project.run_features(key=KEY, site_url="https://x")
-        await raised(errors.ConfigError, other_site, match="batch of runs, not of runs on https://x")
+        await raised(
+            errors.ConfigError, other_site, match="batch of runs, not of runs on https://x"
+        )
         other_kind = project.generate_features(key=KEY)
         await raised(errors.ConfigError, other_kind, match="batch of runs, not of generations")
         single = project.run_feature("Checkout", key=KEY)
@@ -359,9 +361,7 @@ async def test_a_wrong_argument_leaves_a_key_unused(path: Path, emulator: Emulat
 
 
 @pytest.mark.parametrize("reason", ["absent", "ambiguous", "unseen"])
-async def test_why_is_kept(
-    path: Path, emulator: Emulator, reason: str
-) -> None:
+async def test_why_is_kept(path: Path, emulator: Emulator, reason: str) -> None:
     """The reason, the candidates, the key and the time of the last poll are read back."""
     emulator.fail("run_feature", Fault.lost() if reason == "ambiguous" else Fault.reset())
     if reason == "unseen":

@@ -47,9 +47,7 @@ async def test_what_is_no_decision(path: Path, emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize(("decision", "posts"), [("drop", 3), ("resend", 6)])
-async def test_all_of_a_key(
-    path: Path, emulator: Emulator, decision: Decision, posts: int
-) -> None:
+async def test_all_of_a_key(path: Path, emulator: Emulator, decision: Decision, posts: int) -> None:
     """What is dropped is left alone; what is to be sent again is dispatched by the next call."""
     await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
     assert [row.feature for row in await decide(path, decision)] == FEATURES
@@ -156,9 +154,9 @@ async def test_a_wrong_one_is_seen(
     path: Path, emulator: Emulator, rival: Project, run_id: str
 ) -> None:
     """A run of another feature, or none, is no outcome of it; the right one is taken then."""
-    await leave_unknown(path, emulator, FEATURES, lists_read=0)
+    await leave_unknown(path, emulator, FEATURES)
     ref = ref_of(emulator, "Checkout")
-    theirs = await rival.run_feature("Wishlist")
+    theirs = await rival.run_feature("Login Functionality")
     wrong = theirs.run_id if run_id == "another feature's" else 9999
     await decide(path, evolve(ref, run_id=wrong), "Checkout")
     item = (await ran(path, emulator))[0]

@@ -1,7 +1,5 @@
 """The same call with the same key, by whichever process: what it does by what the row says."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest

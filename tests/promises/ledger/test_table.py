@@ -6,7 +6,7 @@ two at once. The dispatches that the service receives are counted.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,18 @@ import pytest
 from attrs import define, field
 
 from tests.conftest import client_of
-from tests.promises.ledger.conftest import Call, killed, outcome_of
+from tests.promises.ledger.conftest import killed, outcome_of
 from tests.support.raising import raised
 from tests.support.timing import STEADY
-from testvibe_async import Client, ConfigError, DispatchUnknownError, GenerationRef, Ref, RunRef, SqliteLedger
+from testvibe_async import (
+    Client,
+    ConfigError,
+    DispatchUnknownError,
+    GenerationRef,
+    Ref,
+    RunRef,
+    SqliteLedger,
+)
 from testvibe_async.testing import Emulator, Fault
 
 SCENARIO = STEADY
@@ -40,7 +48,7 @@ class Cell:
     feature: str = "Checkout"
     _clients: AsyncExitStack = field(factory=AsyncExitStack)
 
-    async def call(self, client: Client, *, timeout: float | None = None, **options: Any) -> Ref:  # noqa: ASYNC109
+    async def call(self, client: Client, *, timeout: float | None = None, **options: Any) -> Ref:
         """Make the call; return its operation, or raise what the item has."""
         project = client.project()
         is_run = self.kind.endswith(("run", "runs"))
@@ -189,9 +197,7 @@ async def _leave_unknown(cell: Cell) -> Client:
 @kinds
 @places
 @pytest.mark.parametrize("decision", [None, "resend", "drop", "ref"])
-async def test_an_unknown_one_is_raised_until_it_is_decided(
-    cell: Cell, decision: Any
-) -> None:
+async def test_an_unknown_one_is_raised_until_it_is_decided(cell: Cell, decision: Any) -> None:
     """No call dispatches what may have started, unless a decision says so."""
     client = await _leave_unknown(cell)
     assert isinstance(await cell.again(client), DispatchUnknownError)

@@ -197,14 +197,18 @@ def _nothing_is_lost(world: World, process: Process) -> None:
         if any(post.mixed_up_with for post in world.record.of(intent)):
             continue  # The service itself named another.
         events = process.dispatched[intent.caller]
-        is_replaced = any(_is_twin(world, process, event) for event in events)
+        is_replaced = any(
+            event.adopted and id_of(event.ref) not in world.record.made(intent)
+            for event in events
+            if (str(event.feature), event.config) == (intent.feature, intent.config)
+        )
         may_act_again = any(
             dispatching.intent == intent and dispatching.acts_at_most > 1
             for caller in world.callers
             for dispatching in caller.dispatchings
         )
         assert not lost or is_unknown or may_act_again or is_replaced, (
-            f"{intent} began {lost}, and nobody knows"
+            f"{intent} began {lost}, and nobody knows: {events}"
         )
 
 
@@ -213,12 +217,6 @@ def _is_unknown(process: Process, intent: Intent) -> bool:
     asked_for = intent.kind, intent.feature, intent.config
     events = process.unknown[intent.caller]
     return any((each.kind, each.feature, each.config) == asked_for for each in events)
-
-
-def _is_twin(world: World, process: Process, event: Dispatched) -> bool:
-    """Say whether a dispatch adopted what a stranger began: see `_nobody_can_tell`."""
-    owner = world.record.owners.get(id_of(event.ref))
-    return event.adopted and (owner is None or _has_twin(world, process, owner))
 
 
 def _has_twin(world: World, process: Process, intent: Intent) -> bool:
@@ -421,11 +419,14 @@ def _each_watch_ends(world: World, caller: Caller) -> None:
         watches = [watch for watch in caller.watches if watch.operation is operation]
         if any(isinstance(watch.result, errors.WaitTimeoutError) for watch in watches[:-1]):
             world.seen["a wait that was resumed after a time-out"] += 1
+        if any(post.mixed_up_with == id_of(operation.ref) for post in world.record.posts.values()):
+            continue  # It is not what its answer said.
         is_final = not watches or isinstance(
             watches[-1].result, errors.ClientClosedError | errors.OperationSupersededError
         )
         assert operation.done or is_final or caller.is_cancelled, (
-            f"{operation.ref}: it was resumed {len(watches)} times, and did not end"
+            f"{operation.ref}: it was resumed {len(watches)} times, and did not end: "
+            f"{watches[-1].result!r}"
         )
 
 

@@ -10,6 +10,9 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from testvibe_async._batch import Entry, EntryState
+from testvibe_async._dispatch import Job
+from testvibe_async.journal import files_of, is_in_use
 
 from tests.conftest import client_of
 from tests.promises.journal import test_journal
@@ -17,9 +20,6 @@ from tests.promises.journal.conftest import leave_unknown, opened
 from tests.support.batches import verdicts
 from tests.support.raising import raised
 from testvibe_async import Client, Journal, Project, RunRef, errors
-from testvibe_async._batch import Entry, EntryState
-from testvibe_async._dispatch import Job
-from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.testing import Emulator, Fault
 
 FEATURES, SCENARIO = test_journal.FEATURES, test_journal.SCENARIO

@@ -9,15 +9,15 @@ from unittest.mock import patch
 
 import pytest
 from attrs import evolve
+from testvibe_async._dispatch import dispatch, dispatcher, reconcile
+from testvibe_async._dispatch.search import ProjectRuns, _has_all_since
+from testvibe_async.intents import Intent
 
 from tests.conftest import client_of
 from tests.promises.dispatch.test_lost_runs import _unknown
 from tests.support.notes import Notes
 from tests.support.raising import raised
 from testvibe_async import Client, Listing, Run, RunRef, errors
-from testvibe_async._dispatch import dispatch, dispatcher, reconcile
-from testvibe_async._dispatch.search import ProjectRuns, _has_all_since
-from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
 SINCE = datetime(2026, 6, 10, 16, 0, tzinfo=UTC)

@@ -23,6 +23,7 @@ import aiohttp
 import pytest
 from attrs import evolve, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
+from testvibe_async.intents import Intent
 
 from tests.promises.simulation import process, restarts
 from tests.promises.simulation.callers import Caller
@@ -33,7 +34,6 @@ from tests.promises.simulation.world import play
 from tests.support.journals import copy_of_the_disk
 from testvibe_async import Client, GenerationOperation, Operation, Project, Run, errors, refs
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
-from testvibe_async.intents import Intent
 
 Mutate: TypeAlias = "Callable[[pytest.MonkeyPatch], None]"
 

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
 from testvibe_async._util.sqlite_file import SqliteFile
 
 

@@ -4,13 +4,13 @@ from collections.abc import Collection
 from typing import Any, get_args, get_overloads
 
 import pytest
-
-from tests.rooms.wire.documents import answer, places_of
-from testvibe_async import Batch, BatchItem, Client
 from testvibe_async._dispatch import DISPATCHES
 from testvibe_async._dispatch.search import SEARCHES
 from testvibe_async._dispatch.starter import STARTS
 from testvibe_async._polling.states import STATES
+
+from tests.rooms.wire.documents import answer, places_of
+from testvibe_async import Batch, BatchItem, Client
 from testvibe_async._telemetry.otel import KINDS as MEASURED
 from testvibe_async._wire import KINDS
 from testvibe_async._wire.convert import DISPATCHED_IN

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from testvibe_async.intents import Intent
 
 from tests.support.mcp_connection import connected
 from testvibe_async import CaseResult, FeatureStatus, Generation, Run, RunStatus, RunSummary, errors

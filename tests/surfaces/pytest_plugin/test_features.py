@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from testvibe_async._batch import workers
+from testvibe_async._dispatch import dispatcher
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
 from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told, shows
-from testvibe_async._batch import workers
-from testvibe_async._dispatch import dispatcher
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 NO_DIRECTORY = "Re: ../turns/??"

@@ -93,6 +93,12 @@ class Entry(Generic[SnapshotT]):
         is_failure = bool(self.outcomes) and self.outcomes[-1].is_failure
         return is_failure and len(self.outcomes) < attempts
 
+    def has_ended(self, attempts: int) -> bool:
+        """Return whether nothing is left to dispatch or to wait for."""
+        if self.state in {RowState.FINISHED, RowState.NOT_STARTED} and self.outcomes:
+            return not self.is_to_repeat(attempts)
+        return self.state is RowState.DROPPED
+
     def add(self, row: Row) -> None:
         """Note the row of another attempt, or the present one as another process knows it."""
         if self.rows and self.rows[-1].number == row.number:

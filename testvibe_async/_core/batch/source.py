@@ -122,6 +122,9 @@ class EntrySource:
             job = self._planned[index] if index < len(self._planned) else None
         if job is None:
             self.is_over = True
+            if self.plan.is_keyed and self._planned is None:  # Now all of them are known.
+                row = evolve(self.plan, jobs=[entry.job for entry in self.entries]).row()
+                await self._ledger.note(row)
             return None
         item = _item(job) if self.plan.is_keyed else f"{len(self.entries)}"
         rows = self._rows.pop(item, None) if self.plan.is_keyed else None

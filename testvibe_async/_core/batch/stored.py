@@ -55,8 +55,11 @@ class StoredBatch:
     is_running: bool
     """True if a process runs it now; see `SqliteLedger.living`."""
 
+    is_complete: bool
+    """True if all its features are known: a generator was read to its end."""
+
     is_over: bool
-    """True if nothing is left to dispatch, to wait for or to find out."""
+    """True if nothing is left to read, to dispatch, to wait for or to find out."""
 
     items: Sequence[BatchItem[Any]]
     """The known state of each feature, in the requested order."""
@@ -87,21 +90,26 @@ class StoredBatch:
         return cls._of(number, plan, rows, is_running=ledger.is_living(number))
 
     @classmethod
-    async def all(cls, ledger: SqliteLedger) -> list[Self]:
+    async def all(cls, ledger: SqliteLedger, *, with_items: bool = True) -> list[Self]:
         """Read all batches of a ledger file, the latest first.
+
+        Args:
+            ledger: The file.
+            with_items: False to leave out what became known, which is quicker: each feature is then
+                one that was not dispatched.
 
         Raises:
             ConfigError: The file can't be read.
         """
         return [
             cls._of(number, plan, rows, is_running=ledger.is_living(number))
-            for number, plan, rows in await ledger.batches()
+            for number, plan, rows in await ledger.batches(with_rows=with_items)
         ]
 
     @classmethod
     def _of(cls, number: int, plan: Row, rows: Sequence[Row], *, is_running: bool) -> Self:
         described: dict[str, Any] = plan.plan or {}
-        entries = _entries(described.get("jobs"), rows)
+        is_complete, entries = described["jobs"] is not None, _entries(described["jobs"], rows)
         return cls(
             number=number,
             key=plan.key,
@@ -114,7 +122,9 @@ class StoredBatch:
             options=described["options"],
             started_at=plan.intended_at,
             is_running=is_running,
-            is_over=all(_is_over(entry, described["attempts"]) for entry in entries),
+            is_complete=is_complete,
+            is_over=is_complete
+            and all(_is_over(entry, described["attempts"]) for entry in entries),
             items=[entry.end(_error_of(entry)) for entry in entries],
         )
 
@@ -158,10 +168,8 @@ def _entries(jobs: Sequence[Sequence[Any]] | None, rows: Sequence[Row]) -> list[
 
 
 def _is_over(entry: Entry[Any], attempts: int) -> bool:
-    if entry.state is RowState.FINISHED:
-        return not entry.is_to_repeat(attempts)
     is_refused = entry.row is not None and is_refusal(entry.row.error)
-    return entry.state is RowState.DROPPED or (entry.state is RowState.NOT_STARTED and is_refused)
+    return entry.has_ended(attempts) or (entry.state is RowState.NOT_STARTED and is_refused)
 
 
 def _error_of(entry: Entry[Any]) -> VibeError | None:
@@ -175,6 +183,7 @@ def _error_of(entry: Entry[Any]) -> VibeError | None:
             advice="resume the batch, which looks for it",
             method=KINDS[row.kind].dispatched_by.method,
             url=row.server,
+            kind=row.kind,
             project=row.project,
             feature=row.feature,
             reason="accepted" if row.state is RowState.ACCEPTED else "unseen",

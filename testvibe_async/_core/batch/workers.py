@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from testvibe_async._core.batch.entry import Entry, is_futile, is_key_refused
 from testvibe_async._core.batch.tasks import Tasks
 from testvibe_async._core.batch.waits import Waits
-from testvibe_async._core.dispatch import CLOSE_SECONDS, TestsMadeError
+from testvibe_async._core.dispatch import CLOSE_SECONDS, TestsMadeError, noted
 from testvibe_async._polling import Iteration, Mailbox
 from testvibe_async.errors import (
     ClientClosedError,
+    ContradictionError,
     NotSentError,
-    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
     RateLimitedError,
     VibeError,
     WaitTimeoutError,
@@ -53,7 +55,8 @@ REFUSED_SECONDS = 300.0
 MAX_FUTILE = 3
 """Number of features in a row that fail as every other would, at which dispatching stops."""
 
-_DONE = frozenset({RowState.FINISHED, RowState.DROPPED})
+_REFUTING = (OperationNotFoundError, OperationSupersededError, ContradictionError)
+"""The errors which show that an operation that was found, or named, is not that of a dispatch."""
 
 
 class Workers(Generic[SnapshotT]):
@@ -162,7 +165,7 @@ class Workers(Generic[SnapshotT]):
             raise
         if entry is None:
             self._finish_changes()
-        elif entry.state in _DONE and not entry.is_to_repeat(self._attempts):
+        elif entry.has_ended(self._attempts):
             self._complete(entry, None)
         elif self._is_stopped:
             self._end(entry, None)
@@ -227,7 +230,8 @@ class Workers(Generic[SnapshotT]):
         if self.plan.is_keyed:
             row = self._new_row(entry, RowState.FINISHED)
             row.outcome = latest
-            entry.add(await self._ledger.insert(row))
+            entry.add(row)
+            await noted(self._ledger, row)
 
     async def _keep_error(self, entry: Entry[SnapshotT], error: VibeError) -> None:
         """Keep the reason why an entry has no outcome, for the readers of the ledger."""
@@ -235,11 +239,13 @@ class Workers(Generic[SnapshotT]):
             return
         if (row := entry.row) is None:
             row = self._new_row(entry, RowState.NOT_STARTED)
-            row.error = error
-            entry.add(await self._ledger.insert(row))
-        elif row.state is not RowState.FINISHED:
-            row.error = error
-            await self._ledger.note(row)
+            entry.add(row)
+        if row.state is RowState.FINISHED:
+            return
+        row.error = error
+        if row.adopted and isinstance(error, _REFUTING):  # Another operation may be named.
+            row.state, row.ref = RowState.UNKNOWN, None
+        await noted(self._ledger, row)
 
     def _new_row(self, entry: Entry[SnapshotT], state: RowState) -> Row:
         """Return a row of an entry for which no request was sent."""
@@ -274,14 +280,12 @@ class Workers(Generic[SnapshotT]):
         row = entry.row
         assert row is not None
         if (problem := row.contradiction(outcome)) is not None:
-            raise ObservationError(
-                f"the service's answer is not its own: {problem}", ref=operation.ref
-            )
+            raise ContradictionError(problem, ref=operation.ref)
         entry.observe(outcome)
         row.state, row.error = RowState.FINISHED, None
         if self.plan.is_keyed:
             row.outcome = outcome
-            await self._ledger.note(row)
+            await noted(self._ledger, row)
         return entry.is_to_repeat(self._attempts) and not self._is_stopped
 
     async def _dispatch(self, entry: Entry[SnapshotT]) -> Operation[SnapshotT] | None:

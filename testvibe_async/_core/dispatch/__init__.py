@@ -5,7 +5,7 @@ Exported for other packages: a `Starter` starts operations, described by a `Disp
 """
 
 from testvibe_async._core.dispatch.conflicts import GenerateConflict, RunConflict, Starter
-from testvibe_async._core.dispatch.dispatch import Dispatch, State
+from testvibe_async._core.dispatch.dispatch import Dispatch, State, noted
 from testvibe_async._core.dispatch.dispatcher import CLOSE_SECONDS, Dispatcher
 from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch, TestsMadeError
 
@@ -20,4 +20,5 @@ __all__ = [
     "Starter",
     "State",
     "TestsMadeError",
+    "noted",
 ]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from testvibe_async._util import id_in
-from testvibe_async.ledger import Row, RowState, age_of, folded
+from testvibe_async.ledger import Row, folded, folded_site, is_awaited, request_of
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
+from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -113,15 +114,11 @@ def _site_fit(row: Row, run: Run) -> Fit:
         return Fit.OURS
     if not run.site_url:
         return Fit.PERHAPS
-    return Fit.OURS if _site(row.site_url) == _site(run.site_url) else Fit.OTHERS
+    return Fit.OURS if folded_site(row.site_url) == folded_site(run.site_url) else Fit.OTHERS
 
 
 def _is_same(first: str, second: str | None) -> bool:
     return second is not None and folded(first) == folded(second)
-
-
-def _site(url: str) -> str:
-    return folded(url).rstrip("/")
 
 
 def decide(
@@ -137,10 +134,13 @@ def decide(
     """
     others = [each for each in related if each.identity != row.identity]
     owned = {each.ref.key for each in others if each.ref is not None}
+    last = _last_id(row, others)
     fits = {
         ref: found
         for operation, ref in evidence.shown
-        if ref.key not in owned and (found := fit(row, operation)) is not Fit.OTHERS
+        if ref.key not in owned
+        and (last is None or getattr(ref, "run_id", 0) < last)
+        and (found := fit(row, operation)) is not Fit.OTHERS
     }
     if not fits:
         is_nothing = evidence.is_answered and evidence.is_whole
@@ -153,7 +153,7 @@ def decide(
     peers = [each for each in others if _may_own(each, row, operations)]
     if not is_clear or any(_request(each) != _request(row) for each in peers):
         return ambiguous
-    if any(map(_is_awaited, peers)):
+    if any(map(is_awaited, peers)):  # Its id would tell.
         return evolve(ambiguous, is_final=False)
     # The attempts of one request are interchangeable, and so are their operations.
     attempts = sorted((row, *peers), key=lambda each: (each.intended_at, each.identity))
@@ -162,6 +162,17 @@ def decide(
     if len(refs) > len(attempts):
         return ambiguous
     return Decision(ref=refs[index]) if index < len(refs) else Decision(reason="absent")
+
+
+def _last_id(row: Row, others: Iterable[Row]) -> int | None:
+    """Return the lowest id of a run that was dispatched after a row had expired; None without."""
+    ids = [
+        each.ref.run_id
+        for each in others
+        if isinstance(each.ref, RunRef)
+        and (each.intended_at - row.intended_at).total_seconds() > row.expires_after
+    ]
+    return min(ids, default=None)
 
 
 def _may_own(other: Row, row: Row, operations: Iterable[Snapshot]) -> bool:
@@ -177,17 +188,8 @@ def _may_own(other: Row, row: Row, operations: Iterable[Snapshot]) -> bool:
     return any(fit(other, operation) is not Fit.OTHERS for operation in operations)
 
 
-def _is_awaited(row: Row) -> bool:
-    """Return whether the answer to an attempt may still come: its id would tell."""
-    return row.state is RowState.INTENDED and age_of(row) < row.expires_after
-
-
 def _request(row: Row) -> tuple[object, ...]:
-    """Return what a row requests, such that two spellings of one request are equal."""
-    number = id_in(str(row.feature))
-    name = folded(str(row.feature)) if number is None else number
-    site = None if row.site_url is None else _site(row.site_url)
-    return row.kind, name, folded(row.config or DEFAULT_CONFIG), site
+    return request_of(kind=row.kind, feature=row.feature, config=row.config, site_url=row.site_url)
 
 
 def missing_ids(rows: Listing[Run], floor: int | None, *, limit: int) -> range | str | None:

@@ -17,8 +17,10 @@ from attrs import define, field
 
 from testvibe_async._core.dispatch.candidates import Decision
 from testvibe_async._core.dispatch.unknown import unknown_error
+from testvibe_async._util import escape
 from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
 from testvibe_async.errors import LedgerError, VibeError
+from testvibe_async.events import logger
 from testvibe_async.ledger import Row, RowState, machine_clock
 
 if TYPE_CHECKING:
@@ -28,16 +30,23 @@ if TYPE_CHECKING:
     from testvibe_async._wire import Request
     from testvibe_async.errors import DispatchUnknownError, KindName
     from testvibe_async.ledger import Ledger
+    from testvibe_async.models import Snapshot
     from testvibe_async.operations import ClientParts, Operation
     from testvibe_async.refs import Ref
 
 INTENT_SECONDS = 5.0
 """Maximum age in seconds of a row when its request is written; with an older one it is not sent."""
 
+NOTE_SECONDS = 10.0
+"""Seconds in which a ledger must note what became known."""
+
 LATE_SECONDS = 60.0
 """Minimum seconds that a service may take to act on a request; nothing can check it."""
 
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
+
+UNSEEN = Decision(reason="unseen")
+"""The decision without any evidence."""
 
 
 class State(Enum):
@@ -135,6 +144,15 @@ class Dispatch(ABC, Generic[OperationT]):
 
     failure: VibeError | None = field(default=None, init=False)
     """The reason why the answer of the last attempt is not known."""
+
+    decision: Decision = field(default=UNSEEN, init=False)
+    """What the last answered search for its operation showed."""
+
+    shown: dict[Ref, tuple[Snapshot, Ref]] = field(factory=dict, init=False)
+    """The operations that any search for it has shown: a later list may leave one out."""
+
+    why: str = field(default="", init=False)
+    """The reason why the last search could not show more; empty if there is none."""
 
     resends: int = field(default=0, init=False)
     """Number of attempts after one that had expired without effect."""
@@ -236,25 +254,42 @@ class Dispatch(ABC, Generic[OperationT]):
             ClaimedError: Another call makes this attempt.
             LedgerError: The ledger failed, or took too long.
         """
+        row = self._new_row()
+        if self.ledger.is_immediate:
+            stored = await self.ledger.insert(row)
+        else:
+            stored = await self._inserted(row)
+        self.set_row(stored)
+        if stored is not row:
+            raise ClaimedError(stored)
+        if self.is_withdrawn:  # Meanwhile: nobody else notes that it is not sent.
+            await self.note(RowState.NOT_STARTED)
+
+    async def _inserted(self, row: Row) -> Row:
+        """Have a ledger that takes its time store a row, in time.
+
+        Raises:
+            LedgerError: It failed, or took too long.
+        """
         loop = asyncio.get_running_loop()
-        began, row = loop.time(), self._new_row()
+        began = loop.time()
         try:
             async with asyncio.timeout(INTENT_SECONDS):
                 stored = await self.ledger.insert(row)
         except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled() or isinstance(error, TimeoutError):
+                self.set_row(row)  # It may have been stored all the same.
             if is_cancelled():
                 raise
             raise self._not_recorded(_why_not_recorded(error)) from error
-        self.set_row(stored)
-        if stored is not row:
-            raise ClaimedError(stored)
         # The loop's clock stops while the machine sleeps, and the wall clock may be set back.
-        waited = (datetime.now(UTC) - row.intended_at).total_seconds()
-        age = max(waited, loop.time() - began)
-        if age > INTENT_SECONDS:
+        age = max((datetime.now(UTC) - row.intended_at).total_seconds(), loop.time() - began)
+        if stored is row and age > INTENT_SECONDS:
+            self.set_row(row)
             raise self._not_recorded(
                 f"its row was stored after {age:.3g} s, and {INTENT_SECONDS:g} s are allowed"
             )
+        return stored
 
     def mark_written(self, now: float) -> None:
         """Note that writing begins: from now on, the request may have arrived."""
@@ -293,7 +328,7 @@ class Dispatch(ABC, Generic[OperationT]):
         row.state, row.error = state, error
         if ref is not None:
             row.ref, row.adopted = ref, adopted
-        await self.ledger.note(row)
+        await noted(self.ledger, row)
 
     async def join(self, ref: Ref) -> None:
         """Store an operation that serves the purpose of the dispatch, as one that it started."""
@@ -309,7 +344,8 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def unknown(self, what: str) -> DispatchUnknownError:
         """Return the error of a dispatch whose operation is not known yet, for a reason."""
-        return unknown_error(self, Decision(reason="unseen"), what)
+        self.why = what
+        return unknown_error(self)
 
     def end(self) -> None:
         """Note that the dispatch has ended."""
@@ -366,6 +402,21 @@ class Dispatch(ABC, Generic[OperationT]):
     def slot(self) -> AbstractAsyncContextManager[None]:
         """Return what is held while the request is under way."""
         return NO_CONTEXT
+
+
+async def noted(ledger: Ledger, row: Row) -> None:
+    """Have a ledger note what became known of a row; a failure is only logged, with the row.
+
+    The operation must not be lost with the ledger.
+    """
+    try:
+        async with NO_CONTEXT if ledger.is_immediate else asyncio.timeout(NOTE_SECONDS):
+            await ledger.note(row)
+    except (Exception, asyncio.CancelledError) as error:
+        if is_cancelled():
+            raise
+        what = f"{row.state} {'' if row.ref is None else row.ref.to_json()}"
+        logger.error("the ledger could not note a dispatch (%r): %s", error, escape(what))
 
 
 def _why_not_recorded(error: BaseException) -> str:

@@ -42,6 +42,9 @@ LISTED_RUNS = 1000
 READ_BY_ID = 64
 """Maximum number of runs to read by their ids for one dispatch."""
 
+TOGETHER_SECONDS = 0.05
+"""Seconds before a list is requested, in which other searches may join."""
+
 IDS_AT_ONCE = 8
 """Number of ids to read at once, and number of missing ones in a row after the last run."""
 
@@ -173,7 +176,7 @@ class EvidenceReader:
             reading.exception()  # All who waited for it may have been cancelled.
 
     async def _read_list(self, project: str) -> Listing[Run]:
-        await asyncio.sleep(0)
+        await asyncio.sleep(TOGETHER_SECONDS)
         del self._next_lists[project]
         # One page: between two pages, a row may be lost.
         request = Endpoints.LIST_RUNS.request(project=project, query={"limit": LISTED_RUNS})

@@ -12,11 +12,9 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Any, assert_never
 
-from testvibe_async._core.dispatch.candidates import (
-    Decision,
-    Evidence,
-    decide,
-)
+from attrs import evolve
+
+from testvibe_async._core.dispatch.candidates import Evidence, decide
 from testvibe_async._core.dispatch.dispatch import ClaimedError, State
 from testvibe_async._core.dispatch.evidence import EvidenceReader, ref_of
 from testvibe_async._core.dispatch.kinds import OutdatedError
@@ -30,7 +28,7 @@ from testvibe_async.errors import (
     ResponseError,
     VibeError,
 )
-from testvibe_async.ledger import RowState, age_of, describe
+from testvibe_async.ledger import RowState, age_of, describe, request_of
 
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.dispatch import Dispatch
@@ -102,7 +100,8 @@ class Machine:
             if dispatch.is_awaited:
                 why = "the client was closed" if self.is_closing else "its task was cancelled"
                 what = f"{why} before it could be reconciled"
-                raise self._unknown(dispatch, Decision(reason="unseen"), what) from error
+                dispatch.why = what
+                raise self._unknown(dispatch) from error
             await dispatch.mark_refused(self.not_sent(dispatch, "withdrawn before it was sent"))
             raise
 
@@ -127,7 +126,7 @@ class Machine:
             case RowState.LOST | RowState.ACCEPTED:
                 return State.SETTLE
             case RowState.UNKNOWN | RowState.DROPPED:
-                raise row.error or self._unknown(dispatch, Decision(reason="unseen"))
+                raise row.error or self._unknown(dispatch)
             case RowState.PLANNED:
                 raise AssertionError(row)  # `require_same` has refused it.
             case _:
@@ -205,75 +204,70 @@ class Machine:
 
     async def _settle(self, dispatch: Dispatch[Any]) -> State:
         """Search for the operation a few times, as soon as the answer is lost."""
-        evidence, decision = Evidence(), Decision(reason="unseen")
+        evidence = Evidence()
         try:
             async with asyncio.timeout(SEARCH_SECONDS):
                 if dispatch.patience is not None:
                     await self._hold.wait(dispatch)
                 for delay in SEARCH_DELAYS:
                     await self._transport.sleep(delay)
-                    evidence, decision = await self._search(dispatch)
+                    evidence = await self._search(dispatch)
                     if dispatch.ref is not None:
                         return State.STARTED
                     if not evidence.may_change and not evidence.is_answered:
                         break
         except TimeoutError:
-            why = evidence.why or f"no answer within {SEARCH_SECONDS:g} s"
-            evidence = Evidence(why=why)
+            dispatch.why = dispatch.why or f"no answer within {SEARCH_SECONDS:g} s"
         except NotSentError as error:  # The service is away for too long.
-            evidence = Evidence(why=error.brief)
+            dispatch.why = error.brief
         is_provable = evidence.may_change and not dispatch.is_accepted
         if dispatch.is_persistent and is_provable and not self._hold.is_given_up:
             return State.EXPIRE
-        raise await self._give_up(dispatch, decision, evidence)
+        raise await self._give_up(dispatch, evidence)
 
     async def _expire(self, dispatch: Dispatch[Any]) -> State:
         """Search on until the request can't take effect any more, and then for the last time."""
         assert dispatch.row is not None
         loop = asyncio.get_running_loop()
         until = loop.time() + max(0.0, dispatch.row.expires_after - age_of(dispatch.row))
-        for delay in LATER_DELAYS:
-            is_last = loop.time() + delay >= until
-            await dispatch.sleep(until - loop.time() if is_last else delay)
+        evidence, is_last, delays = Evidence(), False, iter(LATER_DELAYS)
+        while not is_last:
+            left, delay = until - loop.time(), next(delays)
+            is_last = delay >= left
+            await dispatch.sleep(min(delay, left))
             if dispatch.is_withdrawn:
-                raise self._unknown(dispatch, Decision(reason="absent"))
+                raise self._unknown(dispatch)
             try:
                 await self._hold.wait(dispatch)
             except NotSentError as error:
-                raise self._unknown(dispatch, Decision(reason="unseen"), error.brief) from error
-            evidence, decision = await self._search(dispatch, is_last=is_last)
+                dispatch.why = error.brief
+                raise self._unknown(dispatch) from error
+            evidence = await self._search(dispatch, is_last=is_last)
             if dispatch.ref is not None:
                 return State.STARTED
-            if is_last:
-                break
-        else:
-            raise AssertionError(until)
-        if decision.is_nothing and dispatch.resends < MAX_RESENDS:
+        if dispatch.decision.is_nothing and dispatch.resends < MAX_RESENDS:
             dispatch.resends += 1
             nothing = self.not_sent(dispatch, "it had no effect: the service shows nothing of it")
             await dispatch.note(RowState.NOT_STARTED, error=nothing)
             dispatch.renew_patience()
             return State.PREPARE
-        raise await self._give_up(dispatch, decision, evidence)
+        raise await self._give_up(dispatch, evidence)
 
-    async def _give_up(
-        self, dispatch: Dispatch[Any], decision: Decision, evidence: Evidence
-    ) -> DispatchUnknownError:
+    async def _give_up(self, dispatch: Dispatch[Any], evidence: Evidence) -> DispatchUnknownError:
         """Return the error of a dispatch that was not found; note it if no search can settle it."""
-        error = self._unknown(dispatch, decision, evidence.why)
+        error, decision = self._unknown(dispatch), dispatch.decision
         is_over = dispatch.state is State.EXPIRE or decision.reason == "ambiguous"
         if is_over and decision.is_final and evidence.is_answered and not dispatch.is_accepted:
             await dispatch.note(RowState.UNKNOWN, error=error)
         return error
 
-    async def _search(
-        self, dispatch: Dispatch[Any], *, is_last: bool = False
-    ) -> tuple[Evidence, Decision]:
+    async def _search(self, dispatch: Dispatch[Any], *, is_last: bool = False) -> Evidence:
         """Look once for the operation of a dispatch, and store it if it is certain."""
         row = dispatch.row
         assert row is not None
         evidence = await self._reader.read(row, is_last=is_last)
-        refs = [ref for _, ref in evidence.shown]
+        dispatch.shown |= {ref: (operation, ref) for operation, ref in evidence.shown}
+        evidence, refs = evolve(evidence, shown=[*dispatch.shown.values()]), [*dispatch.shown]
         async with self._settling:
             related = await dispatch.ledger.related(row.server, row.project, refs)
             # The call that made the attempt may have had its answer meanwhile.
@@ -283,18 +277,18 @@ class Machine:
                 current = last_row(rows, row.server, row.project, row.item)
             if current is not None and current.ref is not None:
                 dispatch.set_row(current)
-                return evidence, Decision(ref=current.ref)
+                return evidence
             attached = [ref for ref in refs if ref in self._parts.poller.known]
             decision = decide(row, evidence, related, attached=attached)
+            if evidence.is_answered or dispatch.decision.reason == "unseen":
+                dispatch.decision, dispatch.why = decision, evidence.why
             if decision.ref is not None:
                 await dispatch.note(RowState.DISPATCHED, ref=decision.ref, adopted=True)
-        return evidence, decision
+        return evidence
 
-    def _unknown(
-        self, dispatch: Dispatch[Any], decision: Decision, why: str = ""
-    ) -> DispatchUnknownError:
+    def _unknown(self, dispatch: Dispatch[Any]) -> DispatchUnknownError:
         """Return the error of a dispatch that is unknown."""
-        error = unknown_error(dispatch, decision, why)
+        error = unknown_error(dispatch)
         error.__cause__ = dispatch.failure
         return error
 
@@ -322,7 +316,7 @@ def require_same(dispatch: Dispatch[Any], row: Row) -> None:
     asked, stored = ({name: getattr(each, name) for name in names} for each in (dispatch, row))
     if not row.number:
         what = f"a batch of {row.kind}s"
-    elif asked == stored:
+    elif request_of(**asked) == request_of(**stored):
         return
     else:
         what = describe(**stored)

@@ -17,14 +17,9 @@ MAX_NAMED = 3
 """Maximum number of candidates that an error's text names."""
 
 
-def unknown_error(dispatch: Dispatch[Any], decision: Decision, why: str) -> DispatchUnknownError:
-    """Return the error of a dispatch that is unknown.
-
-    Args:
-        dispatch: The dispatch.
-        decision: What the last search showed.
-        why: The reason why the search could not show more; empty if there is none.
-    """
+def unknown_error(dispatch: Dispatch[Any]) -> DispatchUnknownError:
+    """Return the error of a dispatch that is unknown, by what the last search showed."""
+    decision, why = dispatch.decision, dispatch.why
     reason: UnknownReason = decision.reason
     if dispatch.is_accepted and reason != "ambiguous":
         reason = "accepted"
@@ -33,6 +28,7 @@ def unknown_error(dispatch: Dispatch[Any], decision: Decision, why: str) -> Disp
         advice=_advice(dispatch, reason),
         method=dispatch.request.method,
         url=dispatch.parts.transport.url_of(dispatch.request),
+        kind=dispatch.kind,
         project=dispatch.project,
         feature=dispatch.feature,
         reason=reason,

@@ -21,6 +21,8 @@ KEPT_ROWS = 10_000
 class MemoryLedger(Ledger):
     """Rows in memory, without a limit while they are open."""
 
+    is_immediate = True
+
     def __init__(self) -> None:
         self._rows: dict[str, Row | dict[tuple[str, int], Row]] = {}
         """The rows of each key: nearly always one of a single dispatch, or those of a batch."""

@@ -19,6 +19,7 @@ from zlib import crc32
 from filelock import FileLock, Timeout
 
 from testvibe_async._core.ledger.memory import MemoryLedger
+from testvibe_async._util import plain
 from testvibe_async._util.group_commit import GroupCommit
 from testvibe_async.errors import ConfigError
 from testvibe_async.ledger import Ledger, Row, ref_id
@@ -63,7 +64,8 @@ INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET is_open = excluded.is_open, ref = excluded.ref,
     adopted = excluded.adopted, changed_at = excluded.changed_at, document = excluded.document,
     checksum = excluded.checksum
-WHERE ref IS NULL OR ref = excluded.ref OR (excluded.ref IS NOT NULL AND NOT excluded.adopted)
+WHERE ref IS NULL OR ref = excluded.ref OR (adopted AND excluded.adopted)
+    OR (excluded.ref IS NOT NULL AND NOT excluded.adopted)
 """
 
 
@@ -368,9 +370,9 @@ def _check(connection: sqlite3.Connection) -> None:
             f"is of version {version}, and this release reads version {VERSION}: use the release "
             "that wrote it, or take another file"
         )
-    ((result,),) = connection.execute("PRAGMA quick_check(1)")
+    ((result,),) = connection.execute("PRAGMA integrity_check(1)")
     if result != "ok":
-        raise _RefusedError(f"is damaged ({result}): restore a copy, or take another file")
+        raise _RefusedError(f"is damaged ({plain(result)}): restore a copy, or take another file")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -402,4 +404,8 @@ def _problem(error: Exception) -> str:
         return f"can't be opened: {error.strerror}"
     name = getattr(error, "sqlite_errorname", None) or ""
     found = [text for start, text in _PROBLEMS.items() if name.startswith(start)]
-    return found[0] if found else f"is damaged ({error}): restore a copy, or take another file"
+    return (
+        found[0]
+        if found
+        else f"is damaged ({plain(str(error))}): restore a copy, or take another file"
+    )

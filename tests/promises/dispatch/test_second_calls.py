@@ -1,0 +1,257 @@
+"""A call whose key has an open row, of another process or another day: what it finds and does."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.conftest import client_of
+from tests.promises.conftest import Events
+from tests.support.faults import NO_ID, edited
+from tests.support.raising import raised
+from tests.support.timing import STEADY, now
+from testvibe_async import Client, GenerationOperation, Project, RunOperation, RunRef, errors
+from testvibe_async.events import Dispatched
+from testvibe_async.ledger import Row, RowState
+from testvibe_async.testing import Emulator, Fault
+
+EXPIRES = 65.0
+
+KEY = "pr-1"
+
+
+async def intend(client: Client, kind: Any = "run", **values: Any) -> Row:
+    """Leave the row of a process that died before the answer came."""
+    usual: dict[str, Any] = {
+        "server": client.server,
+        "project": client.project().id,
+        "key": KEY,
+        "kind": kind,
+        "feature": "Checkout" if kind == "run" else "Draft",
+        "expires_after": EXPIRES,
+        "before": 0 if kind == "run" else None,
+        "is_before_known": True,
+    }
+    return await client.ledger.insert(Row(**usual | values))
+
+
+async def run(client: Client, feature: int | str = "Checkout") -> RunOperation:
+    """Make the call."""
+    return await client.project().run_feature(feature, key=KEY)
+
+
+async def generate(client: Client) -> GenerationOperation:
+    """Make the call of a generation."""
+    return await client.project().generate_feature("Draft", key=KEY)
+
+
+async def test_what_is_found_is_reported(client: Client, rival: Project, events: Events) -> None:
+    """The hook receives it as an operation that was found."""
+    theirs = await rival.run_feature("Checkout")
+    await intend(client)
+    operation = await run(client)
+    (event,) = events.of(Dispatched)
+    assert (event.ref, event.adopted, event.feature) == (operation.ref, True, "Checkout")
+    assert operation.ref == theirs.ref
+
+
+@pytest.mark.parametrize("kind", ["run", "generation"])
+@pytest.mark.parametrize("delay", [45, 64])
+async def test_what_begins_late_is_found(
+    emulator: Emulator, client: Client, rival: Project, kind: str, delay: float
+) -> None:
+    """A service that acts on a request after its time-out is not asked a second time."""
+    await intend(client, kind)
+    call = asyncio.ensure_future(run(client) if kind == "run" else generate(client))
+    await asyncio.sleep(delay)
+    if kind == "run":
+        late = (await rival.run_feature("Checkout")).ref
+    else:
+        late = (await rival.generate_feature("Draft")).ref
+    assert (await call).ref == late
+    assert emulator.count("run_feature") + emulator.count("generate_feature") == 1
+
+
+async def test_it_is_sent_again_once_it_has_expired(emulator: Emulator, client: Client) -> None:
+    """A whole list without it proves that nothing started, and so does the status as before."""
+    await intend(client)
+    await intend(client, "generation", key="pr-2")
+    began = now()
+    await run(client)
+    assert EXPIRES <= now() - began < EXPIRES + 8  # The machine's clock is not the loop's here.
+    await client.project().generate_feature("Draft", key="pr-2")
+    assert (len(emulator.runs), len(emulator.generations)) == (1, 1)
+
+
+async def test_a_later_run_of_another_feature_is_not_it(
+    emulator: Emulator, client: Client, rival: Project
+) -> None:
+    """What is positively another's is passed over."""
+    await intend(client)
+    await rival.run_feature("Returns")
+    operation = await run(client)
+    assert operation.run_id == max(emulator.runs)
+    assert not operation.adopted
+
+
+async def test_the_operations_of_other_rows_are_not_it(emulator: Emulator, client: Client) -> None:
+    """What another key has dispatched is its own."""
+    await intend(client)
+    theirs = await client.project().run_feature("Checkout", key="pr-2")
+    assert (await run(client)).ref != theirs.ref
+    assert emulator.count("run_feature") == 2
+
+
+async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client) -> None:
+    """A service without a list of runs leaves it unknown, after a few seconds."""
+    await intend(client)
+    emulator.fail("list_runs", Fault.status(404))
+    began = now()
+    error = await raised(errors.DispatchUnknownError, run(client))
+    assert (error.reason, error.key) == ("unseen", KEY)
+    assert now() - began < 8
+    assert emulator.count("run_feature") == 0
+
+
+@pytest.mark.service(lists=False, scenario=STEADY)
+async def test_without_a_list_the_next_ids_show_it(
+    emulator: Emulator, client: Client, rival: Project
+) -> None:
+    """The runs after the highest one known are read by their ids."""
+    before = await rival.run_feature("Returns")
+    await intend(client, before=before.run_id)
+    theirs = await rival.run_feature("Checkout")
+    assert (await run(client)).ref == theirs.ref
+    assert emulator.count("get_run") < 30
+
+
+async def test_a_stale_status_is_waited_out(
+    emulator: Emulator, client: Client, rival: Project
+) -> None:
+    """A copy that is behind shows the old status first; the new one is found all the same."""
+    await intend(client, "generation")
+    theirs = await rival.generate_feature("Draft")
+    (generation,) = emulator.generations.values()
+    stale = Fault.edit(lambda _: {"status": "draft", "featureId": generation.feature_id})
+    emulator.fail("get_generation_status", stale, times=2)
+    assert (await generate(client)).ref == theirs.ref
+
+
+async def test_a_day_later(emulator: Emulator, client: Client) -> None:
+    """What has expired long ago is not waited for: its row says how long ago."""
+    row = await intend(client)
+    boot = (row.clock or "").partition(" ")[0]
+    row.clock = f"{boot} 0.0" if boot else None
+    began = now()
+    await run(client)
+    assert now() - began <= (8 + EXPIRES)
+    assert emulator.count("run_feature") == 1
+
+
+async def test_lost_attempts_of_one_request_are_interchangeable(
+    emulator: Emulator, client: Client, rival: Project
+) -> None:
+    """Of two open rows of one request the older one has the only run; the other is sent again."""
+    first = await intend(client, state=RowState.LOST)
+    await intend(client, key="pr-2", state=RowState.LOST)
+    theirs = await rival.run_feature("Checkout")
+    second = asyncio.ensure_future(client.project().run_feature("Checkout", key="pr-2"))
+    await asyncio.sleep(1)
+    assert (await run(client)).ref == theirs.ref
+    assert (await second).run_id != theirs.run_id
+    assert first.ref == theirs.ref
+    assert len(emulator.runs) == 2
+
+
+async def test_a_page_of_a_list_is_completed(emulator: Emulator, client: Client) -> None:
+    """The runs that a cut list may lack are read by their ids, and prove that nothing started."""
+    before = await client.project().run_feature("Returns")
+    await intend(client, before=before.run_id)
+    for _ in range(3):
+        await client.project().run_feature("Returns")
+    page = Fault.edit(lambda rows: {"items": rows[:2], "nextCursor": "2"})
+    emulator.fail("list_runs", page)
+    assert (await run(client)).run_id == max(emulator.runs)
+
+
+async def test_an_unreadable_row_proves_nothing(emulator: Emulator, client: Client) -> None:
+    """Of a list with a row that can't be read, it is unknown what is not shown."""
+    await intend(client)
+    emulator.fail("list_runs", Fault.edit(lambda rows: [{"runId": "x"}, *rows]))
+    await raised(errors.DispatchUnknownError, run(client))
+    assert emulator.count("run_feature") == 0
+
+
+async def test_a_status_that_names_no_generation(emulator: Emulator, client: Client) -> None:
+    """A status without a `requestId` shows nothing of the dispatch."""
+    await intend(client, "generation", before="r1")
+    emulator.fail("get_generation_status", NO_ID)
+    error = await raised(errors.DispatchUnknownError, generate(client), match="which generation")
+    assert error.reason == "unseen"
+
+
+async def test_a_status_needs_no_time(emulator: Emulator, client: Client, rival: Project) -> None:
+    """Where the service does not say when it changed, the new `requestId` decides."""
+    await intend(client, "generation")
+    theirs = await rival.generate_feature("Draft")
+    emulator.fail("get_generation_status", edited(updatedUtc=None))
+    assert (await generate(client)).ref == theirs.ref
+
+
+async def test_the_same_id_elsewhere(client: Client, rival: Project) -> None:
+    """A run of another project with the same id is no reason to pass ours over."""
+    await intend(client)
+    theirs = (await rival.run_feature("Checkout")).ref
+    elsewhere = RunRef(server=client.server, project="other", run_id=theirs.run_id)
+    state: Any = {"state": RowState.FINISHED, "ref": elsewhere}
+    await intend(client, key="pr-2", project="other", **state)
+    assert (await run(client)).ref == theirs
+
+
+@pytest.mark.parametrize("is_polling", [False, True])
+async def test_a_client_that_closes_ends_it(emulator: Emulator, *, is_polling: bool) -> None:
+    """It does not wait on for what may still begin: it is unknown."""
+    if is_polling:  # The close cuts off the poll, which is no failure to see the operation.
+        emulator.fail("list_runs", Fault.hang())
+    async with client_of(emulator) as client:
+        await intend(client)
+        call = asyncio.ensure_future(run(client))
+        await asyncio.sleep(10)
+    await raised(errors.DispatchUnknownError, call)
+    assert now() < 10 + 11
+
+
+async def test_nothing_is_said_of_what_was_not_polled(client: Client, rival: Project) -> None:
+    """An operation of another day is not taken for one that was seen in flight just now."""
+    await rival.run_feature("Checkout")
+    await intend(client)
+    await asyncio.sleep(3600)
+    operation = await run(client)
+    assert (operation.status, operation.phase) == (None, None)
+    assert [str(change) async for change in operation] in (["finished passed"], ["finished failed"])
+
+
+async def test_a_feature_that_is_spelled_otherwise(
+    emulator: Emulator, client: Client, rival: Project
+) -> None:
+    """An id is the same as a number and with zeros, and a name in any case: one request each."""
+    checkout = emulator.features["Checkout"].id
+    theirs = await rival.run_feature("Checkout")
+    await intend(client, feature=f"00{checkout}")
+    assert (await run(client, f"00{checkout}")).ref == theirs.ref
+    assert (await run(client, checkout)).ref == theirs.ref
+    named = await client.project().run_feature("Returns", key="pr-2")
+    assert (await client.project().run_feature("returns", key="pr-2")).ref == named.ref
+
+
+@pytest.mark.parametrize("kind", ["run", "generation"])
+async def test_attached_ones(client: Client, rival: Project, kind: str) -> None:
+    """An operation that this client has a handle on may be that of the dispatch, or another's."""
+    theirs: Any = (
+        rival.run_feature("Checkout") if kind == "run" else rival.generate_feature("Draft")
+    )
+    handle = client.attach((await theirs).ref)
+    await intend(client, kind)
+    call: Any = run(client) if kind == "run" else generate(client)
+    error = await raised(errors.DispatchUnknownError, call)
+    assert (error.reason, error.candidates) == ("ambiguous", (handle.ref,))
