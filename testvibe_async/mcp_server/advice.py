@@ -157,7 +157,7 @@ def _step_after(error: VibeError, arguments: Collection[str]) -> str:  # noqa: P
     """Return the next step after an error, by its kind and the arguments of the call."""
     match error:
         case errors.DispatchUnknownError():
-            return UNKNOWN["generation" if error.url.endswith("/generate") else "run"]
+            return UNKNOWN[error.kind]
         case errors.OperationNotFoundError():
             return f"{KINDS[error.ref.kind].listed_by.name} shows which there are."
         case errors.OutcomeUnknownError(method="GET"):

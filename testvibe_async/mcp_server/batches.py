@@ -283,10 +283,9 @@ class Batches:
     async def _unfinished(self, request: Request) -> StoredBatch | None:
         """Return the latest batch of an equal call in the ledger, unless it is over or too old."""
         place, meaning = (self._client.server, request.home.id), request.meaning
-        for number, first, _ in await self.ledger.batches(with_rows=False):
-            options = (first.plan or {}).get("options", {})
-            if (first.server, first.project) == place and _meaning_of(options) == meaning:
-                stored = await StoredBatch.read(self.ledger, number)
+        for each in await StoredBatch.all(self.ledger, with_items=False):
+            if (each.server, each.project) == place and _meaning_of(each.options) == meaning:
+                stored = await StoredBatch.read(self.ledger, each.number)
                 return stored if _is_in_flight(stored) else None
         return None
 

@@ -62,14 +62,21 @@ def not_started(tool: str, why: str, content: Document) -> Answer:
     return answer_of_wait(line, content, note=again(tool))
 
 
-def answer_of_start(
-    operation: Operation[Any], content: Document, *, started_at: datetime, is_new: bool, wait: str
+def answer_of_start(  # noqa: PLR0913 - each by name
+    operation: Operation[Any],
+    content: Document,
+    *,
+    feature: str,
+    started_at: datetime,
+    is_new: bool,
+    wait: str,
 ) -> Answer:
     """Return the result of a call that starts one operation.
 
     Args:
         operation: Its handle.
         content: What else the document has.
+        feature: The feature's name.
         started_at: The time of the call that started it.
         is_new: True if that is this call.
         wait: The tool that waits for it.
@@ -77,7 +84,9 @@ def answer_of_start(
     content = {**ids_of(operation.ref), **content, "startedAt": serialize(started_at)}
     next_step = f"{wait} waits for it."
     if is_new:
-        return Answer(f"{capitalized(str(operation.ref))} was started. {next_step}", content)
+        is_run = isinstance(operation.ref, RunRef)
+        what = capitalized(str(operation.ref)) if is_run else "The generation"
+        return Answer(f"{what} of {quoted(feature)} was started. {next_step}", content)
     note = not_again(started_at) if operation.done else f"{not_again(started_at)} {next_step}"
     line = f"{note} {say_of(operation)}"
     return Answer(line, {**content, "status": operation.status, "note": note})

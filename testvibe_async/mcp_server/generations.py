@@ -67,18 +67,21 @@ async def target_of(
     found = await call.home.get_feature(feature)
     names = [f"mcp-generate {found.id}", *(filter(None, [replace, siteUrl]))]
     row = await _row_of(call, found, key := " ".join(names))
-    target = Target(
+    is_known = row is not None and row.is_open
+    if not is_known:
+        latest = await _read_latest(call.home, found)
+        is_known = row is not None and _may_be_in_flight(row, latest)
+        if not is_known:
+            _require_latest(latest, found, replace)
+    return Target(
         call=call,
         feature=found,
         key=key if row is None else row.key,
         site_url=siteUrl if row is None else row.site_url,
         replace=replace,
         row=row,
-        is_known=row is not None and await _may_be_in_flight(call, row),
+        is_known=is_known,
     )
-    if not target.is_known:
-        await _require_latest(call.home, found, replace)
-    return target
 
 
 async def _row_of(call: toolkit.Call, feature: Feature, key: str) -> Row | None:
@@ -98,33 +101,34 @@ async def _row_of(call: toolkit.Call, feature: Feature, key: str) -> Row | None:
     return None
 
 
-async def _may_be_in_flight(call: toolkit.Call, row: Row) -> bool:
-    """Return whether a dispatched generation is in flight, or whether that is unknown."""
+def _may_be_in_flight(row: Row, latest: Generation) -> bool:
+    """Return whether a dispatched generation is in flight, as far as a status shows it.
+
+    For some seconds the service may still show the generation before it, or none.
+    """
     if row.ref is None:
-        return row.state is not RowState.NOT_STARTED
-    operation = call.session.client.attach(row.ref)
-    try:
-        await operation.poll()
-    except errors.OperationSupersededError:
         return False
-    except errors.VibeError:  # For some seconds the service may not show it yet.
-        return operation.snapshot is None
-    return not operation.done
+    shown = latest.request_id
+    is_shown = shown is None or row.ref.to_dict()["requestId"] == shown
+    return not latest.is_finished if is_shown else shown == row.before
 
 
-async def _require_latest(home: Project, feature: Feature, replace: str | None) -> None:
+async def _read_latest(home: Project, feature: Feature) -> Generation:
+    """Return a feature's latest generation; one without members if the service knows none."""
+    try:
+        return await home.get_generation_status(feature.id)
+    except errors.NotFoundError:
+        return Generation(feature.id)
+
+
+def _require_latest(latest: Generation, feature: Feature, replace: str | None) -> None:
     """Check that a call names the generation that it replaces, as the service has it now.
 
     So what was decided on an old view, or is repeated blindly, replaces nothing.
 
     Raises:
         ToolError: The latest generation is another, or in flight.
-        VibeError: It can't be read.
     """
-    try:
-        latest = await home.get_generation_status(feature.id)
-    except errors.NotFoundError:
-        latest = Generation(feature.id)
     words = (feature.status, latest.feature_status)
     found = {word.casefold() for word in words if word} - {DRAFT}
     is_first = latest.request_id is None and not found
@@ -230,7 +234,12 @@ async def generate_feature(
     row = await _row_of(call, target.feature, target.key)
     assert row is not None
     return digests.answer_of_start(
-        operation, {}, started_at=row.intended_at, is_new=is_new, wait="wait_for_generation"
+        operation,
+        {},
+        feature=target.feature.name or str(target.feature.id),
+        started_at=row.intended_at,
+        is_new=is_new,
+        wait="wait_for_generation",
     )
 
 
@@ -271,11 +280,11 @@ def _discount(
 
 
 async def _dispatch(target: Target) -> GenerationOperation:
+    home = target.call.home
     if not target.is_known:  # The user may have thought for long.
-        await _require_latest(target.call.home, target.feature, target.replace)
-    return await target.call.home.generate_feature(
-        target.feature.id, site_url=target.site_url, key=target.key
-    )
+        latest = await _read_latest(home, target.feature)
+        _require_latest(latest, target.feature, target.replace)
+    return await home.generate_feature(target.feature.id, site_url=target.site_url, key=target.key)
 
 
 @toolkit.tool(toolkit.READS)

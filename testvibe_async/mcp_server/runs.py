@@ -102,7 +102,12 @@ async def run_feature(
         with suppress(errors.ObservationError):  # Its id is the answer.
             await operation.poll()
     return digests.answer_of_start(
-        operation, content, started_at=carried.started_at, is_new=is_new, wait="wait_for_run"
+        operation,
+        content,
+        feature=item.feature_name,
+        started_at=carried.started_at,
+        is_new=is_new,
+        wait="wait_for_run",
     )
 
 

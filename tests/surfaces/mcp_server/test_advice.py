@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from testvibe_async.intents import Intent
 
 from tests.support.mcp_connection import connected
 from testvibe_async import CaseResult, FeatureStatus, Generation, Run, RunStatus, RunSummary, errors
@@ -28,9 +27,9 @@ def answered(kind: type[errors.ResponseError], **more: Any) -> errors.ResponseEr
 
 
 def lost(kind: KindName) -> errors.VibeError:
-    url = f"{URL}/features/12/{'run' if kind == 'run' else 'generate'}"
+    url = f"{URL}/features/12/run"
     return errors.DispatchUnknownError(
-        "reset", method="POST", url=url, project="p", feature="Login", key="a"
+        "reset", method="POST", url=url, project="p", feature="Login", key="a", kind=kind
     )
 
 

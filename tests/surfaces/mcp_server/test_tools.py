@@ -68,12 +68,11 @@ async def test_hints_say_what_a_tool_does() -> None:
     destroys = {name for name, hint in hints.items() if hint.destructive_hint}
     repeatable = {name for name, hint in hints.items() if hint.idempotent_hint} - reads
     costly = {name for name, tool in listed.items() if "COSTS CREDITS" in (tool.description or "")}
-    assert reads == {
-        name for name in hints if name.startswith(("list", "get", "wait", "rea", "di"))
-    }
-    assert repeatable == {"update_feature", "delete_feature", "write_file"}
+    reading = {name for name in hints if name.startswith(("list", "get", "wait", "rea", "di"))}
+    assert reads == reading - {"wait_for_batch"}
+    assert repeatable == {"wait_for_batch", "update_feature", "delete_feature", "write_file"}
     assert costly == {"generate_feature"}
-    assert destroys == repeatable | costly | {"cancel_generation"}
+    assert destroys == repeatable - {"wait_for_batch"} | costly | {"cancel_generation"}
 
 
 async def test_the_tools_cost_a_model_little() -> None:

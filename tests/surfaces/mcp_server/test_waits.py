@@ -42,15 +42,15 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
         content = content_of(first)
         assert (content["status"], content["inFlight"], content["note"]) == ("running", True, note)
         assert list(dict.fromkeys(listener.messages)) == [
-            'Run 214 of "Checkout" is running (queued).',
-            'Run 214 of "Checkout" is running (active).',
+            "run 214: running (queued)",
+            "run 214: running (active)",
         ]
         assert listener.numbers == list(range(1, len(listener.numbers) + 1))
         assert len(emulator.active_runs()) == 1
         second = await mcp.call_tool("wait_for_run", wait, progress_callback=listener)
         content = content_of(second)
         assert (content["status"], content["inFlight"], content["note"]) == ("passed", False, None)
-        assert listener.messages[-1] == 'Run 214 of "Checkout" is over: 5 tests passed.'
+        assert listener.messages[-1] == "run 214: passed (finished)"
         assert now() - began < 60 + 3.5
 
 
@@ -141,7 +141,8 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
     assert counts == {"total": 4, "succeeded": 3, "errors": 1}
     assert digest["inFlight"] is False
     assert text_of(result) == "3 succeeded, 1 error."
-    assert listener.messages[0].startswith("batch 1: ")
+    assert listener.messages[0].startswith("batch 1")
+    assert (listener.numbers[-1], listener.totals[-1]) == (4, 4)
     assert {name for line in listener.messages for name in re.findall(r"run \d+", line)} == {
         f"run {run}" for run in emulator.runs
     }
