@@ -1,8 +1,8 @@
-"""Batches of runs: those of the ledger, and which of them this process carries.
+"""Batches: those of the ledger, and which of them this process carries.
 
 Decides which batch a repeated call returns: an equal one that is not over, started by this process
 or by an earlier one on the same ledger. Each is carried by a task of its own, so that a client that
-gives up loses an answer, and no run. What a batch did is in the ledger alone.
+gives up loses an answer, and no operation. What a batch did is in the ledger alone.
 """
 
 from __future__ import annotations
@@ -10,134 +10,36 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from secrets import token_hex
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from testvibe_async import (
     Batch,
     BatchItem,
     Client,
     ConfigError,
-    Run,
+    DispatchUnknownError,
     SqliteLedger,
     StoredBatch,
     Verdict,
 )
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
-from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable
 
     from testvibe_async import Project
     from testvibe_async.mcp_server.answers import Document
-    from testvibe_async.runner.selection import Selection
+
+    Make: TypeAlias = Callable[[], Awaitable[Batch[Any]]]
+    Key: TypeAlias = tuple[str, Document]
 
 MAX_AGE = timedelta(hours=1)
-"""Age of an interrupted batch from which on an equal call asks for new runs."""
+"""Age of interrupted runs from which on an equal call asks for new ones."""
 
 UNKNOWN_AGE = timedelta(minutes=2)
 """The same, if it is only unknown whether a run started: by then its request has expired."""
-
-
-@frozen(kw_only=True)
-class Request:
-    """The runs that a call asks for."""
-
-    home: Project
-    spec: BatchSpec
-    is_one: bool
-    """True for `run_feature`, whose batch has one run."""
-
-    choose: Callable[[], Awaitable[Selection]]
-    """Chooses the features of a new batch; it may refuse."""
-
-    quarantine: Quarantine = NO_QUARANTINE
-    """The failures that are excused."""
-
-    @property
-    def meaning(self) -> Document:
-        """Equal for the same features, in any order and case; plain JSON."""
-        features = sorted({each.lower() for each in self.spec.features})
-        configs = [each.casefold() for each in self.spec.configs]
-        meant = evolve(self.spec, features=features, configs=configs)
-        return {**meant.to_dict(), "isOne": self.is_one}
-
-    async def new_batch(self) -> Batch[Run]:
-        """Choose the features, and return their batch, with what a later process needs of it."""
-        selection, spec = await self.choose(), self.spec
-        return self.home.run_features(
-            selection.jobs,
-            site_url=spec.site_url,
-            max_in_flight=spec.in_flight,
-            attempts=spec.attempts,
-            repeat=spec.repeat,
-            key=f"mcp-{token_hex(6)}",
-            options={
-                "spec": spec.to_dict(),
-                "quarantine": self.quarantine.to_dict(),
-                "mcp": {"meaning": self.meaning, "notRun": _not_run(selection)},
-            },
-        )
-
-
-def _not_run(selection: Selection) -> list[Document]:
-    """Return the features that a selection leaves out, with their statuses."""
-    return [
-        {
-            "feature": each.name or str(each.id),
-            "status": "suggestion" if each.is_suggestion else str(each.status or "draft"),
-        }
-        for each in selection.left_out
-    ]
-
-
-def _meaning_of(options: Mapping[str, Any]) -> Document | None:
-    """Return the meaning of the call that started a batch; None if no tool did."""
-    return cast("Document | None", options.get("mcp", {}).get("meaning"))
-
-
-def _quarantine_of(options: Mapping[str, Any]) -> Quarantine:
-    return Quarantine.stored(options) or NO_QUARANTINE
-
-
-@frozen(kw_only=True)
-class View:
-    """A batch at one moment, as far as it is known."""
-
-    number: int | None
-    """Its number in the ledger; None while its features are being chosen."""
-
-    started_at: datetime
-    is_over: bool
-    """True if this process waits for nothing more of it."""
-
-    items: Sequence[BatchItem[Run]]
-    options: Mapping[str, Any] = field(factory=dict[str, Any])
-
-    @property
-    def not_run(self) -> list[Document]:
-        """The features that were left out."""
-        return cast("list[Document]", self.options.get("mcp", {}).get("notRun", []))
-
-    @property
-    def is_repeated(self) -> bool:
-        """True if each feature runs several times, to show its stability."""
-        return bool(self.options.get("spec", {}).get("repeat", 1) > 1)
-
-
-def view_of(stored: StoredBatch) -> View:
-    """Return the view of a batch that no process carries."""
-    mark = _quarantine_of(stored.options).mark
-    return View(
-        number=stored.number,
-        started_at=stored.started_at,
-        is_over=True,
-        items=[mark(item) for item in stored.items],
-        options=stored.options,
-    )
 
 
 class Carried:
@@ -145,69 +47,50 @@ class Carried:
 
     def __init__(
         self,
-        key: tuple[str, Document | None],
-        source: Coroutine[Any, Any, tuple[Batch[Run], StoredBatch | None]],
+        make: Callable[[], Awaitable[Batch[Any]]],
         ledger: SqliteLedger,
+        key: Key,
     ) -> None:
         """Begin to carry it.
 
         Args:
-            key: The project's id, and the meaning of the call.
-            source: Makes the batch; it returns also what the ledger has of it from before.
+            make: Makes the batch, and does not open it; it may refuse.
             ledger: The ledger of all batches.
+            key: The project's id, and the meaning of the call that started the batch.
         """
-        self.key: tuple[str, Document | None] = key
+        self.key: Key = key
         self.number: int | None = None
         """Its number in the ledger, once it is opened."""
-        self.started_at: datetime = datetime.now(UTC)
-        self.is_new: bool = True
-        """False if an earlier process started it."""
-        self.batch: Batch[Run] | None = None
-        """The batch, once it is opened."""
+        self.batch: Batch[Any] | None = None
         self.changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when an operation changes and at the end."""
-        self.task: asyncio.Task[None] = asyncio.create_task(self._carry(source, ledger))
+        self.task: asyncio.Task[None] = asyncio.create_task(self._carry(make, ledger))
         self.task.add_done_callback(self._end)
 
     @property
-    def items(self) -> Sequence[BatchItem[Run]]:
+    def items(self) -> list[BatchItem[Any]]:
         """The present item of each feature; none before it is opened."""
         return self.batch.items if self.batch else []
 
     @property
     def is_dispatched(self) -> bool:
-        """True if each of its runs has an id, or none is to come."""
+        """True if each of its operations has an id, or none is to come."""
         return self.task.done() or (bool(self.items) and all(item.ref for item in self.items))
 
     @property
-    def view(self) -> View:
-        """The batch at this moment."""
-        return View(
-            number=self.number,
-            started_at=self.started_at,
-            is_over=self.task.done(),
-            items=self.items,
-            options=self.batch.options if self.batch else {},
+    def may_have_started(self) -> bool:
+        """False once it is certain that none of its operations was started."""
+        return not self.task.done() or any(
+            item.ref or isinstance(item.error, DispatchUnknownError) for item in self.items
         )
 
-    def raise_failure(self) -> None:
-        """Raise the error for which nothing could be started, if there is one."""
-        if self.task.done():
-            self.task.result()
-
-    async def _carry(
-        self,
-        source: Coroutine[Any, Any, tuple[Batch[Run], StoredBatch | None]],
-        ledger: SqliteLedger,
-    ) -> None:
-        batch, stored = await source
-        self.is_new = stored is None
-        async with batch:
-            # Its key is a random one, or its number is known: no other batch is meant.
-            found = stored or await StoredBatch.read(ledger, batch.key)
-            self.number, self.started_at, self.batch = found.number, found.started_at, batch
+    async def _carry(self, make: Make, ledger: SqliteLedger) -> None:
+        async with await make() as batch:
+            project, _ = self.key
+            self.number = (await StoredBatch.read(ledger, batch.key, project=project)).number
+            self.batch = batch
             self._note_change()
-            with ledger.living(found.number):
+            with ledger.living(self.number):
                 async with aclosing(batch.changes()) as changes:
                     async for _ in changes:
                         self._note_change()
@@ -223,7 +106,7 @@ class Carried:
 
 
 class Batches:
-    """The batches of runs of a server."""
+    """The batches that tools start."""
 
     def __init__(self, client: Client) -> None:
         """Create it, without any."""
@@ -231,63 +114,84 @@ class Batches:
         self.ledger: SqliteLedger = client.ledger
         self._client = client
         self._carried: list[Carried] = []
+        self._starting = asyncio.Lock()
 
-    def start(self, request: Request) -> tuple[Carried, bool]:
-        """Return the batch of a call, and True if it is no equal call's that is carried."""
-        key = request.home.id, request.meaning
-        found = next((each for each in self._in_flight() if each.key == key), None)
-        return found or self._carry(key, self._begin(request)), found is None
+    async def start(
+        self, home: Project, meaning: Document, make: Callable[[], Awaitable[Batch[Any]]]
+    ) -> tuple[Carried, bool]:
+        """Return the batch of a call, and True if no equal call started it.
 
-    async def find(self, number: int) -> Carried | View:
-        """Return a batch of runs: carried if this or an earlier process may continue it.
+        Args:
+            home: The project.
+            meaning: Equal for calls of one meaning; plain JSON.
+            make: Makes a new batch, with `options_of(meaning)`.
+        """
+        async with self._starting:
+            for each in self._in_flight():
+                if each.key == (home.id, meaning):
+                    return each, False
+            stored = await self.latest(home, meaning)
+            if stored is not None and _is_in_flight(stored):
+                return self.resume(stored), False
+            return self._carry(make, (home.id, meaning)), True
+
+    async def latest(self, home: Project, meaning: Document) -> StoredBatch | None:
+        """Return the latest batch that the ledger has of a meaning, or of a part of it."""
+        place = self._client.server, home.id
+        for each in await StoredBatch.all(self.ledger, with_items=False):
+            if (each.server, each.project) == place and _meaning(each).items() >= meaning.items():
+                return await self.read(each.number)
+        return None
+
+    async def read(self, number: int) -> StoredBatch:
+        """Return a batch as it is in the ledger, judged by its quarantine.
 
         Raises:
-            ConfigError: The ledger has no such batch, of runs of this service.
+            ConfigError: The ledger has none of that number.
+        """
+        stored = await StoredBatch.read(self.ledger, number)
+        mark = (Quarantine.stored(stored.options) or NO_QUARANTINE).mark
+        return evolve(stored, items=[mark(item) for item in stored.items])
+
+    async def find(self, number: int) -> Carried | None:
+        """Return the carried batch of a number; None if a tool started none, or it is over.
+
+        Raises:
+            ConfigError: The ledger has no batch of runs of that number and service.
         """
         for each in self._in_flight():
             if each.number == number:
                 return each
-        stored = await StoredBatch.read(self.ledger, number)
+        stored = await self.read(number)
         if (stored.kind, stored.server) != ("run", self._client.server):
             raise ConfigError(f"batch {number} is one of {stored.kind}s at {stored.server}")
-        meaning = _meaning_of(stored.options)
-        if stored.is_over or meaning is None:
-            return view_of(stored)
-        return self._carry((stored.project, meaning), self._resume(stored))
+        return None if stored.is_over or not _meaning(stored) else self.resume(stored)
+
+    def resume(self, stored: StoredBatch) -> Carried:
+        """Carry a batch on that an earlier process, or an earlier call, has left."""
+        key = stored.project, _meaning(stored)
+        for each in self._in_flight():
+            if each.number == stored.number or (each.number is None and each.key == key):
+                return each
+
+        async def make() -> Batch[Any]:
+            home = self._client.project(stored.project)
+            if stored.kind == "generation":
+                return home.generate_features(key=stored.key)
+            repeat = stored.options["spec"]["repeat"]
+            batch = home.run_features(key=stored.key, max_in_flight=100 if repeat == 1 else 1)
+            batch.mark_with((Quarantine.stored(stored.options) or NO_QUARANTINE).mark)
+            return batch
+
+        return self._carry(make, key)
 
     def _in_flight(self) -> list[Carried]:
         self._carried = [each for each in self._carried if not each.task.done()]
         return self._carried
 
-    def _carry(self, key: tuple[str, Document | None], source: Coroutine[Any, Any, Any]) -> Carried:
-        carried = Carried(key, source, self.ledger)
-        self._carried.append(carried)
+    def _carry(self, make: Make, key: Key) -> Carried:
+        self._in_flight().append(carried := Carried(make, self.ledger, key))
         return carried
-
-    async def _begin(self, request: Request) -> tuple[Batch[Run], StoredBatch | None]:
-        """Return the batch of an equal call that is not over, or a new one."""
-        stored = await self._unfinished(request)
-        if stored is not None:
-            return await self._resume(stored)
-        batch = await request.new_batch()
-        batch.mark_with(request.quarantine.mark)
-        return batch, None
-
-    async def _resume(self, stored: StoredBatch) -> tuple[Batch[Run], StoredBatch]:
-        spec = BatchSpec.from_dict(stored.options["spec"])
-        project = self._client.project(stored.project)
-        batch = project.run_features(key=stored.key, max_in_flight=spec.in_flight)
-        batch.mark_with(_quarantine_of(stored.options).mark)
-        return batch, stored
-
-    async def _unfinished(self, request: Request) -> StoredBatch | None:
-        """Return the latest batch of an equal call in the ledger, unless it is over or too old."""
-        place, meaning = (self._client.server, request.home.id), request.meaning
-        for each in await StoredBatch.all(self.ledger, with_items=False):
-            if (each.server, each.project) == place and _meaning_of(each.options) == meaning:
-                stored = await StoredBatch.read(self.ledger, each.number)
-                return stored if _is_in_flight(stored) else None
-        return None
 
     async def aclose(self) -> None:
         """End all waits; what was dispatched continues at the service."""
@@ -298,8 +202,19 @@ class Batches:
             await asyncio.wait(tasks)
 
 
+def options_of(meaning: Document, **more: Any) -> Document:  # noqa: ANN401 - any JSON
+    """Return the options of a batch that a call of a meaning starts."""
+    return {"mcp": {"meaning": meaning, **more}}
+
+
+def _meaning(stored: StoredBatch) -> Document:
+    """Return the meaning of the call that started a batch; empty if no tool did."""
+    meaning: Document = stored.options.get("mcp", {}).get("meaning", {})
+    return meaning
+
+
 def _is_in_flight(stored: StoredBatch) -> bool:
-    """Return whether an equal call may be the repetition of the call that started a batch."""
+    """Return whether an equal call may repeat the one that started a batch of runs."""
     age, found = datetime.now(UTC) - stored.started_at, {item.verdict for item in stored.items}
     if stored.is_over or stored.is_running:
         return not stored.is_over

@@ -16,14 +16,13 @@ from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, q
 from testvibe_async.reports.entries import Case, Entry
 from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import counted, one_line
-from testvibe_async.runner.stability import Stability, stability_of
+from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
-    from testvibe_async import Operation, Ref
-    from testvibe_async.mcp_server.batches import View
+    from testvibe_async import Operation, Ref, StoredBatch
+    from testvibe_async.mcp_server.batches import Carried
     from testvibe_async.models import Snapshot
 
 MAX_NAME_CHARACTERS = 200
@@ -56,45 +55,43 @@ def answer_of_wait(line: str, content: Document, *, note: str | None) -> Answer:
     return Answer(f"{line} {note or ''}".rstrip(), content)
 
 
-def not_started(tool: str, why: str, content: Document) -> Answer:
+def not_started(tool: str, carried: Carried, outage: str) -> Answer:
     """Say that a call has not started an operation yet, and why."""
+    why = outage or "the service has not answered"
     line = f"The next operation of this call is not started yet: {why}."
+    content = {} if carried.number is None else {"batch": carried.number}
     return answer_of_wait(line, content, note=again(tool))
 
 
-def answer_of_start(  # noqa: PLR0913 - each by name
-    operation: Operation[Any],
-    content: Document,
-    *,
-    feature: str,
-    started_at: datetime,
-    is_new: bool,
-    wait: str,
+def answer_of_start(
+    operation: Operation[Any], feature: str, stored: StoredBatch, *, is_new: bool
 ) -> Answer:
     """Return the result of a call that starts one operation.
 
     Args:
         operation: Its handle.
-        content: What else the document has.
         feature: The feature's name.
-        started_at: The time of the call that started it.
-        is_new: True if that is this call.
-        wait: The tool that waits for it.
+        stored: Its batch.
+        is_new: True if this call started it.
     """
-    content = {**ids_of(operation.ref), **content, "startedAt": serialize(started_at)}
-    next_step = f"{wait} waits for it."
+    content: Document = {
+        **ids_of(operation.ref),
+        "batch": stored.number,
+        "startedAt": serialize(stored.started_at),
+    }
+    next_step = f"wait_for_{stored.kind} waits for it."
     if is_new:
         is_run = isinstance(operation.ref, RunRef)
         what = capitalized(str(operation.ref)) if is_run else "The generation"
         return Answer(f"{what} of {quoted(feature)} was started. {next_step}", content)
-    note = not_again(started_at) if operation.done else f"{not_again(started_at)} {next_step}"
+    note = not_again(stored) if operation.done else f"{not_again(stored)} {next_step}"
     line = f"{note} {say_of(operation)}"
     return Answer(line, {**content, "status": operation.status, "note": note})
 
 
-def not_again(started_at: datetime) -> str:
+def not_again(stored: StoredBatch) -> str:
     """Say that an earlier call started what this one asked for."""
-    return f"Nothing was started: your call at {started_at:%Y-%m-%d %H:%M:%S} UTC did."
+    return f"Nothing was started: your call at {stored.started_at:%Y-%m-%d %H:%M:%S} UTC did."
 
 
 def document_of(operation: Operation[Any]) -> Document:
@@ -116,12 +113,13 @@ def brief_of(operation: Operation[Any]) -> str:
     return f"{operation.ref}: {'not observed' if seen is None else f'{seen.status} ({seen.phase})'}"
 
 
-def progress_of(view: View) -> tuple[str, int, int]:
-    """Return the batch and its runs in flight, how many runs are over, and of how many."""
-    left = [item for item in view.items if item.is_unfinished or item.verdict in _UNFINISHED]
-    refs = [str(item.ref) for item in left if item.ref is not None]
-    message = f"batch {view.number}{(refs and ', in flight: ') or ''}{', '.join(refs)}"
-    return message, len(view.items) - len(left), len(view.items)
+def progress_of(carried: Carried) -> tuple[str, int, int]:
+    """Return a batch and its operations in flight, how many are over, and of how many."""
+    items = carried.items
+    left = [item for item in items if item.is_unfinished or item.verdict in _UNFINISHED]
+    refs = ", ".join(str(item.ref) for item in left if item.ref is not None)
+    message = f"batch {carried.number}{refs and f', in flight: {refs}'}"
+    return message, len(items) - len(left), len(items)
 
 
 def say_of(operation: Operation[Any]) -> str:
@@ -168,29 +166,32 @@ def _tests_of(entry: Entry) -> list[Case]:
     return [case for case in entry.failures if not case.is_operation]
 
 
-def digest(view: View, max_output: int, *, remark: str = "") -> Answer:
+def digest(stored: StoredBatch, max_output: int, *, in_flight: bool, remark: str = "") -> Answer:
     """Return the result that summarizes a batch of runs: lists failures, counts the rest.
 
     Args:
-        view: The batch.
+        stored: The batch.
         max_output: Maximum characters of the answer.
+        in_flight: True if it is waited for.
         remark: Text to append to the note.
     """
-    items, in_flight = view.items, not view.is_over
+    items, options = stored.items, stored.options
+    not_run: list[Document] = options.get("mcp", {}).get("notRun", [])
     summary = BatchSummary.of(items)
-    note = " ".join(filter(None, [*_steps_of(view), remark])) or None
+    steps = _steps_of(stored, in_flight=in_flight)
+    note = " ".join(filter(None, [*steps, remark])) or None
     content: Document = {
-        "batch": view.number,
+        "batch": stored.number,
         "verdict": Verdict.IN_FLIGHT if in_flight else _verdict_of(items),
         "summary": {"total": summary.total, **serialize(summary)},
         "inFlight": in_flight,
         "note": note,
-        "startedAt": serialize(view.started_at),
+        "startedAt": serialize(stored.started_at),
     }
     refs = [item.ref for item in items if item.verdict is Verdict.IN_FLIGHT]
     if refs:
         content["runIds"] = [ref.run_id for ref in refs if isinstance(ref, RunRef)]
-    stability = stability_of(items) if view.is_repeated else []
+    stability = stability_of(items) if options.get("spec", {}).get("repeat", 1) > 1 else []
     if stability:
         content["stability"] = serialize(stability)
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
@@ -200,7 +201,7 @@ def digest(view: View, max_output: int, *, remark: str = "") -> Answer:
     room, left_out = max_output - ROOM - len(text_of(content)), list[str]()
     for name, rows, count in (
         ("runs", (_row(item, in_flight=in_flight) for item in listed), len(listed)),
-        ("notRun", view.not_run, len(view.not_run)),
+        ("notRun", not_run, len(not_run)),
     ):
         if name == "runs" or count:
             content[name] = fitting(rows, room)
@@ -213,22 +214,15 @@ def digest(view: View, max_output: int, *, remark: str = "") -> Answer:
     has_failed = bool(items) and all(
         item.verdict is Verdict.ERROR and item.ref is None for item in items
     )
-    line = _line_of(summary, stability, view)
-    return Answer(f"{line} {note or ''}".rstrip(), content, is_error=has_failed)
-
-
-def _line_of(summary: BatchSummary, stability: Sequence[Stability], view: View) -> str:
-    """Return the counts of a batch in a line."""
     line = f"{summary}." if summary.total else "Nothing was run."
-    if not view.is_over:
+    if in_flight:
         left = summary.in_flight + summary.skipped + summary.waiting + summary.unknown
         over = f"{summary.total - left} of {counted(summary.total, 'run')}"
-        line = f"In flight: {over} {'is' if summary.total == 1 else 'are'} over ({summary})."
+        line = f"In flight: {over} over ({summary})."
     elif stability:
         line = ". ".join(f"{quoted(each.name)}: {each}" for each in stability) + "."
-    if view.not_run:
-        line += f" Not run: {counted(len(view.not_run), 'feature')}, see `notRun`."
-    return line
+    more = f" Not run: {counted(len(not_run), 'feature')}, see `notRun`." if not_run else ""
+    return Answer(f"{line}{more} {note or ''}".rstrip(), content, is_error=has_failed)
 
 
 _ELSEWHERE = {
@@ -278,15 +272,13 @@ def _result_of(entry: Entry, run: Run) -> Document:
     return {**result, "failures": failures, **more}
 
 
-def _steps_of(view: View) -> list[str]:
+def _steps_of(stored: StoredBatch, *, in_flight: bool) -> list[str]:
     """Say how to continue; nothing if every run is finished."""
-    if not view.is_over:
-        waits = "" if view.number is None else f": wait_for_batch waits on for batch {view.number}"
-        return [f"Nothing was cancelled{waits}."]
-    verdicts = {item.verdict for item in view.items}
-    steps: list[str] = []
+    if in_flight:
+        return [f"Nothing was cancelled: wait_for_batch waits on for batch {stored.number}."]
+    verdicts, steps = {item.verdict for item in stored.items}, list[str]()
     if verdicts & {Verdict.SKIPPED, Verdict.IN_FLIGHT}:
-        steps.append(f"wait_for_batch resumes batch {view.number}.")
+        steps.append(f"wait_for_batch resumes batch {stored.number}.")
     if Verdict.UNKNOWN in verdicts:
         steps.append(
             "Those whose verdict is 'unknown' may have been dispatched: before you run them again, "

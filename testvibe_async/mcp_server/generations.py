@@ -7,9 +7,8 @@ description. Each request has a key in the ledger, under which nothing is dispat
 by whatever process. The docstrings are what a model reads.
 """
 
-import asyncio
-from contextlib import suppress
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 from attrs import frozen
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
@@ -17,12 +16,13 @@ from mcp.server.mcpserver import Elicit, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
-from testvibe_async import Project, errors
+from testvibe_async import Batch, BatchItem, Project, StoredBatch, Verdict, errors
 from testvibe_async._wire import GENERATION, serialize
-from testvibe_async.ledger import Row, RowState
 from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer, visible
-from testvibe_async.mcp_server.waits import PATIENCE, Wait
+from testvibe_async.mcp_server.batches import Carried, options_of
+from testvibe_async.mcp_server.runs import answer_of_one
+from testvibe_async.mcp_server.waits import Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
@@ -42,16 +42,11 @@ class Target:
 
     call: toolkit.Call
     feature: Feature
-    key: str
-    """The key of the request in the ledger."""
-
-    site_url: str | None
     replace: str | None
-    row: Row | None
-    """The last dispatch of the key, by any process, or of the feature if it is unknown."""
+    site_url: str | None
 
-    is_known: bool
-    """True if that generation is in flight, or may be: nothing else is started."""
+    known: StoredBatch | None
+    """The batch of a generation that is in flight, or may be: nothing else is started."""
 
 
 async def target_of(
@@ -65,52 +60,32 @@ async def target_of(
     """
     call = await toolkit.Call.of(ctx, project)
     found = await call.home.get_feature(feature)
-    names = [f"mcp-generate {found.id}", *(filter(None, [replace, siteUrl]))]
-    row = await _row_of(call, found, key := " ".join(names))
-    is_known = row is not None and row.is_open
-    if not is_known:
+    # While it is unknown whether one started, each call for the feature means that: what is
+    # replaced has several names.
+    known = await call.session.batches.latest(call.home, {"generate": found.id})
+    if known is None or known.items[0].verdict is not Verdict.UNKNOWN:
         latest = await _read_latest(call.home, found)
-        is_known = row is not None and _may_be_in_flight(row, latest)
-        if not is_known:
+        known = await call.session.batches.latest(call.home, _meaning(found, replace, siteUrl))
+        if known is None or not _may_be_in_flight(known.items[0], latest, replace):
             _require_latest(latest, found, replace)
-    return Target(
-        call=call,
-        feature=found,
-        key=key if row is None else row.key,
-        site_url=siteUrl if row is None else row.site_url,
-        replace=replace,
-        row=row,
-        is_known=is_known,
-    )
+            known = None
+    return Target(call=call, feature=found, replace=replace, site_url=siteUrl, known=known)
 
 
-async def _row_of(call: toolkit.Call, feature: Feature, key: str) -> Row | None:
-    """Return the last dispatch of a key; else one of the feature that is unknown, by any call.
-
-    What is replaced has several names: while a lost answer is searched for, each call for that
-    feature means it.
-    """
-    ledger, place = call.session.client.ledger, (call.session.client.server, call.home.id)
-    rows = [row for row in await ledger.rows(key) if (row.server, row.project) == place]
-    if rows:
-        return rows[-1]
-    for row in await ledger.related(*place, ()):
-        is_single = row.kind == "generation" and not row.item
-        if is_single and row.feature == feature.id and row.state is not RowState.UNKNOWN:
-            return row
-    return None
+def _meaning(feature: Feature, replace: str | None, site_url: str | None) -> dict[str, Any]:
+    return {"generate": feature.id, "replace": replace, "siteUrl": site_url}
 
 
-def _may_be_in_flight(row: Row, latest: Generation) -> bool:
+def _may_be_in_flight(item: BatchItem[Any], latest: Generation, replace: str | None) -> bool:
     """Return whether a dispatched generation is in flight, as far as a status shows it.
 
     For some seconds the service may still show the generation before it, or none.
     """
-    if row.ref is None:
+    if not isinstance(item.ref, GenerationRef):
         return False
-    shown = latest.request_id
-    is_shown = shown is None or row.ref.to_dict()["requestId"] == shown
-    return not latest.is_finished if is_shown else shown == row.before
+    if latest.request_id in {None, item.ref.request_id}:
+        return not latest.is_finished
+    return latest.request_id == replace
 
 
 async def _read_latest(home: Project, feature: Feature) -> Generation:
@@ -183,7 +158,7 @@ async def ask_to_generate(
     _require_below_limit(target)
     capabilities = ctx.client_capabilities
     can_ask = capabilities is not None and capabilities.elicitation is not None
-    if target.is_known or not can_ask:
+    if target.known is not None or not can_ask:
         return Consent(generate=True)
     name = visible((target.feature.name or str(target.feature.id))[:100])
     return Elicit(f"Generate the tests of {name!r}? It costs credits of the account.", Consent)
@@ -218,73 +193,44 @@ async def generate_feature(
     names it, such as after update_feature; never because a wait timed out. Refused while it is
     generating.
     """
-    wait = Wait(call, PATIENCE)
-    if target.is_known and target.row is not None and target.row.ref is not None:
-        operation, is_new = call.session.client.attach(target.row.ref), False
+    if target.known is not None:
+        started = call.session.batches.resume(target.known), False
     else:
-        dispatching, is_new = _dispatching(target)
-        await wait.report(f"feature {target.feature.id}: generation {target.key!r}")
-        if not await wait.on_task(dispatching):
-            why = call.session.outage or "the service has not answered"
-            return digests.not_started("generate_feature", why, {})
-        operation = dispatching.result()
-    if not is_new:
-        with suppress(errors.ObservationError):  # Its id is the answer.
-            await operation.poll()
-    row = await _row_of(call, target.feature, target.key)
-    assert row is not None
-    return digests.answer_of_start(
-        operation,
-        {},
-        feature=target.feature.name or str(target.feature.id),
-        started_at=row.intended_at,
-        is_new=is_new,
-        wait="wait_for_generation",
-    )
+        started = await _start(target)
+    return await answer_of_one(call, started, tool="generate_feature")
 
 
-def _require_below_limit(target: Target) -> None:
-    """Check that the server may start one more generation, unless it has started it.
+async def _start(target: Target) -> tuple[Carried, bool]:
+    """Start a generation, unless an equal call has meanwhile.
 
-    A generation counts that was started or may have been, but none that was refused.
+    Nothing is dispatched a second time under one key, by whatever process.
+    """
+    session, home, feature = target.call.session, target.call.home, target.feature
+    meaning = _meaning(feature, target.replace, target.site_url)
+    key = f"mcp-generate {json.dumps([*meaning.values()])}"
+
+    async def make() -> Batch[Any]:
+        _require_below_limit(target, key)
+        latest = await _read_latest(home, feature)  # The user may have thought for long.
+        _require_latest(latest, feature, target.replace)
+        site, options = target.site_url, options_of(meaning)
+        return home.generate_features([feature], site_url=site, key=key, options=options)
+
+    started = await session.batches.start(home, meaning, make)
+    session.generations[key] = started[0]
+    return started
+
+
+def _require_below_limit(target: Target, key: str = "") -> None:
+    """Check that the server may start one more generation, unless it is in flight already.
+
+    Those of other keys count that were started, or may have been.
     """
     session = target.call.session
-    is_counted = target.key in session.generating or (target.is_known and target.row)
-    if session.is_limit_reached and not is_counted:
+    others = [each for name, each in session.generations.items() if name != key]
+    most, started = session.max_generations, sum(each.may_have_started for each in others)
+    if target.known is None and most is not None and started >= most:
         raise ToolError(advice.LIMIT_REACHED)
-
-
-def _dispatching(target: Target) -> tuple[asyncio.Task[GenerationOperation], bool]:
-    """Return the task that dispatches a generation, and True if this call starts it.
-
-    It outlives the call.
-    """
-    generating, key = target.call.session.generating, target.key
-    task = generating.get(key)
-    if task is not None and not (task.done() and task.exception()):
-        return task, False
-    _require_below_limit(target)
-    task = generating[key] = asyncio.create_task(_dispatch(target))
-    task.add_done_callback(lambda task: _discount(generating, key, task))
-    return task, not target.is_known
-
-
-def _discount(
-    generating: dict[str, asyncio.Task[GenerationOperation]],
-    key: str,
-    task: asyncio.Task[GenerationOperation],
-) -> None:
-    error = None if task.cancelled() else task.exception()
-    if error is not None and not isinstance(error, errors.DispatchUnknownError):
-        del generating[key]
-
-
-async def _dispatch(target: Target) -> GenerationOperation:
-    home = target.call.home
-    if not target.is_known:  # The user may have thought for long.
-        latest = await _read_latest(home, target.feature)
-        _require_latest(latest, target.feature, target.replace)
-    return await home.generate_feature(target.feature.id, site_url=target.site_url, key=target.key)
 
 
 @toolkit.tool(toolkit.READS)
@@ -316,12 +262,11 @@ async def _latest_generation(
     except errors.NotFoundError:
         # For some seconds the service may not know what it has just dispatched.
         found = await call.home.get_feature(feature)
-        tasks = call.session.generating.values()
-        made = [each.result() for each in tasks if each.done() and not each.exception()]
-        operation = next((each for each in made if each.feature_id == found.id), None)
-        if operation is None or operation.snapshot is not None:
+        stored = await call.session.batches.latest(call.home, {"generate": found.id})
+        ref: Any = None if stored is None else stored.items[0].ref
+        if not isinstance(ref, GenerationRef):
             raise
-        return Generation(operation.feature_id, request_id=operation.request_id), operation
+        return Generation(found.id, request_id=ref.request_id), call.session.client.attach(ref)
     if latest.is_finished or latest.request_id is None or latest.feature_id is None:
         return latest, None
     client = call.session.client

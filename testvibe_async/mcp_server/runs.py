@@ -7,16 +7,18 @@ and cancels nothing. The docstrings are what a model reads.
 
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from secrets import token_hex
 from typing import Annotated, Any
 
+from attrs import evolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from testvibe_async import errors
+from testvibe_async import Batch, errors
 from testvibe_async.mcp_server import digests, toolkit
 from testvibe_async.mcp_server.advice import capitalized, nothing_done
 from testvibe_async.mcp_server.answers import Answer
-from testvibe_async.mcp_server.batches import Carried, Request, View
+from testvibe_async.mcp_server.batches import Carried, options_of
 from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
 from testvibe_async.refs import RunRef
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
@@ -35,15 +37,15 @@ Attempts = Annotated[
 ]
 
 
-def request_of(
+async def start(
     call: toolkit.Call,
     *,
     is_one: bool,
     config: str | None,
     quarantine: Quarantine = NO_QUARANTINE,
     **wanted: Any,  # noqa: ANN401 - as of `BatchSpec`
-) -> Request:
-    """Return the request for runs.
+) -> tuple[Carried, bool]:
+    """Start runs, unless those of an equal call are in flight: see `Batches.start`.
 
     Args:
         call: The call.
@@ -55,14 +57,46 @@ def request_of(
     home = call.home
     with refused_if_wrong():
         spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
+    meaning = {
+        **spec.to_dict(),
+        "features": sorted({each.lower() for each in spec.features}),
+        "configs": [each.casefold() for each in spec.configs],
+        "isOne": is_one,
+    }
 
-    async def choose() -> Selection:
+    async def make() -> Batch[Any]:
         with refused_if_wrong():
-            return await select(
+            chosen = await select(
                 home, spec, max_outage=toolkit.MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
             )
+        batch = home.run_features(
+            chosen.jobs,
+            site_url=spec.site_url,
+            max_in_flight=spec.in_flight,
+            attempts=spec.attempts,
+            repeat=spec.repeat,
+            key=f"mcp-{token_hex(6)}",
+            options={
+                **options_of(meaning, notRun=_not_run(chosen)),
+                "spec": spec.to_dict(),
+                "quarantine": quarantine.to_dict(),
+            },
+        )
+        batch.mark_with(quarantine.mark)
+        return batch
 
-    return Request(home=home, spec=spec, is_one=is_one, choose=choose, quarantine=quarantine)
+    return await call.session.batches.start(home, meaning, make)
+
+
+def _not_run(selection: Selection) -> list[dict[str, str]]:
+    """Return the features that a selection leaves out, with their statuses."""
+    return [
+        {
+            "feature": each.name or str(each.id),
+            "status": "suggestion" if each.is_suggestion else str(each.status or "draft"),
+        }
+        for each in selection.left_out
+    ]
 
 
 @contextmanager
@@ -87,28 +121,29 @@ async def run_feature(
     For several features, call run_features. It is refused unless the feature's status is
     `generated`. While the run is in flight, the same call starts no other.
     """
-    request = request_of(call, is_one=True, features=[feature], config=config, site_url=siteUrl)
-    carried, is_new = call.session.batches.start(request)
+    started = await start(call, is_one=True, features=[feature], config=config, site_url=siteUrl)
+    return await answer_of_one(call, started, tool="run_feature")
+
+
+async def answer_of_one(call: toolkit.Call, started: tuple[Carried, bool], *, tool: str) -> Answer:
+    """Wait until a single operation is dispatched, and return the answer of a tool.
+
+    Raises:
+        VibeError: It was refused, or it is unknown whether it started.
+    """
+    carried, is_new = started
     await Wait(call, PATIENCE).on_batch(carried, until_dispatched=True)
     item = carried.items[0] if carried.items else None
-    content = {} if carried.number is None else {"batch": carried.number}
-    if item is None or item.ref is None:
+    if item is None or item.ref is None or carried.number is None:
         if item is not None and item.error is not None and carried.task.done():
             raise item.error
-        why = call.session.outage or "the service has not answered"
-        return digests.not_started("run_feature", why, content)
+        return digests.not_started(tool, carried, call.session.outage)
     operation = call.session.client.attach(item.ref)
-    if not (is_new := is_new and carried.is_new):
+    if not is_new:
         with suppress(errors.ObservationError):  # Its id is the answer.
             await operation.poll()
-    return digests.answer_of_start(
-        operation,
-        content,
-        feature=item.feature_name,
-        started_at=carried.started_at,
-        is_new=is_new,
-        wait="wait_for_run",
-    )
+    stored = await call.session.batches.read(carried.number)
+    return digests.answer_of_start(operation, item.feature_name, stored, is_new=is_new)
 
 
 @toolkit.tool(toolkit.ADDS)
@@ -135,7 +170,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     """
     with refused_if_wrong():
         quarantine = Quarantine.read()
-    request = request_of(
+    carried, is_new = await start(
         call,
         is_one=False,
         features=features or (),
@@ -146,10 +181,10 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         repeat=repeat,
         quarantine=quarantine,
     )
-    carried, is_new = call.session.batches.start(request)
     await Wait(call, timeoutSeconds).on_batch(carried)
-    is_new = is_new and carried.is_new
-    return await _answer_of(call, carried, "" if is_new else digests.not_again(carried.started_at))
+    if carried.number is None:
+        return digests.not_started("run_features", carried, call.session.outage)
+    return await _digest(call, carried.number, carried, is_new=is_new)
 
 
 @toolkit.tool(toolkit.RESUMES, has_project=False)
@@ -165,26 +200,30 @@ async def wait_for_batch(
     """
     client = call.session.client  # Else what is missing is the configuration.
     try:
-        found = await call.session.batches.find(batch)
+        carried = await call.session.batches.find(batch)
     except errors.ConfigError as error:
         raise ToolError(
             f"There is no batch {batch} of runs of {client.server}: {error.brief}. list_runs shows "
             "the runs, and wait_for_run waits for one."
         ) from error
-    if isinstance(found, View):
-        return digests.digest(found, call.room)
-    await Wait(call, timeoutSeconds).on_batch(found)
-    return await _answer_of(call, found)
+    if carried is not None:
+        await Wait(call, timeoutSeconds).on_batch(carried)
+    return await _digest(call, batch, carried, is_new=True)
 
 
-async def _answer_of(call: toolkit.Call, carried: Carried, remark: str = "") -> Answer:
+async def _digest(
+    call: toolkit.Call, number: int, carried: Carried | None, *, is_new: bool
+) -> Answer:
     """Return a batch's digest; while it is in flight, also what can't be observed."""
-    is_over, batch, unseen = carried.task.done(), carried.batch, ""
-    if not is_over and batch is not None and batch.in_flight:
-        unseen = await unseen_of(call.session.client.attach(batch.in_flight[0]))
-    if not is_over and not unseen and call.session.outage:
-        unseen = f"{capitalized(call.session.outage)}."
-    return digests.digest(carried.view, call.room, remark=f"{remark} {unseen}".strip())
+    stored, unseen, in_flight = await call.session.batches.read(number), "", False
+    if carried is not None and not carried.task.done():
+        stored, in_flight = evolve(stored, items=carried.items), True
+        refs = [item.ref for item in carried.items if item.ref and item.is_unfinished]
+        unseen = await unseen_of(call.session.client.attach(refs[0])) if refs else ""
+        if not unseen and call.session.outage:
+            unseen = f"{capitalized(call.session.outage)}."
+    remark = f"{'' if is_new else digests.not_again(stored)} {unseen}".strip()
+    return digests.digest(stored, call.room, in_flight=in_flight, remark=remark)
 
 
 @toolkit.tool(toolkit.READS)

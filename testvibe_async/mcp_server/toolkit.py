@@ -21,11 +21,11 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import Field, ValidationError
 
-from testvibe_async import Client, GenerationOperation, Hooks, Project, errors
+from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
 from testvibe_async.mcp_server.answers import Answer, restored
-from testvibe_async.mcp_server.batches import Batches
+from testvibe_async.mcp_server.batches import Batches, Carried
 from testvibe_async.runner.ledgers import default_ledger
 from testvibe_async.runner.names import choose_project, is_project_id
 
@@ -98,8 +98,8 @@ class Session:
     batches: Batches = field(init=False)
     """The batches of runs."""
 
-    generating: dict[str, asyncio.Task[GenerationOperation]] = field(init=False)
-    """The dispatches of generations by this server, by key; none that was refused."""
+    generations: dict[str, Carried] = field(factory=dict[str, Carried], init=False)
+    """The generations that calls started, by key."""
 
     _problem: str = field(default="", init=False)
     """What is to be set before there is a client; empty if there is one."""
@@ -112,7 +112,6 @@ class Session:
 
         Closing it cancels nothing at the service.
         """
-        self.generating = {}
         hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
         async with AsyncExitStack() as stack:
             try:
@@ -131,13 +130,7 @@ class Session:
                 else:
                     self.batches = Batches(self._client)
                     await stack.enter_async_context(aclosing(self.batches))
-                    stack.callback(self._end_dispatching)
             yield self
-
-    def _end_dispatching(self) -> None:
-        """End the wait for answers; what was sent is in the ledger."""
-        for task in self.generating.values():
-            task.cancel()
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
         self.outage = ""
@@ -156,11 +149,6 @@ class Session:
         if self._problem:
             raise ToolError(self._problem)
         return self._client
-
-    @property
-    def is_limit_reached(self) -> bool:
-        """True if the server may start no more generations."""
-        return self.max_generations is not None and len(self.generating) >= self.max_generations
 
 
 if TYPE_CHECKING:

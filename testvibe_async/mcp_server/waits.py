@@ -101,17 +101,13 @@ class Wait:
         """
         async with self._limited():
             while not (carried.task.done() or (until_dispatched and carried.is_dispatched)):
+                changed = carried.changed  # A report takes time, in which there may be a change.
                 if carried.number is not None:
-                    await self.report(*progress_of(carried.view))
-                await carried.changed.wait()
-            await self.report(*progress_of(carried.view))
-        carried.raise_failure()
-
-    async def on_task(self, task: asyncio.Task[Any]) -> bool:
-        """Wait until a task is done, which goes on in any case; return whether it is."""
-        async with self._limited():
-            await asyncio.wait([task])
-        return task.done()
+                    await self.report(*progress_of(carried))
+                await changed.wait()
+            await self.report(*progress_of(carried))
+        if carried.task.done():
+            carried.task.result()
 
     async def follow(self, operation: Operation[Any], tool: str) -> str | None:
         """Wait until an operation is finished, and report each transition.

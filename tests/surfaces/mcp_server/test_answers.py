@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,6 @@ from tests.support.amounts import by_turns
 from tests.support.mcp_connection import Listener, connected, content_of, texts_of
 from testvibe_async import BatchItem, CaseResult, Run, RunRef, RunStatus
 from testvibe_async.mcp_server.answers import lines_of, page, restored, visible
-from testvibe_async.mcp_server.batches import View
 from testvibe_async.mcp_server.digests import digest
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -244,12 +244,12 @@ def test_a_digest_of_many_runs_fits(most: int) -> None:
     outcome = Run(1, RunStatus.FAILED, tests=tests)
     items = [BatchItem[Run](feature=f"F {n}", ref=REF) for n in range(100)]
     items += [BatchItem[Run](feature=f"F {n}", is_waiting=True) for n in range(MANY)]
-    view = View(number=7, started_at=datetime.now(UTC), is_over=False, items=items)
-    short = digest(view, most).result(most)
+    stored: Any = Mock(number=7, started_at=datetime.now(UTC), items=items, options={})
+    short = digest(stored, most, in_flight=True).result(most)
     assert length(short) < 2_000
     assert (content_of(short)["runs"], content_of(short)["runIds"]) == ([], [1] * 100)
     items += [BatchItem[Run](feature=f"G {n}", ref=REF, outcome=outcome) for n in range(MANY)]
-    answer = digest(view, most).result(most)
+    answer = digest(stored, most, in_flight=True).result(most)
     document = content_of(answer)
     assert length(answer) <= most
     assert document["summary"]["failed"] == document["summary"]["waiting"] == MANY

@@ -186,7 +186,7 @@ async def test_a_batch_that_times_out_goes_on(emulator: Emulator) -> None:
         answer = await mcp.call_tool("run_features", {**call, "timeoutSeconds": 70})
         digest = content_of(answer)
         assert (digest["verdict"], digest["inFlight"]) == ("in flight", True)
-        assert text_of(answer).startswith("In flight: 1 of 3 runs are over")
+        assert text_of(answer).startswith("In flight: 1 of 3 runs over")
         assert (digest["summary"]["inFlight"], digest["summary"]["waiting"]) == (1, 1)
         assert digest["runIds"] == [max(emulator.runs)]
         assert "wait_for_batch waits on for batch 1" in digest["note"]
@@ -248,7 +248,7 @@ async def test_runs_that_an_outage_holds_up_are_not_over(emulator: Emulator, rea
         call = {"features": ["Checkout", "Returns"], "timeoutSeconds": 15}
         answer = await mcp.call_tool("run_features", call)
         one = await mcp.call_tool("run_feature", {"feature": "Checkout"})
-    assert text_of(answer).startswith("In flight: 0 of 2 runs are over")
+    assert text_of(answer).startswith("In flight: 0 of 2 runs over")
     assert reason in texts_of(answer)[1]
     assert reason in text_of(one)
     assert "check list_runs" not in " ".join(texts_of(answer))
