@@ -8,8 +8,11 @@ gives up loses an answer, and no operation. What a batch did is in the ledger al
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve
@@ -47,7 +50,7 @@ class Carried:
 
     def __init__(
         self,
-        make: Callable[[], Awaitable[Batch[Any]]],
+        make: Make,
         ledger: SqliteLedger,
         key: Key,
     ) -> None:
@@ -117,14 +120,15 @@ class Batches:
         self._starting = asyncio.Lock()
 
     async def start(
-        self, home: Project, meaning: Document, make: Callable[[], Awaitable[Batch[Any]]]
+        self, home: Project, meaning: Document, make: Callable[[str], Awaitable[Batch[Any]]]
     ) -> tuple[Carried, bool]:
         """Return the batch of a call, and True if no equal call started it.
 
         Args:
             home: The project.
             meaning: Equal for calls of one meaning; plain JSON.
-            make: Makes a new batch, with `options_of(meaning)`.
+            make: Makes a new batch with `options_of(meaning)`, under a key that equal calls of
+                other processes have at the same time.
         """
         async with self._starting:
             for each in self._in_flight():
@@ -133,7 +137,9 @@ class Batches:
             stored = await self.latest(home, meaning)
             if stored is not None and _is_in_flight(stored):
                 return self.resume(stored), False
-            return self._carry(make, (home.id, meaning)), True
+            text = json.dumps([meaning, stored.number if stored else 0])
+            key = f"mcp-{sha256(text.encode()).hexdigest()[:16]}"
+            return self._carry(partial(make, key), (home.id, meaning)), True
 
     async def latest(self, home: Project, meaning: Document) -> StoredBatch | None:
         """Return the latest batch that the ledger has of a meaning, or of a part of it."""

@@ -209,7 +209,7 @@ async def _start(target: Target) -> tuple[Carried, bool]:
     meaning = _meaning(feature, target.replace, target.site_url)
     key = f"mcp-generate {json.dumps([*meaning.values()])}"
 
-    async def make() -> Batch[Any]:
+    async def make(_: str) -> Batch[Any]:
         _require_below_limit(target, key)
         latest = await _read_latest(home, feature)  # The user may have thought for long.
         _require_latest(latest, feature, target.replace)

@@ -7,7 +7,6 @@ and cancels nothing. The docstrings are what a model reads.
 
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from secrets import token_hex
 from typing import Annotated, Any
 
 from attrs import evolve
@@ -64,7 +63,7 @@ async def start(
         "isOne": is_one,
     }
 
-    async def make() -> Batch[Any]:
+    async def make(key: str) -> Batch[Any]:
         with refused_if_wrong():
             chosen = await select(
                 home, spec, max_outage=toolkit.MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
@@ -75,7 +74,7 @@ async def start(
             max_in_flight=spec.in_flight,
             attempts=spec.attempts,
             repeat=spec.repeat,
-            key=f"mcp-{token_hex(6)}",
+            key=key,
             options={
                 **options_of(meaning, notRun=_not_run(chosen)),
                 "spec": spec.to_dict(),

@@ -219,7 +219,7 @@ async def test_what_provably_did_not_begin_is_started_by_the_same_call(
         assert (await mcp.result("generate_feature", feature="Returns"))["inFlight"]
         assert not emulator.generations
         unseen.remove()
-        content = {"inFlight": True}
+        content: dict[str, Any] = {"inFlight": True}
         while content.get("inFlight"):
             content = await mcp.result("generate_feature", feature="Returns")
         assert content["requestId"] in emulator.generations

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -315,3 +316,53 @@ async def test_each_result_of_runs_is_obtained(seed: int) -> None:
         assert digest["summary"]["total"] == len(names)
         assert digest["summary"]["unknown"] == 0
         assert len(emulator.runs) <= 2 * len(names)
+
+
+@pytest.mark.parametrize("delay", [0, 7], ids=["usual", "slow"])
+async def test_a_client_of_one_second(delay: int) -> None:
+    """A client that gives up after 1 s, cancels and repeats has each of 12 results, run once."""
+    async with (
+        Emulator(scenario=Scenario(failing_runs=0.3)) as emulator,
+        connected(emulator) as mcp,
+    ):
+        features = [emulator.add_feature(f"Feature {number}").name for number in range(12)]
+        if delay:
+            emulator.fail("run_feature", Fault.delay(delay), times=4)
+
+        async def patiently(tool: str, **arguments: Any) -> dict[str, Any]:
+            for _ in range(200):
+                call = asyncio.create_task(mcp.call_tool(tool, arguments))
+                done, _ = await asyncio.wait([call], timeout=1)
+                if done and not (content := content_of(call.result())).get("inFlight"):
+                    return content
+                call.cancel()
+                await asyncio.wait([call])
+            raise AssertionError(tool)
+
+        async def run(feature: str) -> str:
+            started = await patiently("run_feature", feature=feature)
+            return str((await patiently("wait_for_run", runId=started["runId"]))["status"])
+
+        statuses = await asyncio.gather(*map(run, features))
+        assert set(statuses) <= {"passed", "failed"}
+        assert len(emulator.runs) == 12
+        listener = mcp_connection.Listener()
+        call = {"features": features}
+        first = mcp.call_tool("run_features", call, progress_callback=listener)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(first, timeout=1)
+        number = int(listener.messages[0].removeprefix("batch ").partition(",")[0])
+        digest = await patiently("wait_for_batch", batch=number)
+        assert digest["summary"]["succeeded"] + digest["summary"]["failed"] == 12
+        assert len(emulator.runs) == 24
+
+
+async def test_what_was_started_is_in_the_first_report(emulator: Emulator) -> None:
+    """A client that gives up without a word knows the batch, and how much of it is over."""
+    listener = mcp_connection.Listener()
+    async with connected(emulator) as mcp:
+        call = {"features": ["Checkout", "Wishlist"], "timeoutSeconds": 170}
+        await mcp.call_tool("run_features", call, progress_callback=listener)
+    assert listener.messages[0].startswith("batch 1")
+    assert listener.totals[0] == 2
+    assert listener.numbers[-1] == 2
