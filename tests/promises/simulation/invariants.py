@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from tests.promises.simulation.restarts import Restarts
     from tests.promises.simulation.world import World
     from testvibe_async import Ref, Transition
-    from testvibe_async.events import Dispatched
 
 AnyWorld: TypeAlias = "World | Restarts"
 
@@ -105,15 +104,20 @@ def no_generation_is_paid_twice(world: AnyWorld) -> None:
 def needed(world: AnyWorld, intent: Intent) -> list[Id]:
     """Return what a dispatch began, but for the runs that it had reason to repeat.
 
-    Each of those had expired, and a whole list read since then showed nothing that could be it.
+    Each of those had expired, and a whole list read since then showed nothing that could be it, or
+    the service had named it as another's.
     """
     posts = [post for post in world.record.of(intent) if post.made is not None]
     repeated = [
         post
         for post in posts
         if any(each.at > post.at and _was_unseen(world, post, each.at) for each in posts)
+        or (post.made is not None and world.record.is_mixed_up(post.made))
     ]
-    world.seen["a run that was repeated once it had expired unseen"] += len(repeated)
+    world.seen["a run that acted twice, since it had expired unseen"] += len(repeated)
+    times = [each.at for each in world.record.of(intent)]
+    is_again = intent.kind == "run" and max(times, default=0.0) - min(times, default=0.0)
+    world.seen["a run that was dispatched again once it had expired"] += is_again >= EXPIRES_AFTER
     return [post.made for post in posts if post.made is not None and post not in repeated]
 
 
@@ -419,7 +423,7 @@ def _each_watch_ends(world: World, caller: Caller) -> None:
         watches = [watch for watch in caller.watches if watch.operation is operation]
         if any(isinstance(watch.result, errors.WaitTimeoutError) for watch in watches[:-1]):
             world.seen["a wait that was resumed after a time-out"] += 1
-        if any(post.mixed_up_with == id_of(operation.ref) for post in world.record.posts.values()):
+        if world.record.is_mixed_up(id_of(operation.ref)):
             continue  # It is not what its answer said.
         is_final = not watches or isinstance(
             watches[-1].result, errors.ClientClosedError | errors.OperationSupersededError

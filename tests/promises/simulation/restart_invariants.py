@@ -91,6 +91,8 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     if item.ref is None:
         return
     name = id_of(item.ref)
+    if any(post.mixed_up_with == name for post in world.record.of(_intent(world, item))):
+        return  # The service itself named another.
     owner = world.record.owners.get(name)
     if owner is not None:
         assert owner == _intent(world, item), f"{item.feature} has {name}, of {owner}"
@@ -136,7 +138,7 @@ def _is_intended(world: Restarts, kind: str, item: BatchItem[Any], created_at: f
 def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect an operation that was resumed to end with its true outcome."""
     if item.outcome is not None:
-        assert item.ref is not None
+        assert item.ref is not None, f"{item.feature} has an outcome without an operation"
         name = id_of(item.ref)
         if isinstance(item.outcome, Run):
             answers_the_request(_intent(world, item), item.outcome)
@@ -154,9 +156,11 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
         name = id_of(item.ref)
         # What took its place may have no id yet, or may not be shown yet. It may itself queue,
         # without an id, for longer than an outage is tolerated.
-        assert _is_superseded(world, name) or world.plan.hides_ids != "shown", (
-            f"{name} was resumed, and ended with {item.error!r} in place of its outcome"
-        )
+        assert (
+            world.record.is_mixed_up(name)
+            or _is_superseded(world, name)
+            or world.plan.hides_ids != "shown"
+        ), f"{name} was resumed, and ended with {item.error!r} in place of its outcome"
 
 
 def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:

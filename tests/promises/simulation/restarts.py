@@ -49,7 +49,7 @@ SOMETIMES = (
     *("a call with operations in flight at its end", "a dispatch that acted"),
     *("a generation that was joined", "a kill", "after restarts: error", "after restarts: failed"),
     *("after restarts: succeeded", "after restarts: unknown", "an outcome after a restart"),
-    "a run that was repeated once it had expired unseen",
+    "a run that was dispatched again once it had expired",
 )
 """What schedules have to see sometimes: else they prove less than they seem to."""
 

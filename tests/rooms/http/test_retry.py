@@ -76,7 +76,9 @@ def page(kind: type[errors.ResponseError], status: int) -> errors.ResponseError:
 
 
 UNREADABLE = errors.MalformedResponseError(("no status",), status=200, method="GET", url=URL)
-UNKNOWN = errors.DispatchUnknownError("lost", method="POST", url=URL, project="p", feature=12)
+UNKNOWN = errors.DispatchUnknownError(
+    "lost", method="POST", url=URL, kind="run", project="p", feature=12
+)
 
 
 @pytest.mark.parametrize(

@@ -1,39 +1,36 @@
 """Mutants of the client, each of which the simulation has to catch: a test of the checker.
 
 Each breaks one promise in a way that a client somewhere has broken it. They are planted where a
-user could: in public methods, the aiohttp session, the hooks, and the journal's file. The few that
-need a place inside are in one table, `INSIDE`.
+user could: in public methods, the aiohttp session, the hooks, and the ledger. Those that need a
+place inside are in one table, `INSIDE`.
 
 `python -m tests.rooms.simulation.canaries` prints after how many schedules each is caught.
 """
 
 import asyncio
-import json
 import pkgutil
 import re
-import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeAlias
-from zlib import crc32
 
 import aiohttp
 import pytest
 from attrs import evolve, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
-from testvibe_async.intents import Intent
 
 from tests.promises.simulation import process, restarts
 from tests.promises.simulation.callers import Caller
 from tests.promises.simulation.record import CALLER
-from tests.promises.simulation.restarts import play_restarts
+from tests.promises.simulation.restarts import play_restarts, play_shared
 from tests.promises.simulation.search import BrokenScheduleError, Play, search
 from tests.promises.simulation.world import play
-from tests.support.journals import copy_of_the_disk
 from testvibe_async import Client, GenerationOperation, Operation, Project, Run, errors, refs
+from testvibe_async._core.dispatch import State
+from testvibe_async._core.ledger import SqliteLedger, sqlite
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
+from testvibe_async.ledger import Row, RowState
 
 Mutate: TypeAlias = "Callable[[pytest.MonkeyPatch], None]"
 
@@ -44,7 +41,15 @@ SEEDS = (2, 3)
 INSIDE = {
     "send": "testvibe_async._http.session.HttpSession.send",
     "slots": "testvibe_async._http.throttle.Throttle.release",
-    "whole lists": "testvibe_async._dispatch.search._has_all_since",
+    "row": "testvibe_async._core.dispatch.dispatch.Dispatch.before_writing",
+    "expiry": "testvibe_async._core.dispatch.dispatch.Dispatch.sleep",
+    "recall": "testvibe_async._core.dispatch.machine.Machine._recall",
+    "decision": "testvibe_async._core.dispatch.machine.decide",
+    "evidence": "testvibe_async._core.dispatch.evidence.EvidenceReader.read",
+    "the newest": "testvibe_async._core.dispatch.newest.Newest.is_known",
+    "the latest": "testvibe_async._core.dispatch.kinds.GenerationDispatch._before",
+    "refusals": "testvibe_async._http.transport.is_clear_refusal",
+    "contradictions": "testvibe_async.ledger.Row.contradiction",
     "newer answers": "testvibe_async._polling.polled.PolledOperation._replace",
     "grace": "testvibe_async._polling.state.GRACE_SECONDS",
 }
@@ -123,7 +128,10 @@ def _cancel_tasks(name: str) -> None:
 # What is dispatched.
 
 
-@canary("a POST is sent again", "took effect as|cost credits|and nobody knows|and its item says")
+@canary(
+    "a POST is sent again",
+    "took effect as|cost credits|nobody knows|and its item says|reached the service",
+)
 def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     async def again(send: Any, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -207,8 +215,7 @@ def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
 )
 def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
     async def latest(project: Project, error: errors.DispatchUnknownError) -> refs.Ref | None:
-        intent = error.intent
-        if not isinstance(intent, Intent) or intent.kind != "generation":
+        if "generate" not in error.url or error.polled_at is None:
             return None
         try:
             status = await project.get_generation_status(error.feature)
@@ -217,11 +224,11 @@ def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
         if status.request_id is None or status.feature_id is None:
             return None
         return refs.GenerationRef(
-            server=intent.server,
+            server=project._transport.server,
             project=project.id,
             request_id=status.request_id,
             feature_id=status.feature_id,
-            dispatched_at=intent.intended_at,
+            dispatched_at=error.polled_at,
         )
 
     _adopt_of_unknown(patch, latest)
@@ -237,11 +244,6 @@ def _run_generates_its_tests(patch: pytest.MonkeyPatch) -> None:
             raise
 
     _wrap(patch, Project, "run_feature", _around(generate_first))
-
-
-@canary("a list that was cut is taken as whole", "from a list that was cut|took effect as")
-def _cut_list_is_taken_as_whole(patch: pytest.MonkeyPatch) -> None:
-    _inside(patch, "whole lists", lambda _: _yes)
 
 
 @canary("Retry-After is ignored", "before its Retry-After is over")
@@ -454,76 +456,108 @@ def _supersession_is_guessed(patch: pytest.MonkeyPatch) -> None:
     _wrap_waits(patch, guess)
 
 
-# What a restart finds.
+# What the ledger has, and what follows from it.
 
 
-def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change what a process that was killed leaves on the disk of each feature."""
-
-    def copy_changed(path: Path, to: Path) -> None:
-        copy_of_the_disk(path, to)
-        connection = sqlite3.connect(to)
-        with connection:
-            for row, text in [*connection.execute("SELECT id, document FROM rows WHERE id >= 0")]:
-                document = json.loads(text)
-                change(document)
-                changed = json.dumps(document)
-                connection.execute(
-                    "UPDATE rows SET document = ?, checksum = ? WHERE id = ?",
-                    (changed, crc32(f"{row} {changed}".encode()), row),
-                )
-        connection.close()
-
-    patch.setattr(restarts, "copy_of_the_disk", copy_changed)
+def _ref_is_not_stored(row: Row) -> Row:
+    return evolve(row, ref=None, state=RowState.NOT_STARTED) if row.ref is not None else row
 
 
-@canary("intents are not on the disk", "acted again|and its item is", play_restarts)
-def _intents_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
-    def forget(document: dict[str, Any]) -> None:
-        if document.pop("intent", None) is not None:
-            document["state"] = "planned"
+@canary("a row comes after the first byte", "acted again|began|credits", play_restarts)
+def _row_comes_after_the_first_byte(patch: pytest.MonkeyPatch) -> None:
+    async def insert_later(_before: Any, dispatch: Any) -> None:
+        row = dispatch._new_row()
+        dispatch._set_row(row)
 
-    _wrap_crashes(patch, forget)
-
-
-@canary("refs are not on the disk", "acted again|and its item is", play_restarts)
-def _refs_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
-    def forget(document: dict[str, Any]) -> None:
-        if document["state"] == "dispatched":
-            del document["ref"]
-            document["state"] = "planned"
-
-    _wrap_crashes(patch, forget)
+    _inside(patch, "row", _around(insert_later))
 
 
-@canary("intents say nothing of before", "adopted|in place of its outcome", play_restarts)
-def _intents_say_nothing_of_before(patch: pytest.MonkeyPatch) -> None:
-    def forget(document: dict[str, Any]) -> None:
-        if document.get("intent") is not None:
-            document["intent"] |= {"highestRunId": 0, "serviceUtc": None}
+@canary("a row that is there is replaced", "acted again|began|credits", play_shared)
+def _row_that_is_there_is_replaced(patch: pytest.MonkeyPatch) -> None:
+    async def insert(_insert: Any, ledger: SqliteLedger, row: Row) -> Row:
+        there = [each for each in await ledger.rows(row.key) if each.identity == row.identity]
+        if there and row.number == 0:
+            return there[0]
+        await ledger.note(row)
+        await ledger.rows(row.key)
+        return row
 
-    _wrap_crashes(patch, forget)
-
-
-@canary("open intents are taken for refusals", "and its item is|is skipped at", play_restarts)
-def _open_intents_are_taken_for_refusals(patch: pytest.MonkeyPatch) -> None:
-    def refuse(document: dict[str, Any]) -> None:
-        if document.pop("intent", None) is not None:
-            document["state"] = "refused"
-
-    _wrap_crashes(patch, refuse)
+    _wrap(patch, SqliteLedger, "insert", _around(insert))
 
 
-@canary("a resumed batch does not wait", "at the end of the last batch", play_restarts)
-def _resumed_batch_does_not_wait(patch: pytest.MonkeyPatch) -> None:
-    def wrapped(original: Any) -> Any:
-        def give_up(*args: Any, **kwargs: Any) -> Any:
-            is_resumed = kwargs["journal"].plan is not None
-            return original(*args, **kwargs | ({"timeout": 0.5} if is_resumed else {}))
+@canary("refs are not stored", "acted again|began|credits", play_restarts)
+def _refs_are_not_stored(patch: pytest.MonkeyPatch) -> None:
+    async def note(note: Any, ledger: SqliteLedger, row: Row) -> None:
+        await note(ledger, _ref_is_not_stored(row))
 
-        return give_up
+    _wrap(patch, SqliteLedger, "note", _around(note))
 
-    _wrap(patch, Project, "run_features generate_features", wrapped)
+
+@canary("an adoption replaces an answer", "and its item is|started", play_shared)
+def _adoption_replaces_an_answer(patch: pytest.MonkeyPatch) -> None:
+    note = sqlite._NOTE
+    patch.setattr(sqlite, "_NOTE", note[: note.index("WHERE")])
+
+
+@canary("owners are ignored", "which is of Intent|and nobody knows|credits")
+def _owners_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    def ignoring(decide: Any) -> Any:
+        def decide_alone(row: Row, evidence: Any, _related: Any, **options: Any) -> Any:
+            return decide(row, evidence, [], **options)
+
+        return decide_alone
+
+    _inside(patch, "decision", ignoring)
+
+
+@canary("a cut list is taken as whole", "took effect as|acted again|nobody knows", play_restarts)
+def _cut_list_is_taken_as_whole(patch: pytest.MonkeyPatch) -> None:
+    async def whole(read: Any, *args: Any, **options: Any) -> Any:
+        return evolve(await read(*args, **options), is_whole=True)
+
+    _inside(patch, "evidence", _around(whole))
+
+
+@canary("an expiry is not waited for", "took effect as|acted again|credits", play_restarts)
+def _expiry_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
+    async def sleep(_sleep: Any, _dispatch: Any, _seconds: float) -> None:
+        pass
+
+    _inside(patch, "expiry", _around(sleep))
+
+
+@canary(
+    "a lost dispatch is sent again at once", "took effect as|acted again|credits", play_restarts
+)
+def _lost_dispatch_is_sent_again_at_once(patch: pytest.MonkeyPatch) -> None:
+    async def recall(recall: Any, machine: Any, dispatch: Any) -> Any:
+        state = await recall(machine, dispatch)
+        return State.PREPARE if state is State.SETTLE else state
+
+    _inside(patch, "recall", _around(recall))
+
+
+@canary("the newest before it is an old one", "began long before it was sent|which is of Intent")
+def _newest_before_it_is_old(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(INSIDE["the newest"], property(lambda self: self.id is not None))
+
+
+@canary("a redirect is taken for a refusal", "took effect as|raised|and its item says|nobody knows")
+def _redirect_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
+    def lenient(_original: Any) -> Any:
+        return lambda status, _code: status is not None and 300 <= status < 500
+
+    _inside(patch, "refusals", lenient)
+
+
+@canary("a contradiction is ignored", "which is not its own|which is of Intent|has the outcome of")
+def _contradiction_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    _inside(patch, "contradictions", lambda _: lambda *_: None)
+
+
+@canary("a resumed call does not wait", "at the end of the last", play_restarts)
+def _resumed_call_does_not_wait(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(restarts, "LAST_LIFE", 0.5)
 
 
 def _inside(patch: pytest.MonkeyPatch, what: str, mutate: Callable[[Any], Any]) -> None:

@@ -30,7 +30,7 @@ from tests.support.mcp_connection import connected
 from tests.support.raising import raised
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
-from testvibe_async import BatchSummary, Client, Journal, Project, Ref, RunRef, errors
+from testvibe_async import BatchSummary, Client, Project, Ref, RunRef, errors
 from testvibe_async._telemetry import Telemetry, otel, telemetry
 from testvibe_async._telemetry.otel import OpenTelemetry
 from testvibe_async.batch import _result_of
@@ -215,14 +215,13 @@ async def test_a_batch_that_goes_on(sdk: Sdk, tmp_path: Path, emulator: Emulator
     """What an earlier process dispatched is attached to, with a link to its dispatch."""
     names = ["Checkout", "Returns"]
     async with (
-        client_of(emulator) as client,
-        Journal(tmp_path / "journal") as journal,
-        client.project().run_features(names, journal=journal),
+        client_of(emulator, ledger=tmp_path / "ledger") as client,
+        client.project().run_features(names, key="nightly"),
     ):
         await asyncio.sleep(5)
     gc.collect()
-    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
-        await client.project().run_features(names, journal=journal)
+    async with client_of(emulator, ledger=tmp_path / "ledger") as client:
+        await client.project().run_features(names, key="nightly")
     first, _ = sdk.spans("testvibe batch")
     assert sdk.below(first).count("testvibe run") == 2
     dispatched = {_id(span) for span in sdk.spans("testvibe run")}
@@ -235,12 +234,12 @@ async def test_intents_have_the_context(sdk: Sdk, tmp_path: Path, emulator: Emul
     """A dispatch that a crash left open is found, and its span links to the dispatch."""
     emulator.fail("generate_feature", Fault.lost(), times=1)
     missing = emulator.fail("get_generation_status", Fault.status(404), skip=1)
-    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
-        (item,) = await client.project().generate_features([DRAFT], journal=journal)
+    async with client_of(emulator, ledger=tmp_path / "ledger") as client:
+        (item,) = await client.project().generate_features([DRAFT], key="nightly")
         assert isinstance(item.error, errors.DispatchUnknownError)
     missing.remove()
-    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
-        (item,) = await client.project().generate_features([DRAFT], journal=journal)
+    async with client_of(emulator, ledger=tmp_path / "ledger") as client:
+        (item,) = await client.project().generate_features([DRAFT], key="nightly")
     assert item.outcome is not None
     (link,) = sdk.span("testvibe generation attached").links
     assert link.context.span_id == _id(sdk.span("testvibe generation"))
@@ -381,7 +380,7 @@ async def test_a_failure_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A batch with a journal, waits and a close go on, and one warning says what failed."""
+    """A batch with a ledger, waits and a close go on, and one warning says what failed."""
     provider = TracerProvider(sampler=_Sampler()) if step == "sampler" else TracerProvider()
     if step.startswith("on_"):
         provider.add_span_processor(type("", (SpanProcessor,), {step: _raise})())
@@ -390,8 +389,8 @@ async def test_a_failure_costs_nothing(
         for name in ("dispatches", "ends"):
             monkeypatch.setattr(telemetry(), name, type("", (), {"add": _raise, "record": _raise}))
     caplog.set_level(logging.WARNING)
-    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
-        items = await client.project().run_features(["Checkout", "Returns"], journal=journal)
+    async with client_of(emulator, ledger=tmp_path / "ledger") as client:
+        items = await client.project().run_features(["Checkout", "Returns"], key="nightly")
         assert all(item.outcome is not None for item in items)
         operation = await client.project().run_feature("Wishlist")
         waiting = [asyncio.ensure_future(operation.wait()) for _ in range(2)]

@@ -1,20 +1,38 @@
-"""The writer of journals and stores: no record is lost, and no caller waits for ever."""
+"""The writer of a ledger file: no record is lost, and no caller waits for ever."""
 
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from testvibe_async._util.sqlite_file import SqliteFile
+
+from testvibe_async._util.group_commit import GroupCommit
+
+
+class SqliteFile(GroupCommit[sqlite3.Connection]):
+    """A database that each transaction opens anew."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def _commit(self, works: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            return [work(connection) for work in works]
+
+    def _disconnect(self) -> None:
+        """Do nothing: no connection is open."""
 
 
 @pytest.fixture
 async def file(tmp_path: Path) -> SqliteFile:
     """An open file with one table."""
-    file = SqliteFile(tmp_path / "file", application_id=1)
-    await file.open(lambda connection: connection.execute("CREATE TABLE numbers (n)"))
+    file = SqliteFile(tmp_path / "file")
+    await file.write(lambda connection: connection.execute("CREATE TABLE numbers (n)"))
     return file
 
 
@@ -58,7 +76,7 @@ async def test_a_machine_without_threads(tmp_path: Path, monkeypatch: pytest.Mon
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    opening = asyncio.ensure_future(SqliteFile(tmp_path / "file", application_id=1).open(insert))
+    opening = asyncio.ensure_future(SqliteFile(tmp_path / "file").write(insert))
     done, _ = await asyncio.wait([opening], timeout=5)
     assert done
     assert isinstance(opening.exception(), RuntimeError)

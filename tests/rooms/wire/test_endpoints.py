@@ -4,10 +4,7 @@ from collections.abc import Collection
 from typing import Any, get_args, get_overloads
 
 import pytest
-from testvibe_async._dispatch import DISPATCHES
-from testvibe_async._dispatch.search import SEARCHES
-from testvibe_async._dispatch.starter import STARTS
-from testvibe_async._polling.states import STATES
+from testvibe_async._polling.kinds import RECORDS
 
 from tests.rooms.wire.documents import answer, places_of
 from testvibe_async import Batch, BatchItem, Client
@@ -133,11 +130,8 @@ def test_a_route_does_not_turn_a_read_into_a_change(name: str, method: str) -> N
 TABLES = {
     "names": get_args(KindName),
     "refs": _KINDS,
-    "states": STATES,
-    "dispatches": DISPATCHES,
+    "records": RECORDS,
     "handles": HANDLES,
-    "searches": SEARCHES,
-    "starts": STARTS,
     "metrics": MEASURED,
     "ids": ID_FIELDS,
     "policies": POLICIES,

@@ -169,6 +169,9 @@ class Dispatch(ABC, Generic[OperationT]):
     written_at: float | None = field(default=None, init=False)
     """The loop's clock when it was last sent; None if this dispatch has sent nothing."""
 
+    _own: Row | None = field(default=None, init=False)
+    """The row of the last attempt that this dispatch itself made; others' are only read."""
+
     _began: float = field(default=0.0, init=False)
     _withdrawal: asyncio.Event | None = field(default=None, init=False)
 
@@ -262,6 +265,7 @@ class Dispatch(ABC, Generic[OperationT]):
         self.set_row(stored)
         if stored is not row:
             raise ClaimedError(stored)
+        self._own = row
         if self.is_withdrawn:  # Meanwhile: nobody else notes that it is not sent.
             await self.note(RowState.NOT_STARTED)
 
@@ -277,15 +281,19 @@ class Dispatch(ABC, Generic[OperationT]):
             async with asyncio.timeout(INTENT_SECONDS):
                 stored = await self.ledger.insert(row)
         except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled() or isinstance(error, TimeoutError):
-                self.set_row(row)  # It may have been stored all the same.
-            if is_cancelled():
+            if is_cancelled():  # It may have been stored all the same, and is not sent.
+                row.state = RowState.NOT_STARTED
+                await noted(self.ledger, row)
                 raise
+            if isinstance(error, TimeoutError):
+                self.set_row(row)
+                self._own = row
             raise self._not_recorded(_why_not_recorded(error)) from error
         # The loop's clock stops while the machine sleeps, and the wall clock may be set back.
         age = max((datetime.now(UTC) - row.intended_at).total_seconds(), loop.time() - began)
         if stored is row and age > INTENT_SECONDS:
             self.set_row(row)
+            self._own = row
             raise self._not_recorded(
                 f"its row was stored after {age:.3g} s, and {INTENT_SECONDS:g} s are allowed"
             )
@@ -302,13 +310,14 @@ class Dispatch(ABC, Generic[OperationT]):
         """
         if self.state is not State.SEND:
             return
-        if self.row is None or self.row.state is not RowState.INTENDED:
-            self.set_row(self._new_row())
+        if self.row is not self._own or self.row is None:
+            self._own = self._new_row()
+            self.set_row(self._own)
         self.mark_written(sent)
 
     async def mark_refused(self, error: VibeError) -> None:
         """Note that this attempt provably had no effect: it was not sent, or clearly refused."""
-        is_under_way = self.state in {State.SEND, State.SENT}
+        is_under_way = self.state in {State.SEND, State.SENT} and self.row is self._own
         if is_under_way and self.row is not None and self.row.state is RowState.INTENDED:
             await self.note(RowState.NOT_STARTED, error=error)
         if self.state is State.SENT:

@@ -28,7 +28,7 @@ from testvibe_async.models import DRAFT, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation, Operation, RunOperation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
 
     from testvibe_async._core.dispatch.newest import Newest
@@ -226,9 +226,3 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
             return {}
         before_at = self.latest.updated_at
         return {"before": self.previous_id, "before_at": before_at, "is_before_known": True}
-
-
-DISPATCHES: Mapping[KindName, type[Dispatch[Any]]] = {
-    "run": RunDispatch,
-    "generation": GenerationDispatch,
-}

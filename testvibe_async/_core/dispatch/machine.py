@@ -101,7 +101,7 @@ class Machine:
                 why = "the client was closed" if self.is_closing else "its task was cancelled"
                 what = f"{why} before it could be reconciled"
                 dispatch.why = what
-                raise self._unknown(dispatch) from error
+                raise unknown_error(dispatch) from error
             await dispatch.mark_refused(self.not_sent(dispatch, "withdrawn before it was sent"))
             raise
 
@@ -126,7 +126,7 @@ class Machine:
             case RowState.LOST | RowState.ACCEPTED:
                 return State.SETTLE
             case RowState.UNKNOWN | RowState.DROPPED:
-                raise row.error or self._unknown(dispatch)
+                raise row.error or unknown_error(dispatch)
             case RowState.PLANNED:
                 raise AssertionError(row)  # `require_same` has refused it.
             case _:
@@ -236,16 +236,17 @@ class Machine:
             is_last = delay >= left
             await dispatch.sleep(min(delay, left))
             if dispatch.is_withdrawn:
-                raise self._unknown(dispatch)
+                raise unknown_error(dispatch)
             try:
                 await self._hold.wait(dispatch)
             except NotSentError as error:
                 dispatch.why = error.brief
-                raise self._unknown(dispatch) from error
+                raise unknown_error(dispatch) from error
             evidence = await self._search(dispatch, is_last=is_last)
             if dispatch.ref is not None:
                 return State.STARTED
-        if dispatch.decision.is_nothing and dispatch.resends < MAX_RESENDS:
+        is_proof = evidence.is_answered and dispatch.decision.is_nothing
+        if is_proof and dispatch.resends < MAX_RESENDS:
             dispatch.resends += 1
             nothing = self.not_sent(dispatch, "it had no effect: the service shows nothing of it")
             await dispatch.note(RowState.NOT_STARTED, error=nothing)
@@ -255,7 +256,7 @@ class Machine:
 
     async def _give_up(self, dispatch: Dispatch[Any], evidence: Evidence) -> DispatchUnknownError:
         """Return the error of a dispatch that was not found; note it if no search can settle it."""
-        error, decision = self._unknown(dispatch), dispatch.decision
+        error, decision = unknown_error(dispatch), dispatch.decision
         is_over = dispatch.state is State.EXPIRE or decision.reason == "ambiguous"
         if is_over and decision.is_final and evidence.is_answered and not dispatch.is_accepted:
             await dispatch.note(RowState.UNKNOWN, error=error)
@@ -285,12 +286,6 @@ class Machine:
             if decision.ref is not None:
                 await dispatch.note(RowState.DISPATCHED, ref=decision.ref, adopted=True)
         return evidence
-
-    def _unknown(self, dispatch: Dispatch[Any]) -> DispatchUnknownError:
-        """Return the error of a dispatch that is unknown."""
-        error = unknown_error(dispatch)
-        error.__cause__ = dispatch.failure
-        return error
 
     def not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
         """Return the error of a dispatch that was not sent."""

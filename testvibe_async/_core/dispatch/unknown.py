@@ -23,7 +23,7 @@ def unknown_error(dispatch: Dispatch[Any]) -> DispatchUnknownError:
     reason: UnknownReason = decision.reason
     if dispatch.is_accepted and reason != "ambiguous":
         reason = "accepted"
-    return DispatchUnknownError(
+    error = DispatchUnknownError(
         "; ".join(filter(None, (_loss(dispatch.failure), _shown(dispatch, decision, reason, why)))),
         advice=_advice(dispatch, reason),
         method=dispatch.request.method,
@@ -36,6 +36,8 @@ def unknown_error(dispatch: Dispatch[Any]) -> DispatchUnknownError:
         key=dispatch.key,
         polled_at=None if reason == "unseen" else datetime.now(UTC),
     )
+    error.__cause__ = dispatch.failure
+    return error
 
 
 def _loss(error: VibeError | None) -> str:
@@ -51,7 +53,8 @@ def _advice(dispatch: Dispatch[Any], reason: UnknownReason) -> str:
     if reason == "accepted":
         return f"look for it in {shown_by}, and do not dispatch it again"
     if dispatch.is_keyed:
-        return f"check {shown_by}, then ledger.decide({dispatch.key!r}, …)"
+        decide = f"ledger.decide({dispatch.key!r}, …)"
+        return f"make the same call again, or check {shown_by} and settle it with {decide}"
     if reason == "absent":
         return f"check {shown_by} once more, then dispatch again"
     return f"check {shown_by} before dispatching again"

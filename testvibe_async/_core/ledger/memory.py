@@ -30,8 +30,8 @@ class MemoryLedger(Ledger):
         """The open rows, by the identity of the object."""
         self._owners: dict[tuple[str, object], Row] = {}
         """The last row that had each operation, by project and id."""
-        self._refused: dict[int, Row] = {}
-        """The other rows, oldest first."""
+        self._closed: dict[int, Row] = {}
+        """The other rows, in the order in which they were closed."""
 
     async def insert(self, row: Row) -> Row:
         """Store a row, unless one of its identity is there; return the stored one."""
@@ -47,8 +47,11 @@ class MemoryLedger(Ledger):
         return row
 
     async def note(self, row: Row) -> None:
-        """Take over what became known of a row; the row itself is the stored one."""
-        self._note(row)
+        """Take over what became known of a row, which is the stored one, unless it is another's."""
+        there = self._rows.get(row.key)
+        stored = there.get(_place(row)) if isinstance(there, dict) else there
+        if stored is row:
+            self._note(row)
 
     def _note(self, row: Row) -> None:
         number = id(row)
@@ -56,15 +59,11 @@ class MemoryLedger(Ledger):
             self._open[number] = row
             return
         self._open.pop(number, None)
-        if row.ref is None:
-            self._refused[number] = row
-            if len(self._refused) > KEPT_ROWS:
-                self._forget(self._refused.pop(next(iter(self._refused))))
-        else:
-            self._refused.pop(number, None)
+        self._closed[number] = row
+        if row.ref is not None:
             self._owners[row.project, row.ref.key[-1]] = row
-            if len(self._owners) > KEPT_ROWS:
-                self._forget(self._owners.pop(next(iter(self._owners))))
+        if len(self._closed) > KEPT_ROWS:
+            self._forget(self._closed.pop(next(iter(self._closed))))
 
     def _forget(self, row: Row) -> None:
         rows = self._rows.get(row.key)
@@ -72,6 +71,8 @@ class MemoryLedger(Ledger):
             rows.pop(_place(row), None)
         if not isinstance(rows, dict) or not rows:
             self._rows.pop(row.key, None)
+        if row.ref is not None and self._owners.get(owner := (row.project, row.ref.key[-1])) is row:
+            del self._owners[owner]
 
     async def rows(self, key: str) -> list[Row]:
         """Return the rows of a key, in the order of their numbers."""

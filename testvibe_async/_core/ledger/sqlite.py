@@ -46,8 +46,8 @@ BUSY_SECONDS = 30.0
 _TABLES = (
     """CREATE TABLE rows (
         id TEXT PRIMARY KEY, key TEXT NOT NULL, place TEXT NOT NULL, is_open INTEGER NOT NULL,
-        ref TEXT, adopted INTEGER NOT NULL, changed_at TEXT NOT NULL, document TEXT NOT NULL,
-        checksum INTEGER NOT NULL) WITHOUT ROWID""",
+        ref TEXT, adopted INTEGER NOT NULL, token TEXT NOT NULL, changed_at TEXT NOT NULL,
+        document TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX rows_by_key ON rows (key)",
     "CREATE INDEX rows_by_ref ON rows (place, ref) WHERE ref IS NOT NULL",
     "CREATE INDEX open_rows ON rows (place) WHERE is_open",
@@ -56,16 +56,13 @@ _TABLES = (
         UNIQUE (place, key))""",
 )
 
-_INSERT = "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 # The answer to a dispatch outweighs what another process found by searching.
 _NOTE = """
-INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET is_open = excluded.is_open, ref = excluded.ref,
-    adopted = excluded.adopted, changed_at = excluded.changed_at, document = excluded.document,
-    checksum = excluded.checksum
-WHERE ref IS NULL OR ref = excluded.ref OR (adopted AND excluded.adopted)
-    OR (excluded.ref IS NOT NULL AND NOT excluded.adopted)
+UPDATE rows SET is_open = ?4, ref = ?5, adopted = ?6, changed_at = ?8, document = ?9, checksum = ?10
+WHERE id = ?1 AND token = ?7 AND (ref IS NULL OR ref = ?5 OR (?5 IS NOT NULL AND NOT ?6)
+    OR (adopted AND ?6 AND ?5 IS NULL))
 """
 
 
@@ -281,7 +278,7 @@ def _place(server: str, project: str) -> str:
 def _values(row: Row) -> tuple[object, ...]:
     document, identity = row.to_json(), row.id
     changed_at = datetime.now(UTC).isoformat(timespec="seconds")
-    place, own = _place(row.server, row.project), (row.is_open, row.ref_id, row.adopted)
+    place, own = _place(row.server, row.project), (row.is_open, row.ref_id, row.adopted, row.token)
     return identity, row.key, place, *own, changed_at, document, _checksum(identity, document)
 
 

@@ -1,0 +1,215 @@
+"""The ledger file: several processes, one commit for many, retention, and who runs a batch."""
+
+import asyncio
+import contextlib
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from filelock import FileLock
+
+from testvibe_async import RunRef, errors
+from testvibe_async._core.ledger import SqliteLedger, sqlite
+from testvibe_async.ledger import Row, RowState
+
+SERVER = "https://testvibe.example"
+
+
+def row(key: str = "pr-1", **values: Any) -> Row:
+    return Row(server=SERVER, project="p", key=key, kind="run", feature="Checkout", **values)
+
+
+def plan(key: str) -> Row:
+    """Return the first row of a batch."""
+    return row(key, number=0, state=RowState.PLANNED, plan={"jobs": None})
+
+
+def ref(number: int = 214) -> RunRef:
+    return RunRef(server=SERVER, project="p", run_id=number)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "testvibe.sqlite"
+
+
+@pytest.fixture
+async def ledgers(path: Path) -> AsyncGenerator[tuple[SqliteLedger, SqliteLedger]]:
+    """The same file, as two processes have it."""
+    async with SqliteLedger(path) as first, SqliteLedger(path) as second:
+        yield first, second
+
+
+async def stored(path: Path, key: str = "pr-1") -> list[Row]:
+    """Return what another process reads."""
+    async with SqliteLedger(path) as ledger:
+        return await ledger.rows(key)
+
+
+async def test_one_of_two_processes_has_a_row(ledgers: tuple[SqliteLedger, SqliteLedger]) -> None:
+    """However many insert a row at once, each gets the one that was first."""
+    rows = [row(clock=f"{number} 0") for number in range(40)]
+    inserts = (ledgers[number % 2].insert(each) for number, each in enumerate(rows))
+    found = await asyncio.gather(*inserts)
+    assert len({each.clock for each in found}) == 1
+    assert sum(each is mine for each, mine in zip(found, rows, strict=True)) == 1
+
+
+async def test_two_processes_create_one_file(path: Path) -> None:
+    """Whichever links its file first, both use that, and leave no other."""
+    async with contextlib.AsyncExitStack() as stack:
+        opening = (stack.enter_async_context(SqliteLedger(path)) for _ in range(8))
+        opened = await asyncio.gather(*opening)
+        await asyncio.gather(*(each.insert(row(f"{n}")) for n, each in enumerate(opened)))
+        for number in range(8):
+            assert len(await opened[-1].rows(f"{number}")) == 1
+    assert {each.name for each in path.parent.iterdir()} <= {path.name, f"{path.name}-journal"}
+
+
+async def test_many_at_once_are_one_commit(path: Path) -> None:
+    """Rows that come while one transaction is written share the next."""
+    async with SqliteLedger(path) as ledger:
+        before = ledger.commits
+        await asyncio.gather(*(ledger.insert(row(f"{number}")) for number in range(500)))
+        assert ledger.commits - before <= 2
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "expected"),
+    [
+        # What an answer says outweighs what was found, in whichever order they come.
+        ((214, False), (215, True), (214, False)),
+        ((214, True), (215, False), (215, False)),
+        ((214, True), (215, True), (214, True)),
+        ((None, False), (214, True), (214, True)),
+        ((214, True), (214, False), (214, False)),
+        # What is known is not forgotten.
+        ((214, True), (None, False), (214, True)),
+        ((214, False), (None, False), (214, False)),
+    ],
+)
+async def test_which_of_two_notes_is_kept(
+    ledgers: tuple[SqliteLedger, SqliteLedger],
+    first: tuple[int | None, bool],
+    then: tuple[int | None, bool],
+    expected: tuple[int, bool],
+) -> None:
+    """Two processes that have one row may come to know different things of it."""
+    mine = await ledgers[0].insert(row())
+    for ledger, (number, adopted) in zip(ledgers, (first, then), strict=True):
+        known = None if number is None else ref(number)
+        state = RowState.LOST if known is None else RowState.DISPATCHED
+        await ledger.note(evolve(mine, ref=known, adopted=adopted, state=state))
+        (found,) = await ledger.rows("pr-1")
+    assert (found.ref, found.adopted) == (ref(expected[0]), expected[1])
+
+
+async def test_a_note_is_on_the_disk_after_the_close(path: Path) -> None:
+    """Notes that nobody waits for are written by then."""
+    async with SqliteLedger(path) as ledger:
+        each = await ledger.insert(row())
+        await ledger.note(evolve(each, state=RowState.DISPATCHED, ref=ref()))
+    (found,) = await stored(path)
+    assert found.ref == ref()
+
+
+async def test_related_rows(ledgers: tuple[SqliteLedger, SqliteLedger]) -> None:
+    """Another process's open rows and owners count, and nothing of another project or server."""
+    for key, values in {
+        "open": {},
+        "owner": {"state": RowState.DISPATCHED, "ref": ref()},
+        "owner of another": {"state": RowState.DISPATCHED, "ref": ref(215)},
+        "refused": {"state": RowState.NOT_STARTED},
+    }.items():
+        await ledgers[0].insert(row(key, **values))
+    for other in ({"project": "q"}, {"server": "https://other.example"}):
+        await ledgers[0].insert(evolve(row("other"), **other))
+    found = await ledgers[1].related(SERVER, "p", [ref()])
+    assert sorted(each.key for each in found) == ["open", "owner"]
+    assert [each.key for each in await ledgers[1].related(SERVER, "p", [])] == ["open"]
+
+
+async def test_old_keys_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key is kept for a while after its last change, as a whole; its batch's number stays."""
+
+    class Then(datetime):
+        days = -100
+
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # noqa: ARG003
+            return datetime.now(UTC) + timedelta(days=cls.days)
+
+    monkeypatch.setattr(sqlite, "datetime", Then)
+    async with SqliteLedger(path) as ledger:
+        for key in ("old", "used"):
+            await ledger.insert(plan(key))
+            await ledger.insert(row(key, item="1"))
+    Then.days = -15
+    async with SqliteLedger(path) as ledger:
+        await ledger.insert(row("used", item="2"))
+        assert len(await ledger.batches()) == 2
+    Then.days = 0
+    async with SqliteLedger(path) as ledger:
+        assert await ledger.rows("old") == []
+        assert len(await ledger.rows("used")) == 3
+        await ledger.insert(plan("new"))
+        assert [number for number, *_ in await ledger.batches()] == [3, 2]
+
+
+async def test_batches_have_numbers(ledgers: tuple[SqliteLedger, SqliteLedger]) -> None:
+    """Of two processes that begin one batch, both find one number; a single dispatch has none."""
+    await asyncio.gather(*(each.insert(plan("nightly")) for each in ledgers))
+    await ledgers[1].insert(plan("weekly"))
+    await ledgers[1].insert(row())
+    await ledgers[1].insert(row("nightly", item="1"))
+    assert [
+        (number, first.key, len(rows)) for number, first, rows in await ledgers[0].batches()
+    ] == [(2, "weekly", 1), (1, "nightly", 2)]
+    assert [len(rows) for *_, rows in await ledgers[0].batches(with_rows=False)] == [1, 1]
+
+
+async def test_who_runs_a_batch(ledgers: tuple[SqliteLedger, SqliteLedger], path: Path) -> None:
+    """A batch is said to run while a process does, and by none of its files after that."""
+    first, second = ledgers
+    assert not second.is_living(1)
+    with first.living(1):
+        assert second.is_living(1)
+        assert not second.is_living(2)
+        with second.living(1):  # A second process runs it, too.
+            assert second.is_living(1)
+        assert second.is_living(1)
+    assert not second.is_living(1)
+    assert not [*path.parent.glob("*.running/*")]
+
+
+async def test_a_killed_process_runs_nothing(path: Path) -> None:
+    """Its lock ends with it, although the file is left."""
+    ledger = SqliteLedger(path)
+    file = ledger._lock_path(1)
+    file.parent.mkdir()
+    held = f"import os; from filelock import FileLock as F; F({str(file)!r}).acquire(); os._exit(9)"
+    subprocess.run([sys.executable, "-c", held], check=False)  # noqa: ASYNC221, S603 - ours
+    assert file.exists()
+    assert not ledger.is_living(1)
+    with ledger.living(1), pytest.raises(TimeoutError):
+        FileLock(file, timeout=0).acquire()
+
+
+async def test_a_busy_file_is_named(
+    ledgers: tuple[SqliteLedger, SqliteLedger], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that never ends its transaction is a sentence, and then no obstacle."""
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+    async with SqliteLedger(path) as ledger:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(errors.ConfigError, match="in use by another process"):
+                await ledger.insert(row())
+        assert await ledger.insert(each := row()) is each
+    assert len(await ledgers[0].rows("pr-1")) == 1
