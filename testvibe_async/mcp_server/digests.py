@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from testvibe_async import BatchItem, BatchSummary, Generation, Run, RunRef, Verdict
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import capitalized, described, explain
+from testvibe_async.mcp_server.advice import capitalized, described, explain, reason_of
 from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, quoted, text_of
 from testvibe_async.reports.entries import Case, Entry
 from testvibe_async.reports.reasons import URGENCY
@@ -57,7 +57,8 @@ def answer_of_wait(line: str, content: Document, *, note: str | None) -> Answer:
 
 def not_started(tool: str, carried: Carried, outage: str) -> Answer:
     """Say that a call has not started an operation yet, and why."""
-    why = outage or "the service has not answered"
+    error = carried.items[0].error if carried.items else None
+    why = outage or (reason_of(error) if error else "the service has not answered")
     line = f"The next operation of this call is not started yet: {why}."
     content = {} if carried.number is None else {"batch": carried.number}
     return answer_of_wait(line, content, note=again(tool))
