@@ -63,20 +63,16 @@ _SHOWN_BY = {
 """By argument, what shows its values."""
 
 
-def not_configured(error: ConfigError) -> str:
-    """Return the settings that a server without a client lacks."""
-    return (
-        f"This server is not configured: {error.brief}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY "
-        "in the `env` of its configuration (never in `args`), or run `testvibe-async login`, and "
-        "restart it."
-    )
-
-
-def no_ledger(error: Exception) -> str:
-    """Say that a server can't open its ledger, without which it starts nothing."""
-    return (
-        f"This server has no file for what it starts: {error}. Name another one in TESTVIBE_LEDGER "
-        "in the `env` of its configuration, and restart it."
+def not_configured(error: ConfigError | OSError) -> str:
+    """Say what a server without a client lacks: settings, or the file of its ledger."""
+    what = error.brief if isinstance(error, ConfigError) else str(error)
+    needs = "TESTVIBE_SERVER and TESTVIBE_API_KEY"
+    how = "(never in `args`), or run `testvibe-async login`,"
+    if isinstance(error, OSError) or what.startswith("the ledger "):
+        needs, how = "TESTVIBE_LEDGER, the file of what it starts,", ""
+    return " ".join(
+        f"This server is not configured: {what}. Set {needs} in the `env` of its configuration "
+        f"{how} and restart it.".split()
     )
 
 

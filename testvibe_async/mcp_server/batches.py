@@ -17,22 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve
 
-from testvibe_async import (
-    Batch,
-    BatchItem,
-    Client,
-    ConfigError,
-    DispatchUnknownError,
-    SqliteLedger,
-    StoredBatch,
-    Verdict,
-)
+from testvibe_async import ConfigError, DispatchUnknownError, SqliteLedger, StoredBatch, Verdict
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from testvibe_async import Project
+    from testvibe_async import Batch, BatchItem, Client, Project
     from testvibe_async.mcp_server.answers import Document
 
     Make: TypeAlias = Callable[[], Awaitable[Batch[Any]]]
@@ -48,17 +39,12 @@ UNKNOWN_AGE = timedelta(minutes=2)
 class Carried:
     """A batch that this process carries, in a task of its own."""
 
-    def __init__(
-        self,
-        make: Make,
-        ledger: SqliteLedger,
-        key: Key,
-    ) -> None:
+    def __init__(self, make: Make, batches: Batches, key: Key) -> None:
         """Begin to carry it.
 
         Args:
             make: Makes the batch, and does not open it; it may refuse.
-            ledger: The ledger of all batches.
+            batches: The batches of the process.
             key: The project's id, and the meaning of the call that started the batch.
         """
         self.key: Key = key
@@ -67,7 +53,7 @@ class Carried:
         self.batch: Batch[Any] | None = None
         self.changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when an operation changes and at the end."""
-        self.task: asyncio.Task[None] = asyncio.create_task(self._carry(make, ledger))
+        self.task: asyncio.Task[None] = asyncio.create_task(self._carry(make, batches))
         self.task.add_done_callback(self._end)
 
     @property
@@ -87,13 +73,12 @@ class Carried:
             item.ref or isinstance(item.error, DispatchUnknownError) for item in self.items
         )
 
-    async def _carry(self, make: Make, ledger: SqliteLedger) -> None:
+    async def _carry(self, make: Make, batches: Batches) -> None:
         async with await make() as batch:
-            project, _ = self.key
-            self.number = (await StoredBatch.read(ledger, batch.key, project=project)).number
+            self.number = (await batches.read(batch.key, self.key[0])).number
             self.batch = batch
             self._note_change()
-            with ledger.living(self.number):
+            with batches.ledger.living(self.number):
                 async with aclosing(batch.changes()) as changes:
                     async for _ in changes:
                         self._note_change()
@@ -149,15 +134,19 @@ class Batches:
                 return await self.read(each.number)
         return None
 
-    async def read(self, number: int) -> StoredBatch:
+    async def read(self, name: int | str, project: str | None = None) -> StoredBatch:
         """Return a batch as it is in the ledger, judged by its quarantine.
 
+        Args:
+            name: Its number, or its key.
+            project: The project that a key is of.
+
         Raises:
-            ConfigError: The ledger has none of that number.
+            ConfigError: The ledger has none.
         """
-        stored = await StoredBatch.read(self.ledger, number)
-        mark = (Quarantine.stored(stored.options) or NO_QUARANTINE).mark
-        return evolve(stored, items=[mark(item) for item in stored.items])
+        server = self._client.server
+        stored = await StoredBatch.read(self.ledger, name, server=server, project=project)
+        return evolve(stored, items=[*map(_quarantine_of(stored).mark, stored.items)])
 
     async def find(self, number: int) -> Carried | None:
         """Return the carried batch of a number; None if a tool started none, or it is over.
@@ -165,9 +154,6 @@ class Batches:
         Raises:
             ConfigError: The ledger has no batch of runs of that number and service.
         """
-        for each in self._in_flight():
-            if each.number == number:
-                return each
         stored = await self.read(number)
         if (stored.kind, stored.server) != ("run", self._client.server):
             raise ConfigError(f"batch {number} is one of {stored.kind}s at {stored.server}")
@@ -184,9 +170,9 @@ class Batches:
             home = self._client.project(stored.project)
             if stored.kind == "generation":
                 return home.generate_features(key=stored.key)
-            repeat = stored.options["spec"]["repeat"]
-            batch = home.run_features(key=stored.key, max_in_flight=100 if repeat == 1 else 1)
-            batch.mark_with((Quarantine.stored(stored.options) or NO_QUARANTINE).mark)
+            is_repeated = stored.options["spec"]["repeat"] > 1
+            batch = home.run_features(key=stored.key, max_in_flight=1 if is_repeated else 100)
+            batch.mark_with(_quarantine_of(stored).mark)
             return batch
 
         return self._carry(make, key)
@@ -196,7 +182,7 @@ class Batches:
         return self._carried
 
     def _carry(self, make: Make, key: Key) -> Carried:
-        self._in_flight().append(carried := Carried(make, self.ledger, key))
+        self._in_flight().append(carried := Carried(make, self, key))
         return carried
 
     async def aclose(self) -> None:
@@ -211,6 +197,10 @@ class Batches:
 def options_of(meaning: Document, **more: Any) -> Document:  # noqa: ANN401 - any JSON
     """Return the options of a batch that a call of a meaning starts."""
     return {"mcp": {"meaning": meaning, **more}}
+
+
+def _quarantine_of(stored: StoredBatch) -> Quarantine:
+    return Quarantine.stored(stored.options) or NO_QUARANTINE
 
 
 def _meaning(stored: StoredBatch) -> Document:

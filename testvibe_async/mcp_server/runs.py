@@ -5,8 +5,7 @@ A call starts runs, unless those of an equal call are in flight. A time-out is a
 and cancels nothing. The docstrings are what a model reads.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Annotated, Any
 
 from attrs import evolve
@@ -15,7 +14,7 @@ from pydantic import Field
 
 from testvibe_async import Batch, errors
 from testvibe_async.mcp_server import digests, toolkit
-from testvibe_async.mcp_server.advice import capitalized, nothing_done
+from testvibe_async.mcp_server.advice import capitalized
 from testvibe_async.mcp_server.answers import Answer
 from testvibe_async.mcp_server.batches import Carried, options_of
 from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
@@ -54,8 +53,7 @@ async def start(
         wanted: The other members of the batch's description.
     """
     home = call.home
-    with refused_if_wrong():
-        spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
+    spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
     meaning = {
         **spec.to_dict(),
         "features": sorted({each.lower() for each in spec.features}),
@@ -64,10 +62,9 @@ async def start(
     }
 
     async def make(key: str) -> Batch[Any]:
-        with refused_if_wrong():
-            chosen = await select(
-                home, spec, max_outage=toolkit.MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
-            )
+        chosen = await select(
+            home, spec, max_outage=toolkit.MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
+        )
         batch = home.run_features(
             chosen.jobs,
             site_url=spec.site_url,
@@ -96,15 +93,6 @@ def _not_run(selection: Selection) -> list[dict[str, str]]:
         }
         for each in selection.left_out
     ]
-
-
-@contextmanager
-def refused_if_wrong() -> Generator[None]:
-    """Turn an error of a name or a setting into one that says that nothing was started."""
-    try:
-        yield
-    except errors.ConfigError as error:
-        raise ToolError(nothing_done(error, started=True)) from error
 
 
 @toolkit.tool(toolkit.ADDS)
@@ -167,8 +155,6 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     If `inFlight`, wait_for_batch waits for its `batch`; the same call starts no other until then.
     Of `all`, features that are not `generated` are in `notRun`.
     """
-    with refused_if_wrong():
-        quarantine = Quarantine.read()
     carried, is_new = await start(
         call,
         is_one=False,
@@ -178,7 +164,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         site_url=siteUrl,
         attempts=attempts,
         repeat=repeat,
-        quarantine=quarantine,
+        quarantine=Quarantine.read(),
     )
     await Wait(call, timeoutSeconds).on_batch(carried)
     if carried.number is None:
@@ -203,7 +189,7 @@ async def wait_for_batch(
     except errors.ConfigError as error:
         raise ToolError(
             f"There is no batch {batch} of runs of {client.server}: {error.brief}. list_runs shows "
-            "the runs, and wait_for_run waits for one."
+            "the runs, and wait_for_run waits for one; wait_for_generation for a generation."
         ) from error
     if carried is not None:
         await Wait(call, timeoutSeconds).on_batch(carried)

@@ -113,23 +113,15 @@ class Session:
         Closing it cancels nothing at the service.
         """
         hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
+        options = {"poll_plan": _every_three_seconds, "hooks": hooks}
         async with AsyncExitStack() as stack:
             try:
-                ledger = self.ledger or default_ledger()
-                options = {"poll_plan": _every_three_seconds, "hooks": hooks, "ledger": ledger}
-                self._client = self.make_client(**options)
-            except errors.ConfigError as error:
+                self._client = self.make_client(ledger=self.ledger or default_ledger(), **options)
+                await stack.enter_async_context(self._client)
+            except (errors.ConfigError, OSError) as error:
                 self._problem = advice.not_configured(error)
-            except OSError as error:
-                self._problem = advice.no_ledger(error)
             else:
-                try:
-                    await stack.enter_async_context(self._client)
-                except errors.ConfigError as error:
-                    self._problem = advice.no_ledger(error)
-                else:
-                    self.batches = Batches(self._client)
-                    await stack.enter_async_context(aclosing(self.batches))
+                self.batches = await stack.enter_async_context(aclosing(Batches(self._client)))
             yield self
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
@@ -292,6 +284,9 @@ class _Tool(Tool):
         if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
             faults, names = cause.errors(include_url=False), list(self.parameters["properties"])
             return Answer(advice.explain_arguments(faults, self.name, names))
+        if isinstance(cause, errors.ConfigError):
+            started = self.name.startswith(("run", "generate"))
+            return Answer(advice.nothing_done(cause, started=started))
         if isinstance(cause, errors.VibeError):
             return Answer(await _explained(call, cause, arguments))
         if str(cause).startswith("Resolver "):  # The SDK could not read the user's answer.

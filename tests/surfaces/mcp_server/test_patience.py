@@ -176,10 +176,14 @@ async def test_a_batch_is_found_by_its_number_alone(emulator: Emulator) -> None:
                 found = await mcp.result("run_features", features=["Wishlist"], timeoutSeconds=170)
                 assert found["batch"] == number
     async with connected(emulator) as mcp:
-        for number in range(1, 6):
-            answer = await mcp.call_tool("wait_for_batch", {"batch": number})
-            assert answer.is_error is (number == 5)
-        assert "list_runs shows the runs, and wait_for_run waits" in text_of(answer)
+        for number in range(1, 5):
+            assert (await mcp.result("wait_for_batch", batch=number))["batch"] == number
+        text = await mcp.refused("wait_for_batch", batch=5)
+        assert "list_runs shows the runs, and wait_for_run waits" in text
+        without_tests(emulator)
+        made = await mcp.result("generate_feature", feature="Returns")
+        text = await mcp.refused("wait_for_batch", batch=made["batch"])
+        assert "wait_for_generation for a generation" in text
     assert emulator.count("run_feature") == 4
 
 
