@@ -56,7 +56,6 @@ _ADDRESS = re.compile(r"(?:[A-Z]+ )?https?://[^\s,;)]+?(?=[:.]?(?:[\s,;)]|$))")
 _SHOWN_BY = {
     "feature": "list_features shows their names and ids.",
     "runId": "list_runs shows the ids.",
-    "runIds": "list_runs shows the ids.",
     "path": "list_files shows the paths.",
     "config": "list_configs shows the configurations.",
 }

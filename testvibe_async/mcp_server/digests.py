@@ -35,6 +35,7 @@ MAX_FAILURES = 5
 """Maximum number of failed tests listed for a run in a digest of many."""
 
 
+_IDS = {"runId", "requestId", "featureId"}
 _UNFINISHED = {Verdict.IN_FLIGHT, Verdict.WAITING}
 
 
@@ -95,17 +96,9 @@ def not_again(stored: StoredBatch) -> str:
     return f"Nothing was started: your call at {stored.started_at:%Y-%m-%d %H:%M:%S} UTC did."
 
 
-def document_of(operation: Operation[Any]) -> Document:
-    """Return an operation as last observed; only its ids if it never was."""
-    return ids_of(operation.ref) if operation.snapshot is None else serialize(operation.snapshot)
-
-
 def ids_of(ref: Ref) -> Document:
     """Return the ids of an operation, as the service names them."""
-    document = ref.to_dict()
-    return {
-        name: document[name] for name in ("runId", "requestId", "featureId") if name in document
-    }
+    return {name: value for name, value in ref.to_dict().items() if name in _IDS}
 
 
 def brief_of(operation: Operation[Any]) -> str:

@@ -13,6 +13,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from testvibe_async import Batch, errors
+from testvibe_async._wire import serialize
 from testvibe_async.mcp_server import digests, toolkit
 from testvibe_async.mcp_server.advice import capitalized
 from testvibe_async.mcp_server.answers import Answer
@@ -220,6 +221,6 @@ async def wait_for_run(
     ref = RunRef(server=client.server, project=call.home.id, run_id=runId)
     operation = client.attach(ref)
     note = await Wait(call, timeoutSeconds).follow(operation, "wait_for_run")
-    return digests.answer_of_wait(
-        digests.say_of(operation), digests.document_of(operation), note=note
-    )
+    seen = operation.snapshot
+    document = digests.ids_of(ref) if seen is None else serialize(seen)
+    return digests.answer_of_wait(digests.say_of(operation), document, note=note)

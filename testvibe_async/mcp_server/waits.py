@@ -146,13 +146,10 @@ async def unseen_of(operation: Operation[Any]) -> str:
     try:
         async with asyncio.timeout(LAST_SECONDS):
             await operation.poll(max_age=SEEN_SECONDS)
-    except (errors.OperationNotFoundError, errors.OperationSupersededError):
-        return ""  # The next call says so.
     except TimeoutError:
         why = "no answer"
     except errors.VibeError as error:
-        cause = error.__cause__
-        why = reason_of(cause if isinstance(cause, errors.VibeError) else error)
+        why = reason_of(error)
     else:
         return ""
     since = "yet" if operation.snapshot is None else f"for {SEEN_SECONDS:g} s"

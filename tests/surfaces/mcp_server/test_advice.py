@@ -46,7 +46,6 @@ CASES: list[tuple[errors.VibeError, list[str], str]] = [
     (answered(errors.ResponseError), [], "The same call will bring the same"),
     (answered(errors.NotFoundError), ["feature"], "list_features shows"),
     (answered(errors.NotFoundError), ["runId", "cursor"], "list_runs shows"),
-    (answered(errors.NotFoundError), ["runIds"], "list_runs shows"),
     (answered(errors.NotFoundError), ["path"], "list_files shows"),
     (answered(errors.NotFoundError), [], "list_projects shows which projects there are."),
     (answered(errors.UnauthorizedError), [], "set TESTVIBE_API_KEY"),
