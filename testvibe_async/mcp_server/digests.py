@@ -37,6 +37,8 @@ MAX_FAILURES = 5
 
 _IDS = {"runId", "requestId", "featureId"}
 _UNFINISHED = {Verdict.IN_FLIGHT, Verdict.WAITING}
+_LEFT = {*_UNFINISHED, Verdict.SKIPPED, Verdict.UNKNOWN}
+"""While a batch is in flight, what is unknown may still be found."""
 
 
 def again(tool: str) -> str:
@@ -110,7 +112,7 @@ def brief_of(operation: Operation[Any]) -> str:
 def progress_of(carried: Carried) -> tuple[str, int, int]:
     """Return a batch and its operations in flight, how many are over, and of how many."""
     items = carried.items
-    left = [item for item in items if item.is_unfinished or item.verdict in _UNFINISHED]
+    left = [item for item in items if item.is_unfinished or item.verdict in _LEFT]
     refs = ", ".join(str(item.ref) for item in left if item.ref is not None)
     message = f"batch {carried.number}{refs and f', in flight: {refs}'}"
     return message, len(items) - len(left), len(items)
