@@ -5,6 +5,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 
 from tests.conftest import client_of
 from tests.promises.ledger.conftest import KEY, execute, leave_unknown, opened, ran
-from tests.support.batches import verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY
 from testvibe_async import Client, SqliteLedger, errors
@@ -102,15 +102,6 @@ async def test_the_rest_of_a_transaction_is_no_damage(path: Path, emulator: Emul
         assert await _rows(path) == expected
 
 
-async def test_a_damaged_file_dispatches_nothing(path: Path, emulator: Emulator) -> None:
-    """A file whose rows were removed or exchanged is refused, and nothing is dispatched."""
-    await leave_unknown(path, emulator, FEATURES)
-    before = emulator.count("run_feature")
-    path.write_bytes(path.read_bytes()[:-4096])
-    await raised(errors.ConfigError, ran(path, emulator, FEATURES), match="is damaged")
-    assert emulator.count("run_feature") == before
-
-
 ONE = "(SELECT id FROM rows WHERE id LIKE '%Checkout%')"
 OTHER = "(SELECT document, checksum FROM rows WHERE id LIKE '%Returns%')"
 
@@ -127,16 +118,6 @@ async def test_an_exchanged_row_is_noticed(path: Path, emulator: Emulator, damag
     await leave_unknown(path, emulator, FEATURES)
     execute(path, damage)
     await raised(errors.ConfigError, ran(path, emulator), match="is damaged")
-
-
-async def test_several_clients_at_once(path: Path, emulator: Emulator) -> None:
-    """Several clients may use a file at once, each with its own batch."""
-    async with client_of(emulator, ledger=path) as one, client_of(emulator, ledger=path) as two:
-        batch = one.project().run_features(FEATURES, key="one")
-        async with batch:
-            items = await two.project().run_features(FEATURES, key="two")
-            assert verdicts(items) == verdicts([item async for item in batch])
-    assert emulator.count("run_feature") == 6
 
 
 async def test_a_read_only_file(
@@ -186,7 +167,8 @@ async def test_a_file_is_gone(path: Path, emulator: Emulator, how: str) -> None:
     assert isinstance(item.error, errors.VibeError)
     assert "deleted or replaced" in str(item.error)
     assert emulator.count("run_feature") == 1
-    await client.aclose()
+    with suppress(errors.ConfigError):  # If anything was still to be noted.
+        await client.aclose()
 
 
 async def test_many_rows_are_one_commit(path: Path, emulator: Emulator) -> None:

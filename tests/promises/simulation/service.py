@@ -65,7 +65,7 @@ GENERATION_MEMBERS = (
 """The members of their documents that may be null."""
 UNREADABLE = (b"{}", b"<!doctype html><p>Accepted</p>", b'{"runId": null, "requestId": null}')
 """Bodies of a 202 that do not say what was started."""
-GATEWAYS = (
+GATEWAYS: tuple[tuple[int, bytes, dict[str, str]], ...] = (
     *((302, b"", {"Location": "https://login.example/"}), (404, b"<h1>Not here</h1>", {})),
     *((425, b'{"error": "too_early"}', {}), (499, b'{"error": "closed"}', {})),
     (400, b"<h1>Bad gateway</h1>", {}),

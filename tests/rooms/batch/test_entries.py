@@ -197,12 +197,15 @@ async def test_a_batch_without_a_key_keeps_no_plan() -> None:
 
 
 async def test_a_generator_is_passed_again() -> None:
-    """Its features are in no plan, and their rows are found one by one."""
+    """Until it was read to its end, its features are in no plan."""
     ledger = MemoryLedger()
-    await entries(source(iter(NAMES), ledger))
+    first = source(iter(NAMES), ledger)
+    await first.open()
+    await first.read()
     await ledger.insert(row(RowState.INTENDED))
-    assert await entries(source(iter(NAMES), ledger)) == [("Checkout", 1), ("Returns", 0)]
     await raised(errors.ConfigError, source(None, ledger).open(), match="pass it again")
+    assert await entries(source(iter(NAMES), ledger)) == [("Checkout", 1), ("Returns", 0)]
+    assert await entries(source(None, ledger)) == [("Checkout", 1), ("Returns", 0)]
 
 
 def test_a_plan_is_what_its_first_call_said() -> None:

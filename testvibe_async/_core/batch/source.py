@@ -65,7 +65,7 @@ class EntrySource:
             row = evolve(self.plan, jobs=self._planned, missing_only=self._is_missing_only).row()
             stored = await self._ledger.insert(row)
             self._first = stored
-            if stored is row:
+            if stored.token == row.token:
                 self.plan = self.plan.with_stored(row)
                 return
             first = stored  # Another process was faster.

@@ -262,9 +262,10 @@ class Dispatch(ABC, Generic[OperationT]):
             stored = await self.ledger.insert(row)
         else:
             stored = await self._inserted(row)
-        self.set_row(stored)
-        if stored is not row:
+        if stored.token != row.token:
+            self.set_row(stored)
             raise ClaimedError(stored)
+        self.set_row(row)
         self._own = row
         if self.is_withdrawn:  # Meanwhile: nobody else notes that it is not sent.
             await self.note(RowState.NOT_STARTED)
@@ -291,7 +292,7 @@ class Dispatch(ABC, Generic[OperationT]):
             raise self._not_recorded(_why_not_recorded(error)) from error
         # The loop's clock stops while the machine sleeps, and the wall clock may be set back.
         age = max((datetime.now(UTC) - row.intended_at).total_seconds(), loop.time() - began)
-        if stored is row and age > INTENT_SECONDS:
+        if stored.token == row.token and age > INTENT_SECONDS:
             self.set_row(row)
             self._own = row
             raise self._not_recorded(
