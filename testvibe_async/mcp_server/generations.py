@@ -114,12 +114,16 @@ def _require_latest(latest: Generation, feature: Feature, replace: str | None) -
         return
     elif not names:
         why = "has no generation that the service names, so none is replaced: tell the user."
-    elif replace is not None:
-        why = f"has another latest generation than {replace[:100]!r}. {_how_to_replace(names[0])}"
-    elif FeatureStatus.GENERATED in found:
-        why = f"has tests already, and run_feature runs them. {_how_to_replace(names[0])}"
     else:
-        why = f"was generated before, without success. {_how_to_replace(names[0])}"
+        why = "was generated before, without success"
+        if replace is not None:
+            why = f"has another latest generation than {replace[:100]!r}"
+        elif FeatureStatus.GENERATED in found:
+            why = "has tests already, and run_feature runs them"
+        why += (
+            ". To replace that generation, such as after update_feature, pass "
+            f'`replace: "{names[0]}"`: it costs credits.'
+        )
     name = feature.name or str(feature.id)
     raise ToolError(f"Nothing was started: {name!r} {why}")
 
@@ -131,14 +135,6 @@ def _names_of(latest: Generation, feature: Feature) -> list[str]:
         dates.append(feature.updated_at)
     names = [latest.request_id, *(serialize(date) for date in dates if date is not None)]
     return [name for name in names if name]
-
-
-def _how_to_replace(name: str) -> str:
-    """Say how to have a generation replaced, such as after `update_feature`."""
-    return (
-        "To replace that generation, such as after update_feature, pass "
-        f'`replace: "{name}"`: it costs credits.'
-    )
 
 
 class Consent(BaseModel):
@@ -193,15 +189,12 @@ async def generate_feature(
     names it, such as after update_feature; never because a wait timed out. Refused while it is
     generating.
     """
-    if target.known is not None:
-        started = call.session.batches.resume(target.known), False
-    else:
-        started = await _start(target)
+    started = await _start(target)
     return await answer_of_one(call, started, tool="generate_feature")
 
 
 async def _start(target: Target) -> tuple[Carried, bool]:
-    """Start a generation, unless an equal call has meanwhile.
+    """Start a generation, unless it is in flight, or may be.
 
     Nothing is dispatched a second time under one key, by whatever process.
     """
@@ -216,20 +209,26 @@ async def _start(target: Target) -> tuple[Carried, bool]:
         site, options = target.site_url, options_of(meaning)
         return home.generate_features([feature], site_url=site, key=key, options=options)
 
-    started = await session.batches.start(home, meaning, make)
-    session.generations[key] = started[0]
+    if (known := target.known) is None:
+        started = await session.batches.start(home, meaning, make)
+    else:
+        started, key = (session.batches.resume(known), False), known.key
+    if known is None or known.items[0].ref is None:
+        session.generations[key] = started[0]
     return started
 
 
 def _require_below_limit(target: Target, key: str = "") -> None:
-    """Check that the server may start one more generation, unless it is in flight already.
+    """Check that the server may start one more generation, unless it has started this one.
 
     Those of other keys count that were started, or may have been.
     """
-    session = target.call.session
+    session, known = target.call.session, target.known
+    if known is not None and (known.items[0].ref or known.key in session.generations):
+        return
     others = [each for name, each in session.generations.items() if name != key]
     most, started = session.max_generations, sum(each.may_have_started for each in others)
-    if target.known is None and most is not None and started >= most:
+    if most is not None and started >= most:
         raise ToolError(advice.LIMIT_REACHED)
 
 

@@ -253,3 +253,19 @@ async def test_what_may_have_started_is_counted_once(emulator: Emulator, fault: 
             await mcp.call_tool("generate_feature", {"feature": "Returns"})
         unseen.remove()
         assert "--max-generations" in await mcp.refused("generate_feature", feature="Wishlist")
+
+
+async def test_what_another_server_may_have_started_counts(emulator: Emulator) -> None:
+    """A server that may start none does not look for a lost one, which might be sent again."""
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    broken = emulator.fail("get_generation_status", Fault.status(503), skip=3)
+    async with connected(emulator) as mcp:
+        await refused_in_the_end(mcp, feature="Returns")
+    broken.remove()
+    async with connected(emulator, max_generations=0) as mcp:
+        assert "--max-generations" in await mcp.refused("generate_feature", feature="Returns")
+    async with connected(emulator, max_generations=1) as mcp:
+        found = await mcp.result("generate_feature", feature="Returns")
+        assert "--max-generations" in await mcp.refused("generate_feature", feature="Wishlist")
+    assert found["requestId"] in emulator.generations
+    assert requests(emulator) == 1
