@@ -112,8 +112,8 @@ class Batches:
         Args:
             home: The project.
             meaning: Equal for calls of one meaning; plain JSON.
-            make: Makes a new batch with `options_of(meaning)`, under a key that equal calls of
-                other processes have at the same time.
+            make: Makes a new batch, with the meaning in its options, under a key that equal calls
+                of other processes have at the same time.
         """
         async with self._starting:
             for each in self._in_flight():
@@ -192,11 +192,6 @@ class Batches:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-
-
-def options_of(meaning: Document, **more: Any) -> Document:  # noqa: ANN401 - any JSON
-    """Return the options of a batch that a call of a meaning starts."""
-    return {"mcp": {"meaning": meaning, **more}}
 
 
 def _quarantine_of(stored: StoredBatch) -> Quarantine:
