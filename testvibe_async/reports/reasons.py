@@ -14,7 +14,8 @@ from testvibe_async import errors
 from testvibe_async.errors import VibeError
 from testvibe_async.models import FeatureStatus, Generation, OutcomeError, Run, Snapshot
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.reports.text import counted, duration, one_line, quoted
+from testvibe_async.reports.text import one_line, quoted
+from testvibe_async.runner.outcome import counted, duration
 
 if TYPE_CHECKING:
     from testvibe_async.models import CaseResult, GenerationLog

@@ -52,8 +52,9 @@ _TABLES = (
     "CREATE INDEX rows_by_ref ON rows (place, ref) WHERE ref IS NOT NULL",
     "CREATE INDEX open_rows ON rows (place) WHERE is_open",
     """CREATE TABLE batches (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, place TEXT NOT NULL,
-        UNIQUE (place, key))""",
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL,
+        place TEXT NOT NULL)""",
+    "CREATE INDEX batches_by_key ON batches (key)",
 )
 
 _INSERT = "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -130,7 +131,8 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
             if connection.execute(_INSERT, values).rowcount:
                 if is_batch:
                     connection.execute(
-                        "INSERT OR IGNORE INTO batches (key, place) VALUES (?, ?)", (row.key, place)
+                        "INSERT OR IGNORE INTO batches (id, key, place) VALUES (?, ?, ?)",
+                        (row.id, row.key, place),
                     )
                 return None
             return _document(connection, row.id)
@@ -162,25 +164,37 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
 
         return await self._do(work)
 
-    async def batches(self, *, with_rows: bool = True) -> list[tuple[int, Row, list[Row]]]:
-        """Return the batches of the file, the latest first: number, first row, and all rows.
+    async def batches(
+        self, name: int | str | None = None, *, with_rows: bool = True, limit: int = -1
+    ) -> list[tuple[int, Row, list[Row]]]:
+        """Return batches of the file, the latest first: number, first row, and all rows.
 
         Args:
+            name: The number or the key of the batches; None for all.
             with_rows: False to leave out the rows.
+            limit: Maximum number of batches; -1 for no limit.
 
         Raises:
             ConfigError: The file can't be read.
         """
+        column = "TRUE" if name is None else "number = ?" if isinstance(name, int) else "b.key = ?"
 
         def work(connection: sqlite3.Connection) -> list[tuple[int, Row, list[Row]]]:
-            found: list[tuple[int, Row, list[Row]]] = []
-            numbers = "SELECT number, place, key FROM batches ORDER BY number DESC"
-            for number, place, key in connection.execute(numbers).fetchall():
-                which = "place = ? AND key = ?" + ("" if with_rows else " AND id LIKE '%, 0]'")
-                rows = _rows(connection, which, (place, key))
-                if rows:  # They are kept for a limited time.
-                    found.append((number, rows[0], rows))
-            return found
+            found = connection.execute(
+                "SELECT number, b.place, b.key, b.id, document, checksum "  # noqa: S608 - our own text
+                f"FROM batches b JOIN rows USING (id) WHERE {column} "
+                "ORDER BY number DESC LIMIT ?",
+                (*(() if name is None else (name,)), limit),
+            )
+            where, batches = "place = ? AND key = ?", found.fetchall()
+            return [
+                (
+                    number,
+                    Row.from_json(_checked(*row)),
+                    _rows(connection, where, (place, key)) if with_rows else [],
+                )
+                for number, place, key, *row in batches
+            ]
 
         return await self._do(work)
 
