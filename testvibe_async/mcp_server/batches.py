@@ -35,6 +35,9 @@ MAX_AGE = timedelta(hours=1)
 UNKNOWN_AGE = timedelta(minutes=2)
 """The same, if it is only unknown whether a run started: by then its request has expired."""
 
+SEARCHED = 200
+"""Number of the latest batches among which an equal call's is looked for."""
+
 
 class Carried:
     """A batch that this process carries, in a task of its own."""
@@ -129,7 +132,7 @@ class Batches:
     async def latest(self, home: Project, meaning: Document) -> StoredBatch | None:
         """Return the latest batch that the ledger has of a meaning, or of a part of it."""
         place = self._client.server, home.id
-        for each in await StoredBatch.all(self.ledger, with_items=False):
+        for each in await StoredBatch.all(self.ledger, with_items=False, limit=SEARCHED):
             if (each.server, each.project) == place and _meaning(each).items() >= meaning.items():
                 return await self.read(each.number)
         return None

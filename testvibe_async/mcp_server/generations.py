@@ -63,7 +63,7 @@ async def target_of(
     # While it is unknown whether one started, each call for the feature means that: what is
     # replaced has several names.
     known = await call.session.batches.latest(call.home, {"generate": found.id})
-    if known is None or known.items[0].verdict is not Verdict.UNKNOWN:
+    if known is None or known.items[0].verdict not in {Verdict.UNKNOWN, Verdict.WAITING}:
         latest = await _read_latest(call.home, found)
         known = await call.session.batches.latest(call.home, _meaning(found, replace, siteUrl))
         if known is None or not _may_be_in_flight(known.items[0], latest, replace):
