@@ -35,6 +35,9 @@ MAX_AGE = timedelta(hours=1)
 UNKNOWN_AGE = timedelta(minutes=2)
 """The same, if it is only unknown whether a run started: by then its request has expired."""
 
+SEARCHED = 200
+"""Number of the latest batches among which an equal call's is looked for."""
+
 
 class Carried:
     """A batch that this process carries, in a task of its own."""
@@ -112,8 +115,8 @@ class Batches:
         Args:
             home: The project.
             meaning: Equal for calls of one meaning; plain JSON.
-            make: Makes a new batch with `options_of(meaning)`, under a key that equal calls of
-                other processes have at the same time.
+            make: Makes a new batch, with the meaning in its options, under a key that equal calls
+                of other processes have at the same time.
         """
         async with self._starting:
             for each in self._in_flight():
@@ -129,7 +132,7 @@ class Batches:
     async def latest(self, home: Project, meaning: Document) -> StoredBatch | None:
         """Return the latest batch that the ledger has of a meaning, or of a part of it."""
         place = self._client.server, home.id
-        for each in await StoredBatch.all(self.ledger, with_items=False):
+        for each in await StoredBatch.all(self.ledger, with_items=False, limit=SEARCHED):
             if (each.server, each.project) == place and _meaning(each).items() >= meaning.items():
                 return await self.read(each.number)
         return None
@@ -192,11 +195,6 @@ class Batches:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-
-
-def options_of(meaning: Document, **more: Any) -> Document:  # noqa: ANN401 - any JSON
-    """Return the options of a batch that a call of a meaning starts."""
-    return {"mcp": {"meaning": meaning, **more}}
 
 
 def _quarantine_of(stored: StoredBatch) -> Quarantine:

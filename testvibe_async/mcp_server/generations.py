@@ -20,7 +20,7 @@ from testvibe_async import Batch, BatchItem, Project, StoredBatch, Verdict, erro
 from testvibe_async._wire import GENERATION, serialize
 from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer, visible
-from testvibe_async.mcp_server.batches import Carried, options_of
+from testvibe_async.mcp_server.batches import Carried
 from testvibe_async.mcp_server.runs import answer_of_one
 from testvibe_async.mcp_server.waits import Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
@@ -63,7 +63,7 @@ async def target_of(
     # While it is unknown whether one started, each call for the feature means that: what is
     # replaced has several names.
     known = await call.session.batches.latest(call.home, {"generate": found.id})
-    if known is None or known.items[0].verdict is not Verdict.UNKNOWN:
+    if known is None or known.items[0].verdict not in {Verdict.UNKNOWN, Verdict.WAITING}:
         latest = await _read_latest(call.home, found)
         known = await call.session.batches.latest(call.home, _meaning(found, replace, siteUrl))
         if known is None or not _may_be_in_flight(known.items[0], latest, replace):
@@ -206,7 +206,7 @@ async def _start(target: Target) -> tuple[Carried, bool]:
         _require_below_limit(target, key)
         latest = await _read_latest(home, feature)  # The user may have thought for long.
         _require_latest(latest, feature, target.replace)
-        site, options = target.site_url, options_of(meaning)
+        site, options = target.site_url, {"mcp": {"meaning": meaning}}
         return home.generate_features([feature], site_url=site, key=key, options=options)
 
     if (known := target.known) is None:
