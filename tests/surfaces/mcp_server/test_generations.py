@@ -277,7 +277,7 @@ async def test_what_another_server_may_have_started_counts(emulator: Emulator) -
 async def test_what_a_person_decides_is_followed(
     emulator: Emulator, machine: Path, decision: Any
 ) -> None:
-    """A dispatch that stays unknown is sent again, or left, by a decision; then a call pays once."""
+    """A dispatch that stays unknown is sent again, or left, as decided; then a call pays once."""
     path, call = machine / "ledger.sqlite", {"feature": "Returns"}
     emulator.fail("generate_feature", Fault.status(503), times=1)
     broken = emulator.fail("get_generation_status", Fault.status(503), skip=3)
