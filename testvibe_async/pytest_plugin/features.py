@@ -108,12 +108,9 @@ class FeatureItem(pytest.Item):
         self._result = None
         self._result = result = self._suite.result(self.run_request, self.nodeid)
         earlier = ", ".join(f"{each.operation} {each.status}" for each in result.entry.earlier)
-        properties = {
-            RUN: result.entry.facts.get("runId"),
-            EARLIER_RUNS: earlier,
-            FLAKY: "true" if result.entry.is_flaky else "",
-        }
-        both = dict(self.user_properties) | properties
+        is_flaky = "true" if result.entry.is_flaky else ""
+        own = {RUN: result.entry.facts.get("runId"), EARLIER_RUNS: earlier, FLAKY: is_flaky}
+        both = dict(self.user_properties) | own
         self.user_properties[:] = [(name, value) for name, value in both.items() if value]
         if self.config.pluginmanager.has_plugin("allure_listener"):
             tell_allure(result)

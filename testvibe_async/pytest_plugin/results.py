@@ -74,12 +74,10 @@ class Result:
         The tests that failed are subtests, which say why themselves.
         """
         entry, error = self.entry, self.entry.item.error
-        is_explained = any(case.is_failed for case in self.cases)
+        shows_log = self.has_log or not any(case.is_failed for case in self.cases)
         sections = {
             "Its runs before": "\n".join(map(_headline, entry.earlier)),
-            "The end of its log": tail(entry.log, LOG_LINES)
-            if self.has_log or not is_explained
-            else "",
+            "The end of its log": tail(entry.log, LOG_LINES) if shows_log else "",
             "Its artifacts": "\n".join(map(str, self.files)),
             "Its artifacts could not be downloaded": self.artifacts_error,
         }
@@ -105,10 +103,7 @@ def describe_error(error: BaseException) -> str:
 
 def _next_step(error: BaseException) -> str:
     """Return what a person does about an error, if that is more than to try again."""
-    match error:
-        case errors.FeatureNotGeneratedError():
-            return "`testvibe-async generate` generates its tests, which costs minutes and credits"
-        case errors.DispatchUnknownError():
-            return "look at the feature's runs before you run it again"
-        case _:
-            return ""
+    if isinstance(error, errors.FeatureNotGeneratedError):
+        return "`testvibe-async generate` generates its tests, which costs minutes and credits"
+    is_unknown = isinstance(error, errors.DispatchUnknownError)
+    return "look at the feature's runs before you run it again" if is_unknown else ""

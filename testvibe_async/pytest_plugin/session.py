@@ -176,11 +176,8 @@ class FeatureSession:
         """Refuse a test that has the marker without the fixture: it would pass without a run."""
         is_marked = isinstance(item, pytest.Function) and item.get_closest_marker("testvibe")
         if is_marked and not _requests_run(item):
-            raise NoRun(
-                "@pytest.mark.testvibe needs the fixture testvibe_run: request it, or remove the "
-                "marker",
-                pytrace=False,
-            )
+            advice = "needs the fixture testvibe_run: request it, or remove the marker"
+            raise NoRun(f"@pytest.mark.testvibe {advice}", pytrace=False)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:

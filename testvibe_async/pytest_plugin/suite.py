@@ -26,20 +26,11 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import (
-    BatchItem,
-    Client,
-    Hooks,
-    Project,
-    Run,
-    RunRef,
-    SqliteLedger,
-    StoredBatch,
-    errors,
-    events,
-)
+from testvibe_async import Client, Hooks, Project, Run, RunRef, SqliteLedger, errors, events
 from testvibe_async._artifacts import safe_paths
+from testvibe_async.batch import StoredBatch
 from testvibe_async.models import Phase
+from testvibe_async.outcomes import BatchItem
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.reasons import why
@@ -154,7 +145,7 @@ class Suite:
         """The last failure of a request that was sent again."""
         self._results: _Futures = {}
         self._asked: Counter[str] = Counter()
-        """By node id, how often its result was asked for."""
+        """By node id, the number of times that its result was asked for."""
 
     def __str__(self) -> str:
         """Name the service and the project.
@@ -331,8 +322,7 @@ class Suite:
         """Return a configuration as the service spells it."""
         if config is None:
             return None
-        call = partial(listed_configs, project)
-        known = await self._listed("configurations", project.id, call)
+        known = await self._listed("configurations", project.id, partial(listed_configs, project))
         return chosen_configs([config], known)[0]
 
     async def _with_artifacts(
