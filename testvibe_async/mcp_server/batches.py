@@ -133,7 +133,7 @@ class Batches:
         """Return the latest batch that the ledger has of a meaning, or of a part of it."""
         place = self._client.server, home.id
         for each in await StoredBatch.all(self.ledger, with_items=False, limit=SEARCHED):
-            if (each.server, each.project) == place and _meaning(each).items() >= meaning.items():
+            if (each.server, each.project) == place and meaning_of(each).items() >= meaning.items():
                 return await self.read(each.number)
         return None
 
@@ -160,11 +160,11 @@ class Batches:
         stored = await self.read(number)
         if (stored.kind, stored.server) != ("run", self._client.server):
             raise ConfigError(f"batch {number} is one of {stored.kind}s at {stored.server}")
-        return None if stored.is_over or not _meaning(stored) else self.resume(stored)
+        return None if stored.is_over or not meaning_of(stored) else self.resume(stored)
 
     def resume(self, stored: StoredBatch) -> Carried:
         """Carry a batch on that an earlier process, or an earlier call, has left."""
-        key = stored.project, _meaning(stored)
+        key = stored.project, meaning_of(stored)
         for each in self._in_flight():
             if each.number == stored.number or (each.number is None and each.key == key):
                 return each
@@ -201,15 +201,20 @@ def _quarantine_of(stored: StoredBatch) -> Quarantine:
     return Quarantine.stored(stored.options) or NO_QUARANTINE
 
 
-def _meaning(stored: StoredBatch) -> Document:
+def meaning_of(stored: StoredBatch) -> Document:
     """Return the meaning of the call that started a batch; empty if no tool did."""
     meaning: Document = stored.options.get("mcp", {}).get("meaning", {})
     return meaning
 
 
 def _is_in_flight(stored: StoredBatch) -> bool:
-    """Return whether an equal call may repeat the one that started a batch of runs."""
+    """Return whether an equal call may repeat the one that started a batch.
+
+    What generated once is that for all equal calls, since each generation costs credits.
+    """
     age, found = datetime.now(UTC) - stored.started_at, {item.verdict for item in stored.items}
+    if stored.kind == "generation":
+        return not stored.is_over or stored.items[0].ref is not None
     if stored.is_over or stored.is_running:
         return not stored.is_over
     if found & {Verdict.IN_FLIGHT, Verdict.SKIPPED}:
