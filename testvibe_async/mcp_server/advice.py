@@ -179,7 +179,8 @@ UNKNOWN: Mapping[KindName, str] = {
         "It was not sent again, for that could cost the credits twice. Check get_generation_status "
         "of the feature: if a new generation is there, wait for that one with "
         "wait_for_generation. The same call looks for it again, and starts another only if it is "
-        "proved that none began."
+        "proved that none began. If it stays unknown, ask the user to decide, with "
+        "`testvibe-async resume --unknown`."
     ),
 }
 """The next step after a dispatch that may have taken effect, by its kind."""

@@ -35,6 +35,9 @@ MAX_AGE = timedelta(hours=1)
 UNKNOWN_AGE = timedelta(minutes=2)
 """The same, if it is only unknown whether a run started: by then its request has expired."""
 
+SEARCHED = 200
+"""Number of the latest batches among which an equal call's is looked for."""
+
 
 class Carried:
     """A batch that this process carries, in a task of its own."""
@@ -112,8 +115,8 @@ class Batches:
         Args:
             home: The project.
             meaning: Equal for calls of one meaning; plain JSON.
-            make: Makes a new batch with `options_of(meaning)`, under a key that equal calls of
-                other processes have at the same time.
+            make: Makes a new batch, with the meaning in its options, under a key that equal calls
+                of other processes have at the same time.
         """
         async with self._starting:
             for each in self._in_flight():
@@ -129,8 +132,8 @@ class Batches:
     async def latest(self, home: Project, meaning: Document) -> StoredBatch | None:
         """Return the latest batch that the ledger has of a meaning, or of a part of it."""
         place = self._client.server, home.id
-        for each in await StoredBatch.all(self.ledger, with_items=False):
-            if (each.server, each.project) == place and _meaning(each).items() >= meaning.items():
+        for each in await StoredBatch.all(self.ledger, with_items=False, limit=SEARCHED):
+            if (each.server, each.project) == place and meaning_of(each).items() >= meaning.items():
                 return await self.read(each.number)
         return None
 
@@ -157,11 +160,11 @@ class Batches:
         stored = await self.read(number)
         if (stored.kind, stored.server) != ("run", self._client.server):
             raise ConfigError(f"batch {number} is one of {stored.kind}s at {stored.server}")
-        return None if stored.is_over or not _meaning(stored) else self.resume(stored)
+        return None if stored.is_over or not meaning_of(stored) else self.resume(stored)
 
     def resume(self, stored: StoredBatch) -> Carried:
         """Carry a batch on that an earlier process, or an earlier call, has left."""
-        key = stored.project, _meaning(stored)
+        key = stored.project, meaning_of(stored)
         for each in self._in_flight():
             if each.number == stored.number or (each.number is None and each.key == key):
                 return each
@@ -194,24 +197,24 @@ class Batches:
             await asyncio.wait(tasks)
 
 
-def options_of(meaning: Document, **more: Any) -> Document:  # noqa: ANN401 - any JSON
-    """Return the options of a batch that a call of a meaning starts."""
-    return {"mcp": {"meaning": meaning, **more}}
-
-
 def _quarantine_of(stored: StoredBatch) -> Quarantine:
     return Quarantine.stored(stored.options) or NO_QUARANTINE
 
 
-def _meaning(stored: StoredBatch) -> Document:
+def meaning_of(stored: StoredBatch) -> Document:
     """Return the meaning of the call that started a batch; empty if no tool did."""
     meaning: Document = stored.options.get("mcp", {}).get("meaning", {})
     return meaning
 
 
 def _is_in_flight(stored: StoredBatch) -> bool:
-    """Return whether an equal call may repeat the one that started a batch of runs."""
+    """Return whether an equal call may repeat the one that started a batch.
+
+    What generated once is that for all equal calls, since each generation costs credits.
+    """
     age, found = datetime.now(UTC) - stored.started_at, {item.verdict for item in stored.items}
+    if stored.kind == "generation":
+        return not stored.is_over or stored.items[0].ref is not None
     if stored.is_over or stored.is_running:
         return not stored.is_over
     if found & {Verdict.IN_FLIGHT, Verdict.SKIPPED}:

@@ -3,8 +3,8 @@
 
 Decides whether a generation may replace what is there, and how the user is asked: only before a
 generation that a call would start. A client that can't ask decides by the tool's hints and its
-description. Each request has a key in the ledger, under which nothing is dispatched a second time,
-by whatever process. The docstrings are what a model reads.
+description. What was dispatched once is returned to each equal call, by whatever process. The
+docstrings are what a model reads.
 """
 
 import json
@@ -20,7 +20,7 @@ from testvibe_async import Batch, BatchItem, Project, StoredBatch, Verdict, erro
 from testvibe_async._wire import GENERATION, serialize
 from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer, visible
-from testvibe_async.mcp_server.batches import Carried, options_of
+from testvibe_async.mcp_server.batches import Carried, meaning_of
 from testvibe_async.mcp_server.runs import answer_of_one
 from testvibe_async.mcp_server.waits import Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
@@ -63,7 +63,8 @@ async def target_of(
     # While it is unknown whether one started, each call for the feature means that: what is
     # replaced has several names.
     known = await call.session.batches.latest(call.home, {"generate": found.id})
-    if known is None or known.items[0].verdict is not Verdict.UNKNOWN:
+    may_have = {Verdict.UNKNOWN, Verdict.WAITING}
+    if known is None or known.is_over or known.items[0].verdict not in may_have:
         latest = await _read_latest(call.home, found)
         known = await call.session.batches.latest(call.home, _meaning(found, replace, siteUrl))
         if known is None or not _may_be_in_flight(known.items[0], latest, replace):
@@ -194,41 +195,37 @@ async def generate_feature(
 
 
 async def _start(target: Target) -> tuple[Carried, bool]:
-    """Start a generation, unless it is in flight, or may be.
-
-    Nothing is dispatched a second time under one key, by whatever process.
-    """
+    """Start a generation, unless it is in flight, or may be."""
     session, home, feature = target.call.session, target.call.home, target.feature
     meaning = _meaning(feature, target.replace, target.site_url)
-    key = f"mcp-generate {json.dumps([*meaning.values()])}"
 
-    async def make(_: str) -> Batch[Any]:
-        _require_below_limit(target, key)
+    async def make(key: str) -> Batch[Any]:
+        _require_below_limit(target, meaning)
         latest = await _read_latest(home, feature)  # The user may have thought for long.
         _require_latest(latest, feature, target.replace)
-        site, options = target.site_url, options_of(meaning)
+        site, options = target.site_url, {"mcp": {"meaning": meaning}}
         return home.generate_features([feature], site_url=site, key=key, options=options)
 
     if (known := target.known) is None:
         started = await session.batches.start(home, meaning, make)
     else:
-        started, key = (session.batches.resume(known), False), known.key
+        started, meaning = (session.batches.resume(known), False), meaning_of(known)
     if known is None or known.items[0].ref is None:
-        session.generations[key] = started[0]
+        session.generations[json.dumps(meaning)] = started[0]
     return started
 
 
-def _require_below_limit(target: Target, key: str = "") -> None:
+def _require_below_limit(target: Target, own: dict[str, Any] | None = None) -> None:
     """Check that the server may start one more generation, unless it has started this one.
 
-    Those of other keys count that were started, or may have been.
+    Those of other calls count that were started, or may have been.
     """
-    session, known = target.call.session, target.known
-    if known is not None and (known.items[0].ref or known.key in session.generations):
+    generations, known = target.call.session.generations, target.known
+    if known is not None and (known.items[0].ref or json.dumps(meaning_of(known)) in generations):
         return
-    others = [each for name, each in session.generations.items() if name != key]
-    most, started = session.max_generations, sum(each.may_have_started for each in others)
-    if most is not None and started >= most:
+    others = [each for text, each in generations.items() if text != json.dumps(own)]
+    most = target.call.session.max_generations
+    if most is not None and sum(each.may_have_started for each in others) >= most:
         raise ToolError(advice.LIMIT_REACHED)
 
 

@@ -17,15 +17,12 @@ from testvibe_async._wire import serialize
 from testvibe_async.mcp_server import digests, toolkit
 from testvibe_async.mcp_server.advice import capitalized
 from testvibe_async.mcp_server.answers import Answer
-from testvibe_async.mcp_server.batches import Carried, options_of
+from testvibe_async.mcp_server.batches import Carried
 from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
 from testvibe_async.refs import RunRef
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
-
-MAX_NAMED = 1_000
-"""Maximum number of features that one call may name."""
 
 Repeat = Annotated[
     int, Field(ge=1, le=50, description="Runs of each, one by one, for `stability`: how flaky?")
@@ -41,7 +38,6 @@ async def start(
     *,
     is_one: bool,
     config: str | None,
-    quarantine: Quarantine = NO_QUARANTINE,
     **wanted: Any,  # noqa: ANN401 - as of `BatchSpec`
 ) -> tuple[Carried, bool]:
     """Start runs, unless those of an equal call are in flight: see `Batches.start`.
@@ -50,10 +46,9 @@ async def start(
         call: The call.
         is_one: True for a single run, which the service alone may refuse.
         config: The run configuration; None for the default one.
-        quarantine: The failures that are excused.
         wanted: The other members of the batch's description.
     """
-    home = call.home
+    home, quarantine = call.home, NO_QUARANTINE if is_one else Quarantine.read()
     spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
     meaning = {
         **spec.to_dict(),
@@ -74,7 +69,7 @@ async def start(
             repeat=spec.repeat,
             key=key,
             options={
-                **options_of(meaning, notRun=_not_run(chosen)),
+                "mcp": {"meaning": meaning, "notRun": _not_run(chosen)},
                 "spec": spec.to_dict(),
                 "quarantine": quarantine.to_dict(),
             },
@@ -140,7 +135,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     *,
     features: Annotated[
         list[toolkit.FeatureName] | None,
-        Field(min_length=1, max_length=MAX_NAMED, description="Names, ids, globs, !exclusions."),
+        Field(min_length=1, max_length=1_000, description="Names, ids, globs, !exclusions."),
     ] = None,
     all: Annotated[  # noqa: A002 - the argument's name
         bool, Field(description="Run every generated feature; `features` may exclude some.")
@@ -165,7 +160,6 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         site_url=siteUrl,
         attempts=attempts,
         repeat=repeat,
-        quarantine=Quarantine.read(),
     )
     await Wait(call, timeoutSeconds).on_batch(carried)
     if carried.number is None:

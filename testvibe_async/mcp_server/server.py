@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 MIN_OUTPUT = 2_000
 """Minimum characters of an answer, enough for each tool's shortest result."""
 
-TOKEN_CHARACTERS = 3
-"""Length of a token at the least, for a client's limit in tokens: JSON has 3 to 4 characters."""
-
 READING = """
 TestVibe turns features, written in Gherkin, into Playwright tests, and runs them.
 A failed test is an answer, not an error: diagnose_run says why a run failed, get_generation_log
@@ -127,7 +124,7 @@ def _bounded(max_output: int, environment: Mapping[str, str]) -> int:
     tokens = id_in(environment.get("MAX_MCP_OUTPUT_TOKENS", "").strip())
     if tokens is None:
         return max_output
-    return max(MIN_OUTPUT, min(max_output, TOKEN_CHARACTERS * tokens))
+    return max(MIN_OUTPUT, min(max_output, 3 * tokens))  # JSON has 3 to 4 characters a token.
 
 
 def _instructions(

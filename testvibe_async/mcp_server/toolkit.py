@@ -99,7 +99,7 @@ class Session:
     """The batches of runs."""
 
     generations: dict[str, Carried] = field(factory=dict[str, Carried], init=False)
-    """The generations that calls started, by key."""
+    """The generations that calls started, by the meaning of the call."""
 
     _problem: str = field(default="", init=False)
     """What is to be set before there is a client; empty if there is one."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support import mcp_connection
 from tests.support.mcp_connection import connected, content_of, text_of, without_tests
 from tests.support.timing import shift_local_clock
 from tests.surfaces.mcp_server.test_tools import answering
+from testvibe_async import SqliteLedger, StoredBatch
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 both_services = pytest.mark.parametrize("emulator", [True, False], indirect=True)
@@ -269,3 +271,38 @@ async def test_what_another_server_may_have_started_counts(emulator: Emulator) -
         assert "--max-generations" in await mcp.refused("generate_feature", feature="Wishlist")
     assert found["requestId"] in emulator.generations
     assert requests(emulator) == 1
+
+
+@pytest.mark.parametrize("decision", ["resend", "drop"])
+async def test_what_a_person_decides_is_followed(
+    emulator: Emulator, machine: Path, decision: Any
+) -> None:
+    """A dispatch that stays unknown is sent again, or left, as decided; then a call pays once."""
+    path, call = machine / "ledger.sqlite", {"feature": "Returns"}
+    emulator.fail("generate_feature", Fault.status(503), times=1)
+    broken = emulator.fail("get_generation_status", Fault.status(503), skip=3)
+    async with connected(emulator, ledger=path) as mcp:
+        await refused_in_the_end(mcp, **call)
+        broken.remove()
+    async with SqliteLedger(path) as ledger:
+        (batch,) = await StoredBatch.all(ledger)
+        await ledger.decide(batch.key, decision)
+    async with connected(emulator, ledger=path) as mcp:
+        content: dict[str, Any] = {"inFlight": True}
+        while content.get("inFlight"):
+            content = await mcp.result("generate_feature", **call)
+        assert content["requestId"] in emulator.generations
+        assert (await mcp.result("generate_feature", **call))["requestId"] == content["requestId"]
+    assert len(emulator.generations) == 1
+
+
+async def test_what_was_refused_is_started_by_the_next_call(emulator: Emulator) -> None:
+    """A refusal is no generation: the same call starts one, also after several refusals."""
+    emulator.fail("generate_feature", Fault.status(409), times=3)
+    async with connected(emulator) as mcp:
+        for _ in range(3):
+            text = await mcp.refused("generate_feature", feature="Returns")
+            assert "wait_for_generation" in text
+        made = await mcp.result("generate_feature", feature="Returns")
+    assert made["requestId"] in emulator.generations
+    assert len(emulator.generations) == 1

@@ -140,7 +140,7 @@ def item_from_dict(kind: KindName, document: Mapping[str, Any]) -> BatchItem[Any
     def outcome(each: object) -> Any:  # noqa: ANN401 - of the kind
         return read(json.dumps(each).encode(), KINDS[kind].snapshot)
 
-    *earlier, _ = [outcome(each) for each in document.get("runs", [])] or [None]
+    runs = [outcome(each) for each in document.get("runs", [])]
     return BatchItem(
         feature=document["feature"],
         name=document.get("name"),
@@ -149,7 +149,7 @@ def item_from_dict(kind: KindName, document: Mapping[str, Any]) -> BatchItem[Any
         ref=Ref.from_dict(document["ref"]) if "ref" in document else None,
         outcome=outcome(document["outcome"]) if "outcome" in document else None,
         error=read_error(document["error"]) if "error" in document else None,
-        earlier=tuple(earlier),
+        earlier=tuple(runs[:-1] if "outcome" in document else runs),
     )
 
 

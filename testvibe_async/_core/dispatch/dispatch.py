@@ -154,6 +154,9 @@ class Dispatch(ABC, Generic[OperationT]):
     why: str = field(default="", init=False)
     """The reason why the last search could not show more; empty if there is none."""
 
+    is_misrouted: bool = field(default=False, init=False)
+    """True if its answer was not the service's own, while other routes were answered."""
+
     resends: int = field(default=0, init=False)
     """Number of attempts after one that had expired without effect."""
 

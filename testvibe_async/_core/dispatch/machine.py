@@ -47,6 +47,9 @@ LATER_DELAYS = (5.0, 10.0, 20.0, inf)
 SEARCH_SECONDS = 120.0
 """Maximum seconds for these searches in total, including retries and pauses."""
 
+OUTAGE_SECONDS = 1.0
+"""Minimum seconds of a wait that was an outage: otherwise the first probe was answered."""
+
 OUTAGE_TRIES = 3
 """Number of attempts of a dispatch that fails as in an outage, although reads are answered."""
 
@@ -196,6 +199,9 @@ class Machine:
 
     async def _lose(self, dispatch: Dispatch[Any], error: VibeError) -> State:
         """Note that the answer is not known: it was lost, or is no proof of either."""
+        # A page for one route alone, while others are answered, would come again.
+        is_misrouted = isinstance(error, ResponseError) and error.status in {404, 405}
+        dispatch.is_misrouted = is_misrouted and not self._hold.is_on
         dispatch.failure = error
         self._hold.note_failure(error)
         is_accepted = getattr(error, "status", None) in SUCCESS
@@ -204,11 +210,13 @@ class Machine:
 
     async def _settle(self, dispatch: Dispatch[Any]) -> State:
         """Search for the operation a few times, as soon as the answer is lost."""
-        evidence = Evidence()
+        evidence, loop, waited = Evidence(), asyncio.get_running_loop(), 0.0
         try:
+            if dispatch.patience is not None:
+                began = loop.time()
+                await self._hold.wait(dispatch)
+                waited = loop.time() - began
             async with asyncio.timeout(SEARCH_SECONDS):
-                if dispatch.patience is not None:
-                    await self._hold.wait(dispatch)
                 for delay in SEARCH_DELAYS:
                     await self._transport.sleep(delay)
                     evidence = await self._search(dispatch)
@@ -220,7 +228,8 @@ class Machine:
             dispatch.why = dispatch.why or f"no answer within {SEARCH_SECONDS:g} s"
         except NotSentError as error:  # The service is away for too long.
             dispatch.why = error.brief
-        is_provable = evidence.may_change and not dispatch.is_accepted
+        is_misrouted = dispatch.is_misrouted and waited < OUTAGE_SECONDS
+        is_provable = evidence.may_change and not dispatch.is_accepted and not is_misrouted
         if dispatch.is_persistent and is_provable and not self._hold.is_given_up:
             return State.EXPIRE
         raise await self._give_up(dispatch, evidence)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._wire import KINDS
-from testvibe_async.errors import DispatchUnknownError, ResponseError
+from testvibe_async.errors import DispatchUnknownError, NotFoundError, ResponseError
 
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.candidates import Decision
@@ -45,7 +45,9 @@ def _loss(error: VibeError | None) -> str:
     if error is None:
         return "its answer was not received"
     what = "it was not acknowledged" if isinstance(error, ResponseError) else "the answer was lost"
-    return f"{what}: {error.brief}"
+    # The name may be the reason why a proxy, or a server, has no such route.
+    is_misrouted = isinstance(error, NotFoundError) and not error.is_from_service
+    return f"{what}: {error.brief}" + (f"; {error.advice}" if is_misrouted else "")
 
 
 def _advice(dispatch: Dispatch[Any], reason: UnknownReason) -> str:

@@ -181,7 +181,7 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
 
         def work(connection: sqlite3.Connection) -> list[tuple[int, Row, list[Row]]]:
             found = connection.execute(
-                "SELECT number, b.place, b.key, b.id, document, checksum "
+                "SELECT number, b.place, b.key, b.id, document, checksum "  # noqa: S608 - our own text
                 f"FROM batches b JOIN rows USING (id) WHERE {column} "
                 "ORDER BY number DESC LIMIT ?",
                 (*(() if name is None else (name,)), limit),
