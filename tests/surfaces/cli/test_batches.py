@@ -251,7 +251,7 @@ async def test_what_is_open_is_no_success(call: Call) -> None:
 async def test_resume_asks_before_it_pays(emulator: Emulator, call: Call) -> None:
     """A batch with generations left is not resumed for want of a yes."""
     await call("generate Newsletter --watch --max-generations 0")
-    assert "nobody can answer 'Batch 1, " in (await call("resume")).errors
+    assert ": Batch 1, started 20" in (await call("resume")).errors
     assert not emulator.generations
     assert (await call("resume --yes")).code == 0
     assert len(emulator.generations) == 1
