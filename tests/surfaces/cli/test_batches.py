@@ -391,6 +391,20 @@ async def test_generation_with_a_key_is_paid_once(emulator: Emulator, call: Call
     assert len(emulator.generations) == 2
 
 
+async def test_batch_of_the_library(emulator: Emulator, call: Call, ledger: Path) -> None:
+    """A batch that a program kept, with options of its own, is like one of the command line."""
+    await call("run Newsletter --wait")
+    options = {"spec": 7, "quarantine": "mine", "files": []}
+    async with Client(ledger=ledger) as client:
+        project = client.project(emulator.project_id)
+        await project.run_features(["Returns", "Checkout"], key="lib", options=options)
+    assert (await call("report lib")).output.endswith(": 1 passed, 1 failed\n")
+    assert (await call("history --json lib")).json["batches"][0]["failed"] == 1
+    assert (await call("resume lib")).code == 1
+    await call("run --failed lib")
+    assert ran_since(emulator, 3) == [("Returns", "Default")]
+
+
 async def test_stream_that_was_not_read(emulator: Emulator, call: Call, ledger: Path) -> None:
     """A batch of the library that ended before it knew its features is no success."""
 
