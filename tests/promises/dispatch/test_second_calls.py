@@ -249,7 +249,7 @@ async def test_attached_ones(client: Client, rival: Project, kind: str) -> None:
     theirs: Any = (
         rival.run_feature("Checkout") if kind == "run" else rival.generate_feature("Draft")
     )
-    handle = client.attach((await theirs).ref)
+    handle: Any = client.attach((await theirs).ref)
     await intend(client, kind)
     call: Any = run(client) if kind == "run" else generate(client)
     error = await raised(errors.DispatchUnknownError, call)
