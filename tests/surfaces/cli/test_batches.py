@@ -394,7 +394,7 @@ async def test_generation_with_a_key_is_paid_once(emulator: Emulator, call: Call
 async def test_batch_of_the_library(emulator: Emulator, call: Call, ledger: Path) -> None:
     """A batch that a program kept, with options of its own, is like one of the command line."""
     await call("run Newsletter --wait")
-    options = {"spec": 7, "quarantine": "mine", "files": []}
+    options: dict[str, Any] = {"spec": 7, "quarantine": "mine", "files": []}
     async with Client(ledger=ledger) as client:
         project = client.project(emulator.project_id)
         await project.run_features(["Returns", "Checkout"], key="lib", options=options)
