@@ -103,6 +103,8 @@ class Row(Serializable):
     """The number of the attempt, from 1; 0 for the description of a batch."""
 
     kind: KindName
+    """Which kind of operation is dispatched."""
+
     feature: int | str = ""
     """The feature as requested: its id or its name."""
 
@@ -116,6 +118,8 @@ class Row(Serializable):
     """The requested site; None for the project's own."""
 
     state: RowState = RowState.INTENDED
+    """What is known of the dispatch."""
+
     intended_at: datetime = field(factory=lambda: datetime.now(UTC))
     """The time when the row was made, by the local clock, in UTC."""
 
@@ -147,7 +151,7 @@ class Row(Serializable):
     """The operation, if it is known."""
 
     outcome: Snapshot | None = None
-    """The finished `Run` or `Generation`, if it was observed."""
+    """The finished run or generation, if it was observed."""
 
     error: VibeError | None = None
     """The reason why there is no operation or no outcome, if one is known."""

@@ -41,7 +41,7 @@ def prepare(
         text = item.__doc__ or ""
     if not text.strip():
         getLogger(__name__).warning("%s %s has no docstring", what, name)
-    elif what in {"attribute", "property"}:
+    elif what in {"attribute", "data", "property"}:
         # Napoleon would take what precedes a colon for a type, if it were in the first line.
         lines[:0] = ["..", ""]
 

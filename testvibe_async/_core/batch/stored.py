@@ -34,7 +34,11 @@ class StoredBatch:
     """Its key: that of the call, or a random one."""
 
     kind: KindName
+    """Which kind of operation its items are."""
+
     server: str
+    """The service's scheme and host, and its path prefix, if any."""
+
     project: str
     """The project's id."""
 
