@@ -1,9 +1,7 @@
 """The contract as a document: valid, marked throughout, and the same as what the code says."""
 
-import re
 from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,6 @@ DOCUMENT: Any = openapi_document()
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 CHECKER = Checker()
 OPERATIONS = CHECKER.operations
-README = (Path(__file__).parents[3] / "testvibe_async/README.md").read_text()
 BASES = {"documented", "assumed"}
 
 MODELS: dict[Any, list[str]] = {
@@ -145,37 +142,6 @@ def test_everything_is_marked() -> None:
     assert len(marks) > 150
     assert {name: mark for name, mark in marks.items() if mark not in BASES} == {}
     assert {o.definition["x-name-basis"] for o in OPERATIONS.values()} == BASES
-
-
-def wording(name: str) -> str:
-    """Return what the README has to say of an operation."""
-    definition = OPERATIONS[name].definition
-    if definition["x-basis"] == "assumed":
-        is_named = definition["x-name-basis"] == "documented"
-        return "name documented, route assumed" if is_named else "assumed"
-    if success(name)[1]["x-basis"] == "assumed":
-        return "route documented, answer assumed"
-    bases = {field: value["x-basis"] for field, value in answered(name)[1]["properties"].items()}
-    documented = [field for field, basis in bases.items() if basis == "documented"]
-    assert documented == list(bases)[: len(documented)]
-    if len(documented) == len(bases):
-        return "documented"
-    if len(documented) == 1:
-        return f"documented; of the answer only `{documented[0]}`"
-    return f"documented up to `{documented[-1]}`"
-
-
-def test_the_readme_says_the_same() -> None:
-    """The README's table has each operation, its route, and what of it is documented."""
-    row = r"^\| `(?:client|project)\.(\w+)\(.*\)` \| ?(.*) \| (.*) \|$"
-    rows = re.findall(row, README, re.MULTILINE)
-    waits = {"wait_for_run", "wait_for_generation"}
-    told = {name: (route, words) for name, route, words in rows if name not in waits}
-    assert len(rows) == len(told) + len(waits)
-    assert told == {
-        name: (f"`{row.method} {row.path.replace('/projects/{project}/', '…/')}`", wording(name))
-        for name, row in ENDPOINTS.items()
-    }
 
 
 def test_requests_are_strict_and_answers_are_not() -> None:

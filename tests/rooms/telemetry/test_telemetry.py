@@ -245,8 +245,11 @@ async def test_intents_have_the_context(sdk: Sdk, tmp_path: Path, emulator: Emul
     assert link.context.span_id == _id(sdk.span("testvibe generation"))
 
 
-async def test_a_dispatch_hangs_below_the_call_of_a_tool(sdk: Sdk, emulator: Emulator) -> None:
+async def test_a_dispatch_hangs_below_the_call_of_a_tool(
+    sdk: Sdk, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The agent, its call of the MCP server, the batch and its runs are one trace."""
+    monkeypatch.setenv("TESTVIBE_LEDGER", str(tmp_path / "ledger.sqlite"))
     tracer = sdk.tracer_provider.get_tracer("agent")
     async with connected(emulator) as mcp:
         with tracer.start_as_current_span("agent") as agent:
@@ -461,15 +464,14 @@ async def test_a_dispatch_of_what_was_dispatched_before(
     sdk: Sdk, emulator: Emulator, project: Project
 ) -> None:
     """An operation has one span, until its end: that of a dispatch which names it again ends."""
-    operation = await project.run_feature("Checkout")
-    same = Fault.edit(lambda answer: answer | {"runId": operation.run_id})
-    emulator.fail("run_feature", same, times=1)
-    await project.run_feature("Checkout")
-    assert len(sdk.spans("testvibe run")) == 1
+    operation = await project.generate_feature("Checkout")
+    same = await project.generate_feature("Checkout", on_conflict="join")
+    assert same.ref == operation.ref
+    assert len(sdk.spans("testvibe generation")) == 1
     await operation
-    again, first = sorted(sdk.spans("testvibe run"), key=lambda span: len(span.events))
+    again, first = sorted(sdk.spans("testvibe generation"), key=lambda span: len(span.events))
     assert not again.events
-    assert _events(first)[1] == "transition finished passed"
+    assert _events(first)[-1] == "transition finished generated"
 
 
 def test_a_poll_that_failed_for_others_is_no_event(sdk: Sdk) -> None:
