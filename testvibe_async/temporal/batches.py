@@ -1,0 +1,94 @@
+"""Batches on the engine, for a caller: start one, read its items, decide, cancel."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from testvibe_async.batch import item_from_dict
+from testvibe_async.errors import ConfigError
+from testvibe_async.temporal.worker import TASK_QUEUE
+from testvibe_async.temporal.workflow import BatchWorkflow, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    import temporalio.client
+
+    from testvibe_async.outcomes import BatchItem
+    from testvibe_async.refs import Ref
+
+
+class TemporalBatch:
+    """A batch on the engine: `await TemporalBatch.start(engine, {...}, key="nightly")`."""
+
+    def __init__(self, engine: temporalio.client.Client, key: str) -> None:
+        """Attach to a batch by its key, which is its workflow id; does no I/O."""
+        self.key = key
+        """The batch's key, which is its workflow id."""
+        self._handle: temporalio.client.WorkflowHandle[Any, Any] = engine.get_workflow_handle(key)
+
+    @classmethod
+    async def start(
+        cls,
+        engine: temporalio.client.Client,
+        request: Mapping[str, Any],
+        *,
+        key: str,
+        task_queue: str = TASK_QUEUE,
+    ) -> TemporalBatch:
+        """Start a batch.
+
+        Args:
+            engine: The connection to the engine.
+            request: The input: `features` (absent for all that have tests), `project`, `kind`,
+                `configs`, `attempts`, `maxInFlight`, `maxFailures`, `onConflict`, `siteUrl`,
+                `maxGenerations`, and `decideSeconds`, for which the batch waits for a decision
+                about what is unknown.
+            key: The batch's key, which becomes the workflow id.
+            task_queue: The task queue of the workers.
+
+        Raises:
+            ConfigError: The request is wrong.
+            WorkflowAlreadyStartedError: The engine has a batch of this key.
+        """
+        if (problem := problem_of(dict(request))) is not None:
+            raise ConfigError(problem)
+        await engine.start_workflow(
+            BatchWorkflow.run, dict(request), id=key, task_queue=task_queue
+        )
+        return cls(engine, key)
+
+    async def result(self) -> dict[str, Any]:
+        """Wait for the end; return the summary, and whether the batch was cancelled."""
+        return await self._handle.result()
+
+    async def summary(self) -> dict[str, int]:
+        """Return the number of items with each verdict."""
+        return await self._handle.query("summary")
+
+    async def items(self) -> list[BatchItem[Any]]:
+        """Return the items of all chunks that have ended, in the requested order."""
+        items: list[BatchItem[Any]] = []
+        page, pages = 0, 1
+        while page < pages:
+            found = await self._handle.query("items", page)
+            page, pages = page + 1, found["pages"]
+            items += [item_from_dict(found["kind"], each) for each in found["items"]]
+        return items
+
+    async def decide(
+        self, decision: Literal["resend", "drop"] | Ref, *, feature: int | str | None = None
+    ) -> int:
+        """Decide what to do with dispatches that are unknown; return the number of chunks.
+
+        Raises:
+            WorkflowUpdateFailedError: Nothing is unknown, or the batch waits for no decision.
+        """
+        value = decision if isinstance(decision, str) else json.loads(decision.to_json())
+        return await self._handle.execute_update("decide", {"decision": value, "feature": feature})
+
+    async def cancel(self) -> None:
+        """Dispatch nothing more, and wait for what is in flight. Nothing is cancelled there."""
+        await self._handle.cancel()
