@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overloa
 
 from attrs import asdict
 
-from testvibe_async._core.batch import Features, StoredBatch, is_refusal, select_features
+from testvibe_async._core.batch import (
+    Features,
+    StoredBatch,
+    is_refusal,
+    item_from_dict,
+    select_features,
+)
 from testvibe_async._core.dispatch import CLOSE_SECONDS
 from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import KINDS
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import GenerationRef, RunRef
 
-__all__ = ["Batch", "Features", "StoredBatch", "is_refusal", "select_features"]
+__all__ = ["Batch", "Features", "StoredBatch", "is_refusal", "item_from_dict", "select_features"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Snapshot, covariant=True)
 

@@ -168,7 +168,7 @@ class Row(Serializable):
     def contradiction(self, answer: Any) -> str | None:  # noqa: ANN401 - an answer that names an operation
         """Return how an answer contradicts the request; None if it does not.
 
-        Names count only for an operation that was found: a feature may be renamed meanwhile.
+        A feature that is renamed while its operation runs does too: that is the safe side.
         """
         if (run_id := getattr(answer, "run_id", 1)) < 1:
             return f"it names run {run_id}, and ids begin with 1"
@@ -176,8 +176,7 @@ class Row(Serializable):
         known = number if number is not None else getattr(self.ref, "feature_id", None)
         if None not in {known, answer.feature_id} and known != answer.feature_id:
             return f"it names feature {answer.feature_id}, and {known} was requested"
-        # A found operation has no other proof than its fields.
-        named = answer.feature_name if self.adopted and number is None else None
+        named = getattr(answer, "feature_name", None) if number is None else None
         if named and folded(named) != folded(str(self.feature)):
             return f"it names feature {named!r}, and {self.feature!r} was requested"
         asked, named = self.config or DEFAULT_CONFIG, getattr(answer, "config", None)

@@ -21,6 +21,7 @@ from testvibe_async._config import require_age, require_timeout
 from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
+    ContradictionError,
     ObservationError,
     OperationSupersededError,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from testvibe_async._http import Transport
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.errors import KindName
+    from testvibe_async.ledger import Row
     from testvibe_async.models import (
         Artifact,
         Diagnosis,
@@ -85,9 +87,9 @@ class Operation(ABC, Generic[SnapshotT_co]):
     Cancelling a wait cancels nothing at the service either. It is not made directly.
     """
 
-    __slots__ = ("__weakref__", "_parts", "_polled", "_ref", "adopted")
+    __slots__ = ("__weakref__", "_parts", "_polled", "_ref", "_row", "adopted")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by name
         self,
         ref: Ref,
         parts: ClientParts,
@@ -95,8 +97,10 @@ class Operation(ABC, Generic[SnapshotT_co]):
         adopted: bool = False,
         sent_at: float | None = None,
         previous_id: str | None = None,
+        row: Row | None = None,
     ) -> None:
         self._ref = ref
+        self._row = row
         self._polled: PolledOperation[SnapshotT_co] = parts.poller.known.operation(
             ref, sent_at=sent_at, previous_id=previous_id
         )
@@ -221,6 +225,10 @@ class Operation(ABC, Generic[SnapshotT_co]):
         if self._polled.snapshot is None:
             what = "the service still shows the one before it"
             raise ObservationError(what, ref=self.ref)
+        if self._row is not None and self.done:
+            problem = self._row.contradiction(self._polled.snapshot)
+            if problem is not None:
+                raise ContradictionError(problem, ref=self.ref)
         return self._polled.snapshot
 
     def __aiter__(self) -> Iteration[Transition[SnapshotT_co]]:

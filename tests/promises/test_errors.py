@@ -85,6 +85,12 @@ def run(project: Project) -> Awaitable[object]:
     return project.run_feature("Checkout").wait()
 
 
+async def run_batch(project: Project) -> None:
+    (item,) = await project.run_features(["Checkout"])
+    assert item.error is not None
+    raise item.error
+
+
 def read(project: Project) -> Awaitable[object]:
     return project.get_feature("Checkout")
 
@@ -128,6 +134,9 @@ CASES: dict[type[errors.VibeError], Case] = {
     errors.WaitTimeoutError: on_project(lambda p: p.run_feature("Checkout").wait(timeout=1.5)),
     errors.ObservationError: on_project(run, "get_run", Fault.status(500), max_outage=20.0),
     errors.OperationNotFoundError: on_project(lambda p: p.wait_for_run(999)),
+    errors.ContradictionError: on_project(
+        run_batch, "get_run", Fault.edit(lambda row: row | {"config": "Mobile"})
+    ),
     errors.OperationSupersededError: Case(superseded),
     errors.ClientClosedError: Case(closed),
     models.RunFailedError: Case(failed_run),
@@ -143,6 +152,7 @@ NEVER_ITSELF = {errors.VibeError, errors.TransportError, models.OutcomeError}
 WITH_REF = {
     *(errors.GenerationInProgressError, errors.WaitTimeoutError, errors.ObservationError),
     *(errors.OperationNotFoundError, errors.OperationSupersededError, errors.ClientClosedError),
+    errors.ContradictionError,
 }
 
 

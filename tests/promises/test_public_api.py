@@ -10,7 +10,8 @@ import testvibe_async
 
 NAMES = [
     *("Artifact", "Batch", "BatchItem", "BatchSummary", "CaseResult", "Client"),
-    *("ClientClosedError", "Config", "ConfigError", "ConflictError", "Diagnosis"),
+    *("ClientClosedError", "Config", "ConfigError", "ConflictError", "ContradictionError"),
+    "Diagnosis",
     *("DispatchUnknownError", "DownloadProgress", "EndpointNotFoundError", "Feature"),
     *("FeatureBusyError", "FeatureNotGeneratedError", "FeatureStatus", "ForbiddenError"),
     *("Generation", "GenerationCancelledError", "GenerationFailedError"),
@@ -22,7 +23,7 @@ NAMES = [
     *("Phase", "Project", "ProjectFile", "ProjectInfo", "Quarantined", "RateLimitedError"),
     *("Ref", "ResponseError", "RetryPolicy", "Run", "RunFailedError"),
     *("RunOperation", "RunRef", "RunStatus", "RunSummary", "Section", "SectionLog", "ServerError"),
-    "SqliteLedger",
+    *("SqliteLedger", "StoredBatch"),
     *("Transition", "TransportError", "UnauthorizedError", "UndocumentedStatusError", "Verdict"),
     *("VibeError", "WaitTimeoutError", "__version__"),
 ]

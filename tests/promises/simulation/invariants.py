@@ -105,13 +105,15 @@ def no_generation_is_paid_twice(world: AnyWorld) -> None:
 def needed(world: AnyWorld, intent: Intent) -> list[Id]:
     """Return what a dispatch began, but for the runs that it had reason to repeat.
 
-    Each of those had expired, and a whole list read since then showed nothing that could be it.
+    Each of those had expired, and a whole list read since then showed nothing that could be it, or
+    the service had named it as another's.
     """
     posts = [post for post in world.record.of(intent) if post.made is not None]
     repeated = [
         post
         for post in posts
         if any(each.at > post.at and _was_unseen(world, post, each.at) for each in posts)
+        or any(each.mixed_up_with == post.made for each in world.record.posts.values())
     ]
     world.seen["a run that acted twice, since it had expired unseen"] += len(repeated)
     times = [each.at for each in world.record.of(intent)]

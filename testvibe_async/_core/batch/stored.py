@@ -9,9 +9,11 @@ from attrs import frozen
 
 from testvibe_async._core.batch.entry import Entry, is_refusal
 from testvibe_async._core.batch.jobs import Job
-from testvibe_async._wire import KINDS
-from testvibe_async.errors import ConfigError, DispatchUnknownError
+from testvibe_async._wire import KINDS, read
+from testvibe_async.errors import ConfigError, DispatchUnknownError, read_error
 from testvibe_async.ledger import Row, RowState, item_of
+from testvibe_async.outcomes import BatchItem
+from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._core.ledger import SqliteLedger
     from testvibe_async.errors import KindName, VibeError
-    from testvibe_async.outcomes import BatchItem
 
 
 @frozen(kw_only=True)
@@ -127,6 +128,25 @@ class StoredBatch:
             and all(_is_over(entry, described["attempts"]) for entry in entries),
             items=[entry.end(_error_of(entry)) for entry in entries],
         )
+
+
+def item_from_dict(kind: KindName, document: Mapping[str, Any]) -> BatchItem[Any]:
+    """Return the item of a batch that `BatchItem.to_dict` described, without its quarantine."""
+
+    def outcome(each: object) -> Any:  # noqa: ANN401 - of the kind
+        return read(json.dumps(each).encode(), KINDS[kind].snapshot)
+
+    *earlier, _ = [outcome(each) for each in document.get("runs", [])] or [None]
+    return BatchItem(
+        feature=document["feature"],
+        name=document.get("name"),
+        config=document.get("config"),
+        repetition=document.get("repetition", 1),
+        ref=Ref.from_dict(document["ref"]) if "ref" in document else None,
+        outcome=outcome(document["outcome"]) if "outcome" in document else None,
+        error=read_error(document["error"]) if "error" in document else None,
+        earlier=tuple(earlier),
+    )
 
 
 async def _find(

@@ -133,12 +133,18 @@ def decide(
         attached: The operations that a caller attached to: another may have dispatched them.
     """
     others = [each for each in related if each.identity != row.identity]
-    owned = {each.ref.key for each in others if each.ref is not None}
+    operations = {ref: operation for operation, ref in evidence.shown}
+    owners = [
+        (each.ref, fit(each, operations[each.ref])) for each in others if each.ref in operations
+    ]
+    owned = {ref for ref, found in owners if found is not Fit.OTHERS}
+    # An owner that an operation contradicts has it by a mistake of the service.
+    contested = {ref for ref, found in owners if found is Fit.OTHERS}
     last = _last_id(row, others)
     fits = {
         ref: found
         for operation, ref in evidence.shown
-        if ref.key not in owned
+        if ref not in owned
         and (last is None or getattr(ref, "run_id", 0) < last)
         and (found := fit(row, operation)) is not Fit.OTHERS
     }
@@ -147,10 +153,10 @@ def decide(
         return Decision(reason="absent" if is_nothing else "unseen", is_nothing=is_nothing)
     ambiguous = Decision(reason="ambiguous", candidates=tuple(fits))
     is_clear = row.is_before_known and all(
-        found is Fit.OURS and ref not in attached for ref, found in fits.items()
+        found is Fit.OURS and ref not in attached and ref not in contested
+        for ref, found in fits.items()
     )
-    operations = [operation for operation, ref in evidence.shown if ref in fits]
-    peers = [each for each in others if _may_own(each, row, operations)]
+    peers = [each for each in others if _may_own(each, row, [operations[ref] for ref in fits])]
     if not is_clear or any(_request(each) != _request(row) for each in peers):
         return ambiguous
     if any(map(is_awaited, peers)):  # Its id would tell.

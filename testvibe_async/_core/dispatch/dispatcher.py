@@ -185,6 +185,7 @@ class Dispatcher:
             adopted=row.adopted or dispatch.written_at is None,
             sent_at=dispatch.written_at,
             previous_id=dispatch.previous_id,
+            row=row,
         )
         # The hook comes before anything else can fail: its purpose is to store the ref.
         if self._hooks.is_enabled(Dispatched):
