@@ -237,8 +237,8 @@ async def _all(batch: Batch[Any]) -> None:
 
 
 def _decision(document: Mapping[str, Any]) -> Decision:
-    decision = document["decision"]
-    return decision if isinstance(decision, str) else Ref.from_dict(decision)
+    decision: Any = document["decision"]
+    return Ref.from_dict(decision) if isinstance(decision, dict) else decision
 
 
 def _counts(items: list[BatchItem[Any]]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async.batch import item_from_dict
 from testvibe_async.errors import ConfigError
-from testvibe_async.temporal.worker import TASK_QUEUE
+from testvibe_async.temporal.workers import TASK_QUEUE
 from testvibe_async.temporal.workflow import BatchWorkflow, problem_of
 
 if TYPE_CHECKING:

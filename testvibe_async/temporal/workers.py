@@ -62,8 +62,9 @@ async def worker(
     try:
         yield running
     finally:
+        ending = asyncio.create_task(running.shutdown())  # First: it must not take a chunk back.
         try:
             await activities.aclose()
         finally:
-            await running.shutdown()
+            await ending
             await task
