@@ -277,10 +277,12 @@ class Dispatch(ABC, Generic[OperationT]):
             async with asyncio.timeout(INTENT_SECONDS):
                 stored = await self.ledger.insert(row)
         except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled() or isinstance(error, TimeoutError):
-                self.set_row(row)  # It may have been stored all the same.
-            if is_cancelled():
+            if is_cancelled():  # It may have been stored all the same, and is not sent.
+                row.state = RowState.NOT_STARTED
+                await noted(self.ledger, row)
                 raise
+            if isinstance(error, TimeoutError):
+                self.set_row(row)
             raise self._not_recorded(_why_not_recorded(error)) from error
         # The loop's clock stops while the machine sleeps, and the wall clock may be set back.
         age = max((datetime.now(UTC) - row.intended_at).total_seconds(), loop.time() - began)
