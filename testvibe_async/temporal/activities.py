@@ -7,40 +7,42 @@ carries it, and who takes over; the core decides what a dispatch is.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from temporalio import activity
-from temporalio.client import AsyncActivityCancelledError
-from temporalio.exceptions import ApplicationError
+from temporalio.client import AsyncActivityCancelledError, WorkflowQueryFailedError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
-from testvibe_async.errors import ConfigError, VibeError
+from testvibe_async.batch import is_refusal, select_features
+from testvibe_async.errors import ConfigError
 from testvibe_async.ledger import Decision, Ledger
-from testvibe_async.outcomes import BatchSummary
+from testvibe_async.outcomes import Verdict
 from testvibe_async.refs import Ref
 from testvibe_async.temporal.ledger import HeartbeatLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     import temporalio.client
 
-    from testvibe_async import Batch, Client, Project
+    from testvibe_async import Batch, Client
     from testvibe_async.outcomes import BatchItem
 
 BEAT_SECONDS = 2.0
-"""Seconds between two heartbeats of a chunk."""
+"""Seconds between two heartbeats of a chunk, and between two questions whether it is to stop."""
 
-ASK_BEATS = 2
-"""Number of heartbeats after which a chunk asks whether its batch is stopped."""
+RPC_SECONDS = timedelta(seconds=3)
+"""Seconds that a heartbeat or a question may take: both must fit into the heartbeat time-out."""
 
 BUSY_SECONDS = 2.0
 """Seconds after which a chunk is offered again that a worker had no slot for."""
 
-MAX_RESULT_BYTES = 1_000_000
-"""Size from which the tests of items are left out of a result: the engine takes at most 2 MB."""
+END_SECONDS = 8.0
+"""Seconds in which a worker that ends gives its chunks back: 1.5 are spent on late answers."""
 
 
 class Activities:
@@ -63,158 +65,174 @@ class Activities:
         self._engine = engine
         self._client = client
         self._slots = max_chunks
-        self._chunks: set[asyncio.Task[None]] = set()
-        self._is_stopping = False
+        self._chunks: dict[asyncio.Task[None], Chunk] = {}
 
     @activity.defn(name="testvibe.features")
     async def features(self, request: dict[str, Any]) -> list[int]:
         """Return the features that a batch without names has: those with tests, or those without."""
+        is_run = request.get("kind", "run") == "run"
         try:
             async with self._client(None) as client:
-                rows = (await client.project(request.get("project")).list_features()).require_complete()
-        except ConfigError as error:
-            raise ApplicationError(str(error), type="ConfigError", non_retryable=True) from error
-        is_run = request.get("kind", "run") == "run"
-        found = [
-            row.id
-            for row in rows
-            if not row.is_suggestion and (row.has_tests if is_run else row.needs_tests)
-        ]
-        if not found:
-            what = "the project has no feature " + ("with tests" if is_run else "without tests")
-            raise ApplicationError(what, type="ConfigError", non_retryable=True)
-        return found
+                listing = await client.project(request.get("project")).list_features()
+            found = select_features(
+                listing, lambda row: row.has_tests if is_run else row.needs_tests
+            )
+            if not found:
+                what = "with tests" if is_run else "without tests"
+                raise ConfigError(f"the project has no feature {what}")
+        except Exception as error:
+            raise _failure(error) from error
+        return [row.id for row in found]
 
     @activity.defn(name="testvibe.chunk")
-    async def chunk(self, job: dict[str, Any]) -> dict[str, Any]:
+    async def chunk(self, job: dict[str, Any]) -> None:
         """Carry a chunk of a batch, in a task of its own: the SDK's heartbeats are not durable."""
-        info = activity.info()
-        handle = self._engine.get_async_activity_handle(task_token=info.task_token)
-        rows = info.heartbeat_details[0] if info.heartbeat_details else job.get("rows", [])
-        if self._is_stopping or len(self._chunks) >= self._slots:
-            await handle.heartbeat(rows)  # The next try needs them.
-            what = "this worker has enough chunks"
-            delay = timedelta(seconds=BUSY_SECONDS)
-            raise ApplicationError(what, type="Busy", next_retry_delay=delay)
-        chunk = Chunk(self._engine, handle, info, job)
-        task = asyncio.create_task(chunk.carry(self._client, rows), name="testvibe_async chunk")
-        self._chunks.add(task)
-        task.add_done_callback(self._chunks.discard)
+        if len(self._chunks) >= self._slots:
+            raise _offered_again("this worker has enough chunks", BUSY_SECONDS)
+        chunk = Chunk(self._engine, activity.info(), job)
+        task = asyncio.create_task(chunk.carry(self._client), name="testvibe_async chunk")
+        self._chunks[task] = chunk
+        task.add_done_callback(self._chunks.pop)
         activity.raise_complete_async()
 
     async def aclose(self) -> None:
         """Give the chunks under way back to the engine, with all that is known of them."""
-        self._is_stopping = True
-        for task in self._chunks:
-            task.cancel()
-        await asyncio.gather(*self._chunks, return_exceptions=True)
+        self._slots = 0
+        for chunk in self._chunks.values():
+            chunk.leave()
+        if self._chunks:
+            _, late = await asyncio.wait(self._chunks, timeout=END_SECONDS)
+            for task in late:  # The engine is away: it misses the heartbeats.
+                task.cancel()
 
 
 class Chunk:
     """One try to carry a chunk."""
 
     def __init__(
-        self,
-        engine: temporalio.client.Client,
-        handle: temporalio.client.AsyncActivityHandle,
-        info: activity.Info,
-        job: Mapping[str, Any],
+        self, engine: temporalio.client.Client, info: activity.Info, job: Mapping[str, Any]
     ) -> None:
-        self._handle = handle
+        self._handle = engine.get_async_activity_handle(task_token=info.task_token)
+        self._workflow = engine.get_workflow_handle(
+            info.workflow_id or "", run_id=info.workflow_run_id
+        )
         self._job = job
-        self._key = str(info.workflow_id)
-        self._workflow = engine.get_workflow_handle(self._key, run_id=info.workflow_run_id)
-        limit = job.get("maxGenerations")
-        self._ledger = HeartbeatLedger(handle.heartbeat, limit=limit)
+        self._rows: list[str] = next(iter(info.heartbeat_details), job.get("rows", []))
+        self._ledger = HeartbeatLedger(
+            lambda rows: self._handle.heartbeat(rows, rpc_timeout=RPC_SECONDS)
+        )
+        self._leaving = asyncio.Event()
+        self._batch: Batch[Any] | None = None
+        self._is_stopped = False
+        self._failures = 0
 
-    async def carry(self, client: Callable[[Ledger | None], Client], rows: list[str]) -> None:
+    def leave(self) -> None:
+        """Give the chunk back to the engine, unless its result is being reported."""
+        self._leaving.set()
+
+    async def carry(self, client: Callable[[Ledger | None], Client]) -> None:
         """Carry the chunk, and report its result, or that it is free to be taken over."""
+        working = asyncio.create_task(self._result(client))
+        beating = asyncio.create_task(self._beat())
         try:
-            result = await self._result(client, rows)
-        except asyncio.CancelledError:
-            with suppress(RPCError, AsyncActivityCancelledError):
-                await self._ledger.beat()
-                what, now = "the worker stops", timedelta(milliseconds=1)
-                await self._handle.fail(ApplicationError(what, next_retry_delay=now))
-            raise
-        except _LostError:
-            return  # Another worker carries it.
-        except ConfigError as error:
-            failure = ApplicationError(str(error), type="ConfigError", non_retryable=True)
-            await self._until_heard(lambda: self._handle.fail(failure))
-        except Exception as error:  # noqa: BLE001 - the engine tries again
-            text = str(error)
-            await self._until_heard(lambda: self._handle.fail(ApplicationError(text)))
+            await asyncio.wait([working, beating], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            working.cancel()
+            beating.cancel()
+        await asyncio.gather(working, beating, return_exceptions=True)
+        if working.cancelled() or self._ledger.is_broken:
+            await self._fail(_offered_again("the worker gave the chunk back", 0.001))
+        elif (error := working.exception()) is not None:
+            await self._fail(_failure(error))
         else:
-            await self._until_heard(lambda: self._handle.complete(result))
+            await self._until_heard(lambda: self._handle.complete(working.result()))
 
-    async def _result(
-        self, client: Callable[[Ledger | None], Client], rows: list[str]
-    ) -> dict[str, Any]:
-        await self._ledger.load(rows)
-        request = self._job["request"]
+    async def _result(self, client: Callable[[Ledger | None], Client]) -> dict[str, Any]:
+        await self._ledger.load(self._rows)
         for decision in self._job.get("decisions", []):
-            with suppress(ConfigError):  # Nothing of this feature is unknown any more.
-                await self._ledger.decide(
-                    self._key, _decision(decision), feature=decision.get("feature")
-                )
-        async with client(self._ledger) as opened:
-            project = opened.project(request.get("project"))
-            async with self._batch(project, request) as batch:
-                beating = asyncio.create_task(self._beat(batch))
-                try:
-                    reading = asyncio.ensure_future(_all(batch))
-                    await asyncio.wait([reading, beating], return_when=asyncio.FIRST_COMPLETED)
-                    if beating.done():
-                        reading.cancel()
-                        beating.result()
-                    await reading
-                finally:
-                    beating.cancel()
-                items = batch.items
+            await self._decide(**decision)
+        await self._ask()
+        async with client(self._ledger) as opened, self._made(opened) as batch:
+            self._batch = batch
+            if self._is_stopped:
+                batch.stop()
+            async for _ in batch:
+                pass
+            items = batch.items
+        undecided = [
+            [item.feature, item.name, item.config]
+            for item in items
+            if item.verdict is Verdict.UNKNOWN and not item.is_dropped
+        ]
         return {
-            "summary": _counts(items),
-            "items": _documents(items),
-            "rows": self._ledger.state(),
+            "summary": Counter(str(item.verdict) for item in items),
+            "items": _documents(items, self._job["maxBytes"]),
+            "undecided": undecided,
+            "rows": self._ledger.state() if undecided else [],
         }
 
-    def _batch(self, project: Project, request: Mapping[str, Any]) -> Batch[Any]:
+    def _made(self, client: Client) -> Batch[Any]:
+        request = self._job["request"]
+        project = client.project(request.get("project"))
         common: dict[str, Any] = {
+            "features": self._job["features"],
             "site_url": request.get("siteUrl"),
             "max_in_flight": self._job["maxInFlight"],
             "on_conflict": request.get("onConflict"),
             "stop_on_failure": request.get("maxFailures", False),
-            "key": self._key,
+            "key": self._workflow.id,
         }
-        features = self._job["features"]
         if request.get("kind", "run") == "generation":
-            return project.generate_features(features, **common)
+            return project.generate_features(**common)
         return project.run_features(
-            features, config=request.get("configs"), attempts=request.get("attempts"), **common
+            config=request.get("configs"), attempts=request.get("attempts"), **common
         )
 
-    async def _beat(self, batch: Batch[Any]) -> None:
-        """Send heartbeats, and stop the batch once that is asked for.
+    async def _decide(
+        self, decision: Any, feature: int | str | None = None, config: str | None = None
+    ) -> None:
+        try:
+            value: Decision = Ref.from_dict(decision) if isinstance(decision, dict) else decision
+            await self._ledger.decide(self._workflow.id, value, feature=feature, config=config)
+        except ConfigError as error:  # The dispatch stays unknown, and may be decided again.
+            activity.logger.warning("a decision of %s has no effect: %s", self._workflow.id, error)
 
-        Raises:
-            _LostError: The engine has given the chunk to another worker.
-        """
-        beats = 0
-        while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            beats += 1
+    async def _beat(self) -> None:
+        """Send heartbeats, and ask whether to stop, until the chunk is to be given back."""
+        while not self._ledger.is_broken:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._leaving.wait()
+                return
             try:
                 await self._ledger.beat()
-                if beats % ASK_BEATS == 0 and await self._workflow.query("stopped"):
-                    batch.stop()
-            except AsyncActivityCancelledError:
-                batch.stop()
+            except AsyncActivityCancelledError:  # Paused or reset, by a person.
+                return
             except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    raise _LostError from error
-                # The engine is away: nothing new is dispatched, since no row is acknowledged.
+                if error.status is RPCStatusCode.NOT_FOUND:  # Another worker has it.
+                    return
+                # The engine is away: what is in flight is still polled.
+            await self._ask()
 
-    async def _until_heard(self, report: Callable[[], Any]) -> None:
+    async def _ask(self) -> None:
+        """Report failures if the batch limits them, and ask whether to dispatch nothing more."""
+        job, items = self._job, self._batch.items if self._batch is not None else []
+        with suppress(RPCError, WorkflowQueryFailedError):
+            failures = sum(item.is_bad for item in items) if "maxFailures" in job["request"] else 0
+            if failures > self._failures:
+                await self._workflow.signal(
+                    "failures", args=[job["index"], failures], rpc_timeout=RPC_SECONDS
+                )
+                self._failures = failures
+            self._is_stopped |= await self._workflow.query("stopped", rpc_timeout=RPC_SECONDS)
+        if self._is_stopped and self._batch is not None:
+            self._batch.stop()
+
+    async def _fail(self, error: ApplicationError) -> None:
+        state = self._ledger.state() or self._rows
+        await self._until_heard(lambda: self._handle.fail(error, last_heartbeat_details=[state]))
+
+    async def _until_heard(self, report: Callable[[], Awaitable[None]]) -> None:
         """Report to the engine until it hears, or has no such try any more."""
         while True:
             try:
@@ -227,34 +245,30 @@ class Chunk:
                 return
 
 
-class _LostError(Exception):
-    """The engine has given the chunk to another worker."""
+def _offered_again(what: str, seconds: float) -> ApplicationError:
+    """Return the error with which a chunk is offered to all workers again."""
+    return ApplicationError(
+        what,
+        type="OfferedAgain",
+        next_retry_delay=timedelta(seconds=seconds),
+        category=ApplicationErrorCategory.BENIGN,
+    )
 
 
-async def _all(batch: Batch[Any]) -> None:
-    async for _ in batch:
-        pass
+def _failure(error: BaseException) -> ApplicationError:
+    """Return an error for the engine, which tries again unless that would fail the same way."""
+    is_final = isinstance(error, ConfigError) or (
+        isinstance(error, Exception) and is_refusal(error)
+    )
+    return ApplicationError(str(error)[:1000], type=type(error).__name__, non_retryable=is_final)
 
 
-def _decision(document: Mapping[str, Any]) -> Decision:
-    decision: Any = document["decision"]
-    return Ref.from_dict(decision) if isinstance(decision, dict) else decision
-
-
-def _counts(items: list[BatchItem[Any]]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for item in items:
-        counts[str(item.verdict)] = counts.get(str(item.verdict), 0) + 1
-    return counts
-
-
-def _documents(items: list[BatchItem[Any]]) -> list[dict[str, Any]]:
+def _documents(items: list[BatchItem[Any]], max_bytes: int) -> list[dict[str, Any]]:
     """Return the items as plain JSON; without their tests if there would be too much of it."""
     documents = [item.to_dict() for item in items]
-    if sum(len(str(each)) for each in documents) > MAX_RESULT_BYTES:
+    if sum(len(str(each)) for each in documents) > max_bytes:
         for document in documents:
-            for outcome in (document.get("outcome"), *document.get("runs", [])):
-                if outcome is not None:
-                    for name in ("tests", "artifacts", "log"):
-                        outcome.pop(name, None)
+            for outcome in (document.get("outcome", {}), *document.get("runs", [])):
+                for name in ("tests", "artifacts", "log"):
+                    outcome.pop(name, None)
     return documents

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from temporalio.common import WorkflowIDReusePolicy
+
 from testvibe_async.batch import item_from_dict
 from testvibe_async.errors import ConfigError
 from testvibe_async.temporal.workers import TASK_QUEUE
@@ -12,12 +14,11 @@ from testvibe_async.temporal.workflow import BatchWorkflow, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal
 
     import temporalio.client
 
+    from testvibe_async.ledger import Decision
     from testvibe_async.outcomes import BatchItem
-    from testvibe_async.refs import Ref
 
 
 class TemporalBatch:
@@ -25,7 +26,7 @@ class TemporalBatch:
 
     def __init__(self, engine: temporalio.client.Client, key: str) -> None:
         """Attach to a batch by its key, which is its workflow id; does no I/O."""
-        self.key = key
+        self.key: str = key
         """The batch's key, which is its workflow id."""
         self._handle: temporalio.client.WorkflowHandle[Any, Any] = engine.get_workflow_handle(key)
 
@@ -38,7 +39,7 @@ class TemporalBatch:
         key: str,
         task_queue: str = TASK_QUEUE,
     ) -> TemporalBatch:
-        """Start a batch.
+        """Start a batch, unless the engine has one of that key, running or finished.
 
         Args:
             engine: The connection to the engine.
@@ -51,12 +52,16 @@ class TemporalBatch:
 
         Raises:
             ConfigError: The request is wrong.
-            WorkflowAlreadyStartedError: The engine has a batch of this key.
+            WorkflowAlreadyStartedError: The engine has a batch of this key: attach to it.
         """
         if (problem := problem_of(dict(request))) is not None:
             raise ConfigError(problem)
         await engine.start_workflow(
-            BatchWorkflow.run, dict(request), id=key, task_queue=task_queue
+            BatchWorkflow.run,
+            dict(request),
+            id=key,
+            task_queue=task_queue,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
         return cls(engine, key)
 
@@ -65,7 +70,7 @@ class TemporalBatch:
         return await self._handle.result()
 
     async def summary(self) -> dict[str, int]:
-        """Return the number of items with each verdict."""
+        """Return the number of items with each verdict; those of running chunks are `running`."""
         return await self._handle.query("summary")
 
     async def items(self) -> list[BatchItem[Any]]:
@@ -79,15 +84,24 @@ class TemporalBatch:
         return items
 
     async def decide(
-        self, decision: Literal["resend", "drop"] | Ref, *, feature: int | str | None = None
+        self, decision: Decision, *, feature: int | str | None = None, config: str | None = None
     ) -> int:
-        """Decide what to do with dispatches that are unknown; return the number of chunks.
+        """Decide what to do with dispatches that are unknown.
+
+        Args:
+            decision: See `Ledger.decide`.
+            feature: The feature, as requested; None for all that are unknown.
+            config: Its configuration, if it is unknown with several; None for any.
+
+        Returns:
+            The number of dispatches that are decided.
 
         Raises:
             WorkflowUpdateFailedError: Nothing is unknown, or the batch waits for no decision.
         """
         value = decision if isinstance(decision, str) else json.loads(decision.to_json())
-        return await self._handle.execute_update("decide", {"decision": value, "feature": feature})
+        document = {"decision": value, "feature": feature, "config": config}
+        return await self._handle.execute_update("decide", document)
 
     async def cancel(self) -> None:
         """Dispatch nothing more, and wait for what is in flight. Nothing is cancelled there."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from testvibe_async.temporal.activities import Activities
 from testvibe_async.temporal.workflow import BatchWorkflow
@@ -48,6 +48,9 @@ async def worker(
         client: Makes a client of the service: it takes the ledger that the client must have.
         task_queue: The task queue.
         max_chunks: Maximum number of chunks, of up to 100 features each, to carry at once.
+
+    Raises:
+        RuntimeError: The engine has no such namespace, or the worker failed in another way.
     """
     activities = Activities(engine, client, max_chunks=max_chunks)
     running = Worker(
@@ -55,16 +58,13 @@ async def worker(
         task_queue=task_queue,
         workflows=[BatchWorkflow],
         activities=[activities.features, activities.chunk],
+        # The sandbox would import the package anew for each batch.
+        workflow_runner=UnsandboxedWorkflowRunner(),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
         graceful_shutdown_timeout=timedelta(seconds=5),
     )
-    task = asyncio.create_task(running.run())
-    try:
-        yield running
-    finally:
-        ending = asyncio.create_task(running.shutdown())  # First: it must not take a chunk back.
+    async with running:
         try:
-            await activities.aclose()
-        finally:
-            await ending
-            await task
+            yield running
+        finally:  # It must not take back a chunk that it gives back.
+            await asyncio.gather(running.shutdown(), activities.aclose())

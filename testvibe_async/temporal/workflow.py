@@ -1,6 +1,6 @@
 """The workflow `testvibe.batch`: it hands out chunks of features, and adds up their results.
 
-It runs in Temporal's sandbox, so that it imports the standard library and temporalio alone. It has
+It imports the standard library and temporalio alone, and may thus run in Temporal's sandbox. It has
 three commands: the activity that lists features, the activity that carries a chunk, and a timer.
 What a dispatch is decides the core, in the activity.
 """
@@ -8,16 +8,24 @@ What a dispatch is decides the core, in the activity.
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CHUNK_SIZE = 100
-"""Maximum number of features of one activity."""
+"""Maximum number of dispatches of one activity, without further attempts."""
+
+MAX_ITEMS = 10_000
+"""Maximum number of dispatches of a batch: a history may have 50 MB."""
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 """Time without a heartbeat after which another worker takes over a chunk."""
@@ -31,62 +39,89 @@ _RETRIES = RetryPolicy(
     maximum_attempts=0,  # Without a limit: each try first reads what the others dispatched.
 )
 
-_TEXTS = {"project", "siteUrl", "onConflict", "kind"}
-_COUNTS = {"attempts", "maxInFlight", "maxFailures", "maxGenerations", "decideSeconds"}
-_LISTS = {"features", "configs"}
-
 _IN_FLIGHT = {"run": 100, "generation": 10}
 """The operations in flight of a batch that does not say how many."""
+
+_BAD = ("failed", "error", "unknown")
+"""The verdicts that count as failures."""
+
+Member = tuple[str, "Callable[[Any], bool]"]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int or (isinstance(value, str) and value.isdecimal())
+
+
+def _is_list(value: Any) -> bool:  # noqa: ANN401 - whatever was sent
+    """Return whether a value is a list of names or of ids, each once: a pair would run twice."""
+    if not isinstance(value, list) or not all(_is_text(each) or _is_id(each) for each in value):
+        return False
+    # Only the service knows which name has which id.
+    return len({*map(_is_id, value)}) == 1 and len({*map(_folded, value)}) == len(value)
+
+
+def _folded(value: object) -> str:
+    return " ".join(unicodedata.normalize("NFKC", str(value)).split()).casefold()
+
+
+_TEXT: Member = "a text", _is_text
+_COUNT: Member = "a whole number, 1 to 10000000", lambda n: type(n) is int and 1 <= n <= 10_000_000
+_LIST: Member = "a list of names, or of ids, with at least one, and each once", _is_list
+_KIND: Member = "'run' or 'generation'", lambda value: value in ("run", "generation")
+
+_MEMBERS = {
+    "features": _LIST,
+    "kind": _KIND,
+    **dict.fromkeys(("project", "siteUrl", "onConflict"), _TEXT),
+    **dict.fromkeys(("maxInFlight", "maxFailures", "decideSeconds"), _COUNT),
+}
+
+_MEMBERS_OF = {
+    "run": {"configs": _LIST, "attempts": _COUNT},
+    "generation": {"maxGenerations": _COUNT},
+}
 
 
 def problem_of(request: Any) -> str | None:  # noqa: ANN401 - whatever was sent
     """Return what is wrong with a request, in a sentence that names the member; None if nothing."""
     if not isinstance(request, dict):
-        return "the input must be a JSON object such as {\"features\": [\"Checkout\"]}"
-    members: dict[str, Any] = request
-    for name, value in members.items():
-        if name in _TEXTS:
-            is_right = isinstance(value, str) and bool(value.strip())
-            wanted = "a text"
-        elif name in _COUNTS:
-            is_right = type(value) is int and value >= 1
-            wanted = "a whole number, 1 or more"
-        elif name in _LISTS:
-            is_right = isinstance(value, list) and bool(value) and all(map(_is_name, value))
-            wanted = "a list of names, with at least one"
-        else:
-            known = ", ".join(sorted(_TEXTS | _COUNTS | _LISTS))
-            return f"{name!r} is not a member of the input, which has {known}"
-        if not is_right:
-            return f"{name!r} must be {wanted}, not {value!r}"
-    if (kind := members.get("kind", "run")) not in _IN_FLIGHT:
-        return f"'kind' must be 'run' or 'generation', not {kind!r}"
-    if kind == "generation" and {"configs", "attempts"} & set(members):
-        return "generations have neither 'configs' nor 'attempts'"
-    if kind == "run" and "maxGenerations" in members:
-        return "a batch of runs generates nothing: leave out 'maxGenerations'"
+        return 'the input must be a JSON object such as {"features": ["Checkout"]}'
+    given: dict[str, Any] = request
+    members: dict[str, Member] = _MEMBERS | _MEMBERS_OF.get(str(given.get("kind", "run")), {})
+    for name, value in given.items():
+        if name not in members:
+            return f"{name!r} is not a member of such an input, which has {', '.join(members)}"
+        wanted, is_right = members[name]
+        if not is_right(value):
+            return f"{name!r} must be {wanted}, not {str(value)[:60]!r}"
     return None
-
-
-def _is_name(value: object) -> bool:
-    return (isinstance(value, str) and bool(value.strip())) or type(value) is int
 
 
 def chunks_of(request: dict[str, Any], features: list[Any]) -> list[dict[str, Any]]:
     """Return the jobs of the activities: the limits of the batch are shared out among them."""
-    parts = [features[at : at + CHUNK_SIZE] for at in range(0, len(features), CHUNK_SIZE)]
+    items = len(features) * len(request.get("configs", [None]))
+    count = min(-(-items // CHUNK_SIZE), len(features))
     in_flight = request.get("maxInFlight", _IN_FLIGHT[request.get("kind", "run")])
-    generations = request.get("maxGenerations")
-    jobs: list[dict[str, Any]] = []
-    for index, part in enumerate(parts):
-        at_once = min(len(parts), in_flight)
-        share = in_flight // at_once + (index % at_once < in_flight % at_once)
-        job = {"index": index, "request": request, "features": part, "maxInFlight": share}
-        if generations is not None:
-            job["maxGenerations"] = min(len(part), generations)
-            generations -= job["maxGenerations"]
-        jobs.append(job)
-    return jobs
+    at_once = min(count, in_flight)
+    bounds = [len(features) * index // count for index in range(count + 1)]
+    return [
+        {
+            "index": index,
+            "request": {name: value for name, value in request.items() if name != "features"},
+            "features": features[first:end],
+            "maxInFlight": in_flight // at_once + (index % at_once < in_flight % at_once),
+            "maxBytes": min(1_000_000, 16_000_000 // count),
+        }
+        for index, (first, end) in enumerate(pairwise(bounds))
+    ]
+
+
+def _refusal(what: str) -> ApplicationError:
+    return ApplicationError(what, type="ConfigError", non_retryable=True)
 
 
 @workflow.defn(name="testvibe.batch")
@@ -94,26 +129,28 @@ class BatchWorkflow:
     """One batch of runs or generations, on any number of workers."""
 
     def __init__(self) -> None:
+        self._request: dict[str, Any] = {}
         self._is_cancelled = False
         self._is_stopped = False
         """True if chunks are to dispatch nothing more."""
         self._jobs: list[dict[str, Any]] = []
         self._results: dict[int, dict[str, Any]] = {}
-        self._decisions: dict[int, list[dict[str, Any]]] = {}
-        self._kind = "run"
-        self._is_over = False
+        self._failures = Counter[int]()
+        """The number of failures of each running chunk."""
+        self._decisions: list[dict[str, Any]] = []
 
     @workflow.run
     async def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Run the batch; return its summary, without items."""
         if (problem := problem_of(request)) is not None:
-            raise ApplicationError(problem, type="ConfigError", non_retryable=True)
+            raise _refusal(problem)
         info = workflow.info()
         if info.run_id != info.first_execution_run_id:
             # What was dispatched is known to the first run alone.
             what = "this run was reset, retried or continued, and would dispatch again: start a new"
-            raise ApplicationError(f"{what} batch with another workflow id", non_retryable=True)
-        main = asyncio.create_task(self._work(request))
+            raise _refusal(f"{what} batch with another workflow id")
+        self._request = request
+        main = asyncio.create_task(self._work())
         while not main.done():
             try:
                 await asyncio.shield(main)
@@ -125,47 +162,70 @@ class BatchWorkflow:
         main.result()
         return {"summary": self.summary(), "cancelled": self._is_cancelled}
 
-    async def _work(self, request: dict[str, Any]) -> None:
-        self._kind = request.get("kind", "run")
+    async def _work(self) -> None:
+        request = self._request
         features = request.get("features")
         if features is None:
             features = await workflow.execute_activity(
                 "testvibe.features",
                 request,
-                start_to_close_timeout=timedelta(minutes=10),
+                start_to_close_timeout=timedelta(minutes=1),
                 retry_policy=_RETRIES,
             )
-        self._jobs = chunks_of(request, features)
+        if len(features) * len(request.get("configs", [None])) > MAX_ITEMS:
+            raise _refusal(f"'features' must make at most {MAX_ITEMS} items: start several batches")
+        most = request.get("maxGenerations")
+        self._jobs = chunks_of(request, features[:most])
+        if left := features[len(features[:most]) :]:
+            items = [{"feature": each, "verdict": "skipped"} for each in left]
+            skipped = {"summary": {"skipped": len(left)}, "items": items, "undecided": []}
+            self._results[len(self._jobs)] = skipped
         slots = asyncio.Semaphore(request.get("maxInFlight", _IN_FLIGHT[self._kind]))
         await asyncio.gather(*(self._carry(job, slots) for job in self._jobs))
-        seconds = request.get("decideSeconds", 0)
-        while seconds and self.summary().get("unknown") and not self._is_cancelled:
-            try:
-                await workflow.wait_condition(
-                    lambda: bool(self._decisions), timeout=timedelta(seconds=seconds)
-                )
-            except TimeoutError:
-                break
-            decided, self._decisions = self._decisions, {}
+        while self._undecided() and await self._has_decision():
+            decisions, self._decisions = self._decisions, []
             again = [
-                {**self._jobs[index], "rows": self._results[index]["rows"], "decisions": decisions}
-                for index, decisions in decided.items()
+                job | {"rows": result["rows"], "decisions": decisions}
+                for job in self._jobs
+                if (result := self._results[job["index"]])["undecided"]
             ]
             await asyncio.gather(*(self._carry(job, slots) for job in again))
-        self._is_over = True
+        self._request = {}
 
     async def _carry(self, job: dict[str, Any], slots: asyncio.Semaphore) -> None:
         async with slots:
             result = await workflow.execute_activity(
                 "testvibe.chunk",
                 job,
+                activity_id=f"chunk-{job['index']}",
                 start_to_close_timeout=YEAR,
                 heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 retry_policy=_RETRIES,
             )
         self._results[job["index"]] = result
-        most, bad = job["request"].get("maxFailures"), ("failed", "error", "unknown")
-        if most is not None and sum(self.summary().get(each, 0) for each in bad) >= most:
+        self.note_failures(job["index"], sum(result["summary"].get(each, 0) for each in _BAD))
+
+    async def _has_decision(self) -> bool:
+        """Wait for a decision, for as long as the input says."""
+        seconds = self._request.get("decideSeconds", 0)
+        try:
+            await workflow.wait_condition(
+                lambda: bool(self._decisions) or self._is_cancelled,
+                timeout=timedelta(seconds=seconds),
+            )
+        except TimeoutError:
+            return False
+        return not self._is_cancelled
+
+    @property
+    def _kind(self) -> str:
+        return str(self._request.get("kind", "run"))
+
+    @workflow.signal(name="failures")
+    def note_failures(self, index: int, count: int) -> None:
+        """Note the number of failures of a chunk, which counts for those of the batch."""
+        self._failures[index] = count
+        if self._failures.total() >= self._request.get("maxFailures", MAX_ITEMS + 1):
             self._is_stopped = True
 
     @workflow.query(name="stopped")
@@ -177,41 +237,45 @@ class BatchWorkflow:
     def summary(self) -> dict[str, int]:
         """Return the number of items with each verdict; those of running chunks are `running`."""
         counts = Counter[str]()
+        for result in self._results.values():
+            counts.update(result["summary"])
         for job in self._jobs:
-            result = self._results.get(job["index"])
-            if result is None:
-                counts["running"] += len(job["features"]) * len(job["request"].get("configs", [0]))
-            else:
-                counts.update(result["summary"])
+            if job["index"] not in self._results:
+                configs = job["request"].get("configs", [None])
+                counts["running"] += len(job["features"]) * len(configs)
         return dict(counts)
 
     @workflow.query(name="items")
     def items(self, page: int = 0) -> dict[str, Any]:
         """Return the items of one chunk, and the number of chunks; none while it runs."""
+        pages = max([len(self._jobs), *(index + 1 for index in self._results)])
         found = self._results.get(page, {}).get("items", [])
-        return {"kind": self._kind, "pages": len(self._jobs), "items": found}
+        return {"kind": self._kind, "pages": pages, "items": found}
 
     @workflow.update(name="decide")
     def decide(self, decision: dict[str, Any]) -> int:
-        """Decide dispatches that are unknown; return the number of chunks that have them."""
-        chosen = self._undecided(decision.get("feature"))
-        for index in chosen:
-            self._decisions.setdefault(index, []).append(decision)
-        return len(chosen)
+        """Decide dispatches that are unknown; return their number."""
+        self._decisions.append(decision)
+        return len(self._undecided(decision))
 
     @decide.validator
     def _check_decision(self, decision: dict[str, Any]) -> None:
-        value = decision.get("decision")
+        value = decision["decision"]
         if value not in ("resend", "drop") and not isinstance(value, dict):
             raise ApplicationError("'decision' must be 'resend', 'drop' or a ref")
-        if self._is_over or not self._undecided(decision.get("feature")):
-            raise ApplicationError("nothing is unknown, or the batch has ended")
+        if {*decision} - {"decision", "feature", "config"}:
+            raise ApplicationError("a decision has 'decision', 'feature' and 'config'")
+        if not self._undecided(decision):
+            raise ApplicationError("nothing of that is unknown, or the batch has ended")
 
-    def _undecided(self, feature: object) -> list[int]:
-        """Return the chunks with an unknown item of a feature; None stands for any."""
+    def _undecided(self, decision: dict[str, Any] | None = None) -> list[Any]:
+        """Return what is unknown: all, or what a decision means."""
+        asked = decision or {}
+        feature, config = asked.get("feature"), asked.get("config")
         return [
-            index
-            for index, result in self._results.items()
-            for item in result["items"]
-            if item["verdict"] == "unknown" and feature in (None, item["feature"])
+            [each, name]
+            for result in self._results.values()
+            for each, name, own in result["undecided"]
+            if (feature is None or _folded(feature) in (_folded(each), _folded(name)))
+            and config in (None, own)
         ]
