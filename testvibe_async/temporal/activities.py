@@ -87,6 +87,10 @@ class Activities:
     @activity.defn(name="testvibe.chunk")
     async def chunk(self, job: dict[str, Any]) -> None:
         """Carry a chunk of a batch, in a task of its own: the SDK's heartbeats are not durable."""
+        if job["runId"] != activity.info().workflow_run_id:
+            # What was dispatched is known to the first run alone.
+            what = "this batch was reset, retried or continued, and would dispatch again"
+            raise _failure(ConfigError(f"{what}: start a new one, with another workflow id"))
         if len(self._chunks) >= self._slots:
             raise _offered_again("this worker has enough chunks", BUSY_SECONDS)
         chunk = Chunk(self._engine, activity.info(), job)

@@ -97,7 +97,8 @@ class TemporalBatch:
             The number of dispatches that are decided.
 
         Raises:
-            WorkflowUpdateFailedError: Nothing is unknown, or the batch waits for no decision.
+            WorkflowUpdateFailedError: Nothing of that is unknown.
+            RPCError: The batch has ended.
         """
         value = decision if isinstance(decision, str) else json.loads(decision.to_json())
         document = {"decision": value, "feature": feature, "config": config}

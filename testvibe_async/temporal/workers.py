@@ -30,7 +30,7 @@ async def worker(
     client: Callable[[Ledger | None], Client],
     *,
     task_queue: str = TASK_QUEUE,
-    max_chunks: int = 4,
+    max_chunks: int = 8,
 ) -> AsyncGenerator[Worker]:
     """Run a worker for as long as the block runs.
 

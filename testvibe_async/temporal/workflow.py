@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 100
 """Maximum number of dispatches of one activity, without further attempts."""
 
+AT_ONCE = 8
+"""Maximum number of chunks that are handed out at once, which share the operations in flight."""
+
 MAX_ITEMS = 10_000
 """Maximum number of dispatches of a batch: a history may have 50 MB."""
 
@@ -105,19 +108,23 @@ def chunks_of(request: dict[str, Any], features: list[Any]) -> list[dict[str, An
     """Return the jobs of the activities: the limits of the batch are shared out among them."""
     items = len(features) * len(request.get("configs", [None]))
     count = min(-(-items // CHUNK_SIZE), len(features))
-    in_flight = request.get("maxInFlight", _IN_FLIGHT[request.get("kind", "run")])
-    at_once = min(count, in_flight)
     bounds = [len(features) * index // count for index in range(count + 1)]
     return [
         {
             "index": index,
             "request": {name: value for name, value in request.items() if name != "features"},
             "features": features[first:end],
-            "maxInFlight": in_flight // at_once + (index % at_once < in_flight % at_once),
             "maxBytes": min(1_000_000, 16_000_000 // count),
         }
         for index, (first, end) in enumerate(pairwise(bounds))
     ]
+
+
+def shares_of(request: dict[str, Any], chunks: int) -> list[int]:
+    """Return the operations in flight of each chunk that is handed out, at most `AT_ONCE`."""
+    in_flight = request.get("maxInFlight", _IN_FLIGHT[request.get("kind", "run")])
+    count = min(chunks, in_flight, AT_ONCE)
+    return [in_flight // count + (index < in_flight % count) for index in range(count)]
 
 
 def _refusal(what: str) -> ApplicationError:
@@ -138,17 +145,14 @@ class BatchWorkflow:
         self._failures = Counter[int]()
         """The number of failures of each running chunk."""
         self._decisions: list[dict[str, Any]] = []
+        self._shares: asyncio.Queue[int] = asyncio.Queue()
+        """The operations in flight of each further chunk that may be handed out."""
 
     @workflow.run
     async def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Run the batch; return its summary, without items."""
         if (problem := problem_of(request)) is not None:
             raise _refusal(problem)
-        info = workflow.info()
-        if info.run_id != info.first_execution_run_id:
-            # What was dispatched is known to the first run alone.
-            what = "this run was reset, retried or continued, and would dispatch again: start a new"
-            raise _refusal(f"{what} batch with another workflow id")
         self._request = request
         main = asyncio.create_task(self._work())
         while not main.done():
@@ -180,8 +184,9 @@ class BatchWorkflow:
             items = [{"feature": each, "verdict": "skipped"} for each in left]
             skipped = {"summary": {"skipped": len(left)}, "items": items, "undecided": []}
             self._results[len(self._jobs)] = skipped
-        slots = asyncio.Semaphore(request.get("maxInFlight", _IN_FLIGHT[self._kind]))
-        await asyncio.gather(*(self._carry(job, slots) for job in self._jobs))
+        for share in shares_of(request, len(self._jobs)):
+            self._shares.put_nowait(share)
+        await asyncio.gather(*map(self._carry, self._jobs))
         while self._undecided() and await self._has_decision():
             decisions, self._decisions = self._decisions, []
             again = [
@@ -189,19 +194,19 @@ class BatchWorkflow:
                 for job in self._jobs
                 if (result := self._results[job["index"]])["undecided"]
             ]
-            await asyncio.gather(*(self._carry(job, slots) for job in again))
-        self._request = {}
+            await asyncio.gather(*map(self._carry, again))
 
-    async def _carry(self, job: dict[str, Any], slots: asyncio.Semaphore) -> None:
-        async with slots:
-            result = await workflow.execute_activity(
-                "testvibe.chunk",
-                job,
-                activity_id=f"chunk-{job['index']}",
-                start_to_close_timeout=YEAR,
-                heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                retry_policy=_RETRIES,
-            )
+    async def _carry(self, job: dict[str, Any]) -> None:
+        share = await self._shares.get()
+        result = await workflow.execute_activity(
+            "testvibe.chunk",
+            job | {"maxInFlight": share, "runId": workflow.info().first_execution_run_id},
+            activity_id=f"chunk-{job['index']}",
+            start_to_close_timeout=YEAR,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=_RETRIES,
+        )
+        self._shares.put_nowait(share)
         self._results[job["index"]] = result
         self.note_failures(job["index"], sum(result["summary"].get(each, 0) for each in _BAD))
 

@@ -93,7 +93,7 @@ async def test_many_features(engine: Engine, shared_server: Server, workers: int
     queue = f"many-{workers}"
     async with emulator:
         with Workers(shared_server, emulator, queue) as started:
-            await asyncio.gather(*(started.start(chunks=1) for _ in range(workers)))
+            await asyncio.gather(*(started.start() for _ in range(workers)))
             request = {"features": names, "maxInFlight": 40}
             batch = await TemporalBatch.start(engine, request, key=queue, task_queue=queue)
             result = await batch.result()

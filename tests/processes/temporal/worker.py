@@ -62,7 +62,7 @@ async def work(options: dict[str, Any]) -> None:
     engine = await Engine.connect(options["address"])
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    queue, chunks = options["queue"], options.get("chunks", 4)
+    queue, chunks = options["queue"], options.get("chunks", 8)
     async with worker(engine, made, task_queue=queue, max_chunks=chunks):
         print(READY, flush=True)
         await stopped.wait()
