@@ -22,7 +22,9 @@ from temporalio.service import RPCError
 
 from testvibe_async.temporal import activities, workflow
 
-FOUND = shutil.which("temporal", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+FOUND = shutil.which(
+    "temporal", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+)
 
 
 class Server:

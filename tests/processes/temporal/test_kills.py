@@ -105,9 +105,7 @@ async def test_many_features(engine: Engine, shared_server: Server, workers: int
 
 @pytest.mark.parametrize("kind", ["run", "generation"])
 @pytest.mark.parametrize("step", ["after the row", "after the POST"])
-async def test_a_killed_worker(
-    engine: Engine, shared_server: Server, kind: str, step: str
-) -> None:
+async def test_a_killed_worker(engine: Engine, shared_server: Server, kind: str, step: str) -> None:
     """Another worker adopts what was dispatched, and dispatches only what was not."""
     emulator, names = filled(kind=kind)
     queue = f"killed {kind} {step}"
