@@ -37,6 +37,8 @@ class HeartbeatLedger(MemoryLedger):
         super().__init__()
         self._send = send
         self._kept: list[Row] = []
+        self._texts: dict[Row, tuple[object, str]] = {}
+        """The rows as they were sent last, with what the texts depend on."""
         self._inserted = self._acknowledged = 0
         self._lock = asyncio.Lock()
         """Held while a heartbeat is sent: an earlier state must not replace a later one."""
@@ -80,7 +82,13 @@ class HeartbeatLedger(MemoryLedger):
     def state(self) -> list[str]:
         """Return the rows as the next try needs them."""
         last = {row.item: row for row in self._kept}
-        return [_short(row, is_last=last[row.item] is row).to_json() for row in self._kept]
+        return [self._text(row, is_last=last[row.item] is row) for row in self._kept]
+
+    def _text(self, row: Row, *, is_last: bool) -> str:
+        known = row.state, row.ref, row.outcome is None, is_last
+        if row not in self._texts or self._texts[row][0] != known:
+            self._texts[row] = known, _short(row, is_last=is_last).to_json()
+        return self._texts[row][1]
 
 
 def _short(row: Row, *, is_last: bool) -> Row:

@@ -59,9 +59,9 @@ class Server:
 
     def kill(self) -> None:
         """End it at once."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     async def connected(self) -> temporalio.client.Client:
         """Return a connection, once it answers."""
