@@ -1,8 +1,8 @@
 """The workflow `testvibe.batch`: it hands out chunks of features, and adds up their results.
 
-It imports the standard library and temporalio alone, and may thus run in Temporal's sandbox. It has
-three commands: the activity that lists features, the activity that carries a chunk, and a timer.
-What a dispatch is decides the core, in the activity.
+Its commands are a stored format, which later releases must replay: the activity that lists
+features, the activity that carries a chunk, and a timer. It imports the standard library and
+temporalio alone. What a dispatch is decides the core, in the activity.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def _folded(value: object) -> str:
 
 _TEXT: Member = "a text", _is_text
 _COUNT: Member = "a whole number, 1 to 10000000", lambda n: type(n) is int and 1 <= n <= 10_000_000
+_FEW: Member = "a whole number, 1 to 10", lambda n: type(n) is int and 1 <= n <= 10
 _LIST: Member = "a list of names, or of ids, with at least one, and each once", _is_list
 _KIND: Member = "'run' or 'generation'", lambda value: value in ("run", "generation")
 
@@ -84,7 +85,7 @@ _MEMBERS = {
 }
 
 _MEMBERS_OF = {
-    "run": {"configs": _LIST, "attempts": _COUNT},
+    "run": {"configs": _LIST, "attempts": _FEW},
     "generation": {"maxGenerations": _COUNT},
 }
 
