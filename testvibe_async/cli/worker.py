@@ -23,6 +23,8 @@ from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from testvibe_async.ledger import Ledger
 
 CHECK_SECONDS = 5.0
@@ -89,9 +91,9 @@ async def worker(
 
 async def _work(
     contact: _Contact,
-    made: Any,
+    made: Callable[[Ledger | None], Client],
     engine: dict[str, Any],
-    options: dict[str, Any],  # noqa: ANN401 - makes a client
+    options: dict[str, Any],
 ) -> None:
     from testvibe_async.temporal import connect, failure_of  # noqa: PLC0415 - an extra
     from testvibe_async.temporal import worker as carrying  # noqa: PLC0415

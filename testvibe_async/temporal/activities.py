@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from temporalio import activity
@@ -18,19 +19,22 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
 from testvibe_async.batch import is_refusal, select_features
-from testvibe_async.errors import ConfigError
-from testvibe_async.ledger import Decision, Ledger
+from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.outcomes import Verdict
 from testvibe_async.refs import Ref
 from testvibe_async.temporal.ledger import HeartbeatLedger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from typing import TypeAlias
 
     import temporalio.client
 
     from testvibe_async import Batch, Client
+    from testvibe_async.ledger import Decision, Ledger
     from testvibe_async.outcomes import BatchItem
+
+    Clients: TypeAlias = Callable[[Ledger | None], Client]
 
 BEAT_SECONDS = 2.0
 """Seconds between two heartbeats of a chunk, and between two questions whether it is to stop."""
@@ -48,13 +52,7 @@ END_SECONDS = 8.0
 class Activities:
     """The activities of one worker."""
 
-    def __init__(
-        self,
-        engine: temporalio.client.Client,
-        client: Callable[[Ledger | None], Client],
-        *,
-        max_chunks: int,
-    ) -> None:
+    def __init__(self, engine: temporalio.client.Client, client: Clients, max_chunks: int) -> None:
         """Create the activities.
 
         Args:
@@ -69,19 +67,18 @@ class Activities:
 
     @activity.defn(name="testvibe.features")
     async def features(self, request: dict[str, Any]) -> list[int]:
-        """Return the features that a batch without names has: those with tests, or those without."""
+        """Return the features of a batch without names: those with tests, or those without."""
         is_run = request.get("kind", "run") == "run"
         try:
             async with self._client(None) as client:
                 listing = await client.project(request.get("project")).list_features()
             found = select_features(
-                listing, lambda row: row.has_tests if is_run else row.needs_tests
+                listing, lambda row: (row.has_tests, row.needs_tests)[not is_run]
             )
-            if not found:
-                what = "with tests" if is_run else "without tests"
-                raise ConfigError(f"the project has no feature {what}")
-        except Exception as error:
+        except VibeError as error:
             raise _failure(error) from error
+        if not found:
+            raise _failure(ConfigError("the project has no such feature"))
         return [row.id for row in found]
 
     @activity.defn(name="testvibe.chunk")
@@ -117,14 +114,12 @@ class Chunk:
         self, engine: temporalio.client.Client, info: activity.Info, job: Mapping[str, Any]
     ) -> None:
         self._handle = engine.get_async_activity_handle(task_token=info.task_token)
-        self._workflow = engine.get_workflow_handle(
-            info.workflow_id or "", run_id=info.workflow_run_id
-        )
+        self._key = str(info.workflow_id)
+        self._workflow = engine.get_workflow_handle(self._key, run_id=info.workflow_run_id)
         self._job = job
         self._rows: list[str] = next(iter(info.heartbeat_details), job.get("rows", []))
-        self._ledger = HeartbeatLedger(
-            lambda rows: self._handle.heartbeat(rows, rpc_timeout=RPC_SECONDS)
-        )
+        beat = partial(self._handle.heartbeat, rpc_timeout=RPC_SECONDS)
+        self._ledger = HeartbeatLedger(beat)
         self._leaving = asyncio.Event()
         self._batch: Batch[Any] | None = None
         self._is_stopped = False
@@ -134,7 +129,7 @@ class Chunk:
         """Give the chunk back to the engine, unless its result is being reported."""
         self._leaving.set()
 
-    async def carry(self, client: Callable[[Ledger | None], Client]) -> None:
+    async def carry(self, client: Clients) -> None:
         """Carry the chunk, and report its result, or that it is free to be taken over."""
         working = asyncio.create_task(self._result(client))
         beating = asyncio.create_task(self._beat())
@@ -151,10 +146,10 @@ class Chunk:
         else:
             await self._until_heard(lambda: self._handle.complete(working.result()))
 
-    async def _result(self, client: Callable[[Ledger | None], Client]) -> dict[str, Any]:
+    async def _result(self, client: Clients) -> dict[str, Any]:
         await self._ledger.load(self._rows)
         for decision in self._job.get("decisions", []):
-            await self._decide(**decision)
+            await self._decide({**decision})
         await self._ask()
         async with client(self._ledger) as opened, self._made(opened) as batch:
             self._batch = batch
@@ -184,7 +179,7 @@ class Chunk:
             "max_in_flight": self._job["maxInFlight"],
             "on_conflict": request.get("onConflict"),
             "stop_on_failure": request.get("maxFailures", False),
-            "key": self._workflow.id,
+            "key": self._key,
         }
         if request.get("kind", "run") == "generation":
             return project.generate_features(**common)
@@ -192,14 +187,13 @@ class Chunk:
             config=request.get("configs"), attempts=request.get("attempts"), **common
         )
 
-    async def _decide(
-        self, decision: Any, feature: int | str | None = None, config: str | None = None
-    ) -> None:
+    async def _decide(self, asked: dict[str, Any]) -> None:
+        value: Any = asked.pop("decision")
         try:
-            value: Decision = Ref.from_dict(decision) if isinstance(decision, dict) else decision
-            await self._ledger.decide(self._workflow.id, value, feature=feature, config=config)
+            decision: Decision = value if isinstance(value, str) else Ref.from_dict(value)
+            await self._ledger.decide(self._key, decision, **asked)
         except ConfigError as error:  # The dispatch stays unknown, and may be decided again.
-            activity.logger.warning("a decision of %s has no effect: %s", self._workflow.id, error)
+            activity.logger.warning("a decision of %s has no effect: %s", self._key, error)
 
     async def _beat(self) -> None:
         """Send heartbeats, and ask whether to stop, until the chunk is to be given back."""
@@ -220,13 +214,13 @@ class Chunk:
 
     async def _ask(self) -> None:
         """Report failures if the batch limits them, and ask whether to dispatch nothing more."""
-        job, items = self._job, self._batch.items if self._batch is not None else []
+        failures = 0
+        if self._batch is not None and "maxFailures" in self._job["request"]:
+            failures = sum(item.is_bad for item in self._batch.items)
         with suppress(RPCError, WorkflowQueryFailedError):
-            failures = sum(item.is_bad for item in items) if "maxFailures" in job["request"] else 0
             if failures > self._failures:
-                await self._workflow.signal(
-                    "failures", args=[job["index"], failures], rpc_timeout=RPC_SECONDS
-                )
+                report = [self._job["index"], failures]
+                await self._workflow.signal("failures", args=report, rpc_timeout=RPC_SECONDS)
                 self._failures = failures
             self._is_stopped |= await self._workflow.query("stopped", rpc_timeout=RPC_SECONDS)
         if self._is_stopped and self._batch is not None:
@@ -251,19 +245,14 @@ class Chunk:
 
 def _offered_again(what: str, seconds: float) -> ApplicationError:
     """Return the error with which a chunk is offered to all workers again."""
-    return ApplicationError(
-        what,
-        type="OfferedAgain",
-        next_retry_delay=timedelta(seconds=seconds),
-        category=ApplicationErrorCategory.BENIGN,
-    )
+    delay, category = timedelta(seconds=seconds), ApplicationErrorCategory.BENIGN
+    return ApplicationError(what, type="OfferedAgain", next_retry_delay=delay, category=category)
 
 
 def _failure(error: BaseException) -> ApplicationError:
     """Return an error for the engine, which tries again unless that would fail the same way."""
-    is_final = isinstance(error, ConfigError) or (
-        isinstance(error, Exception) and is_refusal(error)
-    )
+    refused = error if isinstance(error, VibeError) else None
+    is_final = isinstance(error, ConfigError) or is_refusal(refused)
     return ApplicationError(str(error)[:1000], type=type(error).__name__, non_retryable=is_final)
 
 

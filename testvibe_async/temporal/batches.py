@@ -67,11 +67,13 @@ class TemporalBatch:
 
     async def result(self) -> dict[str, Any]:
         """Wait for the end; return the summary, and whether the batch was cancelled."""
-        return await self._handle.result()
+        result: dict[str, Any] = await self._handle.result()
+        return result
 
     async def summary(self) -> dict[str, int]:
         """Return the number of items with each verdict; those of running chunks are `running`."""
-        return await self._handle.query("summary")
+        summary: dict[str, int] = await self._handle.query("summary")
+        return summary
 
     async def items(self) -> list[BatchItem[Any]]:
         """Return the items of all chunks that have ended, in the requested order."""
@@ -102,7 +104,9 @@ class TemporalBatch:
         """
         value = decision if isinstance(decision, str) else json.loads(decision.to_json())
         document = {"decision": value, "feature": feature, "config": config}
-        return await self._handle.execute_update("decide", document)
+        handle: Any = self._handle  # One of its types is not known.
+        count: int = await handle.execute_update("decide", document)
+        return count
 
     async def cancel(self) -> None:
         """Dispatch nothing more, and wait for what is in flight. Nothing is cancelled there."""

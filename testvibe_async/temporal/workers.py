@@ -52,7 +52,7 @@ async def worker(
     Raises:
         RuntimeError: The engine has no such namespace, or the worker failed in another way.
     """
-    activities = Activities(engine, client, max_chunks=max_chunks)
+    activities = Activities(engine, client, max_chunks)
     running = Worker(
         engine,
         task_queue=task_queue,

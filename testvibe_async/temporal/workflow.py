@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -61,19 +61,23 @@ def _is_id(value: object) -> bool:
 
 def _is_list(value: Any) -> bool:  # noqa: ANN401 - whatever was sent
     """Return whether a value is a list of names or of ids, each once: a pair would run twice."""
-    if not isinstance(value, list) or not all(_is_text(each) or _is_id(each) for each in value):
+    names = cast("list[Any]", value if isinstance(value, list) else [])
+    if not all(_is_text(each) or _is_id(each) for each in names):
         return False
     # Only the service knows which name has which id.
-    return len({*map(_is_id, value)}) == 1 and len({*map(_folded, value)}) == len(value)
+    return len({*map(_is_id, names)}) == 1 and len({*map(_folded, names)}) == len(names)
 
 
 def _folded(value: object) -> str:
     return " ".join(unicodedata.normalize("NFKC", str(value)).split()).casefold()
 
 
+def _count_to(most: int) -> Member:
+    return f"a whole number, 1 to {most}", lambda value: type(value) is int and 1 <= value <= most
+
+
 _TEXT: Member = "a text", _is_text
-_COUNT: Member = "a whole number, 1 to 10000000", lambda n: type(n) is int and 1 <= n <= 10_000_000
-_FEW: Member = "a whole number, 1 to 10", lambda n: type(n) is int and 1 <= n <= 10
+_COUNT = _count_to(10_000_000)
 _LIST: Member = "a list of names, or of ids, with at least one, and each once", _is_list
 _KIND: Member = "'run' or 'generation'", lambda value: value in ("run", "generation")
 
@@ -85,7 +89,7 @@ _MEMBERS = {
 }
 
 _MEMBERS_OF = {
-    "run": {"configs": _LIST, "attempts": _FEW},
+    "run": {"configs": _LIST, "attempts": _count_to(10)},
     "generation": {"maxGenerations": _COUNT},
 }
 
@@ -94,7 +98,7 @@ def problem_of(request: Any) -> str | None:  # noqa: ANN401 - whatever was sent
     """Return what is wrong with a request, in a sentence that names the member; None if nothing."""
     if not isinstance(request, dict):
         return 'the input must be a JSON object such as {"features": ["Checkout"]}'
-    given: dict[str, Any] = request
+    given = cast("dict[str, Any]", request)
     members: dict[str, Member] = _MEMBERS | _MEMBERS_OF.get(str(given.get("kind", "run")), {})
     for name, value in given.items():
         if name not in members:

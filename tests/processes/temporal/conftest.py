@@ -6,8 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Generator
 from datetime import timedelta
 from pathlib import Path
 
@@ -50,7 +49,7 @@ class Server:
         }
         words = [word for pair in options.items() for word in pair]
         assert FOUND is not None
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own
             [FOUND, "server", "start-dev", "--headless", *words],
             env={**os.environ, "HOME": str(self._folder)},
             stdout=subprocess.DEVNULL,
@@ -91,7 +90,7 @@ async def engine(shared_server: Server) -> temporalio.client.Client:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let chunks be small, a chunk be taken over, and a lost request expire, within a few seconds."""
+    """Let chunks be small, be taken over within seconds, and lost requests expire as soon."""
     quicken(monkeypatch.setattr)
 
 

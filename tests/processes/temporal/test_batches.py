@@ -14,13 +14,13 @@ from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from tests.conftest import client_of
+from tests.processes.temporal.test_kills import dispatched, filled, some_dispatched
 from testvibe_async import ConfigError
 from testvibe_async._core.dispatch import machine
 from testvibe_async.ledger import Ledger
 from testvibe_async.temporal import TemporalBatch, worker
 from testvibe_async.testing import Emulator, Fault
-from tests.conftest import client_of
-from tests.processes.temporal.test_kills import dispatched, filled, some_dispatched
 
 
 @asynccontextmanager
@@ -71,7 +71,7 @@ async def test_decided(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     async with working(engine, emulator, "decided"):
         batch = await started(engine, "decided", features=features, decideSeconds=60)
         async with asyncio.timeout(30):
-            while (await batch.summary()) != {"unknown": 2}:
+            while (await batch.summary()) != {"unknown": 2}:  # noqa: ASYNC110 - of the engine
                 await asyncio.sleep(0.2)
         with pytest.raises(WorkflowUpdateFailedError):
             await batch.decide("drop", feature="Search")

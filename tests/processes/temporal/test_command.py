@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from testvibe_async.temporal import TemporalBatch
 from tests.conftest import settings_of
 from tests.processes.temporal.conftest import Server
 from tests.processes.temporal.test_kills import dispatched, filled, some_dispatched
 from tests.support.processes import Process
+from testvibe_async.temporal import TemporalBatch
 
 pytestmark = pytest.mark.timeout(120)
 

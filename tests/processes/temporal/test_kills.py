@@ -8,7 +8,6 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -16,11 +15,11 @@ from typing import Any, Self
 import pytest
 from temporalio.client import Client as Engine
 
-from testvibe_async.temporal import TemporalBatch
-from testvibe_async.testing import Emulator, Scenario
 from tests.conftest import settings_of
 from tests.processes.temporal.conftest import Server
 from tests.support.processes import Process
+from testvibe_async.temporal import TemporalBatch
+from testvibe_async.testing import Emulator, Scenario
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -82,7 +81,7 @@ def filled(count: int = 40, *, kind: str = "run") -> tuple[Emulator, list[str]]:
 
 async def some_dispatched(emulator: Emulator, count: int) -> None:
     """Wait until the service has begun so many."""
-    while sum(dispatched(emulator).values()) < count:
+    while sum(dispatched(emulator).values()) < count:  # noqa: ASYNC110 - by other processes
         await asyncio.sleep(0.02)
 
 

@@ -13,13 +13,11 @@ from typing import Any
 
 from temporalio.client import Client as Engine
 
+from tests.processes.temporal.conftest import quicken
 from testvibe_async import Client
 from testvibe_async.ledger import Ledger, Row, RowState
 from testvibe_async.temporal import worker
 from testvibe_async.temporal.ledger import HeartbeatLedger
-from tests.processes.temporal.conftest import quicken
-
-READY = "ready"
 
 seen = 0
 
@@ -47,7 +45,7 @@ def die_at(step: str, count: int) -> None:
         await note(self, row)
 
     HeartbeatLedger.insert = inserted  # type: ignore[method-assign]
-    HeartbeatLedger.note = noted  # type: ignore[method-assign]
+    setattr(HeartbeatLedger, "note", noted)  # noqa: B010 - it is inherited
 
 
 def made(ledger: Ledger | None) -> Client:
@@ -64,7 +62,7 @@ async def work(options: dict[str, Any]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     queue, chunks = options["queue"], options.get("chunks", 8)
     async with worker(engine, made, task_queue=queue, max_chunks=chunks):
-        print(READY, flush=True)
+        print("ready", flush=True)
         await stopped.wait()
     os._exit(0)
 

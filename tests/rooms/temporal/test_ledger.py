@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("temporalio", reason="batches on Temporal need the extra `temporal`")
 
-from testvibe_async import RunRef
+from testvibe_async import Run, RunRef
 from testvibe_async._wire import KINDS, read
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.temporal import ledger as module
@@ -38,7 +38,7 @@ def failed_run() -> Any:
     tests = [
         {"name": f"Test {each}", "outcome": "failed", "error": "e" * 5_000} for each in range(9)
     ]
-    document = {"runId": 7, "featureId": 3, "status": "failed"}
+    document: dict[str, Any] = {"runId": 7, "featureId": 3, "status": "failed"}
     document["tests"] = tests
     return read(json.dumps(document).encode(), KINDS["run"].snapshot)
 
@@ -135,6 +135,7 @@ async def test_the_state_for_the_next_try(engine: Engine, ledger: HeartbeatLedge
     assert earlier.state is RowState.FINISHED
     assert earlier.outcome is not None
     assert earlier.outcome.is_failure
+    assert isinstance(earlier.outcome, Run)
     assert not earlier.outcome.tests
     assert (last.state, last.outcome, last.ref) == (RowState.DISPATCHED, None, ref(8))
     assert open_.state is RowState.UNKNOWN

@@ -1,8 +1,8 @@
 """The commands of the workflow are a stored format: a batch of an earlier release continues.
 
 `history.json` is the history of a batch with three chunks, which lists its features, has failures
-reported, and waits twice for decisions. `python -m tests.rooms.temporal.test_replay ADDRESS` records
-it anew, on a development server; do so only with a change that earlier batches survive.
+reported, and waits twice for decisions. `python -m tests.rooms.temporal.test_replay ADDRESS`
+records it anew, on a development server; do so only with a change that earlier batches survive.
 """
 
 import ast
@@ -46,7 +46,9 @@ def test_what_the_workflow_imports() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in (
-            [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [a.name for a in node.names]
         )
     }
     assert modules - sys.stdlib_module_names == {"temporalio"}
@@ -83,7 +85,7 @@ async def _record(address: str) -> None:
         batch = await TemporalBatch.start(engine, request, key="recorded", task_queue="recorded")
         handle = engine.get_workflow_handle("recorded")
         await handle.signal("failures", args=[0, 1])
-        while "unknown" not in await batch.summary():
+        while "unknown" not in await batch.summary():  # noqa: ASYNC110 - of the engine
             await asyncio.sleep(0.1)
         for feature in (83, 166):
             await batch.decide("resend", feature=feature)
