@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import temporalio.client
 
     from testvibe_async import Batch, Client
-    from testvibe_async.ledger import Decision, Ledger
+    from testvibe_async.ledger import Ledger
     from testvibe_async.outcomes import BatchItem
 
     Clients: TypeAlias = Callable[[Ledger | None], Client]
@@ -190,7 +190,7 @@ class Chunk:
     async def _decide(self, asked: dict[str, Any]) -> None:
         value: Any = asked.pop("decision")
         try:
-            decision: Decision = value if isinstance(value, str) else Ref.from_dict(value)
+            decision: Any = value if isinstance(value, str) else Ref.from_dict(value)
             await self._ledger.decide(self._key, decision, **asked)
         except ConfigError as error:  # The dispatch stays unknown, and may be decided again.
             activity.logger.warning("a decision of %s has no effect: %s", self._key, error)

