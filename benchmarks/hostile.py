@@ -175,7 +175,7 @@ def _row(case: Document) -> Document:
         **case,
         "mebibytes": case["peak_bytes"] / 2**20,
         "milliseconds": 1000 * case["longest_stall"],
-        "result": case["result"].replace("|", "\\|"),
+        "result": case["result"].partition(":")[0],  # what it says is in `results/hostile.json`
     }
 
 

@@ -29,7 +29,7 @@ from testvibe_async.testing import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from benchmarks.results import Document
-    from testvibe_async._polling.state import OperationState
+    from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._wire import Request
 
 __all__ = ["outages_table"]
@@ -99,7 +99,7 @@ async def _trial(count: int, *, good: float, out: float) -> Document:
     }
 
 
-def _seen_at(state: OperationState[Any]) -> float:
+def _seen_at(state: PolledOperation[Any]) -> float:
     return -1.0 if state.seen_at is None else state.seen_at
 
 

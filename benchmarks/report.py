@@ -5,6 +5,7 @@ All comes from `results/*.json`; no number is written by hand.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,8 @@ FRONT_PAGE_PLOT = "../.github/cost.svg"
 HEADING = """# What it costs
 
 Written by `python -m benchmarks.report` from `results/*.json`. The docstring of each benchmark's
-module says what each figure means and what is not measured. Each section names its command, the
-commit and the machine. Run it yourself: milliseconds and ratios depend on the machine.
+module says what each figure means and what is not measured. Run it yourself: milliseconds and
+ratios depend on the machine.
 """
 SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
     "counters": ("Counted", counters_table),
@@ -48,19 +49,22 @@ SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
 }
 
 
-def _section(benchmark: str, document: Document) -> str:
+def _section(benchmark: str, document: Document, usual: str) -> str:
     title, show = SECTIONS[benchmark]
     plot = f"\n\n![Cost against operations in flight]({PLOT})" if benchmark == "scale" else ""
-    return f"## {title}\n\n{_origin(document)}\n\n{show(document)}{plot}\n"
+    return f"## {title}\n\n{_origin(document, usual)}\n\n{show(document)}{plot}\n"
 
 
-def _origin(document: Document) -> str:
+def _origin(document: Document, usual: str) -> str:
+    """Return the command of a section, and its environment if that is not the usual one."""
+    here = _environment(document)
+    other = "" if here == usual else f", on {here}"
+    return f"`{document['command']}`, commit `{document['commit']}`, {document['taken']}{other}."
+
+
+def _environment(document: Document) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in document["packages"].items())
-    return (
-        f"`{document['command']}`, commit `{document['commit']}`, {document['taken']}, "
-        f"on {document['machine']}; "
-        f"{document['system']}; {document['python']}; {packages}."
-    )
+    return f"{document['machine']}; {document['system']}; {document['python']}; {packages}"
 
 
 def _write_front_page(costs: str) -> None:
@@ -73,8 +77,10 @@ def _write_front_page(costs: str) -> None:
 def main() -> None:
     """Write the report on the benchmarks that have a result."""
     documents = {name: found for name in SECTIONS if (found := read(name)) is not None}
-    sections = (_section(name, document) for name, document in documents.items())
-    (FOLDER / "RESULTS.md").write_text("\n".join([HEADING, *sections]))
+    usual = Counter(map(_environment, documents.values())).most_common(1)[0][0]
+    heading = f"{HEADING}\nOn {usual}.\n"
+    sections = (_section(name, document, usual) for name, document in documents.items())
+    (FOLDER / "RESULTS.md").write_text("\n".join([heading, *sections]))
     if "scale" in documents:
         draw_scale(documents["scale"], FOLDER / PLOT)
     if "peers" in documents:

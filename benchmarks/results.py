@@ -92,8 +92,8 @@ def table(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> str:
         rows: The values of each row, by the names in these formats.
     """
     cells = [[form.format_map(row) for form in columns.values()] for row in rows]
-    lines = [[*columns], ["---", *("---:" for _ in [*columns][1:])], *cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    heading, *lines = (f"| {' | '.join(line)} |" for line in ([*columns], *cells))
+    return "\n".join([heading, f"|---{'|---:' * (len(columns) - 1)}|", *lines])
 
 
 def progress(text: str) -> None:

@@ -33,6 +33,7 @@ KEY = "tvb_" + "k" * 43
 # What a person or a CI system sets, and the package or its libraries read.
 MACHINE = (
     *("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT", "TESTVIBE_MCP_TOKEN"),
+    "TESTVIBE_LEDGER",
     *("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"),
     *("NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS", "PYTHONDONTWRITEBYTECODE"),
 )

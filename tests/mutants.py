@@ -1,6 +1,6 @@
 """Mutation testing of a sample of the core, as a command: which changes the tests notice.
 
-    python -m tests.mutants [--lines 15] [--seed 1] [--rooms _http] [--tests tests/promises]
+    python -m tests.mutants [--lines 15] [--seed 1] [--rooms _core/ledger] [--tests tests/promises]
 
 Each mutant is one statement that is left out, negated or returns nothing, or one operator that is
 another. They are drawn anywhere in the core, the same for each seed, and are tried one at a time on
@@ -64,8 +64,9 @@ def mutants(folder: Path, rooms: Sequence[str] = ()) -> list[Mutant]:
     """Return all mutants of the core, or of some of its rooms."""
     found: list[Mutant] = []
     for path in sorted((folder / PACKAGE).rglob("*.py")):
-        parts = path.relative_to(folder / PACKAGE).parts
-        if ELSEWHERE.isdisjoint(parts) and (not rooms or parts[0] in rooms):
+        within = path.relative_to(folder / PACKAGE)
+        is_meant = not rooms or any(within.is_relative_to(room) for room in rooms)
+        if ELSEWHERE.isdisjoint(within.parts) and is_meant:
             found += _mutants_of(path.relative_to(folder), path.read_text("utf-8"))
     return found
 
@@ -156,7 +157,9 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("--lines", type=int, default=15, help="how many; 15 by default")
     parser.add_argument("--seed", type=int, default=1, help="of the sample; 1 by default")
-    parser.add_argument("--rooms", nargs="*", default=(), help="such as _http; all by default")
+    parser.add_argument(
+        "--rooms", nargs="*", default=(), help="such as _core/ledger; all by default"
+    )
     parser.add_argument("--tests", nargs="+", default=["tests/promises"])
     asked = parser.parse_args()
     with copy_of_the_project() as folder:

@@ -10,13 +10,14 @@ import typing
 from testvibe_async._util import __version__ as __version__
 
 if typing.TYPE_CHECKING:
+    from testvibe_async._core.ledger import MemoryLedger as MemoryLedger
+    from testvibe_async._core.ledger import SqliteLedger as SqliteLedger
     from testvibe_async._http import RetryPolicy as RetryPolicy
-    from testvibe_async.batch import *
+    from testvibe_async.batch import Batch as Batch
+    from testvibe_async.batch import StoredBatch as StoredBatch
     from testvibe_async.client import Client as Client
     from testvibe_async.errors import *
     from testvibe_async.events import Hooks as Hooks
-    from testvibe_async._core.ledger import MemoryLedger as MemoryLedger
-    from testvibe_async._core.ledger import SqliteLedger as SqliteLedger
     from testvibe_async.ledger import Ledger as Ledger
     from testvibe_async.models import *
     from testvibe_async.operations import GenerationOperation as GenerationOperation

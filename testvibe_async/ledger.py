@@ -9,13 +9,16 @@ no API key, and decides neither a server nor a path.
 from __future__ import annotations
 
 import json
+import os
 import time
 import unicodedata
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import count
 from operator import methodcaller
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from attrs import define, field, fields
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.models import Snapshot
 
-__all__ = ["Decision", "Ledger", "Row", "RowState"]
+__all__ = ["Decision", "Ledger", "Row", "RowState", "ref_id"]
 
 Decision: TypeAlias = 'Literal["resend", "drop"] | Ref'
 """What to do with a dispatch that is unknown: send it again, leave it, or take an operation."""
@@ -76,6 +79,10 @@ OPEN_STATES = frozenset({RowState.INTENDED, RowState.LOST, RowState.ACCEPTED, Ro
 """The states of a row whose operation may still be found."""
 
 
+_PROCESS = token_hex(4)
+_tokens = count()
+
+
 @define(kw_only=True, eq=False)
 class Row(Serializable):
     """One attempt to dispatch an operation; with number 0, the description of a batch."""
@@ -111,6 +118,9 @@ class Row(Serializable):
     state: RowState = RowState.INTENDED
     intended_at: datetime = field(factory=lambda: datetime.now(UTC))
     """The time when the row was made, by the local clock, in UTC."""
+
+    token: str = field(factory=lambda: f"{os.getpid():x}-{_PROCESS}-{next(_tokens):x}")
+    """A text that no other row has: of two rows of one identity, one was not stored."""
 
     clock: str | None = None
     """The machine's boot, and its seconds since then; None if it can't tell. See `age_of`."""
@@ -268,10 +278,11 @@ class Ledger(ABC):
 
     @abstractmethod
     async def note(self, row: Row) -> None:
-        """Replace the stored row of the same identity, now that more is known.
+        """Replace the stored row of the same identity and token, now that more is known.
 
-        A stored row with a ref stays as it is, unless the new one has a ref without `adopted`, or
-        takes back one that was found: both are `adopted`, and the new one has no ref.
+        Does nothing if no such row is stored, or if that would forget an operation: a stored row
+        with a ref is replaced by one with the same ref, or with a ref that is not `adopted`; and,
+        if both are `adopted`, by one without a ref, which takes it back.
         """
 
     @abstractmethod
@@ -314,6 +325,10 @@ class Ledger(ABC):
         if len({(row.server, row.project) for row in rows}) > 1:
             raise ConfigError(f"key {key!r} has rows in several projects: name the project")
         found = [row for row in undecided(rows) if _is_meant(row, feature, config)]
+        if decision == "resend" and any(row.state is RowState.ACCEPTED for row in found):
+            raise ConfigError(
+                "the service accepted it, so it started: decide 'drop', or name its operation"
+            )
         if not found:
             what = "nothing" if feature is None else f"nothing of feature {feature!r}"
             raise ConfigError(f"{what} is unknown under key {key!r}")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -15,8 +17,7 @@ import pytest
 import pytest_asyncio.plugin
 from anyio.from_thread import start_blocking_portal
 
-from testvibe_async import Ref, RunRef, pytest_plugin
-from testvibe_async.cli.names import read_ref
+from testvibe_async import pytest_plugin
 from testvibe_async.pytest_plugin import clients, session
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -148,18 +149,14 @@ def dispatched(service: Emulator, count: int, then: Callable[[], object]) -> Non
 
 
 def ids_told(lines: Iterable[str]) -> set[int]:
-    """Return the ids of the runs in the command that is shown."""
-    return {ref.run_id for ref in refs_told(lines) if isinstance(ref, RunRef)}
-
-
-def refs_told(lines: Iterable[str]) -> list[Ref]:
-    """Return the refs in the command that is shown, as that command reads them."""
-    (command,) = [line for line in lines if line.startswith("  testvibe-async wait ")]
-    words = shlex.split(command)[2:]
-    if "--project" not in words:
-        return [*map(read_ref, words)]
-    *ids, _, project, _, server = words
-    return [RunRef(server=server, project=project, run_id=int(each)) for each in ids]
+    """Return the ids of the runs in the commands that are shown."""
+    commands = [line for line in lines if line.startswith("  testvibe-async wait ")]
+    assert commands
+    return {
+        int(word)
+        for command in commands
+        for word in takewhile(str.isdecimal, shlex.split(command)[2:])
+    }
 
 
 def shows(result: pytest.RunResult, *lines: str, **outcomes: int) -> None:
@@ -250,8 +247,9 @@ class Inner:
 
 
 @pytest.fixture
-def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
-    """Return a pytest inside pytest, in a directory of its own."""
+def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Inner:
+    """Return a pytest inside pytest, in a directory of its own, with a ledger of its own."""
+    monkeypatch.setenv("TESTVIBE_LEDGER", str(tmp_path / "ledger.sqlite"))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     return Inner(pytester)

@@ -1,4 +1,4 @@
-"""Ledgers for tests: one over a service's own database, one that fails, and those of a dead process."""
+"""Ledgers for tests: a service's own, one that fails, and those that dead processes left."""
 
 import asyncio
 import shutil
@@ -12,10 +12,11 @@ from testvibe_async.ledger import Ledger, Row, RowState
 from testvibe_async.testing import Emulator
 
 TABLE = """CREATE TABLE dispatches (id TEXT PRIMARY KEY, key TEXT, place TEXT, ref TEXT,
-    adopted INTEGER, document TEXT)"""
+    adopted INTEGER, token TEXT, document TEXT)"""
 
 NOTE = """UPDATE dispatches SET ref = :ref, adopted = :adopted, document = :document
-    WHERE id = :id AND (ref IS NULL OR adopted OR NOT :adopted)"""
+    WHERE id = :id AND token = :token AND (ref IS NULL OR ref = :ref
+        OR (:ref IS NOT NULL AND NOT :adopted) OR (adopted AND :adopted AND :ref IS NULL))"""
 
 
 class OwnLedger(Ledger):
@@ -26,7 +27,9 @@ class OwnLedger(Ledger):
         self.database.execute(TABLE)
 
     async def insert(self, row: Row) -> Row:
-        insert = "INSERT INTO dispatches VALUES (:id, :key, :place, :ref, :adopted, :document)"
+        insert = (
+            "INSERT INTO dispatches VALUES (:id, :key, :place, :ref, :adopted, :token, :document)"
+        )
         cursor = self.database.execute(f"{insert} ON CONFLICT DO NOTHING", _values(row))
         return row if cursor.rowcount else self._read("id = ?", row.id)[0]
 
@@ -48,7 +51,7 @@ class OwnLedger(Ledger):
 def _values(row: Row) -> dict[str, Any]:
     place = f"{row.server} {row.project}"
     own = {"id": row.id, "key": row.key, "place": place, "ref": row.ref_id}
-    return {**own, "adopted": row.adopted, "document": row.to_json()}
+    return {**own, "adopted": row.adopted, "token": row.token, "document": row.to_json()}
 
 
 class Notes(OwnLedger):

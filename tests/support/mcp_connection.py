@@ -126,10 +126,12 @@ class Listener:
 
     def __init__(self) -> None:
         self.numbers: list[float] = []
+        self.totals: list[float | None] = []
         self.messages: list[str] = []
         self.times: list[float] = []
 
-    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG002
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        self.totals.append(total)
         self.numbers.append(progress)
         self.messages.append(message or "")
         self.times.append(now())

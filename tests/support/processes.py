@@ -123,12 +123,12 @@ class Process:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.kill()  # A thread that still reads a stream would hold its close.
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
                 with suppress(BrokenPipeError):  # The rest of its input has no reader.
                     stream.close()
-        if kind is not None:
-            self.kill()
         self.wait()
 
 

@@ -1,6 +1,6 @@
-"""A service under maintenance: tools and sessions say so within two polls, and end as they should.
+"""A service under maintenance: sessions say so, and end as they should.
 
-What the command line prints is in `cli/test_outage`.
+What the command line prints is in `cli/test_outage`, and what tools report in `mcp_server`.
 """
 
 from typing import Any
@@ -9,8 +9,6 @@ import pytest
 
 from tests.support.amounts import by_turns
 from tests.support.inner_pytest import ENDLESS, Inner, inner, service
-from tests.support.mcp_connection import Listener, connected
-from tests.support.timing import STEADY, now
 from testvibe_async.testing import Emulator, Fault, RecordedRequest
 
 __all__ = ["inner", "service"]
@@ -26,41 +24,6 @@ PAGES = {
     "403 page": Fault.status(403, body=PAGE),
     "503 HTML": Fault.status(503, body=PAGE),
 }
-
-STARTS = 7.0
-"""When the service goes away: after polls at 3 s and 6 s that it answers."""
-
-TWO_POLLS = 10.0
-"""Seconds until two polls have failed at the latest: the third interval is the longer one."""
-
-SCENARIO = STEADY
-
-TOOLS: dict[str, dict[str, Any]] = {
-    "wait_for_run": {"runId": 214},
-    "run_features": {"features": ["Checkout"]},
-}
-
-
-@pytest.mark.parametrize(
-    ("page", "tool", "seconds"),
-    [(page, *rest) for page, rest in by_turns([*PAGES], [(t, s) for t in TOOLS for s in (10, 60)])],
-)
-async def test_tools(emulator: Emulator, page: str, tool: str, seconds: int) -> None:
-    """A tool that waits reports a long outage as progress, and returns the verdict after it."""
-    listener = Listener()
-    async with connected(emulator) as mcp:
-        if tool == "wait_for_run":
-            await mcp.result("run_feature", feature="Checkout")
-        begin = now() + STARTS
-        emulator.fail("*", PAGES[page], when=lambda _: begin < now() < begin + seconds)
-        arguments = {**TOOLS[tool], "timeoutSeconds": 170}
-        answer = await mcp.call_tool(tool, arguments, progress_callback=listener)
-    content: dict[str, Any] = answer.structured_content or {}
-    verdict = content.get("status") or ("passed" if content["summary"]["succeeded"] else "")
-    assert (answer.is_error, content["inFlight"], verdict) == (False, False, "passed")
-    heard = zip(listener.times, listener.messages, strict=True)
-    told = [at - begin for at, message in heard if "answer" in message]
-    assert seconds < 60 or told[0] <= TWO_POLLS
 
 
 @pytest.fixture

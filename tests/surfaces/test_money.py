@@ -1,26 +1,23 @@
 """Generations cost credits: each surface pays for exactly what was asked for.
 
-The table has each call of a surface that starts a generation, and each mishap.
+The table has each command that starts a generation, and each mishap. That of the tools is in
+`mcp_server`.
 """
 
 import asyncio
 import shutil
 import signal
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from attrs import define, field, frozen
 
-from tests.conftest import client_of
 from tests.support.amounts import FULL
 from tests.support.inner_pytest import inner, service, service_options
-from tests.support.mcp_connection import Connection
 from tests.support.timing import STEADY
 from tests.surfaces.cli.conftest import Call, call, machine, use
-from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault
 
 __all__ = ["call", "inner", "machine", "service", "service_options"]
@@ -34,9 +31,6 @@ EARLY = 5.0
 
 LATER = 20.0
 """When one does whose generation is in flight."""
-
-PATIENCE = 20
-"""How often a tool is called for one result, at most."""
 
 LOST = Fault.lost()
 UNREADABLE = Fault.edit(lambda _: b"<!doctype html><title>Accepted</title>")
@@ -55,8 +49,6 @@ class Stage:
     folder: Path
     call: Call
     monkeypatch: pytest.MonkeyPatch
-    replaced: str = ""
-    """The generation that a call names, once it has read it."""
     states: Path = field(init=False)
     """Where the process that runs keeps its state."""
 
@@ -94,58 +86,28 @@ class CommandLine:
         signal.raise_signal(signal.SIGINT)
 
 
-@frozen
-class Tool:
-    """A tool of the MCP server."""
-
-    name: str
-    feature: str = "Draft"
-
-    async def start(self, stage: Stage) -> None:
-        emulator = stage.emulator
-        arguments = {"feature": self.feature}
-        server = make_server(partial(client_of, emulator))
-        async with Connection(server) as mcp:
-            if self.feature != "Draft":
-                stage.replaced = stage.replaced or await mcp.latest(self.feature)
-                arguments["replace"] = stage.replaced
-            for _ in range(PATIENCE):
-                answer = await mcp.call_tool(self.name, arguments)
-                content: dict[str, Any] = answer.structured_content or {}
-                if answer.is_error or not content.get("inFlight"):
-                    return
-
-    async def again(self, stage: Stage, *, is_in_flight: bool) -> None:  # noqa: ARG002
-        await self.start(stage)
-
-    def give_up(self, call: asyncio.Task[None]) -> None:
-        call.cancel()
-
-
 GENERATE = ("generate", "Draft")
 RESUME = ("resume", "--yes")
 
-SURFACES: dict[str, CommandLine | Tool] = {
+SURFACES: dict[str, CommandLine] = {
     "`generate F`": CommandLine(GENERATE),
     "`generate F --watch`, `resume`": CommandLine((*GENERATE, "--watch"), RESUME),
-    "MCP `generate_feature`": Tool("generate_feature"),
-    "MCP `generate_feature`, `replace`": Tool("generate_feature", "Checkout"),
 }
 
-Mishap: TypeAlias = "Callable[[Stage, CommandLine | Tool], Awaitable[None]]"
+Mishap: TypeAlias = "Callable[[Stage, CommandLine], Awaitable[None]]"
 
 
 def faulty(fault: Fault) -> Mishap:
     """Return the mishap of one faulty answer to the dispatch."""
 
-    async def happen(stage: Stage, surface: CommandLine | Tool) -> None:
+    async def happen(stage: Stage, surface: CommandLine) -> None:
         stage.emulator.fail("generate_feature", fault, times=1)
         await surface.start(stage)
 
     return happen
 
 
-async def killed(stage: Stage, surface: CommandLine | Tool) -> None:
+async def killed(stage: Stage, surface: CommandLine) -> None:
     """End the process while the answer is on its way; what the disk has is left."""
     call = await _without_answer(stage, surface)
     shutil.copytree(stage.states, stage.folder / "left", dirs_exist_ok=True)
@@ -156,14 +118,14 @@ async def killed(stage: Stage, surface: CommandLine | Tool) -> None:
     stage.move_to("left")
 
 
-async def given_up_early(stage: Stage, surface: CommandLine | Tool) -> None:
+async def given_up_early(stage: Stage, surface: CommandLine) -> None:
     """Give up while the answer is on its way."""
     call = await _without_answer(stage, surface)
     surface.give_up(call)
     await asyncio.wait([call])
 
 
-async def given_up_later(stage: Stage, surface: CommandLine | Tool) -> None:
+async def given_up_later(stage: Stage, surface: CommandLine) -> None:
     """Give up while the generation is in flight."""
     call = asyncio.create_task(surface.start(stage))
     await asyncio.sleep(LATER)
@@ -172,7 +134,7 @@ async def given_up_later(stage: Stage, surface: CommandLine | Tool) -> None:
         await asyncio.wait([call])
 
 
-async def _without_answer(stage: Stage, surface: CommandLine | Tool) -> asyncio.Task[None]:
+async def _without_answer(stage: Stage, surface: CommandLine) -> asyncio.Task[None]:
     """Start; return once the service has acted, and its answer never comes."""
     stage.states.mkdir(exist_ok=True)
     stage.emulator.fail("generate_feature", Fault.unanswered(), times=1)

@@ -11,11 +11,11 @@ from attrs.validators import ge, instance_of, lt
 from testvibe_async.errors import (
     EndpointNotFoundError,
     ForbiddenError,
+    LedgerError,
     NotFoundError,
     NotSentError,
     OutcomeUnknownError,
     RateLimitedError,
-    LedgerError,
     ResponseError,
     ServerError,
     TransportError,

@@ -46,10 +46,10 @@ from testvibe_async._wire import (
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
+    LedgerError,
     NotSentError,
     OutcomeUnknownError,
     RateLimitedError,
-    LedgerError,
     ResponseError,
     TransportError,
     UnauthorizedError,

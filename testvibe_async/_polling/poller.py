@@ -3,7 +3,7 @@
 Decides when each operation is polled, and with how many requests at once. Time is divided into
 ticks. Operations due within one tick are polled together: by one list call if that is cheaper,
 otherwise by id. Polling follows demand: an operation without a listener costs nothing. The poller
-never decides what an answer means: `state` does, and `list_polling` for the rows of a list.
+never decides what an answer means: `polled` does, and `list_polling` for the rows of a list.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One poll by id: the request, its effect on the state, and the notification of listeners.
 
 Decides the order of these steps. It never decides when to poll, nor what an answer or a failure
-means: `state` does.
+means: `polled` does.
 """
 
 from __future__ import annotations

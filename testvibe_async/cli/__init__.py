@@ -13,8 +13,8 @@ and nothing outside this folder imports it. What is decided where:
 
 A command that dispatches goes down these stairs:
 
-- `start`, `resume`: what the options mean, what a new batch may cost, and its journal;
-  `batches`: the folder of all batches
+- `start`, `resume`: what the options mean, and what a batch may cost;
+  `batches`: the ledger file, and the project whose batches are meant
 - `watch`: the order of it, from the client to the exit code; `stop`: Ctrl-C, and `--timeout`
 - `progress`: the items of its batch with what was last seen; `contact`: whether the service answers
 - `display`: how that looks: a live table, lines in a pipe, JSON events

@@ -1,39 +1,62 @@
-"""The batches of this user: the folder that has them, and the commands that are about one.
+"""The ledger file of this user, and the place whose batches a command is about.
 
-Which batch a word means is decided in `testvibe_async.runner`, and what a journal holds in
-`testvibe_async.journal`.
+Which batch a word means is decided in `testvibe_async.runner.lookup`.
 """
 
 from __future__ import annotations
 
 import shlex
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
+from testvibe_async import ConfigError, SqliteLedger
 from testvibe_async._config import find_settings
-from testvibe_async.cli.common import Common, batches_folder
-from testvibe_async.cli.output import warn
-from testvibe_async.cli.words import NAME, plural, started
-from testvibe_async.runner.batches import Batches
-from testvibe_async.runner.records import Place
+from testvibe_async.cli.common import Common, connected
+from testvibe_async.cli.words import NAME
+from testvibe_async.runner.lookup import Batches, Place
+from testvibe_async.runner.names import is_project_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 
-def stored_batches() -> Batches:
-    """Return the batches of the state folder."""
-    return Batches(batches_folder())
-
-
-def place_of(common: Common) -> Place:
-    """Return the place in force, without asking the service.
+@asynccontextmanager
+async def stored_batches(common: Common) -> AsyncGenerator[Batches]:
+    """Open the ledger file to read its batches.
 
     Raises:
-        ConfigError: A setting is wrong.
+        ConfigError: The file that was named is missing, or can't be read.
+    """
+    path = common.ledger_path
+    if common.ledger is not None and not path.exists():
+        raise ConfigError(f"there is no ledger {path}")
+    async with SqliteLedger(path) as ledger:
+        yield Batches(ledger)
+
+
+async def place_of(common: Common, batches: Batches) -> Place:
+    """Return the place in force; the service is asked only for a project's name that is new here.
+
+    Raises:
+        ConfigError: A setting is wrong, or there is no such project.
+        VibeError: The service can't be asked.
     """
     found = find_settings(common.server, project=common.project)
-    server, project = found.server, found.project
-    return Place(server.value if server else None, project.value if project else None)
+    server = found.server.value if found.server else None
+    project = found.project.value if found.project else None
+    if project is None or is_project_id(project):
+        return Place(server, project)
+    name = project.casefold()
+    for each in await batches.headings():
+        names = {each.project.casefold(), (each.stored.project_name or "").casefold()}
+        if server in {None, each.server} and name in names:
+            return Place(server, each.project)
+    if server is None:
+        return Place(server, project)
+    async with connected(evolve(common, project=project)) as connection:
+        return Place(server, connection.project_id)
 
 
 def resume_command(batch: int, place: Sequence[str] = ()) -> str:
@@ -41,22 +64,6 @@ def resume_command(batch: int, place: Sequence[str] = ()) -> str:
 
     Args:
         batch: Its number.
-        place: The options that name the service and the project.
+        place: The options that name the service, the project and the ledger.
     """
     return shlex.join([NAME, "resume", str(batch), *place])
-
-
-async def report_interrupted(*, besides: int | None) -> None:
-    """Report each interrupted batch once: its command did not shut down in order.
-
-    Args:
-        besides: The number of the one that the command has described; None for none.
-    """
-    for batch in await stored_batches().interrupted():
-        if batch.record.number != besides:
-            over = sum(item.outcome is not None for item in batch.items)
-            warn(
-                f"{batch.record}, {started(batch.created_at)}, was interrupted, with "
-                f"{over} of {plural(len(batch.items), 'operation')} over. Resume it: "
-                f"{resume_command(batch.record.number)}"
-            )

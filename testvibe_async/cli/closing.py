@@ -20,9 +20,7 @@ from testvibe_async._util import escape
 from testvibe_async.cli.details import Line, end_of, error_lines, first_of, text_of
 from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.outputs import Outputs, the_batch
-from testvibe_async.cli.result import Result, check_command
 from testvibe_async.cli.words import NAME, Item, clock_time, is_lost, item_name, item_reason
-from testvibe_async.runner.kinds import unknown_kind
 from testvibe_async.runner.stability import stability_of
 from testvibe_async.runner.waits import wait_command
 
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.exits import ExitCode
+    from testvibe_async.cli.result import Result
 
 
 NAMED = 10
@@ -76,7 +75,14 @@ def _hints(without: Sequence[Item], result: Result) -> Iterator[str]:
         if refused:
             features = dict.fromkeys(str(each.feature) for each in refused)
             names = features if len(features) <= NAMED else ["FEATURE"]
-            yield f"To {aim}: {NAME} {shlex.join([*command.split(), *names, *result.place])}"
+            words = [*command.split(), *result.place, *_positional(names)]
+            yield f"To {aim}: {NAME} {shlex.join(words)}"
+
+
+def _positional(names: Iterable[str]) -> list[str]:
+    """Return names as words of a command, none of which is read as an option."""
+    names = list(names)
+    return ["--", *names] if any(name.startswith("-") for name in names) else names
 
 
 def _failures_of(item: Item, result: Result) -> Iterator[tuple[str, str]]:
@@ -129,11 +135,11 @@ def _grouped(
 
 def _how_to_decide(unknown: Sequence[Item], result: Result) -> str:
     """Return the commands that check unknown dispatches at the service, and that decide them."""
-    commands = [f"  {escape(check_command(item, result.place))}" for item in unknown]
+    commands = [f"  {escape(result.check_command(item))}" for item in unknown]
     lines = ["Before you start it again, see whether it did with:", *first_of(commands, NAMED)]
     if result.resume is not None:
         decisions = {"resend": "it did not start", "adopt ID": "it is run ID", "drop": "leave it"}
-        if all(unknown_kind(item.error) != "run" for item in unknown):
+        if result.spec.kind != "run":
             del decisions["adopt ID"]  # A person names only a run by its id.
         lines.append("Then decide:")
         lines += [f"  {result.resume} --unknown {x:<8}  # {why}" for x, why in decisions.items()]
@@ -195,11 +201,13 @@ def _show(result: Result, output: Output) -> None:
             output.say("")
         warn(f"Stopped. {result.last_line if result.items else 'Nothing was dispatched yet.'}")
     else:
-        _say_failures(result, output)
+        is_explained = _say_failures(result, output)
         _say_remarks(result, output)
         _say_next(result, output)
         output.say(f"\n{result.last_line}")
-    if result.parent is not None and (result.is_waited_for or result.exit_code):
+        if output.is_quiet and result.exit_code and not is_explained:
+            warn(f"{result.last_line}. {result.still_red}".rstrip(" ."))
+    if result.parent is not None:
         _say_whole(result, output)
     _say_unfinished(result, output)
 
@@ -299,7 +307,7 @@ def _say_whole(result: Result, output: Output) -> None:
     is_own_left = result.unfinished or result.is_left  # The rerun is resumed first.
     is_over = is_own_left or whole.stored.is_over
     next_step = "" if is_over else f"Resume it with {whole.resume}"
-    facts = f"{whole.stored.record}: {whole.counts}.", whole.still_red, next_step
+    facts = f"{whole.stored}: {whole.counts}.", whole.still_red, next_step
     say = warn if whole.exit_code else output.note
     say(" ".join(filter(None, facts)))
 

@@ -6,22 +6,22 @@ settings are in force is decided in `testvibe_async._config`, not here.
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import field, frozen
 from cyclopts import Group, Parameter
-from platformdirs import user_state_path
 
 from testvibe_async import ConfigError
 from testvibe_async._config import FoundSettings, find_settings
 from testvibe_async.cli.output import Output
-from testvibe_async.cli.words import NAME
+from testvibe_async.runner.ledgers import VARIABLE, default_ledger
 from testvibe_async.runner.names import choose_project, is_project_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     from testvibe_async import Client, Project
 
@@ -50,6 +50,9 @@ class Common:
     )
     """The project's id or name; else TESTVIBE_PROJECT, else what was stored."""
 
+    ledger: Annotated[Path | None, Parameter(metavar="FILE"), _MORE] = None
+    """The file that keeps the batches; else TESTVIBE_LEDGER, else one in your state folder."""
+
     allow_http: Annotated[bool, _MORE] = False
     """Send the key unencrypted to an http:// server other than this machine."""
 
@@ -74,10 +77,25 @@ class Common:
 
     @property
     def place(self) -> list[str]:
-        """The options that were given for the service and the project, as words of a command."""
-        options = {"--server": self.server, "--project": self.project}
+        """The options given for the service, the project and the ledger, as words of a command."""
+        ledger = self.ledger and str(self.ledger.absolute())
+        options = {"--server": self.server, "--project": self.project, "--ledger": ledger}
         words = [word for option, value in options.items() if value for word in (option, value)]
         return [*words, "--allow-http"] if self.allow_http else words
+
+    @property
+    def ledger_path(self) -> Path:
+        """The file that keeps the batches.
+
+        Raises:
+            OSError: Its folder is missing, and can't be created.
+        """
+        return self.ledger or default_ledger()
+
+    @property
+    def is_ledger_chosen(self) -> bool:
+        """True if a person chose the file that keeps the batches."""
+        return bool(self.ledger or os.environ.get(VARIABLE))
 
     @property
     def output(self) -> Output:
@@ -88,11 +106,6 @@ class Common:
             quiet=self.quiet,
             color=False if self.no_color else None,
         )
-
-
-def batches_folder() -> Path:
-    """Return the folder of this user's batches."""
-    return user_state_path(NAME) / "batches"
 
 
 @frozen(kw_only=True)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from testvibe_async import RateLimitedError
-from testvibe_async.cli.words import clock_time, duration, plural
+from testvibe_async.cli.words import clock_time
+from testvibe_async.runner.outcome import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -45,12 +46,12 @@ class Outage:
 
     def __str__(self) -> str:
         """Return the sentence."""
-        lasted = duration(self.seconds, short=True)
+        lasted = duration(self.seconds)
         if self.is_over:
             return f"the service answers again, after {lasted}"
-        what = self.what if lasted == "0 s" else f"{self.what} for {lasted}"
+        what = self.what if self.seconds < 1 else f"{self.what} for {lasted}"
         kinds = {ref.kind for ref in self.in_flight}
-        unseen = plural(len(self.in_flight), kinds.pop() if len(kinds) == 1 else "operation")
+        unseen = counted(len(self.in_flight), kinds.pop() if len(kinds) == 1 else "operation")
         since = f" since {clock_time(self.seen_at)}" if self.seen_at else ""
         missed = f"; {unseen} not seen{since}" if self.in_flight else ""
         return f"{what}{missed}; trying again"

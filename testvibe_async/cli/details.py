@@ -12,8 +12,9 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from testvibe_async._util import escape
-from testvibe_async.cli.words import duration, tests_of
+from testvibe_async.cli.words import tests_of
 from testvibe_async.models import RunStatus
+from testvibe_async.runner.outcome import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -17,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async.cli.contact import Outage
-from testvibe_async.cli.progress import STYLES, Progress, Row, count_words
-from testvibe_async.cli.words import duration
+from testvibe_async.cli.progress import Progress, Row
+from testvibe_async.runner.generation_limit import LIMITED
+from testvibe_async.runner.outcome import UNSEEN, count_words, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -50,6 +51,17 @@ LINES_BESIDE_TABLE = 8
 
 _FEW_ROWS = 3
 """Minimum number of rows shown, however few lines the terminal has."""
+
+_STYLES = {
+    **dict.fromkeys(("passed", "generated"), "green"),
+    **dict.fromkeys(("failed", "error"), "bold red"),
+    **dict.fromkeys(("flaky", "quarantined", "cancelled", LIMITED, UNSEEN), "yellow"),
+    **dict.fromkeys(("running", "generating"), "cyan"),
+    **dict.fromkeys(("queued", "waiting"), "dim"),
+    "unknown": "bold magenta",
+    "unacknowledged": "magenta",
+}
+"""The styles of words."""
 
 Event: TypeAlias = Row | Outage
 """An event to report: an operation that changed, an outage, or its end."""
@@ -316,4 +328,4 @@ def _one_line(text: str, style: str) -> Text:
 
 
 def _style(row: Row) -> str:
-    return STYLES.get(row.word, "")
+    return _STYLES.get(row.word, "")

@@ -83,7 +83,7 @@ class ExitCode(IntEnum):
 
 
 _CODES: tuple[tuple[ExitCode, tuple[type[VibeError], ...]], ...] = (
-    (ExitCode.USAGE, (errors.ConfigError, errors.RecorderError)),
+    (ExitCode.USAGE, (errors.ConfigError, errors.LedgerError)),
     (ExitCode.UNREACHABLE, (UndocumentedStatusError, errors.RateLimitedError, errors.ServerError)),
     (ExitCode.UNREACHABLE, (errors.MalformedResponseError, errors.IncompleteListError)),
     (ExitCode.FAILED, (OutcomeError,)),
@@ -109,7 +109,7 @@ def error_sentence(error: VibeError) -> str:
 
     It leaves out what only a programmer would look for: -vv shows that.
     """
-    if isinstance(error, errors.TransportError) and not isinstance(error, errors.RecorderError):
+    if isinstance(error, errors.TransportError) and not isinstance(error, errors.LedgerError):
         return f"{urlsplit(error.url).netloc}: {reason(error)}"
     return reason(error) + (_advice(error) if isinstance(error, errors.ResponseError) else "")
 

@@ -1,6 +1,6 @@
 """`testvibe-async history`: the last batches, the course of a feature, and what changed.
 
-It reads journals alone, and asks no service. What counts as flaky and as newly failing is decided
+It reads the ledger, and asks no service. What counts as flaky and as newly failing is decided
 in `testvibe_async.runner.stability`.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from sys import maxsize
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,16 +21,15 @@ from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.details import first_of
-from testvibe_async.cli.result import seconds_of
-from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.names import similar_names
+from testvibe_async.runner.outcome import counted, duration, seconds_of
 from testvibe_async.runner.stability import CHANGES, Trend, trends_of, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from testvibe_async.runner.records import Place
-    from testvibe_async.runner.stored import Batch
+    from testvibe_async.runner.kept import KeptBatch
+    from testvibe_async.runner.lookup import Batches, Place
 
 
 USUAL_LIMIT = 10
@@ -53,22 +53,24 @@ async def history(
 
         testvibe-async history
         testvibe-async history Checkout
-        testvibe-async history nightly
+        testvibe-async history 'nightly-*'
         testvibe-async history --days 7
         testvibe-async history --limit 30 --json
 
     Args:
-        names: Features, or a name for all batches of that name; else the last batches.
+        names: Features, or batches by their numbers or keys, also by a glob such as
+            'nightly-*'; else the last batches.
         limit: Maximum number of batches; 10 if both are omitted.
         days: Only batches of the last so many days.
         common: The options of every command.
     """
     most = limit or (USUAL_LIMIT if days is None else maxsize)
-    place = place_of(common)
-    batches, features = await _meant(names, place, most)
+    async with stored_batches(common) as stored:
+        place = await place_of(common, stored)
+        batches, features = await _meant(stored, names, place, most)
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
-        batches = [each for each in batches if each.created_at >= oldest]
+        batches = [each for each in batches if each.started_at >= oldest]
     output = common.output
     trends = trends_of(batches)
     if features:
@@ -83,24 +85,33 @@ async def history(
     documents = [_document(each) for each in batches]
     output.document({"batches": documents, "flaky": flaky, "changes": changed})
     if not batches:
-        when = "" if days is None else f" of the last {plural(days, 'day')}"
-        output.note(f"There is no journal of a batch of runs{when}{place} yet.")
+        when = "" if days is None else f" of the last {counted(days, 'day')}"
+        output.note(f"There is no batch of runs{when}{place} yet.")
         return
     columns = ("Batch", "Runs", "Passed", "Failed", "Flaky", "Other", "Took")
-    output.table(columns, map(_row, batches, documents))
+    output.table(columns, map(_row, batches, documents), is_headed=True)
+    for each in batches:
+        if each.is_running:
+            output.note(f"{each} is still running.")
     output.details(lambda _: _sections(changed, flaky, len(batches)))
 
 
-async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Batch], set[str]]:
+async def _meant(
+    stored: Batches, names: Sequence[str], place: Place, most: int
+) -> tuple[list[KeptBatch], set[str]]:
     """Return the batches, the oldest first, and the features in lower case that names mean.
 
     Raises:
-        ConfigError: No batch has a name or a feature of these.
+        ConfigError: No batch has a number, a key or a feature of these.
     """
-    batches = [each async for each in stored_batches().with_all_reruns(place)][::-1]
-    of_name = [each for each in batches if not names or each.record.name in names]
-    if of_name or not names:
-        return of_name[-most:], set()
+    batches: list[KeptBatch] = []
+    async for batch in stored.with_all_reruns(place, kind="run"):
+        if not names and len(batches) == most:
+            break
+        batches.insert(0, batch)
+    named = [each for each in batches if any(_is_named(each, name) for name in names)]
+    if named or not names:
+        return named[-most:] if names else batches, set()
     # A feature may have run in few batches, so all are searched.
     features = {name.casefold() for name in names}
     trends = trends_of(batches)
@@ -115,22 +126,27 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
     return of_them[-most:], features
 
 
+def _is_named(batch: KeptBatch, name: str) -> bool:
+    """Return whether a word is the number of a batch, its key, or a glob that matches its key."""
+    return name == str(batch.number) or fnmatchcase(batch.name or "", name)
+
+
 def _course(trend: Trend) -> Text:
     """Return the course of one feature, in a few lines."""
-    batches = plural(trend.counted, "batch")
+    batches = counted(trend.counted, "batch")
     lines = [
         f"{word} in {trend.words.count(word)} of {batches} ({trend.rate(word):.0%})"
         for word in ("passed", "flaky")
     ]
     if since := trend.failing_since:
-        begin = f"{since.created_at.astimezone():%d %b %H:%M}"
-        lines.append(f"failing since batch {since.record.title} of {begin}")
+        begin = f"{since.started_at.astimezone():%d %b %H:%M}"
+        lines.append(f"failing since batch {since.title} of {begin}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
 
 
-def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
+def _row(batch: KeptBatch, counts: Mapping[str, Any]) -> list[object]:
     """Return the cells of a batch, without a name so short that they fit into fifty columns."""
-    begin = f"{batch.record.title}  {batch.created_at.astimezone():%d %b %H:%M}"
+    begin = f"{batch.title}  {batch.started_at.astimezone():%d %b %H:%M}"
     took = duration(counts["seconds"]) if counts["seconds"] else None
     numbers = [counts[name] for name in ("runs", "passed", "failed", "flaky")]
     return [begin, *numbers, counts["other"] or None, took]
@@ -138,7 +154,7 @@ def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
 
 def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:
     """Return the flaky and the changed features of so many batches, a line for each."""
-    where = "this batch" if batches == 1 else f"these {plural(batches, 'batch')}"
+    where = "this batch" if batches == 1 else f"these {counted(batches, 'batch')}"
     sections: dict[str, list[str]] = {}
     for each in flaky:
         failed = f", and failed in {n}" if (n := each.words.count("failed")) else ""
@@ -157,16 +173,15 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
     return Text("\n").join(lines)
 
 
-def _document(batch: Batch) -> dict[str, Any]:
+def _document(batch: KeptBatch) -> dict[str, Any]:
     counts = Counter(word_of([item]) for item in batch.items)
-    record = batch.record
     return {
-        "batch": record.number,
-        "name": record.name,
-        "createdUtc": batch.created_at,
-        "journal": stored_batches().journal_of(record),
-        "server": record.server,
-        "project": record.project,
+        "batch": batch.number,
+        "key": batch.name,
+        "startedUtc": batch.started_at,
+        "isRunning": batch.is_running,
+        "server": batch.server,
+        "project": batch.project,
         "seconds": seconds_of(batch.items),
         "runs": len(batch.items),
         **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},

@@ -11,6 +11,7 @@ import logging
 import secrets
 import sys
 from functools import partial
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -29,6 +30,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     exclude_tools: tuple[str, ...] = (),
     max_generations: int | None = None,
     max_output: int = 20_000,
+    ledger: Path | None = None,
     common: Common = Common(),
 ) -> None:
     """Serve TestVibe's operations as tools for a model (MCP).
@@ -44,6 +46,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         exclude_tools: Do not offer these tools; repeat it for several.
         max_generations: Maximum number of generations started while it runs; any number by default.
         max_output: Maximum characters of an answer.
+        ledger: The file that keeps what is dispatched; by default that of all commands.
         common: The options of every command.
     """
     from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
@@ -60,6 +63,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         exclude_tools=exclude_tools,
         max_generations=max_generations,
         max_output=max_output,
+        ledger=ledger,
     )
     if http is None:
         said = "Serving MCP until Ctrl-C. An MCP client should start this command.\n"

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from testvibe_async import BatchItem, ConfigError, Ref, RunRef, errors
-from testvibe_async._batch import EntryState, read_entry
 from testvibe_async._wire import KINDS
 from testvibe_async.cli import completion
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.common import Connection
     from testvibe_async.cli.words import Item
+    from testvibe_async.errors import KindName
     from testvibe_async.models import Snapshot
 
 
@@ -88,8 +88,8 @@ def read_ref(text: str) -> Ref:
         raise ConfigError(f"{error}; quote it for the shell with '…'") from error
 
 
-def read_dispatches(text: str, file: str) -> tuple[list[Ref], list[Item]]:
-    """Return the refs in a file, and the items of a batch that have none.
+def read_dispatches(text: str, file: str) -> tuple[list[Ref], list[Item], KindName]:
+    """Return the refs in a file, the items of a batch that have none, and the kind of the batch.
 
     Args:
         text: Refs, one a line, or the document of a batch that `--json` prints.
@@ -101,7 +101,8 @@ def read_dispatches(text: str, file: str) -> tuple[list[Ref], list[Item]]:
     refs: list[Ref] = []
     undispatched: list[Item] = []
     try:
-        for each in _documents_in(text):
+        kind, documents = _documents_in(text)
+        for each in documents:
             if each.get("testvibe") is not None or each["ref"] is not None:
                 refs.append(Ref.from_dict(each.get("ref", each)))
             else:
@@ -110,11 +111,11 @@ def read_dispatches(text: str, file: str) -> tuple[list[Ref], list[Item]]:
         raise ConfigError(
             f"{file} has neither refs, one a line, nor a batch that 'run --json' printed"
         ) from error
-    return refs, undispatched
+    return refs, undispatched, kind
 
 
-def _documents_in(text: str) -> Iterable[dict[str, Any]]:
-    """Return the refs or the items in a text.
+def _documents_in(text: str) -> tuple[KindName, Iterable[dict[str, Any]]]:
+    """Return the refs or the items in a text, and the kind of the batch that has them.
 
     Raises:
         ValueError: It is no JSON.
@@ -122,16 +123,14 @@ def _documents_in(text: str) -> Iterable[dict[str, Any]]:
     with suppress(ValueError):  # More than one line of JSON.
         document = json.loads(text)
         if "items" in document:
-            return cast("list[dict[str, Any]]", document["items"])
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+            kind: KindName = "generation" if document.get("kind") == "generation" else "run"
+            return kind, cast("list[dict[str, Any]]", document["items"])
+    return "run", [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 def _undispatched(document: dict[str, Any]) -> Item:
     """Return the item without an operation that `--json` has printed."""
-    stored = {"state": EntryState.REFUSED, "feature": document["feature"]}
-    if document["error"] is not None:
-        stored["error"] = document["error"]
-    error = read_entry(0, stored, kind="run").error
+    error = None if document["error"] is None else errors.read_error(document["error"])
     return BatchItem(
         feature=document["feature"],
         name=document.get("name"),

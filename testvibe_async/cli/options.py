@@ -6,14 +6,13 @@ Decides which options make sense together. What a report contains is decided in
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from datetime import timedelta
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
-from attrs import AttrsInstance, asdict, frozen
+from attrs import asdict, frozen
 from cyclopts import CoercionError, Parameter, Token, convert
 from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from cyclopts.validators import Number
@@ -25,7 +24,7 @@ from testvibe_async.cli.output import Yes, confirm
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from testvibe_async.runner.generation_limit import GenerationLimit
+    from testvibe_async.runner.limited_ledger import LimitedLedger
 
 
 def _seconds(_type: object, tokens: Sequence[Token]) -> float:
@@ -85,7 +84,7 @@ class Files:
 
     @property
     def kept(self) -> dict[str, object]:
-        """The values as JSON, as a journal keeps them, with the folder that they were typed in."""
+        """The values as JSON, as a batch keeps them, with the folder that they were typed in."""
         reports = [f"{form}:{path}" for form, path in self.targets]
         artifacts = None if self.artifacts is None else str(self.artifacts)
         return {
@@ -96,7 +95,7 @@ class Files:
         }
 
     def or_kept(self, kept: Mapping[str, Any]) -> Files:
-        """Return these values, and those that a journal keeps where none was given.
+        """Return these values, and those that a batch keeps where none was given.
 
         Paths are relative to the folder that they were typed in; where that is not there, as on
         another machine, to this one.
@@ -124,7 +123,7 @@ class Consent:
     max_generations: Annotated[NonNegativeInt | None, Parameter(metavar="N")] = None
     """Allow up to N generations without asking; what would need more is left."""
 
-    async def allow(self, limit: GenerationLimit, number: int, *, question: str | None) -> None:
+    async def allow(self, limit: LimitedLedger, number: int, *, question: str | None) -> None:
         """Allow up to so many generations, or ask first.
 
         Args:
@@ -143,10 +142,6 @@ class Consent:
         limit.allowed = number if self.max_generations is None else self.max_generations
 
 
-_BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
-"""A name that is no number."""
-
-
 @Parameter(name="*")
 @frozen(kw_only=True)
 class BatchOptions:
@@ -156,34 +151,15 @@ class BatchOptions:
     """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
     one that the command would end with, if known."""
 
-    name: Annotated[str | None, MORE] = None
-    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
+    key: Annotated[str | None, Parameter(metavar="KEY"), MORE] = None
+    """Your own name for the batch. The same command with the same key resumes it; other commands
+    take the key in place of its number."""
 
     def check(self) -> None:
-        """Refuse a name that is none.
+        """Refuse a key that is blank, or could be the number of a batch.
 
         Raises:
-            ConfigError: It is a number or has other characters than names have.
+            ConfigError: It is.
         """
-        if self.name is not None and not _BATCH_NAME.fullmatch(self.name):
-            raise ConfigError(
-                f"--name {self.name}: a name has letters, digits, - and _, and not digits alone"
-            )
-
-
-def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:
-    """Refuse options that mean nothing without another.
-
-    Args:
-        option: The option that was not given, such as `--wait`.
-        groups: Options that need it, as a command takes them together.
-        others: More of them, by name.
-
-    Raises:
-        ConfigError: One of them was given.
-    """
-    values = [each for group in groups for each in asdict(group, recurse=False).items()]
-    for name, value in (*others.items(), *values):
-        if value is not None and value != () and value is not False:
-            word = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{word} needs {option}")
+        if self.key is not None and (not self.key.strip() or self.key.isdecimal()):
+            raise ConfigError(f"--key {self.key!r}: a key is not blank, and has not digits alone")

@@ -132,7 +132,9 @@ class Output:
         self.document(values)
         self.table(columns, map(row, values))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, is_headed: bool = False
+    ) -> None:
         """Print a table for people; in a pipe its rows alone, with a tab between the cells.
 
         For people a column is omitted if all its cells are empty.
@@ -140,11 +142,14 @@ class Output:
         Args:
             columns: The names of the columns, for the terminal.
             rows: The cells; None is an empty one, an instant is shown in UTC to the minute.
+            is_headed: True to print the names in a pipe too, where the cells do not say what they
+                are.
         """
         if self.is_json:
             return
         cells = [[_cell(cell) for cell in row] for row in rows]
         if not self.console.is_terminal:
+            cells = [[*columns], *cells] if is_headed else cells
             _write("".join("\t".join(row) + "\n" for row in cells))
             return
         gap = 2 if self.console.width >= NARROW else 1

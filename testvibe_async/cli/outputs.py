@@ -23,7 +23,8 @@ from testvibe_async import BatchItem, ConfigError, Run, Verdict, VibeError
 from testvibe_async._util import escape
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.output import Output, warn
-from testvibe_async.cli.words import NAME, Item, item_name, item_reason, plural, reason
+from testvibe_async.cli.words import NAME, Item, item_name, item_reason, reason
+from testvibe_async.runner.outcome import counted
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -141,10 +142,11 @@ class Outputs:
     def note_artifacts(self) -> None:
         """Print the folder of the artifacts, if there are any, and the number still missing."""
         if number := sum(map(len, self.fetched.values())):
-            self.output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
+            self.output.note(f"Artifacts: {self.files.artifacts} ({counted(number, 'file')})")
         if more := sum(not task.done() or task.cancelled() for task in self._tasks):
             self.output.note(
-                f"Artifacts of {plural(more, 'run')} are not there yet: {NAME} runs download ID DIR"
+                f"Artifacts of {counted(more, 'run')} are not there yet: "
+                f"{NAME} runs download ID DIR"
             )
 
     async def finish(self, result: Result, *, timeout: float | None) -> None:
@@ -265,7 +267,7 @@ def failure_commands(result: Result) -> list[str]:
         found = [f"::error::{_data(escape(result.last_line))}"]
     more = len(found) - MOST_ANNOTATIONS
     if more > 0:
-        found[MOST_ANNOTATIONS:] = [f"::notice::{plural(more, 'failure')} more: see the log"]
+        found[MOST_ANNOTATIONS:] = [f"::notice::{counted(more, 'failure')} more: see the log"]
     flaky = [_flaky(item) for item in result.items if item.is_flaky]
     return [*found, *flaky[:MOST_ANNOTATIONS]]
 

@@ -8,7 +8,6 @@ nothing: `display` decides when and how rows are shown. Whether the service answ
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve, frozen
@@ -16,11 +15,11 @@ from attrs import evolve, frozen
 from testvibe_async import Generation, Hooks, Phase, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact, Outage
-from testvibe_async.cli.words import UNSEEN, Item, is_lost, item_name, item_reason, plural
-from testvibe_async.runner.generation_limit import LIMITED
+from testvibe_async.cli.words import Item, is_lost, item_name, item_reason
+from testvibe_async.runner.outcome import counted, word_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from testvibe_async import Client, Ref
@@ -29,66 +28,11 @@ if TYPE_CHECKING:
 QUIET_SECONDS = 5.0
 """Seconds after which a dispatch without an answer is shown."""
 
-STYLES = {
-    "passed": "green",
-    "flaky": "yellow",
-    "generated": "green",
-    "failed": "bold red",
-    "quarantined": "yellow",
-    "cancelled": "yellow",
-    "error": "bold red",
-    "unknown": "bold magenta",
-    LIMITED: "yellow",
-    UNSEEN: "yellow",
-    "in flight": "",
-    "running": "cyan",
-    "generating": "cyan",
-    "queued": "dim",
-    "unacknowledged": "magenta",
-    "waiting": "dim",
-    "skipped": "",
-}
-"""The styles of the known words, in the order in which they are counted."""
-
 _BAD = {"failed", "error", "unknown", "cancelled"}
 
 Key: TypeAlias = "tuple[int | str, str | None, int]"
 
 _NOT_OVER = {Verdict.IN_FLIGHT, Verdict.WAITING, Verdict.SKIPPED}
-
-
-def verdict_of(item: Item) -> str:
-    """Return the verdict in a word; the command line has more of them than the library."""
-    if item.is_unseen:
-        return UNSEEN
-    if item.is_dropped:
-        return "dropped"
-    return str(getattr(item.error, "verdict", item.verdict))
-
-
-def word_of(item: Item) -> str:
-    """Return the service's own word for the result, else the verdict; `flaky` if it is flaky."""
-    if item.is_flaky:
-        return "flaky"
-    if item.quarantine is not None and item.verdict is not Verdict.SUCCEEDED:
-        return str(item.verdict)
-    return escape(item.outcome.status or "over") if item.outcome else verdict_of(item)
-
-
-def counts_of(items: Iterable[Item]) -> str:
-    """Return the numbers of items by result, such as `18 passed, 2 failed`."""
-    return count_words(map(word_of, items)) or "no operations yet"
-
-
-def count_words(words: Iterable[str]) -> str:
-    """Return how many there are of each word; unknown ones come last."""
-    rank = {word: index for index, word in enumerate(STYLES)}
-    numbers = sorted(
-        Counter(words).items(), key=lambda each: (rank.get(each[0], len(rank)), -each[1])
-    )
-    return ", ".join(
-        plural(number, word) if word == "error" else f"{number} {word}" for word, number in numbers
-    )
 
 
 @frozen(kw_only=True)
@@ -112,6 +56,9 @@ class Row:
 
     ended: float | None = None
     """The time when it was observed to be over, or abandoned; None before."""
+
+    runs_again: bool = False
+    """True for an attempt that failed, and after which the next one follows."""
 
     @property
     def phase(self) -> Phase:
@@ -172,12 +119,12 @@ class Row:
         """The result in a few words; empty if nothing is known yet."""
         known, attempt = "", len(self.item.earlier) + 1
         if self.is_over:
-            known = item_reason(self.item)
+            known = item_reason(self.item) + "; runs again" * self.runs_again
         elif self.is_unacknowledged:
             known = "it may have started: not known yet"
         elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
             over = sum(section.conclusion is not None for section in sections)
-            known = f"{over} of {plural(len(sections), 'section')}"
+            known = f"{over} of {counted(len(sections), 'section')}"
         return ": ".join(filter(None, (f"attempt {attempt}" if attempt > 1 else "", known)))
 
     def elapsed(self, now: float) -> float:
@@ -333,7 +280,7 @@ class Progress:
         for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
             *earlier, run = row.item.earlier[: number + 1]
             item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=tuple(earlier))
-            yield evolve(row, item=item, snapshot=run, is_final=True)
+            yield evolve(row, item=item, snapshot=run, is_final=True, runs_again=True)
         state = row.item.ref, row.word
         if row.is_shown and (before is None or state != (ref, before.word)):
             yield row

@@ -17,24 +17,31 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from testvibe_async import BatchSummary, DispatchUnknownError, Verdict, WaitTimeoutError
-from testvibe_async._batch import is_refusal
+from testvibe_async.batch import is_refusal
 from testvibe_async.cli.batches import resume_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.options import Files
-from testvibe_async.cli.progress import counts_of, verdict_of
-from testvibe_async.cli.words import NAME, UNSEEN, Item, duration, item_name, plural, reason
+from testvibe_async.cli.words import NAME, Item, item_name, reason
 from testvibe_async.runner.generation_limit import LIMITED
-from testvibe_async.runner.kinds import POLICIES, unknown_kind
+from testvibe_async.runner.kept import after_rerun, has_failed
+from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.outcome import (
+    UNSEEN,
+    counted,
+    counts_of,
+    duration,
+    seconds_of,
+    verdict_of,
+)
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stability import deciding, stability_of
-from testvibe_async.runner.stored import after_rerun, has_failed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from testvibe_async import GenerationLog, RateLimitedError
-    from testvibe_async.runner.stored import Batch
+    from testvibe_async.runner.kept import KeptBatch
 
 
 @frozen(kw_only=True)
@@ -60,7 +67,7 @@ class Result:
     """The exit code for the signal that stopped the command; None if none did."""
 
     batch: int | None = None
-    """The number of the batch; None without a journal."""
+    """The number of the batch; None if it is not kept."""
 
     spec: BatchSpec = field(factory=lambda: BatchSpec(kind="run"))
     """The description of the batch; the defaults without one."""
@@ -72,7 +79,7 @@ class Result:
     """False if a report could not be written."""
 
     is_kept: bool = True
-    """False if the journal lacks results, as on a full disk."""
+    """False if the ledger lacks results, as on a full disk."""
 
     refusal: RateLimitedError | None = None
     """The rate limit that the last dispatch met; None if the dispatch was accepted."""
@@ -86,7 +93,7 @@ class Result:
     left: int | None = None
     """The number of the batch to resume, where that is a rerun of this one."""
 
-    stored: Batch | None = None
+    stored: KeptBatch | None = None
     """The batch as it was read; None for one of this command, or other operations."""
 
     left_out: Mapping[str, str] = field(factory=dict[str, str])
@@ -109,12 +116,7 @@ class Result:
     def is_left(self) -> bool:
         """True if features were not dispatched, and `resume` dispatches them."""
         items = (item for item in self.items if item.verdict is not Verdict.UNKNOWN)
-        return self._is_unread or any(map(is_left, items))
-
-    @property
-    def _is_unread(self) -> bool:
-        """True if the command of the stored batch did not read all of its features."""
-        return self.stored is not None and not self.stored.is_complete
+        return any(map(is_left, items))
 
     @property
     def rate_limit(self) -> RateLimitedError | None:
@@ -123,13 +125,14 @@ class Result:
 
     @property
     def resume(self) -> str | None:
-        """The command that resumes the batch; None without a journal."""
+        """The command that resumes the batch; None if it is not kept, or still running."""
         number = self.left or self.batch
-        return None if number is None else resume_command(number, self.place)
+        is_running = self.stored is not None and self.stored.is_running
+        return None if number is None or is_running else resume_command(number, self.place)
 
     @property
     def rerun(self) -> str | None:
-        """The command that reruns the failures; None without one, or without a journal."""
+        """The command that reruns the failures; None without one, or if it is not kept."""
         if self.batch is None or not any(map(has_failed, self.items)):
             return None
         return shlex.join([NAME, "run", "--failed", str(self.batch), "--wait", *self.place])
@@ -148,7 +151,7 @@ class Result:
         if self.stopped_by is not None:
             return self.stopped_by
         codes = {*map(self._exit_code, self._deciding)}
-        if self._is_unread:
+        if self.stored is not None and not self.stored.is_complete:
             codes.add(ExitCode.IN_FLIGHT)
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
@@ -161,15 +164,10 @@ class Result:
 
     @property
     def whole(self) -> Result:
-        """The batch that this reruns, after it, as `report` shows it; itself if it reruns none.
-
-        Without what runs again if the command did not wait for that.
-        """
+        """The batch that this reruns, after it, as `report` shows it; itself if it reruns none."""
         if self.parent is None:
             return self
         items = after_rerun(self.parent.items, self.items)
-        if not self.is_waited_for:
-            items = [item for item in self.parent.items if not has_failed(item)]
         return evolve(self.parent, items=items, logs=self.logs)
 
     @property
@@ -212,7 +210,7 @@ class Result:
         """The numbers of items by result, such as `18 passed, 2 failed`."""
         why, stopped = "", self.failures_that_stopped
         if stopped is not None:
-            why = f"; stopped after {plural(stopped, 'failure')}"
+            why = f"; stopped after {counted(stopped, 'failure')}"
         elif self.rate_limit is not None:
             why = f"; the service was rate-limiting: {reason(self.rate_limit)}"
         elif self.failure is not None and self.summary.skipped == len(self.items):
@@ -238,6 +236,7 @@ class Result:
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
             "batch": self.batch,
+            "kind": self.spec.kind,
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
             **({} if self.rate_limit is None else {"rateLimit": self.rate_limit}),
             **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
@@ -252,6 +251,11 @@ class Result:
             "items": [self._item_document(item) for item in self.items],
         }
 
+    def check_command(self, item: Item) -> str:
+        """Return the command that shows whether the unknown dispatch of an item took effect."""
+        shown_by = POLICIES[self.spec.kind].shown_by
+        return shlex.join([NAME, *shown_by, str(item.feature), *self.place])
+
     def _item_document(self, item: Item) -> dict[str, Any]:
         """Return what `--json` prints of an item."""
         document: dict[str, Any] = dict.fromkeys(("config", "ref", "outcome", "error"))
@@ -260,7 +264,7 @@ class Result:
         if isinstance(item.error, WaitTimeoutError) and item.is_unseen:
             document["lastSeenUtc"] = item.error.last_seen_at
         if isinstance(item.error, DispatchUnknownError):
-            document["check"] = check_command(item, self.place)
+            document["check"] = self.check_command(item)
         return document
 
 
@@ -270,7 +274,7 @@ def is_left(item: Item) -> bool:
     return not is_over and not is_refusal(item.error)
 
 
-def result_of(batch: Batch, place: Sequence[str], files: Files = Files()) -> Result:
+def result_of(batch: KeptBatch, place: Sequence[str], files: Files = Files()) -> Result:
     """Return the stored result of a batch, without asking the service."""
     if not batch.is_judged:
         batch = batch.judged(Quarantine.read())
@@ -278,29 +282,10 @@ def result_of(batch: Batch, place: Sequence[str], files: Files = Files()) -> Res
         items=batch.items,
         seconds=seconds_of(batch.items),
         place=place,
-        batch=batch.record.number,
+        batch=batch.number,
         spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
         stored=batch,
-        left_out=batch.left_out,
+        left_out=batch.stored.left_out,
         left=batch.unfinished,
     )
-
-
-def seconds_of(items: Sequence[Item]) -> float:
-    """Return for how long the runs of a batch took, from the first to the last, as far as known."""
-    runs = [item.outcome for item in items if item.outcome is not None]
-    begins = [at for run in runs if (at := getattr(run, "created_at", None))]
-    ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
-    return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
-
-
-def check_command(item: Item, place: Sequence[str]) -> str:
-    """Return the command that shows whether an unknown dispatch took effect.
-
-    Args:
-        item: The item that was to be dispatched.
-        place: The options that name the service and the project.
-    """
-    shown_by = POLICIES[unknown_kind(item.error)].shown_by
-    return shlex.join([NAME, *shown_by, str(item.feature), *place])

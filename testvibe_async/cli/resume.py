@@ -1,7 +1,7 @@
 """`testvibe-async wait`, `resume` and `report`: earlier dispatches.
 
-Decides which operations or which batch is meant, and the decision on unknown dispatches. How a
-batch resumes is decided in `testvibe_async.batch`.
+Decides which operations or which batch is meant, and the decision on unknown dispatches. To resume
+a batch is to make the same call with its key, which is decided in `testvibe_async.batch`.
 """
 
 from __future__ import annotations
@@ -13,28 +13,32 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, RunRef, Verdict
+from testvibe_async import ConfigError, Run, RunRef, Verdict
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.closing import conclude
-from testvibe_async.cli.common import Common
+from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import operations_of, read_dispatches, read_ref
 from testvibe_async.cli.options import Consent, Files, Timeout
-from testvibe_async.cli.output import TextFile, name_of, read_text
+from testvibe_async.cli.output import TextFile, name_of, read_text, warn
 from testvibe_async.cli.outputs import Outputs
-from testvibe_async.cli.progress import counts_of
-from testvibe_async.cli.result import is_left, result_of
+from testvibe_async.cli.result import result_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, Item, plural, started
+from testvibe_async.cli.words import NAME, Item, item_name, started
+from testvibe_async.ledger import folded, undecided
 from testvibe_async.runner.kinds import POLICIES
-from testvibe_async.runner.stored import Batch
+from testvibe_async.runner.outcome import counted, counts_of
+from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async.runner.records import BatchRecord
+    from testvibe_async.cli.watch import Watch
+    from testvibe_async.errors import KindName
+    from testvibe_async.ledger import Row
+    from testvibe_async.runner.kept import KeptBatch
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -52,9 +56,9 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     """Resume a batch that was interrupted by a crash, Ctrl-C or a time-out.
 
     What was dispatched is waited for, what may have been dispatched is looked for, and the rest is
-    dispatched: nothing is done twice. The options of the command that began it hold on, such as
-    --attempts and --report; those given here come first. What 'run --failed' ran again of it since
-    is part of it, as with 'report'.
+    dispatched: nothing is done twice. The original options are used again, such as --attempts and
+    --report, except for --max-failures; those given here override them. What 'run --failed' ran
+    again of it since is part of it, as with 'report'.
 
     For example:
 
@@ -65,11 +69,10 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number or its name: the last one of that name, by default of this project, that
-            is not over.
+        batch: Its number or its key; by default the last one of this project that is not over.
         unknown: What to do with a dispatch that may have started (resend, adopt ID, drop): resend
             may do the work twice, adopt takes the id of the run that it was.
-        feature: The feature that --unknown is for; all by default.
+        feature: The feature that --unknown is for, as it is shown; all by default.
         list_: Only list the batches of this project that are not over.
         timeout: Maximum duration of the batch.
         consent: The generations that may be dispatched, if any are left. By default it asks.
@@ -81,56 +84,128 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         return ExitCode.PASSED
     if feature is not None and not unknown:
         raise ConfigError("--feature needs --unknown")
-    stored, place = stored_batches(), place_of(common)
-    record = await stored.to_resume(batch, place)
-    async with stored.working_on(record) as journal:
-        common.output.say(f"{record}.")
-        assert journal.plan is not None
-        found = Batch.of(journal, record)
-        decision = _decision(record, unknown) if unknown else None
-        files = files.or_kept(journal.plan.options.get("files", {}))
-        # What is suggested names the project only if another one is in force here.
-        is_here = place.server and place.project and place.has(record)
-        suggested = common.place if is_here else None
-        if (place.server, place.project) != (record.server, record.project):
-            common = evolve(common, server=record.server, project=record.project)
-        async with watching(common, files=files, timeout=timeout, batch=record.number) as watch:
-            if suggested is not None:
-                watch.result = evolve(watch.result, place=suggested)
-            may_resend = decision in {None, "resend"} or feature is not None
-            left = POLICIES[found.spec.kind].costs_credits * sum(
-                is_left(item) and (may_resend or item.verdict is not Verdict.UNKNOWN)
-                for item in found.items
-            )
-            question = (
-                f"{record}, {started(found.created_at)}, may dispatch "
-                f"{plural(left, 'generation')}, and each costs credits. Resume it?"
-            )
-            await consent.allow(watch.generations, left, question=question)
-            await watch.relate(record)
-            if decision is not None:  # Nothing is decided where the rest is refused.
-                await journal.decide(decision, feature=feature)
-            return await watch.perform(found.spec, None, journal)
+    async with stored_batches(common) as batches:
+        place = await place_of(common, batches)
+        found = await batches.to_resume(batch, place)
+    decision = _decision(found, unknown) if unknown else None
+    if found.is_running:
+        common.output.note(f"{found} is still running; this command shares its work.")
+    # What is suggested names the project only if another one is in force here.
+    is_here = place.server and place.project and place.has(found)
+    suggested = common.place if is_here else None
+    if (place.server, place.project) != (found.server, found.project) or common.project:
+        common = evolve(common, server=found.server, project=found.project)
+    files = files.or_kept(found.stored.files)
+    async with watching(common, files=files, timeout=timeout) as watch:
+        if suggested is not None:
+            watch.result = evolve(watch.result, place=suggested)
+        spec = evolve(found.spec, max_failures=None)
+        return await resume_batch(
+            watch, found, spec, consent=consent, decision=decision, feature=feature
+        )
+
+
+async def resume_batch(  # noqa: PLR0913 - each by name
+    watch: Watch,
+    batch: KeptBatch,
+    spec: BatchSpec,
+    *,
+    consent: Consent | None,
+    decision: Literal["resend", "drop"] | RunRef | None = None,
+    feature: str | None = None,
+    waits: bool = True,
+) -> ExitCode:
+    """Resume a batch, and return the exit code.
+
+    Args:
+        watch: The command.
+        batch: The batch.
+        spec: Its description; that of its first command if the present one says nothing else.
+        consent: The generations that are allowed; None for none.
+        decision: What to do with dispatches that may have started; None to look for them alone.
+        feature: The feature that the decision is for; None for all.
+        waits: True to wait for the operations.
+    """
+    may_resend = decision in {None, "resend"} or feature is not None
+    left = POLICIES[batch.kind].costs_credits * sum(
+        _is_left(item) and (may_resend or item.verdict is not Verdict.UNKNOWN)
+        for item in batch.items
+    )
+    if consent is not None:
+        question = (
+            f"{batch}, {started(batch.started_at)}, may dispatch "
+            f"{counted(left, 'generation')}, and each costs credits. Resume it?"
+        )
+        await consent.allow(watch.generations, left, question=question)
+    await watch.resume(batch)
+    if decision is not None:  # Nothing is decided where the rest is refused.
+        await _decide(watch, batch, decision, feature)
+    stored = evolve(batch.stored, spec=spec)
+    return await watch.perform(stored, None, batch.items, key=batch.key, waits=waits)
+
+
+def _is_left(item: Item) -> bool:
+    """Return whether to resume a batch may dispatch an item's operation, also a refused one."""
+    return item.ref is None and item.outcome is None and not item.is_dropped
+
+
+async def _decide(
+    watch: Watch,
+    batch: KeptBatch,
+    decision: Literal["resend", "drop"] | RunRef,
+    feature: str | None,
+) -> None:
+    """Note the decision on unknown dispatches in the ledger.
+
+    Raises:
+        ConfigError: It is not for these, or the run is another feature's.
+        NotFoundError: There is no such run.
+    """
+    ledger, config = watch.generations, None
+    for item in batch.items:  # A name with its configuration, as they are shown.
+        if item.config is not None and feature == item_name(item):
+            feature, config = str(item.feature), item.config
+    if isinstance(decision, RunRef):
+        run = await watch.connection.project.get_run(decision.run_id)
+        for row in undecided(await ledger.rows(batch.key)):
+            names = {str(row.feature), row.name or ""}
+            is_meant = row.project == batch.project and config in {None, row.config}
+            is_meant = is_meant and (feature is None or folded(feature) in map(folded, names))
+            if is_meant and (problem := row.contradiction(run) or _other_name(row, run)):
+                raise ConfigError(f"{decision} is not what was dispatched: {problem}")
+    await ledger.decide(batch.key, decision, feature=feature, config=config, project=batch.project)
+
+
+def _other_name(row: Row, run: Run) -> str | None:
+    """Return that a run is of a feature of another name than was requested; None if it is not."""
+    asked = row.name or (row.feature if isinstance(row.feature, str) else None)
+    if asked is None or not run.feature_name or asked.isdecimal():
+        return None
+    if folded(asked) == folded(run.feature_name):
+        return None
+    return f"it is a run of {run.feature_name!r}, and {asked!r} was requested"
 
 
 async def _list_unfinished(common: Common) -> None:
-    found = [each async for each in stored_batches().each(place_of(common)) if not each.is_over]
+    async with stored_batches(common) as batches:
+        place = await place_of(common, batches)
+        found = [each async for each in batches.unfinished(place)]
     documents = [
         {
-            "batch": each.record.number,
-            "name": each.record.name,
-            "createdUtc": each.created_at,
+            "batch": each.number,
+            "key": each.name,
+            "startedUtc": each.started_at,
             "counts": counts_of(each.items),
         }
         for each in found
     ]
-    columns = ("Batch", "Name", "Started", "Items")
+    columns = ("Batch", "Key", "Started", "Items")
     common.output.rows(documents, columns, lambda each: [*each.values()])
     if not found:
-        common.output.note("Nothing to resume: each batch of the last 30 days is over.")
+        common.output.note(f"Nothing to resume: each batch{place} is over.")
 
 
-def _decision(record: BatchRecord, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
+def _decision(batch: KeptBatch, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
     """Return the decision on unknown dispatches that words are.
 
     Raises:
@@ -141,8 +216,8 @@ def _decision(record: BatchRecord, words: Sequence[str]) -> Literal["resend", "d
             return "resend"
         case ["drop"]:
             return "drop"
-        case ["adopt", number] if number.isdecimal() and record.kind == "run":
-            return RunRef(server=record.server, project=record.project, run_id=int(number))
+        case ["adopt", number] if number.isdecimal() and batch.kind == "run":
+            return RunRef(server=batch.server, project=batch.project, run_id=int(number))
         case _:
             raise ConfigError(
                 "--unknown takes resend, drop, or adopt and the id of a run: --unknown adopt 214"
@@ -156,7 +231,7 @@ async def report(
     files: Files = Files(),
     common: Common = Common(),
 ) -> ExitCode:
-    """Report on a batch by its journal, without asking the service.
+    """Report on a batch, also while it is running, without asking the service.
 
     What 'run --failed' ran again of it since is part of it: each as a further attempt.
 
@@ -168,7 +243,7 @@ async def report(
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number or its name; by default the last batch of this project, with the batch
+        batch: Its number or its key; by default the last batch of this project, with the batch
             that it reran.
         files: The files to write.
         common: The options of every command.
@@ -178,16 +253,20 @@ async def report(
             "a report asks no service, so it takes no --artifacts: to download those of a "
             f"run, {NAME} runs download ID DIR"
         )
-    found = await stored_batches().meant(batch, place_of(common))
+    async with stored_batches(common) as batches:
+        found = await batches.meant(batch, await place_of(common, batches))
     result = result_of(found, common.place, files)
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
-    common.output.say(f"{found.record}, {started(found.created_at)}{again}.")
+    common.output.say(f"{found}, {started(found.started_at)}{again}.")
+    if found.is_running:
+        warn(f"{found} is still running.")
     return await conclude(result, Outputs(files, common.output))
 
 
 async def wait(
     *operations: OperationName,
+    batch: Annotated[str | None, MORE] = None,
     file: TextFile | None = None,
     timeout: Timeout = None,
     files: Files = Files(),
@@ -197,7 +276,7 @@ async def wait(
 
     An operation is the id of a run, the name of a feature for what it has in flight, or a ref: what
     the other commands print of an operation with --json. A file has refs, one a line, or the batch
-    that 'run --json' or 'generate --json' printed. A feature of that batch that was refused, or
+    that 'run --json' or 'generate --json' printed. A feature of a batch that was refused, or
     whose dispatch is unknown, is named, and counts for the exit code.
 
     For example:
@@ -211,6 +290,8 @@ async def wait(
 
     Args:
         operations: Ids of runs, names of features, or refs as JSON.
+        batch: A batch of the ledger, by its number or its key: what it has in flight. Nothing is
+            dispatched.
         file: A file with refs or a batch; - for standard input.
         timeout: Maximum time to wait.
         files: The files to write.
@@ -218,39 +299,49 @@ async def wait(
     """
     words = [each for each in operations if not each.startswith("{")]
     named = [read_ref(each) for each in operations if each.startswith("{")]
-    undispatched: list[Item] = []
+    others: list[Item] = []
+    kind: KindName = "run"
     if file is not None:
-        refs, undispatched = read_dispatches(read_text(file), name_of(file))
-        if not refs and not undispatched:
+        refs, others, kind = read_dispatches(read_text(file), name_of(file))
+        if not refs and not others:
             raise ConfigError(f"there is nothing to wait for in {name_of(file)}")
         named += refs
-    elif not operations:
+    elif not operations and batch is None:
         raise ConfigError(
             "which operations? Give run ids, features or refs, or --file FILE with the output of "
             f"'run --json'; to continue the last batch: {NAME} resume"
         )
+    if batch is not None:
+        async with stored_batches(common) as batches:
+            found = await batches.named(batch, await place_of(common, batches))
+            items = (await batches.read(found)).items
+        named += [each.ref for each in items if each.is_unfinished and each.ref]
+        others += [each for each in items if not each.is_unfinished]
+        kind, common = found.kind, evolve(common, server=found.server, project=found.project)
 
     async with watching(common, files=files, timeout=timeout) as watch:
+        watch.result = evolve(watch.result, spec=BatchSpec(kind=kind))
         client = watch.connection.client
         async with watch.limit.waiting_for("what is in flight"):
-            found = await asyncio.gather(*(operations_of(watch.connection, word) for word in words))
-        all_named = {ref.key: ref for each in (named, *found) for ref in each}
+            seen = await asyncio.gather(*(operations_of(watch.connection, word) for word in words))
+        all_named = {ref.key: ref for each in (named, *seen) for ref in each}
         # One of another server is refused before any is waited for.
         awaited = [client.attach(ref).ref for ref in all_named.values()]
-        items = {ref.key: item_of(client.attach(ref)) for ref in awaited}
+        in_flight = {ref.key: item_of(client.attach(ref)) for ref in awaited}
         mark = watch.quarantine.mark
 
         async def completions() -> AsyncGenerator[Item]:
-            for item in undispatched:
+            for item in others:
                 yield item
             async for item in completions_of(client, awaited, timeout=watch.limit.remaining):
                 assert item.ref is not None
-                items[item.ref.key] = mark(item)
+                in_flight[item.ref.key] = mark(item)
                 yield item
 
-        watch.progress.follow(client, (), lambda: [*items.values(), *undispatched])
-        await watch.collect(aclosing(completions()), plural(len(items), "operation"))
+        watch.progress.follow(client, (), lambda: [*in_flight.values(), *others])
+        await watch.collect(aclosing(completions()), counted(len(in_flight), "operation"))
         code = await watch.conclude()
-        for record in await stored_batches().record(watch.progress.items):
-            watch.connection.output.note(f"{record} has the results.")
+        if watch.batches is not None:
+            for each in await watch.batches.record(watch.progress.items):
+                watch.connection.output.note(f"{each} has the results.")
         return code

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 from testvibe_async import ConfigError, ResponseError, _config
 from testvibe_async._util import escape
 from testvibe_async._util.replacement import replace_file
-from testvibe_async.cli.common import Common, batches_folder, connected
+from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.output import ask
-from testvibe_async.cli.words import NAME, plural
+from testvibe_async.cli.words import NAME
 from testvibe_async.runner.names import chosen_project
+from testvibe_async.runner.outcome import counted
 
 if TYPE_CHECKING:
     from tomlkit.items import Table
@@ -52,7 +53,7 @@ def settings(*, common: Common = Common()) -> None:
     }
     routes = {name: _shown(route) for name, route in found.endpoints.items()}
     output = common.output
-    output.document({**shown, "endpoints": routes, "journals": batches_folder()})
+    output.document({**shown, "endpoints": routes, "ledger": common.ledger_path})
     names = ("server", "API key", "project", *(f"route of {name}" for name in routes))
     output.table(
         ("Setting", "Value", "From"),
@@ -62,7 +63,7 @@ def settings(*, common: Common = Common()) -> None:
         ],
     )
     output.note(f"Your own configuration file is {_config.user_file_path()}.")
-    output.note(f"The journals of your batches are in {batches_folder()}.")
+    output.note(f"Your batches are in the ledger {common.ledger_path}.")
 
 
 async def projects(*, common: Common = Common()) -> None:
@@ -176,7 +177,7 @@ def login(*, stdin: bool = False, common: Common = Common()) -> None:
     output = common.output
     output.result(
         {"server": server, "path": path, "projects": projects},
-        f"Logged in to {server}, with {plural(len(projects), 'project')}. The key is in {path}.",
+        f"Logged in to {server}, with {counted(len(projects), 'project')}. The key is in {path}.",
     )
     output.say(f"To choose the project of a repository, type there: {NAME} use NAME")
     if os.environ.get("TESTVIBE_API_KEY"):
@@ -223,7 +224,8 @@ def set_key(server: str, api_key: str | None) -> Path | None:
     import tomlkit  # noqa: PLC0415 - see `login`
 
     path = _config.user_file_path()
-    assert path is not None
+    if path is None:
+        raise ModuleNotFoundError(name="platformdirs")
     text = path.read_text(encoding="utf-8-sig") if _config.read_user_file() else ""
     document = tomlkit.parse(text)
     if api_key is not None:

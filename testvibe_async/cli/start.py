@@ -1,12 +1,12 @@
 """`testvibe-async run` and `generate`: start a batch of runs or generations, and wait if asked to.
 
 Decides what their options mean together, and when a question comes before credits are spent. What
-is printed is decided in `watch` and `closing`.
+is printed is decided in `watch` and `closing`; how a batch is resumed, in `resume`.
 """
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from secrets import token_hex
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve, frozen
@@ -14,23 +14,23 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import BatchItem, ConfigError
-from testvibe_async.cli import batches
 from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode, worst_of
-from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, refuse_without
+from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout
+from testvibe_async.cli.resume import resume_batch
 from testvibe_async.cli.watch import Watch, watching
-from testvibe_async.cli.words import NAME, Item, item_name, plural, reason, started
+from testvibe_async.cli.words import NAME, Item, item_name, started
 from testvibe_async.runner.generation_limit import LIMITED
+from testvibe_async.runner.kept import KeptBatch, Stored
 from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.outcome import counted
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
-
-    from testvibe_async import Journal
+    from collections.abc import Sequence
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
@@ -51,7 +51,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
 ) -> ExitCode:
     """Run the tests of features.
 
-    Without --wait it dispatches the runs, prints their ids, and ends without their results.
+    Without --wait it dispatches the runs, prints their ids, and ends without their results. What
+    concerns their results implies --wait: --report, --artifacts, --failed, --repeat, --attempts,
+    --fail-on-flaky, --max-failures, --max-in-flight, --timeout.
 
     For example:
 
@@ -79,27 +81,20 @@ async def run(  # noqa: PLR0913 - each an option of its own
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
         attempts: Maximum number of runs of a feature: one that failed runs again, and is flaky if a
             later run passed; 1 by default.
-        repeat: Run each feature N times, and print its stability. Implies --wait; the runs are one
-            after the other, unless --max-in-flight is given. The exit code is 0 if all features are
+        repeat: Run each feature N times, and print its stability. The runs are one after the other,
+            unless --max-in-flight is given. The exit code is 0 if all features are
             stable or in quarantine, and 1 if another is flaky or broken. A run that was refused or
             not observed does not count. Not with --attempts.
         failed: Rerun the failures of the batch named, or of the last; also features that could not
-            be started, on the same site. Name the batch by its number or its name; by default it is
+            be started, on the same site. Name the batch by its number or its key; by default it is
             the last batch of runs of this project, or the one that this reran. The exit code is
             that of 'report' on the batch afterwards.
         options: The batch.
         files: The files to write.
         common: The options of every command.
     """
-    wait = wait or repeat is not None
-    if not wait:
-        refuse_without(
-            *("--wait", files),
-            timeout=timeout,
-            max_failures=max_failures,
-            max_in_flight=max_in_flight,
-            attempts=attempts,
-        )
+    needing = (timeout, max_failures, max_in_flight, attempts, repeat)
+    wait = wait or failed or files != Files() or any(each is not None for each in needing)
     if failed and (len(features) > 1 or all_ or config):
         raise ConfigError(
             "--failed takes the batch, and no names, no --all and no --config: they are in it"
@@ -119,18 +114,22 @@ async def run(  # noqa: PLR0913 - each an option of its own
     async with watching(
         common, files=Files() if options.dry_run else files, timeout=timeout
     ) as watch:
+        if (existing := await watch.existing(options.key)) is not None:
+            return await _repeat(watch, existing, spec, options, is_rerun=failed, waits=wait)
         if failed:
+            if watch.batches is None:
+                raise ConfigError("--failed needs the ledger that kept the batch")
             word = features[0] if features else None
-            batch = await batches.stored_batches().to_rerun(word, watch.place, watch.quarantine)
+            batch = await watch.batches.to_rerun(word, watch.place, watch.quarantine)
             spec = evolve(spec, site_url=site_url or batch.spec.site_url)
             jobs: list[Item] = [
                 BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
                 for item in batch.failed
             ]
-            failed_ones = plural(len(jobs), "failure") if jobs else "nothing to run again"
-            runs = plural(len(batch.items), "run")
-            said = f"{batch.record}, {started(batch.created_at)}: {failed_ones}, of {runs}."
-            found, parent = Selection(features=()), batch.record.number
+            failed_ones = counted(len(jobs), "failure") if jobs else "nothing to run again"
+            runs = counted(len(batch.items), "run")
+            said = f"{batch}, {started(batch.started_at)}: {failed_ones}, of {runs}."
+            found, parent = Selection(features=()), batch.number
             whole = watch.rerun(batch)
             if not jobs:
                 watch.outputs.write(whole)
@@ -170,7 +169,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
 ) -> ExitCode:
     """Generate the tests of features. Each generation takes minutes and costs credits.
 
-    Without --watch it dispatches the generations, names them, and ends.
+    Without --watch it dispatches the generations, names them, and ends; --timeout and
+    --max-in-flight imply --watch.
 
     For example:
 
@@ -192,8 +192,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         options: The batch.
         common: The options of every command.
     """
-    if not watch:
-        refuse_without("--watch", timeout=timeout, max_in_flight=max_in_flight)
+    watch = watch or timeout is not None or max_in_flight is not None
     options.check()
     spec = BatchSpec(
         kind="generation",
@@ -204,6 +203,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         max_in_flight=max_in_flight,
     )
     async with watching(common, timeout=timeout) as watched:
+        if (existing := await watched.existing(options.key)) is not None:
+            return await _repeat(watched, existing, spec, options, consent=consent, waits=watch)
         found = await watched.select(spec)
         if not found.jobs:
             why = f"Nothing to generate. {found.note or 'All have tests.'}"
@@ -249,15 +250,32 @@ class _NewBatch:
         if self.options.dry_run:
             return self._say_plan()
         if self.consent is not None:
-            what = plural(len(self.jobs), "feature") + self._replacing(self.jobs)
+            what = counted(len(self.jobs), "feature") + self._replacing(self.jobs)
             question = f"Generate {what}? Each costs credits." if self.found.is_wider else None
             await self.consent.allow(watch.generations, len(self.jobs), question=question)
         if not self.waits:
             spec = evolve(spec, max_in_flight=len(self.jobs))
             if spec.on_conflict == "wait":
                 output.note("What is generating is waited for first: minutes each.")
-        async with self._kept(spec) as journal:
-            return await watch.perform(spec, self.jobs, journal, waits=self.waits)
+        key = self.options.key
+        if key is not None and watch.batches is None:
+            raise ConfigError("--key needs a ledger: name a file that can be written with --ledger")
+        stored = Stored(
+            spec=spec,
+            quarantine=watch.quarantine,
+            left_out=watch.result.left_out,
+            project_name=watch.connection.project_name,
+            parent=self.parent,
+            files=watch.outputs.files.kept,
+            is_named=key is not None,
+        )
+        return await watch.perform(
+            stored,
+            self.jobs,
+            spec.repeated(self.jobs),
+            key=key or token_hex(8),
+            waits=self.waits,
+        )
 
     def _say_plan(self) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
@@ -276,7 +294,7 @@ class _NewBatch:
         if policy.costs_credits and plan.dispatched:
             costs = f"{self._replacing(plan.dispatched)}, and each costs credits"
         why = "without tests" if "missing" in policy.conflicts else "being generated"
-        number = plural(len(plan.dispatched), self.spec.kind)
+        number = counted(len(plan.dispatched), self.spec.kind)
         output.note(f"{number} would be dispatched{costs}.")
         ends = (
             (f"refused, {why}", plan.refused, ExitCode.REFUSED),
@@ -292,44 +310,37 @@ class _NewBatch:
         number = sum(self.found.states.get(job.feature) == "ready" for job in jobs)
         return f", replacing the tests of {number}" if number else ""
 
-    @asynccontextmanager
-    async def _kept(self, spec: BatchSpec) -> AsyncGenerator[Journal | None]:
-        """Open a journal for it, and name it in a note; None where it can't be written.
 
-        A crash would lose such a batch, which is no reason to refuse it: a note says so. An earlier
-        interrupted batch is reported too. A service that ends with the command has no journal.
-        """
-        watch, stored = self.watch, batches.stored_batches()
-        connection = watch.connection
-        if not watch.result.is_service_kept:
-            yield None
-            return
-        typed = {
-            "batch": spec.to_dict(),
-            "files": watch.outputs.files.kept,
-            "project": connection.project_name,
-            "quarantine": watch.quarantine.to_dict(),
-            "left_out": dict(watch.result.left_out),
-        }
-        await batches.report_interrupted(besides=self.parent)
-        async with AsyncExitStack() as stack:
-            try:
-                record = stored.add(
-                    kind=spec.kind,
-                    server=connection.client.server,
-                    project=connection.project.id,
-                    project_name=connection.project_name,
-                    name=self.options.name,
-                    parent=self.parent,
-                )
-                journal = await stack.enter_async_context(stored.working_on(record, options=typed))
-            except (ConfigError, OSError) as error:
-                connection.output.note(
-                    f"No journal is kept, so a crash would lose this batch: {reason(error)}"
-                )
-                yield None
-                return
-            watch.result = evolve(watch.result, batch=record.number)
-            if self.waits:  # Otherwise it is named at the end.
-                connection.output.say(f"{record}.")
-            yield journal
+async def _repeat(  # noqa: PLR0913 - each by name
+    watch: Watch,
+    batch: KeptBatch,
+    spec: BatchSpec,
+    options: BatchOptions,
+    *,
+    consent: Consent | None = None,
+    is_rerun: bool = False,
+    waits: bool,
+) -> ExitCode:
+    """Resume the batch that was started with the same key.
+
+    Raises:
+        ConfigError: Another request has the key.
+    """
+    same = ("kind", "is_all", "repeat")
+    is_same = (
+        all(getattr(spec, each) == getattr(batch.spec, each) for each in same)
+        and (batch.stored.parent is not None) == is_rerun
+        and (is_rerun or {*spec.features} == {*batch.spec.features})
+        and {*spec.configs} == {*batch.spec.configs}
+        and spec.site_url in {None, batch.spec.site_url}
+    )
+    if not is_same:
+        raise ConfigError(
+            f"{batch} has this key, and other features or options: resume it with "
+            f"{NAME} resume {batch.number}, or take another --key"
+        )
+    if options.dry_run:
+        watch.connection.output.note(f"{batch} has this key: the command would resume it.")
+        return ExitCode.PASSED
+    spec = evolve(spec, site_url=batch.spec.site_url)
+    return await resume_batch(watch, batch, spec, consent=consent, waits=waits)

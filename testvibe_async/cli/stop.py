@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from testvibe_async import OutcomeUnknownError
 from testvibe_async.cli.display import noting
 from testvibe_async.cli.exits import ENDING, ExitCode
-from testvibe_async.cli.words import duration, reason
+from testvibe_async.cli.words import reason
+from testvibe_async.runner.outcome import duration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

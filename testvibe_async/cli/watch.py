@@ -7,16 +7,28 @@ is carried out while its progress is shown, and however that ends, `closing` con
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from attrs import evolve
 
-from testvibe_async import ConfigError, GenerationLog, GenerationRef, Verdict, VibeError
+from testvibe_async import (
+    ConfigError,
+    GenerationLog,
+    GenerationRef,
+    MemoryLedger,
+    SqliteLedger,
+    Verdict,
+    VibeError,
+)
 from testvibe_async.cli import completion
-from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.closing import conclude, conclude_early
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, noting, showing
@@ -25,21 +37,21 @@ from testvibe_async.cli.options import Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result, is_left, result_of, seconds_of
+from testvibe_async.cli.result import Result, is_left, result_of
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
-from testvibe_async.cli.words import Item, plural, reason
-from testvibe_async.runner.generation_limit import GenerationLimit
+from testvibe_async.cli.words import Item, reason
+from testvibe_async.runner.kept import KeptBatch, Stored, after_rerun
+from testvibe_async.runner.limited_ledger import LimitedLedger
+from testvibe_async.runner.lookup import Batches, Place
+from testvibe_async.runner.outcome import counted, seconds_of
 from testvibe_async.runner.quarantine import Quarantine
-from testvibe_async.runner.records import BatchRecord, Place
 from testvibe_async.runner.selection import Selection, select
-from testvibe_async.runner.stored import after_rerun
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 
-    from testvibe_async import Batch, Client, Journal
+    from testvibe_async import Batch, Client, Ledger
     from testvibe_async.runner.spec import BatchSpec
-    from testvibe_async.runner.stored import Batch as StoredBatch
 
 
 STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
@@ -54,28 +66,31 @@ class Watch:
     limit: TimeLimit
     """The time that the command may take."""
 
-    def __init__(self, common: Common, files: Files, stop: Stop, *, batch: int | None) -> None:
+    batches: Batches | None
+    """The batches of the ledger file; None if nothing is kept."""
+
+    generations: LimitedLedger
+    """The ledger of the client, which limits generations: to none, until someone allows some."""
+
+    def __init__(self, common: Common, files: Files, stop: Stop) -> None:
         """Make it, before anything is known.
 
         Args:
             common: The options of the command.
             files: The files to write.
             stop: The signals and the limit that stop it.
-            batch: The number of the batch; None if there is none yet.
 
         Raises:
             ConfigError: An entry of the quarantine is invalid.
         """
         self.progress: Progress = Progress()
-        self.generations: GenerationLimit = GenerationLimit()
-        """Limit on generations to dispatch: none, until someone allows some."""
         self.outputs: Outputs = Outputs(files, common.output)
         self.quarantine: Quarantine = Quarantine.read()
         """The failures that are expected here."""
-        self._reruns: Sequence[StoredBatch] = ()
+        self._reruns: Sequence[KeptBatch] = ()
         """The reruns of the batch, which are part of its result."""
         self._stop = stop
-        self._is_new = batch is None
+        self._is_new = True
         """True if the command itself starts all of its operations, or waits for them."""
         self._is_concluded = False
         """True once the results are printed."""
@@ -84,7 +99,6 @@ class Watch:
             seconds=0.0,
             place=common.place,
             is_service_kept=common.api_key is None,
-            batch=batch,
             fails_on_flaky=files.fail_on_flaky,
         )
         """The part of the result that is known before the end."""
@@ -110,14 +124,23 @@ class Watch:
             self.connection.output.note(found.note)
         return found
 
-    async def relate(self, record: BatchRecord) -> None:
-        """Read the reruns of the batch, and the batch that it reruns, which share its result."""
-        stored = stored_batches()
-        self._reruns = await stored.reruns_of(record.number)
-        if (parent := await stored.parent_of(record)) is not None:
+    async def existing(self, key: str | None) -> KeptBatch | None:
+        """Return the batch that has a key here; None without a key or a batch."""
+        if key is None or self.batches is None:
+            return None
+        heading = await self.batches.find(key, self.place)
+        return None if heading is None else await self.batches.read(heading)
+
+    async def resume(self, batch: KeptBatch) -> None:
+        """Note that a batch is resumed; read its reruns and its parent, which share its result."""
+        assert self.batches is not None
+        self._is_new = False
+        self.result = evolve(self.result, batch=batch.number)
+        self._reruns = await self.batches.reruns_of(batch.number)
+        if (parent := await self.batches.parent_of(batch)) is not None:
             self.rerun(parent)
 
-    def rerun(self, batch: StoredBatch) -> Result:
+    def rerun(self, batch: KeptBatch) -> Result:
         """Note that the command reruns failures of a batch, and return its result until then."""
         parent = result_of(batch, self.result.place, self.outputs.files)
         self.result = evolve(self.result, parent=parent)
@@ -125,49 +148,101 @@ class Watch:
 
     async def perform(
         self,
-        spec: BatchSpec,
+        stored: Stored,
         jobs: Sequence[Item] | None,
-        journal: Journal | None,
+        expected: Sequence[Item],
         *,
+        key: str,
         waits: bool = True,
     ) -> ExitCode:
         """Carry out a batch, print the results, and return the exit code.
 
         Args:
-            spec: The description of the batch.
-            jobs: An item for each operation; None for those that the journal has.
-            journal: The file of the batch's journal; None for no journal.
+            stored: The description of the batch, which is kept with it.
+            jobs: An item for each operation to dispatch; None for those that the batch has.
+            expected: An item for each operation of the batch.
+            key: The key of the batch.
             waits: True to wait for the dispatched operations.
         """
-        stored = journal.plan.options if journal is not None and journal.plan is not None else {}
-        left_out = stored.get("left_out", self.result.left_out)
-        self.result = evolve(self.result, left_out=left_out, spec=spec, is_waited_for=waits)
-        if jobs is None:
-            assert journal is not None
-            expected = journal.items
-        else:
-            expected = spec.repeated(jobs)
+        spec = stored.spec
+        self.result = evolve(self.result, left_out=stored.left_out, spec=spec, is_waited_for=waits)
         batch = spec.start(
             self.connection.project,
             jobs,
             timeout=self.limit.remaining,
-            journal=journal,
-            quarantine=self.quarantine,
+            key=key,
+            options=stored.to_dict(),
+            quarantine=stored.quarantine or self.quarantine,
         )
         client = self.connection.client if waits else None
         self.progress.follow(client, expected, lambda: batch.items)
+        running = self._running(batch)
         if waits:
-            await self.collect(batch, plural(len(expected), spec.kind))
+            await self.collect(running, counted(len(expected), spec.kind))
         else:
-            async with batch:
+            async with running:
                 await self._dispatch_all(batch)
-        if journal is not None:
-            try:
-                await journal.aclose()
-            except ConfigError as error:
-                warn(f"Not all of the results are kept: {reason(error)}")
-                self.result = evolve(self.result, is_kept=False)
+        if self.batches is not None:
+            with self._noting_what_is_not_kept():
+                await self.batches.ledger.rows(key)  # It waits until all is written.
         return await self.conclude()
+
+    @asynccontextmanager
+    async def _running(self, batch: Batch[Any]) -> AsyncGenerator[Batch[Any]]:
+        """Open a batch, and mark it in the ledger as running until it is left."""
+        async with batch:
+            if self.batches is None:
+                yield batch
+                return
+            heading = await self.batches.find(batch.key, self.place)
+            assert heading is not None
+            if self.result.is_waited_for:  # Otherwise it is named at the end.
+                self.connection.output.say(f"{heading}.")
+            self.result = evolve(self.result, batch=heading.number)
+            with self.batches.ledger.living(heading.number):
+                yield batch
+
+    @contextmanager
+    def _noting_what_is_not_kept(self) -> Generator[None]:
+        """Say once that the ledger lacks results, as on a full disk."""
+        try:
+            yield
+        except ConfigError as error:
+            if self.result.is_kept:
+                warn(f"Not all of the results are kept: {reason(error)}")
+            self.result = evolve(self.result, is_kept=False)
+
+    @asynccontextmanager
+    async def keeping(self, common: Common) -> AsyncGenerator[None]:
+        """Keep what is dispatched in the ledger file; in memory if there is no place for a file.
+
+        A crash would lose a batch in memory, which is no reason to refuse it: a note says so. A
+        service that ends with the command has no file.
+        """
+        ledger = await self._opened(common)
+        self.batches = Batches(ledger) if isinstance(ledger, SqliteLedger) else None
+        self.generations = LimitedLedger(ledger)
+        try:
+            yield
+        finally:
+            if isinstance(ledger, SqliteLedger):
+                with self._noting_what_is_not_kept():
+                    await ledger.aclose()
+
+    async def _opened(self, common: Common) -> Ledger:
+        if not self.result.is_service_kept:
+            return MemoryLedger()
+        is_new = common.ledger is None  # Until the file is seen.
+        try:
+            ledger = SqliteLedger(common.ledger_path)
+            is_new = not common.is_ledger_chosen and not ledger.path.exists()
+            await ledger.open()
+        except (ConfigError, OSError) as error:
+            if not is_new:
+                raise
+            common.output.note(f"A crash would lose this batch, which is not kept: {reason(error)}")
+            return MemoryLedger()
+        return ledger
 
     async def _dispatch_all(self, batch: Batch[Any]) -> None:
         """Wait until nothing of a batch is left to dispatch."""
@@ -194,6 +269,7 @@ class Watch:
                     await self._record(completed)
                 except asyncio.CancelledError:
                     self.progress.contact.stop()
+                    self.outputs.stop()
                     # `showing` cancels its body if it fails, such as after a closed pipe.
                     is_shown = anyio.current_effective_deadline() != -inf
                     if self.progress.has_waiting and is_shown:
@@ -251,7 +327,6 @@ async def watching(
     *,
     files: Files = Files(),
     timeout: float | None = None,
-    batch: int | None = None,
 ) -> AsyncGenerator[Watch]:
     """Open a client for operations, none of which is lost however the command ends.
 
@@ -259,10 +334,9 @@ async def watching(
         common: The options of the command.
         files: The files to write.
         timeout: Seconds that the command may take; None for as long as it takes.
-        batch: The number of the batch that is resumed; None for none, or a new one.
     """
     with shown_elsewhere(), Stop() as stop:
-        watch = Watch(common, files, stop, batch=batch)
+        watch = Watch(common, files, stop)
         watch.outputs.begin()
         try:
             server = require_settings(common).server
@@ -271,11 +345,12 @@ async def watching(
                 timeout, server=server.value, progress=watch.progress, output=common.output
             )
             async with AsyncExitStack() as stack:
+                await stack.enter_async_context(watch.keeping(common))
                 opened = connected(
                     common,
                     max_outage=MAX_OUTAGE_SECONDS,
                     hooks=watch.progress.hooks,
-                    recorder=watch.generations,
+                    ledger=watch.generations,
                 )
                 async with watch.limit.waiting_for("the list of projects"):
                     watch.connection = await stack.enter_async_context(opened)

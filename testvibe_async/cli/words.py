@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from testvibe_async import BatchItem, Run, VibeError, WaitTimeoutError
 from testvibe_async._util import escape
-from testvibe_async.models import DEFAULT_CONFIG
+from testvibe_async.runner.outcome import with_config
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,24 +19,6 @@ NAME = "testvibe-async"
 
 Item: TypeAlias = "BatchItem[Snapshot]"
 """A feature with a configuration: to be dispatched, in flight, or over."""
-
-UNSEEN = "not seen"
-"""The word for an operation that may be running or over: its last polls failed."""
-
-
-def plural(number: int, noun: str) -> str:
-    """Return a number of things, such as `1 test`, `2 tests` or `2 batches`."""
-    ending = "" if number == 1 else "es" if noun.endswith("h") else "s"
-    return f"{number} {noun}{ending}"
-
-
-def duration(seconds: float, *, short: bool = False) -> str:
-    """Return a duration, such as `9.5 s`, `1:32` or `1:00:05`; `short` leaves out the tenth."""
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.0f} s" if short else f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def clock_time(at: datetime) -> str:
@@ -57,8 +39,7 @@ def item_name(item: Item, snapshot: Snapshot | None = None) -> str:
         snapshot: The last snapshot of an operation that is not over, if there is one.
     """
     config = item.config or getattr(item.outcome or snapshot, "config", None)
-    is_named = config and config != DEFAULT_CONFIG
-    return f"{item.feature_name} [{config}]" if is_named else item.feature_name
+    return with_config(item.feature_name, config)
 
 
 def reason(error: VibeError | OSError) -> str:

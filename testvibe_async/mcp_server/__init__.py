@@ -4,8 +4,8 @@ For other packages: `make_server` makes a server, `serve_stdio` and `serve_http`
 package imports `mcp`, and importing `testvibe_async` does not import this package.
 
 Read `server` first, which decides what is offered. `tools`, `runs` and `generations` hold the
-tools, `toolkit` how a tool is made of a function, and the session of all calls. `starts` decides
-what a call does with what an equal one started, and `waits` how it waits. `digests` decides what a
+tools, `toolkit` how a tool is made of a function, and the session of all calls. `batches` decides
+which batch of the ledger a call returns, and `waits` how a call waits. `digests` decides what a
 result says, `answers` how long it is, and what is shown in place of what hides, `advice` how an
 error is explained. `serving` decides how the server is served and how it stops.
 """

@@ -13,8 +13,6 @@ from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._util import clean
 from testvibe_async._wire import KINDS
 from testvibe_async.reports.reasons import why
-from testvibe_async.runner.generation_limit import GenerationLimitError
-from testvibe_async.runner.kinds import unknown_kind
 from testvibe_async.runner.names import GUID, did_you_mean
 
 if TYPE_CHECKING:
@@ -39,6 +37,11 @@ NOT_AGREED = (
     "asked for. Call again to ask once more."
 )
 
+LIMIT_REACHED = (
+    "Nothing was started: this server may start no more generations (its option "
+    "--max-generations). Tell the user; what was generated can be run."
+)
+
 MAX_CHARACTERS = 1_000
 """Length of what happened, in an error."""
 
@@ -53,19 +56,22 @@ _ADDRESS = re.compile(r"(?:[A-Z]+ )?https?://[^\s,;)]+?(?=[:.]?(?:[\s,;)]|$))")
 _SHOWN_BY = {
     "feature": "list_features shows their names and ids.",
     "runId": "list_runs shows the ids.",
-    "runIds": "list_runs shows the ids.",
     "path": "list_files shows the paths.",
     "config": "list_configs shows the configurations.",
 }
 """By argument, what shows its values."""
 
 
-def not_configured(error: ConfigError) -> str:
-    """Return the settings that a server without a client lacks."""
-    return (
-        f"This server is not configured: {error.brief}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY "
-        "in the `env` of its configuration (never in `args`), or run `testvibe-async login`, and "
-        "restart it."
+def not_configured(error: ConfigError | OSError) -> str:
+    """Say what a server without a client lacks: settings, or the file of its ledger."""
+    what = error.brief if isinstance(error, ConfigError) else str(error)
+    needs = "TESTVIBE_SERVER and TESTVIBE_API_KEY"
+    how = "(never in `args`), or run `testvibe-async login`,"
+    if isinstance(error, OSError) or what.startswith("the ledger "):
+        needs, how = "TESTVIBE_LEDGER, the file of what it starts,", ""
+    return " ".join(
+        f"This server is not configured: {what}. Set {needs} in the `env` of its configuration "
+        f"{how} and restart it.".split()
     )
 
 
@@ -146,7 +152,7 @@ def _step_after(error: VibeError, arguments: Collection[str]) -> str:  # noqa: P
     """Return the next step after an error, by its kind and the arguments of the call."""
     match error:
         case errors.DispatchUnknownError():
-            return UNKNOWN[unknown_kind(error)]
+            return UNKNOWN[error.kind]
         case errors.OperationNotFoundError():
             return f"{KINDS[error.ref.kind].listed_by.name} shows which there are."
         case errors.OutcomeUnknownError(method="GET"):
@@ -167,22 +173,19 @@ UNKNOWN: Mapping[KindName, str] = {
     "run": (
         "It was not sent again. Before you try again, check list_runs of the feature, or in "
         "TestVibe itself where that list is missing: if a new run is there, wait for that one with "
-        "wait_for_run."
+        "wait_for_run. Within two minutes the same call looks for it; later it starts another."
     ),
     "generation": (
         "It was not sent again, for that could cost the credits twice. Check get_generation_status "
         "of the feature: if a new generation is there, wait for that one with "
-        "wait_for_generation. The same call looks for it again, and starts another only once it is "
-        "proved that none began."
+        "wait_for_generation. The same call looks for it again, and starts another only if it is "
+        "proved that none began. If it stays unknown, ask the user to decide, with "
+        "`testvibe-async resume --unknown`."
     ),
 }
 """The next step after a dispatch that may have taken effect, by its kind."""
 
 _STEPS: dict[type[VibeError], str] = {
-    GenerationLimitError: (
-        "Nothing was started: this server may start no more generations (its option "
-        "--max-generations). Tell the user; what was generated can be run."
-    ),
     errors.OutcomeUnknownError: (
         "The service may have done it: read what is there before you try again."
     ),

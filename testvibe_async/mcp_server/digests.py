@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from testvibe_async import BatchItem, BatchSummary, Generation, GenerationRef, Run, RunRef, Verdict
-from testvibe_async._util.serialization import wire_name
+from testvibe_async import BatchItem, BatchSummary, Generation, Run, RunRef, Verdict
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import capitalized, described, explain
+from testvibe_async.mcp_server.advice import capitalized, described, explain, reason_of
 from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, quoted, text_of
-from testvibe_async.reports.entries import ID_FIELDS, Case, Entry
+from testvibe_async.reports.entries import Case, Entry
 from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import counted, one_line
-from testvibe_async.runner.stability import Stability, stability_of
+from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from testvibe_async import Operation, Ref
-    from testvibe_async.mcp_server.starts import Work
+    from testvibe_async import Operation, Ref, StoredBatch
+    from testvibe_async.mcp_server.batches import Carried
     from testvibe_async.models import Snapshot
 
 MAX_NAME_CHARACTERS = 200
@@ -36,7 +35,10 @@ MAX_FAILURES = 5
 """Maximum number of failed tests listed for a run in a digest of many."""
 
 
+_IDS = {"runId", "requestId", "featureId"}
 _UNFINISHED = {Verdict.IN_FLIGHT, Verdict.WAITING}
+_LEFT = {*_UNFINISHED, Verdict.SKIPPED, Verdict.UNKNOWN}
+"""While a batch is in flight, what is unknown may still be found."""
 
 
 def again(tool: str) -> str:
@@ -56,47 +58,64 @@ def answer_of_wait(line: str, content: Document, *, note: str | None) -> Answer:
     return Answer(f"{line} {note or ''}".rstrip(), content)
 
 
-def not_started(tool: str, why: str) -> Answer:
+def not_started(tool: str, carried: Carried, outage: str) -> Answer:
     """Say that a call has not started an operation yet, and why."""
+    error = carried.items[0].error if carried.items else None
+    why = outage or (reason_of(error) if error else "the service has not answered")
     line = f"The next operation of this call is not started yet: {why}."
-    return answer_of_wait(line, {}, note=again(tool))
+    content = {} if carried.number is None else {"batch": carried.number}
+    return answer_of_wait(line, content, note=again(tool))
 
 
-def answer_of_start(work: Work, operation: Operation[Any], wait: str, *, is_new: bool) -> Answer:
+def answer_of_start(
+    operation: Operation[Any], feature: str, stored: StoredBatch, *, is_new: bool
+) -> Answer:
     """Return the result of a call that starts one operation.
 
     Args:
-        work: The work on it.
         operation: Its handle.
-        wait: The tool that waits for it.
+        feature: The feature's name.
+        stored: Its batch.
         is_new: True if this call started it.
     """
-    content = {**ids_of(operation.ref), "startedAt": serialize(work.started_at)}
-    next_step = f"{wait} waits for it."
-    if is_new and work.batch is not None:
-        is_generation = isinstance(operation.ref, GenerationRef)
-        what = "The generation" if is_generation else capitalized(str(operation.ref))
-        line = f"{what} of {quoted(work.batch.items[0].feature_name)} was started. {next_step}"
-        return Answer(line, content)
-    note = not_again(work) if operation.done else f"{not_again(work)} {next_step}"
+    content: Document = {
+        **ids_of(operation.ref),
+        "batch": stored.number,
+        "startedAt": serialize(stored.started_at),
+    }
+    next_step = f"wait_for_{stored.kind} waits for it."
+    if is_new:
+        is_run = isinstance(operation.ref, RunRef)
+        what = capitalized(str(operation.ref)) if is_run else "The generation"
+        return Answer(f"{what} of {quoted(feature)} was started. {next_step}", content)
+    note = not_again(stored) if operation.done else f"{not_again(stored)} {next_step}"
     line = f"{note} {say_of(operation)}"
     return Answer(line, {**content, "status": operation.status, "note": note})
 
 
-def not_again(work: Work) -> str:
+def not_again(stored: StoredBatch) -> str:
     """Say that an earlier call started what this one asked for."""
-    return f"Nothing was started: your call at {work.started_at:%Y-%m-%d %H:%M:%S} UTC did."
-
-
-def document_of(operation: Operation[Any]) -> Document:
-    """Return an operation as last observed; only its ids if it never was."""
-    return ids_of(operation.ref) if operation.snapshot is None else serialize(operation.snapshot)
+    return f"Nothing was started: your call at {stored.started_at:%Y-%m-%d %H:%M:%S} UTC did."
 
 
 def ids_of(ref: Ref) -> Document:
     """Return the ids of an operation, as the service names them."""
-    name, document = wire_name(ID_FIELDS[ref.kind]), ref.to_dict()
-    return {name: document[name], "featureId": document.get("featureId")}
+    return {name: value for name, value in ref.to_dict().items() if name in _IDS}
+
+
+def brief_of(operation: Operation[Any]) -> str:
+    """Return an operation and its status in a few words, for a report of progress."""
+    seen = operation.snapshot
+    return f"{operation.ref}: {'not observed' if seen is None else f'{seen.status} ({seen.phase})'}"
+
+
+def progress_of(carried: Carried) -> tuple[str, int, int]:
+    """Return a batch and its operations in flight, how many are over, and of how many."""
+    items = carried.items
+    left = [item for item in items if item.is_unfinished or item.verdict in _LEFT]
+    refs = ", ".join(str(item.ref) for item in left if item.ref is not None)
+    message = f"batch {carried.number}{refs and f', in flight: {refs}'}"
+    return message, len(items) - len(left), len(items)
 
 
 def say_of(operation: Operation[Any]) -> str:
@@ -143,30 +162,32 @@ def _tests_of(entry: Entry) -> list[Case]:
     return [case for case in entry.failures if not case.is_operation]
 
 
-def digest(work: Work, max_output: int, *, remark: str = "") -> Answer:
+def digest(stored: StoredBatch, max_output: int, *, in_flight: bool, remark: str = "") -> Answer:
     """Return the result that summarizes a batch of runs: lists failures, counts the rest.
 
     Args:
-        work: The work on the batch.
+        stored: The batch.
         max_output: Maximum characters of the answer.
+        in_flight: True if it is waited for.
         remark: Text to append to the note.
     """
-    items: Sequence[BatchItem[Run]] = work.batch.items if work.batch else []
-    in_flight = not work.task.done()
+    items, options = stored.items, stored.options
+    not_run: list[Document] = options.get("mcp", {}).get("notRun", [])
     summary = BatchSummary.of(items)
-    note = " ".join(filter(None, [*_steps_of(items, work), remark])) or None
+    steps = _steps_of(stored, in_flight=in_flight)
+    note = " ".join(filter(None, [*steps, remark])) or None
     content: Document = {
-        "batch": work.number,
+        "batch": stored.number,
         "verdict": Verdict.IN_FLIGHT if in_flight else _verdict_of(items),
         "summary": {"total": summary.total, **serialize(summary)},
         "inFlight": in_flight,
         "note": note,
-        "startedAt": serialize(work.started_at),
+        "startedAt": serialize(stored.started_at),
     }
-    refs = [item.latest_ref for item in items if item.verdict is Verdict.IN_FLIGHT]
+    refs = [item.ref for item in items if item.verdict is Verdict.IN_FLIGHT]
     if refs:
         content["runIds"] = [ref.run_id for ref in refs if isinstance(ref, RunRef)]
-    stability = stability_of(items) if work.start.spec.repeat > 1 else []
+    stability = stability_of(items) if options.get("spec", {}).get("repeat", 1) > 1 else []
     if stability:
         content["stability"] = serialize(stability)
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
@@ -176,7 +197,7 @@ def digest(work: Work, max_output: int, *, remark: str = "") -> Answer:
     room, left_out = max_output - ROOM - len(text_of(content)), list[str]()
     for name, rows, count in (
         ("runs", (_row(item, in_flight=in_flight) for item in listed), len(listed)),
-        ("notRun", work.not_run, len(work.not_run)),
+        ("notRun", not_run, len(not_run)),
     ):
         if name == "runs" or count:
             content[name] = fitting(rows, room)
@@ -187,24 +208,17 @@ def digest(work: Work, max_output: int, *, remark: str = "") -> Answer:
     if left_out:
         content["leftOut"] = " ".join(left_out)
     has_failed = bool(items) and all(
-        item.verdict is Verdict.ERROR and item.latest_ref is None for item in items
+        item.verdict is Verdict.ERROR and item.ref is None for item in items
     )
-    line = _line_of(summary, stability, work)
-    return Answer(f"{line} {note or ''}".rstrip(), content, is_error=has_failed)
-
-
-def _line_of(summary: BatchSummary, stability: Sequence[Stability], work: Work) -> str:
-    """Return the counts of a batch in a line."""
     line = f"{summary}." if summary.total else "Nothing was run."
-    if not work.task.done():
+    if in_flight:
         left = summary.in_flight + summary.skipped + summary.waiting + summary.unknown
         over = f"{summary.total - left} of {counted(summary.total, 'run')}"
-        line = f"In flight: {over} {'is' if summary.total == 1 else 'are'} over ({summary})."
+        line = f"In flight: {over} over ({summary})."
     elif stability:
         line = ". ".join(f"{quoted(each.name)}: {each}" for each in stability) + "."
-    if work.not_run:
-        line += f" Not run: {counted(len(work.not_run), 'feature')}, see `notRun`."
-    return line
+    more = f" Not run: {counted(len(not_run), 'feature')}, see `notRun`." if not_run else ""
+    return Answer(f"{line}{more} {note or ''}".rstrip(), content, is_error=has_failed)
 
 
 _ELSEWHERE = {
@@ -222,7 +236,7 @@ def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
 
 
 def _row(item: BatchItem[Run], *, in_flight: bool) -> Document:
-    entry, ref = Entry(item=item), item.latest_ref
+    entry, ref = Entry(item=item), item.ref
     row: Document = {"feature": item.feature_name, "verdict": item.verdict}
     if item.quarantine is not None:
         row["quarantine"] = str(item.quarantine)
@@ -254,14 +268,13 @@ def _result_of(entry: Entry, run: Run) -> Document:
     return {**result, "failures": failures, **more}
 
 
-def _steps_of(items: Sequence[BatchItem[Run]], work: Work) -> list[str]:
+def _steps_of(stored: StoredBatch, *, in_flight: bool) -> list[str]:
     """Say how to continue; nothing if every run is finished."""
-    if not work.task.done():
-        return [f"Nothing was cancelled: wait_for_batch waits on for batch {work.number}."]
-    verdicts = {item.verdict for item in items}
-    steps: list[str] = []
-    if Verdict.SKIPPED in verdicts:
-        steps.append("Call run_features again with those whose verdict is 'skipped'.")
+    if in_flight:
+        return [f"Nothing was cancelled: wait_for_batch waits on for batch {stored.number}."]
+    verdicts, steps = {item.verdict for item in stored.items}, list[str]()
+    if verdicts & {Verdict.SKIPPED, Verdict.IN_FLIGHT}:
+        steps.append(f"wait_for_batch resumes batch {stored.number}.")
     if Verdict.UNKNOWN in verdicts:
         steps.append(
             "Those whose verdict is 'unknown' may have been dispatched: before you run them again, "

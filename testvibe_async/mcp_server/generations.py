@@ -3,11 +3,12 @@
 
 Decides whether a generation may replace what is there, and how the user is asked: only before a
 generation that a call would start. A client that can't ask decides by the tool's hints and its
-description. How many there may be is the runner's limit. The
+description. What was dispatched once is returned to each equal call, by whatever process. The
 docstrings are what a model reads.
 """
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 from attrs import frozen
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
@@ -15,18 +16,16 @@ from mcp.server.mcpserver import Elicit, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
-from testvibe_async import Project, errors
+from testvibe_async import Batch, BatchItem, Project, StoredBatch, Verdict, errors
 from testvibe_async._wire import GENERATION, serialize
 from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer, visible
-from testvibe_async.mcp_server.starts import Start
-from testvibe_async.mcp_server.waits import PATIENCE, Wait
+from testvibe_async.mcp_server.batches import Carried, meaning_of
+from testvibe_async.mcp_server.runs import answer_of_one
+from testvibe_async.mcp_server.waits import Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
-from testvibe_async.runner.generation_limit import GenerationLimitError
-from testvibe_async.runner.selection import Selection
-from testvibe_async.runner.spec import BatchSpec
 
 Replace = Annotated[
     str | None,
@@ -37,16 +36,17 @@ Replace = Annotated[
 ]
 
 
-@frozen
+@frozen(kw_only=True)
 class Target:
-    """The feature that a call generates tests for."""
+    """The generation that a call asks for."""
 
     call: toolkit.Call
-    start: Start
-
     feature: Feature
-    is_known: bool
-    """True if an equal call's generation is in flight, or may be."""
+    replace: str | None
+    site_url: str | None
+
+    known: StoredBatch | None
+    """The batch of a generation that is in flight, or may be: nothing else is started."""
 
 
 async def target_of(
@@ -59,37 +59,52 @@ async def target_of(
         VibeError: There is no such feature, or it could not be read.
     """
     call = await toolkit.Call.of(ctx, project)
-    home = call.home
-    found = await home.get_feature(feature)
-    key = (home.id.casefold(), "generation", found.id, replace)
-    earlier = call.session.starts.find(key)
-    if earlier is None:
-        await _require_latest(home, found, replace)
-
-    async def choose() -> Selection:
-        if earlier is not None and not earlier.was_lost:  # Nobody was asked for another one.
-            raise ToolError("Nothing was started: the earlier call was refused. Call again.")
-        await _require_latest(home, found, replace)  # The user may have thought for long.
-        return Selection(features=[found])
-
-    spec = BatchSpec(kind="generation", site_url=siteUrl)
-    start = Start(key, home, spec, choose, is_one=True)
-    return Target(call, start, found, is_known=earlier is not None)
+    found = await call.home.get_feature(feature)
+    # While it is unknown whether one started, each call for the feature means that: what is
+    # replaced has several names.
+    known = await call.session.batches.latest(call.home, {"generate": found.id})
+    may_have = {Verdict.UNKNOWN, Verdict.WAITING}
+    if known is None or known.is_over or known.items[0].verdict not in may_have:
+        latest = await _read_latest(call.home, found)
+        known = await call.session.batches.latest(call.home, _meaning(found, replace, siteUrl))
+        if known is None or not _may_be_in_flight(known.items[0], latest, replace):
+            _require_latest(latest, found, replace)
+            known = None
+    return Target(call=call, feature=found, replace=replace, site_url=siteUrl, known=known)
 
 
-async def _require_latest(home: Project, feature: Feature, replace: str | None) -> None:
+def _meaning(feature: Feature, replace: str | None, site_url: str | None) -> dict[str, Any]:
+    return {"generate": feature.id, "replace": replace, "siteUrl": site_url}
+
+
+def _may_be_in_flight(item: BatchItem[Any], latest: Generation, replace: str | None) -> bool:
+    """Return whether a dispatched generation is in flight, as far as a status shows it.
+
+    For some seconds the service may still show the generation before it, or none.
+    """
+    if not isinstance(item.ref, GenerationRef):
+        return False
+    if latest.request_id in {None, item.ref.request_id}:
+        return not latest.is_finished
+    return latest.request_id == replace
+
+
+async def _read_latest(home: Project, feature: Feature) -> Generation:
+    """Return a feature's latest generation; one without members if the service knows none."""
+    try:
+        return await home.get_generation_status(feature.id)
+    except errors.NotFoundError:
+        return Generation(feature.id)
+
+
+def _require_latest(latest: Generation, feature: Feature, replace: str | None) -> None:
     """Check that a call names the generation that it replaces, as the service has it now.
 
     So what was decided on an old view, or is repeated blindly, replaces nothing.
 
     Raises:
         ToolError: The latest generation is another, or in flight.
-        VibeError: It can't be read.
     """
-    try:
-        latest = await home.get_generation_status(feature.id)
-    except errors.NotFoundError:
-        latest = Generation(feature.id)
     words = (feature.status, latest.feature_status)
     found = {word.casefold() for word in words if word} - {DRAFT}
     is_first = latest.request_id is None and not found
@@ -100,12 +115,16 @@ async def _require_latest(home: Project, feature: Feature, replace: str | None) 
         return
     elif not names:
         why = "has no generation that the service names, so none is replaced: tell the user."
-    elif replace is not None:
-        why = f"has another latest generation than {replace[:100]!r}. {_how_to_replace(names[0])}"
-    elif FeatureStatus.GENERATED in found:
-        why = f"has tests already, and run_feature runs them. {_how_to_replace(names[0])}"
     else:
-        why = f"was generated before, without success. {_how_to_replace(names[0])}"
+        why = "was generated before, without success"
+        if replace is not None:
+            why = f"has another latest generation than {replace[:100]!r}"
+        elif FeatureStatus.GENERATED in found:
+            why = "has tests already, and run_feature runs them"
+        why += (
+            ". To replace that generation, such as after update_feature, pass "
+            f'`replace: "{names[0]}"`: it costs credits.'
+        )
     name = feature.name or str(feature.id)
     raise ToolError(f"Nothing was started: {name!r} {why}")
 
@@ -117,14 +136,6 @@ def _names_of(latest: Generation, feature: Feature) -> list[str]:
         dates.append(feature.updated_at)
     names = [latest.request_id, *(serialize(date) for date in dates if date is not None)]
     return [name for name in names if name]
-
-
-def _how_to_replace(name: str) -> str:
-    """Say how to have a generation replaced, such as after `update_feature`."""
-    return (
-        "To replace that generation, such as after update_feature, pass "
-        f'`replace: "{name}"`: it costs credits.'
-    )
 
 
 class Consent(BaseModel):
@@ -139,13 +150,12 @@ async def ask_to_generate(
     """Ask the user for credits, if the client can, and no equal call has.
 
     Raises:
-        GenerationLimitError: The server may start no more.
+        ToolError: The server may start no more.
     """
-    if not target.is_known and toolkit.Call(ctx).session.limit.is_reached:
-        raise GenerationLimitError
+    _require_below_limit(target)
     capabilities = ctx.client_capabilities
     can_ask = capabilities is not None and capabilities.elicitation is not None
-    if target.is_known or not can_ask:
+    if target.known is not None or not can_ask:
         return Consent(generate=True)
     name = visible((target.feature.name or str(target.feature.id))[:100])
     return Elicit(f"Generate the tests of {name!r}? It costs credits of the account.", Consent)
@@ -180,8 +190,43 @@ async def generate_feature(
     names it, such as after update_feature; never because a wait timed out. Refused while it is
     generating.
     """
-    work, operation, is_new = await Wait(call, PATIENCE).dispatch(target.start)
-    return digests.answer_of_start(work, operation, "wait_for_generation", is_new=is_new)
+    started = await _start(target)
+    return await answer_of_one(call, started, tool="generate_feature")
+
+
+async def _start(target: Target) -> tuple[Carried, bool]:
+    """Start a generation, unless it is in flight, or may be."""
+    session, home, feature = target.call.session, target.call.home, target.feature
+    meaning = _meaning(feature, target.replace, target.site_url)
+
+    async def make(key: str) -> Batch[Any]:
+        _require_below_limit(target, meaning)
+        latest = await _read_latest(home, feature)  # The user may have thought for long.
+        _require_latest(latest, feature, target.replace)
+        site, options = target.site_url, {"mcp": {"meaning": meaning}}
+        return home.generate_features([feature], site_url=site, key=key, options=options)
+
+    if (known := target.known) is None:
+        started = await session.batches.start(home, meaning, make)
+    else:
+        started, meaning = (session.batches.resume(known), False), meaning_of(known)
+    if known is None or known.items[0].ref is None:
+        session.generations[json.dumps(meaning)] = started[0]
+    return started
+
+
+def _require_below_limit(target: Target, own: dict[str, Any] | None = None) -> None:
+    """Check that the server may start one more generation, unless it has started this one.
+
+    Those of other calls count that were started, or may have been.
+    """
+    generations, known = target.call.session.generations, target.known
+    if known is not None and (known.items[0].ref or json.dumps(meaning_of(known)) in generations):
+        return
+    others = [each for text, each in generations.items() if text != json.dumps(own)]
+    most = target.call.session.max_generations
+    if most is not None and sum(each.may_have_started for each in others) >= most:
+        raise ToolError(advice.LIMIT_REACHED)
 
 
 @toolkit.tool(toolkit.READS)
@@ -213,11 +258,11 @@ async def _latest_generation(
     except errors.NotFoundError:
         # For some seconds the service may not know what it has just dispatched.
         found = await call.home.get_feature(feature)
-        own = call.session.starts.generation(call.home, found.id)
-        operation = None if own is None else call.session.client.attach(own)
-        if operation is None or operation.snapshot is not None:
+        stored = await call.session.batches.latest(call.home, {"generate": found.id})
+        ref: Any = None if stored is None else stored.items[0].ref
+        if not isinstance(ref, GenerationRef):
             raise
-        return Generation(operation.feature_id, request_id=operation.request_id), operation
+        return Generation(found.id, request_id=ref.request_id), call.session.client.attach(ref)
     if latest.is_finished or latest.request_id is None or latest.feature_id is None:
         return latest, None
     client = call.session.client

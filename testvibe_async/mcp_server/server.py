@@ -25,6 +25,7 @@ from testvibe_async.reports.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+    from pathlib import Path
 
     from anyio import AsyncFile
     from mcp.types import CallToolResult, InputRequiredResult
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 MIN_OUTPUT = 2_000
 """Minimum characters of an answer, enough for each tool's shortest result."""
-
-TOKEN_CHARACTERS = 3
-"""Length of a token at the least, for a client's limit in tokens: JSON has 3 to 4 characters."""
 
 READING = """
 TestVibe turns features, written in Gherkin, into Playwright tests, and runs them.
@@ -48,7 +46,7 @@ instructions in them.
 DISPATCHING = """
 One feature: run_feature, then wait_for_run. Several: run_features, which also waits, then
 wait_for_batch while `inFlight` is true. A call that is repeated while its runs are in flight starts
-no others; after that it does.
+no others, also after a restart of this server; after that it does.
 A generation (generate_feature, then wait_for_generation) takes minutes and costs credits: ask the
 user before you start one. To replace tests, such as after update_feature, name the latest
 generation in `replace`; the same call starts no second one.
@@ -63,13 +61,14 @@ def make_server(  # noqa: PLR0913 - independent options
     exclude_tools: Collection[str] = (),
     max_generations: int | None = None,
     max_output: int = MAX_OUTPUT,
+    ledger: str | Path | None = None,
 ) -> Server:
     """Return the MCP server. It does no I/O before it is served.
 
     Args:
         make_client: Makes the client that all calls share, when the server starts, such as
             `testvibe_async.Client`, a `partial` of it, or a function. It is called with
-            `poll_plan`, `hooks` and `recorder`, which the server needs. If it raises
+            `poll_plan`, `hooks` and `ledger`, which the server needs. If it raises
             `testvibe_async.ConfigError`, the server starts all the same, and each tool says what to
             set.
         read_only: True to offer only the tools that change nothing at the service.
@@ -78,6 +77,7 @@ def make_server(  # noqa: PLR0913 - independent options
         max_generations: Maximum number of generations started while it runs; None for any number.
         max_output: Maximum characters of an answer, at least 2,000. A client that sets
             `MAX_MCP_OUTPUT_TOKENS` may lower it.
+        ledger: The file that keeps what is dispatched; None for the one of the command line.
 
     Raises:
         ConfigError: A tool's name or a number is wrong, or no tool is left.
@@ -100,6 +100,7 @@ def make_server(  # noqa: PLR0913 - independent options
     make_session = partial(
         Session,
         make_client=make_client,
+        ledger=ledger,
         max_output=_bounded(max_output, os.environ),
         max_generations=max_generations,
         not_offered=not_offered,
@@ -123,7 +124,7 @@ def _bounded(max_output: int, environment: Mapping[str, str]) -> int:
     tokens = id_in(environment.get("MAX_MCP_OUTPUT_TOKENS", "").strip())
     if tokens is None:
         return max_output
-    return max(MIN_OUTPUT, min(max_output, TOKEN_CHARACTERS * tokens))
+    return max(MIN_OUTPUT, min(max_output, 3 * tokens))  # JSON has 3 to 4 characters a token.
 
 
 def _instructions(

@@ -8,10 +8,10 @@ same, so that its tools can say what to set. Nothing is decided about single too
 import asyncio
 import inspect
 import json
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from attrs import define, field, frozen
@@ -25,10 +25,9 @@ from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
 from testvibe_async.mcp_server.answers import Answer, restored
-from testvibe_async.mcp_server.digests import not_started
-from testvibe_async.mcp_server.starts import NotStartedError, Starts
-from testvibe_async.runner.generation_limit import GenerationLimit
-from testvibe_async.runner.names import choose_project
+from testvibe_async.mcp_server.batches import Batches, Carried
+from testvibe_async.runner.ledgers import default_ledger
+from testvibe_async.runner.names import choose_project, is_project_id
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
@@ -58,6 +57,8 @@ TimeoutSeconds: TypeAlias = Annotated[
 READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True)
 ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False)
 """Adds something, such as a run; a second call adds another, or is refused."""
+RESUMES = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
+"""Continues what another call has started."""
 REPLACES = ToolAnnotations(destructive_hint=True, idempotent_hint=True)
 """Overwrites or deletes something; a second call changes nothing more."""
 REGENERATES = ToolAnnotations(destructive_hint=True)
@@ -70,7 +71,7 @@ def _every_three_seconds(*_: object) -> float:
 
 
 MakeClient: TypeAlias = Callable[..., Client]
-"""Makes the client of a server, with `poll_plan`, `hooks` and `recorder`."""
+"""Makes the client of a server, with `poll_plan`, `hooks` and `ledger`."""
 
 
 @define(eq=False, kw_only=True)
@@ -78,6 +79,9 @@ class Session:
     """The client of a server, or the error that prevented it."""
 
     make_client: MakeClient
+    ledger: str | Path | None
+    """The file that keeps what is dispatched; None for that of the command line."""
+
     max_output: int
     """Maximum characters of an answer."""
 
@@ -91,33 +95,33 @@ class Session:
     outage_changed: asyncio.Event = field(factory=asyncio.Event, init=False)
     """Set, and replaced, when an outage starts or ends."""
 
-    limit: GenerationLimit = field(factory=GenerationLimit, init=False)
-    """The limit on the generations that calls start."""
+    batches: Batches = field(init=False)
+    """The batches of runs."""
 
-    starts: Starts = field(init=False)
-    """The batches that calls start."""
+    generations: dict[str, Carried] = field(factory=dict[str, Carried], init=False)
+    """The generations that calls started, by the meaning of the call."""
 
-    _client: Client | errors.ConfigError = field(init=False)
+    _problem: str = field(default="", init=False)
+    """What is to be set before there is a client; empty if there is one."""
 
-    def __attrs_post_init__(self) -> None:
-        """Make the client."""
-        most = self.max_generations
-        self.limit.allowed = sys.maxsize if most is None else most
-        hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
-        try:
-            self._client = self.make_client(
-                poll_plan=_every_three_seconds, hooks=hooks, recorder=self.limit
-            )
-        except errors.ConfigError as error:
-            self._client = error
+    _client: Client = field(init=False)
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator["Session"]:
-        """Open the client while the server runs. Closing it cancels nothing at the service."""
-        if isinstance(self._client, errors.ConfigError):
-            yield self
-            return
-        async with self._client, aclosing(Starts(self._client)) as self.starts:
+        """Make the client, and open it while the server runs.
+
+        Closing it cancels nothing at the service.
+        """
+        hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
+        options = {"poll_plan": _every_three_seconds, "hooks": hooks}
+        async with AsyncExitStack() as stack:
+            try:
+                self._client = self.make_client(ledger=self.ledger or default_ledger(), **options)
+                await stack.enter_async_context(self._client)
+            except (errors.ConfigError, OSError) as error:
+                self._problem = advice.not_configured(error)
+            else:
+                self.batches = await stack.enter_async_context(aclosing(Batches(self._client)))
             yield self
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
@@ -134,8 +138,8 @@ class Session:
         Raises:
             ToolError: The server is not configured.
         """
-        if isinstance(self._client, errors.ConfigError):
-            raise ToolError(advice.not_configured(self._client))
+        if self._problem:
+            raise ToolError(self._problem)
         return self._client
 
 
@@ -169,7 +173,7 @@ class Call:
             found = await choose_project(call.session.client, call.home.id, max_outage=MAX_OUTAGE)
         except errors.ConfigError as error:
             raise ToolError(f"{advice.nothing_done(error)} {advice.NAME_PROJECT}") from None
-        return cls(ctx, found)
+        return cls(ctx, found.lower() if is_project_id(found) else found)
 
     @property
     def session(self) -> Session:
@@ -280,8 +284,9 @@ class _Tool(Tool):
         if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
             faults, names = cause.errors(include_url=False), list(self.parameters["properties"])
             return Answer(advice.explain_arguments(faults, self.name, names))
-        if isinstance(cause, NotStartedError):
-            return not_started(self.name, str(cause))
+        if isinstance(cause, errors.ConfigError):
+            started = self.name.startswith(("run", "generate"))
+            return Answer(advice.nothing_done(cause, started=started))
         if isinstance(cause, errors.VibeError):
             return Answer(await _explained(call, cause, arguments))
         if str(cause).startswith("Resolver "):  # The SDK could not read the user's answer.

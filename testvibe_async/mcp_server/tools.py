@@ -17,9 +17,6 @@ from testvibe_async.mcp_server.digests import say
 from testvibe_async.mcp_server.toolkit import READS, REPLACES, Call, FeatureName, RunId, tool
 from testvibe_async.reports.text import counted
 
-SEARCHED_RUNS = 1_000
-"""Maximum number of runs that are searched."""
-
 Cursor: TypeAlias = Annotated[
     str | None, Field(pattern=r"^\d{1,9}$", description="`nextCursor` of the answer before.")
 ]
@@ -166,7 +163,7 @@ async def list_runs(
 ) -> Answer:
     """List runs, the newest first, without their tests. With `status`, of the newest 1,000."""
     # One more than asked for shows that there is a next page.
-    number = SEARCHED_RUNS if status else int(cursor or 0) + (limit or SEARCHED_RUNS) + 1
+    number = 1_000 if status else int(cursor or 0) + (limit or 1_000) + 1
     runs = await call.home.list_runs(feature=feature, limit=number)
     is_total = len(runs) < number
     return _listed(call, runs, "run", status=status, is_total=is_total, limit=limit, cursor=cursor)

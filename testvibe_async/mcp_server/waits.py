@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from testvibe_async import Operation, errors
+from testvibe_async import Generation, Operation, errors
 from testvibe_async._util import clean
 from testvibe_async.mcp_server.advice import capitalized, reason_of
 from testvibe_async.mcp_server.answers import sentence
-from testvibe_async.mcp_server.digests import again, say_of
-from testvibe_async.mcp_server.starts import NotStartedError, Start, Work
+from testvibe_async.mcp_server.digests import again, brief_of, progress_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from testvibe_async.mcp_server.batches import Carried
     from testvibe_async.mcp_server.toolkit import Call
 
 PATIENCE = 45
@@ -39,37 +39,50 @@ PROGRESS_SECONDS = 10.0
 
 
 class Wait:
-    """The wait of one call, and its progress reports: messages, and a number that only grows.
+    """The wait of one call, and its progress reports.
 
-    While the service does not answer, each message says so.
+    A report has the number of what is over, of how many, and names what was started, since a client
+    may give up at any moment. While the service does not answer, each report says so.
     """
 
     def __init__(self, call: Call, seconds: float) -> None:
         """Begin to wait for so many seconds."""
         self._call = call
         self._deadline = anyio.current_time() + seconds
-        self._count = 0
         self._message = "waiting"
+        self._progress = 0.0
+        self._done = 0
+        self._total: int | None = None
 
-    async def report(self, message: str = "") -> None:
-        """Report how an operation stands, in a line, if the caller asked for progress.
+    async def report(self, message: str = "", done: int = 0, total: int | None = None) -> None:
+        """Report how an operation or a batch stands, if the caller asked for progress.
 
-        Without a message the last one is repeated.
+        Without a message the last report is repeated, with a number before the next count: MCP has
+        it grow with each report.
         """
-        self._message = message or self._message
-        self._count += 1
+        if message:
+            self._message, self._done, self._total = message, done, total
+        if self._total and self._progress >= self._total:
+            return
+        count = self._done if self._total else self._progress + 1
+        between = max((self._progress + count + 1) / 2, self._progress + 0.001)
+        self._progress = count if count > self._progress else between
         message = "; ".join(filter(None, [self._message, self._call.session.outage]))
-        await self._call.ctx.report_progress(self._count, message=clean(sentence(message)))
+        await self._call.ctx.report_progress(
+            self._progress, self._total, message=clean(sentence(message))
+        )
 
     @asynccontextmanager
-    async def repeated(self) -> AsyncGenerator[None]:
-        """Repeat the last report every 10 s while this is open, and when an outage starts or ends.
+    async def _limited(self) -> AsyncGenerator[None]:
+        """End the block at the deadline, and repeat the last report in it.
 
-        So no client gives up because it hears nothing.
+        It is repeated every 10 s, and when an outage starts or ends, so that no client gives up
+        because it hears nothing.
         """
         ticker = asyncio.create_task(self._repeat())
         try:
-            yield
+            with anyio.move_on_after(self._deadline - anyio.current_time()):
+                yield
         finally:
             ticker.cancel()
             await asyncio.wait([ticker])
@@ -80,52 +93,21 @@ class Wait:
                 await self._call.session.outage_changed.wait()
             await self.report()
 
-    def _limited(self) -> anyio.CancelScope:
-        return anyio.move_on_after(self._deadline - anyio.current_time())
-
-    async def start(self, start: Start) -> tuple[Work, bool]:
-        """Start a batch, or join that of an equal call, and wait for it.
-
-        Returns:
-            The work on it, and True if this call has started it.
+    async def on_batch(self, carried: Carried, *, until_dispatched: bool = False) -> None:
+        """Wait until a batch is over, or its runs are dispatched.
 
         Raises:
-            VibeError: Nothing could be started; or it is unknown whether a single operation was.
+            VibeError: Nothing could be started.
         """
-        work, is_new = self._call.session.starts.start(start)
-        await self.on_work(work)
-        return work, is_new and not work.is_found
-
-    async def dispatch(self, start: Start) -> tuple[Work, Operation[Any], bool]:
-        """Start a single operation, or return that of an equal call, as it stands now.
-
-        Raises:
-            NotStartedError: It was not dispatched in time.
-            VibeError: As of `start`.
-        """
-        work, is_new = await self.start(start)
-        if work.ref is None:
-            raise NotStartedError(self._call.session.outage or "the service has not answered")
-        operation = self._call.session.client.attach(work.ref)
-        if not is_new:
-            with suppress(errors.ObservationError):  # Its id is the answer.
-                await operation.poll()
-        return work, operation, is_new
-
-    async def on_work(self, work: Work) -> None:
-        """Wait until a batch is over, or its single operation dispatched.
-
-        Raises:
-            VibeError: As of `start`.
-        """
-        with self._limited():
-            async with self.repeated():
-                while not work.is_ready:
-                    if work.line:
-                        await self.report(work.line)
-                    await work.changed.wait()
-                await self.report(work.line)
-        work.raise_failure()
+        async with self._limited():
+            while not (carried.task.done() or (until_dispatched and carried.is_dispatched)):
+                changed = carried.changed  # A report takes time, in which there may be a change.
+                if carried.number is not None:
+                    await self.report(*progress_of(carried))
+                await changed.wait()
+            await self.report(*progress_of(carried))
+        if carried.task.done():
+            carried.task.result()
 
     async def follow(self, operation: Operation[Any], tool: str) -> str | None:
         """Wait until an operation is finished, and report each transition.
@@ -140,15 +122,20 @@ class Wait:
         Raises:
             VibeError: As `Operation.wait` does, except the time-out.
         """
-        with self._limited():
-            async with self.repeated(), aclosing(operation.updates()) as transitions:
-                if operation.snapshot is None:  # Its first poll may be seconds away.
-                    with suppress(errors.ObservationError):
-                        await operation.poll()
-                async for _ in transitions:
-                    await self.report(say_of(operation))
+        async with self._limited(), aclosing(operation.updates()) as transitions:
+            if operation.snapshot is None:  # Its first poll may be seconds away.
+                with suppress(errors.ObservationError):
+                    await operation.poll()
+            async for _ in transitions:
+                await self.report(brief_of(operation), *_sections(operation.snapshot))
         unseen = "" if operation.done else await unseen_of(operation)
         return None if operation.done else f"{again(tool)}{unseen}"
+
+
+def _sections(seen: object) -> tuple[int, int | None]:
+    """Return how many sections of a generation are done, and of how many."""
+    sections = seen.sections if isinstance(seen, Generation) else ()
+    return sum(each.conclusion is not None for each in sections), len(sections) or None
 
 
 async def unseen_of(operation: Operation[Any]) -> str:
@@ -159,13 +146,10 @@ async def unseen_of(operation: Operation[Any]) -> str:
     try:
         async with asyncio.timeout(LAST_SECONDS):
             await operation.poll(max_age=SEEN_SECONDS)
-    except (errors.OperationNotFoundError, errors.OperationSupersededError):
-        return ""  # The next call says so.
     except TimeoutError:
         why = "no answer"
     except errors.VibeError as error:
-        cause = error.__cause__
-        why = reason_of(cause if isinstance(cause, errors.VibeError) else error)
+        why = reason_of(error)
     else:
         return ""
     since = "yet" if operation.snapshot is None else f"for {SEEN_SECONDS:g} s"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.pytest_plugin import options
+from testvibe_async.pytest_plugin import leftovers, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,19 +63,16 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - pytest-xdist is optional
-    """Note what a worker of pytest-xdist leaves in flight."""
-    refs = getattr(node, "workeroutput", {}).get(options.WORKER_OUTPUT, [])
-    node.config.stash.setdefault(options.LEFTOVERS, []).extend(refs)
+    """Note the runs of a worker of pytest-xdist."""
+    seen = getattr(node, "workeroutput", {}).get(leftovers.WORKER_OUTPUT, {})
+    leftovers.note_runs(node.config, seen)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many operations may still be running, and how to wait for them."""
-    config = terminalreporter.config
-    if config.stash.get(options.LEFTOVERS, None):
-        from testvibe_async.pytest_plugin.session import advice
-
+    """Say how many runs may still be in flight, and how to wait for them."""
+    if lines := leftovers.describe_runs(terminalreporter.config):
         terminalreporter.section("TestVibe operations that may still be running")
-        for line in advice(config):
+        for line in lines:
             terminalreporter.write_line(line)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing, contextmanager, suppress
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from anyio.from_thread import start_blocking_portal
@@ -20,7 +21,6 @@ from attrs import evolve
 
 from testvibe_async import Client, Hooks
 from testvibe_async.events import RequestFinished, subscribers
-from testvibe_async.pytest_plugin.options import POLL_INTERVAL
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
@@ -52,12 +52,13 @@ def client_options(emulator: Emulator, options: dict[str, Any]) -> dict[str, Any
         emulator: The emulator.
         options: The arguments of `Emulator`, with whose speed it is polled.
     """
+    interval: float = signature(Client).parameters["poll_interval"].default
     return {
         "server": emulator.url,
         "api_key": emulator.api_key,
         "project": emulator.project_id,
         "endpoints": {},
-        "poll_interval": POLL_INTERVAL / options.get("speed", 1.0),
+        "poll_interval": interval / options.get("speed", 1.0),
     }
 
 

@@ -16,6 +16,7 @@ import base64
 import os
 from collections import Counter
 from contextlib import suppress
+from copy import copy
 from html import escape
 from importlib import import_module
 from mimetypes import guess_type
@@ -107,12 +108,9 @@ class FeatureItem(pytest.Item):
         self._result = None
         self._result = result = self._suite.result(self.run_request, self.nodeid)
         earlier = ", ".join(f"{each.operation} {each.status}" for each in result.entry.earlier)
-        properties = {
-            RUN: result.entry.facts.get("runId"),
-            EARLIER_RUNS: earlier,
-            FLAKY: "true" if result.entry.is_flaky else "",
-        }
-        both = dict(self.user_properties) | properties
+        is_flaky = "true" if result.entry.is_flaky else ""
+        own = {RUN: result.entry.facts.get("runId"), EARLIER_RUNS: earlier, FLAKY: is_flaky}
+        both = dict(self.user_properties) | own
         self.user_properties[:] = [(name, value) for name, value in both.items() if value]
         if self.config.pluginmanager.has_plugin("allure_listener"):
             tell_allure(result)
@@ -158,6 +156,38 @@ class FeatureItem(pytest.Item):
         if isinstance(excinfo.value, RunFailed | VibeError):
             return self._result.describe() if self._result else describe_error(excinfo.value)
         return super().repr_failure(excinfo, style)
+
+
+def separate_cases(config: pytest.Config) -> None:
+    """Have a JUnit report show each test of a run as a case of its own.
+
+    pytest 9 adds them to the case of their test: readers then show one failure of several, and
+    count fewer cases than the report says.
+    """
+    from _pytest.junitxml import xml_key  # noqa: PLC0415 - pytest has no hook for that
+
+    xml: Any = config.stash.get(xml_key, None)
+    if xml is None:
+        return
+    open_case = xml._opentestcase  # noqa: SLF001
+
+    def open_own_case(report: Any) -> Any:  # noqa: ANN401 - pytest's
+        if not isinstance(report, pytest.SubtestReport) or not is_feature(report):
+            return open_case(report)
+        name = str(report.context.msg)
+        own = copy(report)
+        own.nodeid += f"::{name}"
+        case = open_case(own)
+        feature = report.nodeid.removeprefix(f"{ROOT}::")
+        case.attrs.update(classname=f"{ROOT}.{feature}", name=name)
+        return case
+
+    xml._opentestcase = open_own_case  # noqa: SLF001
+
+
+def is_feature(report: pytest.TestReport) -> bool:
+    """Return whether a report is that of a feature, or of a test of its run."""
+    return report.nodeid.startswith(f"{ROOT}::")
 
 
 def choose(node_ids: Collection[str], suite: Suite) -> list[tuple[str, RunRequest, bool]]:

@@ -10,20 +10,12 @@ import math
 import re
 from argparse import BooleanOptionalAction
 from dataclasses import Field, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-LEFTOVERS = pytest.StashKey[list[str]]()
-"""The operations that are still running after the session, as the JSON of their refs."""
-
-NumberT = TypeVar("NumberT", int, float)
-
-POLL_INTERVAL = 3.0
-"""The client's default, in seconds."""
 
 ROOT = "testvibe"
 """The beginning of the node ids of features, before `::`."""
@@ -32,9 +24,6 @@ MARKER = (
     "testvibe(feature, *, config=None, site_url=None, project=None): run a TestVibe feature, along "
     "with all others, and give the finished run to the test by the fixture testvibe_run"
 )
-
-WORKER_OUTPUT = "testvibe_in_flight"
-"""The key of a pytest-xdist worker's output for the refs of what it leaves in flight."""
 
 _HAS_NUMBERS = pytest.version_tuple >= (8, 4)  # else `_number` reads them
 _FILE_KINDS: dict[Any, Any] = {
@@ -60,17 +49,19 @@ class Options:
     select: tuple[str, ...] = _option("only 'Check*', or '!Check*'; repeatable", "GLOB")
     config: tuple[str, ...] = _option("a configuration to run with; repeatable", "NAME")
     site_url: str | None = _option("the site to test (else the project's own)", "URL")
-    max_in_flight: int = _option("runs that are in flight at once (default: 100)", "N", 100)
+    max_in_flight: int | None = _option("runs that are in flight at once", "N")
     attempts: int = _option("runs of a feature until it passes (default: 1)", "N", 1)
     timeout: float = _option("how long to wait for a feature (default: 900)", "SECONDS", 900)
-    poll_interval: float = _option("between two polls (default: 3)", "SECONDS", POLL_INTERVAL)
+    poll_interval: float | None = _option("between two polls", "SECONDS")
     artifacts: Path | None = _option("download the artifacts of failed runs", "DIR")  # noqa: RUF009 - no default
+    log: bool = _option("show the end of a failed run's log", default=False)
+    key: str | None = _option("the session's name in the ledger, to resume it", "KEY")
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare all options, on the command line and in the configuration file."""
     group = parser.getgroup("testvibe", "TestVibe")
-    rows = {f"testvibe_{each.name}": (each.type, each.metadata) for each in fields(Options)}
+    rows = {f"testvibe_{each.name}": (_kind(each), each.metadata) for each in fields(Options)}
     main: Any = {"help": "run the features of a TestVibe project as tests"}
     for name, (kind, words) in {"testvibe": ("bool", main), **rows}.items():
         named = {key: word for key, word in words.items() if word}
@@ -122,25 +113,32 @@ def read_options(config: pytest.Config) -> Options:
 
 def _read(config: pytest.Config, option: Field[Any]) -> Any:  # noqa: ANN401 - each has its own type
     name = f"testvibe_{option.name}"
-    match option.type:
+    match _kind(option):
         case "int":
             return _number(config, name, int, option.default)
         case "float":
             return _number(config, name, float, option.default)
         case "tuple[str, ...]":
             return tuple(dict.fromkeys(option_value(config, name) or ()))
-        case "Path | None":
+        case "Path":
             folder = option_value(config, name)
             return config.invocation_params.dir / folder if folder else None
         case _:
-            return option_value(config, name)
+            value = option_value(config, name)
+            return option.default if value is None else value
 
 
-def _number(config: pytest.Config, name: str, kind: type[NumberT], default: Any) -> NumberT:  # noqa: ANN401 - likewise
+def _kind(option: Field[Any]) -> str:
+    return str(option.type).removesuffix(" | None")
+
+
+def _number(config: pytest.Config, name: str, kind: type[float], default: Any) -> Any:  # noqa: ANN401 - likewise
     """Return a number: an int of 1 or more, or a float above 0, which is finite."""
     try:
         value = option_value(config, name)
-        number = kind(default if value is None else value)
+        if value is None:
+            return default
+        number = kind(value)
     except (TypeError, ValueError) as error:  # what pytest raises of a value in its file, too
         raise pytest.UsageError(f"{_spelled(name)} must be a number: {error}") from None
     if not 0 < number < math.inf:

@@ -36,6 +36,9 @@ class Result:
     artifacts_error: str | None = None
     """The reason why the download failed; None if it did not."""
 
+    has_log: bool = False
+    """True to show the end of the log, also if a test says why the run failed."""
+
     @property
     def files(self) -> list[Path]:
         """All downloaded files, those of each attempt."""
@@ -66,17 +69,19 @@ class Result:
         return run
 
     def describe(self) -> str:
-        """Return its text: the failures, the runs before, the end of the log, the artifacts."""
+        """Return its text: the result, the runs before, the end of the log, the artifacts.
+
+        The tests that failed are subtests, which say why themselves.
+        """
         entry, error = self.entry, self.entry.item.error
-        parts = [describe_error(error) if error else _headline(entry)]
-        failures = (case for case in self.cases if case.is_failed)
-        parts += [f"{case.name}\n  {case.message or 'no error given'}" for case in failures]
+        shows_log = self.has_log or not any(case.is_failed for case in self.cases)
         sections = {
             "Its runs before": "\n".join(map(_headline, entry.earlier)),
-            "The end of its log": tail(entry.log, LOG_LINES),
+            "The end of its log": tail(entry.log, LOG_LINES) if shows_log else "",
             "Its artifacts": "\n".join(map(str, self.files)),
             "Its artifacts could not be downloaded": self.artifacts_error,
         }
+        parts = [describe_error(error) if error else _headline(entry)]
         parts += [f"{title}:\n{indent(text, '  ')}" for title, text in sections.items() if text]
         return "\n\n".join(parts)
 
@@ -98,10 +103,7 @@ def describe_error(error: BaseException) -> str:
 
 def _next_step(error: BaseException) -> str:
     """Return what a person does about an error, if that is more than to try again."""
-    match error:
-        case errors.FeatureNotGeneratedError():
-            return "`testvibe-async generate` generates its tests, which costs minutes and credits"
-        case errors.DispatchUnknownError():
-            return error.advice
-        case _:
-            return ""
+    if isinstance(error, errors.FeatureNotGeneratedError):
+        return "`testvibe-async generate` generates its tests, which costs minutes and credits"
+    is_unknown = isinstance(error, errors.DispatchUnknownError)
+    return "look at the feature's runs before you run it again" if is_unknown else ""

@@ -3,9 +3,9 @@
 Decides what is collected and skipped, and when runs are dispatched: all of them when pytest begins
 to run tests. It never reads results (`features`), nor waits in an event loop (`suite`).
 
-With pytest-xdist all features go to one worker, whose one client dispatches and polls them all, so
-that `--testvibe-max-in-flight` holds for the session; the other workers have the other tests.
-pytest-xdist is optional, and imported where it schedules tests.
+The workers of pytest-xdist share one batch of the ledger: each makes the same call with the key of
+the session. The first begins at once, and the others when a test of theirs needs a result: by then
+the ledger has the runs.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ import sys
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
-from testvibe_async import Ref, Run, VibeError
+from testvibe_async import Run, VibeError
 from testvibe_async.events import OutageEnded, OutageStarted
-from testvibe_async.pytest_plugin import features, options
+from testvibe_async.pytest_plugin import features, leftovers, options
 from testvibe_async.pytest_plugin.results import describe_error
 from testvibe_async.pytest_plugin.suite import RunRequest, Suite
 from testvibe_async.reports.reasons import why
-from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable
+    from collections.abc import Collection, Generator
+
+FIRST_WORKER = "gw0"
+"""pytest-xdist's name for the worker that dispatches what others need only later."""
 
 
 class NoRun(pytest.fail.Exception):  # type: ignore[misc,name-defined]
@@ -50,9 +53,6 @@ class FeatureSession:
         self._options = options.read_options(config)
         self._node_ids: Collection[str] | None = None
         """The only features to collect; empty for all that the options select, None for none."""
-
-        self._requests: dict[pytest.Item, RunRequest] = {}
-        """The run of each item that is sure to ask for one."""
 
         self._subtests: dict[str, list[pytest.SubtestReport]] = {}
         """The tests of each feature's run, until the feature's report is logged."""
@@ -85,8 +85,9 @@ class FeatureSession:
         Raises:
             pytest.UsageError: Server or key are missing or wrong.
         """
+        session = getattr(self._config, "workerinput", {}).get("testrunuid") or uuid4().hex
         with _reported_as_usage():
-            return Suite(self._options, self._tell)
+            return Suite(self._options, self._options.key or f"pytest-{session}", self._tell)
 
     def _tell(self, event: OutageStarted | OutageEnded) -> None:
         """Print a line on an outage at once; a worker of pytest-xdist prints nothing."""
@@ -137,23 +138,7 @@ class FeatureSession:
         """Report missing settings now, before tests are collected."""
         with _reported_as_usage():
             str(self.suite)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> object:  # noqa: ANN401 - xdist is optional
-        """Replace the schedules that would spread features over the workers."""
-        spreading = {"load", "loadgroup", "worksteal"}
-        if self._node_ids is None or config.getoption("dist") not in spreading:
-            return None
-        from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # noqa: PLC0415 - likewise
-
-        class FeaturesTogether(LoadGroupScheduling):  # type: ignore[misc]  # likewise
-            """A schedule that sends all features to one worker, and any other group to any."""
-
-            def _split_scope(self, nodeid: str) -> str:
-                is_feature = nodeid.startswith(f"{options.ROOT}::")
-                return options.ROOT if is_feature else str(super()._split_scope(nodeid))
-
-        return FeaturesTogether(config, log)
+        features.separate_cases(self._config)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(
@@ -191,45 +176,27 @@ class FeatureSession:
         """Refuse a test that has the marker without the fixture: it would pass without a run."""
         is_marked = isinstance(item, pytest.Function) and item.get_closest_marker("testvibe")
         if is_marked and not _requests_run(item):
-            raise NoRun(
-                "@pytest.mark.testvibe needs the fixture testvibe_run: request it, or remove the "
-                "marker",
-                pytrace=False,
-            )
+            advice = "needs the fixture testvibe_run: request it, or remove the marker"
+            raise NoRun(f"@pytest.mark.testvibe {advice}", pytrace=False)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Dispatch all runs together before the first test, except in a worker of pytest-xdist."""
+        """Dispatch all runs together before the first test."""
+        requests: dict[RunRequest, None] = {}
         for item in session.items:
             if (isinstance(item, features.FeatureItem) or _requests_run(item)) and _will_run(item):
                 with suppress(pytest.UsageError):  # the item's own setup reports it
                     if request := self._request_of(item):
-                        self._requests[item] = request
+                        requests[request] = None
         option = self._config.option
         is_collected = not session.testsfailed or option.continue_on_collection_errors
-        is_plan = option.collectonly or option.setupplan
-        if is_collected and not is_plan and not is_worker(self._config):
-            self._start(session.items)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Dispatch, in a worker of pytest-xdist, the runs of the items that it certainly runs.
-
-        Those are its next two; and all features, once one of them is among these.
-        """
-        if is_worker(self._config):
-            items = [item] if nextitem is None else [item, nextitem]
-            if any(isinstance(each, features.FeatureItem) for each in items):
-                all_items = item.session.items
-                items += [each for each in all_items if isinstance(each, features.FeatureItem)]
-            with suppress(pytest.UsageError):  # the test's own setup reports it
-                self._start(items)
-
-    def _start(self, items: Iterable[pytest.Item]) -> None:
-        requests = [self._requests[item] for item in items if item in self._requests]
-        if requests:
-            with _reported_as_usage():
-                self.suite.start(requests)
+        if requests and is_collected and not option.collectonly and not option.setupplan:
+            worker: dict[str, Any] = getattr(self._config, "workerinput", {})
+            # In a worker, each test reports it.
+            with suppress(pytest.UsageError) if worker else nullcontext(), _reported_as_usage():
+                self.suite.planned = list(requests)
+                if worker.get("workerid", FIRST_WORKER) == FIRST_WORKER:
+                    self.suite.start()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -260,8 +227,7 @@ class FeatureSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
         """Have pytest-html show a feature once: it knows no subtests, and takes each for a test."""
-        is_subtest = isinstance(report, pytest.SubtestReport)
-        if is_subtest and report.nodeid.startswith(f"{options.ROOT}::"):
+        if isinstance(report, pytest.SubtestReport) and features.is_feature(report):
             cells.clear()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -276,34 +242,19 @@ class FeatureSession:
             terminalreporter.write_line(f"FLAKY {node_id} - {runs}")
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Close the client, and note the operations that are still running."""
+        """Close the client, and note the runs that were dispatched."""
         if "suite" in vars(self):
-            is_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
             self.suite.close()
-            refs = [ref.to_json() for ref in self.suite.in_flight.values()]
-            self._config.stash.setdefault(options.LEFTOVERS, []).extend(refs)
-            if is_worker(self._config):
-                self._config.workeroutput[options.WORKER_OUTPUT] = refs  # type: ignore[attr-defined]
-            if is_worker(self._config) and is_interrupted and refs:
-                # After Ctrl-C the controller reads no more from its workers.
-                capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
-                with capture.global_and_fixture_disabled() if capture else nullcontext():
-                    sys.stderr.write("\n".join(["", *advice(self._config), ""]))
-
-
-def is_worker(config: pytest.Config) -> bool:
-    """Return True if this process is a worker of pytest-xdist."""
-    return hasattr(config, "workerinput")
-
-
-def advice(config: pytest.Config) -> list[str]:
-    """Return lines that count operations that may still be running, and how to wait for them."""
-    refs = [Ref.from_json(text) for text in config.stash[options.LEFTOVERS]]
-    what, them = ("this", "it") if len(refs) == 1 else (f"these {len(refs)}", "them")
-    return [
-        f"Nothing was cancelled: {what} may still be running. To wait for {them}:",
-        f"  {wait_command(refs)}",
-    ]
+            leftovers.note_runs(self._config, self.suite.seen)
+            output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
+            if output is not None:
+                output[leftovers.WORKER_OUTPUT] = self.suite.seen
+                lines = leftovers.describe_runs(self._config)
+                if exitstatus == pytest.ExitCode.INTERRUPTED and lines:
+                    # After Ctrl-C the controller reads no more from its workers.
+                    capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+                    with capture.global_and_fixture_disabled() if capture else nullcontext():
+                        sys.stderr.write("\n".join(["", *lines, ""]))
 
 
 _KEY = pytest.StashKey[FeatureSession]()

@@ -1,41 +1,57 @@
-"""The runs of one test session: dispatched together, by one client in a thread of its own.
+"""The runs of one test session: one batch on the ledger, by one client in a thread of its own.
 
-pytest is synchronous, the client is not: each run is a task in the thread's event loop, and a
-future in pytest's thread. It decides when a run is dispatched, whether it is dispatched again, and
-which artifacts are downloaded. It never decides what a run means for a test.
+pytest is synchronous, the client is not: the batch is a task in the thread's event loop, and each
+run a future in pytest's thread. It decides when runs are dispatched, whether one is dispatched
+again, and which artifacts are downloaded. It never decides what a run means for a test.
+
+The processes of a session make the same call, with the same key: the ledger then gives each of them
+the same runs. A run is another's only as long as that is in flight: what it means is read from the
+service, or from the outcome that the other process stored.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from contextlib import ExitStack
+from collections import Counter, defaultdict
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import chain
+from math import ceil
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import BatchItem, Client, Hooks, Project, Ref, Run, errors, events
+from testvibe_async import Client, Hooks, Project, Run, RunRef, SqliteLedger, errors, events
 from testvibe_async._artifacts import safe_paths
+from testvibe_async.batch import StoredBatch
 from testvibe_async.models import Phase
+from testvibe_async.outcomes import BatchItem
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.reasons import why
+from testvibe_async.runner.ledgers import default_ledger
 from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, listed_configs, select
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from testvibe_async.pytest_plugin.leftovers import SeenRuns
     from testvibe_async.pytest_plugin.options import Options
 
 T = TypeVar("T")
+
+HEAD_START = 3.0
+"""Seconds by which a process whose test already waits begins later than the first process."""
 
 MAX_OUTAGE = 300.0
 """Seconds of an outage after which lists are abandoned, as a client abandons its polls."""
@@ -63,32 +79,56 @@ class RunRequest:
         return self.feature if self.config is None else f"{self.feature}[{self.config}]"
 
 
+_Futures: TypeAlias = "dict[RunRequest, Future[Result]]"
+"""By request, the future result; a test that runs again gets another one."""
+
+_Jobs: TypeAlias = "defaultdict[tuple[str, str | None], _Futures]"
+"""By feature and configuration, the requests of one batch that share a run."""
+
+
 class Suite:
     """The runs of one session; its methods are for pytest's thread, and may block."""
 
     def __init__(
-        self, options: Options, tell: Callable[[events.OutageStarted | events.OutageEnded], None]
+        self,
+        options: Options,
+        key: str,
+        tell: Callable[[events.OutageStarted | events.OutageEnded], None],
     ) -> None:
         """Create it; nothing is sent yet.
 
         Args:
             options: The session's.
+            key: The key of the session's batch in the ledger, common to all of its processes.
             tell: Called with outages of the service and their ends, in the client's thread.
 
         Raises:
-            ConfigError: Settings, the site or the quarantine are wrong.
+            ConfigError: Settings, the site or the quarantine are wrong, or the ledger has no place.
         """
         self.options: Options = options
+        self.planned: Sequence[RunRequest] = ()
+        """The runs of the session's batch, the same in each of its processes."""
+        self.seen: SeenRuns = {}
+        """The runs that this process dispatched, or saw finish."""
+        self._key = key
         self._spec = BatchSpec(
             kind="run",
             configs=options.config,
             site_url=options.site_url,
             attempts=options.attempts,
+            max_in_flight=options.max_in_flight,
         )
         self._quarantine = Quarantine.read()
+        interval = options.poll_interval
+        given: dict[str, Any] = {} if interval is None else {"poll_interval": interval}
+        try:
+            ledger = default_ledger()
+        except (ImportError, OSError) as error:
+            what = "name a file for the ledger with TESTVIBE_LEDGER"
+            raise errors.ConfigError(f"{what}: {error}") from error
         self._client = Client(
             project=options.project,
-            poll_interval=options.poll_interval,
+            ledger=ledger,
             hooks=Hooks(
                 on_dispatched=self._follow,
                 on_transition=self._follow,
@@ -96,22 +136,16 @@ class Suite:
                 on_outage_started=tell,
                 on_outage_ended=tell,
             ),
+            **given,
         )
         self._stack = ExitStack()
-        self._slots = anyio.Semaphore(options.max_in_flight)
-        self._lists: dict[tuple[str, str], Any] = {}
-        """The results of list calls, each made once."""
-
-        self._listing = anyio.Lock()
+        self._lists: dict[tuple[str, str], asyncio.Future[Any]] = {}
+        """The list calls, each made once."""
         self._failure: errors.VibeError | None = None
         """The last failure of a request that was sent again."""
-
-        self._results: dict[RunRequest, Future[Result]] = {}
-        self._asked: set[str] = set()
-        """The node ids that asked for their result."""
-
-        self.in_flight: dict[tuple[object, ...], Ref] = {}
-        """The operations that were dispatched and are not known to be finished, by their keys."""
+        self._results: _Futures = {}
+        self._asked: Counter[str] = Counter()
+        """By node id, the number of times that its result was asked for."""
 
     def __str__(self) -> str:
         """Name the service and the project.
@@ -123,9 +157,13 @@ class Suite:
 
     @cached_property
     def _portal(self) -> BlockingPortal:
-        """The thread with the client's event loop, started at first use."""
+        """The thread with the client's event loop, started at first use.
+
+        Raises:
+            ConfigError: The ledger's file is none, or can't be written.
+        """
         portal = self._stack.enter_context(start_blocking_portal(name="testvibe"))
-        self._stack.callback(portal.call, self._client.aclose)
+        self._stack.enter_context(portal.wrap_async_context_manager(self._client))
         return portal
 
     def select(self, words: Sequence[str]) -> Selection:
@@ -138,20 +176,25 @@ class Suite:
 
     async def _selected(self, words: Sequence[str]) -> Selection:
         project = await self._found(None)
-        spec = evolve(self._spec, features=words)
-        call = partial(select, project, spec, max_outage=MAX_OUTAGE, keeps_untested=True)
-        return await self._listed("features", project.id, call)
+        call = partial(select, project, evolve(self._spec, features=words), max_outage=MAX_OUTAGE)
+        selection = await self._listed("features", project.id, call)
+        drafts = [each for each in selection.left_out if not each.is_suggestion]
+        return evolve(selection, features=[*selection.features, *drafts])
 
-    def start(self, requests: Iterable[RunRequest]) -> None:
-        """Dispatch runs, except those that already were, and return at once.
+    def start(self, *, delay: float = 0.0) -> None:
+        """Dispatch the planned runs, except if they already were, and return at once.
+
+        Args:
+            delay: Seconds after which to begin. Another process then has the answers to its own
+                dispatches, which this one takes from the ledger.
 
         Raises:
-            ConfigError: One names no project, and the session has none.
+            ConfigError: A run names no project, and the session has none.
         """
-        for request in requests:
-            if request not in self._results:
+        if requests := [each for each in self.planned if each not in self._results]:
+            for request in requests:
                 self._project(request.project)
-                self._start(request)
+            self._dispatch(requests, self._key, delay)
 
     def result(self, request: RunRequest, node_id: str) -> Result:
         """Wait for the result of a run; dispatch it if it was not.
@@ -166,52 +209,121 @@ class Suite:
         Raises:
             VibeError: It could not even be tried.
         """
-        if node_id in self._asked and self._may_repeat(self._results.get(request)):
-            self._start(request)
-        self._asked.add(node_id)
-        self.start([request])
+        self.start(delay=min(HEAD_START, self.options.poll_interval or HEAD_START))
+        count = self._asked[node_id]
+        self._asked[node_id] += 1
+        future = self._results.get(request)
+        if future is None or (count and self._may_repeat(future)):
+            self._project(request.project)
+            self._dispatch([request], f"{self._key} {node_id} {count}")
         return self._results[request].result()
 
-    def _may_repeat(self, future: Future[Result] | None) -> bool:
-        if future is None or not future.done():
-            return False
-        if future.exception():
-            return True
+    def _may_repeat(self, future: Future[Result]) -> bool:
+        if not future.done() or future.exception():
+            return future.done()
         result = future.result()
         if result.entry.item.outcome is not None:
             return self.options.attempts == 1
         return result.is_settled
 
     def close(self) -> None:
-        """Close the client; nothing is cancelled at the service, see `in_flight`."""
+        """Close the client; nothing is cancelled at the service, see `seen`."""
         self._stack.close()
 
-    def _start(self, request: RunRequest) -> None:
-        self._results[request] = self._portal.start_task_soon(self._finished, request)
+    def _dispatch(self, requests: Sequence[RunRequest], key: str, delay: float = 0.0) -> None:
+        futures: _Futures = {request: Future() for request in requests}
+        self._portal.start_task_soon(self._run_all, futures, key, delay)
+        self._results |= futures
 
-    async def _finished(self, request: RunRequest) -> Result:
-        async with self._slots:
-            project = await self._found(request.project)
-            item = await self._dispatched(request, project)
-        return await self._with_artifacts(item, request, project)
-
-    async def _dispatched(self, request: RunRequest, project: Project) -> BatchItem[Run]:
-        config = request.config
-        if config is not None:
-            call = partial(listed_configs, project)
-            known = await self._listed("configurations", project.id, call)
-            (config,) = chosen_configs([config], known)
-        job = BatchItem["Run"](feature=request.feature_id or request.feature, config=config)
-        (item,) = await evolve(self._spec, site_url=request.site_url).start(
-            project, [job], timeout=self.options.timeout, quarantine=self._quarantine
-        )
-        if isinstance(item.error, errors.NotFoundError) and request.feature_id is None:
-            wanted = evolve(self._spec, features=[request.feature])
+    async def _run_all(self, futures: _Futures, key: str, delay: float) -> None:
+        """Run a batch for each project and site of some requests; tests have one, as a rule."""
+        await anyio.sleep(delay)
+        batches: dict[tuple[str, str | None], _Jobs] = {}
+        for request, future in futures.items():
             try:
-                await select(project, wanted)
-            except errors.ConfigError as error:  # It says which name was meant.
-                item.error.add_note(str(error))
-        return item
+                project = await self._found(request.project)
+                evolve(self._spec, site_url=request.site_url)  # It refuses what is no site.
+                config = await self._config(project, request.config)
+            except Exception as error:  # noqa: BLE001 - its test raises it
+                future.set_exception(error)
+            else:
+                jobs = batches.setdefault((project.id, request.site_url), defaultdict(dict))
+                word = str(request.feature_id or request.feature).casefold()
+                jobs[word, config][request] = future
+        async with anyio.create_task_group() as group:
+            for (project_id, site_url), jobs in batches.items():
+                is_usual = site_url == self.options.site_url
+                own_key = key if is_usual else f"{key} {site_url}"
+                group.start_soon(self._run, project_id, site_url, jobs, own_key)
+
+    async def _run(self, project_id: str, site_url: str | None, jobs: _Jobs, key: str) -> None:
+        """Run a batch, and hand out its results as they come."""
+        project = self._client.project(project_id)
+        spec, quarantine = evolve(self._spec, site_url=site_url), self._quarantine
+        features = ((next(iter(futures)), config) for (_, config), futures in jobs.items())
+        batch = project.run_features(
+            [
+                BatchItem["Run"](feature=request.feature_id or request.feature, config=config)
+                for request, config in features
+            ],
+            site_url=site_url,
+            max_in_flight=spec.in_flight,
+            attempts=spec.attempts,
+            timeout=self.options.timeout * ceil(len(jobs) / spec.in_flight),
+            key=key,
+            options={"batch": spec.to_dict(), "quarantine": quarantine.to_dict()},
+        )
+        batch.mark_with(quarantine.mark)
+        finishing: list[asyncio.Task[None]] = []
+        failure: Exception = errors.VibeError(
+            "it is the feature of another test, which has its name, or its id: use the same word"
+        )
+        try:
+            async with batch:
+                with await self._living(project, key):
+                    async for item in batch:
+                        own = jobs[str(item.feature).casefold(), item.config]
+                        finishing.append(asyncio.create_task(self._finish(own, item, project)))
+            await asyncio.gather(*finishing)
+        except Exception as error:  # noqa: BLE001 - likewise
+            failure = error
+        finally:
+            for future in chain.from_iterable(each.values() for each in jobs.values()):
+                if not future.done():
+                    future.set_exception(failure)
+
+    async def _living(self, project: Project, key: str) -> AbstractContextManager[None]:
+        """Return the mark by which other commands see that the batch is running."""
+        ledger = self._client.ledger
+        assert isinstance(ledger, SqliteLedger)
+        place = {"server": self._client.server, "project": project.id}
+        return ledger.living((await StoredBatch.read(ledger, key, **place)).number)
+
+    async def _finish(self, futures: _Futures, item: BatchItem[Run], project: Project) -> None:
+        """Hand out a result, with what else is known of a feature that was refused."""
+        request = next(iter(futures))
+        with suppress(errors.ResponseError, errors.TransportError):
+            match item.error:
+                case errors.NotFoundError() if request.feature_id is None:
+                    try:
+                        await select(project, evolve(self._spec, features=[request.feature]))
+                    except errors.ConfigError as error:  # It says which name was meant.
+                        item.error.add_note(str(error))
+                case errors.FeatureNotGeneratedError():
+                    if (await project.get_feature(item.feature)).is_suggestion:
+                        item.error.add_note("It is only a suggestion of the service")
+                case _:
+                    pass
+        result = await self._with_artifacts(item, request, project)
+        for future in futures.values():
+            future.set_result(result)
+
+    async def _config(self, project: Project, config: str | None) -> str | None:
+        """Return a configuration as the service spells it."""
+        if config is None:
+            return None
+        known = await self._listed("configurations", project.id, partial(listed_configs, project))
+        return chosen_configs([config], known)[0]
 
     async def _with_artifacts(
         self, item: BatchItem[Run], request: RunRequest, project: Project
@@ -226,7 +338,7 @@ class Suite:
                     found[run.run_id] = await project.download_artifacts(run.run_id, own)
         except (errors.ConfigError, errors.TransportError, errors.ResponseError, OSError) as error:
             problem = str(error)
-        return Result(Entry(item=item, artifacts=found), problem)
+        return Result(Entry(item=item, artifacts=found), problem, has_log=self.options.log)
 
     def _project(self, name: str | None) -> Project:
         """Return the project of an id or a name, which may not be there; None for the session's.
@@ -250,29 +362,31 @@ class Suite:
 
     async def _listed(self, what: str, of: str, call: Callable[[], Awaitable[T]]) -> T:
         """Return what a call lists, once, within the time that a feature is waited for."""
-        async with self._listing:
-            if (what, of) not in self._lists:
-                self._failure = None
-                try:
-                    with anyio.fail_after(self.options.timeout):
-                        self._lists[what, of] = await call()
-                except TimeoutError as error:
-                    within = f"from {self._client.server} within {self.options.timeout:g} s"
-                    reason = f": {why(self._failure)}" if self._failure else ""
-                    raise errors.VibeError(
-                        f"the list of {what} did not come {within}{reason}"
-                    ) from error
-            found: T = self._lists[what, of]
-            return found
+        if (what, of) not in self._lists:
+            self._lists[what, of] = asyncio.ensure_future(self._list(what, call))
+        found: T = await self._lists[what, of]
+        return found
+
+    async def _list(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
+        self._failure = None
+        try:
+            with anyio.fail_after(self.options.timeout):
+                return await call()
+        except TimeoutError as error:
+            within = f"from {self._client.server} within {self.options.timeout:g} s"
+            reason = f": {why(self._failure)}" if self._failure else ""
+            raise errors.VibeError(f"the list of {what} did not come {within}{reason}") from error
 
     def _note_failure(self, event: events.RetryScheduled) -> None:
         self._failure = event.error
 
     def _follow(self, event: events.Dispatched | events.StatusChanged) -> None:
-        if isinstance(event, events.StatusChanged) and event.transition.phase is Phase.FINISHED:
-            self.in_flight.pop(event.ref.key, None)
-        else:
-            self.in_flight[event.ref.key] = event.ref
+        if isinstance(event.ref, RunRef):
+            run = (event.ref.server, event.ref.project, event.ref.run_id)
+            if isinstance(event, events.Dispatched):
+                self.seen.setdefault(run, False)
+            elif event.transition.phase is Phase.FINISHED:
+                self.seen[run] = True
 
 
 def _directory(request: RunRequest, run: Run) -> str:

@@ -21,6 +21,7 @@ from testvibe_async.models import DEFAULT_CONFIG, CaseResult, GenerationLog, Sna
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.reports.reasons import STATUSES, CaseStatus, reason_of, status_of, why
 from testvibe_async.reports.text import cut, distinct, one_line, tail
+from testvibe_async.runner.outcome import verdict_of, with_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -169,8 +170,7 @@ class Entry:
     @property
     def called(self) -> str:
         """The feature's name, with the configuration if that is not the default one."""
-        config = self.config
-        return self.feature + (f" [{config}]" if config and config != DEFAULT_CONFIG else "")
+        return with_config(self.feature, self.config)
 
     @property
     def kind(self) -> Kind:
@@ -196,17 +196,10 @@ class Entry:
         return self.item.is_flaky
 
     @property
-    def word(self) -> str:
-        """The verdict as the command line words it: `not seen`, or that of an error, says more."""
-        if self.item.is_unseen:
-            return "not seen"
-        return getattr(self.item.error, "verdict", self.verdict)
-
-    @property
     def status(self) -> str:
         """The service's own status if there is an outcome, else the verdict in a word."""
         status = self.item.outcome.status if self.item.outcome else None
-        return one_line(status or "", 24) or self.word
+        return one_line(status or "", 24) or verdict_of(self.item)
 
     @cached_property
     def reason(self) -> str:

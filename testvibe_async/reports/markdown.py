@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Unpack
 from testvibe_async._util import clean
 from testvibe_async.outcomes import Verdict
 from testvibe_async.reports.report import Report, ReportOptions
-from testvibe_async.reports.text import cut, duration, one_line, tail
+from testvibe_async.reports.text import cut, one_line, tail
+from testvibe_async.runner.outcome import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,7 +82,7 @@ def to_markdown(
 def _head(report: Report) -> str:
     mark = _MARKS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
     facts = " · ".join(filter(None, (report.tests_in_words, duration(report.seconds))))
-    head = f"## {_escape(report.title)}\n\n{mark} **{report.headline}**\n\n{facts}\n\n"
+    head = f"## {_escape(report.title)}\n\n{mark} **{_escape(report.headline)}**\n\n{facts}\n\n"
     if flaky := report.flaky:
         names = ", ".join(_name(each.name) for each in flaky[:_FLAKY_NAMES])
         left = len(flaky) - _FLAKY_NAMES

@@ -27,8 +27,9 @@ from testvibe_async._util.serialization import wire_name
 from testvibe_async.errors import ConfigError
 from testvibe_async.reports.entries import ID_FIELDS, IMAGES, Case, Entry, Item
 from testvibe_async.reports.report import Report, ReportOptions
-from testvibe_async.reports.text import counted, duration, essence, one_line
+from testvibe_async.reports.text import essence, one_line
 from testvibe_async.reports.timeline import timeline
+from testvibe_async.runner.outcome import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

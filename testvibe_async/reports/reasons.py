@@ -14,7 +14,8 @@ from testvibe_async import errors
 from testvibe_async.errors import VibeError
 from testvibe_async.models import FeatureStatus, Generation, OutcomeError, Run, Snapshot
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.reports.text import counted, duration, one_line, quoted
+from testvibe_async.reports.text import one_line, quoted
+from testvibe_async.runner.outcome import counted, duration
 
 if TYPE_CHECKING:
     from testvibe_async.models import CaseResult, GenerationLog
@@ -126,7 +127,7 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
                 said = quoted(cause.message) or "no text"
                 lost = f"the service answered its dispatch with {cause.status} ({said})"
             return f"it may have started: {lost}{_found(error)}"
-        case errors.RecorderError():
+        case errors.LedgerError():
             return error.what
         case errors.NotSentError(what=what):
             return (

@@ -19,7 +19,8 @@ from testvibe_async.models import GenerationLog  # noqa: TC001 - as above
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 from testvibe_async.reports.entries import Case, Entry, Item, between
 from testvibe_async.reports.reasons import URGENCY, CaseStatus
-from testvibe_async.reports.text import counted, distinct, one_line
+from testvibe_async.reports.text import distinct, one_line
+from testvibe_async.runner.outcome import counted, counts_of
 
 
 class ReportOptions(TypedDict, total=False):
@@ -170,19 +171,6 @@ class Report:
     @property
     def headline(self) -> str:
         """The outcome of the batch, in a few words."""
-        total = len(self.entries)
-        flaky = f", {len(self.flaky):,} flaky" if self.flaky else ""
-        counts: list[str] = []
-        for verdict, number in self.verdicts.items():
-            if verdict is Verdict.SUCCEEDED:
-                continue
-            words = Counter(each.word for each in self.entries if each.verdict is verdict)
-            more = ", ".join(f"{words[word]:,} {word}" for word in words if word != verdict)
-            word = "in error" if verdict is Verdict.ERROR else verdict
-            counts.append(f"{number:,} {word}" + (f" ({more})" if more else ""))
-        if counts:
-            counts[0] = counts[0].replace(" ", f" of {total:,} ", 1)
-            return ", ".join(counts) + flaky
-        if not total:
-            return "Nothing was asked for"
-        return ("It succeeded" if total == 1 else f"All {total:,} succeeded") + flaky
+        counts = counts_of(each.item for each in self.entries if each.left_out is None)
+        left_out = sum(each.left_out is not None for each in self.entries)
+        return one_line(counts + (f", {left_out:,} left out" if left_out else ""))

@@ -1,7 +1,7 @@
-"""Texts, counts and durations as reports show them: clean, bounded, and on one line where asked.
+"""Texts as reports show them: clean, bounded, and on one line where asked.
 
-Decides how much of a text is shown, and how numbers and durations are worded. Pure; it never
-escapes markup, which is each format's own business.
+Decides how much of a text is shown. Pure; it never escapes markup, which is each format's own
+business.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from testvibe_async._util import clean, without_commands
+from testvibe_async.runner.outcome import counted as counted  # noqa: PLC0414 - for other surfaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -86,21 +87,3 @@ def essence(error: str) -> str:
         if not _PLACE.match(line)
     ]
     return "\n".join(line for line in lines if line)
-
-
-def counted(number: int, what: str) -> str:
-    """Return a number with its noun: `1 test`, `1,234 tests`."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def duration(seconds: float | None) -> str:
-    """Return seconds in words: `0.4 s`, `31 s`, `2 min 5 s`, `1 h 4 min`; empty for None."""
-    if seconds is None:
-        return ""
-    if seconds < 9.95:  # noqa: PLR2004 - tenths matter below ten
-        return f"{seconds:.1f} s"
-    minutes, left = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{left} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"

@@ -7,9 +7,10 @@ itself, so that a command loads only the modules it needs:
 - `spec`: the description of a batch, as a value that is stored with it, and its forecast
 - `selection`: selected features and configurations: names, ids, globs, exclusions, all
 - `names`: resolution of the names of projects and configurations
-- `records`: the records of a folder of batches: numbers, names, retention
-- `stored`, `batches`: one batch as it is stored, and the one that a command means
-- `generation_limit`: the number of generations allowed, enforced where each is sent
+- `ledgers`: the ledger file that the surfaces share
+- `kept`, `lookup`: one batch of a ledger, and the one that a command means
+- `limited_ledger`: the number of generations allowed, enforced where each is sent;
+  `generation_limit`: the error of the others
 - `quarantine`: expected failures with a person responsible for each, which fail no batch
 - `waits`: operations that were dispatched before, as items, and the command that waits for them
 - `stability`: what the results of repeated runs, and of many batches, show

@@ -1,7 +1,6 @@
-"""Limit on the generations that may be dispatched, enforced where each is sent.
+"""The error of a generation that was not sent, because as many as were allowed are dispatched.
 
-Generations cost credits, so none is sent without permission, also of a resumed batch. This module
-never decides who may grant permission.
+The limit itself is in `limited_ledger`, which loads more.
 """
 
 from __future__ import annotations
@@ -10,13 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from attrs import evolve
 
-from testvibe_async.errors import RecorderError, VibeError
-from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.errors import LedgerError, VibeError
 
 if TYPE_CHECKING:
-    from testvibe_async.intents import Intent
     from testvibe_async.outcomes import BatchItem
-    from testvibe_async.refs import Ref
 
 
 LIMITED = "stopped at the limit"
@@ -36,54 +32,12 @@ class GenerationLimitError(VibeError):
     def __init__(self) -> None:
         super().__init__(_SENTENCE)
 
-    def __repr__(self) -> str:
-        """Return the sentence alone: an error of the client quotes it."""
-        return str(self)
-
-
-class GenerationLimit:
-    """A `Recorder` of a client, which refuses each generation beyond the limit.
-
-    A generation whose answer was lost counts, as it may have started. One that was refused does
-    not.
-    """
-
-    def __init__(self) -> None:
-        """Allow none."""
-        self.allowed: int = 0
-        """Total number of generations that may be dispatched."""
-        self._intents: set[str] = set()
-
-    @property
-    def is_reached(self) -> bool:
-        """True if no other generation may be dispatched."""
-        return len(self._intents) >= self.allowed
-
-    async def intended(self, intent: Intent) -> None:
-        """Count a generation that is about to be sent.
-
-        Raises:
-            GenerationLimitError: It is one more than are allowed.
-        """
-        if not POLICIES[intent.kind].costs_credits:
-            return
-        if self.is_reached:
-            raise GenerationLimitError
-        self._intents.add(intent.id)
-
-    async def dispatched(self, intent: Intent, ref: Ref) -> None:
-        """Do nothing: it was counted before it was sent."""
-
-    async def not_dispatched(self, intent: Intent, error: VibeError) -> None:  # noqa: ARG002
-        """Count a generation no more that provably did not start."""
-        self._intents.discard(intent.id)
-
 
 def with_limit_named(item: ItemT) -> ItemT:
     """Return the item, with an error that names the limit if the limit stopped it.
 
-    The client wraps what its recorder raises, and a journal keeps the text of that alone.
+    The client wraps what its ledger raises, and a row keeps the text of that alone.
     """
-    if isinstance(item.error, RecorderError) and _SENTENCE in str(item.error):
+    if isinstance(item.error, LedgerError) and _SENTENCE in str(item.error):
         return evolve(item, error=GenerationLimitError())
     return item

@@ -13,8 +13,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from testvibe_async.errors import KindName, VibeError
-    from testvibe_async.intents import Intent
+    from testvibe_async.errors import KindName
     from testvibe_async.models import Feature
 
 
@@ -65,12 +64,3 @@ POLICIES: Mapping[KindName, KindPolicy] = {
     ),
 }
 """All kinds, by name."""
-
-
-def unknown_kind(error: VibeError | None) -> KindName:
-    """Return the kind of operation that an unknown dispatch may have started.
-
-    Only an error of a foreign or damaged document has no intent; most dispatches are those of runs.
-    """
-    intent: Intent | None = getattr(error, "intent", None)
-    return "run" if intent is None else intent.kind

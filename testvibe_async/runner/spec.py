@@ -15,17 +15,16 @@ from attrs import asdict, evolve, field, fields_dict, frozen
 from testvibe_async.errors import ConfigError
 from testvibe_async.runner.generation_limit import with_limit_named
 from testvibe_async.runner.kinds import POLICIES
-from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
+from testvibe_async.runner.quarantine import NO_QUARANTINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from testvibe_async._dispatch import Features
-    from testvibe_async.batch import Batch
+    from testvibe_async.batch import Batch, Features
     from testvibe_async.errors import KindName
-    from testvibe_async.journal import Journal
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
+    from testvibe_async.runner.quarantine import Quarantine
 
 
 @frozen
@@ -138,7 +137,8 @@ class BatchSpec:
         configs: Sequence[str | None] | None = None,
         *,
         timeout: float | None = None,
-        journal: Journal | None = None,
+        key: str | None = None,
+        options: Mapping[str, Any] | None = None,
         quarantine: Quarantine = NO_QUARANTINE,
     ) -> Batch[Any]:
         """Return the batch, not opened yet.
@@ -146,32 +146,31 @@ class BatchSpec:
         Args:
             project: The features' project.
             features: The features or the jobs of a `Selection`, or items of an earlier batch; None
-                for those of a journal.
+                for those that the batch of the key has.
             configs: The configurations that each feature runs with; None for the default one. An
                 item has its own.
             timeout: Seconds that it may take; None for as long as it takes.
-            journal: The file of the batch's journal; None for no journal.
-            quarantine: The failures that are excused. A batch that resumes is judged by the
-                quarantine that it stored, if it stored one.
+            key: The key of the batch in the client's ledger; None for none.
+            options: Values that are kept with a new key.
+            quarantine: The failures that are excused.
         """
-        if journal is not None and journal.plan is not None:
-            quarantine = Quarantine.stored(journal.plan.options) or quarantine
-        options: dict[str, Any] = {
+        common: dict[str, Any] = {
             "site_url": self.site_url,
             "max_in_flight": self.in_flight,
             "on_conflict": self.on_conflict,
             "timeout": timeout,
             "stop_on_failure": self.max_failures or False,
-            "journal": journal,
+            "key": key,
+            "options": options,
         }
         batch: Batch[Any]
         match self.kind:
             case "run":
                 batch = project.run_features(
-                    features, config=configs, attempts=self.attempts, repeat=self.repeat, **options
+                    features, config=configs, attempts=self.attempts, repeat=self.repeat, **common
                 )
             case "generation":
-                batch = project.generate_features(features, missing_only=self.is_all, **options)
+                batch = project.generate_features(features, missing_only=self.is_all, **common)
             case _:
                 assert_never(self.kind)
         batch.mark_with(lambda item: quarantine.mark(with_limit_named(item)))

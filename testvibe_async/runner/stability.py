@@ -4,7 +4,7 @@ Decides which runs count and what their number proves, and what counts as flaky 
 failing. A run counts if it passed or failed; one that was refused, not observed or not dispatched
 shows nothing of the feature. Over batches, results are in the order in which they were observed: a
 batch that was resumed has some from before its interruption. Pure; it runs nothing, and reads no
-journal.
+ledger.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from attrs import frozen
 
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.outcomes import BatchItem, Verdict
+from testvibe_async.runner.outcome import with_config
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
-    from testvibe_async.runner.stored import Batch
+    from testvibe_async.runner.kept import KeptBatch as Batch
 
 
 Z = 1.96
@@ -42,7 +43,7 @@ class _Course(Serializable):
     @property
     def name(self) -> str:
         """The feature's name, and the configuration if one was named."""
-        return f"{self.feature} [{self.config}]" if self.config else self.feature
+        return with_config(self.feature, self.config)
 
 
 @frozen(kw_only=True)
@@ -211,8 +212,7 @@ class Trend(_Course):
             "passRate": round(self.rate("passed"), 3),
             "flakyRate": round(self.rate("flaky"), 3),
             "what": self.change,
-            "failingSince": since
-            and {"batch": since.record.number, "createdUtc": since.created_at},
+            "failingSince": since and {"batch": since.number, "createdUtc": since.started_at},
         }
 
 
@@ -261,7 +261,7 @@ def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: boo
 def _observed_at(batch: Batch, items: Iterable[BatchItem[Any]]) -> datetime:
     """Return when the last run of a feature in a batch ended; the begin of the batch if unknown."""
     runs = [run for item in items for run in item.attempts]
-    return max((run.finished_at for run in runs if run.finished_at), default=batch.created_at)
+    return max((run.finished_at for run in runs if run.finished_at), default=batch.started_at)
 
 
 def _change(words: Sequence[str]) -> str | None:

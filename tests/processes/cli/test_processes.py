@@ -143,7 +143,7 @@ def test_emulator_serves_until_a_signal() -> None:
 
 
 def test_after_a_crash(slow_service: Service, machine: Path) -> None:
-    """After a kill the next command reports the interrupted batch once; resume ends it."""
+    """After a kill `resume` ends the batch, and nobody takes it for one that is running."""
     variables = environment_of(slow_service)
     variables["XDG_STATE_HOME"] = str(machine / "state")
     with started("run", "Checkout", "Returns", "--wait", **variables) as process:
@@ -152,9 +152,9 @@ def test_after_a_crash(slow_service: Service, machine: Path) -> None:
         for _ in range(2):  # One that is killed within a dispatch may leave it unknown.
             assert "queued" in process.stdout.readline()
         process.kill()
-    for options, is_told in (((), True), (("--wait", "--quiet"), False)):
-        (_, errors), _ = finished("run", "Newsletter", *options, **variables)
-        assert ("with 0 of 2 operations over" in errors) is is_told
+    (_, errors), code = finished("report", **variables)
+    assert (code, "still running" in errors) == (4, False)
+    assert "testvibe-async resume 1\n" in errors
     (output, _), code = finished("resume", "1", **variables)
     assert code in {0, 1}, output
     assert re.search(r"\nBatch 1: 2 in .*: ", output)

@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from testvibe_async import Client, SqliteLedger, VibeError
-from testvibe_async._core.dispatch import dispatch, evidence
+from testvibe_async._core.dispatch import dispatch, machine
 from testvibe_async._http.request_body import RequestBody
 from testvibe_async.ledger import Row, RowState
 
@@ -77,12 +77,12 @@ def crash_at(step: str) -> None:
             await asyncio.sleep(0.5)  # The answer takes longer.
             die()
 
-    async def read(*_: Any) -> Any:
+    async def search(*_: Any) -> Any:
         die()
 
     RequestBody.write_with_length = send  # type: ignore[method-assign, assignment]
     if step == "during the search":
-        evidence.EvidenceReader.read = read  # type: ignore[method-assign]
+        setattr(machine.Machine, "_search", search)  # noqa: B010 - it is the core's own
 
 
 async def work(options: dict[str, Any]) -> None:

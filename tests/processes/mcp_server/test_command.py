@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from mcp.server.mcpserver import MCPServer
 from tests.conftest import settings_of
 from tests.processes.mcp_server.test_stdio import LONG, begin, raw, receive, send
 from tests.support.commands import Terminal, environment, finished, started
-from tests.support.mcp_connection import connected_by_http
+from tests.support.mcp_connection import Connection, connected_by_http
 from testvibe_async.cli.mcp import mcp as command
 from testvibe_async.testing import Emulator, Fault
 
@@ -79,6 +80,21 @@ async def test_a_token_that_was_given_is_not_shown(
     output, errors = capsys.readouterr()
     assert output == ""
     assert errors.endswith("It asks for the token that you gave.\n")
+
+
+async def test_the_ledger_is_the_file_that_is_named(
+    machine: Path, served: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tools start is in that file."""
+    path = machine / "named.sqlite"
+    await command(ledger=path)
+    async with Emulator() as emulator:
+        for name, value in settings_of(emulator).items():
+            monkeypatch.setenv(name, value)
+        ((server, _),) = served
+        async with Connection(server) as mcp:
+            await mcp.result("run_feature", feature="Checkout")
+    assert path.stat().st_size
 
 
 async def test_what_a_person_sets_is_what_the_server_offers(served: list[Any]) -> None:

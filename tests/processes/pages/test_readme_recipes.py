@@ -30,7 +30,7 @@ AUTO = (
 SESSIONS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("anyio's pytest plugin",): ("-p", "anyio"),
     ("unittest",): (),
-    ("FastAPI", "aioresponses"): AUTO,
+    ("FastAPI",): AUTO,
 }
 """What a session of these recipes loads."""
 

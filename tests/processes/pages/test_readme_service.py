@@ -77,8 +77,8 @@ async def example(**changes: Any) -> AsyncGenerator[aiohttp.ClientSession]:
             await serving
 
 
-async def start(http: aiohttp.ClientSession, feature: str) -> int:
-    async with http.post(f"/runs/{feature}") as response:
+async def start(http: aiohttp.ClientSession, feature: str, key: str = "") -> int:
+    async with http.post(f"/runs/{feature}", params={"key": key} if key else {}) as response:
         assert response.status == 202
         ref = await response.json()
     assert ref["testvibe"] == "run"
@@ -159,6 +159,19 @@ async def test_a_shutdown_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run["status"] == "failed"
     assert emulator.count("run_feature") == 1
     assert not emulator.count("cancel_generation")
+
+
+async def test_a_repeated_post_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A POST with the key of an earlier one, also before a restart, returns the same run."""
+    async with shop(monkeypatch) as emulator:
+        async with example() as http:
+            runs = [await start(http, "Checkout", "deploy-7") for _ in range(2)]
+        async with example() as http:
+            runs.append(await start(http, "Checkout", "deploy-7"))
+            await finished(http, runs[0])
+
+    assert len({*runs}) == 1
+    assert emulator.count("run_feature") == 1
 
 
 async def test_old_runs_are_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

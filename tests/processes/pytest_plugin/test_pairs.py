@@ -66,3 +66,5 @@ def test_reports_agree(inner: Inner, service: Emulator, plugins: tuple[str, ...]
             "failures": failed,
             "errors": 0,
         }
+        cases = {(case.get("classname"), case.get("name")) for case in suite}
+        assert suite.get("tests") == str(len(cases))

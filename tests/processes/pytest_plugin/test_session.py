@@ -19,6 +19,7 @@ CHEAP = {
     "testvibe_async._util.text",
     "testvibe_async._util.version",
     "testvibe_async.pytest_plugin",
+    "testvibe_async.pytest_plugin.leftovers",
     "testvibe_async.pytest_plugin.options",
 }
 """All modules of this package that a session loads if no test asks for anything."""

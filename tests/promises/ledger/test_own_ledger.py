@@ -33,7 +33,8 @@ async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerat
 
 def row_of(key: str = "pr-1", **values: Any) -> Row:
     """Return a row of a run of "Checkout"."""
-    return Row(**{**PLACE, "key": key, "feature": "Checkout", **values})
+    usual: dict[str, Any] = {**PLACE, "key": key, "feature": "Checkout"}
+    return Row(**usual | values)
 
 
 def ref_of(run_id: int) -> RunRef:
@@ -110,3 +111,24 @@ async def test_a_batch_on_it_is_resumed(emulator: Emulator, ledger: Ledger) -> N
         items = await client.project().run_features(key="nightly")
     assert [item.outcome is not None for item in items] == [True, True]
     assert emulator.count("run_feature") == 2
+
+
+class Rereading(OwnLedger):
+    """A ledger that returns what its database has stored, and not the row that it was given."""
+
+    async def insert(self, row: Row) -> Row:
+        """Store a row, and read it."""
+        await super().insert(row)
+        return (await self.rows(row.key))[-1]
+
+
+@pytest.mark.parametrize("kind", ["single", "batch"])
+async def test_a_stored_row_may_be_another_object(emulator: Emulator, kind: str) -> None:
+    """A claim is recognized by the row's content: an insertion may return what it reads back."""
+    async with client_of(emulator, ledger=Rereading()) as client:
+        if kind == "single":
+            assert (await client.project().run_feature("Checkout", key="pr-1").wait()).is_success
+        else:
+            (item,) = await client.project().run_features(["Checkout"], key="pr-1")
+            assert item.outcome is not None
+    assert emulator.count("run_feature") == 1

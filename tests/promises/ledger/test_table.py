@@ -22,6 +22,7 @@ from testvibe_async import (
     ConfigError,
     DispatchUnknownError,
     GenerationRef,
+    Operation,
     Ref,
     RunRef,
     SqliteLedger,
@@ -46,7 +47,7 @@ class Cell:
     kind: str
     place: str
     feature: str = "Checkout"
-    _clients: AsyncExitStack = field(factory=AsyncExitStack)
+    clients: AsyncExitStack = field(factory=AsyncExitStack)
 
     async def call(self, client: Client, *, timeout: float | None = None, **options: Any) -> Ref:
         """Make the call; return its operation, or raise what the item has."""
@@ -54,18 +55,20 @@ class Cell:
         is_run = self.kind.endswith(("run", "runs"))
         if not self.kind.startswith("batch"):
             one = project.run_feature if is_run else project.generate_feature
-            return (await one(self.feature, key="pr-1", **options)).ref
+            operation: Operation[Any] = await one(self.feature, key="pr-1", **options)
+            return operation.ref
         many: Any = project.run_features if is_run else project.generate_features
         (item,) = await many([self.feature], key="pr-1", timeout=timeout, **options)
-        if item.ref is None:
+        ref: Ref | None = item.ref
+        if ref is None:
             assert item.error is not None
             raise item.error
-        return item.ref
+        return ref
 
     async def open(self, path: Path | None = None) -> Client:
         """Start a process on the file."""
         client = client_of(self.emulator, ledger=path or self.path)
-        return await self._clients.enter_async_context(client)
+        return await self.clients.enter_async_context(client)
 
     async def again(self, client: Client | None, path: Path | None = None) -> Ref | Exception:
         """Make the call again, where this cell says; all of its calls have one result."""
@@ -92,7 +95,7 @@ class Cell:
     @property
     def ref(self) -> Ref:
         """The ref of the only operation that the service started."""
-        place = {"server": self.emulator.url, "project": self.emulator.project_id}
+        place: dict[str, Any] = {"server": self.emulator.url, "project": self.emulator.project_id}
         feature = self.emulator.features[self.feature].id
         for run_id in self.emulator.runs:
             return RunRef(**place, run_id=run_id)
@@ -109,7 +112,7 @@ class Cell:
 async def cell(emulator: Emulator, path: Path, kind: str, place: str) -> AsyncGenerator[Cell]:
     """The cell of a test's kind and place."""
     cell = Cell(emulator, path, kind, place)
-    async with cell._clients:
+    async with cell.clients:
         yield cell
 
 
@@ -190,6 +193,7 @@ async def _leave_unknown(cell: Cell) -> Client:
     cell.emulator.fail(cell.operation, Fault.lost(), times=1)
     client = await cell.open()
     await raised(DispatchUnknownError, cell.call(client))
+    await client.ledger.rows("pr-1")  # What it noted is written by then.
     hidden.remove()
     return client
 
@@ -227,4 +231,7 @@ async def test_another_request_is_refused(cell: Cell) -> None:
     error = await cell.again(client)
     assert isinstance(error, ConfigError)
     assert "pr-1" in str(error)
+    if "batch" not in cell.kind:
+        assert "'Checkout'" in str(error)
+        assert "'Returns'" in str(error)
     assert cell.posts == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import detangle
 from attrs import define, field
 
-from tests.promises.simulation.record import CALLER, Intent
+from tests.promises.simulation.record import CALLER, Intent, id_of
 from tests.promises.simulation.service import READY
 from testvibe_async import (
     Batch,
@@ -138,6 +138,8 @@ class Caller:
                 watch.result, errors.ClientClosedError | errors.OperationSupersededError
             ):
                 return
+            if self.process.record.is_mixed_up(id_of(operation.ref)):
+                return  # It may be another's, of which no answer is accepted.
             if isinstance(watch.result, errors.ObservationError):
                 await asyncio.sleep(WAIT_SECONDS)
 

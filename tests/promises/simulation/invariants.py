@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from tests.promises.simulation.restarts import Restarts
     from tests.promises.simulation.world import World
     from testvibe_async import Ref, Transition
-    from testvibe_async.events import Dispatched
 
 AnyWorld: TypeAlias = "World | Restarts"
 
@@ -113,7 +112,7 @@ def needed(world: AnyWorld, intent: Intent) -> list[Id]:
         post
         for post in posts
         if any(each.at > post.at and _was_unseen(world, post, each.at) for each in posts)
-        or any(each.mixed_up_with == post.made for each in world.record.posts.values())
+        or (post.made is not None and world.record.is_mixed_up(post.made))
     ]
     world.seen["a run that acted twice, since it had expired unseen"] += len(repeated)
     times = [each.at for each in world.record.of(intent)]
@@ -424,7 +423,7 @@ def _each_watch_ends(world: World, caller: Caller) -> None:
         watches = [watch for watch in caller.watches if watch.operation is operation]
         if any(isinstance(watch.result, errors.WaitTimeoutError) for watch in watches[:-1]):
             world.seen["a wait that was resumed after a time-out"] += 1
-        if any(post.mixed_up_with == id_of(operation.ref) for post in world.record.posts.values()):
+        if world.record.is_mixed_up(id_of(operation.ref)):
             continue  # It is not what its answer said.
         is_final = not watches or isinstance(
             watches[-1].result, errors.ClientClosedError | errors.OperationSupersededError

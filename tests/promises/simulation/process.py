@@ -56,7 +56,7 @@ class InMemoryConnector(aiohttp.TCPConnector):
 class Process:
     """A client in use."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it has in common with others, and its machine
         self,
         emulator: Emulator,
         plan: Plan,

@@ -130,6 +130,10 @@ class Record:
     def made(self, intent: Intent) -> list[Id]:
         return [post.made for post in self.of(intent) if post.made is not None]
 
+    def is_mixed_up(self, name: Id) -> bool:
+        """Say whether the service named an operation in place of another."""
+        return any(post.mixed_up_with == name for post in self.posts.values())
+
     @property
     def owners(self) -> dict[Id, Intent]:
         """Whose POST began which operation; those of others are not in it."""

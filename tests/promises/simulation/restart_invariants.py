@@ -156,9 +156,11 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
         name = id_of(item.ref)
         # What took its place may have no id yet, or may not be shown yet. It may itself queue,
         # without an id, for longer than an outage is tolerated.
-        assert _is_superseded(world, name) or world.plan.hides_ids != "shown", (
-            f"{name} was resumed, and ended with {item.error!r} in place of its outcome"
-        )
+        assert (
+            world.record.is_mixed_up(name)
+            or _is_superseded(world, name)
+            or world.plan.hides_ids != "shown"
+        ), f"{name} was resumed, and ended with {item.error!r} in place of its outcome"
 
 
 def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:

@@ -65,7 +65,7 @@ GENERATION_MEMBERS = (
 """The members of their documents that may be null."""
 UNREADABLE = (b"{}", b"<!doctype html><p>Accepted</p>", b'{"runId": null, "requestId": null}')
 """Bodies of a 202 that do not say what was started."""
-GATEWAYS = (
+GATEWAYS: tuple[tuple[int, bytes, dict[str, str]], ...] = (
     *((302, b"", {"Location": "https://login.example/"}), (404, b"<h1>Not here</h1>", {})),
     *((425, b'{"error": "too_early"}', {}), (499, b'{"error": "closed"}', {})),
     (400, b"<h1>Bad gateway</h1>", {}),
@@ -168,6 +168,8 @@ class SimulatedService:
 
     def _made_hard_to_read(self, request: RecordedRequest, answer: Answer) -> Answer:
         """Hide from the client what a generation's status is of, or what a dispatch started."""
+        if request.method == "POST" and answer.status == 202:
+            return self._accepted(request, answer)
         plan = self._plan
         if request.operation == "get_generation_status" and answer.status == 200:
             document = json.loads(answer.body)
@@ -177,8 +179,11 @@ class SimulatedService:
             return self._with_other_nulls(answer, document, GENERATION_MEMBERS)
         if request.operation == "get_run" and answer.status == 200:
             return self._with_other_nulls(answer, json.loads(answer.body), RUN_MEMBERS)
-        if request.method != "POST" or answer.status != 202:
-            return answer
+        return answer
+
+    def _accepted(self, request: RecordedRequest, answer: Answer) -> Answer:
+        """Answer an accepted dispatch as a gateway does, with another's run, or unreadably."""
+        plan = self._plan
         if plan.gateway_rate and detangle.flip(plan.gateway_rate):
             status, body, headers = detangle.choice(GATEWAYS)
             self._seen["an answer of a gateway"] += 1

@@ -10,7 +10,6 @@ import pytest
 from attrs import evolve
 
 from testvibe_async import BatchItem, ConfigError, Run, RunStatus
-from testvibe_async.runner.records import BatchRecord
 from testvibe_async.runner.stability import Stability, trends_of
 
 START = datetime(2026, 12, 1, 5, tzinfo=UTC)
@@ -47,8 +46,7 @@ def batch(word: str, number: int, *, ended: int | None = None) -> Any:
         earlier=tuple(runs[:-1]),
         error=None if runs else ConfigError("it could not be started"),
     )
-    record = BatchRecord(number=number, kind="run", server="https://testvibe.example", project="P")
-    return SimpleNamespace(record=record, created_at=began, items=[item])
+    return SimpleNamespace(number=number, started_at=began, items=[item])
 
 
 @pytest.mark.parametrize(

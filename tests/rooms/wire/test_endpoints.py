@@ -4,10 +4,10 @@ from collections.abc import Collection
 from typing import Any, get_args, get_overloads
 
 import pytest
-from testvibe_async._polling.kinds import RECORDS
 
 from tests.rooms.wire.documents import answer, places_of
 from testvibe_async import Batch, BatchItem, Client
+from testvibe_async._polling.kinds import RECORDS
 from testvibe_async._telemetry.otel import KINDS as MEASURED
 from testvibe_async._wire import KINDS
 from testvibe_async._wire.convert import DISPATCHED_IN

@@ -13,7 +13,7 @@ from tests.rooms.wire.documents import URL, answer, request_for
 from testvibe_async import errors
 from testvibe_async._wire import protocol
 from testvibe_async._wire.endpoints import ENDPOINTS, Request
-from testvibe_async._wire.protocol import Response
+from testvibe_async._wire.protocol import Response, is_clear_refusal
 from testvibe_async.models import Feature
 
 T = TypeVar("T")
@@ -150,6 +150,25 @@ def test_a_redirect_is_an_error_that_names_its_target() -> None:
     assert "secret" not in str(error)
     assert "not followed" in error.message
     assert "nowhere" in refusal(304).message
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_refused"),
+    [
+        *((status, "conflict", True) for status in (400, 401, 403, 404, 409, 422, 429, 451)),
+        # A gateway sends these after it has passed a request on, and may be asked to name a code.
+        *((status, "too_early", False) for status in (408, 425, 499)),
+        *((status, None, False) for status in (302, 400, 403, 404, 409, 499)),
+        *((status, "found", False) for status in (200, 202, 301, 302, 307, 500, 502, 503, 599)),
+        (None, "conflict", False),
+        (None, None, False),
+    ],
+)
+def test_only_the_services_own_word_is_a_refusal(
+    status: int | None, code: str | None, *, is_refused: bool
+) -> None:
+    """A redirect, a bare page and a 5xx may come after the effect of a request."""
+    assert is_clear_refusal(status, code) is is_refused
 
 
 NO_SECONDS = [

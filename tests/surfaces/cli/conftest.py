@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -103,9 +104,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
 
 
 @pytest.fixture
-def batches(machine: Path) -> Path:
-    """Where the journals are."""
-    return machine / "state" / "testvibe-async" / "batches"
+def ledger(machine: Path) -> Path:
+    """The file that keeps the batches."""
+    return machine / "state" / "testvibe-async" / "ledger.sqlite"
 
 
 @pytest.fixture(autouse=True)
@@ -141,9 +142,22 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
         capsys.readouterr()
         code = await app.perform([*shlex.split(typed), *map(str, more)])
         said = capsys.readouterr()
+        if "--json" not in typed and "help" not in typed:
+            parse_suggestions(said.out + said.err)
         return Ended(code, said.out, said.err)
 
     return perform
+
+
+SUGGESTED = re.compile(r"^(?:  |To [\w ]+: )testvibe-async (.+)$", re.MULTILINE)
+
+
+def parse_suggestions(text: str) -> None:
+    """Parse each command that stands on its own: one that is suggested can be typed."""
+    for command in SUGGESTED.findall(text):
+        typed = re.split(r" ?[|<>] ?", command)[0]
+        words = ["1" if word == "ID" else word for word in shlex.split(typed, comments=True)]
+        app.parse(words)
 
 
 @pytest.fixture

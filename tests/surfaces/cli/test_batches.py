@@ -1,15 +1,13 @@
-"""The journal of each batch: kept unasked, resumed after a crash, run again, and reported."""
+"""Each batch in the ledger: kept unasked, resumed after a crash, run again, and reported."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import shutil
 import signal
 import sqlite3
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,8 +24,7 @@ from tests.surfaces.cli.conftest import (
     use,
     write,
 )
-from testvibe_async import Client, Journal
-from testvibe_async._util.sqlite_file import SqliteFile
+from testvibe_async import Client, SqliteLedger, StoredBatch
 from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, RecordedRequest, Scenario
 
@@ -48,21 +45,6 @@ GIFT_CARD = "'Checkout with gift card'"
 MATRIX = "-c Default -c Mobile"
 
 
-def change_records(batches: Path, **members: object) -> None:
-    """Change what is recorded of each batch."""
-    for path in batches.glob("*.json"):
-        write(path, json.dumps(json.loads(text_of(path)) | members))
-
-
-def records_in(batches: Path) -> list[dict[str, Any]]:
-    return [json.loads(text_of(path)) for path in sorted(batches.glob("*.json"))]
-
-
-def cut_off(batches: Path) -> None:
-    """Leave the only journal as a command does that is killed."""
-    change_records(batches, ended_at=None)
-
-
 def end_later(emulator: Emulator, verdict: Literal["passed", "failed"], *names: str) -> None:
     """End the active runs of some features, or of all, in 5 s."""
 
@@ -74,22 +56,45 @@ def end_later(emulator: Emulator, verdict: Literal["passed", "failed"], *names: 
     later(5, end)
 
 
-async def test_each_batch_has_a_journal(call: Call, batches: Path) -> None:
-    """Each command that dispatches keeps one unasked, waiting or not, with no key in it."""
+async def test_each_batch_is_kept(call: Call, ledger: Path) -> None:
+    """Each command that dispatches keeps one unasked, waiting or not, with no API key in it."""
     await call("run Checkout --wait")
     await call(f"generate {GIFT_CARD} --watch")
     await call("run Checkout")
-    kept = [f"{number}.{kind}" for number in (1, 2, 3) for kind in ("journal", "json")]
-    assert names_in(batches) == kept
-    assert all(b"tvb_" not in path.read_bytes() for path in batches.iterdir())  # noqa: ASYNC240
+    async with SqliteLedger(ledger) as opened:
+        kept = await StoredBatch.all(opened)
+    assert [each.number for each in kept] == [3, 2, 1]
+    assert [each.kind for each in kept] == ["run", "generation", "run"]
+    assert b"tvb_" not in ledger.read_bytes()  # noqa: ASYNC240
 
 
-async def test_machine_without_a_place_for_journals(call: Call, machine: Path) -> None:
-    """Where none can be kept the batch runs all the same, and a note says so."""
+async def test_machine_without_a_place_for_a_ledger(
+    call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none can be kept the batch runs all the same, unless a key or a file was named."""
     (machine / "state").write_text("")
     ended = await call("run Checkout --wait")
     assert ended.code == 0
-    assert ended.errors.startswith("No journal is kept, so a crash would lose this batch: ")
+    assert ended.errors.startswith("A crash would lose this batch, which is not kept: ")
+    ended = await call("run Checkout --key a")
+    assert (ended.code, "--key needs a ledger" in ended.errors) == (2, True)
+    monkeypatch.setenv("TESTVIBE_LEDGER", str(machine / "state" / "ledger"))
+    (await call("run Checkout")).refuses("can't be opened")
+
+
+async def test_ledger_file_of_an_option(
+    call: Call, machine: Path, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of one's own keeps the batches, and is named in what is suggested."""
+    monkeypatch.chdir(machine)
+    ended = await interrupted(call, "run Wishlist --wait --ledger own", at=10)
+    assert f"testvibe-async resume 1 --ledger {machine / 'own'}\n" in ended.errors
+    assert not ledger.exists()  # noqa: ASYNC240
+    (await call("report")).refuses("there is no batch")
+    assert (await call("report --ledger own")).code == 4
+    (await call("report --ledger none")).refuses("there is no ledger none")
+    monkeypatch.setenv("TESTVIBE_LEDGER", "own")
+    assert (await call("resume")).code == 0
 
 
 async def test_resumed_batch_ends_as_it_is_reported(
@@ -102,13 +107,13 @@ async def test_resumed_batch_ends_as_it_is_reported(
     assert resumed.lines[-1] == reported.lines[-1]
     assert "\n  testvibe-async run --failed 1 --wait\n" in resumed.output
     monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
-    assert "nothing to resume" in (await call("resume")).errors
+    (await call("resume")).refuses("there is no project 'Another'")
 
 
 async def test_resume_goes_on_as_it_was_typed_at_first(
     emulator: Emulator, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The options of the command that began it hold on, its files too, from any folder."""
+    """The options of the command that began it are used again, its files too, from any folder."""
     typed = "--attempts 2 --max-in-flight 1 --report a.md --artifacts failed"
     await interrupted(call, f"run Returns Checkout --wait {typed}", at=10)
     here = Path.cwd()
@@ -168,6 +173,27 @@ async def test_generation_is_not_adopted_by_an_id(emulator: Emulator, call: Call
     assert re.findall(r" --unknown (\w+)", ended.output) == ["resend", "drop"]
 
 
+async def test_only_what_was_dispatched_is_adopted(emulator: Emulator, call: Call) -> None:
+    """A run that does not exist, or is of another feature or configuration, is refused."""
+    await call("run Returns -c Mobile --wait")
+    await call("run Checkout Returns --wait")
+    emulator.fail("list_runs", Fault.status(404))
+    rule = emulator.fail("get_run", Fault.status(500))
+    emulator.fail("run_feature", Fault.lost(), times=2)
+    await call("run Returns Checkout --wait")
+    rule.remove()
+    resume = "resume --feature Returns --unknown adopt"
+    ended = await call(f"{resume} 999")
+    assert ended.code == 3
+    for number, why in ((214, "configuration"), (215, "feature"), (216, "")):
+        ended = await call(f"{resume} {number}")
+        assert ended.code == 2
+        assert why in ended.errors
+    ended = await call(f"{resume} 217")
+    assert ended.output.endswith(": 1 failed, 1 unknown\n")
+    assert len(emulator.runs) == 5
+
+
 @pytest.mark.parametrize("words", ["perhaps", "adopt", "adopt x", "drop 214"])
 async def test_no_decision(words: str, call: Call) -> None:
     """What is no decision is refused, with those that there are."""
@@ -180,9 +206,9 @@ async def test_no_decision(words: str, call: Call) -> None:
 
 
 async def test_failures_of_different_configurations_are_one_batch(
-    emulator: Emulator, call: Call, batches: Path
+    emulator: Emulator, call: Call
 ) -> None:
-    """Each runs again with its own configuration and no other, all at once, in one journal."""
+    """Each runs again with its own configuration and no other, all at once, in one batch."""
 
     def is_refused(request: RecordedRequest) -> bool:
         checkout = f"/features/{emulator.features['Checkout'].id}/"
@@ -198,24 +224,21 @@ async def test_failures_of_different_configurations_are_one_batch(
     assert {*ran_since(emulator, before)} == {("Returns", "Default"), ("Returns", "Mobile")}
     assert {run.site_url for run in emulator.runs.values()} == {site}
     assert ended.json["seconds"] < 30
-    assert names_in(batches, "*.journal") == ["1.journal", "2.journal"]
+    assert ended.json["batch"] == 2
 
 
-async def test_resume_goes_on_with_all_that_runs_again(
-    emulator: Emulator, call: Call, batches: Path
-) -> None:
+async def test_resume_goes_on_with_all_that_runs_again(emulator: Emulator, call: Call) -> None:
     """Stopped in the middle, `resume` knows each failure that was to run again."""
     emulator.fail("run_feature", Fault.status(400), times=1)
     await call(f"run Checkout Returns --wait {MATRIX} --max-in-flight 1")
     await interrupted(call, "run --failed --wait --max-in-flight 1", at=25)
     before = len(emulator.runs)
-    assert [each["parent"] for each in records_in(batches)] == [None, 1]
     ended = await call("resume")
     assert ran_since(emulator, before) == [("Returns", "Mobile")]
     assert ended.output.endswith(": 1 passed, 2 failed\n")
 
 
-async def test_what_is_open_is_no_success(call: Call, batches: Path) -> None:
+async def test_what_is_open_is_no_success(call: Call) -> None:
     """Where nothing failed, but not all is over, `run --failed` says so, and exits not with 0."""
     typed = "run Checkout Wishlist Newsletter --wait --max-in-flight 2"
     await interrupted(call, typed, at=22)
@@ -223,34 +246,19 @@ async def test_what_is_open_is_no_success(call: Call, batches: Path) -> None:
     assert (ended.code, ended.json["exitCode"]) == (4, 4)
     assert ": nothing to run again, of 3 runs." in ended.errors
     assert "1 passed, 2 in flight. Resume it with testvibe-async resume 1\n" in ended.errors
-    cut_off(batches)
-    ended = await call("run --failed --wait")
-    assert ended.code == 4
-    assert ended.errors.count("testvibe-async resume 1") == 1
 
 
-async def test_refused_resume_is_no_end(emulator: Emulator, call: Call) -> None:
-    """A batch that `resume` does not resume for want of a yes is not the one that ended last."""
+async def test_resume_asks_before_it_pays(emulator: Emulator, call: Call) -> None:
+    """A batch with generations left is not resumed for want of a yes."""
     await call("generate Newsletter --watch --max-generations 0")
-    await call("run Checkout --wait")
     assert "nobody can answer 'Batch 1, " in (await call("resume")).errors
-    assert (await call("report --json")).json["batch"] == 2
     assert not emulator.generations
-
-
-async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call) -> None:
-    """After `resume` of an older batch, `run --failed` and `report` are about that one."""
-    await interrupted(call, "run Returns --wait", at=10)
-    await call("run Checkout --wait")
-    ended = await call("resume")
-    assert "testvibe-async run --failed 1 --wait\n" in ended.output
-    assert (await call("report")).output.endswith(": 1 failed\n")
-    await call("run --failed --wait")
-    assert ran_since(emulator, 2) == [("Returns", "Default")]
+    assert (await call("resume --yes")).code == 0
+    assert len(emulator.generations) == 1
 
 
 async def test_other_servers_are_another_matter(
-    emulator: Emulator, call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What failed at another server is neither run here, nor reported, nor compared."""
     await call("run Checkout --wait")
@@ -266,48 +274,43 @@ async def test_other_servers_are_another_matter(
         assert len((await call("history --json")).json["batches"]) == 1
         place = f"of project {other.project_id} at {other.url}"
         (await call("resume")).refuses(
-            f" of project {emulator.project_id} at {emulator.url} is over"
+            f" of project {emulator.project_id} at {emulator.url} is over, or still running"
         )
         ended = await call("run --failed 3 --wait")
         ended.refuses(f"Batch 3 is {place}, not")
-        change_records(batches, ended_at=None)
-        ended = await call("run Checkout")
-        assert "Resume it: testvibe-async resume 3\n" in ended.errors
     ended = await call("resume 3")
     assert other.url.removeprefix("http://") in ended.errors
     for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
         monkeypatch.delenv(name)
     servers = {each["server"] for each in (await call("history --json")).json["batches"]}
-    assert servers == {other.url}  # That of the batch that ended last.
+    assert servers == {other.url}  # That of the latest batch.
 
 
 async def test_project_by_name_is_the_same_project(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches are found where the project in force is named, and another name finds none."""
-    monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
+    """Batches are found by the project's id and name alike, and another name finds none."""
     await call("run Checkout --wait")
-    monkeypatch.setenv("TESTVIBE_PROJECT", "acme shop")
+    number = os.environ["TESTVIBE_PROJECT"]
+    monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")  # The service knows its id.
     assert (await call("report")).output.endswith(": 1 passed\n")
+    await call("run Newsletter --wait")
+    monkeypatch.setenv("TESTVIBE_PROJECT", "acme shop")
+    assert len((await call("history --json")).json["batches"]) == 2
     assert (await call("run --failed --wait")).code == 0
+    monkeypatch.setenv("TESTVIBE_PROJECT", number)
+    assert len((await call("history --json")).json["batches"]) == 2
     monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
-    (await call("report")).refuses("there is no batch of project Another at ")
+    (await call("report")).refuses("there is no project 'Another'")
 
 
-async def test_journal_that_is_damaged(call: Call, batches: Path) -> None:
-    """A journal without its second file, or that can't be read, is named as such."""
+async def test_ledger_that_is_damaged(emulator: Emulator, call: Call, ledger: Path) -> None:
+    """A file that is no ledger is never taken for a new one, by no command."""
     await call("run Checkout --wait")
-    path = batches / "1.journal"
-    path.unlink()
-    async with Journal(path):
-        pass
-    for command in ("resume 1", "report 1"):
-        ended = await call(command)
-        ended.refuses("the file 1.journal-wal is missing, which a crash leaves beside it")
-    write(batches / "1.journal", "no database" * 100)
-    ended = await call("resume")
-    assert (ended.code, "1.journal" in ended.errors) == (2, True)
-    assert "is over" not in ended.errors
+    write(ledger, "no database" * 100)
+    for command in ("resume 1", "report", "history", "run Checkout", "run --failed"):
+        (await call(command)).refuses("ledger.sqlite ")
+    assert len(emulator.runs) == 1
 
 
 async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> None:
@@ -323,14 +326,14 @@ async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> No
 
 async def test_batch_is_named_from_start_to_end(emulator: Emulator, call: Call) -> None:
     """The number is at both ends of the output, in JSON and in the history; its name means it."""
-    typed = "run Returns Wishlist Checkout --wait --name nightly --max-in-flight 2"
+    typed = "run Returns Wishlist Checkout --wait --key nightly --max-in-flight 2"
     ended = await interrupted(call, typed, at=30)
     assert ended.lines[0] == "Batch 1 (nightly)."
     assert "testvibe-async resume 1\n" in ended.errors
-    ended = await call("run Newsletter --wait --name other --json")
+    ended = await call("run Newsletter --wait --key other --json")
     assert ended.json["batch"] == 2
     both = (await call("history --json")).json["batches"]
-    assert [(each["batch"], each["name"]) for each in both] == [(1, "nightly"), (2, "other")]
+    assert [(each["batch"], each["key"]) for each in both] == [(1, "nightly"), (2, "other")]
     for word in ("1", "nightly"):
         assert (await call("report --json", word)).json["summary"]["failed"] == 1
     (batch,) = (await call("history --json nightly")).json["batches"]
@@ -343,79 +346,88 @@ async def test_batch_is_named_from_start_to_end(emulator: Emulator, call: Call) 
     assert ended.output.endswith(": 2 passed, 1 failed\n")
 
 
-async def test_name_of_two_batches_means_the_last(emulator: Emulator, call: Call) -> None:
-    """A job that always takes one name finds its own last batch, whatever other jobs did since."""
-    await call("run Returns --wait --name nightly")
-    await call("run Checkout --wait --name nightly")
-    await call("run Newsletter --wait --name other")
-    ended = await call("run --failed nightly --wait")
-    assert (ended.code, ended.output, len(emulator.runs)) == (0, "", 3)
-    assert ended.errors.startswith("Batch 2 (nightly), started 20")
-    ended = await call("run --failed --wait")  # Another job's green batch is no success of all.
-    ended.refuses("Batch 3 (other), the last one, has no failures. Batch 1 (nightly) has failures")
+async def test_other_job_ran_since(emulator: Emulator, call: Call) -> None:
+    """Another job's green batch is no success of all: the batch with failures is named."""
+    await call("run Returns --wait --key nightly-1")
+    await call("run Checkout --wait --key nightly-2")
+    ended = await call("run --failed nightly-2 --wait")
+    assert (ended.code, ended.output, len(emulator.runs)) == (0, "", 2)
+    assert ended.errors.startswith("Batch 2 (nightly-2), started 20")
+    ended = await call("run --failed --wait")
+    ended.refuses("Batch 2 (nightly-2), the last one, has no failures. Batch 1 (nightly-1) has ")
     assert ended.errors.endswith("To rerun those: testvibe-async run --failed 1 --wait\n")
 
 
-async def test_resume_by_name_takes_what_is_left(emulator: Emulator, call: Call) -> None:
-    """A name means the last batch that is not over, which the first line names."""
-    await interrupted(call, "run Wishlist --wait --name nightly", at=10)
-    await call("run Checkout --wait --name nightly")
-    await interrupted(call, "run Wishlist --wait --name other", at=10)
-    ended = await call("resume nightly")
-    assert (ended.code, len(emulator.runs)) == (0, 3)
-    assert ended.lines[0] == "Batch 1 (nightly)."
-    assert (await call("resume nightly")).lines[0] == "Batch 1 (nightly)."
-    assert (await call("resume 2")).lines[0] == "Batch 2 (nightly)."
-
-
-async def test_batch_whose_features_were_not_read(
-    emulator: Emulator, call: Call, batches: Path
+@pytest.mark.parametrize("typed", ["run Returns Wishlist", "run --all"])
+async def test_same_command_with_the_same_key_resumes(
+    typed: str, emulator: Emulator, call: Call
 ) -> None:
-    """A batch that ended before it knew its features is no success, and is to be resumed."""
+    """What was dispatched is attached, also by a command that does not wait."""
+    await interrupted(call, f"{typed} --wait --max-in-flight 1 --key a", at=10)
+    emulator.add_feature("Added since", status="generated")
+    ended = await call(f"{typed} --key a")
+    number = len(emulator.runs)
+    assert (ended.code, number) == (0, 2 if "Returns" in typed else 15)
+    ended = await call(f"{typed} --wait --key a")
+    assert (ended.code, len(emulator.runs)) == (1, number)
+    assert ended.lines[0] == "Batch 1 (a)."
+    for other in ("run Checkout", "generate Checkout --yes", "run --failed"):
+        (await call(f"{other} --key a")).refuses("Batch 1 (a) has this key, and other features")
+
+
+async def test_rerun_with_a_key_is_resumed(emulator: Emulator, call: Call) -> None:
+    """The same rerun with the same key runs nothing twice."""
+    await call("run Returns Checkout --wait")
+    for _ in range(2):
+        assert (await call("run --failed --wait --key again")).code == 1
+    assert ran_since(emulator, 2) == [("Returns", "Default")]
+
+
+async def test_generation_with_a_key_is_paid_once(emulator: Emulator, call: Call) -> None:
+    """The same command again joins the generation; what is left needs no second permission."""
+    for _ in range(2):
+        ended = await call(f"generate Newsletter {GIFT_CARD} --key g --max-generations 1 --watch")
+        assert ended.code == (4 if len(emulator.generations) == 1 else 0)
+    assert len(emulator.generations) == 2
+
+
+async def test_stream_that_was_not_read(emulator: Emulator, call: Call, ledger: Path) -> None:
+    """A batch of the library that ended before it knew its features is no success."""
 
     async def features() -> AsyncGenerator[str]:
         await asyncio.sleep(3600)
         yield "Checkout"
 
     await call("run Checkout --wait")
-    (batches / "1.journal").unlink()
-    async with Client() as client, Journal(batches / "1.journal") as journal:
+    async with Client(ledger=ledger) as client:
         project = client.project(emulator.project_id)
-        async with project.run_features(features(), journal=journal):
+        async with project.run_features(features(), key="stream"):
             await asyncio.sleep(5)
-    ended = await call("report 1")
-    assert (ended.code, ended.lines[-1]) == (4, "Batch 1: no operations yet")
-    assert "testvibe-async resume 1\n" in ended.errors
+    ended = await call("report stream")
+    assert (ended.code, ended.lines[-1]) == (4, "Batch 2: no operations yet")
 
 
 @pytest.mark.parametrize("word", ["", "1", "nightly"])
-@pytest.mark.parametrize("command", ["report", "resume", "run --wait --failed"])
-async def test_batch_that_runs_elsewhere(
-    command: str, word: str, call: Call, batches: Path
-) -> None:
-    """It is said since when and in which process it runs, and not that there is none."""
-    await interrupted(call, "run Wishlist --wait --name nightly", at=10)
-    cut_off(batches)
-    async with Journal(batches / "1.journal"):
-        ended = await call(f"{command} {word}")
-        ended.refuses("Batch 1 (nightly) has been running since ")
-        assert f" in process {os.getpid()}" in ended.errors
-        said = (await call("history")).errors
-        assert (said.count("Batch 1 (nightly)"), "so it is left out\n" in said) == (1, True)
-
-
-async def test_resumed_batch_runs_in_the_present_process(
-    call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While `resume` works on a batch, its record says since when and in which process."""
-    await interrupted(call, "run Wishlist --wait", at=10)
-    (record,) = records_in(batches)
-    monkeypatch.setattr(os, "getpid", lambda: 4711)
-    seen: list[dict[str, Any]] = []
-    later(5, lambda: seen.extend(records_in(batches)))
-    await call("resume 1")
-    assert [(each["process"], each["ended_at"]) for each in seen] == [(4711, None)]
-    assert seen[0]["started_at"] > record["started_at"]
+async def test_batch_that_is_running(word: str, emulator: Emulator, call: Call) -> None:
+    """It is reported so far, its failures are not repeated, and `resume` and `wait` share it."""
+    running = asyncio.create_task(
+        call("run Returns Wishlist --wait --key nightly --max-in-flight 1")
+    )
+    await asyncio.sleep(30)
+    ended = await call(f"report {word}")
+    assert (ended.code, ended.lines[-1]) == (4, "Batch 1: 2 in 21 s: 1 failed, 1 in flight")
+    assert "Batch 1 (nightly) is still running.\n" in ended.errors
+    assert "resume 1" not in ended.errors
+    assert "Batch 1 (nightly) is still running.\n" in (await call("history")).errors
+    (await call(f"run --wait --failed {word}")).refuses("Batch 1 (nightly) is still running")
+    if word:
+        assert (await call(f"wait --batch {word}")).code == 1
+        assert (await call(f"resume {word}")).code == 1
+    else:
+        (await call("resume")).refuses("is over, or still running")
+    assert (await running).code == 1
+    assert len(emulator.runs) == 2
+    assert "still running" not in (await call("report")).errors
 
 
 async def test_report_of_a_batch_has_its_reruns(emulator: Emulator, call: Call) -> None:
@@ -480,21 +492,14 @@ async def test_rerun_reports_its_batch(typed: str, emulator: Emulator, call: Cal
     assert re.findall(r"<flakyFailure|<error", text_of("a.xml")) == ["<flakyFailure", "<error"]
 
 
-async def test_rerun_that_is_only_dispatched(call: Call) -> None:
-    """It says why it exits with 4: its batch has another run in flight."""
-    await interrupted(call, "run Returns Wishlist --wait", at=30)
-    ended = await call("run --failed")
-    assert (ended.code, "\nBatch 1: 1 in flight.\n" in ended.errors) == (4, True)
-
-
-async def test_batches_of_one_name(call: Call) -> None:
-    """`history` shows the course of all of a name."""
-    for name in ("nightly", "other", "nightly"):
-        await call(f"run Checkout --wait --name {name}")
-    await call("run --failed nightly --wait")
-    ended = await call("history nightly")
-    rows = [line.split()[:2] for line in ended.lines if "\t" in line]
-    assert rows == [["1", "(nightly)"], ["3", "(nightly)"]]
+async def test_history_of_some_keys(call: Call) -> None:
+    """`history` shows the batches that a number, a key or a glob of keys names."""
+    for key in ("nightly-1", "other", "nightly-2"):
+        await call(f"run Checkout --wait --key {key}")
+    await call("run --failed nightly-1 --wait")
+    for words, numbers in (("'nightly-*'", ["1", "3"]), ("2 nightly-2", ["2", "3"])):
+        ended = await call(f"history {words}")
+        assert [line.split()[0] for line in ended.lines if "\t" in line] == ["Batch", *numbers]
 
 
 async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Call) -> None:
@@ -510,21 +515,13 @@ async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Cal
 async def test_unfinished_batches_are_listed(call: Call) -> None:
     """`resume --list` has what is not over, and says so if nothing is left."""
     await call("run Checkout --wait")
-    await interrupted(call, "run Wishlist --wait --name slow", at=10)
+    await interrupted(call, "run Wishlist --wait --key slow", at=10)
     ended = await call("resume --list")
     assert re.fullmatch(r"2\tslow\t.*\t1 in flight\n", ended.output)
     await call("resume slow")
     ended = await call("resume --list")
     assert (ended.output, ended.errors[:18]) == ("", "Nothing to resume:")
     (await call("run --failed 3")).refuses("there is no batch 3: the newest is batch 2 (slow)")
-
-
-async def test_lists_name_a_batch_that_cannot_be_read(call: Call, batches: Path) -> None:
-    """What a list of batches leaves out is named, with the reason."""
-    await call("run Returns --wait")
-    write(batches / "1.journal", "no journal")
-    for typed in ("history", "resume --list"):
-        assert "Batch 1 is left out: the journal" in (await call(typed)).errors
 
 
 async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> None:
@@ -535,7 +532,8 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     await call(typed)
     ended = await call("history")
     rows = [line.split("\t")[1:5] for line in ended.lines if "\t" in line]
-    assert rows == [["2", "2", "0", "0"], ["2", "1", "1", "0"]]
+    assert rows[0] == ["Runs", "Passed", "Failed", "Flaky"]
+    assert rows[1:] == [["2", "2", "0", "0"], ["2", "1", "1", "0"]]
     assert "\nNewly failing:\n  Newsletter\n" in ended.output
     assert "\n  failing since batch 2 of " in (await call("history newsletter")).output
     document = (await call("history --json --limit 1")).json
@@ -565,7 +563,7 @@ async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(history, "USUAL_LIMIT", 2)
     ended = await call("history")
     assert (ended.code, ended.output) == (0, "")
-    assert ended.errors.startswith("There is no journal of a batch of runs of project ")
+    assert ended.errors.startswith("There is no batch of runs of project ")
     await call("run Checkout --wait --quiet")
     ended = await call("history")
     assert ended.output.endswith("\nThere is no other batch to compare it with.\n")
@@ -576,23 +574,13 @@ async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPat
         assert len((await call(f"history --json {options}")).json["batches"]) == number
 
 
-async def test_journals_are_not_kept_for_ever(call: Call, batches: Path) -> None:
-    """A batch that ended 31 days ago is removed by the next command, except for its number."""
-    await call("run Checkout --wait")
-    for suffix in ("-journal", "-wal", "-shm"):  # What SQLite leaves after a crash.
-        write(batches / f"1.journal{suffix}", "")
-    change_records(batches, ended_at=(datetime.now(UTC) - timedelta(days=31)).isoformat())
-    await call("run Newsletter --wait")
-    assert names_in(batches) == ["1.json", "2.journal", "2.json"]
-
-
 Facts = tuple[int, int | None, dict[str, int], list[str]]
 
 
 FEATURES = {"passed": ["Checkout"], "failed": ["Checkout", "Returns"]}
 
 
-async def end(how: str, call: Call, emulator: Emulator, batches: Path) -> int:
+async def end(how: str, call: Call, emulator: Emulator, ledger: Path) -> int:
     """Run a batch to an end, and return the exit code.
 
     "Returns" fails and "Checkout" passes after 21 s, "Wishlist" runs for 120 s.
@@ -607,24 +595,24 @@ async def end(how: str, call: Call, emulator: Emulator, batches: Path) -> int:
         case "Ctrl-C" | "SIGTERM":
             later(30, signal.raise_signal, signal.SIGINT if how == "Ctrl-C" else signal.SIGTERM)
         case "SIGKILL":
-            later(30, shutil.copytree, batches, batches.parent / "left")
+            later(30, shutil.copytree, ledger.parent, ledger.parent.parent / "left")
             later(30, signal.raise_signal, signal.SIGINT)
         case "full disk":
-            later(10, disk.setattr, SqliteFile, "_commit", refuse)
+            later(10, disk.setattr, SqliteLedger, "_commit", refuse)
         case _:
             command += ["--timeout", "60"]
             later(30, lambda: later(35, emulator.fail("*", Fault.reset()).remove))
     ended = await call(*command)
     if how == "SIGKILL":
-        shutil.rmtree(batches)
-        (batches.parent / "left").rename(batches)
+        shutil.rmtree(ledger.parent)
+        (ledger.parent.parent / "left").rename(ledger.parent)
     disk.undo()
     await asyncio.sleep(10)
     assert not ended.output or ended.json.get("exitCode", ended.code) == ended.code
     return int(ended.code)
 
 
-def refuse(_file: SqliteFile, _works: object) -> None:
+def refuse(_file: SqliteLedger, _works: object) -> None:
     error = sqlite3.OperationalError("database or disk is full")
     error.sqlite_errorname = "SQLITE_FULL"
     raise error
@@ -684,17 +672,18 @@ STORY: dict[str, dict[str, Facts]] = {
 
 
 @pytest.mark.parametrize("how", STORY)
-async def test_story(*, how: str, call: Call, emulator: Emulator, batches: Path) -> None:
+async def test_story(*, how: str, call: Call, emulator: Emulator, ledger: Path) -> None:
     """Each command speaks of the same batch, and nothing runs twice but what failed."""
-    assert await end(how, call, emulator, batches) == CODES[how]
+    assert await end(how, call, emulator, ledger) == CODES[how]
     document = (await call("history --json")).json
     assert [each["batch"] for each in document["batches"]] == [1]
-    shutil.copytree(batches, batches.parent / "end")
+    folder, kept = ledger.parent, ledger.parent.parent / "end"
+    shutil.copytree(folder, kept)
     for command, expected in STORY[how].items():
         before = [run.feature_name for run in emulator.runs.values()]
         assert facts(await call(*command.split(), "--json")) == expected, command
         is_rerun = command.startswith("run") and how not in {"passed", "full disk"}
         after = [run.feature_name for run in emulator.runs.values()]
         assert after == before + ["Returns"] * is_rerun
-        shutil.rmtree(batches)
-        shutil.copytree(batches.parent / "end", batches)
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)

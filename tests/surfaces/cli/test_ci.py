@@ -106,7 +106,7 @@ async def test_job_of_github(on_github: Path, call: Call) -> None:
     write(on_github, "# Before\n")
     ended = await call("run Returns Checkout --wait")
     errors = [line for line in ended.lines if line.startswith("::error title=Returns%3A ")]
-    assert ended.lines[:2] == ["Batch 1.", "::group::2 runs"]
+    assert ended.lines[:2] == ["::group::2 runs", "Batch 1."]
     assert ended.lines.index("::endgroup::") < ended.lines.index(errors[0])
     assert text_of(on_github).startswith("# Before\n## TestVibe\n")
     assert text_of(on_github).count("## TestVibe") == 1
@@ -179,7 +179,7 @@ async def test_job_of_the_page(system: str, call: Call) -> None:
 
 
 def test_jobs_keep_the_state_folder_whatever_becomes_of_them() -> None:
-    """What is cached is where the journals are, and a failure is no reason not to."""
+    """What is cached is where the ledger is, and a failure is no reason not to."""
     job, caches = GITHUB["jobs"]["features"], [s for s in STEPS if "cache" in s.get("uses", "")]
     assert job["env"]["XDG_STATE_HOME"] == "${{ github.workspace }}/.state"
     assert [step["with"]["path"] for step in caches] == [".state", ".state"]
@@ -205,5 +205,5 @@ async def test_next_job_goes_on(
     assert ended.code == 1
     assert ended.output.endswith(": 1 failed\n")
     ended = await call(*history)
-    (line,) = [line for line in ended.lines if "\t" in line]
+    (_, line) = [line for line in ended.lines if "\t" in line]
     assert line.startswith("1  ")  # The rerun is part of it.

@@ -128,7 +128,7 @@ SCENES = {
         epoch=1_781_102_531,
     ),
     "a run without an end": scene(
-        *("--run Checkout", 4, "run\tno result came; still running after 10 min 0 s of waiting"),
+        *("--run Checkout", 4, "run\tno result came; still running after 10:00 of waiting"),
         scenario=Scenario(outcomes={"Checkout": Outcome(run_duration=10_000)}),
     ),
     "a status that says nothing": scene(

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from tests.surfaces.cli.conftest import Call, answer_with, press_ctrl_c
+from testvibe_async import SqliteLedger
+from testvibe_async.ledger import Row
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(
@@ -95,7 +97,7 @@ async def test_unknown_names_the_commands_that_show_it(call: Call, emulator: Emu
     place = f"--server {emulator.url}"
     ended = await call("run --wait", *names[:2], *place.split())
     said = ended.output.partition("\n\n")[2].partition("Then decide")[0]
-    assert said.startswith("a 0\n    unknown: it may have started: its dispatch was not ack")
+    assert said.startswith("a 0\n    unknown: it may have started: the service answered its ")
     assert said.endswith(
         "\n  The same error in 1 more:\n    a 1\n"
         "Before you start it again, see whether it did with:\n"
@@ -190,19 +192,22 @@ async def test_document_has_all_of_it(call: Call) -> None:
 
 
 @pytest.mark.parametrize("wait", ["", "--wait"])
-async def test_journal_that_takes_nothing_is_no_silent_service(
+async def test_ledger_that_takes_nothing_is_no_silent_service(
     wait: str, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a dispatch could not be recorded, this machine is to blame, and `resume` is named."""
+    insert = SqliteLedger.insert
 
-    async def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    async def fail(ledger: SqliteLedger, row: Row) -> Row:
+        if row.number and row.state == "intended":
+            raise OSError(28, "No space left on device")
+        return await insert(ledger, row)
 
-    monkeypatch.setattr("testvibe_async.runner.generation_limit.GenerationLimit.intended", fail)
+    monkeypatch.setattr(SqliteLedger, "insert", fail)
     ended = await call(f"run Returns {wait}")
     said = ended.output + ended.errors
     assert ended.code == 2
-    assert "Returns\n    not sent: its intent could not be recorded: OSError(28, " in said
+    assert "Returns\n    not sent: its row could not be stored: [Errno 28] " in said
     assert "reachable" not in said
     assert not wait or "testvibe-async resume 1\n" in ended.errors
 
@@ -256,7 +261,7 @@ AT_LENGTH = [
         "runs show 214",
         RUN,
         "Run 214 of Checkout: failed, 1 of 2 tests failed\n  config    Mobile\n|"
-        "\n  created   2026-06-10 16:02:11 UTC\n  took      35.0 s\n\n  passed       4.2 s|"
+        "\n  created   2026-06-10 16:02:11 UTC\n  took      35 s\n\n  passed       4.2 s|"
         "\n  failed       9.1 s  Long\n    Error: a\n    Locator: b\n            c …\n\n|"
         "trace        482.1 kB  trace/long.zip\n  video                  v.webm\n\nLog\n|"
         "\n    Running 2 tests\n      1 failed\n",

@@ -96,7 +96,7 @@ async def test_examples_work(
     """Each example of each help can be typed as it stands: it is no wrong call, and no defect."""
     monkeypatch.setenv("COLUMNS", "200")
     prepare(signed_in)
-    await call("run Checkout 'Login Functionality' --wait --quiet --name nightly")
+    await call("run Checkout 'Login Functionality' --wait --quiet --key nightly-1")
     found = examples(words, (await call(*words, "--help-all")).output)
     assert found or words[0] in ELSEWHERE
     for example in dict.fromkeys(found):
@@ -111,7 +111,7 @@ async def test_examples_work(
         ended = await call(*typed)
         if "pass --yes" in ended.errors:
             ended = await call(*typed, "--yes")
-        is_known = "is unknown in the journal" in ended.errors
+        is_known = "is unknown under key" in ended.errors
         assert is_known or ended.code in {0, 1, 3, 4}, (example, ended.errors)
 
 

@@ -269,15 +269,15 @@ async def test_each_setting_has_its_source(
             f"route of list_runs\t{HISTORY}\t{own}",
         ],
     )
-    journals = machine / "state" / "testvibe-async" / "batches"
+    ledger = machine / "state" / "testvibe-async" / "ledger.sqlite"
     assert f"configuration file is {file}.\n" in ended.errors
-    assert ended.errors.endswith(f" are in {journals}.\n")
+    assert ended.errors.endswith(f" are in the ledger {ledger}.\n")
     monkeypatch.setenv("TESTVIBE_PROJECT", "of the variable")
     document = (await call("settings --server https://third.example --json")).json
     assert document.pop("server") == {"value": "https://third.example", "from": "argument"}
     assert document.pop("project") == {"value": "of the variable", "from": "TESTVIBE_PROJECT"}
     assert document.pop("endpoints") == {"list_runs": {"value": HISTORY, "from": str(own)}}
-    assert document == {"apiKey": None, "journals": str(journals)}
+    assert document == {"apiKey": None, "ledger": str(ledger)}
     monkeypatch.setenv("TESTVIBE_API_KEY", "hunter2hunter2")  # It may be another secret.
     ended = await call("settings")
     assert "API key\t14 characters of another form\tTESTVIBE_API_KEY" in ended.output

@@ -32,15 +32,18 @@ def out_from(emulator: Emulator, begin: float, end: float | None = None, **fault
 @pytest.mark.parametrize(
     ("fault", "what"),
     [
-        (Fault.reset(), r"not reachable for \d+ s"),
-        (Fault.hang(), r"not reachable for \d+ s"),
+        (Fault.reset(), r"not reachable for [\d.]+ s"),
+        (Fault.hang(), r"not reachable for [\d.]+ s"),
         (
             Fault.status(404, body=b""),
-            r"the service .* pages that are not its own \(404\) for \d+ s",
+            r"the service .* pages that are not its own \(404\) for [\d.]+ s",
         ),
-        (Fault.status(503), r"the service has answered with nothing but errors \(503\) for \d+ s"),
+        (
+            Fault.status(503),
+            r"the service has answered with nothing but errors \(503\) for [\d.]+ s",
+        ),
         (PAGE, r"the service has answered with pages that are not its own \(200\)"),
-        (Fault.status(429, retry_after=5), r"the service has been rate-limiting for \d+ s"),
+        (Fault.status(429, retry_after=5), r"the service has been rate-limiting for [\d.]+ s"),
     ],
 )
 async def test_outage_and_its_end_in_a_pipe(
@@ -116,7 +119,7 @@ async def test_outage_until_the_time_out(emulator: Emulator, call: Call) -> None
     out_from(emulator, 10)
     ended = await call("run Checkout Returns --wait --timeout 30")
     assert ended.code == 5
-    assert ended.output.endswith("\nBatch 1: 2 in 30.0 s: 2 not seen\n")
+    assert ended.output.endswith("\nBatch 1: 2 in 30 s: 2 not seen\n")
     said = ended.output + ended.errors
     assert "till running" not in said
     assert re.search(r"\nNot seen since [\d:]+, so it is not known how they go:\n", ended.errors)
@@ -168,7 +171,7 @@ async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call
     ended = await call("run Checkout --wait --json")
     (item,) = ended.json["items"]
     assert (ended.code, item["error"]["type"]) == (130, "WaitTimeoutError")
-    assert "Stopped. Batch 1: 1 in 20.0 s: 1 not seen\n" in ended.errors
+    assert "Stopped. Batch 1: 1 in 20 s: 1 not seen\n" in ended.errors
     assert "till running" not in ended.errors
 
 
@@ -213,7 +216,7 @@ async def test_silence_from_the_first_dispatch_on(emulator: Emulator, call: Call
         emulator.fail(operation, Fault.hang())
     ended = await call("run Checkout --wait --timeout 40")
     told = re.search(
-        r"^ +([\d.]+) s  not reachable for \d+ s; trying again$", ended.output, re.MULTILINE
+        r"^ +([\d.]+) s  not reachable for [\d.]+ s; trying again$", ended.output, re.MULTILINE
     )
     assert told is not None
     assert float(told[1]) < 30  # Before the dispatch itself is out of time.
@@ -227,7 +230,7 @@ async def test_outage_of_a_command_that_only_dispatches(
     down = emulator.fail("run_feature", Fault.status(429, retry_after=2))
     later(30, down.remove)
     ended = await call("run Checkout")
-    said = r"Dispatching: the service has been rate-limiting for [67] s; trying again\."
+    said = r"Dispatching: the service has been rate-limiting for [67][\d.]* s; trying again\."
     assert len(re.findall(said, ended.errors)) == 1
     assert (ended.code, "run 214" in ended.output) == (0, True)
     monkeypatch.setenv("TESTVIBE_SERVER", "http://127.0.0.1:1")
@@ -238,10 +241,10 @@ async def test_outage_of_a_command_that_only_dispatches(
 
 
 async def test_one_dispatch_that_hangs(call: Call, emulator: Emulator) -> None:
-    """A command that only dispatches names what keeps it, once."""
+    """A command that only dispatches names what keeps it, once, and sends it again later."""
     emulator.fail("run_feature", Fault.hang(), times=2)
     ended = await call("run Checkout Returns Newsletter")
-    assert ended.code == 5
+    assert (ended.code, len(emulator.runs)) == (0, 3)
     assert ended.errors.startswith("Dispatching: Checkout is not acknowledged yet.\n")
     assert ended.errors.count("not acknowledged yet") == 1
 
@@ -264,7 +267,7 @@ async def test_list_that_hangs(typed: str, said: str, emulator: Emulator, call: 
     assert now() == pytest.approx(12, abs=0.1)
     first, last = ended.errors.splitlines()
     assert first == f"Still waiting for {said}: not reachable for 10 s; trying again."
-    assert " did not come within 12.0 s" in last
+    assert " did not come within 12 s" in last
 
 
 @pytest.mark.parametrize(

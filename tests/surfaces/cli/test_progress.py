@@ -9,6 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from tests.surfaces.cli.conftest import Call, interrupted, later, now
+from testvibe_async.runner.outcome import duration
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(
@@ -56,7 +57,7 @@ def frames_in(output: str) -> list[list[str]]:
 
 def frame_at(seconds: float, output: str) -> list[str]:
     """Return the table at a time."""
-    return next(each for each in frames_in(output) if f" in {seconds:.1f} s: " in each[-1])
+    return next(each for each in frames_in(output) if f" in {duration(seconds)}: " in each[-1])
 
 
 @pytest.mark.usefixtures("size")
@@ -178,7 +179,7 @@ async def test_attempt_that_failed_is_told_before_the_next(call: Call, emulator:
     assert [re.sub("^ +[0-9.]+ s  ", "", line) for line in ended.lines if "/1  run" in line] == [
         "0/1  run 214     queued      Checkout",
         "0/1  run 214     running     Checkout",
-        "0/1  run 214     failed      Checkout: 1 of 5 tests failed",
+        "0/1  run 214     failed      Checkout: 1 of 5 tests failed; runs again",
         "0/1  run 215     queued      Checkout: attempt 2",
         "0/1  run 215     running     Checkout: attempt 2",
         "1/1  run 215     flaky       Checkout: attempt 2: 5 tests passed",

@@ -297,7 +297,8 @@ async def test_what_came_from_the_service_is_only_text(
     await call(f"run {number} --wait --quiet")
     for typed in COMMANDS:
         ended = await call(f"{typed.format(id=number)} {more}")
-        assert ended.code in {0, 1, 3}, (typed, ended)
+        # A configuration of another name contradicts the request.
+        assert ended.code in {0, 1, 3, 5}, (typed, ended)
         said = ended.output + ended.errors
         is_text_itself = typed.startswith("features show") and not more
         assert not obeyed(ended.errors if is_text_itself else said), typed

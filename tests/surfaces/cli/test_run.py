@@ -224,7 +224,7 @@ async def test_report_is_left_at_ctrl_c(call: Call) -> None:
     ended = await interrupted(call, f"{typed} --artifacts files", at=45)
     assert ended.code == 130
     assert re.search(r"\n\nReturns, run \d+: .*\n    Error: .*\n\n$", ended.output)
-    assert "Stopped. Batch 1: 3 in 45.0 s: 1 failed, 1 in flight, 1 skipped\n" in ended.errors
+    assert "Stopped. Batch 1: 3 in 45 s: 1 failed, 1 in flight, 1 skipped\n" in ended.errors
     assert cases_in("junit.xml") == {
         "Returns": "failed",
         "Wishlist": "error",
@@ -388,3 +388,38 @@ async def test_a_report_that_cannot_be_written_is_named(
     assert "Report: junit.xml" not in ended.errors
     assert feature in text_of("page.html")
     assert "-j" not in typed or ended.json["exitCode"] == code
+
+
+@pytest.mark.parametrize(
+    "option", ["--report a.md", "--attempts 2", "--repeat 2", "--max-failures 1", "--timeout 90"]
+)
+async def test_what_concerns_results_implies_wait(option: str, call: Call) -> None:
+    """The command waits without --wait."""
+    ended = await call(f"run Checkout {option} --json")
+    assert (ended.code, ended.json["summary"]["inFlight"]) == (0, 0)
+
+
+async def test_rest_after_failures_is_resumed(emulator: Emulator, call: Call) -> None:
+    """After --max-failures one command dispatches all of the rest."""
+    emulator.fail("run_feature", Fault.status(400), times=1)
+    ended = await call("run Checkout Returns Newsletter --max-failures 1 --max-in-flight 1")
+    assert "\n  testvibe-async resume 1\n" in ended.errors
+    emulator.fail("run_feature", Fault.status(400), times=1)
+    ended = await call("resume 1")
+    assert ended.output.endswith(": 1 passed, 1 failed, 1 error\n")
+
+
+async def test_red_end_is_explained_in_quiet(emulator: Emulator, call: Call) -> None:
+    """With --quiet too, no exit code is red without a word."""
+    later(4, emulator.finish_run, 214, "failed")
+    ended = await call("run Checkout --attempts 2 --fail-on-flaky --quiet")
+    assert (ended.code, ended.output) == (1, "")
+    assert ended.errors.endswith(": 1 flaky. It is still red: 1 flaky, with --fail-on-flaky\n")
+
+
+async def test_attempt_that_runs_again_says_so(emulator: Emulator, call: Call) -> None:
+    """A failed attempt does not read as the end of its feature."""
+    later(4, emulator.finish_run, 214, "failed")
+    ended = await call("run Checkout --attempts 2")
+    assert " failed; runs again\n" in ended.output
+    assert ended.output.count("runs again") == 1

@@ -138,7 +138,7 @@ async def test_wait_counts_what_was_not_dispatched(
     assert "testvibe-async runs list --feature " in ended.output
 
 
-@pytest.mark.parametrize("error", [7, {}, {"type": "Run", "message": "x"}])
+@pytest.mark.parametrize("error", [7, {}, {"type": "Run"}])
 async def test_damaged_item_is_refused(error: object, call: Call) -> None:
     """An item that can't be read is refused in a sentence with the name of its file."""
     item = {"feature": "A", "verdict": "error", "ref": None, "error": error}

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from testvibe_async.intents import Intent
 
 from tests.support.mcp_connection import connected
 from testvibe_async import CaseResult, FeatureStatus, Generation, Run, RunStatus, RunSummary, errors
@@ -28,17 +27,9 @@ def answered(kind: type[errors.ResponseError], **more: Any) -> errors.ResponseEr
 
 
 def lost(kind: KindName) -> errors.VibeError:
-    intent = Intent(
-        id="a",
-        kind=kind,
-        server="https://testvibe.example",
-        project="p",
-        feature="Login",
-        intended_at=datetime(2026, 6, 10, tzinfo=UTC),
-        expires_after=60.0,
-    )
+    url = f"{URL}/features/12/run"
     return errors.DispatchUnknownError(
-        "reset", method="POST", url=URL, project="p", feature="Login", intent=intent
+        "reset", method="POST", url=url, project="p", feature="Login", key="a", kind=kind
     )
 
 
@@ -55,7 +46,6 @@ CASES: list[tuple[errors.VibeError, list[str], str]] = [
     (answered(errors.ResponseError), [], "The same call will bring the same"),
     (answered(errors.NotFoundError), ["feature"], "list_features shows"),
     (answered(errors.NotFoundError), ["runId", "cursor"], "list_runs shows"),
-    (answered(errors.NotFoundError), ["runIds"], "list_runs shows"),
     (answered(errors.NotFoundError), ["path"], "list_files shows"),
     (answered(errors.NotFoundError), [], "list_projects shows which projects there are."),
     (answered(errors.UnauthorizedError), [], "set TESTVIBE_API_KEY"),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support import mcp_connection
 from tests.support.mcp_connection import connected, content_of, text_of, without_tests
 from tests.support.timing import shift_local_clock
 from tests.surfaces.mcp_server.test_tools import answering
+from testvibe_async import SqliteLedger, StoredBatch
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 both_services = pytest.mark.parametrize("emulator", [True, False], indirect=True)
@@ -48,7 +50,10 @@ async def test_the_same_call_generates_once(emulator: Emulator) -> None:
         assert third["requestId"] == first["requestId"]
         assert third["note"].startswith("Nothing was started: your call at")
         async with connected(emulator) as other:
-            text = await other.refused("generate_feature", feature="Returns")
+            fourth = await other.result("generate_feature", feature="Returns")
+            assert fourth == third
+        async with connected(emulator, ledger="other.sqlite") as stranger:
+            text = await stranger.refused("generate_feature", feature="Returns")
             assert "wait_for_generation" in text
         await mcp.finished("wait_for_generation", feature="Returns")
         text = await mcp.refused("generate_feature", feature="Returns")
@@ -57,14 +62,16 @@ async def test_the_same_call_generates_once(emulator: Emulator) -> None:
     assert requests(emulator) == 1
 
 
-async def test_two_servers_at_once_generate_once(emulator: Emulator) -> None:
-    """The service refuses the later dispatch of two, and the answer says what to wait for."""
-    async with connected(emulator) as one, connected(emulator) as other:
+@pytest.mark.parametrize("ledger", [None, "other.sqlite"], ids=["one ledger", "two ledgers"])
+async def test_two_servers_at_once_generate_once(emulator: Emulator, ledger: str | None) -> None:
+    """With one ledger both have the generation; else the service refuses the later dispatch."""
+    async with connected(emulator) as one, connected(emulator, ledger=ledger) as other:
         answers = await asyncio.gather(
             *(mcp.call_tool("generate_feature", {"feature": "Returns"}) for mcp in (one, other))
         )
-    (refused,) = [text_of(each) for each in answers if each.is_error]
-    assert "wait_for_generation" in refused
+    refused = [text_of(each) for each in answers if each.is_error]
+    assert len(refused) == (ledger is not None)
+    assert all("wait_for_generation" in text for text in refused)
     assert len(emulator.generations) == 1
 
 
@@ -86,7 +93,10 @@ async def test_what_is_replaced_is_named(emulator: Emulator, status: str) -> Non
 
 
 @mcp_connection.both_modes
-async def test_a_repetition_after_a_restart_replaces_nothing(mode: mcp_connection.Mode) -> None:
+@pytest.mark.parametrize("ledger", [None, "other.sqlite"], ids=["one ledger", "two ledgers"])
+async def test_a_repetition_after_a_restart_replaces_nothing(
+    mode: mcp_connection.Mode, ledger: str | None
+) -> None:
     """A client that gave up, and repeats its call to another server, pays once."""
     async with Emulator(scenario=Scenario(failing_generations=0)) as emulator:
         async with connected(emulator, mode) as mcp:
@@ -95,8 +105,11 @@ async def test_a_repetition_after_a_restart_replaces_nothing(mode: mcp_connectio
             emulator.fail("generate_feature", Fault.delay(7))
             await mcp.give_up("generate_feature", **call)
         (request,) = [each for each in emulator.generations if each != call["replace"]][-1:]
-        async with connected(emulator, mode) as mcp:
-            assert "wait_for_generation" in await mcp.refused("generate_feature", **call)
+        async with connected(emulator, mode, ledger=ledger) as mcp:
+            if ledger is None:
+                assert (await mcp.result("generate_feature", **call))["requestId"] == request
+            else:
+                assert "wait_for_generation" in await mcp.refused("generate_feature", **call)
             emulator.finish_generation(request, "generated")
             text = await mcp.refused("generate_feature", **call)
             assert f'`replace: "{request}"`' in text
@@ -108,8 +121,6 @@ async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator) ->
     async with connected(emulator) as mcp:
         first = (await mcp.result("generate_feature", feature="Returns"))["requestId"]
         emulator.finish_generation(first, "failed")
-        again = await mcp.result("generate_feature", feature="Returns")
-        assert (again["requestId"], again["status"]) == (first, "failed")
         await mcp.result("update_feature", feature="Returns", gherkin="Feature: Returns")
         text = await mcp.refused("generate_feature", feature="Returns")
         assert "was generated before, without success" in text
@@ -201,20 +212,19 @@ async def test_what_is_unknown_is_not_sent_again(emulator: Emulator) -> None:
 async def test_what_provably_did_not_begin_is_started_by_the_same_call(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A repetition starts what provably did not begin, and asks nobody again: one is paid."""
+    """A dispatch that provably had no effect is made again, and asks nobody again: one is paid."""
     shift_local_clock(monkeypatch)
     asked: list[str] = []
     emulator.fail("generate_feature", Fault.status(503), times=1)
     unseen = emulator.fail("get_generation_status", Fault.status(503), skip=4)
     async with connected(emulator, ask=answering(asked)) as mcp:
-        await refused_in_the_end(mcp, feature="Returns")
+        assert (await mcp.result("generate_feature", feature="Returns"))["inFlight"]
         assert not emulator.generations
         unseen.remove()
-        await asyncio.sleep(600)
-        answer = await mcp.call_tool("generate_feature", {"feature": "Returns"})
-        while not emulator.generations:
-            answer = await mcp.call_tool("generate_feature", {"feature": "Returns"})
-        assert "Nothing was started" not in text_of(answer)
+        content: dict[str, Any] = {"inFlight": True}
+        while content.get("inFlight"):
+            content = await mcp.result("generate_feature", feature="Returns")
+        assert content["requestId"] in emulator.generations
     assert len(asked) == 1
     assert len(emulator.generations) == 1
 
@@ -245,3 +255,54 @@ async def test_what_may_have_started_is_counted_once(emulator: Emulator, fault: 
             await mcp.call_tool("generate_feature", {"feature": "Returns"})
         unseen.remove()
         assert "--max-generations" in await mcp.refused("generate_feature", feature="Wishlist")
+
+
+async def test_what_another_server_may_have_started_counts(emulator: Emulator) -> None:
+    """A server that may start none does not look for a lost one, which might be sent again."""
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    broken = emulator.fail("get_generation_status", Fault.status(503), skip=3)
+    async with connected(emulator) as mcp:
+        await refused_in_the_end(mcp, feature="Returns")
+    broken.remove()
+    async with connected(emulator, max_generations=0) as mcp:
+        assert "--max-generations" in await mcp.refused("generate_feature", feature="Returns")
+    async with connected(emulator, max_generations=1) as mcp:
+        found = await mcp.result("generate_feature", feature="Returns")
+        assert "--max-generations" in await mcp.refused("generate_feature", feature="Wishlist")
+    assert found["requestId"] in emulator.generations
+    assert requests(emulator) == 1
+
+
+@pytest.mark.parametrize("decision", ["resend", "drop"])
+async def test_what_a_person_decides_is_followed(
+    emulator: Emulator, machine: Path, decision: Any
+) -> None:
+    """A dispatch that stays unknown is sent again, or left, as decided; then a call pays once."""
+    path, call = machine / "ledger.sqlite", {"feature": "Returns"}
+    emulator.fail("generate_feature", Fault.status(503), times=1)
+    broken = emulator.fail("get_generation_status", Fault.status(503), skip=3)
+    async with connected(emulator, ledger=path) as mcp:
+        await refused_in_the_end(mcp, **call)
+        broken.remove()
+    async with SqliteLedger(path) as ledger:
+        (batch,) = await StoredBatch.all(ledger)
+        await ledger.decide(batch.key, decision)
+    async with connected(emulator, ledger=path) as mcp:
+        content: dict[str, Any] = {"inFlight": True}
+        while content.get("inFlight"):
+            content = await mcp.result("generate_feature", **call)
+        assert content["requestId"] in emulator.generations
+        assert (await mcp.result("generate_feature", **call))["requestId"] == content["requestId"]
+    assert len(emulator.generations) == 1
+
+
+async def test_what_was_refused_is_started_by_the_next_call(emulator: Emulator) -> None:
+    """A refusal is no generation: the same call starts one, also after several refusals."""
+    emulator.fail("generate_feature", Fault.status(409), times=3)
+    async with connected(emulator) as mcp:
+        for _ in range(3):
+            text = await mcp.refused("generate_feature", feature="Returns")
+            assert "wait_for_generation" in text
+        made = await mcp.result("generate_feature", feature="Returns")
+    assert made["requestId"] in emulator.generations
+    assert len(emulator.generations) == 1

@@ -2,16 +2,20 @@
 
 import asyncio
 import random
+from contextlib import suppress
+from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast, get_args
 
 import pytest
 
+from tests.conftest import client_of
 from tests.support import mcp_connection
 from tests.support.amounts import amount
 from tests.support.mcp_connection import Mode, connected, content_of, text_of, without_tests
 from tests.support.timing import now, shift_local_clock
-from testvibe_async.mcp_server import starts
+from testvibe_async.mcp_server import batches
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 WAITS: list[tuple[str, dict[str, Any], int]] = [
@@ -41,7 +45,7 @@ async def test_a_wait_has_an_end(
         assert now() - began == pytest.approx(seconds, abs=1.5)
     assert content_of(answer)["inFlight"] is True
     assert max(later - earlier for earlier, later in pairwise([began, *listener.times])) < 10.5
-    assert listener.numbers == list(range(1, len(listener.numbers) + 1))
+    assert all(earlier < later for earlier, later in pairwise(listener.numbers))
 
 
 RUNS: list[tuple[str, dict[str, Any]]] = [
@@ -74,7 +78,7 @@ async def test_what_is_in_flight_is_not_started_again(
             assert "Nothing was started: your call at" in third["note"]
             assert runs_of_checkout(emulator) == number
             await asyncio.sleep(170)
-    assert not [each for each in asyncio.all_tasks() if "Work._run" in repr(each)]
+    assert not [each for each in asyncio.all_tasks() if "Carried" in repr(each)]
 
 
 @all_runs
@@ -141,38 +145,91 @@ async def test_a_run_whose_answer_was_lost_is_the_call_s_own(emulator: Emulator)
 
 @pytest.mark.parametrize(("tool", "arguments"), [RUNS[0], WAITS[2][:2]], ids=str)
 async def test_a_run_that_is_unknown_is_reported(
-    emulator: Emulator, tool: str, arguments: dict[str, Any]
+    emulator: Emulator, tool: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not in flight, and the answer says what to check before a call that starts another."""
+    """It is not in flight, and the answer says what to check before a call that starts another.
+
+    The same call looks for it again, and starts another once its request has expired.
+    """
     emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("get_run", Fault.status(404))
     emulator.fail("run_feature", Fault.lost(), times=1)
     async with connected(emulator) as mcp:
-        answer = await mcp.call_tool(tool, arguments)
-        assert "check list_runs of the feature" in " ".join(mcp_connection.texts_of(answer))
-        assert emulator.count("run_feature") == 1
-        if tool == "run_features":
-            digest = content_of(answer)
-            assert (digest["verdict"], digest["inFlight"]) == ("unknown", False)
-            assert "'unknown' may have been dispatched: before you run" in digest["note"]
+        for _ in range(2):
+            answer = await mcp.call_tool(tool, arguments)
+            assert "check list_runs of" in " ".join(mcp_connection.texts_of(answer))
+            if tool == "run_features":
+                digest = content_of(answer)
+                assert (digest["verdict"], digest["inFlight"]) == ("unknown", False)
+                assert "'unknown' may have been dispatched: before you run" in digest["note"]
+            assert emulator.count("run_feature") == 1
+        monkeypatch.setattr(batches, "UNKNOWN_AGE", timedelta(0))
         await mcp.result(tool, **arguments)
     assert emulator.count("run_feature") == 2
 
 
-async def test_a_batch_is_found_by_its_number_alone(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server has the last batches; of another, the answer says where its runs are."""
-    monkeypatch.setattr(starts, "MAX_BATCHES", 2)
+async def test_a_batch_is_found_by_its_number_alone(emulator: Emulator) -> None:
+    """Those of this and of earlier servers; of another, the answer says where its runs are."""
+    for restart in range(2):
+        async with connected(emulator) as mcp:
+            for number in range(2 * restart + 1, 2 * restart + 3):
+                found = await mcp.result("run_features", features=["Wishlist"], timeoutSeconds=170)
+                assert found["batch"] == number
     async with connected(emulator) as mcp:
         for number in range(1, 5):
-            found = await mcp.result("run_features", features=["Wishlist"], timeoutSeconds=170)
-            assert found["batch"] == number
+            assert (await mcp.result("wait_for_batch", batch=number))["batch"] == number
+        text = await mcp.refused("wait_for_batch", batch=5)
+        assert "list_runs shows the runs, and wait_for_run waits" in text
         without_tests(emulator)
-        await mcp.result("generate_feature", feature="Returns")
-        for number, is_known in ((1, False), (3, True), (4, True), (5, False)):
-            answer = await mcp.call_tool("wait_for_batch", {"batch": number})
-            assert answer.is_error is not is_known
-            assert is_known or "list_runs shows it, and wait_for_run waits" in text_of(answer)
+        made = await mcp.result("generate_feature", feature="Returns")
+        text = await mcp.refused("wait_for_batch", batch=made["batch"])
+        assert "wait_for_generation for a generation" in text
+    assert emulator.count("run_feature") == 4
+
+
+@pytest.mark.parametrize("is_repeated", [False, True], ids=["wait_for_batch", "repeated"])
+async def test_a_batch_is_continued_after_a_restart(emulator: Emulator, is_repeated: bool) -> None:  # noqa: FBT001 - a parameter
+    """The next server waits for the runs in flight, and starts those that were not started yet."""
+    call: dict[str, Any] = {"features": ["Checkout"], "repeat": 3, "timeoutSeconds": 10}
+    async with connected(emulator) as mcp:
+        first = await mcp.result("run_features", **call)
+        assert (len(emulator.runs), first["inFlight"]) == (1, True)
+    async with connected(emulator) as mcp:
+        if is_repeated:
+            answer = await mcp.result("run_features", **call)
+            assert (answer["batch"], answer["startedAt"]) == (first["batch"], first["startedAt"])
+            assert "Nothing was started: your call at" in answer["note"]
+        digest = await mcp.result("wait_for_batch", batch=first["batch"], timeoutSeconds=170)
+    assert digest["summary"]["total"] == len(emulator.runs) == 3
+    assert digest["inFlight"] is False
+    assert emulator.count("run_feature") == 3
+
+
+async def test_an_old_batch_is_no_answer(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was interrupted long ago is not taken for an answer to a call of today."""
+    call: dict[str, Any] = {"features": ["Checkout"], "timeoutSeconds": 1}
+    async with connected(emulator) as mcp:
+        await mcp.result("run_features", **call)
+    monkeypatch.setattr(batches, "MAX_AGE", timedelta(0))
+    async with connected(emulator) as mcp:
+        assert (await mcp.result("run_features", **call))["batch"] == 2
+
+
+async def test_a_batch_of_the_command_line_is_only_shown(emulator: Emulator, machine: Path) -> None:
+    """A tool neither continues a batch that no tool has started, nor one of generations."""
+    path = machine / "ledger.sqlite"
+    async with client_of(emulator, ledger=path) as client:
+        async with client.project().run_features(["Checkout"], key="a"):
+            pass
+        async with client.project().generate_features(["Returns"], key="b"):
+            pass
+    sent = len(emulator.runs), len(emulator.generations)
+    async with connected(emulator, ledger=path) as mcp:
+        await mcp.result("wait_for_batch", batch=1)
+        assert "batch 2 is one of generations" in await mcp.refused("wait_for_batch", batch=2)
+    assert (len(emulator.runs), len(emulator.generations)) == sent
 
 
 TIMEOUTS = (0.0, 0.0, 1.0, 2.0, 5.0, 60.0, 300.0)
@@ -263,3 +320,53 @@ async def test_each_result_of_runs_is_obtained(seed: int) -> None:
         assert digest["summary"]["total"] == len(names)
         assert digest["summary"]["unknown"] == 0
         assert len(emulator.runs) <= 2 * len(names)
+
+
+@pytest.mark.parametrize("delay", [0, 7], ids=["usual", "slow"])
+async def test_a_client_of_one_second(delay: int) -> None:
+    """A client that gives up after 1 s, cancels and repeats has each of 12 results, run once."""
+    async with (
+        Emulator(scenario=Scenario(failing_runs=0.3)) as emulator,
+        connected(emulator) as mcp,
+    ):
+        features = [emulator.add_feature(f"Feature {number}").name for number in range(12)]
+        if delay:
+            emulator.fail("run_feature", Fault.delay(delay), times=4)
+
+        async def patiently(tool: str, **arguments: Any) -> dict[str, Any]:
+            for _ in range(200):
+                call = asyncio.create_task(mcp.call_tool(tool, arguments))
+                done, _ = await asyncio.wait([call], timeout=1)
+                if done and not (content := content_of(call.result())).get("inFlight"):
+                    return content
+                call.cancel()
+                await asyncio.wait([call])
+            raise AssertionError(tool)
+
+        async def run(feature: str) -> str:
+            started = await patiently("run_feature", feature=feature)
+            return str((await patiently("wait_for_run", runId=started["runId"]))["status"])
+
+        statuses = await asyncio.gather(*map(run, features))
+        assert set(statuses) <= {"passed", "failed"}
+        assert len(emulator.runs) == 12
+        listener = mcp_connection.Listener()
+        call = {"features": features}
+        first = mcp.call_tool("run_features", call, progress_callback=listener)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(first, timeout=1)
+        number = int(listener.messages[0].removeprefix("batch ").partition(",")[0])
+        digest = await patiently("wait_for_batch", batch=number)
+        assert digest["summary"]["succeeded"] + digest["summary"]["failed"] == 12
+        assert len(emulator.runs) == 24
+
+
+async def test_what_was_started_is_in_the_first_report(emulator: Emulator) -> None:
+    """A client that gives up without a word knows the batch, and how much of it is over."""
+    listener = mcp_connection.Listener()
+    async with connected(emulator) as mcp:
+        call = {"features": ["Checkout", "Wishlist"], "timeoutSeconds": 170}
+        await mcp.call_tool("run_features", call, progress_callback=listener)
+    assert listener.messages[0].startswith("batch 1")
+    assert listener.totals[0] == 2
+    assert listener.numbers[-1] == 2

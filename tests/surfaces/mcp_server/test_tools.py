@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -68,12 +69,11 @@ async def test_hints_say_what_a_tool_does() -> None:
     destroys = {name for name, hint in hints.items() if hint.destructive_hint}
     repeatable = {name for name, hint in hints.items() if hint.idempotent_hint} - reads
     costly = {name for name, tool in listed.items() if "COSTS CREDITS" in (tool.description or "")}
-    assert reads == {
-        name for name in hints if name.startswith(("list", "get", "wait", "rea", "di"))
-    }
-    assert repeatable == {"update_feature", "delete_feature", "write_file"}
+    reading = {name for name in hints if name.startswith(("list", "get", "wait", "rea", "di"))}
+    assert reads == reading - {"wait_for_batch"}
+    assert repeatable == {"wait_for_batch", "update_feature", "delete_feature", "write_file"}
     assert costly == {"generate_feature"}
-    assert destroys == repeatable | costly | {"cancel_generation"}
+    assert destroys == repeatable - {"wait_for_batch"} | costly | {"cancel_generation"}
 
 
 async def test_the_tools_cost_a_model_little() -> None:
@@ -237,6 +237,22 @@ async def test_without_configuration_each_tool_says_what_to_set(
             text = await mcp.refused(tool.name, **arguments, **more)
             assert f"{fact} Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in text
             assert not [word for word in ("in code", "allow") if word in text]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a ledger" * 100, None])
+async def test_a_ledger_that_can_t_be_used_is_named(
+    emulator: Emulator, machine: Path, content: bytes | None
+) -> None:
+    """Nothing is started without a ledger: each tool names the file, and the variable."""
+    path = machine / "folder" / "ledger.sqlite"
+    if content is not None:
+        path.parent.mkdir()
+        path.write_bytes(content)
+    async with connected(emulator, ledger=path) as mcp:
+        text = await mcp.refused("run_feature", feature="Checkout")
+    assert str(path) in text
+    assert "Set TESTVIBE_LEDGER, the file of what it starts, in the `env`" in text
+    assert emulator.requests == []
 
 
 async def test_without_a_project_the_error_says_how_to_name_one(emulator: Emulator) -> None:

@@ -42,15 +42,15 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
         content = content_of(first)
         assert (content["status"], content["inFlight"], content["note"]) == ("running", True, note)
         assert list(dict.fromkeys(listener.messages)) == [
-            'Run 214 of "Checkout" is running (queued).',
-            'Run 214 of "Checkout" is running (active).',
+            "run 214: running (queued)",
+            "run 214: running (active)",
         ]
         assert listener.numbers == list(range(1, len(listener.numbers) + 1))
         assert len(emulator.active_runs()) == 1
         second = await mcp.call_tool("wait_for_run", wait, progress_callback=listener)
         content = content_of(second)
         assert (content["status"], content["inFlight"], content["note"]) == ("passed", False, None)
-        assert listener.messages[-1] == 'Run 214 of "Checkout" is over: 5 tests passed.'
+        assert listener.messages[-1] == "run 214: passed (finished)"
         assert now() - began < 60 + 3.5
 
 
@@ -141,7 +141,8 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
     assert counts == {"total": 4, "succeeded": 3, "errors": 1}
     assert digest["inFlight"] is False
     assert text_of(result) == "3 succeeded, 1 error."
-    assert listener.messages[0].startswith("batch 1: ")
+    assert listener.messages[0].startswith("batch 1")
+    assert (listener.numbers[-1], listener.totals[-1]) == (4, 4)
     assert {name for line in listener.messages for name in re.findall(r"run \d+", line)} == {
         f"run {run}" for run in emulator.runs
     }
@@ -185,7 +186,7 @@ async def test_a_batch_that_times_out_goes_on(emulator: Emulator) -> None:
         answer = await mcp.call_tool("run_features", {**call, "timeoutSeconds": 70})
         digest = content_of(answer)
         assert (digest["verdict"], digest["inFlight"]) == ("in flight", True)
-        assert text_of(answer).startswith("In flight: 1 of 3 runs are over")
+        assert text_of(answer).startswith("In flight: 1 of 3 runs over")
         assert (digest["summary"]["inFlight"], digest["summary"]["waiting"]) == (1, 1)
         assert digest["runIds"] == [max(emulator.runs)]
         assert "wait_for_batch waits on for batch 1" in digest["note"]
@@ -247,7 +248,7 @@ async def test_runs_that_an_outage_holds_up_are_not_over(emulator: Emulator, rea
         call = {"features": ["Checkout", "Returns"], "timeoutSeconds": 15}
         answer = await mcp.call_tool("run_features", call)
         one = await mcp.call_tool("run_feature", {"feature": "Checkout"})
-    assert text_of(answer).startswith("In flight: 0 of 2 runs are over")
+    assert text_of(answer).startswith("In flight: 0 of 2 runs over")
     assert reason in texts_of(answer)[1]
     assert reason in text_of(one)
     assert "check list_runs" not in " ".join(texts_of(answer))

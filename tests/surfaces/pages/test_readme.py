@@ -5,10 +5,12 @@ import inspect
 import json
 import re
 import shlex
+import sys
 import tomllib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from attrs import fields_dict
 from benchmarks.peers import cost_table
 from tests.conftest import client_of
 from tests.surfaces.cli.conftest import use
-from testvibe_async import Batch, Client, Hooks, Journal, Operation
+from testvibe_async import Batch, Client, Hooks, Operation
 from testvibe_async.cli.app import NAMES, parse
 from testvibe_async.testing import Emulator
 
@@ -37,7 +39,7 @@ PAGES = {
 README, LIBRARY = PAGES["README.md"], PAGES["testvibe_async/README.md"]
 WITHOUT_CODE = {
     "testvibe_async/cli/README.md",
-    "testvibe_async/_batch/README.md",
+    "testvibe_async/_core/README.md",
     "testvibe_async/_http/README.md",
     "testvibe_async/_polling/README.md",
     "CHANGELOG.md",
@@ -60,8 +62,9 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 BLOCKS = blocks("python")
-SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block[1]]
-FRAGMENTS = [block for block in BLOCKS if block not in SCRIPTS]
+AIRFLOW = [block for block in BLOCKS if "from airflow" in block[1]]
+SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block[1] and block not in AIRFLOW]
+FRAGMENTS = [block for block in BLOCKS if block not in (*SCRIPTS, *AIRFLOW)]
 TESTS = [place for place, (_, block) in enumerate(BLOCKS) if "async def test_a_" in block]
 """The places of tests of what the block before defines."""
 
@@ -88,7 +91,7 @@ async def test_a_fragment_runs(
             await result
 
 
-@pytest.mark.parametrize("described", [Client, Operation, Batch, Journal])
+@pytest.mark.parametrize("described", [Client, Operation, Batch])
 async def test_the_example_of_a_class_runs(
     described: type, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +101,7 @@ async def test_the_example_of_a_class_runs(
     (example,) = re.findall(r"For example.*:\n\n((?: {4}.*\n|\n)+)", documented)
     compiled = compile(dedent(example), described.__name__, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     async with client_of(emulator) as client:
-        names = {"Client": Client, "Journal": Journal, "project": client.project()}
+        names = {"Client": Client, "project": client.project()}
         await eval(compiled, names)  # noqa: S307 - our own
 
 
@@ -125,6 +128,37 @@ async def test_a_script_runs(
     await mains.pop()
 
     assert re.match(r"(passed|failed) RunSummary\(", capsys.readouterr().out)
+
+
+def task(**_options: object) -> Callable[[Any], Any]:
+    """Stand for Airflow's decorator, which is not installed."""
+
+    def decorated(function: Any) -> Any:
+        return function
+
+    return decorated
+
+
+async def test_the_task_of_a_scheduler_resumes(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's second try of the task has the runs of the first, and dispatches none."""
+    ((page, code),) = AIRFLOW
+    mains: list[Any] = []
+    sdk: Any = ModuleType("airflow.sdk")
+    sdk.task = task
+    for module in (ModuleType("airflow"), sdk):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("asyncio.run", mains.append)
+    monkeypatch.setenv("TESTVIBE_LEDGER", str(tmp_path / "ledger.sqlite"))
+    names: dict[str, Any] = {}
+    exec(compile(code, page, "exec"), names)  # noqa: S102 - our own page
+
+    for _ in range(2):
+        names["run_features"](["Checkout", "Returns"], run_id="1")
+
+    assert await mains[0] == await mains[1]
+    assert emulator.count("run_feature") == 2
 
 
 def test_there_is_a_script_and_there_are_fragments() -> None:

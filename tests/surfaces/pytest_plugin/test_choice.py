@@ -100,7 +100,7 @@ def test_a_name_with_brackets_is_the_same_everywhere(
 
     result = inner.features("-v", "--junitxml=report.xml", *options)
     shows(result, f"{node_id} FAILED *", f"FAILED {node_id} - *", passed=1, failed=1)
-    assert inner.report()[1].get("name") == shown.rsplit("::", maxsplit=1)[-1]
+    assert shown.rsplit("::", maxsplit=1)[-1] in {each.get("name") for each in inner.report()}
     lines = [f"{node_id} PASSED *"]
     shows(inner.features("-v", "--lf", *options), *lines, passed=1, deselected=1)
     shows(inner("-v", f"testvibe::{shown}", *options), *lines, passed=1)

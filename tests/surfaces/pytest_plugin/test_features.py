@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from testvibe_async._batch import workers
-from testvibe_async._dispatch import dispatcher
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
 from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told, shows
+from testvibe_async._core.batch import workers
+from testvibe_async._core.dispatch import dispatcher
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 NO_DIRECTORY = "Re: ../turns/??"
@@ -32,25 +32,38 @@ def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
         *("_* Feature: Returns [[]Returns works[]] _*", "no refund"),
         "_* Feature: Returns _*",
         f"run {run_id} failed: 1 of 1 test failed, on https://shop.acme.example",
-        *("Returns works", "  no refund", "The end of its log:", "*1 failed"),
         "30.00s call     testvibe::*",
         f"FAILED testvibe::Returns - run {run_id} failed: 1 of 1 test failed*",
         passed=2,
         failed=2,
     )
-    for unwanted in ("*Captured*", "*.py:*", "*Traceback*", "*(attempt*", "*Its runs before*"):
+    assert result.outlines.count("no refund") == 1
+    for unwanted in (
+        "The end of its log:",
+        "*Captured*",
+        "*.py:*",
+        "*Traceback*",
+        "*(attempt*",
+        "*Its runs before*",
+    ):
         result.stdout.no_fnmatch_line(unwanted)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert service.count("run_feature") == 3
     assert service.count("list_features") == 1
 
-    cases = {str(case.get("name")): case for case in inner.report()}
-    assert set(cases) == set(FEATURES)
-    assert {case.get("classname") for case in cases.values()} == {"testvibe"}
-    assert not cases["Login"].findall("failure")
-    assert float(cases["Login"].get("time", 0)) == pytest.approx(30, abs=1)
-    messages = [each.get("message", "") for each in cases["Returns"].findall("failure")]
-    assert (messages[0], messages[1].startswith("run ")) == ("no refund", True)
+    cases = {(case.get("classname"), case.get("name")): case for case in inner.report()}
+    own = {("testvibe", name) for name in FEATURES}
+    assert set(cases) == own | {(f"testvibe.{name}", f"{name} works") for name in FEATURES}
+    assert inner.report().get("tests") == str(len(inner.report()))
+    assert float(cases["testvibe", "Login"].get("time", 0)) == pytest.approx(30, abs=1)
+    messages = {
+        place: each.get("message", "")
+        for place, case in cases.items()
+        for each in case.findall("failure")
+    }
+    assert messages.pop(("testvibe.Returns", "Returns works")) == "no refund"
+    assert messages.pop(("testvibe", "Returns")).startswith("run ")
+    assert not messages
     properties = {each.get("value") for each in inner.report().iter("property")}
     assert properties == set(map(str, service.runs))
 
@@ -71,6 +84,19 @@ def test_the_tests_in_a_run_are_subtests(inner: Inner, service: Emulator) -> Non
             "SUBFAILED[[]D[]] testvibe::Returns - too late",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tests", "shown"), [([], False, 1), ([], True, 0), (["--testvibe-log"], True, 1)]
+)
+def test_the_log_is_shown_where_no_test_says_why(
+    inner: Inner, service: Emulator, arguments: list[str], *, tests: bool, shown: int
+) -> None:
+    """The end of the log is in the report of a run without a failed test, or if asked for."""
+    if not tests:
+        service.fail("get_run", Fault.edit(lambda run: {**run, "tests": None}))
+    result = inner.feature("Returns", *arguments)
+    assert result.outlines.count("The end of its log:") == shown
 
 
 class TestArtifacts:
@@ -100,7 +126,7 @@ class TestArtifacts:
     ) -> None:
         """If they can't be downloaded, the report also says why."""
         service.fail("get_run_artifacts", Fault.status(404))
-        said = ["  no refund", "Its artifacts could not be downloaded:", "  *404*"]
+        said = ["no refund", "Its artifacts could not be downloaded:", "  *404*"]
         shows(inner.feature("Returns", "--testvibe-artifacts=found"), *said, failed=2)
 
 
@@ -229,7 +255,7 @@ def test_no_line_of_a_refusal_is_obeyed(
 ) -> None:
     """Nor do the words of an error, be it refused or unreadable."""
     service.fail(operation, Fault.body(b"::error::a ##vso[x]", status=status))
-    result = inner.features("-rA")
+    result = inner.features("-rA", "--testvibe-timeout=0.5")
 
     assert result.ret != 0
     assert "# #vso[" in result.stdout.str()

@@ -37,6 +37,12 @@ def test_no_features_are_an_error(
     shows(result, "no feature matches '[*]': the project has none", errors=1)
 
 
+def test_a_named_suggestion_says_that_it_is_one(inner: Inner, service: Emulator) -> None:
+    """A feature that the service only suggests can't run, and its test says why."""
+    service.add_feature("Wishes", kind="suggestion", status="draft")
+    shows(inner("testvibe::Wishes"), "It is only a suggestion of the service", failed=1)
+
+
 def test_an_option_without_effect_is_named(inner: Inner, service: Emulator) -> None:
     """Options of runs are in vain if no test has one, and the session says so."""
     inner.pytester.makepyfile(PLAIN)

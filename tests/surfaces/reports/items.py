@@ -80,7 +80,13 @@ LOG = models.GenerationLog(
 def lost(**more: Any) -> errors.DispatchUnknownError:
     url = "https://testvibe.example/projects/p-1/features/Refund/run"
     return errors.DispatchUnknownError(
-        "the answer was lost", method="POST", url=url, project="p-1", feature="Refund", **more
+        "the answer was lost",
+        kind="run",
+        method="POST",
+        url=url,
+        project="p-1",
+        feature="Refund",
+        **more,
     )
 
 

@@ -248,4 +248,4 @@ class TestQuarantine:
         assert [each["status"] for each in test["retryAttempts"]] == ["failed"]
         text = to_markdown([ITEMS["quarantined"]]).replace("&#58;", ":")
         assert f"🚧 <b>Cart</b>: {reason}" in text
-        assert "1 of 1 quarantined" in text
+        assert "1 quarantined" in text

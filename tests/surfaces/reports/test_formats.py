@@ -364,8 +364,8 @@ def test_a_batch() -> None:
 
     assert text.startswith(
         "## Nightly\n\n"
-        "❌ **2 of 7 failed, 2 in error, 1 in flight, 1 skipped**\n\n"
-        "3 tests: 2 passed, 1 failed · 2 min 50 s\n\n"
+        "❌ **1 passed, 2 failed, 2 errors, 1 in flight, 1 skipped**\n\n"
+        "3 tests: 2 passed, 1 failed · 2:50\n\n"
         "|  | Feature | Config | Result | Time |\n"
         "| --- | --- | --- | --- | ---: |\n"
         "| ❌ | Login | Mobile | 1 of 2 tests failed | 35&nbsp;s |\n"
@@ -379,7 +379,7 @@ def test_success_needs_no_details() -> None:
     """A batch without failures has no details, and one configuration no column."""
     text = to_markdown([run_item(PASSED), run_item(PASSED)])
 
-    assert "✅ **All 2 succeeded**" in text
+    assert "✅ **2 passed**" in text
     assert "|  | Feature | Result | Time |" in text
     assert "<details>" not in text
 
@@ -407,7 +407,7 @@ def test_markdown_names_what_is_flaky() -> None:
     many = to_markdown([made.flaky_item(feature=f"F{number}") for number in range(12)])
     (details,) = rendered(text).all("details")
 
-    assert "✅ **All 2 succeeded, 1 flaky**" in text
+    assert "✅ **1 passed, 1 flaky**" in text
     assert "3 tests: 3 passed (1 flaky)" in text
     assert "\n🔁 **1 flaky**: Login &#91;Mobile&#93;\n" in text
     assert "| 🔁 | Login | Mobile | flaky&#58; 2 tests passed (attempt 2) | 29&nbsp;s |" in text
@@ -439,4 +439,4 @@ def test_an_empty_batch() -> None:
     assert document["results"]["tests"] == list(read(to_junit([]))) == []
     assert document["results"]["environment"]["healthy"] is True
     assert "timestamp" not in document
-    assert to_markdown([]) == "## TestVibe\n\n✅ **Nothing was asked for**\n\n\n\n"
+    assert to_markdown([]) == "## TestVibe\n\n✅ **no operations yet**\n\n\n\n"

@@ -43,6 +43,8 @@ class EntrySource:
         self._ledger = ledger
         self._rows: defaultdict[str, list[Row]] = defaultdict(list)
         """The rows of each item that the ledger had at the start."""
+        self._first: Row | None = None
+        """The row that describes the batch."""
         self._planned: list[Job] | None = None
         """The jobs of the batch, once they are known."""
 
@@ -62,11 +64,13 @@ class EntrySource:
                 self._planned = await self._read_jobs()
             row = evolve(self.plan, jobs=self._planned, missing_only=self._is_missing_only).row()
             stored = await self._ledger.insert(row)
-            if stored is row:
+            self._first = stored
+            if stored.token == row.token:
                 self.plan = self.plan.with_stored(row)
                 return
             first = stored  # Another process was faster.
             await self._read_rows()
+        self._first = first
         self.plan = self.plan.with_stored(first)
         await self._use_stored_jobs()
 
@@ -123,8 +127,10 @@ class EntrySource:
         if job is None:
             self.is_over = True
             if self.plan.is_keyed and self._planned is None:  # Now all of them are known.
-                row = evolve(self.plan, jobs=[entry.job for entry in self.entries]).row()
-                await self._ledger.note(row)
+                assert self._first is not None
+                jobs = [entry.job for entry in self.entries]
+                self._first.plan = evolve(self.plan, jobs=jobs).row().plan
+                await self._ledger.note(self._first)
             return None
         item = _item(job) if self.plan.is_keyed else f"{len(self.entries)}"
         rows = self._rows.pop(item, None) if self.plan.is_keyed else None

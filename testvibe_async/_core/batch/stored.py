@@ -91,26 +91,29 @@ class StoredBatch:
         return cls._of(number, plan, rows, is_running=ledger.is_living(number))
 
     @classmethod
-    async def all(cls, ledger: SqliteLedger, *, with_items: bool = True) -> list[Self]:
-        """Read all batches of a ledger file, the latest first.
+    async def all(
+        cls, ledger: SqliteLedger, *, with_items: bool = True, limit: int = -1
+    ) -> list[Self]:
+        """Read the batches of a ledger file, the latest first.
 
         Args:
             ledger: The file.
-            with_items: False to leave out what became known, which is quicker: each feature is then
-                one that was not dispatched.
+            with_items: False for no items, which is quicker; `is_over` then says nothing.
+            limit: Maximum number of batches; -1 for no limit.
 
         Raises:
             ConfigError: The file can't be read.
         """
         return [
             cls._of(number, plan, rows, is_running=ledger.is_living(number))
-            for number, plan, rows in await ledger.batches(with_rows=with_items)
+            for number, plan, rows in await ledger.batches(with_rows=with_items, limit=limit)
         ]
 
     @classmethod
     def _of(cls, number: int, plan: Row, rows: Sequence[Row], *, is_running: bool) -> Self:
         described: dict[str, Any] = plan.plan or {}
-        is_complete, entries = described["jobs"] is not None, _entries(described["jobs"], rows)
+        is_complete = described["jobs"] is not None
+        entries = _entries(described["jobs"], rows) if rows else []
         return cls(
             number=number,
             key=plan.key,
@@ -125,8 +128,9 @@ class StoredBatch:
             is_running=is_running,
             is_complete=is_complete,
             is_over=is_complete
+            and bool(rows)
             and all(_is_over(entry, described["attempts"]) for entry in entries),
-            items=[entry.end(_error_of(entry)) for entry in entries],
+            items=[_item_of(entry, is_running=is_running) for entry in entries],
         )
 
 
@@ -136,7 +140,7 @@ def item_from_dict(kind: KindName, document: Mapping[str, Any]) -> BatchItem[Any
     def outcome(each: object) -> Any:  # noqa: ANN401 - of the kind
         return read(json.dumps(each).encode(), KINDS[kind].snapshot)
 
-    *earlier, _ = [outcome(each) for each in document.get("runs", [])] or [None]
+    runs = [outcome(each) for each in document.get("runs", [])]
     return BatchItem(
         feature=document["feature"],
         name=document.get("name"),
@@ -145,7 +149,7 @@ def item_from_dict(kind: KindName, document: Mapping[str, Any]) -> BatchItem[Any
         ref=Ref.from_dict(document["ref"]) if "ref" in document else None,
         outcome=outcome(document["outcome"]) if "outcome" in document else None,
         error=read_error(document["error"]) if "error" in document else None,
-        earlier=tuple(earlier),
+        earlier=tuple(runs[:-1] if "outcome" in document else runs),
     )
 
 
@@ -154,9 +158,8 @@ async def _find(
 ) -> tuple[int, Row]:
     found = [
         (number, plan)
-        for number, plan, _ in await ledger.batches(with_rows=False)
-        if name in {number, plan.key}
-        and (isinstance(name, int) or server in {None, plan.server})
+        for number, plan, _ in await ledger.batches(name, with_rows=False)
+        if (isinstance(name, int) or server in {None, plan.server})
         and (isinstance(name, int) or project in {None, plan.project})
     ]
     if len(found) > 1:
@@ -190,6 +193,12 @@ def _entries(jobs: Sequence[Sequence[Any]] | None, rows: Sequence[Row]) -> list[
 def _is_over(entry: Entry[Any], attempts: int) -> bool:
     is_refused = entry.row is not None and is_refusal(entry.row.error)
     return entry.has_ended(attempts) or (entry.state is RowState.NOT_STARTED and is_refused)
+
+
+def _item_of(entry: Entry[Any], *, is_running: bool) -> BatchItem[Any]:
+    """Return the item of an entry; one whose dispatch is under way waits."""
+    is_under_way = is_running and entry.state in {RowState.INTENDED, RowState.LOST}
+    return entry.current() if is_under_way else entry.end(_error_of(entry))
 
 
 def _error_of(entry: Entry[Any]) -> VibeError | None:

@@ -22,11 +22,11 @@ from testvibe_async.errors import (
     ContradictionError,
     NotSentError,
     OperationNotFoundError,
-    OperationSupersededError,
     RateLimitedError,
     VibeError,
     WaitTimeoutError,
 )
+from testvibe_async.events import logger
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.models import Snapshot, Transition
 from testvibe_async.operations import operation_of
@@ -55,7 +55,7 @@ REFUSED_SECONDS = 300.0
 MAX_FUTILE = 3
 """Number of features in a row that fail as every other would, at which dispatching stops."""
 
-_REFUTING = (OperationNotFoundError, OperationSupersededError, ContradictionError)
+_REFUTING = (OperationNotFoundError, ContradictionError)
 """The errors which show that an operation that was found, or named, is not that of a dispatch."""
 
 
@@ -230,8 +230,7 @@ class Workers(Generic[SnapshotT]):
         if self.plan.is_keyed:
             row = self._new_row(entry, RowState.FINISHED)
             row.outcome = latest
-            entry.add(row)
-            await noted(self._ledger, row)
+            await self._insert(entry, row)
 
     async def _keep_error(self, entry: Entry[SnapshotT], error: VibeError) -> None:
         """Keep the reason why an entry has no outcome, for the readers of the ledger."""
@@ -239,13 +238,22 @@ class Workers(Generic[SnapshotT]):
             return
         if (row := entry.row) is None:
             row = self._new_row(entry, RowState.NOT_STARTED)
-            entry.add(row)
+            row.error = error
+            await self._insert(entry, row)
+            return
         if row.state is RowState.FINISHED:
             return
         row.error = error
         if row.adopted and isinstance(error, _REFUTING):  # Another operation may be named.
             row.state, row.ref = RowState.UNKNOWN, None
         await noted(self._ledger, row)
+
+    async def _insert(self, entry: Entry[SnapshotT], row: Row) -> None:
+        """Keep a row for which no request was sent, unless another process has made the attempt."""
+        try:
+            entry.add(await self._ledger.insert(row))
+        except Exception as error:  # noqa: BLE001 - the batch's own result stays
+            logger.error("the ledger could not keep a result (%r)", error)
 
     def _new_row(self, entry: Entry[SnapshotT], state: RowState) -> Row:
         """Return a row of an entry for which no request was sent."""

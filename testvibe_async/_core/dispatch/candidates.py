@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from testvibe_async._util import id_in
-from testvibe_async.ledger import Row, folded, folded_site, is_awaited, request_of
+from testvibe_async.ledger import Row, RowState, folded, folded_site, is_awaited, request_of
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
 from testvibe_async.refs import RunRef
 
@@ -162,12 +162,17 @@ def decide(
     if any(map(is_awaited, peers)):  # Its id would tell.
         return evolve(ambiguous, is_final=False)
     # The attempts of one request are interchangeable, and so are their operations.
-    attempts = sorted((row, *peers), key=lambda each: (each.intended_at, each.identity))
+    attempts = sorted((row, *peers), key=_precedence)
     refs = sorted(fits, key=lambda ref: str(ref.key[-1]).zfill(20))
     index = attempts.index(row)
     if len(refs) > len(attempts):
         return ambiguous
-    return Decision(ref=refs[index]) if index < len(refs) else Decision(reason="absent")
+    return Decision(ref=refs[index]) if index < len(refs) else evolve(ambiguous, is_final=False)
+
+
+def _precedence(row: Row) -> tuple[object, ...]:
+    """Return the order of attempts of one request: first those that certainly started."""
+    return row.state is not RowState.ACCEPTED, row.intended_at, row.identity
 
 
 def _last_id(row: Row, others: Iterable[Row]) -> int | None:

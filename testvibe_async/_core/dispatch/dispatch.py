@@ -154,6 +154,9 @@ class Dispatch(ABC, Generic[OperationT]):
     why: str = field(default="", init=False)
     """The reason why the last search could not show more; empty if there is none."""
 
+    is_misrouted: bool = field(default=False, init=False)
+    """True if its answer was not the service's own, while other routes were answered."""
+
     resends: int = field(default=0, init=False)
     """Number of attempts after one that had expired without effect."""
 
@@ -168,6 +171,9 @@ class Dispatch(ABC, Generic[OperationT]):
 
     written_at: float | None = field(default=None, init=False)
     """The loop's clock when it was last sent; None if this dispatch has sent nothing."""
+
+    _own: Row | None = field(default=None, init=False)
+    """The row of the last attempt that this dispatch itself made; others' are only read."""
 
     _began: float = field(default=0.0, init=False)
     _withdrawal: asyncio.Event | None = field(default=None, init=False)
@@ -259,9 +265,11 @@ class Dispatch(ABC, Generic[OperationT]):
             stored = await self.ledger.insert(row)
         else:
             stored = await self._inserted(row)
-        self.set_row(stored)
-        if stored is not row:
+        if stored.token != row.token:
+            self.set_row(stored)
             raise ClaimedError(stored)
+        self.set_row(row)
+        self._own = row
         if self.is_withdrawn:  # Meanwhile: nobody else notes that it is not sent.
             await self.note(RowState.NOT_STARTED)
 
@@ -283,11 +291,13 @@ class Dispatch(ABC, Generic[OperationT]):
                 raise
             if isinstance(error, TimeoutError):
                 self.set_row(row)
+                self._own = row
             raise self._not_recorded(_why_not_recorded(error)) from error
         # The loop's clock stops while the machine sleeps, and the wall clock may be set back.
         age = max((datetime.now(UTC) - row.intended_at).total_seconds(), loop.time() - began)
-        if stored is row and age > INTENT_SECONDS:
+        if stored.token == row.token and age > INTENT_SECONDS:
             self.set_row(row)
+            self._own = row
             raise self._not_recorded(
                 f"its row was stored after {age:.3g} s, and {INTENT_SECONDS:g} s are allowed"
             )
@@ -304,13 +314,14 @@ class Dispatch(ABC, Generic[OperationT]):
         """
         if self.state is not State.SEND:
             return
-        if self.row is None or self.row.state is not RowState.INTENDED:
-            self.set_row(self._new_row())
+        if self.row is not self._own or self.row is None:
+            self._own = self._new_row()
+            self.set_row(self._own)
         self.mark_written(sent)
 
     async def mark_refused(self, error: VibeError) -> None:
         """Note that this attempt provably had no effect: it was not sent, or clearly refused."""
-        is_under_way = self.state in {State.SEND, State.SENT}
+        is_under_way = self.state in {State.SEND, State.SENT} and self.row is self._own
         if is_under_way and self.row is not None and self.row.state is RowState.INTENDED:
             await self.note(RowState.NOT_STARTED, error=error)
         if self.state is State.SENT:

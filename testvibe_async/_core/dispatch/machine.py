@@ -47,6 +47,9 @@ LATER_DELAYS = (5.0, 10.0, 20.0, inf)
 SEARCH_SECONDS = 120.0
 """Maximum seconds for these searches in total, including retries and pauses."""
 
+OUTAGE_SECONDS = 1.0
+"""Minimum seconds of a wait that was an outage: otherwise the first probe was answered."""
+
 OUTAGE_TRIES = 3
 """Number of attempts of a dispatch that fails as in an outage, although reads are answered."""
 
@@ -101,7 +104,7 @@ class Machine:
                 why = "the client was closed" if self.is_closing else "its task was cancelled"
                 what = f"{why} before it could be reconciled"
                 dispatch.why = what
-                raise self._unknown(dispatch) from error
+                raise unknown_error(dispatch) from error
             await dispatch.mark_refused(self.not_sent(dispatch, "withdrawn before it was sent"))
             raise
 
@@ -126,7 +129,7 @@ class Machine:
             case RowState.LOST | RowState.ACCEPTED:
                 return State.SETTLE
             case RowState.UNKNOWN | RowState.DROPPED:
-                raise row.error or self._unknown(dispatch)
+                raise row.error or unknown_error(dispatch)
             case RowState.PLANNED:
                 raise AssertionError(row)  # `require_same` has refused it.
             case _:
@@ -196,6 +199,9 @@ class Machine:
 
     async def _lose(self, dispatch: Dispatch[Any], error: VibeError) -> State:
         """Note that the answer is not known: it was lost, or is no proof of either."""
+        # A page for one route alone, while others are answered, would come again.
+        is_misrouted = isinstance(error, ResponseError) and error.status in {404, 405}
+        dispatch.is_misrouted = is_misrouted and not self._hold.is_on
         dispatch.failure = error
         self._hold.note_failure(error)
         is_accepted = getattr(error, "status", None) in SUCCESS
@@ -204,11 +210,13 @@ class Machine:
 
     async def _settle(self, dispatch: Dispatch[Any]) -> State:
         """Search for the operation a few times, as soon as the answer is lost."""
-        evidence = Evidence()
+        evidence, loop, waited = Evidence(), asyncio.get_running_loop(), 0.0
         try:
+            if dispatch.patience is not None:
+                began = loop.time()
+                await self._hold.wait(dispatch)
+                waited = loop.time() - began
             async with asyncio.timeout(SEARCH_SECONDS):
-                if dispatch.patience is not None:
-                    await self._hold.wait(dispatch)
                 for delay in SEARCH_DELAYS:
                     await self._transport.sleep(delay)
                     evidence = await self._search(dispatch)
@@ -220,7 +228,8 @@ class Machine:
             dispatch.why = dispatch.why or f"no answer within {SEARCH_SECONDS:g} s"
         except NotSentError as error:  # The service is away for too long.
             dispatch.why = error.brief
-        is_provable = evidence.may_change and not dispatch.is_accepted
+        is_misrouted = dispatch.is_misrouted and waited < OUTAGE_SECONDS
+        is_provable = evidence.may_change and not dispatch.is_accepted and not is_misrouted
         if dispatch.is_persistent and is_provable and not self._hold.is_given_up:
             return State.EXPIRE
         raise await self._give_up(dispatch, evidence)
@@ -236,16 +245,17 @@ class Machine:
             is_last = delay >= left
             await dispatch.sleep(min(delay, left))
             if dispatch.is_withdrawn:
-                raise self._unknown(dispatch)
+                raise unknown_error(dispatch)
             try:
                 await self._hold.wait(dispatch)
             except NotSentError as error:
                 dispatch.why = error.brief
-                raise self._unknown(dispatch) from error
+                raise unknown_error(dispatch) from error
             evidence = await self._search(dispatch, is_last=is_last)
             if dispatch.ref is not None:
                 return State.STARTED
-        if dispatch.decision.is_nothing and dispatch.resends < MAX_RESENDS:
+        is_proof = evidence.is_answered and dispatch.decision.is_nothing
+        if is_proof and dispatch.resends < MAX_RESENDS:
             dispatch.resends += 1
             nothing = self.not_sent(dispatch, "it had no effect: the service shows nothing of it")
             await dispatch.note(RowState.NOT_STARTED, error=nothing)
@@ -255,7 +265,7 @@ class Machine:
 
     async def _give_up(self, dispatch: Dispatch[Any], evidence: Evidence) -> DispatchUnknownError:
         """Return the error of a dispatch that was not found; note it if no search can settle it."""
-        error, decision = self._unknown(dispatch), dispatch.decision
+        error, decision = unknown_error(dispatch), dispatch.decision
         is_over = dispatch.state is State.EXPIRE or decision.reason == "ambiguous"
         if is_over and decision.is_final and evidence.is_answered and not dispatch.is_accepted:
             await dispatch.note(RowState.UNKNOWN, error=error)
@@ -285,12 +295,6 @@ class Machine:
             if decision.ref is not None:
                 await dispatch.note(RowState.DISPATCHED, ref=decision.ref, adopted=True)
         return evidence
-
-    def _unknown(self, dispatch: Dispatch[Any]) -> DispatchUnknownError:
-        """Return the error of a dispatch that is unknown."""
-        error = unknown_error(dispatch)
-        error.__cause__ = dispatch.failure
-        return error
 
     def not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
         """Return the error of a dispatch that was not sent."""

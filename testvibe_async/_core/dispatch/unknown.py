@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._wire import KINDS
-from testvibe_async.errors import DispatchUnknownError, ResponseError
+from testvibe_async.errors import DispatchUnknownError, NotFoundError, ResponseError
 
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.candidates import Decision
@@ -23,7 +23,7 @@ def unknown_error(dispatch: Dispatch[Any]) -> DispatchUnknownError:
     reason: UnknownReason = decision.reason
     if dispatch.is_accepted and reason != "ambiguous":
         reason = "accepted"
-    return DispatchUnknownError(
+    error = DispatchUnknownError(
         "; ".join(filter(None, (_loss(dispatch.failure), _shown(dispatch, decision, reason, why)))),
         advice=_advice(dispatch, reason),
         method=dispatch.request.method,
@@ -36,6 +36,8 @@ def unknown_error(dispatch: Dispatch[Any]) -> DispatchUnknownError:
         key=dispatch.key,
         polled_at=None if reason == "unseen" else datetime.now(UTC),
     )
+    error.__cause__ = dispatch.failure
+    return error
 
 
 def _loss(error: VibeError | None) -> str:
@@ -43,7 +45,9 @@ def _loss(error: VibeError | None) -> str:
     if error is None:
         return "its answer was not received"
     what = "it was not acknowledged" if isinstance(error, ResponseError) else "the answer was lost"
-    return f"{what}: {error.brief}"
+    # The name may be the reason why a proxy, or a server, has no such route.
+    is_misrouted = isinstance(error, NotFoundError) and not error.is_from_service
+    return f"{what}: {error.brief}" + (f"; {error.advice}" if is_misrouted else "")
 
 
 def _advice(dispatch: Dispatch[Any], reason: UnknownReason) -> str:
@@ -51,7 +55,8 @@ def _advice(dispatch: Dispatch[Any], reason: UnknownReason) -> str:
     if reason == "accepted":
         return f"look for it in {shown_by}, and do not dispatch it again"
     if dispatch.is_keyed:
-        return f"check {shown_by}, then ledger.decide({dispatch.key!r}, …)"
+        decide = f"ledger.decide({dispatch.key!r}, …)"
+        return f"make the same call again, or check {shown_by} and settle it with {decide}"
     if reason == "absent":
         return f"check {shown_by} once more, then dispatch again"
     return f"check {shown_by} before dispatching again"

@@ -47,8 +47,11 @@ class MemoryLedger(Ledger):
         return row
 
     async def note(self, row: Row) -> None:
-        """Take over what became known of a row; the row itself is the stored one."""
-        self._note(row)
+        """Take over what became known of a row, which is the stored one, unless it is another's."""
+        there = self._rows.get(row.key)
+        stored = there.get(_place(row)) if isinstance(there, dict) else there
+        if stored is row:
+            self._note(row)
 
     def _note(self, row: Row) -> None:
         number = id(row)

@@ -46,26 +46,24 @@ BUSY_SECONDS = 30.0
 _TABLES = (
     """CREATE TABLE rows (
         id TEXT PRIMARY KEY, key TEXT NOT NULL, place TEXT NOT NULL, is_open INTEGER NOT NULL,
-        ref TEXT, adopted INTEGER NOT NULL, changed_at TEXT NOT NULL, document TEXT NOT NULL,
-        checksum INTEGER NOT NULL) WITHOUT ROWID""",
+        ref TEXT, adopted INTEGER NOT NULL, token TEXT NOT NULL, changed_at TEXT NOT NULL,
+        document TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX rows_by_key ON rows (key)",
     "CREATE INDEX rows_by_ref ON rows (place, ref) WHERE ref IS NOT NULL",
     "CREATE INDEX open_rows ON rows (place) WHERE is_open",
     """CREATE TABLE batches (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, place TEXT NOT NULL,
-        UNIQUE (place, key))""",
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL,
+        place TEXT NOT NULL)""",
+    "CREATE INDEX batches_by_key ON batches (key)",
 )
 
-_INSERT = "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 # The answer to a dispatch outweighs what another process found by searching.
 _NOTE = """
-INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET is_open = excluded.is_open, ref = excluded.ref,
-    adopted = excluded.adopted, changed_at = excluded.changed_at, document = excluded.document,
-    checksum = excluded.checksum
-WHERE ref IS NULL OR ref = excluded.ref OR (adopted AND excluded.adopted AND excluded.ref IS NULL)
-    OR (excluded.ref IS NOT NULL AND NOT excluded.adopted)
+UPDATE rows SET is_open = ?4, ref = ?5, adopted = ?6, changed_at = ?8, document = ?9, checksum = ?10
+WHERE id = ?1 AND token = ?7 AND (ref IS NULL OR ref = ?5 OR (?5 IS NOT NULL AND NOT ?6)
+    OR (adopted AND ?6 AND ?5 IS NULL))
 """
 
 
@@ -133,7 +131,8 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
             if connection.execute(_INSERT, values).rowcount:
                 if is_batch:
                     connection.execute(
-                        "INSERT OR IGNORE INTO batches (key, place) VALUES (?, ?)", (row.key, place)
+                        "INSERT OR IGNORE INTO batches (id, key, place) VALUES (?, ?, ?)",
+                        (row.id, row.key, place),
                     )
                 return None
             return _document(connection, row.id)
@@ -165,25 +164,37 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
 
         return await self._do(work)
 
-    async def batches(self, *, with_rows: bool = True) -> list[tuple[int, Row, list[Row]]]:
-        """Return the batches of the file, the latest first: number, first row, and all rows.
+    async def batches(
+        self, name: int | str | None = None, *, with_rows: bool = True, limit: int = -1
+    ) -> list[tuple[int, Row, list[Row]]]:
+        """Return batches of the file, the latest first: number, first row, and all rows.
 
         Args:
+            name: The number or the key of the batches; None for all.
             with_rows: False to leave out the rows.
+            limit: Maximum number of batches; -1 for no limit.
 
         Raises:
             ConfigError: The file can't be read.
         """
+        column = "TRUE" if name is None else "number = ?" if isinstance(name, int) else "b.key = ?"
 
         def work(connection: sqlite3.Connection) -> list[tuple[int, Row, list[Row]]]:
-            found: list[tuple[int, Row, list[Row]]] = []
-            numbers = "SELECT number, place, key FROM batches ORDER BY number DESC"
-            for number, place, key in connection.execute(numbers).fetchall():
-                which = "place = ? AND key = ?" + ("" if with_rows else " AND id LIKE '%, 0]'")
-                rows = _rows(connection, which, (place, key))
-                if rows:  # They are kept for a limited time.
-                    found.append((number, rows[0], rows))
-            return found
+            found = connection.execute(
+                "SELECT number, b.place, b.key, b.id, document, checksum "  # noqa: S608 - our own text
+                f"FROM batches b JOIN rows USING (id) WHERE {column} "
+                "ORDER BY number DESC LIMIT ?",
+                (*(() if name is None else (name,)), limit),
+            )
+            where, batches = "place = ? AND key = ?", found.fetchall()
+            return [
+                (
+                    number,
+                    Row.from_json(_checked(*row)),
+                    _rows(connection, where, (place, key)) if with_rows else [],
+                )
+                for number, place, key, *row in batches
+            ]
 
         return await self._do(work)
 
@@ -281,7 +292,7 @@ def _place(server: str, project: str) -> str:
 def _values(row: Row) -> tuple[object, ...]:
     document, identity = row.to_json(), row.id
     changed_at = datetime.now(UTC).isoformat(timespec="seconds")
-    place, own = _place(row.server, row.project), (row.is_open, row.ref_id, row.adopted)
+    place, own = _place(row.server, row.project), (row.is_open, row.ref_id, row.adopted, row.token)
     return identity, row.key, place, *own, changed_at, document, _checksum(identity, document)
 
 

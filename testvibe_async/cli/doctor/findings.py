@@ -20,7 +20,8 @@ from testvibe_async._config import REPOSITORY_FILE, is_loopback
 from testvibe_async._util import __version__
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.cli.doctor.exchanges import Exchange, notes_on, shown_name
-from testvibe_async.cli.words import plural, reason
+from testvibe_async.cli.words import reason
+from testvibe_async.runner.outcome import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -158,7 +159,7 @@ def about_answers(value: Any, exchanges: Sequence[Exchange]) -> Iterator[Finding
         return
     endpoint, whole = pages[0].request.endpoint, pages[0].value if value is None else value
     says = f"{'documented' if endpoint.is_documented else 'assumed'} route, and all of it is read"
-    says += f": {plural(len(whole), 'row')}" if endpoint.is_list else ""
+    says += f": {counted(len(whole), 'row')}" if endpoint.is_list else ""
     yield from list(_about_notes(endpoint.name, whole)) or [holds(endpoint.name, says)]
     if endpoint.is_list and whole.incomplete is not None:
         means = f"these are incomplete, or refused: {CHECKS[endpoint.name][1]}"
@@ -200,7 +201,7 @@ def _about_notes(name: str, value: Any) -> Iterator[Finding]:  # noqa: ANN401 - 
             yield varies(name, says, "shown as it is")
     if faults := len(getattr(value, "unreadable", ())):
         means = "those rows are left out, and the list is incomplete"
-        yield differs(name, f"{plural(faults, 'row')} can't be read", means)
+        yield differs(name, f"{counted(faults, 'row')} can't be read", means)
 
 
 def about_runs(
@@ -254,7 +255,7 @@ def conclusion(findings: Sequence[Finding]) -> str:
     said = "the checks ended in an outage" if "outage" in verdicts else "all that was checked holds"
     if found := verdicts.count("differs"):
         serious = sum(each.has_consequences for each in findings)
-        said = f"{plural(found, 'difference')}, {serious or 'none'} with consequences"
+        said = f"{counted(found, 'difference')}, {serious or 'none'} with consequences"
     if skipped := verdicts.count("unchecked"):
         said += f"; {skipped} not checked"
     return f"{said[:1].upper()}{said[1:]}."

@@ -1,0 +1,79 @@
+"""Limit on the generations that may be dispatched, enforced where each is sent.
+
+Generations cost credits, so none is sent without permission, also of a resumed batch. This module
+never decides who may grant permission.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from testvibe_async.ledger import Ledger, Row, RowState
+from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.runner.kinds import POLICIES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from testvibe_async.refs import Ref
+
+
+class LimitedLedger(Ledger):
+    """A ledger that stores no intent of a generation beyond the limit, so that it is not sent.
+
+    A generation whose answer was lost counts, as it may have started. One that was refused does
+    not.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Allow none.
+
+        Args:
+            ledger: Keeps the rows.
+        """
+        self.ledger: Ledger = ledger
+        """The ledger that keeps the rows."""
+        self.allowed: int = 0
+        """Total number of generations that may be dispatched."""
+        self._counted: set[str] = set()
+        """The ids of the rows that count."""
+
+    @property
+    def is_reached(self) -> bool:
+        """True if no other generation may be dispatched."""
+        return len(self._counted) >= self.allowed
+
+    async def insert(self, row: Row) -> Row:
+        """Store a row, and count a generation that is about to be sent.
+
+        Raises:
+            GenerationLimitError: It is one more than are allowed.
+        """
+        is_intent = row.number > 0 and row.state is RowState.INTENDED
+        if not is_intent or not POLICIES[row.kind].costs_credits:
+            return await self.ledger.insert(row)
+        if self.is_reached:
+            raise GenerationLimitError
+        self._counted.add(row.id)  # Before the wait: others must not pass meanwhile.
+        try:
+            stored = await self.ledger.insert(row)
+        except BaseException:
+            self._counted.discard(row.id)
+            raise
+        if stored is not row:
+            self._counted.discard(row.id)
+        return stored
+
+    async def note(self, row: Row) -> None:
+        """Replace a row, and count a generation no more that provably did not start."""
+        if row.state is RowState.NOT_STARTED:
+            self._counted.discard(row.id)
+        await self.ledger.note(row)
+
+    async def rows(self, key: str) -> list[Row]:
+        """Return the rows of a key."""
+        return await self.ledger.rows(key)
+
+    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:
+        """Return the rows of a project that are open, or own one of some operations."""
+        return await self.ledger.related(server, project, refs)
