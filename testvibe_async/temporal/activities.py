@@ -100,7 +100,7 @@ class Activities:
         """Give the chunks under way back to the engine, with all that is known of them."""
         self._slots = 0
         for chunk in self._chunks.values():
-            chunk.leave()
+            chunk.leaving.set()
         if self._chunks:
             _, late = await asyncio.wait(self._chunks, timeout=END_SECONDS)
             for task in late:  # The engine is away: it misses the heartbeats.
@@ -120,14 +120,11 @@ class Chunk:
         self._rows: list[str] = next(iter(info.heartbeat_details), job.get("rows", []))
         beat = partial(self._handle.heartbeat, rpc_timeout=RPC_SECONDS)
         self._ledger = HeartbeatLedger(beat)
-        self._leaving = asyncio.Event()
+        self.leaving = asyncio.Event()
+        """Set to give the chunk back to the engine, unless its result is being reported."""
         self._batch: Batch[Any] | None = None
         self._is_stopped = False
         self._failures = 0
-
-    def leave(self) -> None:
-        """Give the chunk back to the engine, unless its result is being reported."""
-        self._leaving.set()
 
     async def carry(self, client: Clients) -> None:
         """Carry the chunk, and report its result, or that it is free to be taken over."""
@@ -149,7 +146,11 @@ class Chunk:
     async def _result(self, client: Clients) -> dict[str, Any]:
         await self._ledger.load(self._rows)
         for decision in self._job.get("decisions", []):
-            await self._decide({**decision})
+            asked = {**decision}
+            value: Any = asked.pop("decision")
+            with suppress(ConfigError):  # It is another chunk's, or no such operation can be it.
+                value = value if isinstance(value, str) else Ref.from_dict(value)
+                await self._ledger.decide(self._key, value, **asked)
         await self._ask()
         async with client(self._ledger) as opened, self._made(opened) as batch:
             self._batch = batch
@@ -158,10 +159,9 @@ class Chunk:
             async for _ in batch:
                 pass
             items = batch.items
+        unknown = [item for item in items if item.verdict is Verdict.UNKNOWN]
         undecided = [
-            [item.feature, item.name, item.config]
-            for item in items
-            if item.verdict is Verdict.UNKNOWN and not item.is_dropped
+            [each.feature, each.name, each.config] for each in unknown if not each.is_dropped
         ]
         return {
             "summary": Counter(str(item.verdict) for item in items),
@@ -187,20 +187,12 @@ class Chunk:
             config=request.get("configs"), attempts=request.get("attempts"), **common
         )
 
-    async def _decide(self, asked: dict[str, Any]) -> None:
-        value: Any = asked.pop("decision")
-        try:
-            decision: Any = value if isinstance(value, str) else Ref.from_dict(value)
-            await self._ledger.decide(self._key, decision, **asked)
-        except ConfigError as error:  # The dispatch stays unknown, and may be decided again.
-            activity.logger.warning("a decision of %s has no effect: %s", self._key, error)
-
     async def _beat(self) -> None:
         """Send heartbeats, and ask whether to stop, until the chunk is to be given back."""
         while not self._ledger.is_broken:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS):
-                    await self._leaving.wait()
+                    await self.leaving.wait()
                 return
             try:
                 await self._ledger.beat()
@@ -234,13 +226,11 @@ class Chunk:
         """Report to the engine until it hears, or has no such try any more."""
         while True:
             try:
-                await report()
+                return await report()
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
-                    return
-                await asyncio.sleep(BEAT_SECONDS)
-            else:
-                return
+                    return None
+            await asyncio.sleep(BEAT_SECONDS)
 
 
 def _offered_again(what: str, seconds: float) -> ApplicationError:

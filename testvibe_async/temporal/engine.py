@@ -34,18 +34,13 @@ async def connect(address: str | None = None, *, namespace: str | None = None) -
         ConfigError: No address is set, or a setting is wrong.
         RuntimeError: The engine does not answer, or refuses.
     """
-    variables = dict(os.environ)
-    for name, usual in _USUAL_NAMES.items():
-        if usual in variables:
-            variables.setdefault(name, variables[usual])
-    options: dict[str, Any] = {"target_host": address, "namespace": namespace}
+    before = {new: os.environ[old] for new, old in _USUAL_NAMES.items() if old in os.environ}
+    options = {"target_host": address, "namespace": namespace}
     try:
-        settings: dict[str, Any] = {
-            **ClientConfig.load_client_connect_config(override_env_vars=variables)
-        }
+        found = ClientConfig.load_client_connect_config(override_env_vars={**before, **os.environ})
     except Exception as error:
         raise ConfigError(f"the settings of Temporal can't be read: {error}") from error
-    settings |= {name: value for name, value in options.items() if value}
+    settings: dict[str, Any] = {**found, **{n: value for n, value in options.items() if value}}
     if not settings.get("target_host"):
         raise ConfigError("no address of Temporal: pass --address, or set TEMPORAL_ADDRESS")
     return await Client.connect(**settings, connect_timeout=ANSWER_SECONDS)

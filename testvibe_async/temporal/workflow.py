@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
@@ -61,7 +62,7 @@ def _is_id(value: object) -> bool:
 
 def _is_list(value: Any) -> bool:  # noqa: ANN401 - whatever was sent
     """Return whether a value is a list of names or of ids, each once: a pair would run twice."""
-    names = cast("list[Any]", value if isinstance(value, list) else [])
+    names = cast("list[object]", value if isinstance(value, list) else [])
     if not all(_is_text(each) or _is_id(each) for each in names):
         return False
     # Only the service knows which name has which id.
@@ -109,10 +110,13 @@ def problem_of(request: Any) -> str | None:  # noqa: ANN401 - whatever was sent
     return None
 
 
+def _configs_of(request: dict[str, Any]) -> int:
+    return len(request.get("configs", [None]))
+
+
 def chunks_of(request: dict[str, Any], features: list[Any]) -> list[dict[str, Any]]:
     """Return the jobs of the activities: the limits of the batch are shared out among them."""
-    items = len(features) * len(request.get("configs", [None]))
-    count = min(-(-items // CHUNK_SIZE), len(features))
+    count = min(-(-len(features) * _configs_of(request) // CHUNK_SIZE), len(features))
     bounds = [len(features) * index // count for index in range(count + 1)]
     return [
         {
@@ -130,10 +134,6 @@ def shares_of(request: dict[str, Any], chunks: int) -> list[int]:
     in_flight = request.get("maxInFlight", _IN_FLIGHT[request.get("kind", "run")])
     count = min(chunks, in_flight, AT_ONCE)
     return [in_flight // count + (index < in_flight % count) for index in range(count)]
-
-
-def _refusal(what: str) -> ApplicationError:
-    return ApplicationError(what, type="ConfigError", non_retryable=True)
 
 
 @workflow.defn(name="testvibe.batch")
@@ -157,7 +157,7 @@ class BatchWorkflow:
     async def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Run the batch; return its summary, without items."""
         if (problem := problem_of(request)) is not None:
-            raise _refusal(problem)
+            raise ApplicationError(problem, type="ConfigError", non_retryable=True)
         self._request = request
         main = asyncio.create_task(self._work())
         while not main.done():
@@ -181,11 +181,12 @@ class BatchWorkflow:
                 start_to_close_timeout=timedelta(minutes=1),
                 retry_policy=_RETRIES,
             )
-        if len(features) * len(request.get("configs", [None])) > MAX_ITEMS:
-            raise _refusal(f"'features' must make at most {MAX_ITEMS} items: start several batches")
-        most = request.get("maxGenerations")
+        if len(features) * _configs_of(request) > MAX_ITEMS:
+            problem = f"'features' must make at most {MAX_ITEMS} items: start several batches"
+            raise ApplicationError(problem, type="ConfigError", non_retryable=True)
+        most = request.get("maxGenerations", len(features))
         self._jobs = chunks_of(request, features[:most])
-        if left := features[len(features[:most]) :]:
+        if left := features[most:]:
             items = [{"feature": each, "verdict": "skipped"} for each in left]
             skipped = {"summary": {"skipped": len(left)}, "items": items, "undecided": []}
             self._results[len(self._jobs)] = skipped
@@ -217,15 +218,12 @@ class BatchWorkflow:
 
     async def _has_decision(self) -> bool:
         """Wait for a decision, for as long as the input says."""
-        seconds = self._request.get("decideSeconds", 0)
-        try:
+        timeout = timedelta(seconds=self._request.get("decideSeconds", 0))
+        with suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: bool(self._decisions) or self._is_cancelled,
-                timeout=timedelta(seconds=seconds),
+                lambda: bool(self._decisions) or self._is_cancelled, timeout=timeout
             )
-        except TimeoutError:
-            return False
-        return not self._is_cancelled
+        return bool(self._decisions) and not self._is_cancelled
 
     @property
     def _kind(self) -> str:
@@ -249,11 +247,9 @@ class BatchWorkflow:
         counts = Counter[str]()
         for result in self._results.values():
             counts.update(result["summary"])
-        for job in self._jobs:
-            if job["index"] not in self._results:
-                configs = job["request"].get("configs", [None])
-                counts["running"] += len(job["features"]) * len(configs)
-        return dict(counts)
+        running = [job for job in self._jobs if job["index"] not in self._results]
+        left = sum(len(job["features"]) for job in running) * _configs_of(self._request)
+        return dict(+(counts + Counter(running=left)))
 
     @workflow.query(name="items")
     def items(self, page: int = 0) -> dict[str, Any]:
@@ -271,12 +267,12 @@ class BatchWorkflow:
     @decide.validator
     def _check_decision(self, decision: dict[str, Any]) -> None:
         value = decision["decision"]
-        if value not in ("resend", "drop") and not isinstance(value, dict):
-            raise ApplicationError("'decision' must be 'resend', 'drop' or a ref")
-        if {*decision} - {"decision", "feature", "config"}:
-            raise ApplicationError("a decision has 'decision', 'feature' and 'config'")
+        is_right = value in ("resend", "drop") or isinstance(value, dict)
+        if not is_right or {*decision} - {"decision", "feature", "config"}:
+            what = "a decision has 'decision' ('resend', 'drop' or a ref), 'feature' and 'config'"
+            raise ApplicationError(what)
         if not self._undecided(decision):
-            raise ApplicationError("nothing of that is unknown, or the batch has ended")
+            raise ApplicationError("nothing of that is unknown")
 
     def _undecided(self, decision: dict[str, Any] | None = None) -> list[Any]:
         """Return what is unknown: all, or what a decision means."""

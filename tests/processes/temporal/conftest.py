@@ -21,9 +21,9 @@ from temporalio.service import RPCError
 
 from testvibe_async.temporal import activities, workflow
 
-FOUND = shutil.which(
-    "temporal", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-)
+PLACES = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+FOUND = shutil.which("temporal", path=PLACES)
 
 
 class Server:
@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         if FOUND is None:
-            pytest.skip("there is no command `temporal`: install the group `processes`, as .ci/run does")
+            pytest.skip("no command `temporal`: install the group `processes`, as .ci/run does")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]

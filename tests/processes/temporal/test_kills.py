@@ -70,9 +70,11 @@ def dispatched(emulator: Emulator) -> Counter[str]:
     return began + Counter(names[each.feature_id] for each in emulator.generations.values())
 
 
-def filled(count: int = 40, *, kind: str = "run") -> tuple[Emulator, list[str]]:
+def filled(
+    count: int = 40, *, kind: str = "run", scenario: Scenario = FAST
+) -> tuple[Emulator, list[str]]:
     """Return a service with features, and their names."""
-    emulator = Emulator(scenario=FAST, shop=False, record=False)
+    emulator = Emulator(scenario=scenario, shop=False, record=False)
     names = [f"Feature {number}" for number in range(count)]
     for name in names:
         emulator.add_feature(name, status="draft" if kind == "generation" else "generated")

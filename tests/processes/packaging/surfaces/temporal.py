@@ -1,4 +1,4 @@
-"""Batches on Temporal, up to the engine: a request is checked, and a connection needs an address."""
+"""Batches on Temporal without an engine: a request is checked, and an address is asked for."""
 
 import asyncio
 import os
