@@ -7,6 +7,7 @@ carries it, and who takes over; the core decides what a dispatch is.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
@@ -249,7 +250,7 @@ def _failure(error: BaseException) -> ApplicationError:
 def _documents(items: list[BatchItem[Any]], max_bytes: int) -> list[dict[str, Any]]:
     """Return the items as plain JSON; without their tests if there would be too much of it."""
     documents = [item.to_dict() for item in items]
-    if sum(len(str(each)) for each in documents) > max_bytes:
+    if len(json.dumps(documents)) > max_bytes:
         for document in documents:
             for outcome in (document.get("outcome", {}), *document.get("runs", [])):
                 for name in ("tests", "artifacts", "log"):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from testvibe_async.errors import ConfigError
@@ -20,6 +22,12 @@ _USUAL_NAMES = {
 
 ANSWER_SECONDS = timedelta(seconds=5)
 """Seconds in which the engine must answer."""
+
+
+@cache
+def _runtime() -> Runtime:
+    """Return a runtime that does not print each retry of a call to standard output."""
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter="error")))
 
 
 async def connect(address: str | None = None, *, namespace: str | None = None) -> Client:
@@ -43,7 +51,7 @@ async def connect(address: str | None = None, *, namespace: str | None = None) -
     settings: dict[str, Any] = {**found, **{n: value for n, value in options.items() if value}}
     if not settings.get("target_host"):
         raise ConfigError("no address of Temporal: pass --address, or set TEMPORAL_ADDRESS")
-    return await Client.connect(**settings, connect_timeout=ANSWER_SECONDS)
+    return await Client.connect(**settings, connect_timeout=ANSWER_SECONDS, runtime=_runtime())
 
 
 async def failure_of(engine: Client) -> str | None:

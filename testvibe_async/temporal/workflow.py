@@ -90,7 +90,7 @@ _MEMBERS = {
 }
 
 _MEMBERS_OF = {
-    "run": {"configs": _LIST, "attempts": _count_to(10)},
+    "run": {"configs": _LIST, "attempts": _count_to(5)},
     "generation": {"maxGenerations": _COUNT},
 }
 

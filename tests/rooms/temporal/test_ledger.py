@@ -8,10 +8,12 @@ import pytest
 
 pytest.importorskip("temporalio", reason="batches on Temporal need the extra `temporal`")
 
-from testvibe_async import Run, RunRef
+from testvibe_async import BatchItem, Run, RunRef
 from testvibe_async._wire import KINDS, read
+from testvibe_async.batch import item_from_dict
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.temporal import ledger as module
+from testvibe_async.temporal.activities import _documents
 from testvibe_async.temporal.ledger import HeartbeatLedger
 
 SERVER = "https://testvibe.example"
@@ -143,14 +145,21 @@ async def test_the_state_for_the_next_try(engine: Engine, ledger: HeartbeatLedge
 
 
 async def test_the_size_of_a_state(ledger: HeartbeatLedger) -> None:
-    """A chunk of which each feature failed ten times stays below the engine's 2 MB."""
-    rows = [
-        row(number, item=f"Feature {item} " + "x" * 60)
-        for number in range(1, 11)
-        for item in range(100)
-    ]
+    """A chunk of which each feature failed five times stays below the engine's 2 MB."""
+    rows = [row(each % 5 + 1, item=f"Feature {each // 5} " + "購" * 60) for each in range(500)]
     for number, each in enumerate(rows):
         each.ref, each.state, each.outcome = ref(number), RowState.FINISHED, failed_run()
-        each.clock = "c" * 60
+        each.name, each.clock = str(each.feature), "c" * 60
     await ledger.load([each.to_json() for each in rows])
-    assert sum(map(len, ledger.state())) < 1_000_000
+    assert len(json.dumps(ledger.state())) < 1_500_000
+
+
+def test_the_size_of_a_result() -> None:
+    """Items are left without their tests if there would be too much of it."""
+    run = failed_run()
+    items = [BatchItem[Any](feature=each, ref=ref(7), outcome=run) for each in range(100)]
+    whole, short = (_documents(items, limit) for limit in (10_000_000, 1_000_000))
+    assert len(whole[0]["outcome"]["tests"]) == 9
+    assert "tests" not in short[0]["outcome"]
+    assert len(json.dumps(short)) < 100_000
+    assert [item_from_dict("run", each).verdict for each in short] == ["failed"] * 100

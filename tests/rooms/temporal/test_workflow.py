@@ -32,7 +32,7 @@ BAD: list[tuple[object, str]] = [
     ({"features": [3, "Checkout"]}, "'features'"),
     ({"features": [True]}, "'features'"),
     ({"attempts": 0}, "'attempts'"),
-    ({"attempts": 11}, "'attempts'"),
+    ({"attempts": 6}, "'attempts'"),
     ({"attempts": True}, "'attempts'"),
     ({"attempts": 2.0}, "'attempts'"),
     ({"maxInFlight": "40"}, "'maxInFlight'"),
