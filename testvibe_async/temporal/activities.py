@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
 from temporalio import activity
 from temporalio.client import AsyncActivityCancelledError, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -23,7 +24,7 @@ from testvibe_async.batch import is_refusal, select_features
 from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.outcomes import Verdict
 from testvibe_async.refs import Ref
-from testvibe_async.temporal.ledger import HeartbeatLedger
+from testvibe_async.temporal.ledger import HeartbeatLedger, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -248,11 +249,13 @@ def _failure(error: BaseException) -> ApplicationError:
 
 
 def _documents(items: list[BatchItem[Any]], max_bytes: int) -> list[dict[str, Any]]:
-    """Return the items as plain JSON; without their tests if there would be too much of it."""
+    """Return the items as plain JSON; with few of their tests if there would be too much of it."""
     documents = [item.to_dict() for item in items]
-    if len(json.dumps(documents)) > max_bytes:
-        for document in documents:
-            for outcome in (document.get("outcome", {}), *document.get("runs", [])):
-                for name in ("tests", "artifacts", "log"):
-                    outcome.pop(name, None)
-    return documents
+    if len(json.dumps(documents)) <= max_bytes:
+        return documents
+    return [
+        evolve(
+            item, outcome=shortened(item.outcome), earlier=tuple(map(shortened, item.earlier))
+        ).to_dict()
+        for item in items
+    ]

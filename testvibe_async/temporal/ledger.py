@@ -8,7 +8,7 @@ try needs: it polls each finished operation once more.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 STORE_SECONDS = 4.0
 """Seconds in which the engine must acknowledge a row: a request is not sent after 5 s."""
+
+KEPT_TESTS = 5
+"""Number of tests that a shortened outcome keeps, failed ones first: they make its verdict."""
 
 
 class HeartbeatLedger(MemoryLedger):
@@ -97,5 +100,13 @@ def _short(row: Row, *, is_last: bool) -> Row:
         return evolve(row, error=None)
     if is_last or not isinstance(row.outcome, Run):
         return evolve(row, outcome=None, state=RowState.DISPATCHED, error=None)
-    outcome = evolve(row.outcome, tests=(), artifacts=(), log=None)  # It counts as an attempt.
-    return evolve(row, outcome=outcome, error=None)
+    return evolve(row, outcome=shortened(row.outcome), error=None)  # It counts as an attempt.
+
+
+def shortened(outcome: Any) -> Any:  # noqa: ANN401 - of the batch's kind
+    """Return an outcome of the same verdict, without what takes much space."""
+    if not isinstance(outcome, Run):
+        return outcome
+    tests = sorted(outcome.tests, key=lambda test: not test.is_failure)[:KEPT_TESTS]
+    short = tuple(evolve(test, error=None, extra={}) for test in tests)
+    return evolve(outcome, tests=short, artifacts=(), log=None, extra={})

@@ -14,7 +14,7 @@ from testvibe_async.batch import item_from_dict
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.temporal import ledger as module
 from testvibe_async.temporal.activities import _documents
-from testvibe_async.temporal.ledger import HeartbeatLedger
+from testvibe_async.temporal.ledger import HeartbeatLedger, shortened
 
 SERVER = "https://testvibe.example"
 
@@ -138,7 +138,7 @@ async def test_the_state_for_the_next_try(engine: Engine, ledger: HeartbeatLedge
     assert earlier.outcome is not None
     assert earlier.outcome.is_failure
     assert isinstance(earlier.outcome, Run)
-    assert not earlier.outcome.tests
+    assert len(earlier.outcome.tests) < len(failed.tests)
     assert (last.state, last.outcome, last.ref) == (RowState.DISPATCHED, None, ref(8))
     assert open_.state is RowState.UNKNOWN
     assert other.state() == ledger.state()
@@ -154,12 +154,25 @@ async def test_the_size_of_a_state(ledger: HeartbeatLedger) -> None:
     assert len(json.dumps(ledger.state())) < 1_500_000
 
 
+@pytest.mark.parametrize("failing", [True, False])
+def test_a_shortened_outcome(*, failing: bool) -> None:
+    """It has the verdict of the whole one, also without a summary, or if only a test failed."""
+    tests = [{"name": f"Test {each}", "status": "passed", "error": "e" * 999} for each in range(9)]
+    tests[-1]["status"] = "failed" if failing else "passed"
+    document = {"runId": 7, "featureId": 3, "status": "passed", "tests": tests, "other": "x" * 999}
+    run: Any = read(json.dumps(document).encode(), KINDS["run"].snapshot)
+    assert shortened(run).is_success == run.is_success == (not failing)
+    verdicts = {BatchItem[Any](feature=3, outcome=each).verdict for each in (run, shortened(run))}
+    assert len(verdicts) == 1
+    assert len(json.dumps(shortened(run).to_dict())) < 700
+
+
 def test_the_size_of_a_result() -> None:
     """Items are left without their tests if there would be too much of it."""
     run = failed_run()
     items = [BatchItem[Any](feature=each, ref=ref(7), outcome=run) for each in range(100)]
     whole, short = (_documents(items, limit) for limit in (10_000_000, 1_000_000))
     assert len(whole[0]["outcome"]["tests"]) == 9
-    assert "tests" not in short[0]["outcome"]
-    assert len(json.dumps(short)) < 100_000
+    assert len(short[0]["outcome"]["tests"]) == 5
+    assert len(json.dumps(short)) < 200_000
     assert [item_from_dict("run", each).verdict for each in short] == ["failed"] * 100
