@@ -84,7 +84,7 @@ async def _trial(count: int, *, good: float, out: float) -> Document:
         await asyncio.sleep(out)
         during = (service.requests - before) / out * 60
         service.is_out, back = False, loop.time()
-        states = [each._polled.state for each in operations]  # noqa: SLF001
+        states = [each._polled for each in operations]  # noqa: SLF001
         while loop.time() < back + 60 and any(_seen_at(state) < back for state in states):  # noqa: ASYNC110
             await asyncio.sleep(STEP_SECONDS)
         seen_again = loop.time() - back

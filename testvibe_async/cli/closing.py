@@ -239,7 +239,7 @@ def _say_unfinished(result: Result, output: Output) -> None:
         if running:
             warn(f"\nStill running at the service:\n{named(running)}")
         if unseen:
-            warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{named(unseen)}")
+            warn(f"\nNot seen{_since(unseen)}, results unknown:\n{named(unseen)}")
         if result.is_service_kept:
             warn(_how_to_wait(result))
 
@@ -290,14 +290,17 @@ def _say_remarks(result: Result, output: Output) -> None:
 
 def _say_next(result: Result, output: Output) -> None:
     """Print the commands that describe the failures, and the one that runs them again."""
-    outcomes = (item.outcome for item in result.items if item.verdict is Verdict.FAILED)
-    runs = [run.run_id for run in outcomes if isinstance(run, Run)]
+    failed = [item for item in result.items if item.verdict is Verdict.FAILED]
+    runs = [item.outcome.run_id for item in failed if isinstance(item.outcome, Run)]
     if runs and result.is_service_kept:
         which = "it" if len(runs) == 1 else "the first failure"
         words = [NAME, "runs", "diagnose", str(runs[0]), *result.place]
         output.say(f"\nTo diagnose {which}: {shlex.join(words)}")
         if result.rerun is not None:
             output.say(f"To rerun what failed:\n  {result.rerun}")
+    elif failed and result.is_service_kept:
+        words = [NAME, "generation", "log", *result.place, *_positional([str(failed[0].feature)])]
+        output.say(f"\nTo read why: {shlex.join(words)}")
 
 
 def _say_whole(result: Result, output: Output) -> None:

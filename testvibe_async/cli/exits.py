@@ -202,7 +202,7 @@ def report(error: BaseException) -> ExitCode:
             code, sentence = ExitCode.USAGE, reason(error)
         case Exception() if not isinstance(error, ModuleNotFoundError):
             more = "" if _LOG.verbose > 1 else "; -vv shows where"
-            sentence = f"an error that should not be: {type(error).__name__}: {error}{more}"
+            sentence = f"internal error: {type(error).__name__}: {error}{more}"
             code = ExitCode.DEFECT
         case _:
             raise error

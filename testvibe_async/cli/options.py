@@ -38,7 +38,9 @@ def _seconds(_type: object, tokens: Sequence[Token]) -> float:
     try:
         return cast("timedelta", convert(timedelta, [tokens[0].value])).total_seconds()
     except CoercionError as error:
-        raise ValueError(f"{tokens[0].value!r} is no time such as 90, 20m or 1h30m") from error
+        raise ValueError(
+            f"{tokens[0].value!r} is not a duration such as 90, 20m or 1h30m"
+        ) from error
 
 
 Seconds = Annotated[

@@ -356,7 +356,7 @@ async def confirm(question: str, *, instead: str = "pass --yes") -> bool:
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         why.append("this is a job of a CI system")
     if why:
-        raise ConfigError(f"{instead}: nobody can answer {question!r}, since {why[0]}")
+        raise ConfigError(f"{question} This needs confirmation, but {why[0]}: {instead}")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return (await _line()).strip().casefold() in {"y", "yes"}

@@ -200,7 +200,7 @@ def the_batch(error: VibeError | None) -> Item:
     return BatchItem(feature="The batch", error=error)
 
 
-_NOT_OVER = the_batch(ConfigError("not over: its command is still running, or was killed"))
+_NOT_OVER = the_batch(ConfigError("not finished: its command is still running, or was killed"))
 """The item of a report that is written at the start."""
 
 

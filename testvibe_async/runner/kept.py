@@ -50,7 +50,7 @@ class Stored:
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON object, for `of`."""
         return {
-            "batch": self.spec.to_dict(),
+            "spec": self.spec.to_dict(),
             "quarantine": self.quarantine and self.quarantine.to_dict(),
             "leftOut": dict(self.left_out),
             "project": self.project_name,
@@ -61,16 +61,19 @@ class Stored:
 
     @classmethod
     def of(cls, kind: KindName, options: Mapping[str, Any]) -> Self:
-        """Return what `to_dict` wrote; the defaults of a batch that the library started."""
-        return cls(
-            spec=BatchSpec.from_dict({**options.get("batch", {}), "kind": kind}),
-            quarantine=Quarantine.stored(options),
-            left_out=options.get("leftOut", {}),
-            project_name=options.get("project"),
-            parent=options.get("parent"),
-            files=options.get("files", {}),
-            is_named=options.get("isNamed", True),
-        )
+        """Return what `to_dict` wrote; the defaults for the options of another program."""
+        try:
+            return cls(
+                spec=BatchSpec.from_dict(options["spec"] | {"kind": kind}),
+                quarantine=Quarantine.stored(options),
+                left_out=dict(options.get("leftOut", {})),
+                project_name=options.get("project"),
+                parent=options.get("parent"),
+                files=dict(options.get("files", {})),
+                is_named=options.get("isNamed", True),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return cls(spec=BatchSpec(kind=kind))
 
 
 @frozen(kw_only=True)

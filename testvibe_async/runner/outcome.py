@@ -72,6 +72,8 @@ def word_of(item: BatchItem[Any]) -> str:
         return str(item.verdict)
     if item.outcome is None:
         return verdict_of(item)
+    if item.outcome.is_success and item.verdict is Verdict.FAILED:
+        return str(item.verdict)  # It passed without results.
     return " ".join(escape(item.outcome.status or "over").split())[:WORD_CHARACTERS]
 
 

@@ -10,7 +10,15 @@ from tests.promises.conftest import Events
 from tests.support.faults import NO_ID, edited
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, GenerationOperation, Project, RunOperation, RunRef, errors
+from testvibe_async import (
+    Client,
+    GenerationOperation,
+    GenerationRef,
+    Project,
+    RunOperation,
+    RunRef,
+    errors,
+)
 from testvibe_async.events import Dispatched
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault
@@ -249,7 +257,8 @@ async def test_attached_ones(client: Client, rival: Project, kind: str) -> None:
     theirs: Any = (
         rival.run_feature("Checkout") if kind == "run" else rival.generate_feature("Draft")
     )
-    handle = client.attach((await theirs).ref)
+    ref: RunRef | GenerationRef = (await theirs).ref
+    handle = client.attach(ref)
     await intend(client, kind)
     call: Any = run(client) if kind == "run" else generate(client)
     error = await raised(errors.DispatchUnknownError, call)

@@ -12,7 +12,15 @@ from tests.promises.ledger.conftest import KEY, ran
 from tests.support.batches import verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY
-from testvibe_async import BatchItem, SqliteLedger, StoredBatch, Verdict, errors
+from testvibe_async import (
+    BatchItem,
+    Client,
+    Run,
+    SqliteLedger,
+    StoredBatch,
+    Verdict,
+    errors,
+)
 from testvibe_async.batch import item_from_dict
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -76,8 +84,8 @@ async def test_a_batch_that_runs(path: Path, emulator: Emulator) -> None:
         await running
 
 
-async def _awaited(client: object, **options: str) -> list[BatchItem[object]]:
-    return await client.project().run_features(FEATURES, **options)  # type: ignore[attr-defined, no-any-return]
+async def _awaited(client: Client, *, key: str) -> list[BatchItem[Run]]:
+    return await client.project().run_features(FEATURES, key=key)
 
 
 async def test_the_features_of_a_generator(path: Path, emulator: Emulator) -> None:

@@ -190,9 +190,11 @@ class _Boot:
     __hash__ = None  # type: ignore[assignment]
 
 
-_SINCE_BOOT = SimpleNamespace(
-    CLOCK_BOOTTIME=None, clock_gettime=lambda _: asyncio.get_running_loop().time()
-)
+def _loop_time(_clock: object) -> float:
+    return asyncio.get_running_loop().time()
+
+
+_SINCE_BOOT = SimpleNamespace(CLOCK_BOOTTIME=None, clock_gettime=_loop_time)
 
 
 @contextmanager

@@ -542,7 +542,10 @@ def _newest_before_it_is_old(patch: pytest.MonkeyPatch) -> None:
 @canary("a redirect is taken for a refusal", "took effect as|raised|and its item says|nobody knows")
 def _redirect_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
     def lenient(_original: Any) -> Any:
-        return lambda status, _code: status is not None and 300 <= status < 500
+        def is_refusal(status: int | None, _code: str | None) -> bool:
+            return status is not None and 300 <= status < 500
+
+        return is_refusal
 
     _inside(patch, "refusals", lenient)
 
@@ -551,7 +554,13 @@ def _redirect_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
     "a contradiction is ignored", "which is of Intent|has the outcome of|nobody knows|of nobody"
 )
 def _contradiction_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    _inside(patch, "contradictions", lambda _: lambda *_: None)
+    def ignored(_original: Any) -> Any:
+        def nothing(*_arguments: object) -> None:
+            """Find none."""
+
+        return nothing
+
+    _inside(patch, "contradictions", ignored)
 
 
 @canary("a resumed call does not wait", "at the end of the last", play_restarts)

@@ -251,7 +251,7 @@ async def test_what_is_open_is_no_success(call: Call) -> None:
 async def test_resume_asks_before_it_pays(emulator: Emulator, call: Call) -> None:
     """A batch with generations left is not resumed for want of a yes."""
     await call("generate Newsletter --watch --max-generations 0")
-    assert "nobody can answer 'Batch 1, " in (await call("resume")).errors
+    assert ": Batch 1, started 20" in (await call("resume")).errors
     assert not emulator.generations
     assert (await call("resume --yes")).code == 0
     assert len(emulator.generations) == 1
@@ -389,6 +389,20 @@ async def test_generation_with_a_key_is_paid_once(emulator: Emulator, call: Call
         ended = await call(f"generate Newsletter {GIFT_CARD} --key g --max-generations 1 --watch")
         assert ended.code == (4 if len(emulator.generations) == 1 else 0)
     assert len(emulator.generations) == 2
+
+
+async def test_batch_of_the_library(emulator: Emulator, call: Call, ledger: Path) -> None:
+    """A batch that a program kept, with options of its own, is like one of the command line."""
+    await call("run Newsletter --wait")
+    options: dict[str, Any] = {"spec": 7, "quarantine": "mine", "files": []}
+    async with Client(ledger=ledger) as client:
+        project = client.project(emulator.project_id)
+        await project.run_features(["Returns", "Checkout"], key="lib", options=options)
+    assert (await call("report lib")).output.endswith(": 1 passed, 1 failed\n")
+    assert (await call("history --json lib")).json["batches"][0]["failed"] == 1
+    assert (await call("resume lib")).code == 1
+    await call("run --failed lib")
+    assert ran_since(emulator, 3) == [("Returns", "Default")]
 
 
 async def test_stream_that_was_not_read(emulator: Emulator, call: Call, ledger: Path) -> None:

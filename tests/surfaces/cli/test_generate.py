@@ -226,7 +226,7 @@ async def test_more_than_was_typed_needs_a_yes(
         assert (ended.code, emulator.count("generate_feature")) == (0, 1)
         return
     assert (ended.code, ended.output, emulator.count("generate_feature")) == (2, "", 0)
-    assert f"nobody can answer '{question} Each costs credits.'" in ended.errors
+    assert f"{question} Each costs credits. This needs confirmation, but " in ended.errors
     assert "--yes" in ended.errors
     for answer in (b"n\n", b"\n"):
         give(answer, on_terminal=True)
@@ -261,3 +261,12 @@ async def test_a_decision_is_not_kept_where_its_price_is_refused(
     reported = await call("report")
     assert reported.code == 5
     assert "generation status" in reported.output + reported.errors
+
+
+async def test_failed_generation_has_a_next_step(emulator: Emulator, call: Call) -> None:
+    """The command that shows why it failed is suggested."""
+    emulator.add_feature("Doomed", status="draft")
+    ended = await call("generate Doomed --watch")
+    assert ended.code == 1
+    (command,) = re.findall(r"\nTo read why: testvibe-async (.+)\n", ended.output)
+    assert (await call(command)).code == 0

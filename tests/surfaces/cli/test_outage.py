@@ -122,7 +122,7 @@ async def test_outage_until_the_time_out(emulator: Emulator, call: Call) -> None
     assert ended.output.endswith("\nBatch 1: 2 in 30 s: 2 not seen\n")
     said = ended.output + ended.errors
     assert "till running" not in said
-    assert re.search(r"\nNot seen since [\d:]+, so it is not known how they go:\n", ended.errors)
+    assert re.search(r"\nNot seen since [\d:]+, results unknown:\n", ended.errors)
     for word in ("http", "GET", "Error", "WARNING", "poll", "list_runs"):
         assert word not in said.partition("testvibe-async wait")[0]
 

@@ -148,7 +148,9 @@ class Dispatch(ABC, Generic[OperationT]):
     decision: Decision = field(default=UNSEEN, init=False)
     """What the last answered search for its operation showed."""
 
-    shown: dict[Ref, tuple[Snapshot, Ref]] = field(factory=dict, init=False)
+    shown: dict[Ref, tuple[Snapshot, Ref]] = field(
+        factory=dict["Ref", "tuple[Snapshot, Ref]"], init=False
+    )
     """The operations that any search for it has shown: a later list may leave one out."""
 
     why: str = field(default="", init=False)

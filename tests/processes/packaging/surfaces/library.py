@@ -1,4 +1,4 @@
-"""The library alone: a run, a batch with a journal, reports; the command says what it lacks."""
+"""The library alone: a run, a batch on a ledger file, reports; the command says what it lacks."""
 
 import asyncio
 import subprocess
@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import testvibe_async
-from testvibe_async import Client, ConfigError, Journal
+from testvibe_async import Client, ConfigError
 from testvibe_async.reports import write_report
 from testvibe_async.testing import Emulator
 
@@ -20,13 +20,14 @@ async def main() -> None:
     """Use it on an emulator."""
     async with (
         Emulator(speed=SPEED) as service,
-        Client(service.url, api_key=service.api_key, poll_interval=3 / SPEED) as client,
+        Client(
+            service.url, api_key=service.api_key, poll_interval=3 / SPEED, ledger="ledger.sqlite"
+        ) as client,
     ):
         project = client.project(service.project_id)
         run = await (await project.run_feature("Checkout"))
         assert run.is_finished
-        async with Journal("batch.journal") as journal:
-            items = await project.run_features(["Returns", "Wishlist"], journal=journal)
+        items = await project.run_features(["Returns", "Wishlist"], key="nightly")
         for name in ("junit.xml", "ctrf.json", "summary.md"):
             write_report(name, items)
             assert Path(name).stat().st_size
@@ -56,4 +57,4 @@ refused = subprocess.run([command], capture_output=True, text=True, check=False)
 assert refused.returncode == 2, refused
 assert "needs" in refused.stderr
 assert "Traceback" not in refused.stderr
-print(f"run, batch, journal, reports with {version('testvibe-async')}")
+print(f"run, batch, ledger, reports with {version('testvibe-async')}")

@@ -1,0 +1,54 @@
+"""The words for results, which all surfaces share."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from testvibe_async import BatchItem, Run, RunStatus, RunSummary
+from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.runner.outcome import counted, counts_of, duration, with_config
+
+EMPTY = Run(run_id=2, status=RunStatus.PASSED)
+PASSED = evolve(EMPTY, summary=RunSummary(total=1, passed=1, failed=0, other=0))
+FAILED = Run(run_id=1, status=RunStatus.FAILED)
+
+
+def item(outcome: Run | None = None, *earlier: Run, **more: object) -> BatchItem[Run]:
+    """Return an item of a feature."""
+    return BatchItem(feature="Checkout", outcome=outcome, earlier=earlier, **more)  # type: ignore[arg-type]
+
+
+def test_counts_keep_results_apart() -> None:
+    """What is flaky, or passed without results, is not passed; unknown words are the last."""
+    items = [
+        item(Run(run_id=3, status="passed with notes and remarks")),
+        item(PASSED, FAILED),
+        item(PASSED),
+        item(EMPTY),
+        item(),
+        item(error=GenerationLimitError()),
+        item(is_dropped=True),
+        item(is_waiting=True),
+    ]
+    assert counts_of([]) == "no operations yet"
+    assert counts_of(items) == (
+        "1 passed, 1 flaky, 1 failed, 1 stopped at the limit, 1 waiting, 1 skipped, "
+        "1 passed with notes and re, 1 dropped"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, ""), (0, "0.0 s"), (9.96, "10 s"), (59.6, "1:00"), (125, "2:05"), (3600, "1:00:00")],
+)
+def test_duration(seconds: float | None, words: str) -> None:
+    """Tenths are shown below ten seconds; from a minute on it is as on a stopwatch."""
+    assert duration(seconds) == words
+
+
+def test_numbers_and_names() -> None:
+    """A number agrees with its noun; the default configuration is not named."""
+    assert [counted(n, "batch") for n in (1, 1234)] == ["1 batch", "1,234 batches"]
+    names = [with_config("Checkout", config) for config in (None, "Default", "Mobile")]
+    assert names == ["Checkout", "Checkout", "Checkout [Mobile]"]
