@@ -52,7 +52,7 @@ class TemporalBatch:
 
         Raises:
             ConfigError: The request is wrong.
-            WorkflowAlreadyStartedError: The engine has a batch of this key: attach to it.
+            temporalio.exceptions.WorkflowAlreadyStartedError: The key is used: attach to it.
         """
         if (problem := problem_of(dict(request))) is not None:
             raise ConfigError(problem)
@@ -91,7 +91,7 @@ class TemporalBatch:
         """Decide what to do with dispatches that are unknown.
 
         Args:
-            decision: See `Ledger.decide`.
+            decision: See `testvibe_async.Ledger.decide`.
             feature: The feature, as requested; None for all that are unknown.
             config: Its configuration, if it is unknown with several; None for any.
 
@@ -99,8 +99,8 @@ class TemporalBatch:
             The number of dispatches that are decided.
 
         Raises:
-            WorkflowUpdateFailedError: Nothing of that is unknown.
-            RPCError: The batch has ended.
+            temporalio.client.WorkflowUpdateFailedError: Nothing of that is unknown.
+            temporalio.service.RPCError: The batch has ended.
         """
         value = decision if isinstance(decision, str) else json.loads(decision.to_json())
         document = {"decision": value, "feature": feature, "config": config}
