@@ -35,6 +35,7 @@ __all__ = ["main"]
 _EXTRAS = {
     **dict.fromkeys(("cyclopts", "jinja2", "platformdirs", "rich", "tomlkit"), "cli"),
     "mcp": "mcp",
+    "temporalio": "temporal",
 }
 """The extra that brings a package; `all` brings what those depend on."""
 

@@ -60,6 +60,7 @@ _COMMANDS = {
         "demo": "demo:demo",
         "emulator": "emulator:emulator",
         "mcp": "mcp:mcp",
+        "worker": "worker:worker",
         "--show-completion": "completion:show_completion",
     },
 }

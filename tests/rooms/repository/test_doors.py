@@ -25,6 +25,7 @@ LIBRARIES = {
     "cattrs": ("wire.convert",),
     "ijson": ("wire.json",),
     "opentelemetry": ("telemetry",),
+    "temporalio": ("temporal",),
     **dict.fromkeys(("mcp", "pydantic", "starlette", "uvicorn"), ("mcp_server",)),
 }
 """The modules, or rooms, that may import a library; the others may name its types."""

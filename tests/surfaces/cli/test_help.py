@@ -35,7 +35,7 @@ MAIN = {"run", "generate", "wait", "resume"}
 
 PROJECT = "7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90"
 
-ELSEWHERE = {"emulator", "mcp", "login", "logout", "demo", "doctor"}
+ELSEWHERE = {"emulator", "mcp", "worker", "login", "logout", "demo", "doctor"}
 """Commands that go on until Ctrl-C, or read and write what these tests do not have."""
 
 

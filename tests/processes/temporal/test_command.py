@@ -1,0 +1,50 @@
+"""`testvibe-async worker` as an operator starts, watches and ends it."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import settings_of
+from tests.processes.temporal.conftest import Server
+from tests.processes.temporal.test_kills import dispatched, filled, some_dispatched
+from tests.support.processes import Process
+from testvibe_async.temporal import TemporalBatch
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def test_a_worker_from_the_command_line(tmp_path: Path) -> None:
+    """It says when it starts, and when the engine goes and comes; a signal ends it with 0."""
+    server = Server(tmp_path)
+    emulator, names = filled(10)
+    async with emulator:
+        env = {**os.environ, **settings_of(emulator), "HOME": str(tmp_path)}
+        words = ("worker", "--address", server.address)
+        with Process("testvibe_async", *words, env=env) as process:
+            try:
+                errors = process.stderr
+                assert errors is not None
+                assert "Temporal can't be reached" in await asyncio.to_thread(errors.readline)
+                server.start()
+                assert "Temporal answers again" in await asyncio.to_thread(errors.readline)
+                said = await asyncio.to_thread(errors.readline)
+                assert server.address in said
+                batch = await TemporalBatch.start(
+                    await server.connected(), {"features": names, "maxInFlight": 2}, key="command"
+                )
+                await some_dispatched(emulator, 3)
+                server.kill()
+                assert "Temporal can't be reached" in await asyncio.to_thread(errors.readline)
+                server.start()
+                assert "Temporal answers again" in await asyncio.to_thread(errors.readline)
+                assert batch.key == "command"
+                process.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(process.wait, 15) == 0
+                assert settings_of(emulator)["TESTVIBE_API_KEY"] not in said
+            finally:
+                server.kill()
+                process.kill()
+    assert max(dispatched(emulator).values()) == 1

@@ -1,0 +1,82 @@
+"""The pure part of the workflow: what an input may say, and how a batch is shared out."""
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("temporalio", reason="batches on Temporal need the extra `temporal`")
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testvibe_async.temporal.workflow import AT_ONCE, CHUNK_SIZE, chunks_of, problem_of, shares_of
+
+GOOD: list[dict[str, Any]] = [
+    {},
+    {"features": ["Checkout", "Returns"], "configs": ["Desktop", "Mobile"], "attempts": 3},
+    {"features": [3, "4"], "maxInFlight": 1, "maxFailures": 2, "decideSeconds": 86_400},
+    {"kind": "generation", "maxGenerations": 5, "siteUrl": "https://shop.example"},
+    {"kind": "run", "project": "7f3c", "onConflict": "wait"},
+]
+
+BAD: list[tuple[object, str]] = [
+    (None, "JSON object"),
+    (["Checkout"], "JSON object"),
+    ({"feature": ["Checkout"]}, "'feature'"),
+    ({"features": []}, "'features'"),
+    ({"features": "Checkout"}, "'features'"),
+    ({"features": ["Checkout", " "]}, "'features'"),
+    ({"features": ["Checkout", None]}, "'features'"),
+    ({"features": ["Checkout", "check\u00a0out ", "CHECKOUT"]}, "'features'"),
+    ({"features": [3, "3"]}, "'features'"),
+    ({"features": [3, "Checkout"]}, "'features'"),
+    ({"features": [True]}, "'features'"),
+    ({"attempts": 0}, "'attempts'"),
+    ({"attempts": 6}, "'attempts'"),
+    ({"attempts": True}, "'attempts'"),
+    ({"attempts": 2.0}, "'attempts'"),
+    ({"maxInFlight": "40"}, "'maxInFlight'"),
+    ({"decideSeconds": 10**12}, "'decideSeconds'"),
+    ({"kind": "runs"}, "'kind'"),
+    ({"kind": ["run"]}, "'kind'"),
+    ({"kind": "generation", "attempts": 2}, "'attempts'"),
+    ({"kind": "generation", "configs": ["Mobile"]}, "'configs'"),
+    ({"maxGenerations": 3}, "'maxGenerations'"),
+    ({"project": None}, "'project'"),
+]
+
+
+@pytest.mark.parametrize("request_", GOOD, ids=str)
+def test_an_input_that_is_understood(request_: dict[str, Any]) -> None:
+    """Each member may be left out."""
+    assert problem_of(request_) is None
+
+
+@pytest.mark.parametrize(("request_", "named"), BAD, ids=str)
+def test_an_input_that_is_refused(request_: object, named: str) -> None:
+    """One short sentence names the member."""
+    problem = problem_of(request_)
+    assert problem is not None
+    assert named in problem
+    assert len(problem) < 250
+
+
+@given(
+    count=st.integers(1, 2_000),
+    configs=st.integers(1, 3),
+    in_flight=st.integers(1, 300),
+)
+def test_the_chunks_of_a_batch(count: int, configs: int, in_flight: int) -> None:
+    """They have all features, in order, each once; their limits make that of the batch."""
+    features = list(range(count))
+    names = ["Desktop", "Mobile", "Tablet"][:configs]
+    request = {"features": features, "configs": names, "maxInFlight": in_flight}
+    jobs = chunks_of(request, features)
+    assert [each for job in jobs for each in job["features"]] == features
+    assert [job["index"] for job in jobs] == list(range(len(jobs)))
+    assert all(0 < len(job["features"]) * configs < CHUNK_SIZE + configs for job in jobs)
+    assert all("features" not in job["request"] for job in jobs)
+    shares = shares_of(request, len(jobs))
+    assert min(shares) >= 1
+    assert len(shares) <= min(AT_ONCE, len(jobs))
+    assert sum(shares) == in_flight
