@@ -106,6 +106,7 @@ async def test_which_of_two_notes_is_kept(
         known = None if number is None else ref(number)
         state = RowState.LOST if known is None else RowState.DISPATCHED
         await ledger.note(evolve(mine, ref=known, adopted=adopted, state=state))
+        await ledger.rows("pr-1")  # A note is written soon, and before what follows it.
     (found,) = await ledgers[1].rows("pr-1")
     assert (found.ref, found.adopted) == (ref(expected[0]), expected[1])
 

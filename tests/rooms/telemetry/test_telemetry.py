@@ -460,12 +460,10 @@ async def test_a_context_that_fails(project: Project, monkeypatch: pytest.Monkey
     assert (await (await project.run_feature("Checkout"))).is_finished
 
 
-async def test_a_dispatch_of_what_was_dispatched_before(
-    sdk: Sdk, emulator: Emulator, project: Project
-) -> None:
+async def test_a_dispatch_of_what_was_dispatched_before(sdk: Sdk, project: Project) -> None:
     """An operation has one span, until its end: that of a dispatch which names it again ends."""
     operation = await project.generate_feature("Checkout")
-    same = await project.generate_feature("Checkout", on_conflict="join")
+    same = await project.generate_feature("Checkout", on_conflict="attach")
     assert same.ref == operation.ref
     assert len(sdk.spans("testvibe generation")) == 1
     await operation

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from testvibe_async._core.dispatch.candidates import Decision
 from testvibe_async._core.dispatch.unknown import unknown_error
@@ -342,9 +342,7 @@ class Dispatch(ABC, Generic[OperationT]):
             return
         row.state, row.error = state, error
         if ref is not None:
-            # Telemetry ends the span of an operation when the ref that its handles have is gone.
-            row.ref = ref if ref.traceparent is None else evolve(ref)
-            row.adopted = adopted
+            row.ref, row.adopted = ref, adopted
         await noted(self.ledger, row)
 
     async def join(self, ref: Ref) -> None:

@@ -11,6 +11,8 @@ from collections import defaultdict
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from attrs import evolve
+
 from testvibe_async._core.dispatch.hold import Hold
 from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch
 from testvibe_async._core.dispatch.machine import Machine
@@ -179,8 +181,11 @@ class Dispatcher:
         row = dispatch.row
         assert row is not None
         assert row.ref is not None
+        # Telemetry ends the span of an operation when the ref of its handles is gone: the ledger
+        # keeps its own.
+        ref = row.ref if row.ref.traceparent is None else evolve(row.ref)
         operation = cast("type[OperationT]", dispatch.operation_class)(
-            row.ref,
+            ref,
             self.parts,
             adopted=row.adopted or dispatch.written_at is None,
             sent_at=dispatch.written_at,
@@ -191,7 +196,7 @@ class Dispatcher:
         if self._hooks.is_enabled(Dispatched):
             self._hooks.emit(
                 Dispatched(
-                    row.ref,
+                    ref,
                     adopted=operation.adopted,
                     feature=dispatch.feature,
                     config=dispatch.config,
