@@ -179,11 +179,6 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
         return self._ref is not None and self.outcome is None and not is_known
 
     @property
-    def latest_ref(self) -> Ref | None:
-        """The same as `ref`."""
-        return self._ref
-
-    @property
     def feature_name(self) -> str:
         """The feature's name at the service, if known; otherwise as requested."""
         name = self.outcome.feature_name if self.outcome else None

@@ -34,7 +34,7 @@ from testvibe_async._wire.protocol import (
     require_uncached,
     too_large,
 )
-from testvibe_async._wire.scalars import has_zone, read_instant, read_integer, says_in_flight
+from testvibe_async._wire.scalars import read_instant, read_integer, says_in_flight
 
 __all__ = [
     "EXTRA",
@@ -56,7 +56,6 @@ __all__ = [
     "custom_request",
     "decode",
     "endpoint_overrides",
-    "has_zone",
     "incomplete",
     "is_clear_refusal",
     "is_from_cache",

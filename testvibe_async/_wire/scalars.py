@@ -149,11 +149,6 @@ def instant_of(text: str) -> datetime | None:
     return instant.replace(tzinfo=ASSUMED) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
-def has_zone(instant: datetime | None) -> bool:
-    """Return whether an instant was read from a text with a time zone, or from a number."""
-    return instant is not None and instant.tzinfo is not ASSUMED
-
-
 def read_text_of_lines(value: object, _type: object = None) -> str:
     """Read a log, whose type is not documented: a string, or a list of lines."""
     if isinstance(value, list):

@@ -214,3 +214,48 @@ async def test_a_busy_file_is_named(
                 await ledger.insert(row())
         assert await ledger.insert(each := row()) is each
     assert len(await ledgers[0].rows("pr-1")) == 1
+
+
+async def test_a_note_that_failed_is_told_at_the_close(path: Path) -> None:
+    """Nobody waits for it: the next call and the close say so, and then the file may be opened."""
+    ledger = SqliteLedger(path)
+    await ledger.open()
+    first = await ledger.insert(row())
+    path.rename(path.with_name("away"))
+    await ledger.note(evolve(first, ref=ref(), state=RowState.DISPATCHED))
+    with pytest.raises(errors.ConfigError, match="was deleted or replaced"):
+        await ledger.rows("pr-1")
+    with pytest.raises(errors.ConfigError, match="was deleted or replaced"):
+        await ledger.insert(row("pr-2"))
+    with pytest.raises(errors.ConfigError, match="was deleted or replaced"):
+        await ledger.aclose()
+    path.with_name("away").rename(path)
+    async with ledger:
+        assert len(await ledger.rows("pr-1")) == 1
+
+
+async def test_a_folder_that_cannot_be_opened(tmp_path: Path) -> None:
+    """The system's own word says why."""
+    with pytest.raises(errors.ConfigError, match="can't be opened"):
+        await SqliteLedger(tmp_path / "missing" / "ledger").open()
+
+
+async def test_closed_before_it_was_opened(path: Path) -> None:
+    """A ledger that wrote nothing has nothing to close, and no file."""
+    await SqliteLedger(path).aclose()
+    assert not path.exists()
+
+
+async def test_a_lock_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks can't tell who runs a batch: nobody is known to."""
+    async with SqliteLedger(path) as ledger:
+        await ledger.insert(plan("nightly"))
+        ((number, *_),) = await ledger.batches()
+
+        def none(*_arguments: object, **_options: object) -> None:
+            raise OSError(95, "Operation not supported")
+
+        with ledger.living(number):
+            assert ledger.is_living(number)
+            monkeypatch.setattr(sqlite, "FileLock", none)
+            assert not ledger.is_living(number)

@@ -80,3 +80,27 @@ async def test_a_machine_without_threads(tmp_path: Path, monkeypatch: pytest.Mon
     done, _ = await asyncio.wait([opening], timeout=5)
     assert done
     assert isinstance(opening.exception(), RuntimeError)
+
+
+async def test_nothing_is_written_after_the_close(file: SqliteFile, tmp_path: Path) -> None:
+    """A caller that waits is told so, and for one that does not the thread starts no more."""
+    await file.aclose()
+    with pytest.raises(ValueError, match="it is closed"):
+        await file.write(insert)
+    file.write_soon(insert)
+    await file.aclose()
+    with closing(sqlite3.connect(tmp_path / "file")) as connection:
+        assert connection.execute("SELECT n FROM numbers").fetchall() == []
+
+
+async def test_a_failure_that_nobody_waits_for_is_kept(file: SqliteFile) -> None:
+    """It is the file's, for its owner to raise; those that waited get it as well."""
+
+    def fail(_connection: sqlite3.Connection) -> None:
+        raise RuntimeError("no")
+
+    file.write_soon(fail)
+    with pytest.raises(RuntimeError, match="no"):
+        await file.write(insert)
+    assert isinstance(file.failure, RuntimeError)
+    await file.aclose()
