@@ -221,7 +221,7 @@ async def test_a_note_that_failed_is_told_at_the_close(path: Path) -> None:
     ledger = SqliteLedger(path)
     await ledger.open()
     first = await ledger.insert(row())
-    path.rename(path.with_name("away"))
+    await asyncio.to_thread(path.rename, path.with_name("away"))
     await ledger.note(evolve(first, ref=ref(), state=RowState.DISPATCHED))
     with pytest.raises(errors.ConfigError, match="was deleted or replaced"):
         await ledger.rows("pr-1")
@@ -229,7 +229,7 @@ async def test_a_note_that_failed_is_told_at_the_close(path: Path) -> None:
         await ledger.insert(row("pr-2"))
     with pytest.raises(errors.ConfigError, match="was deleted or replaced"):
         await ledger.aclose()
-    path.with_name("away").rename(path)
+    await asyncio.to_thread(path.with_name("away").rename, path)
     async with ledger:
         assert len(await ledger.rows("pr-1")) == 1
 
@@ -243,7 +243,7 @@ async def test_a_folder_that_cannot_be_opened(tmp_path: Path) -> None:
 async def test_closed_before_it_was_opened(path: Path) -> None:
     """A ledger that wrote nothing has nothing to close, and no file."""
     await SqliteLedger(path).aclose()
-    assert not path.exists()
+    assert not await asyncio.to_thread(path.exists)
 
 
 async def test_a_lock_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,116 @@
+"""Batches whose next attempt can't be sent, and those that end while an answer is on its way."""
+
+import asyncio
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from tests.conftest import client_of
+from tests.promises.ledger.conftest import ref_of
+from tests.support.batches import verdicts
+from tests.support.raising import raised
+from tests.support.timing import STEADY
+from testvibe_async import BatchItem, Client, MemoryLedger, Project, Verdict, errors
+from testvibe_async._core.dispatch import evidence
+from testvibe_async.ledger import Row
+from testvibe_async.outcomes import Quarantined
+from testvibe_async.testing import Emulator, Fault, Outcome
+
+KNOWN = Quarantined(
+    reason="slow", owner="Ann", until=date(2026, 12, 24), verdict=Verdict.QUARANTINED
+)
+
+SCENARIO = evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
+
+
+@pytest.mark.parametrize("key", [None, "nightly"])
+async def test_an_attempt_that_was_never_sent(emulator: Emulator, key: str | None) -> None:
+    """The attempt before it has its outcome, and the item says why none followed."""
+    async with client_of(emulator, max_outage=5) as client:
+        batch = client.project().run_features(["Returns"], attempts=2, key=key)
+        async with batch:
+            async for _, change in batch.changes():
+                if change.phase == "finished":
+                    emulator.fail("*", Fault.status(503))
+                    await asyncio.sleep(1)
+                    (between,) = batch.items
+        (item,) = batch.items
+    assert isinstance(item.error, errors.NotSentError)
+    assert (between.verdict, between.ref) == (Verdict.WAITING, None)
+    assert (item.verdict, item.ref) == (Verdict.ERROR, ref_of(emulator, "Returns"))
+
+
+async def test_marks_of_the_caller(project: Project) -> None:
+    """A function of the caller may judge each item, before it counts as a failure."""
+
+    def excuse(item: BatchItem[Any]) -> BatchItem[Any]:
+        return evolve(item, quarantine=KNOWN) if item.feature == "Returns" else item
+
+    batch = project.run_features(["Returns", "Checkout"], stop_on_failure=True, max_in_flight=1)
+    batch.mark_with(excuse)
+    assert verdicts(await batch)[1] == "succeeded"
+
+
+async def test_an_answer_that_comes_too_late(emulator: Emulator, project: Project) -> None:
+    """A dispatch without an answer 10 s after the time-out is unknown."""
+    emulator.fail("run_feature", Fault.delay(100))
+    (item,) = await project.run_features(["Checkout"], timeout=5)
+    assert item.verdict is Verdict.UNKNOWN
+    assert isinstance(item.error, errors.DispatchUnknownError)
+
+
+class Slow(MemoryLedger):
+    """A ledger whose rows are stored long after they were made, which the loop did not notice."""
+
+    is_immediate = False
+
+    async def insert(self, row: Row) -> Row:
+        """Store a row: the machine sleeps meanwhile."""
+        row.intended_at -= timedelta(minutes=1)
+        return await super().insert(row)
+
+
+async def test_a_row_that_was_stored_while_the_machine_slept(emulator: Emulator) -> None:
+    """Nothing is sent: another process may have decided on the row meanwhile."""
+    async with client_of(emulator, ledger=Slow()) as client:
+        call = client.project().run_feature("Checkout", key="k")
+        await raised(errors.LedgerError, call, match="its row was stored after 60 s")
+    assert not emulator.runs
+
+
+async def test_another_operation_under_the_id(emulator: Emulator, project: Project) -> None:
+    """Where the id of a run shows that of another configuration, that is no outcome of this one."""
+    operation = await project.run_feature("Checkout", config="Mobile")
+
+    def swap(answer: Any) -> Any:
+        for row in answer if isinstance(answer, list) else answer.get("runs", [answer]):
+            row["config"] = "Default"
+        return answer
+
+    for name in ("get_run", "list_runs"):
+        emulator.fail(name, Fault.edit(swap))
+    await raised(errors.ContradictionError, operation.wait())
+    await raised(errors.ContradictionError, operation.poll(max_age=0))
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+async def test_a_search_that_fails_by_itself(
+    emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch, *, is_closed: bool
+) -> None:
+    """A fault of the search hides no lost answer; the close of the client ends it."""
+    emulator.fail("run_feature", Fault.lost())
+    call = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    if is_closed:
+        emulator.fail("list_runs", Fault.hang(), skip=1)
+        await asyncio.sleep(0.5)
+        await client.aclose()
+    else:
+
+        async def broken(*_arguments: object, **_options: object) -> None:
+            raise RuntimeError("broken")
+
+        monkeypatch.setattr(evidence.EvidenceReader, "_runs", broken)
+    await raised(errors.DispatchUnknownError, call)
+    assert len(emulator.runs) == 1
