@@ -163,8 +163,18 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
     @property
     def outcome(self) -> SnapshotT_co | None:
-        """The finished `Run` or `Generation`, successful or not; None until then."""
-        return self._polled.snapshot if self._polled.is_finished else None
+        """The finished `Run` or `Generation`, successful or not; None until then.
+
+        It is also None if it is not that of the request; then `wait` raises `ContradictionError`.
+        """
+        is_ours = self._polled.is_finished and self._contradiction is None
+        return self._polled.snapshot if is_ours else None
+
+    @property
+    def _contradiction(self) -> str | None:
+        """How the last snapshot contradicts the request of this handle's dispatch, if it does."""
+        snapshot = self._polled.snapshot
+        return None if self._row is None or not snapshot else self._row.contradiction(snapshot)
 
     def __await__(self) -> Generator[Any, None, SnapshotT_co]:
         """Wait for the outcome; see `wait`."""
@@ -225,10 +235,8 @@ class Operation(ABC, Generic[SnapshotT_co]):
         if self._polled.snapshot is None:
             what = "the service still shows the one before it"
             raise ObservationError(what, ref=self.ref)
-        if self._row is not None and self.done:
-            problem = self._row.contradiction(self._polled.snapshot)
-            if problem is not None:
-                raise ContradictionError(problem, ref=self.ref)
+        if self.done and (problem := self._contradiction) is not None:
+            raise ContradictionError(problem, ref=self.ref)
         return self._polled.snapshot
 
     def __aiter__(self) -> Iteration[Transition[SnapshotT_co]]:

@@ -26,6 +26,9 @@ class OwnLedger(Ledger):
         self.database = sqlite3.connect(":memory:", isolation_level=None)
         self.database.execute(TABLE)
 
+    def __del__(self) -> None:
+        self.database.close()
+
     async def insert(self, row: Row) -> Row:
         insert = (
             "INSERT INTO dispatches VALUES (:id, :key, :place, :ref, :adopted, :token, :document)"

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from attrs import evolve
@@ -12,8 +12,7 @@ from tests.promises.ledger.conftest import ref_of
 from tests.support.batches import verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY
-from testvibe_async import BatchItem, Client, MemoryLedger, Project, Verdict, errors
-from testvibe_async._core.dispatch import evidence
+from testvibe_async import BatchItem, MemoryLedger, Project, Verdict, errors
 from testvibe_async.ledger import Row
 from testvibe_async.outcomes import Quarantined
 from testvibe_async.testing import Emulator, Fault, Outcome
@@ -30,6 +29,7 @@ async def test_an_attempt_that_was_never_sent(emulator: Emulator, key: str | Non
     """The attempt before it has its outcome, and the item says why none followed."""
     async with client_of(emulator, max_outage=5) as client:
         batch = client.project().run_features(["Returns"], attempts=2, key=key)
+        between = None
         async with batch:
             async for _, change in batch.changes():
                 if change.phase == "finished":
@@ -38,6 +38,7 @@ async def test_an_attempt_that_was_never_sent(emulator: Emulator, key: str | Non
                     (between,) = batch.items
         (item,) = batch.items
     assert isinstance(item.error, errors.NotSentError)
+    assert between is not None
     assert (between.verdict, between.ref) == (Verdict.WAITING, None)
     assert (item.verdict, item.ref) == (Verdict.ERROR, ref_of(emulator, "Returns"))
 
@@ -85,32 +86,11 @@ async def test_another_operation_under_the_id(emulator: Emulator, project: Proje
     operation = await project.run_feature("Checkout", config="Mobile")
 
     def swap(answer: Any) -> Any:
-        for row in answer if isinstance(answer, list) else answer.get("runs", [answer]):
-            row["config"] = "Default"
-        return answer
+        if isinstance(answer, list):
+            return [swap(row) for row in cast("list[Any]", answer)]
+        return answer | {"config": "Default"}
 
     for name in ("get_run", "list_runs"):
         emulator.fail(name, Fault.edit(swap))
     await raised(errors.ContradictionError, operation.wait())
     await raised(errors.ContradictionError, operation.poll(max_age=0))
-
-
-@pytest.mark.parametrize("is_closed", [False, True])
-async def test_a_search_that_fails_by_itself(
-    emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch, *, is_closed: bool
-) -> None:
-    """A fault of the search hides no lost answer; the close of the client ends it."""
-    emulator.fail("run_feature", Fault.lost())
-    call = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    if is_closed:
-        emulator.fail("list_runs", Fault.hang(), skip=1)
-        await asyncio.sleep(0.5)
-        await client.aclose()
-    else:
-
-        async def broken(*_arguments: object, **_options: object) -> None:
-            raise RuntimeError("broken")
-
-        monkeypatch.setattr(evidence.EvidenceReader, "_runs", broken)
-    await raised(errors.DispatchUnknownError, call)
-    assert len(emulator.runs) == 1

@@ -109,6 +109,7 @@ async def test_an_answered_call(
     notes.failing.add(DISPATCHED)
     with suppress(OSError):
         await dispatch("Checkout", key="pr-1")
+    notes.error.__traceback__ = None  # It would hold the handle.
     notes.failing.clear()
     await dispatch("Checkout", key="pr-1")
     assert emulator.count("run_feature") + emulator.count("generate_feature") == 1

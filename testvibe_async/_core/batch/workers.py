@@ -282,7 +282,7 @@ class Workers(Generic[SnapshotT]):
         error = await self._waits.end_of(operation, began=self._began, deadline=self._deadline)
         if error is not None:
             raise error
-        outcome = operation.outcome
+        outcome = operation.snapshot if operation.done else None
         if outcome is None:  # The batch was closed.
             return False
         row = entry.row
