@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import date, timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -86,9 +86,8 @@ async def test_another_operation_under_the_id(emulator: Emulator, project: Proje
     operation = await project.run_feature("Checkout", config="Mobile")
 
     def swap(answer: Any) -> Any:
-        if isinstance(answer, list):
-            return [swap(row) for row in cast("list[Any]", answer)]
-        return answer | {"config": "Default"}
+        is_run = "config" in answer
+        return answer | {"config": "Default"} if is_run else [swap(row) for row in answer]
 
     for name in ("get_run", "list_runs"):
         emulator.fail(name, Fault.edit(swap))

@@ -469,9 +469,7 @@ def _error_is_right(world: World, watch: Watch, error: errors.VibeError) -> None
         world.seen["a supersession"] += 1
         assert world.service.later(id_of(ref)), f"{ref}: {error}, and nothing did"
     elif isinstance(error, errors.ContradictionError):
-        assert world.record.is_mixed_up(id_of(ref)), (
-            f"{ref}: {error}, and each answer named its own run"
-        )
+        assert world.record.is_mixed_up(id_of(ref)), f"{ref}: {error}"
     else:
         assert type(error) is errors.ObservationError, f"{ref}: a watch raised {error!r}"
         # Failures are counted for all waits of an operation together.
