@@ -265,6 +265,7 @@ async def test_it_is_raised_for_real(emulator: Emulator, kind: type[errors.VibeE
         assert str(error).endswith(f"{error.method} {error.url})")
     assert error.advice or kind is errors.ConfigError  # whose messages are advice as a whole
     assert error.advice in str(error)[: NAMED_BY_USERS.get(kind, 120)]
+    assert not error.advice or error.advice not in error.brief
     assert ADVICE.get(kind, "") in error.advice
     await check_ref(error, kind, emulator)
     check_copies(error, kind)

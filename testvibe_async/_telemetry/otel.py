@@ -210,7 +210,7 @@ class ClientSubscriber(Subscriber):
     def _note_dispatched(self, event: Dispatched) -> None:
         self._count_dispatch(event.ref.kind, "adopted" if event.adopted else "dispatched")
         self._end_dropped()
-        # Another one is that of a caller who reconciles the dispatch of an earlier process.
+        # Another one is that of an earlier process, whose dispatch a call with its key returns.
         if event.ref.traceparent and event.ref.traceparent == self._telemetry.traceparent():
             span = trace.get_current_span()
             if event.ref.key in self._spans:

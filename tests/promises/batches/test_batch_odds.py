@@ -4,16 +4,18 @@ import asyncio
 from datetime import date, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 from attrs import evolve
 
-from tests.conftest import client_of
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.promises.ledger.conftest import ref_of
 from tests.support.batches import verdicts
+from tests.support.ledgers import Notes
 from tests.support.raising import raised
-from tests.support.timing import STEADY
+from tests.support.timing import STEADY, now
 from testvibe_async import BatchItem, MemoryLedger, Project, Verdict, errors
-from testvibe_async.ledger import Row
+from testvibe_async.ledger import Row, RowState
 from testvibe_async.outcomes import Quarantined
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -93,3 +95,43 @@ async def test_another_operation_under_the_id(emulator: Emulator, project: Proje
         emulator.fail(name, Fault.edit(swap))
     await raised(errors.ContradictionError, operation.wait())
     await raised(errors.ContradictionError, operation.poll(max_age=0))
+
+
+async def test_a_service_that_goes_away_before_a_dispatch_expires(emulator: Emulator) -> None:
+    """Whether it started can't be read any more: it is unknown, and not sent again."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("*", Fault.status(503), when=lambda _: now() > 20)
+    async with client_of(emulator, max_outage=5) as client:
+        (item,) = await client.project().run_features(["Checkout"])
+    assert item.verdict is Verdict.UNKNOWN
+    assert emulator.count("run_feature") == 1
+
+
+async def test_a_connection_that_fails_before_it_is_written(emulator: Emulator) -> None:
+    """A batch waits for the service, and sends the dispatch, which was never sent, again."""
+    failures = iter([True])
+
+    async def middleware(request: Sent, send: Send) -> Received:
+        if request.method == "POST" and next(failures, False):
+            raise aiohttp.ClientConnectionError
+        return await send(request)
+
+    async with client_through(middleware, emulator) as client:
+        items = await client.project().run_features(["Checkout"])
+    assert verdicts(items) == ["succeeded"]
+
+
+@pytest.mark.parametrize("seconds", [2.0, 4.0])
+async def test_a_time_out_while_the_ledger_stores(emulator: Emulator, seconds: float) -> None:
+    """What was not sent is withdrawn; what was accepted has its operation."""
+    ledger = Notes()
+    if seconds == 2.0:
+        ledger.seconds[RowState.INTENDED] = seconds
+    else:
+        ledger.seconds[RowState.DISPATCHED] = seconds
+        emulator.fail("run_feature", Fault.delay(9.5))
+    async with client_of(emulator, ledger=ledger) as client:
+        (item,) = await client.project().run_features(["Checkout"], timeout=1, key="k")
+    assert (len(emulator.runs), item.verdict) == (
+        (0, Verdict.SKIPPED) if seconds == 2.0 else (1, Verdict.IN_FLIGHT)
+    )

@@ -259,3 +259,13 @@ async def test_a_lock_that_cannot_be_read(path: Path, monkeypatch: pytest.Monkey
             assert ledger.is_living(number)
             monkeypatch.setattr(sqlite, "FileLock", none)
             assert not ledger.is_living(number)
+
+
+async def test_a_path_below_a_file(tmp_path: Path) -> None:
+    """The ledger names itself, and closes although it never opened."""
+    (tmp_path / "file").touch()
+    ledger = SqliteLedger(tmp_path / "file" / "ledger")
+    assert repr(ledger) == f"<SqliteLedger {tmp_path / 'file' / 'ledger'}>"
+    with pytest.raises(errors.ConfigError, match="can't be opened"):
+        await ledger.open()
+    await ledger.aclose()

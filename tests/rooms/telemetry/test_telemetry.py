@@ -34,7 +34,7 @@ from testvibe_async import BatchSummary, Client, Project, Ref, RunRef, errors
 from testvibe_async._telemetry import Telemetry, otel, telemetry
 from testvibe_async._telemetry.otel import OpenTelemetry
 from testvibe_async.batch import _result_of
-from testvibe_async.events import PollFailed
+from testvibe_async.events import Dispatched, PollFailed
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 SCENARIO = evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
@@ -482,6 +482,20 @@ def test_a_poll_that_failed_for_others_is_no_event(sdk: Sdk) -> None:
     subscriber.close()
     seen = ["poll failed NotSentError", "end not seen the client was closed"]
     assert _events(sdk.span("testvibe run attached")) == seen
+
+
+def test_an_operation_that_is_named_twice_has_one_span(sdk: Sdk) -> None:
+    """The second dispatch of a span ends that, and the operation keeps its first."""
+    subscriber = telemetry().subscriber()
+    note = subscriber.functions()["on_dispatched"]
+    for name in ("first", "second"):
+        with sdk.tracer_provider.get_tracer("t").start_as_current_span(name, end_on_exit=False):
+            ref = evolve(REF, traceparent=telemetry().traceparent())
+            note(Dispatched(ref, adopted=False, feature="Checkout", config=None))
+    assert sdk.span("second")
+    assert not sdk.spans("first")
+    subscriber.close()
+    assert sdk.span("first")
 
 
 def test_nothing_is_recorded_before_a_provider_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,6 @@ class Workers(Generic[SnapshotT]):
         self._ledger = starter.dispatcher.ledger
         self._failures = 0
         self._tasks = Tasks(is_stopped=lambda: self._is_stopped, ended=self._note_task_ended)
-        self._slots = asyncio.Semaphore(limits.max_in_flight)
         self._gate = asyncio.Semaphore(DISPATCHES_AT_ONCE)
         self._ready: deque[Entry[SnapshotT]] = deque()
         """The entries that wait for a worker."""
@@ -187,12 +186,9 @@ class Workers(Generic[SnapshotT]):
         try:
             # With an eager task factory, it would otherwise start inside the `_hire` of another.
             await asyncio.sleep(0)
-            # No slot is held while the next is read: what is in flight already may need it.
             while await self._has_next():
                 self._hire()
-                async with self._slots:
-                    if self._ready:
-                        await self._carry(self._ready.popleft())
+                await self._carry(self._ready.popleft())
         finally:
             self._workers -= 1
 
@@ -203,7 +199,7 @@ class Workers(Generic[SnapshotT]):
         return bool(self._ready) and not self._is_stopped
 
     async def _carry(self, entry: Entry[SnapshotT]) -> None:
-        """Carry an entry to its end, in a slot."""
+        """Carry an entry to its end."""
         error: VibeError | None = None
         operation: Operation[SnapshotT] | None = None
         try:
@@ -305,8 +301,6 @@ class Workers(Generic[SnapshotT]):
         row = entry.row
         if row is not None and row.state is RowState.DISPATCHED and row.ref is not None:
             return cast("Operation[SnapshotT]", operation_of(row.ref, self._parts, adopted=True))
-        if self._is_stopped:
-            return None
         dispatch = entry.dispatch = self._dispatch_of(entry)
         operation: Operation[Any] | None = None
         try:
@@ -384,9 +378,6 @@ class Workers(Generic[SnapshotT]):
         self._tasks.withdraw(spares_idle=self._is_timed_out)
         if self._ready:
             self._tasks.start(self._end_ready())
-        # Each task waits for a slot at most once, and must wake to find that no work is left.
-        for _ in range(self._tasks.count):
-            self._slots.release()
 
     async def _end_ready(self) -> None:
         """End the entries that wait for a worker; there may be many."""

@@ -338,8 +338,8 @@ class Dispatch(ABC, Generic[OperationT]):
         adopted: bool = False,
     ) -> None:
         """Note in the ledger what became known of the last attempt."""
-        if (row := self.row) is None:
-            return
+        row = self.row
+        assert row is not None
         row.state, row.error = state, error
         if ref is not None:
             row.ref, row.adopted = ref, adopted
