@@ -236,16 +236,16 @@ def _has_twin(world: World, process: Process, intent: Intent) -> bool:
     )
 
 
-def _told(process: Process, intent: Intent) -> set[Id]:
-    """Return the operations that were reported of a request, by whichever caller.
+def _told(process: Process, intent: Intent, *, but: int | None = None) -> set[Id]:
+    """Return the operations that were reported of a request, by whichever caller but one.
 
     The operations of two lost dispatches with one request are interchangeable.
     """
     return {
         id_of(event.ref)
-        for events in process.dispatched.values()
+        for number, events in process.dispatched.items()
         for event in events
-        if (event.ref.kind, str(event.feature), event.config) == _request(intent)
+        if (event.ref.kind, str(event.feature), event.config) == _request(intent) and number != but
     }
 
 
@@ -390,12 +390,13 @@ def _item_is_right(
     world: World, caller: Caller, dispatching: Dispatching, item: BatchItem[Any]
 ) -> None:
     intent, verdict = dispatching.intent, item.verdict
-    made = effects(world, intent)
+    others = _told(caller.process, intent, but=intent.caller)
+    made = [each for each in effects(world, intent) if each not in others]
     if isinstance(item.error, errors.DispatchUnknownError):
         assert verdict is Verdict.UNKNOWN, f"{intent} is unknown, and its item {verdict}"
         _is_unknown_for_a_reason(world, caller, intent, item.error)
     elif item.ref is None and len(item.earlier) < len(made):
-        assert caller.is_cancelled, f"{intent} began {made}, and its item says {verdict}"
+        assert caller.is_cancelled, f"{intent} began {made}, and its item says {item.error!r}"
     assert not isinstance(item.error, errors.OperationNotFoundError), f"{intent}: {item.error}"
     if item.is_flaky:
         world.seen["a run that passed at its second attempt"] += 1

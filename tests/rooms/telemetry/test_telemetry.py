@@ -488,10 +488,11 @@ def test_an_operation_that_is_named_twice_has_one_span(sdk: Sdk) -> None:
     """The second dispatch of a span ends that, and the operation keeps its first."""
     subscriber = telemetry().subscriber()
     note = subscriber.functions()["on_dispatched"]
+    refs: list[Ref] = []  # Handles keep them.
     for name in ("first", "second"):
         with sdk.tracer_provider.get_tracer("t").start_as_current_span(name, end_on_exit=False):
-            ref = evolve(REF, traceparent=telemetry().traceparent())
-            note(Dispatched(ref, adopted=False, feature="Checkout", config=None))
+            refs.append(evolve(REF, traceparent=telemetry().traceparent()))
+            note(Dispatched(refs[-1], adopted=False, feature="Checkout", config=None))
     assert sdk.span("second")
     assert not sdk.spans("first")
     subscriber.close()
