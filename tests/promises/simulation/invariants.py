@@ -270,16 +270,15 @@ def _what_is_adopted_is_ours(world: World, process: Process) -> None:
             is_free = (
                 owner is None
                 or _has_twin(world, process, owner)
-                or _are_alike(world, intent, owner)
+                or _are_alike(world, process, intent, owner, name)
             )
             assert is_free, f"{intent} adopted {name}, which is of {owner}"
             _nobody_can_tell(world, process, intent, event.ref)
 
 
-def _are_alike(world: World, intent: Intent, owner: Intent) -> bool:
+def _are_alike(world: World, process: Process, intent: Intent, owner: Intent, name: Id) -> bool:
     """Say whether two dispatches had one request, and the owner of an operation lost its answer."""
-    posts = [post for post in world.record.of(owner) if post.made is not None]
-    is_lost = any(post.accepted_at is None or post.is_unreadable for post in posts)
+    is_lost = all(id_of(event.ref) != name for event in process.dispatched.get(owner.caller, ()))
     world.seen["an adoption of what is interchangeable"] += is_lost
     return is_lost and _request(intent) == _request(owner)
 

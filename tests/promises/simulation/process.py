@@ -76,7 +76,7 @@ class Process:
         self.unknown: defaultdict[int, list[DispatchUnknown]] = defaultdict(list[DispatchUnknown])
         """By caller, what the `on_dispatch_unknown` hook was told."""
         self.told_at: dict[Ref, float] = {}
-        """When the `on_dispatched` hook was told of an operation."""
+        """When the `on_dispatched` hook first named an operation."""
         self.transitions: list[StatusChanged] = []
         """What the `on_transition` hook was told."""
         self._tasks: dict[asyncio.Task[Any], int] = {}
@@ -117,7 +117,7 @@ class Process:
         if self.is_killed:
             return
         self.dispatched[CALLER.get()].append(event)
-        self.told_at[event.ref] = asyncio.get_running_loop().time()
+        self.told_at.setdefault(event.ref, asyncio.get_running_loop().time())
 
     def _note_unknown(self, event: DispatchUnknown) -> None:
         if self.is_killed:
