@@ -306,7 +306,7 @@ class Ledger(ABC):
         config: str | None = None,
         project: str | None = None,
     ) -> list[Row]:
-        """Decide what to do with dispatches of which it is unknown whether they started.
+        """Decide on dispatches that may or may not have started.
 
         Args:
             key: The key of the dispatch, or of the batch.

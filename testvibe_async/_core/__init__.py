@@ -1,1 +1,1 @@
-"""How the library works; only the public modules beside it import it."""
+"""The internals of the library; only the public modules beside it import it."""

@@ -80,7 +80,7 @@ def _hints(without: Sequence[Item], result: Result) -> Iterator[str]:
 
 
 def _positional(names: Iterable[str]) -> list[str]:
-    """Return names as words of a command, none of which is read as an option."""
+    """Return names as words of a command, so that none is read as an option."""
     names = list(names)
     return ["--", *names] if any(name.startswith("-") for name in names) else names
 

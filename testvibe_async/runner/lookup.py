@@ -59,7 +59,7 @@ class Batches:
         self._headings: list[KeptBatch] | None = None
 
     async def headings(self, *, again: bool = False) -> list[KeptBatch]:
-        """Return all batches without what became of their items, the latest first.
+        """Return all batches without their items' results, the latest first.
 
         Args:
             again: True to read them again; otherwise they are those of the first call.

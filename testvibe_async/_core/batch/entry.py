@@ -75,7 +75,7 @@ class Entry(Generic[SnapshotT]):
 
     @property
     def state(self) -> RowState:
-        """What is known of the last attempt; `NOT_STARTED` if there was none."""
+        """The state of the last attempt; `NOT_STARTED` if there was none."""
         return self.rows[-1].state if self.rows else RowState.NOT_STARTED
 
     @property

@@ -29,7 +29,7 @@ BEFORE_SECONDS = 10.0
 
 
 class Fit(Enum):
-    """How an operation compares with a request."""
+    """The result of comparing an operation with a request."""
 
     OURS = auto()
     """Each field that the request sets is there, and the same."""
@@ -43,7 +43,7 @@ class Fit(Enum):
 
 @frozen
 class Evidence:
-    """What the service shows of the operations since a dispatch."""
+    """The operations that the service shows since a dispatch."""
 
     shown: Sequence[tuple[Snapshot, Ref]] = ()
     """The operations that may be newer than the newest before the dispatch."""
@@ -72,7 +72,7 @@ class Decision:
     """The reason why the operation is not known."""
 
     candidates: tuple[Ref, ...] = ()
-    """The operations of which one may be its own, if the reason is `ambiguous`."""
+    """The operations that may be its own, if the reason is `ambiguous`."""
 
     is_nothing: bool = False
     """True if nothing that could be its operation is to be seen."""

@@ -59,7 +59,7 @@ class State(Enum):
     """The ledger has rows of it, which decide what is next."""
 
     PREPARE = auto()
-    """What must be known before the dispatch is read."""
+    """Read what the dispatch needs before it is sent."""
 
     SEND = auto()
     """The request waits to be written, or provably had no effect."""
@@ -146,7 +146,7 @@ class Dispatch(ABC, Generic[OperationT]):
     """The reason why the answer of the last attempt is not known."""
 
     decision: Decision = field(default=UNSEEN, init=False)
-    """What the last answered search for its operation showed."""
+    """The result of the last answered search for its operation."""
 
     shown: dict[Ref, tuple[Snapshot, Ref]] = field(
         factory=dict["Ref", "tuple[Snapshot, Ref]"], init=False
