@@ -463,7 +463,9 @@ def _ref_is_not_stored(row: Row) -> Row:
     return evolve(row, ref=None, state=RowState.NOT_STARTED) if row.ref is not None else row
 
 
-@canary("a row comes after the first byte", "acted again|started|credits", play_restarts)
+@canary(
+    "a row comes after the first byte", "acted again|started|credits|never retrieved", play_restarts
+)
 def _row_comes_after_the_first_byte(patch: pytest.MonkeyPatch) -> None:
     async def insert_later(_before: Any, dispatch: Any) -> None:
         row = dispatch._own = dispatch._new_row()
@@ -482,45 +484,16 @@ def _row_that_is_there_is_replaced(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sqlite, "_INSERT", sqlite._INSERT.replace("OR IGNORE", "OR REPLACE"))
 
 
-@canary("refs are not stored", "acted again|began|credits", play_restarts)
+@canary(
+    "refs are not stored",
+    "acted again|began|credits|has an outcome without an operation",
+    play_restarts,
+)
 def _refs_are_not_stored(patch: pytest.MonkeyPatch) -> None:
     async def note(note: Any, ledger: SqliteLedger, row: Row) -> None:
         await note(ledger, _ref_is_not_stored(row))
 
     _wrap(patch, SqliteLedger, "note", _around(note))
-
-
-@canary("an adoption replaces an answer", "and its item is|started", play_shared)
-def _adoption_replaces_an_answer(patch: pytest.MonkeyPatch) -> None:
-    note = sqlite._NOTE
-    patch.setattr(sqlite, "_NOTE", note[: note.index(" AND (ref")])
-
-
-@canary("owners are ignored", "which is of Intent|and nobody knows|credits")
-def _owners_are_ignored(patch: pytest.MonkeyPatch) -> None:
-    def ignoring(decide: Any) -> Any:
-        def decide_alone(row: Row, evidence: Any, _related: Any, **options: Any) -> Any:
-            return decide(row, evidence, [], **options)
-
-        return decide_alone
-
-    _inside(patch, "decision", ignoring)
-
-
-@canary("a cut list is taken as whole", "took effect as|acted again|nobody knows", play_restarts)
-def _cut_list_is_taken_as_whole(patch: pytest.MonkeyPatch) -> None:
-    async def whole(read: Any, *args: Any, **options: Any) -> Any:
-        return evolve(await read(*args, **options), is_whole=True)
-
-    _inside(patch, "evidence", _around(whole))
-
-
-@canary("an expiry is not waited for", "took effect as|acted again|credits|started", play_restarts)
-def _expiry_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
-    async def sleep(_sleep: Any, _dispatch: Any, _seconds: float) -> None:
-        pass
-
-    _inside(patch, "expiry", _around(sleep))
 
 
 @canary(
@@ -532,11 +505,6 @@ def _lost_dispatch_is_sent_again_at_once(patch: pytest.MonkeyPatch) -> None:
         return State.PREPARE if state is State.SETTLE else state
 
     _inside(patch, "recall", _around(recall))
-
-
-@canary("the newest before it is an old one", "began long before it was sent|which is of Intent")
-def _newest_before_it_is_old(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(INSIDE["the newest"], property(lambda self: self.id is not None))
 
 
 @canary("a redirect is taken for a refusal", "took effect as|raised|and its item says|nobody knows")
