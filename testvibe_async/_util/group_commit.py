@@ -51,6 +51,11 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         """
         self._add(work, None)
 
+    def take_failure(self) -> Exception | None:
+        """Return the error of a record that no caller waited for, once."""
+        error, self.failure = self.failure, None
+        return error
+
     async def aclose(self) -> None:
         """Write pending records, and end the thread, even if cancelled. Idempotent."""
         self._is_closed = True

@@ -122,7 +122,7 @@ class Chunk:
         self._rows: list[str] = next(iter(info.heartbeat_details), job.get("rows", []))
         beat = partial(self._handle.heartbeat, rpc_timeout=RPC_SECONDS)
         self._ledger = HeartbeatLedger(beat)
-        self.leaving = asyncio.Event()
+        self.leaving: asyncio.Event = asyncio.Event()
         """Set to give the chunk back to the engine, unless its result is being reported."""
         self._batch: Batch[Any] | None = None
         self._is_stopped = False

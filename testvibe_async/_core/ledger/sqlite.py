@@ -119,8 +119,7 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
             ConfigError: Some changes could not be written.
         """
         await super().aclose()
-        if (error := self.failure) is not None:
-            self.failure = None
+        if (error := self.take_failure()) is not None:
             raise self._failed(error) from error
 
     async def insert(self, row: Row) -> Row:
