@@ -21,6 +21,9 @@ nitpick_ignore_regex = [
     ("py:obj", r"(?!(testvibe_async\.(\w+\.)*)?[A-Z][a-z]+\w*(\.\w+)*$).*"),
 ]
 
+# A short name in a signature may stand for a class of the package and of its module: the same one.
+suppress_warnings = ["ref.python"]
+
 autosummary_ignore_module_all = False
 autosummary_imported_members = True
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}

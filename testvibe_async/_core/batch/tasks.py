@@ -39,11 +39,6 @@ class Tasks:
         self._withdrawable: dict[asyncio.Task[Any], Entry[Any] | None] = {}
         """Tasks that read, recover or dispatch: a stop cancels each of them, unless it was sent."""
 
-    @property
-    def count(self) -> int:
-        """Number of running tasks."""
-        return len(self._running)
-
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task."""
         task = asyncio.create_task(work, name="testvibe_async batch", context=self.context.copy())
