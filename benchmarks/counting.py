@@ -161,19 +161,17 @@ def _walks() -> dict[str, list[Function]]:
     """Return the functions of this package that one operation enters, in order."""
     with TemporaryDirectory() as folder:
         return {
-            'await (await project.run_feature("x"))': _walk(_run_one),
-            'await project.run_features(["x"], key=key)': _walk(
-                _run_batch, Path(folder) / "ledger"
-            ),
+            "await (await project.run_feature(1))": _walk(_run_one),
+            "await project.run_features([1], key=key)": _walk(_run_batch, Path(folder) / "ledger"),
         }
 
 
 async def _run_one(client: Client, _key: str) -> None:
-    await (await client.project().run_feature("x"))
+    await (await client.project().run_feature(1))
 
 
 async def _run_batch(client: Client, key: str) -> None:
-    await client.project().run_features(["x"], key=key)
+    await client.project().run_features([1], key=key)
 
 
 def _walk(
