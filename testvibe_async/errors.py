@@ -619,7 +619,7 @@ _STORED = {
 """The fields of a restored error, by their names in its document."""
 
 _STORED_TIMES = {"lastSeenUtc": "last_seen_at", "polledUtc": "polled_at"}
-"""Those that are instants."""
+"""The fields that are instants."""
 
 _RESTORED: Mapping[str, Any] = {
     "method": "",

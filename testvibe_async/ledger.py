@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 __all__ = ["Decision", "Ledger", "Row", "RowState", "ref_id"]
 
 Decision: TypeAlias = 'Literal["resend", "drop"] | Ref'
-"""What to do with a dispatch that is unknown: send it again, leave it, or take an operation."""
+"""The decision on a dispatch that is unknown: send it again, leave it, or take an operation."""
 
 VERSION = 1
 """The version of a row's document."""
 
 
 class RowState(StrEnum):
-    """What is known of one attempt to dispatch."""
+    """The state of one attempt to dispatch."""
 
     PLANNED = "planned"
     """The row describes a batch, and no attempt."""
@@ -118,7 +118,7 @@ class Row(Serializable):
     """The requested site; None for the project's own."""
 
     state: RowState = RowState.INTENDED
-    """What is known of the dispatch."""
+    """The state of the attempt."""
 
     intended_at: datetime = field(factory=lambda: datetime.now(UTC))
     """The time when the row was made, by the local clock, in UTC."""
@@ -161,7 +161,7 @@ class Row(Serializable):
 
     @property
     def identity(self) -> tuple[str, str, str, str, int]:
-        """What is unique in a ledger."""
+        """The fields that are unique in a ledger."""
         return self.server, self.project, self.key, self.item, self.number
 
     @property

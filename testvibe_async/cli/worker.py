@@ -118,7 +118,7 @@ async def _work(
 
 
 class _Contact:
-    """Whether the engine and the service can be reached."""
+    """The reachability of the engine and of the service."""
 
     def __init__(self) -> None:
         self._away: set[str] = set()
