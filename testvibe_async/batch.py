@@ -274,6 +274,7 @@ class Batch(Generic[SnapshotT_co]):
                 dispatch or wait is in its item.
         """
         self._require_open()
+        self._workers.slots.note_reader()
         found = await self._next()
         if found is None:
             raise StopAsyncIteration
@@ -292,7 +293,7 @@ class Batch(Generic[SnapshotT_co]):
         workers = self._workers
         async with self._turn:
             while not self._is_left and not self._has_given_all:
-                if (found := workers.completed.take()) is not None:
+                if (found := workers.take()) is not None:
                     self._taken += 1
                     return found
                 workers.raise_failure()

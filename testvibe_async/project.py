@@ -251,6 +251,7 @@ class Project:
         config: str | Sequence[str | None] | None = None,
         site_url: str | None = None,
         max_in_flight: int = 100,
+        max_unread: int | None = None,
         on_conflict: RunConflict | None = None,
         timeout: float | None = None,
         stop_on_failure: bool | int = False,
@@ -274,6 +275,9 @@ class Project:
                 feature runs with each of them.
             site_url: The site to test; None for the project's own.
             max_in_flight: Maximum number of dispatched, unfinished runs, 1 or more.
+            max_unread: Number of finished items that `async for` may leave unread, 0 or more. Each
+                further one takes the place of a run in flight, so that a slow reader slows the
+                batch down. None for no limit.
             on_conflict: The reaction to a feature without tests: `raise` makes an item with the
                 error; `wait` waits for the end of the generation in flight, and then dispatches.
                 None for that of the batch's first call, or else `raise`.
@@ -319,7 +323,7 @@ class Project:
                 default=lambda feature: feature.has_tests,
                 repeat=require_count("repeat", repeat),
             ),
-            Limits(max_in_flight, timeout, stop_on_failure),
+            Limits(max_in_flight, timeout, stop_on_failure, max_unread),
             key=key,
             options=options,
             on_conflict=on_conflict,
@@ -345,7 +349,9 @@ class Project:
         Args:
             features: See `run_features`; None for all features without tests, except suggestions.
             site_url: The site to explore; None for the project's own.
-            max_in_flight: Maximum number of dispatched, unfinished generations, 1 or more.
+            max_in_flight: Maximum number of dispatched generations that are unfinished, or whose
+                item `async for` has not read yet, 1 or more: if the loop's body is slow or ends
+                early, no further credits are spent.
             on_conflict: The reaction to a generation in flight: `raise` makes an item with the
                 error, `attach` joins it, `wait` waits for its end and then dispatches. None for
                 that of the batch's first call, or else `raise`.
@@ -370,7 +376,7 @@ class Project:
         return self._batch(
             "generation",
             self._jobs(features, None, default=lambda feature: feature.needs_tests),
-            Limits(max_in_flight, timeout, stop_on_failure),
+            Limits(max_in_flight, timeout, stop_on_failure, max_unread=0),
             key=key,
             options=options,
             on_conflict=on_conflict,

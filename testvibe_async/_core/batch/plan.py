@@ -107,10 +107,14 @@ class Limits:
     """Seconds after which nothing more is dispatched or waited for; None for no limit."""
     stop_on_failure: int
     """Number of failed features at which dispatching stops; 0 for none."""
+    max_unread: int | None = None
+    """Number of items that the caller may leave unread, before each further one keeps its slot."""
 
     def __attrs_post_init__(self) -> None:
         """Refuse a count that is none."""
         require_count("max_in_flight", self.max_in_flight)
+        if self.max_unread != 0 and self.max_unread is not None:
+            require_count("max_unread", self.max_unread)
         count: object = self.stop_on_failure
         if not isinstance(count, int) or count < 0:
             raise ConfigError(

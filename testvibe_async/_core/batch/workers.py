@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from testvibe_async._core.batch.entry import Entry, is_futile, is_key_refused
+from testvibe_async._core.batch.slots import Slots
 from testvibe_async._core.batch.tasks import Tasks
 from testvibe_async._core.batch.waits import Waits
 from testvibe_async._core.dispatch import CLOSE_SECONDS, TestsMadeError, noted
@@ -86,6 +87,8 @@ class Workers(Generic[SnapshotT]):
         self._ledger = starter.dispatcher.ledger
         self._failures = 0
         self._tasks = Tasks(is_stopped=lambda: self._is_stopped, ended=self._note_task_ended)
+        self.slots: Slots = Slots(limits.max_in_flight, max_unread=limits.max_unread)
+        """The slots of the operations in flight."""
         self._gate = asyncio.Semaphore(DISPATCHES_AT_ONCE)
         self._ready: deque[Entry[SnapshotT]] = deque()
         """The entries that wait for a worker."""
@@ -186,11 +189,24 @@ class Workers(Generic[SnapshotT]):
         try:
             # With an eager task factory, it would otherwise start inside the `_hire` of another.
             await asyncio.sleep(0)
-            while await self._has_next():
-                self._hire()
-                await self._carry(self._ready.popleft())
+            while await self._carry_next():
+                pass
         finally:
             self._workers -= 1
+
+    async def _carry_next(self) -> bool:
+        """Carry the next entry, once a slot is free; return False if none is left."""
+        await self._tasks.withdrawable(self.slots.occupy())
+        if self._is_stopped:
+            return False
+        try:
+            if not await self._has_next():
+                return False
+            self._hire()
+            await self._carry(self._ready.popleft())
+        finally:
+            self.slots.leave()
+        return True
 
     async def _has_next(self) -> bool:
         """Read until an entry waits for a worker; return False if none is left."""
@@ -363,8 +379,16 @@ class Workers(Generic[SnapshotT]):
     def _complete(self, entry: Entry[SnapshotT], error: VibeError | None) -> BatchItem[SnapshotT]:
         item = entry.final = self.mark(entry.end(error))
         self._ended += 1
+        self.slots.note_item()
         self.completed.put((entry.index, item))
         return item
+
+    def take(self) -> tuple[int, BatchItem[SnapshotT]] | None:
+        """Return the index and item of the next entry that has completed; None if there is none."""
+        found = self.completed.take()
+        if found is not None:
+            self.slots.note_read()
+        return found
 
     def stop(self) -> None:
         """Stop dispatching: withdraw unsent dispatches, and end entries without a worker."""
