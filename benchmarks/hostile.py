@@ -30,7 +30,7 @@ from benchmarks.measure import Meter, StallSelector
 from benchmarks.results import measure, progress, table
 from benchmarks.trial import ROOT
 from testvibe_async import Client, Listing, RetryPolicy, VibeError
-from testvibe_async._artifacts import host
+from testvibe_async._core.artifacts import host
 
 if TYPE_CHECKING:
     from benchmarks.hostile_answers import Case

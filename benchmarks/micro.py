@@ -19,12 +19,12 @@ import pytest
 
 from benchmarks.results import measure, table
 from testvibe_async import Client, RetryPolicy, RunRef
-from testvibe_async._http import outage_interval
-from testvibe_async._http.retry import retry_delay
-from testvibe_async._polling import Subscription
-from testvibe_async._polling.schedule import standard_poll_plan
-from testvibe_async._wire.endpoints import Endpoints
-from testvibe_async._wire.protocol import Response, decode
+from testvibe_async._core.http import outage_interval
+from testvibe_async._core.http.retry import retry_delay
+from testvibe_async._core.polling import Subscription
+from testvibe_async._core.polling.schedule import standard_poll_plan
+from testvibe_async._core.wire.endpoints import Endpoints
+from testvibe_async._core.wire.protocol import Response, decode
 from testvibe_async.errors import ServerError
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Document
     from testvibe_async import Run
-    from testvibe_async._polling.poller import Poller
-    from testvibe_async._wire.endpoints import Request
+    from testvibe_async._core.polling.poller import Poller
+    from testvibe_async._core.wire.endpoints import Request
 
     P = ParamSpec("P")
     T = TypeVar("T")

@@ -24,13 +24,13 @@ from attrs import define, field
 
 from benchmarks.results import measure, progress, table
 from testvibe_async import Client, RunRef
-from testvibe_async._wire import Response
+from testvibe_async._core.wire import Response
 from testvibe_async.testing import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from benchmarks.results import Document
-    from testvibe_async._polling.polled import PolledOperation
-    from testvibe_async._wire import Request
+    from testvibe_async._core.polling.polled import PolledOperation
+    from testvibe_async._core.wire import Request
 
 __all__ = ["outages_table"]
 

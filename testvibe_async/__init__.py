@@ -7,12 +7,12 @@ the package, such as pytest with its plugin, does not pay for it.
 import importlib
 import typing
 
-from testvibe_async._util import __version__ as __version__
+from testvibe_async._core.util import __version__ as __version__
 
 if typing.TYPE_CHECKING:
+    from testvibe_async._core.http import RetryPolicy as RetryPolicy
     from testvibe_async._core.ledger import MemoryLedger as MemoryLedger
     from testvibe_async._core.ledger import SqliteLedger as SqliteLedger
-    from testvibe_async._http import RetryPolicy as RetryPolicy
     from testvibe_async.batch import Batch as Batch
     from testvibe_async.batch import StoredBatch as StoredBatch
     from testvibe_async.client import Client as Client
@@ -119,7 +119,7 @@ _PUBLIC = {
     "events": [
         "Hooks",
     ],
-    "_http": [
+    "_core.http": [
         "RetryPolicy",
     ],
 }

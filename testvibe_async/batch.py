@@ -21,8 +21,8 @@ from testvibe_async._core.batch import (
     select_features,
 )
 from testvibe_async._core.dispatch import CLOSE_SECONDS
-from testvibe_async._telemetry import telemetry
-from testvibe_async._wire import KINDS
+from testvibe_async._core.telemetry import telemetry
+from testvibe_async._core.wire import KINDS
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Generation, Run, Snapshot, Transition
 from testvibe_async.outcomes import BatchSummary
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
     from testvibe_async._core.batch import Workers
-    from testvibe_async._polling import Iteration
-    from testvibe_async._telemetry import Trace
+    from testvibe_async._core.polling import Iteration
+    from testvibe_async._core.telemetry import Trace
     from testvibe_async.operations import GenerationOperation, Operation, RunOperation
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import GenerationRef, RunRef

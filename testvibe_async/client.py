@@ -1,12 +1,12 @@
 """The client: the module to read first.
 
 It holds the parts that all calls to one service share. A call goes straight down from here or from
-`project`: `_wire` builds the request, `_http` decides when to send it and sends it, and `_wire`
-turns the answer into a value or an error. A dispatch goes through `_core/dispatch` first: its
-`conflicts` reacts to a 409, and its `machine` ensures that nothing is sent twice and no id is lost.
-`ledger` keeps what was dispatched. `operations` has the handles on operations, and `_polling` polls
-them while anything waits for them. `batch` is the interface to many dispatches at once, which
-`_core/batch` carries, and `_artifacts` downloads the files of a run.
+`project`: `_core.wire` builds the request, `_core.http` decides when to send it and sends it, and
+`_core.wire` turns the answer into a value or an error. A dispatch goes through `_core.dispatch`
+first: its `conflicts` reacts to a 409, and its `machine` ensures that nothing is sent twice and no
+id is lost. `ledger` keeps what was dispatched. `operations` has the handles on operations, and
+`_core.polling` polls them while anything waits for them. `batch` is the interface to many
+dispatches at once, which `_core.batch` carries, and `_core.artifacts` downloads the files of a run.
 
 Four limits bound the traffic: `max_connections` requests are under way at once (all of them may be
 polls), and `rate_limit` requests start in a second. A batch has at most `max_in_flight` operations
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from attrs import evolve
 
-from testvibe_async._artifacts import Downloader
-from testvibe_async._config import (
+from testvibe_async._core.artifacts import Downloader
+from testvibe_async._core.config import (
     load_settings,
     require_count,
     require_kind,
@@ -30,11 +30,11 @@ from testvibe_async._config import (
     server_name,
 )
 from testvibe_async._core.dispatch import Dispatcher
+from testvibe_async._core.http import RetryPolicy, Transport
 from testvibe_async._core.ledger import SqliteLedger, ledger_of
-from testvibe_async._http import RetryPolicy, Transport
-from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
-from testvibe_async._telemetry import telemetry
-from testvibe_async._wire import Endpoints, custom_request
+from testvibe_async._core.polling import Poller, PollPlan, checked_plan, standard_poll_plan
+from testvibe_async._core.telemetry import telemetry
+from testvibe_async._core.wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Emitter, Hooks
 from testvibe_async.gathering import Gathering

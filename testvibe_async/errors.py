@@ -51,8 +51,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from testvibe_async._util import escape, plain
-from testvibe_async._util.serialization import Serializable
+from testvibe_async._core.util import escape, plain
+from testvibe_async._core.util.serialization import Serializable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

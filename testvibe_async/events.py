@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from attrs import fields_dict, frozen
 
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from contextlib import closing
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from testvibe_async._config import require_timeout
-from testvibe_async._polling import Change, Iteration, Subscription
+from testvibe_async._core.config import require_timeout
+from testvibe_async._core.polling import Change, Iteration, Subscription
 from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.models import Generation, Run, Snapshot
 from testvibe_async.operations import GenerationOperation, Operation, RunOperation
@@ -20,7 +20,7 @@ from testvibe_async.refs import Ref
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from testvibe_async._polling import PolledOperation, Poller
+    from testvibe_async._core.polling import PolledOperation, Poller
     from testvibe_async.models import Transition
 
 __all__ = ["Gathering"]

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from attrs import define, field, fields
 
-from testvibe_async._util import id_in
-from testvibe_async._util.serialization import Serializable, wire_name
-from testvibe_async._wire import KINDS, read
+from testvibe_async._core.util import id_in
+from testvibe_async._core.util.serialization import Serializable, wire_name
+from testvibe_async._core.wire import KINDS, read
 from testvibe_async.errors import ConfigError, KindName, VibeError, read_error
 from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.refs import Ref, checked_traceparent

@@ -1,10 +1,10 @@
 """The values that the service's answers hold, as frozen attrs classes.
 
-They define the meaning of a document; `_wire` reads it. Names are the service's own, in snake case.
-Instants are aware datetimes in UTC, and their names end in `_at`. A value that the service omitted
-or answered with null is None, or empty if it is a list. Fields that this release does not know are
-kept in `extra`, under their wire names. So are fields that it can't read, such as a duration that
-is not a number; their own attribute is None.
+They define the meaning of a document; `_core.wire` reads it. Names are the service's own, in snake
+case. Instants are aware datetimes in UTC, and their names end in `_at`. A value that the service
+omitted or answered with null is None, or empty if it is a list. Fields that this release does not
+know are kept in `extra`, under their wire names. So are fields that it can't read, such as a
+duration that is not a number; their own attribute is None.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Generic, NoReturn, Self, TypeAlias, TypeVar
 from attrs import field, frozen
 from attrs.validators import min_len
 
-from testvibe_async._util import plain
-from testvibe_async._util.serialization import NotSent, Serializable
+from testvibe_async._core.util import plain
+from testvibe_async._core.util.serialization import NotSent, Serializable
 from testvibe_async.errors import IncompleteListError, KindName, VibeError
 
 __all__ = [

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from attrs import frozen
 
-from testvibe_async._config import require_age, require_timeout
-from testvibe_async._polling import Change, Iteration, Subscription
-from testvibe_async._wire import Endpoints
+from testvibe_async._core.config import require_age, require_timeout
+from testvibe_async._core.polling import Change, Iteration, Subscription
+from testvibe_async._core.wire import Endpoints
 from testvibe_async.errors import (
     ContradictionError,
     ObservationError,
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from testvibe_async._artifacts import Downloader
-    from testvibe_async._http import Transport
-    from testvibe_async._polling import PolledOperation, Poller
+    from testvibe_async._core.artifacts import Downloader
+    from testvibe_async._core.http import Transport
+    from testvibe_async._core.polling import PolledOperation, Poller
     from testvibe_async.errors import KindName
     from testvibe_async.ledger import Row
     from testvibe_async.models import (

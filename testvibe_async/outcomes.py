@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overloa
 
 from attrs import field, frozen
 
-from testvibe_async._util.serialization import Serializable
+from testvibe_async._core.util.serialization import Serializable
 from testvibe_async.errors import (
     DispatchUnknownError,
     ForbiddenError,

@@ -12,14 +12,14 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
-from testvibe_async._config import (
+from testvibe_async._core.batch import EntrySource, Features, JobSource, Limits, Plan, Workers
+from testvibe_async._core.config import (
     require_choice,
     require_count,
     require_timeout,
 )
-from testvibe_async._core.batch import EntrySource, Features, JobSource, Limits, Plan, Workers
 from testvibe_async._core.dispatch import GenerateConflict, RunConflict, Starter
-from testvibe_async._wire import Endpoints
+from testvibe_async._core.wire import Endpoints
 from testvibe_async.batch import Batch
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Feature, Generation, Run
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async._core.dispatch import Dispatcher
-    from testvibe_async._wire import Endpoint
+    from testvibe_async._core.wire import Endpoint
     from testvibe_async.errors import KindName
     from testvibe_async.models import (
         Artifact,

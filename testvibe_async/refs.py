@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 from attrs import NOTHING, field, fields_dict, frozen
 from attrs.validators import optional
 
-from testvibe_async._util import plain
-from testvibe_async._util.serialization import Serializable, wire_name
+from testvibe_async._core.util import plain
+from testvibe_async._core.util.serialization import Serializable, wire_name
 from testvibe_async.errors import ConfigError, KindName
 
 if TYPE_CHECKING:

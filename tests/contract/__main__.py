@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from tests.conftest import settings_of
 from tests.support.dialects import DIALECTS, Dialect
 from testvibe_async import Client
-from testvibe_async._config import load_settings
+from testvibe_async._core.config import load_settings
 from testvibe_async.cli.doctor.examination import Examination
 from testvibe_async.cli.doctor.recording import disguised
 from testvibe_async.testing import Emulator, Outcome, Scenario, VirtualTimeLoop

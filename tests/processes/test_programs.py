@@ -34,7 +34,8 @@ def test_the_package_alone_imports_nothing() -> None:
     modules = modules_after("import testvibe_async")
     loaded = {name for name in modules if name.startswith("testvibe_async")}
     assert loaded == {"testvibe_async"} | {
-        f"testvibe_async.{name}" for name in ("_util", "_util.text", "_util.version")
+        f"testvibe_async.{name}"
+        for name in ("_core", "_core.util", "_core.util.text", "_core.util.version")
     }
     assert not modules & {"aiohttp", "asyncio", "attrs", "cattrs", "anyio"}
 
@@ -44,7 +45,7 @@ def test_values_and_errors_import_no_client() -> None:
     modules = modules_after("import testvibe_async.errors, testvibe_async.outcomes")
     assert {"testvibe_async.models", "testvibe_async.refs"} <= modules
     assert not modules & {"aiohttp", "asyncio", "cattrs", "anyio"}
-    assert not [name for name in modules if name.endswith("._wire")]
+    assert not [name for name in modules if name.endswith("._core.wire")]
 
 
 def test_importing_the_client_imports_no_extra() -> None:
@@ -105,7 +106,7 @@ asyncio.run(main())
 
 def test_the_page_prints_a_trace() -> None:
     """The function of the page shows a run and its requests on the console of a real program."""
-    page = Path(testvibe_async.__file__).parent / "_telemetry" / "README.md"
+    page = Path(testvibe_async.__file__).parent / "_core" / "telemetry" / "README.md"
     block = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
     output, _ = run(block + TRACED)
     names = set(re.findall(r'"name": "([^"]+)"', output))

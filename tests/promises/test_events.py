@@ -233,7 +233,7 @@ async def test_no_ci_commands(emulator: Emulator, caplog: pytest.LogCaptureFixtu
 
 def test_the_page_lists_each_event_with_its_level_and_fields() -> None:
     """The table of the page on logs is what is logged."""
-    page = Path(events.__file__).parent / "_telemetry" / "README.md"
+    page = Path(events.__file__).parent / "_core" / "telemetry" / "README.md"
     for kind in Event.__subclasses__():
         names = ", ".join(f"`{name}`" for name in fields_dict(kind))
         row = f"| `{kind.__name__}` | {logging.getLevelName(kind.level)} | {names} |"

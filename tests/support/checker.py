@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 from attrs import frozen
 from jsonschema_rs import Draft202012Validator, Registry
 
-from testvibe_async._wire import openapi_document
+from testvibe_async._core.wire import openapi_document
 
 API = "/api/v1/ops"
 _URI = "urn:contract"

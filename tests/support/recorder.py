@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.support.checker import Checker, complete
-from testvibe_async._wire import Request, custom_request, openapi_document
+from testvibe_async._core.wire import Request, custom_request, openapi_document
 from testvibe_async.testing import RecordedRequest
 from testvibe_async.testing.answers import Answer
 from testvibe_async.testing.api import Api, Middleware

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import ConfigError
-from testvibe_async._util import __version__
+from testvibe_async._core.util import __version__
 from testvibe_async.cli.common import MORE_OPTIONS, Common
 from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, report
 from testvibe_async.cli.output import Output

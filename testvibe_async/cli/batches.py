@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from testvibe_async import ConfigError, SqliteLedger
-from testvibe_async._config import find_settings
+from testvibe_async._core.config import find_settings
 from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.words import NAME
 from testvibe_async.runner.lookup import Batches, Place

@@ -16,7 +16,7 @@ from attrs import evolve
 from rich.text import Text
 
 from testvibe_async import Run, Verdict, VibeError, errors
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.cli.details import Line, end_of, error_lines, first_of, text_of
 from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.outputs import Outputs, the_batch

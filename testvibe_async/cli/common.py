@@ -1,7 +1,7 @@
 """The options of all commands, and the client that they open.
 
 A command takes `common: Common = Common()` as its last keyword and opens `connected(common)`. Which
-settings are in force is decided in `testvibe_async._config`, not here.
+settings are in force is decided in `testvibe_async._core.config`, not here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attrs import field, frozen
 from cyclopts import Group, Parameter
 
 from testvibe_async import ConfigError
-from testvibe_async._config import FoundSettings, find_settings
+from testvibe_async._core.config import FoundSettings, find_settings
 from testvibe_async.cli.output import Output
 from testvibe_async.runner.ledgers import VARIABLE, default_ledger
 from testvibe_async.runner.names import choose_project, is_project_id

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 from rich.text import Text
 
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.cli.words import tests_of
 from testvibe_async.models import RunStatus
 from testvibe_async.runner.outcome import duration

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from cyclopts import CoercionError, CycloptsError, Token, exceptions
 
 from testvibe_async import OutcomeError, UndocumentedStatusError, VibeError, errors
-from testvibe_async._config import masked
+from testvibe_async._core.config import masked
 from testvibe_async.cli.output import escape_lines, wrapped
 from testvibe_async.cli.words import NAME, reason
 from testvibe_async.runner.generation_limit import GenerationLimitError

@@ -8,7 +8,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from testvibe_async import ConfigError
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.cli import completion
 from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time

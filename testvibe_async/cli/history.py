@@ -17,7 +17,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annot
 from rich.text import Text
 
 from testvibe_async import ConfigError
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.details import first_of

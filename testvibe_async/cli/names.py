@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from testvibe_async import BatchItem, ConfigError, Ref, RunRef, errors
-from testvibe_async._wire import KINDS
+from testvibe_async._core.wire import KINDS
 from testvibe_async.cli import completion
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 from testvibe_async.runner.kinds import POLICIES

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import ConfigError
-from testvibe_async._util import COMMAND, OBEYED, escape, without_commands
+from testvibe_async._core.util import COMMAND, OBEYED, escape, without_commands
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Output:
         With `--json=lines` each member of a list is a line, and any other value is one.
 
         Args:
-            value: See `serialize` of `testvibe_async._wire`.
+            value: See `serialize` of `testvibe_async._core.wire`.
         """
         if not self.has_lines:
             self._write_json(value, indent=2)
@@ -224,12 +224,12 @@ def json_of(value: object, *, indent: int | None = None, ascii_only: bool = Fals
     """Return a value as JSON text that is harmless on a terminal.
 
     Args:
-        value: See `serialize` of `testvibe_async._wire`.
+        value: See `serialize` of `testvibe_async._core.wire`.
         indent: Spaces for each level; None for one line.
         ascii_only: True to escape all characters beyond ASCII, for an output that can't show them.
     """
     # It brings cattrs, which takes long to import; few commands print JSON.
-    from testvibe_async._wire import serialize  # noqa: PLC0415
+    from testvibe_async._core.wire import serialize  # noqa: PLC0415
 
     text = json.dumps(serialize(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
     # The line ends are those of the indentation: within a string they are already escaped.

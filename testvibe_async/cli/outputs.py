@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 import anyio
 
 from testvibe_async import BatchItem, ConfigError, Run, Verdict, VibeError
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.words import NAME, Item, item_name, item_reason, reason

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import evolve, frozen
 
 from testvibe_async import Generation, Hooks, Phase, Verdict, WaitTimeoutError
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.cli.contact import Contact, Outage
 from testvibe_async.cli.words import Item, is_lost, item_name, item_reason
 from testvibe_async.runner.outcome import counted, word_of

@@ -2,7 +2,7 @@
 
 Decides how settings are shown, the key masked, and writes them: the project to the repository's
 file, and the key to the user's own, in which comments stay. What may be in them is decided in
-`testvibe_async._config`.
+`testvibe_async._core.config`.
 
 A key is taken from a prompt that does not show it, or from standard input, never from an argument:
 other users of the machine see those. It is stored once the service has accepted it, in a file that
@@ -17,9 +17,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testvibe_async import ConfigError, ResponseError, _config
-from testvibe_async._util import escape
-from testvibe_async._util.replacement import replace_file
+from testvibe_async import ConfigError, ResponseError
+from testvibe_async._core.config import (
+    REPOSITORY_FILE,
+    Setting,
+    find_repository,
+    find_settings,
+    masked,
+    read_repository_file,
+    read_user_file,
+    require_api_key,
+    require_encrypted,
+    server_name,
+    user_file_path,
+)
+from testvibe_async._core.util import escape
+from testvibe_async._core.util.replacement import replace_file
 from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.output import ask
 from testvibe_async.cli.words import NAME
@@ -45,7 +58,7 @@ def settings(*, common: Common = Common()) -> None:
         testvibe-async settings
         testvibe-async settings --json
     """
-    found = _config.find_settings(common.server, project=common.project)
+    found = find_settings(common.server, project=common.project)
     shown = {
         "server": _shown(found.server),
         "apiKey": _shown(found.api_key, is_secret=True),
@@ -62,7 +75,7 @@ def settings(*, common: Common = Common()) -> None:
             for name, each in zip(names, (*shown.values(), *routes.values()), strict=True)
         ],
     )
-    output.note(f"Your own configuration file is {_config.user_file_path()}.")
+    output.note(f"Your own configuration file is {user_file_path()}.")
     output.note(f"Your batches are in the ledger {common.ledger_path}.")
 
 
@@ -105,15 +118,15 @@ async def use(project: str, /, *, common: Common = Common()) -> None:
     )
 
 
-def _shown(setting: _config.Setting | None, *, is_secret: bool = False) -> dict[str, str] | None:
+def _shown(setting: Setting | None, *, is_secret: bool = False) -> dict[str, str] | None:
     """Return a setting and its source; a secret is masked."""
     if setting is None:
         return None
     value = setting.value
     if is_secret:
         # A value of another form may be another secret, put there by mistake.
-        is_usual = _config.masked(value) != value
-        value = _config.masked(value) if is_usual else f"{len(value)} characters of another form"
+        is_usual = masked(value) != value
+        value = masked(value) if is_usual else f"{len(value)} characters of another form"
     return {"value": value, "from": setting.source}
 
 
@@ -130,9 +143,9 @@ def store_project(server: str, project: str) -> Path:
     """
     import tomlkit  # noqa: PLC0415 - see `login`
 
-    present = _config.read_repository_file()
-    folder = _config.find_repository() or Path.cwd()
-    path = present.path if present else folder / _config.REPOSITORY_FILE
+    present = read_repository_file()
+    folder = find_repository() or Path.cwd()
+    path = present.path if present else folder / REPOSITORY_FILE
     if path.is_symlink():
         raise ConfigError(
             f"{path} is a symbolic link, and what a repository links to is not written: "
@@ -163,10 +176,10 @@ def login(*, stdin: bool = False, common: Common = Common()) -> None:
     import asyncio  # noqa: PLC0415 - `settings` does without it, and without tomlkit
 
     named = common.server or os.environ.get("TESTVIBE_SERVER") or _ask_server()
-    server = _config.server_name(named)
-    _config.require_encrypted(server, allow_http=common.allow_http)
+    server = server_name(named)
+    require_encrypted(server, allow_http=common.allow_http)
     typed = _ask_key() if sys.stdin.isatty() and not stdin else sys.stdin.readline()
-    api_key = _config.require_api_key(typed)
+    api_key = require_api_key(typed)
     try:
         projects = asyncio.run(_try(server, api_key, allow_http=common.allow_http))
     except ResponseError as error:
@@ -194,11 +207,11 @@ def logout(*, common: Common = Common()) -> None:
         testvibe-async logout
         testvibe-async logout --server https://testvibe.example
     """
-    stored = _config.read_user_file()
+    stored = read_user_file()
     server = common.server or (stored.server if stored else None)
     if server is None:
         raise ConfigError("there is no key on this machine")
-    server = _config.server_name(server)
+    server = server_name(server)
     path = set_key(server, None)
     if path is None:
         raise ConfigError(f"there is no key for {server} on this machine")
@@ -223,17 +236,17 @@ def set_key(server: str, api_key: str | None) -> Path | None:
     """
     import tomlkit  # noqa: PLC0415 - see `login`
 
-    path = _config.user_file_path()
+    path = user_file_path()
     if path is None:
         raise ModuleNotFoundError(name="platformdirs")
-    text = path.read_text(encoding="utf-8-sig") if _config.read_user_file() else ""
+    text = path.read_text(encoding="utf-8-sig") if read_user_file() else ""
     document = tomlkit.parse(text)
     if api_key is not None:
         # Appended below dotted keys it would belong to the last of them.
         document = document if "server" in document else tomlkit.parse(f'server = ""\n{text}')
         document["server"] = server
     servers: Table = document.setdefault("servers", tomlkit.table(is_super_table=True))
-    spellings = [name for name in servers if _config.server_name(name, f"{path}: ") == server]
+    spellings = [name for name in servers if server_name(name, f"{path}: ") == server]
     for name in spellings:
         del servers[name]
     if api_key is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from testvibe_async import BatchItem, Run, VibeError, WaitTimeoutError
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.runner.outcome import with_config
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import re
 from typing import TYPE_CHECKING
 
 from testvibe_async import ConfigError, VibeError, errors
-from testvibe_async._util import clean
-from testvibe_async._wire import KINDS
+from testvibe_async._core.util import clean
+from testvibe_async._core.wire import KINDS
 from testvibe_async.reports.reasons import why
 from testvibe_async.runner.names import GUID, did_you_mean
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from attrs import frozen
 from mcp.types import Annotations, CallToolResult, TextContent
 
-from testvibe_async._util import clean
+from testvibe_async._core.util import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_never
 
 from testvibe_async import BatchItem, BatchSummary, Generation, Run, RunRef, Verdict
-from testvibe_async._wire import serialize
+from testvibe_async._core.wire import serialize
 from testvibe_async.mcp_server.advice import capitalized, described, explain, reason_of
 from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, quoted, text_of
 from testvibe_async.reports.entries import Case, Entry

@@ -17,7 +17,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
 from testvibe_async import Batch, BatchItem, Project, StoredBatch, Verdict, errors
-from testvibe_async._wire import GENERATION, serialize
+from testvibe_async._core.wire import GENERATION, serialize
 from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer, visible
 from testvibe_async.mcp_server.batches import Carried, meaning_of

@@ -13,7 +13,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from testvibe_async import Batch, errors
-from testvibe_async._wire import serialize
+from testvibe_async._core.wire import serialize
 from testvibe_async.mcp_server import digests, toolkit
 from testvibe_async.mcp_server.advice import capitalized
 from testvibe_async.mcp_server.answers import Answer

@@ -15,7 +15,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.stdio import stdio_server
 
 from testvibe_async import Client, ConfigError, __version__
-from testvibe_async._util import id_in
+from testvibe_async._core.util import id_in
 from testvibe_async.mcp_server import generations, runs
 from testvibe_async.mcp_server import tools as plain_tools
 from testvibe_async.mcp_server.advice import suggestion

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field
 
 from testvibe_async import Listing, RunStatus
-from testvibe_async._wire import serialize
+from testvibe_async._core.wire import serialize
 from testvibe_async.mcp_server import answers, toolkit
 from testvibe_async.mcp_server.answers import Answer, Document, quoted
 from testvibe_async.mcp_server.digests import say

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from testvibe_async import Generation, Operation, errors
-from testvibe_async._util import clean
+from testvibe_async._core.util import clean
 from testvibe_async.mcp_server.advice import capitalized, reason_of
 from testvibe_async.mcp_server.answers import sentence
 from testvibe_async.mcp_server.digests import again, brief_of, progress_of

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from testvibe_async import Run, Verdict, VibeError, errors
-from testvibe_async._util import clean
+from testvibe_async._core.util import clean
 from testvibe_async.reports.reasons import why
 from testvibe_async.reports.text import one_line, tail
 

@@ -27,7 +27,7 @@ from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
 from testvibe_async import Client, Hooks, Project, Run, RunRef, SqliteLedger, errors, events
-from testvibe_async._artifacts import safe_paths
+from testvibe_async._core.artifacts import safe_paths
 from testvibe_async.batch import StoredBatch
 from testvibe_async.models import Phase
 from testvibe_async.outcomes import BatchItem

@@ -13,7 +13,7 @@ from mimetypes import MimeTypes
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import NAMESPACE_URL, uuid5
 
-from testvibe_async._util import __version__, clean
+from testvibe_async._core.util import __version__, clean
 from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.report import Report, ReportOptions

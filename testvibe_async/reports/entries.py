@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import Factory, evolve, field, frozen
 
-from testvibe_async._util.serialization import wire_name
+from testvibe_async._core.util.serialization import wire_name
 from testvibe_async.errors import KindName
 from testvibe_async.models import DEFAULT_CONFIG, CaseResult, GenerationLog, Snapshot
 from testvibe_async.outcomes import BatchItem, Verdict

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from attrs import frozen
 
-from testvibe_async._util.replacement import replace_file
+from testvibe_async._core.util.replacement import replace_file
 from testvibe_async.errors import ConfigError
 from testvibe_async.reports.ctrf import to_ctrf
 from testvibe_async.reports.junit import to_junit

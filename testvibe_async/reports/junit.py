@@ -13,7 +13,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Unpack
 from xml.etree import ElementTree as ET
 
-from testvibe_async._util import clean
+from testvibe_async._core.util import clean
 from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import one_line

@@ -10,7 +10,7 @@ import re
 from itertools import accumulate
 from typing import TYPE_CHECKING, Unpack
 
-from testvibe_async._util import clean
+from testvibe_async._core.util import clean
 from testvibe_async.outcomes import Verdict
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import cut, one_line, tail

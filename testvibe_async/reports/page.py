@@ -22,8 +22,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
 
-from testvibe_async._util import __version__, clean
-from testvibe_async._util.serialization import wire_name
+from testvibe_async._core.util import __version__, clean
+from testvibe_async._core.util.serialization import wire_name
 from testvibe_async.errors import ConfigError
 from testvibe_async.reports.entries import ID_FIELDS, IMAGES, Case, Entry, Item
 from testvibe_async.reports.report import Report, ReportOptions

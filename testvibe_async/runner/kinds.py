@@ -1,7 +1,7 @@
 """The kinds of operations as the surfaces treat them: a row for each, with its policy and commands.
 
 A difference in data is listed here, once. A difference in behaviour is a `match` over the kinds
-that a type checker finds incomplete. What the service calls a kind is in `_wire`.
+that a type checker finds incomplete. What the service calls a kind is in `_core.wire`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.errors import ConfigError, EndpointNotFoundError, ForbiddenError
 from testvibe_async.models import DEFAULT_CONFIG, Config, Listing, ProjectInfo
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.runner.generation_limit import LIMITED

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from attrs import asdict, evolve, field, frozen
 
-from testvibe_async._config import read_repository_file
+from testvibe_async._core.config import read_repository_file
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Feature, Listing, Run
 from testvibe_async.outcomes import BatchItem, Quarantined, Verdict

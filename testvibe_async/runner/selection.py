@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from testvibe_async._util import escape
+from testvibe_async._core.util import escape
 from testvibe_async.batch import select_features
 from testvibe_async.errors import ConfigError, NotFoundError, ResponseError, TransportError
 from testvibe_async.models import Config, Feature, FeatureStatus, Listing

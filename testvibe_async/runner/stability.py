@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import frozen
 
-from testvibe_async._util.serialization import Serializable
+from testvibe_async._core.util.serialization import Serializable
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.runner.outcome import with_config
 

@@ -18,7 +18,7 @@ TESTS = """
     from contextlib import suppress
 
     from testvibe_async import Client, RetryPolicy, VibeError
-    from testvibe_async._wire import Endpoints
+    from testvibe_async._core.wire import Endpoints
     from testvibe_async.testing import Emulator, Fault
     from testvibe_async.testing import api
     from testvibe_async.testing.answers import json_answer

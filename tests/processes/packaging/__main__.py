@@ -23,7 +23,7 @@ MAX_BYTES = {".whl": 800_000, ".gz": 1_500_000}
 IN_WHEEL = {
     "testvibe_async/py.typed",
     "testvibe_async/README.md",
-    "testvibe_async/_wire/openapi.json",
+    "testvibe_async/_core/wire/openapi.json",
     "testvibe_async/cli/README.md",
     "testvibe_async/reports/template/page.html",
     "testvibe_async/testing/shop/checkout.feature",

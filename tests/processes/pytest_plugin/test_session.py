@@ -15,9 +15,9 @@ from testvibe_async.testing import Emulator
 
 CHEAP = {
     "testvibe_async",
-    "testvibe_async._util",
-    "testvibe_async._util.text",
-    "testvibe_async._util.version",
+    "testvibe_async._core.util",
+    "testvibe_async._core.util.text",
+    "testvibe_async._core.util.version",
     "testvibe_async.pytest_plugin",
     "testvibe_async.pytest_plugin.leftovers",
     "testvibe_async.pytest_plugin.options",

@@ -15,9 +15,9 @@ from tests.support.finished_run import CONTENT, SECRET, Case, downloads, until
 from tests.support.peer import chunked, http
 from tests.support.raising import raised
 from testvibe_async import Artifact, Client, errors
-from testvibe_async._artifacts import downloader, part_file
-from testvibe_async._artifacts.downloader import Downloader
-from testvibe_async._artifacts.host import BLOCK_BYTES
+from testvibe_async._core.artifacts import downloader, part_file
+from testvibe_async._core.artifacts.downloader import Downloader
+from testvibe_async._core.artifacts.host import BLOCK_BYTES
 
 STEPS = [(part_file, "_create"), (downloader, "append"), (Path, "replace")]
 """What touches the disk, and where it is looked up."""
@@ -66,7 +66,7 @@ async def test_no_download_after_the_close(case: Case, monkeypatch: pytest.Monke
 
 async def test_a_junction_is_not_followed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A junction of Windows counts as a link."""
-    monkeypatch.setattr("testvibe_async._artifacts.part_file._MOUNT_POINT", 0)
+    monkeypatch.setattr("testvibe_async._core.artifacts.part_file._MOUNT_POINT", 0)
     (case.directory / "trace").mkdir(parents=True)
     await raised(NotADirectoryError, case.download(kinds={"trace"}))
 
@@ -140,7 +140,7 @@ async def test_a_wrong_size_is_an_error(
         written.append(len(block))
 
     monkeypatch.setattr(downloader, "append", write)
-    monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 100)
+    monkeypatch.setattr("testvibe_async._core.artifacts.host.MAX_BYTES", 100)
     async with case.serving(answer, declared) as origin:
         error = await raised(errors.MalformedResponseError, case.download(), match=message)
         assert error.status == 200

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from testvibe_async._artifacts.paths import MAX_BYTES, safe_paths
+from testvibe_async._core.artifacts.paths import MAX_BYTES, safe_paths
 
 PLAIN = ["trace/locked-out-user.zip", "screenshots/locked-out-user.png", "report/index.html"]
 RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testvibe_async import errors
-from testvibe_async._config import files
+from testvibe_async._core.config import files
 
 KEY = "tvb_" + "Ab3" * 14 + "z"
 SERVER = "https://testvibe.example"
@@ -27,7 +27,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def user_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the user's file is, which is not there yet."""
     path = tmp_path / "config.toml"
-    monkeypatch.setattr("testvibe_async._config.files.user_file_path", lambda: path)
+    monkeypatch.setattr("testvibe_async._core.config.files.user_file_path", lambda: path)
     return path
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testvibe_async import Client
-from testvibe_async._config.settings import Setting, Settings, find_settings, load_settings
-from testvibe_async._config.validate import masked, require_api_key
+from testvibe_async._core.config.settings import Setting, Settings, find_settings, load_settings
+from testvibe_async._core.config.validate import masked, require_api_key
 from testvibe_async.errors import ConfigError
 
 KEY = "tvb_" + "Ab3" * 14 + "z"
@@ -26,7 +26,7 @@ def user_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     (folder / "repository" / ".git").mkdir(parents=True)
     monkeypatch.chdir(folder / "repository")
     monkeypatch.setattr(
-        "testvibe_async._config.files.user_file_path", lambda: folder / "config.toml"
+        "testvibe_async._core.config.files.user_file_path", lambda: folder / "config.toml"
     )
     return folder / "config.toml"
 
@@ -103,7 +103,7 @@ def test_a_key_of_another_form_warns_once(
     key: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key of another form is used as it is; the first use logs one warning, without the key."""
-    monkeypatch.setattr("testvibe_async._config.validate._warned_of", set[int]())
+    monkeypatch.setattr("testvibe_async._core.config.validate._warned_of", set[int]())
     environment = {"TESTVIBE_API_KEY": f"{key}\n"}
     for _ in range(3):
         assert load_settings(HOME, environment=environment).api_key == key
@@ -275,7 +275,8 @@ def test_no_file_is_read_needlessly(user_file: Path, monkeypatch: pytest.MonkeyP
     environment = {"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": KEY, "TESTVIBE_PROJECT": "p"}
     assert load_settings(endpoints={}, environment=environment).project == "p"
     monkeypatch.setattr(
-        "testvibe_async._config.files.user_file_path", lambda: pytest.fail("asked for the file")
+        "testvibe_async._core.config.files.user_file_path",
+        lambda: pytest.fail("asked for the file"),
     )
     state(user_file, 'project = "q"')
     assert load_settings(HOME, api_key=KEY, endpoints={}, environment={}).project == "q"

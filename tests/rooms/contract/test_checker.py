@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.checker import Checker, closed
 from tests.support.shop import P
-from testvibe_async._wire import openapi_document
+from testvibe_async._core.wire import openapi_document
 
 CHECKER = Checker()
 CLOSED = Checker(closed(openapi_document()))

@@ -14,9 +14,9 @@ from tests.conftest import KEY
 from tests.support.checker import API, Checker, closed
 from tests.support.shop import P
 from testvibe_async import Client, ConflictError, UnauthorizedError
-from testvibe_async._util.serialization import serialize
-from testvibe_async._wire import openapi_document, read
-from testvibe_async._wire.endpoints import ENDPOINTS
+from testvibe_async._core.util.serialization import serialize
+from testvibe_async._core.wire import openapi_document, read
+from testvibe_async._core.wire.endpoints import ENDPOINTS
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
 CHECKER = Checker()

@@ -15,7 +15,7 @@ from schemathesis.generation import GenerationMode
 
 from tests.support.amounts import amount, by_turns
 from tests.support.checker import API, Checker
-from testvibe_async._wire import openapi_document
+from testvibe_async._core.wire import openapi_document
 from testvibe_async.testing import Emulator
 
 OPERATIONS = Checker().operations

@@ -9,9 +9,9 @@ from attrs import NOTHING, fields
 
 from tests.support.checker import Checker
 from testvibe_async import FeatureStatus, RunStatus, models
-from testvibe_async._util.serialization import wire_name
-from testvibe_async._wire import openapi_document
-from testvibe_async._wire.endpoints import ENDPOINTS, Effect
+from testvibe_async._core.util.serialization import wire_name
+from testvibe_async._core.wire import openapi_document
+from testvibe_async._core.wire.endpoints import ENDPOINTS, Effect
 from testvibe_async.errors import ConflictError
 
 DOCUMENT: Any = openapi_document()

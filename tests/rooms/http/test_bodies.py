@@ -13,10 +13,10 @@ from tests.support.peer import http, peer
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import RetryPolicy, errors
-from testvibe_async._http import session as http_session
-from testvibe_async._http.response_body import LARGE_BYTES, Bodies, TooLargeError
-from testvibe_async._wire import Endpoints
-from testvibe_async._wire.endpoints import ENDPOINTS
+from testvibe_async._core.http import session as http_session
+from testvibe_async._core.http.response_body import LARGE_BYTES, Bodies, TooLargeError
+from testvibe_async._core.wire import Endpoints
+from testvibe_async._core.wire.endpoints import ENDPOINTS
 from testvibe_async.testing import Emulator, Fault
 
 MEBIBYTE = 2**20

@@ -2,7 +2,7 @@
 
 import pytest
 
-from testvibe_async._http.pace import Pace
+from testvibe_async._core.http.pace import Pace
 
 
 @pytest.mark.parametrize(("retry_after", "seconds"), [(7.0, 7.0), (None, 1.0)])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import client_of
 from testvibe_async import Client, RetryPolicy, errors
-from testvibe_async._http import retry
-from testvibe_async._http.retry import Outlook, RetryBudget
+from testvibe_async._core.http import retry
+from testvibe_async._core.http.retry import Outlook, RetryBudget
 from testvibe_async.testing import Emulator, Fault
 
 URL = "https://testvibe.example/api/v1/ops/projects"

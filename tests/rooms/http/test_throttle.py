@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.support.timing import now
-from testvibe_async._http.throttle import Throttle
+from testvibe_async._core.http.throttle import Throttle
 from testvibe_async.testing import VirtualTimeLoop
 
 

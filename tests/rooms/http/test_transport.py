@@ -14,10 +14,10 @@ from tests.conftest import client_of
 from tests.support.peer import ONCE, http, peer
 from tests.support.timing import now
 from testvibe_async import ConfigError, OutcomeUnknownError, Project
-from testvibe_async._http import transport
-from testvibe_async._http.clock import ServiceClock, clock_lead
-from testvibe_async._http.request_body import RequestBody
-from testvibe_async._wire.endpoints import Endpoints
+from testvibe_async._core.http import transport
+from testvibe_async._core.http.clock import ServiceClock, clock_lead
+from testvibe_async._core.http.request_body import RequestBody
+from testvibe_async._core.wire.endpoints import Endpoints
 from testvibe_async.testing import Emulator, Fault
 
 

@@ -14,8 +14,8 @@ from tests.support.amounts import amount
 from tests.support.observing import start_wait
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, Run, RunOperation, errors
-from testvibe_async._http import Outage, Outlook
-from testvibe_async._polling.queue import PollQueue
+from testvibe_async._core.http import Outage, Outlook
+from testvibe_async._core.polling.queue import PollQueue
 from testvibe_async.events import Emitter, PollFailed
 from testvibe_async.testing import Emulator, Fault, Scenario
 

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import client_of
 from tests.support.timing import now
 from testvibe_async import Client, Generation, Operation, Phase, Project, Ref, Run, errors
-from testvibe_async._polling import PollPlan
+from testvibe_async._core.polling import PollPlan
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -266,7 +266,7 @@ async def test_so_many_outcomes_are_kept(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the number that is kept the oldest outcome is read again."""
-    monkeypatch.setattr("testvibe_async._polling.known.MAX_OPERATIONS", 2)
+    monkeypatch.setattr("testvibe_async._core.polling.known.MAX_OPERATIONS", 2)
     refs = [await ended(project) for _ in range(3)]
     gc.collect()
 
@@ -277,7 +277,7 @@ async def test_only_so_many_bytes_are_kept(
     emulator: Emulator, client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large outcome takes the place of many small ones, and one too large is not kept."""
-    monkeypatch.setattr("testvibe_async._polling.known.MAX_BYTES", 10_000)
+    monkeypatch.setattr("testvibe_async._core.polling.known.MAX_BYTES", 10_000)
     small = await ended(project)
     gc.collect()
     assert client.attach(small).done

@@ -14,8 +14,8 @@ from tests.support.observing import COUNT, ROUNDS, dispatch_runs, start_wait
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, ObservationError, Project, RunOperation, RunRef
-from testvibe_async._polling import Subscription
-from testvibe_async._polling.reader import Reader
+from testvibe_async._core.polling import Subscription
+from testvibe_async._core.polling.reader import Reader
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 
@@ -50,7 +50,7 @@ async def test_no_outcome_is_a_row(emulator: Emulator, client: Client, project: 
 
 async def test_overdue_reads_are_spread_over_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where very many are due for a read by id at once, each round reads its share of them."""
-    monkeypatch.setattr("testvibe_async._polling.list_polling.CHECKS_AT_ONCE", 2)
+    monkeypatch.setattr("testvibe_async._core.polling.list_polling.CHECKS_AT_ONCE", 2)
     scenario = Scenario(run_queue=(0, 0), run_duration=(300, 300), failing_runs=0)
     async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
         operations = await dispatch_runs(client.project(), 100)
@@ -101,7 +101,7 @@ async def test_long_lists_let_other_tasks_run(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch, constant: str, places: int
 ) -> None:
     """Reading a list, publishing what it shows, and rescheduling after it pause in between."""
-    monkeypatch.setattr(f"testvibe_async._polling.{constant}_A_TURN", 3)
+    monkeypatch.setattr(f"testvibe_async._core.polling.{constant}_A_TURN", 3)
     operations = await dispatch_runs(project, COUNT)
     sleep, pauses = asyncio.sleep, Counter[tuple[str, int]]()
 

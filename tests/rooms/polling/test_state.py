@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testvibe_async import Phase, Run, RunRef, RunStatus
-from testvibe_async._http import outage_interval
-from testvibe_async._polling.kinds import PolledRun
-from testvibe_async._polling.list_polling import _is_time
-from testvibe_async._polling.schedule import standard_poll_plan
+from testvibe_async._core.http import outage_interval
+from testvibe_async._core.polling.kinds import PolledRun
+from testvibe_async._core.polling.list_polling import _is_time
+from testvibe_async._core.polling.schedule import standard_poll_plan
 from testvibe_async.errors import KindName
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)

@@ -42,7 +42,7 @@ class Import:
 
 
 def name_of(path: Path) -> str:
-    """Return the name of a module's file in the package, such as `_http.session`."""
+    """Return the name of a module's file in the package, such as `_core.http.session`."""
     named = path.parent if path.name == "__init__.py" else path.with_suffix("")
     return ".".join(named.relative_to(PACKAGE).parts)
 

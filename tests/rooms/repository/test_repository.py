@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import KEY
 from testvibe_async import Client
-from testvibe_async._wire.endpoints import ENDPOINTS
+from testvibe_async._core.wire.endpoints import ENDPOINTS
 from testvibe_async.mcp_server import make_server
 
 ROOT = Path(__file__).parents[3]
@@ -91,18 +91,21 @@ def test_each_extra_is_tried_alone() -> None:
     assert all(f"pip install '.[{extra}]'" in readme for extra in EXTRAS)
 
 
-ROOMS = {
-    room: (ROOT / "testvibe_async" / room / "README.md").read_text(encoding="utf-8")
-    for room in ("_core", "_http", "_polling")
+PAGES = {
+    "_core": ("dispatch", "batch", "ledger"),
+    "_core/http": (".",),
+    "_core/polling": (".",),
 }
-"""The pages for contributors about one room."""
+"""The pages for contributors, each with the rooms that it is about."""
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_pages_for_contributors_name_each_module(room: str) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_for_contributors_name_each_module(page: str) -> None:
     """The picture of a room has each of its modules, and no other."""
-    (picture,) = re.findall(r"```text\n(.*?)```", ROOMS[room], re.DOTALL)
-    modules = {path.name for path in (ROOT / "testvibe_async" / room).rglob("*.py")}
+    home = ROOT / "testvibe_async" / page
+    text = (home / "README.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    modules = {path.name for room in PAGES[page] for path in (home / room).rglob("*.py")}
     assert set(re.findall(r"\b\w+\.py\b", picture)) == modules - {"__init__.py"}
 
 

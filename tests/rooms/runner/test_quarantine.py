@@ -106,7 +106,7 @@ def test_invalid_entry(repository: Path, table: str, why: str) -> None:
 
 def test_entry_of_the_page(repository: Path) -> None:
     """The entry that the page of settings shows is valid until its day."""
-    page = Path(testvibe_async.__file__).parent / "_config" / "README.md"
+    page = Path(testvibe_async.__file__).parent / "_core" / "config" / "README.md"
     text = page.read_text(encoding="utf-8").partition("## Quarantine")[2]
     repository.write_text(text.partition("```toml\n")[2].partition("```")[0])
     (entry,) = Quarantine.read(today=TODAY).entries

@@ -39,8 +39,8 @@ SCHEDULES = 1000
 SEEDS = (2, 3)
 
 INSIDE = {
-    "send": "testvibe_async._http.session.HttpSession.send",
-    "slots": "testvibe_async._http.throttle.Throttle.release",
+    "send": "testvibe_async._core.http.session.HttpSession.send",
+    "slots": "testvibe_async._core.http.throttle.Throttle.release",
     "row": "testvibe_async._core.dispatch.dispatch.Dispatch.before_writing",
     "expiry": "testvibe_async._core.dispatch.dispatch.Dispatch.sleep",
     "recall": "testvibe_async._core.dispatch.machine.Machine._recall",
@@ -48,10 +48,10 @@ INSIDE = {
     "evidence": "testvibe_async._core.dispatch.evidence.EvidenceReader.read",
     "the newest": "testvibe_async._core.dispatch.newest.Newest.is_known",
     "the latest": "testvibe_async._core.dispatch.kinds.GenerationDispatch._before",
-    "refusals": "testvibe_async._http.transport.is_clear_refusal",
+    "refusals": "testvibe_async._core.http.transport.is_clear_refusal",
     "contradictions": "testvibe_async.ledger.Row.contradiction",
-    "newer answers": "testvibe_async._polling.polled.PolledOperation._replace",
-    "grace": "testvibe_async._polling.polled.GRACE_SECONDS",
+    "newer answers": "testvibe_async._core.polling.polled.PolledOperation._replace",
+    "grace": "testvibe_async._core.polling.polled.GRACE_SECONDS",
 }
 """The places inside the client in which mutants are planted, by what they decide. All else is
 public, and so are most mutants: a change inside has to look here alone."""

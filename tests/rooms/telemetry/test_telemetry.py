@@ -31,8 +31,8 @@ from tests.support.raising import raised
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
 from testvibe_async import BatchSummary, Client, Project, Ref, RunRef, errors
-from testvibe_async._telemetry import Telemetry, otel, telemetry
-from testvibe_async._telemetry.otel import OpenTelemetry
+from testvibe_async._core.telemetry import Telemetry, otel, telemetry
+from testvibe_async._core.telemetry.otel import OpenTelemetry
 from testvibe_async.batch import _result_of
 from testvibe_async.events import Dispatched, PollFailed
 from testvibe_async.testing import Emulator, Fault, Outcome
@@ -430,7 +430,7 @@ def test_a_forged_context_costs_neither_the_ref_nor_time(text: object) -> None:
 
 def test_without_an_api(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Where it is not installed nothing is told, and nothing said; where it fails, a warning."""
-    name = "testvibe_async._telemetry.otel"
+    name = "testvibe_async._core.telemetry.otel"
     monkeypatch.setitem(sys.modules, name, None)
     assert type(telemetry.__wrapped__()) is Telemetry
     assert not caplog.records
@@ -456,7 +456,7 @@ async def test_a_context_that_fails(project: Project, monkeypatch: pytest.Monkey
     """A context that fails leaves the requests without a parent, and the run as it is."""
     _use(monkeypatch, TracerProvider())
     context = SimpleNamespace(attach=_raise, Context=dict)
-    monkeypatch.setattr("testvibe_async._telemetry.otel.otel_context", context)
+    monkeypatch.setattr("testvibe_async._core.telemetry.otel.otel_context", context)
     assert (await (await project.run_feature("Checkout"))).is_finished
 
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("temporalio", reason="batches on Temporal need the extra `temporal`")
 
 from testvibe_async import BatchItem, Run, RunRef
-from testvibe_async._wire import KINDS, read
+from testvibe_async._core.wire import KINDS, read
 from testvibe_async.batch import item_from_dict
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.temporal import ledger as module

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from testvibe_async._util.group_commit import GroupCommit
+from testvibe_async._core.util.group_commit import GroupCommit
 
 
 class SqliteFile(GroupCommit[sqlite3.Connection]):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from testvibe_async._util.replacement import replace_file
+from testvibe_async._core.util.replacement import replace_file
 
 
 def test_it_is_there_as_a_whole(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.ci_systems import COMMANDS, obeyed
-from testvibe_async._util import LONGEST, OBEYED, clean, escape, plain, without_commands
+from testvibe_async._core.util import LONGEST, OBEYED, clean, escape, plain, without_commands
 
 PIECES = [
     *("\x1b[31m", "\x1b]0;t\x07", "\x9b2J", "\r\n", "\r", "\t", "\ud800", "\u202e", "\uffff"),

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from testvibe_async._wire.convert import read
-from testvibe_async._wire.endpoints import ENDPOINTS, Request
-from testvibe_async._wire.json import UnreadableError
-from testvibe_async._wire.leftovers import UnreadableField
-from testvibe_async._wire.protocol import Response
+from testvibe_async._core.wire.convert import read
+from testvibe_async._core.wire.endpoints import ENDPOINTS, Request
+from testvibe_async._core.wire.json import UnreadableError
+from testvibe_async._core.wire.leftovers import UnreadableField
+from testvibe_async._core.wire.protocol import Response
 
 URL = "https://testvibe.example/api/v1/ops/projects/p"
 

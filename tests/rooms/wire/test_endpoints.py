@@ -7,12 +7,17 @@ import pytest
 
 from tests.rooms.wire.documents import answer, places_of
 from testvibe_async import Batch, BatchItem, Client
-from testvibe_async._polling.kinds import RECORDS
-from testvibe_async._telemetry.otel import KINDS as MEASURED
-from testvibe_async._wire import KINDS
-from testvibe_async._wire.convert import DISPATCHED_IN
-from testvibe_async._wire.endpoints import ENDPOINTS, Effect, custom_request, endpoint_overrides
-from testvibe_async._wire.protocol import decode
+from testvibe_async._core.polling.kinds import RECORDS
+from testvibe_async._core.telemetry.otel import KINDS as MEASURED
+from testvibe_async._core.wire import KINDS
+from testvibe_async._core.wire.convert import DISPATCHED_IN
+from testvibe_async._core.wire.endpoints import (
+    ENDPOINTS,
+    Effect,
+    custom_request,
+    endpoint_overrides,
+)
+from testvibe_async._core.wire.protocol import decode
 from testvibe_async.errors import ConfigError, KindName
 from testvibe_async.mcp_server.advice import UNKNOWN
 from testvibe_async.operations import HANDLES

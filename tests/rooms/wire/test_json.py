@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.rooms.wire.documents import encode, json_values, left_out, problems
 from testvibe_async import Listing, ProjectFile, Run, RunStatus
-from testvibe_async._wire import json as wire_json
-from testvibe_async._wire.convert import read
-from testvibe_async._wire.json import AT_ONCE, Rows, UnreadableError, parse
+from testvibe_async._core.wire import json as wire_json
+from testvibe_async._core.wire.convert import read
+from testvibe_async._core.wire.json import AT_ONCE, Rows, UnreadableError, parse
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_too_many_values_in_a_row_are_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept of a small row is larger than the row."""
-    monkeypatch.setattr("testvibe_async._wire.json.MAX_ROWS", 5000)
+    monkeypatch.setattr("testvibe_async._core.wire.json.MAX_ROWS", 5000)
     row = b'{"runId": 1, "status": "' + b"x" * 50 + b'"},'
     body = b"[" + row * 4999 + row[:-1] + b"]"
     assert len(body) > AT_ONCE
@@ -313,7 +313,7 @@ def test_a_list_with_much_around_it_is_no_list(size: int, rows: bytes) -> None:
 
 def test_a_list_of_usual_length_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The events of a streaming parser cost twice the time and memory of a thousand rows."""
-    monkeypatch.setattr("testvibe_async._wire.json.basic_parse", None)
+    monkeypatch.setattr("testvibe_async._core.wire.json.basic_parse", None)
     rows = [{"runId": number, "status": "running", "text": "x" * 300} for number in range(1000)]
     body = json.dumps(rows).encode()
     assert len(body) > AT_ONCE

@@ -7,7 +7,7 @@ from attrs import evolve
 
 from tests.rooms.wire.documents import URL as PROJECT
 from tests.rooms.wire.documents import answer
-from testvibe_async._wire import Endpoints, Request, next_page
+from testvibe_async._core.wire import Endpoints, Request, next_page
 
 URL = f"{PROJECT}/features"
 REQUEST = Endpoints.LIST_FEATURES.request(project="p", query={"kind": "a"})

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.rooms.wire.documents import URL, answer, request_for
 from testvibe_async import errors
-from testvibe_async._wire import protocol
-from testvibe_async._wire.endpoints import ENDPOINTS, Request
-from testvibe_async._wire.protocol import Response, is_clear_refusal
+from testvibe_async._core.wire import protocol
+from testvibe_async._core.wire.endpoints import ENDPOINTS, Request
+from testvibe_async._core.wire.protocol import Response, is_clear_refusal
 from testvibe_async.models import Feature
 
 T = TypeVar("T")

@@ -18,8 +18,8 @@ from tests.promises.test_models import OWN_VALUES
 from tests.rooms.wire.documents import encode, json_values
 from tests.support.amounts import amount
 from testvibe_async import Run, RunStatus, RunSummary, models
-from testvibe_async._util.serialization import serialize, wire_name
-from testvibe_async._wire.convert import read
+from testvibe_async._core.util.serialization import serialize, wire_name
+from testvibe_async._core.wire.convert import read
 
 LOCAL = {"Transition", "DownloadProgress", "DispatchedRun", "DispatchedGeneration"}
 MODELS = [

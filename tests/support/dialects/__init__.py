@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from attrs import field, frozen
 
 from tests.support.dialects.writing import ODD, error_page, login_page, written
-from testvibe_async._wire import openapi_document
+from testvibe_async._core.wire import openapi_document
 from testvibe_async.testing import Answer, Middleware, RecordedRequest
 from testvibe_async.testing.answers import JSON_TYPE, Refusal
 from testvibe_async.testing.operations import find_route

@@ -15,7 +15,7 @@ from tests.support.dialects import DIALECTS, Dialect
 from tests.support.processes import ROOT
 from tests.support.timing import STEADY
 from tests.surfaces.cli.conftest import text_of, use, write
-from testvibe_async._wire.endpoints import ENDPOINTS
+from testvibe_async._core.wire.endpoints import ENDPOINTS
 from testvibe_async.cli import app
 from testvibe_async.cli.doctor import examination, findings
 from testvibe_async.cli.doctor.findings import CHECKS

@@ -40,8 +40,8 @@ README, LIBRARY = PAGES["README.md"], PAGES["testvibe_async/README.md"]
 WITHOUT_CODE = {
     "testvibe_async/cli/README.md",
     "testvibe_async/_core/README.md",
-    "testvibe_async/_http/README.md",
-    "testvibe_async/_polling/README.md",
+    "testvibe_async/_core/http/README.md",
+    "testvibe_async/_core/polling/README.md",
     "CHANGELOG.md",
     *(page for page in PAGES if page.startswith(".github/")),
 }

@@ -262,7 +262,8 @@ def test_no_line_of_a_refusal_is_obeyed(
     assert not obeyed(result.stdout.str())
 
 
-def test_what_goes_wrong_elsewhere_is_shown_as_it_is(inner: Inner, service: Emulator) -> None:
+@pytest.mark.usefixtures("service")
+def test_what_goes_wrong_elsewhere_is_shown_as_it_is(inner: Inner) -> None:
     """The error of another plugin has its traceback, as in any other test."""
 
     class Broken:

@@ -19,7 +19,7 @@ from tests.support.dialects import DIALECTS
 from tests.support.recordings import RECORDINGS, dispatch_in, recording_of
 from tests.surfaces.testing.conftest import Caller, Emulate, Reply
 from testvibe_async import DispatchUnknownError, NotFoundError, Project
-from testvibe_async._wire import openapi_document
+from testvibe_async._core.wire import openapi_document
 from testvibe_async.testing import Emulator, Fault, Outcome, RecordedExchange, Recording, Replay
 
 UNKNOWN = {("documented-routes-404", "run"), ("dispatch-lag", "generate")}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
-from testvibe_async._util import id_in, plain
+from testvibe_async._core.util import id_in, plain
 from testvibe_async.errors import ConfigError, ResponseError, TransportError
 from testvibe_async.events import reported_logger
 from testvibe_async.models import DEFAULT_CONFIG, Feature

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from attrs import astuple, evolve, field, frozen
 
-from testvibe_async._config import require_count, require_timeout
 from testvibe_async._core.batch.jobs import Job
+from testvibe_async._core.config import require_count, require_timeout
 from testvibe_async.errors import ConfigError
 from testvibe_async.ledger import Row, RowState, describe
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from testvibe_async._core.batch.entry import Entry, is_refusal
 from testvibe_async._core.batch.jobs import Job
-from testvibe_async._wire import KINDS, read
+from testvibe_async._core.wire import KINDS, read
 from testvibe_async.errors import ConfigError, DispatchUnknownError, read_error
 from testvibe_async.ledger import Row, RowState, item_of
 from testvibe_async.outcomes import BatchItem

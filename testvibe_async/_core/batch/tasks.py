@@ -9,7 +9,7 @@ import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from testvibe_async._util.waiting import wait_uncancelled
+from testvibe_async._core.util.waiting import wait_uncancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

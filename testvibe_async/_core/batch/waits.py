@@ -9,13 +9,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
-from testvibe_async._polling import Change, Iteration, Subscription, own_copy
+from testvibe_async._core.polling import Change, Iteration, Subscription, own_copy
 from testvibe_async.models import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from testvibe_async._polling import PolledOperation, Poller
+    from testvibe_async._core.polling import PolledOperation, Poller
     from testvibe_async.errors import VibeError
     from testvibe_async.models import Transition
     from testvibe_async.operations import Operation

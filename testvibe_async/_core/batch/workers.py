@@ -17,7 +17,7 @@ from testvibe_async._core.batch.slots import Slots
 from testvibe_async._core.batch.tasks import Tasks
 from testvibe_async._core.batch.waits import Waits
 from testvibe_async._core.dispatch import CLOSE_SECONDS, TestsMadeError, noted
-from testvibe_async._polling import Iteration, Mailbox
+from testvibe_async._core.polling import Iteration, Mailbox
 from testvibe_async.errors import (
     ClientClosedError,
     ContradictionError,

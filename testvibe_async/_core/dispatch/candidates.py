@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from testvibe_async._util import id_in
+from testvibe_async._core.util import id_in
 from testvibe_async.ledger import Row, RowState, folded, folded_site, is_awaited, request_of
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
 from testvibe_async.refs import RunRef

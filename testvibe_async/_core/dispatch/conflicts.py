@@ -11,7 +11,7 @@ from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from testvibe_async._wire import GENERATION, Endpoints, says_in_flight
+from testvibe_async._core.wire import GENERATION, Endpoints, says_in_flight
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
     GenerationInProgressError,

@@ -17,8 +17,8 @@ from attrs import define, field
 
 from testvibe_async._core.dispatch.candidates import Decision
 from testvibe_async._core.dispatch.unknown import unknown_error
-from testvibe_async._util import escape
-from testvibe_async._util.waiting import NO_CONTEXT, is_cancelled
+from testvibe_async._core.util import escape
+from testvibe_async._core.util.waiting import NO_CONTEXT, is_cancelled
 from testvibe_async.errors import LedgerError, VibeError
 from testvibe_async.events import logger
 from testvibe_async.ledger import Row, RowState, machine_clock
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from testvibe_async._wire import Request
+    from testvibe_async._core.wire import Request
     from testvibe_async.errors import DispatchUnknownError, KindName
     from testvibe_async.ledger import Ledger
     from testvibe_async.models import Snapshot

@@ -17,16 +17,16 @@ from testvibe_async._core.dispatch.hold import Hold
 from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch
 from testvibe_async._core.dispatch.machine import Machine
 from testvibe_async._core.dispatch.newest import Newest
-from testvibe_async._telemetry import telemetry
-from testvibe_async._util import escape
-from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async._wire import KINDS
+from testvibe_async._core.telemetry import telemetry
+from testvibe_async._core.util import escape
+from testvibe_async._core.util.waiting import wait_uncancelled
+from testvibe_async._core.wire import KINDS
 from testvibe_async.errors import ClientClosedError, DispatchUnknownError, NotSentError
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, reported_logger
 
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.dispatch import Dispatch
-    from testvibe_async._telemetry import Attribute
+    from testvibe_async._core.telemetry import Attribute
     from testvibe_async.errors import KindName
     from testvibe_async.ledger import Ledger
     from testvibe_async.operations import ClientParts, Operation

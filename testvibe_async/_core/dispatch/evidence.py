@@ -16,9 +16,9 @@ from testvibe_async._core.dispatch.candidates import (
     generation_evidence,
     missing_ids,
 )
-from testvibe_async._http import Outlook, outlook_after
-from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async._wire import KINDS, Endpoints, is_from_cache
+from testvibe_async._core.http import Outlook, outlook_after
+from testvibe_async._core.util.waiting import wait_uncancelled
+from testvibe_async._core.wire import KINDS, Endpoints, is_from_cache
 from testvibe_async.errors import (
     ClientClosedError,
     InvalidRequestError,
@@ -31,7 +31,7 @@ from testvibe_async.events import reported_logger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from testvibe_async._http import Transport
+    from testvibe_async._core.http import Transport
     from testvibe_async.ledger import Row
     from testvibe_async.models import Listing, Run
     from testvibe_async.refs import Ref

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async._http import Outlook, outlook_after
-from testvibe_async._wire import Endpoints
+from testvibe_async._core.http import Outlook, outlook_after
+from testvibe_async._core.wire import Endpoints
 from testvibe_async.errors import NotSentError, ResponseError, TransportError
 
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.dispatch import Dispatch
-    from testvibe_async._http import Transport
-    from testvibe_async._wire import Request
+    from testvibe_async._core.http import Transport
+    from testvibe_async._core.wire import Request
     from testvibe_async.errors import VibeError
 
 MIN_PATIENCE = 0.001

@@ -12,10 +12,10 @@ from attrs import define, evolve
 
 from testvibe_async._core.dispatch.candidates import BEFORE_SECONDS
 from testvibe_async._core.dispatch.dispatch import Dispatch
-from testvibe_async._http import Moment, Outlook
-from testvibe_async._util import plain
-from testvibe_async._util.waiting import NO_CONTEXT
-from testvibe_async._wire import Endpoints
+from testvibe_async._core.http import Moment, Outlook
+from testvibe_async._core.util import plain
+from testvibe_async._core.util.waiting import NO_CONTEXT
+from testvibe_async._core.wire import Endpoints
 from testvibe_async.errors import (
     ConfigError,
     NotFoundError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from testvibe_async._core.dispatch.newest import Newest
-    from testvibe_async._wire import Request
+    from testvibe_async._core.wire import Request
     from testvibe_async.errors import KindName
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
     from testvibe_async.refs import Ref, RunRef

@@ -19,7 +19,7 @@ from testvibe_async._core.dispatch.dispatch import ClaimedError, State
 from testvibe_async._core.dispatch.evidence import EvidenceReader, ref_of
 from testvibe_async._core.dispatch.kinds import OutdatedError
 from testvibe_async._core.dispatch.unknown import unknown_error
-from testvibe_async._wire import SUCCESS, malformed
+from testvibe_async._core.wire import SUCCESS, malformed
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -33,7 +33,7 @@ from testvibe_async.ledger import RowState, age_of, describe, request_of
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.dispatch import Dispatch
     from testvibe_async._core.dispatch.hold import Hold
-    from testvibe_async._wire import Response
+    from testvibe_async._core.wire import Response
     from testvibe_async.ledger import Row
     from testvibe_async.operations import ClientParts
     from testvibe_async.refs import Ref

@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from testvibe_async._core.dispatch.candidates import BEFORE_SECONDS
-from testvibe_async._http import Moment
+from testvibe_async._core.http import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async._wire import KINDS
+from testvibe_async._core.wire import KINDS
 from testvibe_async.errors import DispatchUnknownError, NotFoundError, ResponseError
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from zlib import crc32
 from filelock import FileLock, Timeout
 
 from testvibe_async._core.ledger.memory import MemoryLedger
-from testvibe_async._util import plain
-from testvibe_async._util.group_commit import GroupCommit
+from testvibe_async._core.util import plain
+from testvibe_async._core.util.group_commit import GroupCommit
 from testvibe_async.errors import ConfigError
 from testvibe_async.ledger import Ledger, Row, ref_id
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from testvibe_async import ConfigError
-from testvibe_async._config import load_settings
-from testvibe_async._util import escape
+from testvibe_async._core.config import load_settings
+from testvibe_async._core.util import escape
 from testvibe_async.cli.common import Common, require_settings
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.output import confirm

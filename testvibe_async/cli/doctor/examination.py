@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from attrs import Factory, define
 
 from testvibe_async import ConfigError, VibeError, errors
-from testvibe_async._util import escape
-from testvibe_async._wire import RUN
+from testvibe_async._core.util import escape
+from testvibe_async._core.wire import RUN
 from testvibe_async.cli.doctor import findings
 from testvibe_async.cli.doctor.exchanges import DEFAULT_FILE, Exchange, Tap
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from testvibe_async import Client, Listing, Project, ProjectInfo
-    from testvibe_async._config import Settings
+    from testvibe_async._core.config import Settings
 
 
 T = TypeVar("T")

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import field, fields, frozen, has
 
 from testvibe_async import Listing, ResponseError
-from testvibe_async._util.serialization import NotSent, wire_name
-from testvibe_async._wire import EXTRA, decode, openapi_document, raise_for_status
+from testvibe_async._core.util.serialization import NotSent, wire_name
+from testvibe_async._core.wire import EXTRA, decode, openapi_document, raise_for_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from testvibe_async import Client
-    from testvibe_async._wire import Request, Response
+    from testvibe_async._core.wire import Request, Response
 
 _MEMBERS = [
     member

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from attrs import evolve, field, frozen
 
 from testvibe_async import errors
-from testvibe_async._config import REPOSITORY_FILE, is_loopback
-from testvibe_async._util import __version__
-from testvibe_async._util.serialization import Serializable
+from testvibe_async._core.config import REPOSITORY_FILE, is_loopback
+from testvibe_async._core.util import __version__
+from testvibe_async._core.util.serialization import Serializable
 from testvibe_async.cli.doctor.exchanges import Exchange, notes_on, shown_name
 from testvibe_async.cli.words import reason
 from testvibe_async.runner.outcome import counted

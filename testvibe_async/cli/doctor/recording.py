@@ -17,8 +17,14 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
 
 from testvibe_async import ConfigError
-from testvibe_async._util import API_PATH
-from testvibe_async._wire import Endpoints, UnreadableError, openapi_document, read, says_in_flight
+from testvibe_async._core.util import API_PATH
+from testvibe_async._core.wire import (
+    Endpoints,
+    UnreadableError,
+    openapi_document,
+    read,
+    says_in_flight,
+)
 from testvibe_async.cli.doctor.exchanges import DEFAULT_FILE, NAMES, STATUS_MEMBERS, WORDS
 from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.testing import RecordedExchange, Recording

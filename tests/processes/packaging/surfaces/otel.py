@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from opentelemetry import trace
 
 from testvibe_async import Client
-from testvibe_async._telemetry import telemetry
+from testvibe_async._core.telemetry import telemetry
 from testvibe_async.testing import Emulator
 
 SPEED = 200.0

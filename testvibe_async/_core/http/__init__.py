@@ -1,0 +1,43 @@
+"""HTTP: when a request is sent, over the one session of a client.
+
+Exported for other packages: `Transport`, the retry policy, and `Sending`, which receives its
+reports on a dispatch; `HttpSession` below it, for requests that are sent once, immediately, and
+return a response whatever the status; `Moment`, an instant whose age is known even if the machine
+sleeps; and `failure_of`, for sessions with other hosts.
+"""
+
+from testvibe_async._core.http.clock import Moment
+from testvibe_async._core.http.failures import failure_of
+from testvibe_async._core.http.outage import Outage
+from testvibe_async._core.http.request_body import Sending
+from testvibe_async._core.http.retry import (
+    Outlook,
+    RetryPolicy,
+    is_same_failure,
+    is_throttled,
+    is_tolerated,
+    outage_interval,
+    outlook_after,
+    refused_seconds,
+    retry_delay,
+)
+from testvibe_async._core.http.session import HttpSession
+from testvibe_async._core.http.transport import Transport
+
+__all__ = [
+    "HttpSession",
+    "Moment",
+    "Outage",
+    "Outlook",
+    "RetryPolicy",
+    "Sending",
+    "Transport",
+    "failure_of",
+    "is_same_failure",
+    "is_throttled",
+    "is_tolerated",
+    "outage_interval",
+    "outlook_after",
+    "refused_seconds",
+    "retry_delay",
+]

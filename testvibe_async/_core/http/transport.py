@@ -1,0 +1,568 @@
+"""All traffic with the service: each request waits for its slot, and is retried by policy.
+
+Decides when a request is sent, whether it is sent again, and that none is sent once the client is
+closed. `session` sends it, and `protocol` decides what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from testvibe_async._core.config import require_seconds
+from testvibe_async._core.http.clock import ServiceClock, clock_lead
+from testvibe_async._core.http.outage import Outage, SilenceWatch
+from testvibe_async._core.http.pages import read_pages
+from testvibe_async._core.http.retry import (
+    MAX_TOKENS,
+    Outlook,
+    RetryBudget,
+    RetryPolicy,
+    is_same_failure,
+    is_throttled,
+    is_tolerated,
+    outage_interval,
+    outlook_after,
+    refused_seconds,
+    retry_delay,
+)
+from testvibe_async._core.http.session import HttpSession
+from testvibe_async._core.http.throttle import Throttle
+from testvibe_async._core.util import escape, plain
+from testvibe_async._core.util.waiting import OFFLOAD_BYTES, offload
+from testvibe_async._core.wire import (
+    EXTRA,
+    SUCCESS,
+    decode,
+    incomplete,
+    is_clear_refusal,
+    next_page,
+    raise_for_status,
+    require_uncached,
+)
+from testvibe_async.errors import (
+    ClientClosedError,
+    ConfigError,
+    LedgerError,
+    NotSentError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ResponseError,
+    TransportError,
+    UnauthorizedError,
+    VibeError,
+)
+from testvibe_async.events import (
+    Emitter,
+    Paused,
+    RequestFinished,
+    Resumed,
+    RetryScheduled,
+    logger,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from aiohttp import ClientSession
+
+    from testvibe_async._core.config import Settings
+    from testvibe_async._core.http.request_body import Sending
+    from testvibe_async._core.wire import Endpoint, Request, Response, UnreadableField
+    from testvibe_async.models import Listing
+
+T = TypeVar("T")
+
+_WORDS = {"CaseResult": "Test", "RunSummary": "Summary", "SectionLog": "Section"}
+"""The name in messages of a model whose class has another name."""
+
+FIRST_INTERVAL = 0.5
+"""Seconds between two attempts in an outage, before the interval grows."""
+
+MAX_WARNINGS = 100
+"""Maximum number of warnings that a client logs about answers: they may have ever new fields."""
+
+
+class Transport:
+    """One HTTP session with one service, with one key, in one event loop."""
+
+    def __init__(  # noqa: PLR0913 - what a client is made with, each by name
+        self,
+        settings: Settings,
+        *,
+        timeout: float,
+        retry: RetryPolicy,
+        max_connections: int,
+        rate_limit: float | None,
+        session: ClientSession | None,
+        routes: Mapping[str, Endpoint[Any]],
+        hooks: Emitter,
+    ) -> None:
+        self.server: str = settings.server
+        """The service's scheme, host and path prefix."""
+        is_passed = settings.key_source == "argument"
+        self._key_source = "the argument api_key" if is_passed else settings.key_source
+        self.clock: ServiceClock = ServiceClock()
+        """The service's time, as shown by its answers."""
+        self.outage: Outage = Outage(settings.server, hooks)
+        """The outage of the service, if it does not answer."""
+        self.timeout: float = timeout
+        """Seconds that one request may take."""
+        self._http = HttpSession(
+            settings, timeout=timeout, max_connections=max_connections, session=session
+        )
+        self.let_go: Callable[[], None] = self._http.let_go
+        """Note that this task has decoded an answer, so that another large one may be read."""
+        self._retry = retry
+        self._budget = RetryBudget()
+        self._throttle = Throttle(max_connections, rate_limit=rate_limit)
+        self._routes = routes
+        self._hooks = hooks
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = asyncio.Event()
+        self.is_closed: bool = False
+        """True if calls are refused."""
+        self.answered: set[str] = set()
+        """The names of calls with a good answer; see `note_answer`."""
+        self.answered_at: float = -inf
+        """The loop's clock at the last good answer."""
+        self._away: set[str] = set()
+        """The names of such calls whose last answer shows that the service is away."""
+        self._silence = SilenceWatch(self.outage, self._throttle, self.clock)
+        self._warned: set[str] = set()
+        """The warnings about answers that were logged, and are not repeated."""
+
+    def __repr__(self) -> str:
+        """Return a text that names the service, and contains no secret."""
+        return f"<Transport to {self.server}>"
+
+    @property
+    def is_open(self) -> bool:
+        """True if the transport was used and has not been closed since."""
+        return self._loop is not None and not self.is_closed
+
+    def bind(self) -> None:
+        """Bind to the running event loop at first use.
+
+        Raises:
+            ClientClosedError: The transport was closed.
+            ConfigError: The transport belongs to another event loop.
+        """
+        if self.is_closed:
+            raise ClientClosedError
+        # Sockets and futures belong to one loop: used from another they hang, far from the cause.
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ConfigError(
+                "this Client belongs to another event loop than the one that runs now; "
+                "make one Client for each event loop"
+            )
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for a number of seconds.
+
+        Raises:
+            ClientClosedError: The client was closed meanwhile.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+        raise ClientClosedError
+
+    async def call(self, request: Request[T], *, retries: bool = True) -> T:
+        """Send a request and return the decoded answer, of a list with all pages; see `read`."""
+        response, value = await self.read(request, retries=retries)
+        if request.endpoint.is_list:
+            await self._complete(cast("Listing[Any]", value), request, response)
+        return value
+
+    async def call_through_outage(
+        self,
+        request: Request[T],
+        *,
+        max_outage: float | None,
+        has_answered: bool = False,
+        fallback: Request[T] | None = None,
+    ) -> T:
+        """Send a read repeatedly until an outage of the service ends.
+
+        Args:
+            request: The request.
+            max_outage: Seconds of uninterrupted failures after which the last error is raised;
+                None to follow the retry policy.
+            has_answered: True if a foreign answer is an outage, even without an earlier good answer
+                from the same route.
+            fallback: A read that is sent after each failure of the other; its answer also counts.
+
+        Raises:
+            TransportError, ResponseError: Another attempt would not help, or the outage lasted too
+                long.
+        """
+        if max_outage is None:
+            return await self.call(request)
+        max_outage = require_seconds("max_outage", max_outage)
+        loop = asyncio.get_running_loop()
+        failures = equal_failures = 0
+        began, since, last = loop.time(), None, None
+        while True:
+            try:
+                return await self._call_either(request, fallback)
+            except (TransportError, ResponseError) as error:
+                equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
+                failures, last = failures + 1, error
+                outlook = self.outlook_after(error, request, has_answered=has_answered)
+                # A read that waits out a rate limit keeps its caller waiting just as long.
+                is_busy = outlook is Outlook.BUSY
+                self.outage.note_failure(error, Outlook.AWAY if is_busy else outlook)
+                since = loop.time() if since is None else since  # Not before the outage's own.
+                shortest = refused_seconds(error) or 0.0
+                seconds = loop.time() - began + shortest
+                if not is_tolerated(
+                    outlook, equal_failures=equal_failures, seconds=seconds, max_outage=max_outage
+                ):
+                    raise
+                self.outage.announce(failures, since)
+                jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
+                delay = max(jitter * outage_interval(FIRST_INTERVAL, failures), shortest)
+                self._hooks.emit(RetryScheduled(request.endpoint.name, error, failures, delay))
+            await self.sleep(delay)
+
+    async def _call_either(self, request: Request[T], fallback: Request[T] | None) -> T:
+        """Send a read once, and another one if it fails; return the first answer."""
+        try:
+            return await self.call(request, retries=False)
+        except (TransportError, ResponseError):
+            if fallback is None:
+                raise
+        return await self.call(fallback, retries=False)
+
+    async def call_page(self, request: Request[Listing[T]], *, retries: bool = True) -> Listing[T]:
+        """Send a request for a list, and return its first page alone.
+
+        Args:
+            request: The request.
+            retries: True to retry as the policy allows.
+
+        Raises:
+            ResponseError: The answer is an error, or unreadable.
+        """
+        response, page = await self.read(request, retries=retries)
+        if page.unreadable or next_page(request, response, page.extra, rows=len(page)):
+            page.incomplete = incomplete(request, response, "one page is not all of it")
+        return page
+
+    async def read(
+        self,
+        request: Request[T],
+        *,
+        retries: bool = True,
+        sending: Sending | None = None,
+    ) -> tuple[Response, T]:
+        """Send a request and decode the answer, of a list its first page.
+
+        Args:
+            request: The request.
+            retries: True to retry as the policy allows.
+            sending: Receives the progress of the request; once withdrawn, it is not sent any more.
+
+        Raises:
+            TransportError: No complete answer came.
+            ResponseError: The answer is an error, or unreadable.
+            ClientClosedError: The client was closed before or meanwhile.
+        """
+        unreadable: list[UnreadableField] = []
+        fetch = self.fetch if retries else self.fetch_once
+        try:
+            response = await fetch(request, sending=sending)
+            require_uncached(request, response)
+            size = len(response.body)
+            if size < OFFLOAD_BYTES:
+                value = decode(request, response, unreadable=unreadable)
+            else:
+                value = await offload(decode, request, response, unreadable=unreadable)
+        finally:
+            self.let_go()
+        self.note_answer(request)
+        if unreadable:
+            self.warn_of(unreadable)
+        return response, value
+
+    def note_answer(self, request: Request[Any]) -> None:
+        """Note a good answer: the route exists, and the service is not away."""
+        self.answered.add(request.endpoint.name)
+        self.answered_at = self.clock.answered_at
+        self._away.discard(request.endpoint.name)
+        if self.outage.since is not None:
+            self.outage.note_answer()
+
+    def outlook_after(
+        self, error: Exception, request: Request[Any], *, has_answered: bool = False
+    ) -> Outlook:
+        """Return the result that another attempt of a read may bring, after a failed one.
+
+        While a route that has answered is away, a page on any other route is no sign of a wrong
+        address.
+
+        Args:
+            error: The failure.
+            request: The read.
+            has_answered: True if a foreign answer is an outage in any case.
+        """
+        name = request.endpoint.name
+        has_answered = has_answered or name in self.answered or bool(self._away)
+        outlook = outlook_after(error, has_answered=has_answered)
+        if outlook is Outlook.AWAY and name in self.answered:
+            self._away.add(name)
+        return outlook
+
+    def note_failure(self, error: VibeError) -> bool:
+        """Note that a dispatch, or the read before it, failed; return True if an outage caused it.
+
+        As long as the service has answered nothing, a page means that its address is wrong.
+        """
+        outlook = outlook_after(error, has_answered=bool(self.answered))
+        is_away = outlook is Outlook.AWAY and not isinstance(error, LedgerError)
+        if is_away:
+            self.outage.note_failure(error, outlook)
+        return is_away
+
+    def warn_of(self, unreadable: Iterable[UnreadableField]) -> None:
+        """Log the fields of an answer that could not be read, each once per client."""
+        for field in unreadable:
+            what = f"{_WORDS.get(field.model, field.model)}.{field.name}"
+            fate = "is cut" if field.name == EXTRA else "can't be read and is left out"
+            self._warn_once(what, f"{what} {fate}: {field.problem}")
+
+    def warn_of_status(self, kind: str, status: str | None) -> None:
+        """Log an undocumented status that is treated as in flight, each once per client."""
+        word = plain(status or "")
+        self._warn_once(
+            f"{kind} {word}",
+            f"the status {word!r} of a {kind} is not documented; the service names no end, so it "
+            "is taken for in flight",
+        )
+
+    def _warn_once(self, key: str, text: str) -> None:
+        if key not in self._warned and len(self._warned) < MAX_WARNINGS:
+            self._warned.add(key)
+            logger.warning("%s", escape(text))
+
+    async def _complete(
+        self, listing: Listing[Any], request: Request[Any], response: Response
+    ) -> None:
+        """Add the further pages to a list, and note in the list whether rows are missing."""
+        problem = await read_pages(listing, request, response, read=self.read)
+        if problem is None:
+            return
+        listing.incomplete = incomplete(request, response, problem)
+        # With a `limit`, a list of that length is what the caller requested.
+        if str(len(listing)) != request.query.get("limit"):
+            self._warn_once(request.endpoint.name, listing.incomplete.message)
+
+    async def fetch(
+        self, request: Request[Any], *, sending: Sending | None = None, is_poll: bool = False
+    ) -> Response:
+        """Send a request, and again as the retry policy says; see `fetch_once`."""
+        attempt, cost = 1, 0
+        while True:
+            try:
+                response = await self.fetch_once(request, sending=sending, is_poll=is_poll)
+            except (TransportError, ResponseError) as error:
+                delay, cost = self._delay_after(error, attempt, request, sending)
+            else:
+                if cost:
+                    self._budget.give_back(cost - 1)
+                return response
+            # The request waits without its slot, and then queues again, so that others may
+            # continue.
+            attempt += 1
+            await self.sleep(delay)
+
+    def _delay_after(
+        self,
+        error: TransportError | ResponseError,
+        attempt: int,
+        request: Request[Any],
+        sending: Sending | None,
+    ) -> tuple[float, int]:
+        """Return the seconds until another attempt, and its cost in the budget.
+
+        Raises:
+            TransportError, ResponseError: The error, if there must be no other attempt.
+        """
+        if isinstance(error, TransportError):
+            error.attempts = attempt
+        if sending is not None and sending.is_withdrawn:
+            raise error
+        delay = retry_delay(
+            error,
+            attempt,
+            policy=self._retry,
+            is_repeatable=request.endpoint.is_repeatable,
+            random=random.random,
+            patience_left=None if sending is None else sending.patience_left,
+        )
+        if delay is None:
+            raise error
+        # A request that must not be lost is retried in any case: its attempts are limited anyway,
+        # and in a batch its patience.
+        cost = self._budget.take(error) if request.endpoint.is_repeatable else 0
+        if cost is None:
+            raise error
+        self._hooks.emit(RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay))
+        return delay, cost
+
+    async def fetch_once(  # noqa: C901, PLR0912 - one attempt, step by step, with few calls
+        self,
+        request: Request[Any],
+        *,
+        sending: Sending | None = None,
+        is_poll: bool = False,
+        on_sent: Callable[[], object] | None = None,
+    ) -> Response:
+        """Send a request once a slot is free, and return the undecoded answer of a success.
+
+        Call `let_go` once the answer is decoded.
+
+        Args:
+            request: The request.
+            sending: Receives the progress of the request; once withdrawn, it is not sent any more.
+            is_poll: True for one of the poller's requests, which queue separately.
+            on_sent: Called once it has its slot.
+
+        Raises:
+            TransportError: No complete answer came.
+            ResponseError: The answer is an error.
+            ClientClosedError: The client was closed before or meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        if self.is_closed or self._loop is not loop:
+            self.bind()
+        if self._routes and (route := self._routes.get(request.endpoint.name)) is not None:
+            request = request.routed(route)
+        is_read = sending is None and request.endpoint.is_repeatable and request.body is None
+        before_writing = None if is_read else partial(self._before_writing, request, sending)
+        await self._throttle.acquire(is_poll=is_poll)
+        sent, lead, status = loop.time(), clock_lead(), None
+        if self._silence.timer is None:
+            self._silence.start(sent)
+        try:
+            if self.is_closed:  # Waiting for the slot may have taken minutes.
+                raise ClientClosedError
+            if on_sent is not None:
+                on_sent()
+            try:
+                response = await self._http.send(request, before_writing=before_writing)
+                status = response.status
+            finally:
+                if self._hooks.is_enabled(RequestFinished):
+                    self._note_finished(request, status, loop.time() - sent)
+            answered = loop.time()
+            self.clock.sample(response.headers, sent=sent, lead=lead, answered=answered)
+            if status not in SUCCESS:
+                raise_for_status(request, response)
+        except (TransportError, ResponseError) as error:
+            self._throttle.abandon()
+            await self._note_failure(error, sending, sent)
+            # The session was closed below the request: the lost connection is not the cause.
+            if self.is_closed and isinstance(error, OutcomeUnknownError):
+                raise ClientClosedError from error
+            raise
+        except (asyncio.CancelledError, VibeError):  # It was not written, for another reason.
+            self._throttle.abandon()
+            raise
+        else:
+            if sending is not None:
+                sending.mark_answered(sent)
+            if self._budget.tokens < MAX_TOKENS:
+                self._budget.give_back(1)
+            if self._throttle.accept(answered):
+                self._hooks.emit(Resumed(self.server))
+            return response
+        finally:
+            self._throttle.release()
+
+    def _note_finished(self, request: Request[Any], status: int | None, seconds: float) -> None:
+        """Emit the event of a request that has ended, whatever its result."""
+        name, method, url = request.endpoint.name, request.method, self.url_of(request)
+        self._hooks.emit(RequestFinished(name, method, url, status=status, seconds=seconds))
+
+    async def _note_failure(
+        self, error: TransportError | ResponseError, sending: Sending | None, sent: float
+    ) -> None:
+        """Note that a request was not answered with a success."""
+        if isinstance(error, ResponseError):
+            self._note_error(error)
+        is_sent = not isinstance(error, NotSentError)
+        if sending is not None and is_sent:
+            sending.mark_answered(sent)
+        if sending is not None and (not is_sent or _is_refused(error)):
+            await sending.mark_refused(error)
+        if isinstance(error, UnauthorizedError):
+            error.name_source(self._key_source)
+
+    def _note_error(self, error: ResponseError) -> None:
+        """Adapt the pace of all traffic to an answer that is an error.
+
+        A limit applies to the key, not to one request: once it is reached, others are refused too.
+        """
+        if not is_throttled(error):
+            if self._throttle.accept(asyncio.get_running_loop().time()):
+                self._hooks.emit(Resumed(self.server))
+            return
+        if (seconds := self._throttle.refuse(refused_seconds(error))) is not None:
+            self._hooks.emit(Paused(seconds, error))
+
+    async def _before_writing(self, request: Request[Any], sending: Sending | None) -> None:
+        """Check that a request is still wanted, after the steps that must precede its writing.
+
+        Raises:
+            VibeError: The request must not be written.
+        """
+        if sending is not None:
+            await sending.before_writing()
+        self.check_wanted(request, sending)
+        if sending is not None:
+            sending.mark_written(asyncio.get_running_loop().time())
+
+    def check_wanted(self, request: Request[Any], sending: Sending | None) -> None:
+        """Refuse a request that may not be sent any more. Checked at first, and before writing.
+
+        Raises:
+            ClientClosedError: The client was closed.
+            NotSentError: The request was withdrawn.
+        """
+        if self.is_closed:
+            raise ClientClosedError
+        if sending is not None and sending.is_withdrawn:
+            what = "not sent: it was withdrawn"
+            raise NotSentError(what, method=request.method, url=self.url_of(request))
+
+    def url_of(self, request: Request[Any]) -> str:
+        """Return a request's URL, without its query."""
+        return request.url(self.server)
+
+    def refuse_calls(self) -> None:
+        """Make all calls raise `ClientClosedError` from now on, even those that wait for a slot."""
+        self.is_closed = True
+        self._closing.set()
+        self._throttle.let_all_through()
+        self._silence.stop()
+
+    async def aclose(self) -> None:
+        """Close the session, unless the caller passed it in."""
+        await self._http.aclose()
+
+
+def _is_refused(error: TransportError | ResponseError) -> bool:
+    """Return whether an answer shows that the service did not act: its own refusal, or a limit."""
+    if isinstance(error, RateLimitedError):
+        return True
+    return isinstance(error, ResponseError) and is_clear_refusal(error.status, error.code)

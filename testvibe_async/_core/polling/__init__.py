@@ -1,0 +1,23 @@
+"""Polling: when each operation is polled, and which listeners are notified.
+
+Exported for other packages: `Poller` and its record of an operation, the observed run ids, the
+subscriptions that waits use, and poll plans.
+"""
+
+from testvibe_async._core.polling.polled import Change, PolledOperation, own_copy
+from testvibe_async._core.polling.poller import Poller
+from testvibe_async._core.polling.schedule import PollPlan, checked_plan, standard_poll_plan
+from testvibe_async._core.polling.subscription import Iteration, Mailbox, Subscription
+
+__all__ = [
+    "Change",
+    "Iteration",
+    "Mailbox",
+    "PollPlan",
+    "PolledOperation",
+    "Poller",
+    "Subscription",
+    "checked_plan",
+    "own_copy",
+    "standard_poll_plan",
+]

@@ -1,0 +1,361 @@
+"""The scheduler of all waits of a client.
+
+Decides when each operation is polled, and with how many requests at once. Time is divided into
+ticks. Operations due within one tick are polled together: by one list call if that is cheaper,
+otherwise by id. Polling follows demand: an operation without a listener costs nothing. The poller
+never decides what an answer means: `polled` does, and `list_polling` for the rows of a list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import contextmanager
+from contextvars import copy_context
+from datetime import UTC, datetime
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from testvibe_async._core.polling.known import KnownOperations
+from testvibe_async._core.polling.list_polling import ListPolling, Lists
+from testvibe_async._core.polling.polled import (
+    OPERATIONS_A_TURN,
+    Listener,
+    PolledOperation,
+    own_copy,
+)
+from testvibe_async._core.polling.queue import PollQueue
+from testvibe_async._core.polling.reader import Reader
+from testvibe_async._core.polling.schedule import Schedule, next_due
+from testvibe_async._core.polling.unscheduled import LastPoll, SharedPolls
+from testvibe_async._core.telemetry import telemetry
+from testvibe_async._core.util.waiting import is_cancelled, wait_uncancelled
+from testvibe_async.errors import (
+    ClientClosedError,
+    ConfigError,
+    ObservationError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Generator, Iterable, Sequence
+
+    from testvibe_async._core.http import Transport
+    from testvibe_async._core.polling.schedule import PollPlan
+    from testvibe_async.events import Emitter
+    from testvibe_async.models import Snapshot
+    from testvibe_async.refs import Ref
+
+
+@frozen
+class _ListCall:
+    """A list call to make."""
+
+    list_polling: ListPolling
+    due: list[PolledOperation[Any]]
+    early: list[PolledOperation[Any]]
+    """Operations due soon that are listed with the others: one more row costs no request."""
+
+    @property
+    def operations(self) -> list[PolledOperation[Any]]:
+        """All operations that the list is asked about."""
+        return [*self.due, *self.early]
+
+
+class Poller:
+    """Polls operations for as long as they have listeners."""
+
+    def __init__(  # noqa: PLR0913 - what a client is made with, each by name
+        self,
+        transport: Transport,
+        *,
+        interval: float,
+        plan: PollPlan,
+        max_outage: float,
+        max_concurrent_polls: int,
+        hooks: Emitter,
+    ) -> None:
+        """Create the poller; does no I/O.
+
+        Args:
+            transport: Sends the requests.
+            interval: Seconds between two polls of a run.
+            plan: Returns the seconds until each next poll.
+            max_outage: Seconds of uninterrupted failures after which a wait ends with an error.
+            max_concurrent_polls: Maximum number of the poller's requests under way at once.
+            hooks: Notified of transitions and of failures.
+        """
+        self._transport = transport
+        self._interval = interval
+        self._plan = plan
+        self.max_outage: float = max_outage
+        """Seconds of uninterrupted failures after which a wait ends with an error."""
+        self.lists: Lists = Lists(transport, interval=interval, hooks=hooks)
+        """The lists that replace reads by id, and what they show of the dispatches to come."""
+        self._reader = Reader(transport, self.lists, max_outage=max_outage, hooks=hooks)
+        # Clients that start together must not keep polling together.
+        offset = random.random()  # noqa: S311 - spreads load, guards nothing
+        self._schedule = Schedule(interval, offset=offset)
+        self.known: KnownOperations = KnownOperations()
+        """The operations on which handles exist."""
+        self.awaited: set[object] = set()
+        """The subscriptions that a task waits for: nothing else may reference the task."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_tick = 0
+        self._queue: PollQueue[PolledOperation[Any] | _ListCall] = PollQueue(
+            self._serve,
+            self._abandon,
+            max_workers=max_concurrent_polls,
+            is_closed=lambda: transport.is_closed,
+        )
+        self._outage = transport.outage
+        self._outage.ended = self._poll_all
+        self._deferrals = 0
+        # A poll serves all its waits: it must not run in the context of the first one.
+        self._context = copy_context()
+        telemetry().without_span(self._context)
+        self._shared_polls = SharedPolls(self._reader, context=self._context)
+        self._last_poll = LastPoll(
+            self._reader,
+            self.lists,
+            max_concurrent=max_concurrent_polls,
+            context=self._context,
+        )
+
+    def accept(self, ref: Ref, snapshot: Snapshot) -> None:
+        """Accept a snapshot that another call brought, unless more is known."""
+        polled, now = self.known.operation(ref), asyncio.get_running_loop().time()
+        change = polled.accept(snapshot, sequence=0, now=now, at=datetime.now(UTC))
+        self._reader.publish(polled, change, by_poll=False)
+
+    def listen(
+        self, polled: PolledOperation[Any], listener: Listener, *, is_passive: bool = False
+    ) -> None:
+        """Poll an operation that has not finished, for as long as the listener exists and is open.
+
+        Args:
+            polled: The operation.
+            listener: The listener.
+            is_passive: True to request no poll for it; polls for others reach it too.
+
+        Raises:
+            ClientClosedError: The client is closed.
+            ConfigError: The client belongs to another event loop.
+        """
+        self._check_usable(polled)
+        polled.add(listener)
+        # With a poll under way, the new listener shares its answer.
+        if not polled.is_in_progress and not is_passive:
+            self._plan_poll(polled)
+
+    @contextmanager
+    def defer_ticks(self) -> Generator[None]:
+        """Defer all ticks while many listeners are added, so that one list may serve them all."""
+        self._deferrals += 1
+        try:
+            yield
+        finally:
+            self._deferrals -= 1
+
+    def bind(self) -> None:
+        """Bind to the running event loop at first use; see `Transport.bind`."""
+        self._transport.bind()
+
+    def _check_usable(self, polled: PolledOperation[Any]) -> None:
+        try:
+            self._transport.bind()
+        except ClientClosedError:
+            raise ClientClosedError(ref=polled.ref) from None
+
+    async def poll(self, polled: PolledOperation[Any], *, max_age: float) -> None:
+        """Poll an operation now, regardless of the schedule. Concurrent calls share one request.
+
+        Args:
+            polled: The operation.
+            max_age: Maximum age in seconds of the last snapshot that replaces a poll; 0 to poll in
+                any case.
+
+        Raises:
+            UnauthorizedError, ForbiddenError: The key may not read the operation.
+            ObservationError: The operation could not be observed.
+            ClientClosedError: The client is closed.
+        """
+        self._check_usable(polled)
+        try:
+            await self._shared_polls.poll(polled, max_age=max_age)
+        except asyncio.CancelledError:
+            if self._transport.is_closed and not is_cancelled():
+                raise ClientClosedError(ref=polled.ref) from None
+            raise
+
+    async def poll_last(self, operations: Iterable[PolledOperation[Any]]) -> None:
+        """Poll operations whose wait has timed out once more, within a second; see `LastPoll`."""
+        if not self._transport.is_closed:
+            await self._last_poll.poll(operations)
+
+    def _plan_poll(self, polled: PolledOperation[Any]) -> None:
+        """Plan an operation's next poll, if it may have a listener and no poll is planned."""
+        # Closed listeners are noticed when the poll is due.
+        if polled.tick is not None or not polled.listeners:
+            return
+        try:
+            due = next_due(
+                polled,
+                now=asyncio.get_running_loop().time(),
+                plan=self._plan,
+                interval=self._interval,
+                tick_seconds=self._schedule.tick_seconds,
+                outage=self._outage,
+            )
+        except ConfigError as error:  # The poll plan failed.
+            self._reader.end_waits(polled, error)
+            return
+        if self._schedule.add(polled, due):
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Schedule `_tick` for the earliest tick in which an operation is due."""
+        first = self._schedule.first_tick
+        if first is None:
+            return
+        if self._timer is not None:
+            if self._timer_tick <= first:
+                return
+            self._timer.cancel()
+        self._timer_tick = first
+        at = self._schedule.time_of(first)
+        self._timer = asyncio.get_running_loop().call_at(at, self._tick, context=self._context)
+
+    def _tick(self) -> None:
+        """Queue the due operations: by list if that is cheaper, otherwise by id."""
+        if self._deferrals:
+            later = asyncio.get_running_loop().time() + self._schedule.tick_seconds
+            self._timer = asyncio.get_running_loop().call_at(
+                later, self._tick, context=self._context
+            )
+            return
+        self._timer = None
+        tick = self._timer_tick
+        for key, operations in self._schedule.take_due(tick).items():
+            self._assign(key, operations, tick)
+        self._set_timer()
+        self._queue.start()
+
+    def _assign(self, key: tuple[str, str], due: list[PolledOperation[Any]], tick: int) -> None:
+        """Queue the due operations of one list."""
+        list_polling, now = self.lists[key], asyncio.get_running_loop().time()
+        if self._outage.is_probing or not list_polling.is_worth_it(len(due), now):
+            self._queue.put(due)
+            return
+        listed: list[PolledOperation[Any]] = []
+        unlisted: list[PolledOperation[Any]] = []
+        for polled in due:
+            (listed if list_polling.may_show(polled) else unlisted).append(polled)
+        # Operations that no list can show go first: the list call may turn out to be of no use.
+        self._queue.put(unlisted)
+        if list_polling.is_worth_it(len(listed), now):
+            early = self._schedule.take_early(key, tick, may_show=list_polling.may_show)
+            self._queue.put([_ListCall(list_polling, listed, early)])
+        else:
+            self._queue.put(listed)
+
+    def _serve(self, job: PolledOperation[Any] | _ListCall) -> Awaitable[None]:
+        """Serve one queued poll."""
+        if isinstance(job, _ListCall):
+            return self._poll_by_list(job)
+        if self._outage.is_probing:
+            is_probe = job.has_listeners and self._outage.begin_probe(
+                asyncio.get_running_loop().time(),
+                interval=self._interval,
+                slack=self._schedule.tick_seconds,
+            )
+            if not is_probe:
+                return self._fail_with_others(job)
+        return self._read(job)
+
+    def _abandon(self, job: PolledOperation[Any] | _ListCall, error: BaseException | None) -> None:
+        """End the waits of operations whose poll was cancelled, or failed unexpectedly."""
+        what = "the poller's task was cancelled" if error is None else f"unforeseen: {error!r}"
+        for polled in [job] if isinstance(job, PolledOperation) else job.operations:
+            polled.is_in_progress = False
+            failure = ObservationError(what, ref=polled.ref)
+            failure.__cause__ = error
+            self._reader.end_waits(polled, failure)
+
+    async def _poll_by_list(self, call: _ListCall) -> None:
+        """Ask a list about operations, and queue a read by id for each that it leaves open."""
+        listed = await call.list_polling.poll(call.operations)
+        if listed is not None:  # Or refused for the rate limit, which is an answer too.
+            self._outage.note_answer()
+        to_read: Sequence[PolledOperation[Any]] = call.due
+        rescheduled: Sequence[PolledOperation[Any]] = call.early
+        if listed is not None:
+            to_read, rescheduled = listed.to_read, listed.running
+        # The reads start before thousands are rescheduled, which takes several turns of the loop.
+        self._queue.put(to_read)
+        self._queue.start()
+        if listed is not None:
+            await self._reader.apply_rows(listed)
+        for number, polled in enumerate(rescheduled, start=1):
+            polled.is_in_progress = False
+            self._plan_poll(polled)
+            if number % OPERATIONS_A_TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
+        """Note that a poll of an operation would fail like the last one, and plan its next poll."""
+        polled.is_in_progress = False
+        outage = self._outage
+        if outage.failure is not None and polled.has_listeners:
+            polled.polled_at = asyncio.get_running_loop().time()
+            error = own_copy(outage.failure)
+            self._reader.handle_failure(polled, error, outage.outlook, is_shared=True)
+        self._plan_poll(polled)
+
+    async def _read(self, polled: PolledOperation[Any]) -> None:
+        """Read one operation by its id, and plan its next poll."""
+        error = None
+        try:
+            if polled.has_listeners:
+                error = await self._reader.read(polled, retries=False)
+        finally:
+            polled.is_in_progress = False
+        if error is not None:
+            self._reader.note_failure(polled, error)
+        if polled.undocumented or polled.assumed_since is not None:
+            self._reader.check_status(polled)
+        self._plan_poll(polled)
+
+    def _poll_all(self) -> None:
+        """Poll all operations now, after an outage."""
+        for list_polling in self.lists.values():
+            list_polling.end_trouble()
+        tick = self._schedule.tick_of(asyncio.get_running_loop().time())
+        for key, operations in self._schedule.take_due(inf).items():
+            self._assign(key, operations, tick)
+        self._queue.start()
+
+    async def aclose(self) -> None:
+        """Stop polling, and end all waits with a `ClientClosedError`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        # A poll that runs this call would wait for itself: see `Dispatcher.aclose`.
+        here, this = asyncio.get_running_loop(), asyncio.current_task()
+        tasks = [*self._queue.workers, *self._shared_polls.tasks, *self._last_poll.tasks]
+        tasks = [task for task in tasks if task.get_loop() is here and task is not this]
+        for task in tasks:
+            task.cancel()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await wait_uncancelled([asyncio.create_task(self._end_waits())])
+
+    async def _end_waits(self) -> None:
+        """End the waits for all operations, and let other tasks run in between."""
+        # Includes unscheduled operations: their poll may have been in the cancelled workers.
+        for number, polled in enumerate(self.known.close(), start=1):
+            if polled.listeners:
+                self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
+            if number % OPERATIONS_A_TURN == 0:
+                await asyncio.sleep(0)
