@@ -257,6 +257,23 @@ async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator, *, is_tex
     assert emulator.count("run_feature") == 1
 
 
+async def test_what_was_written_unseen_has_its_row(emulator: Emulator) -> None:
+    """A session that copies the body is no reason to dispatch a key twice."""
+
+    async def copy(request: Sent, send: Send) -> Received:
+        if request.method == "POST":
+            body: Any = request.body
+            await request.update_body(await body.as_bytes())
+        return await send(request)
+
+    async with client_through(copy, emulator) as client:
+        operation = await client.project().run_feature("Checkout", key="pr-1")
+        assert await client.project().run_feature("Checkout", key="pr-1") == operation
+        (row,) = await client.ledger.rows("pr-1")
+    assert row.ref == operation.ref
+    assert emulator.count("run_feature") == 1
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [

@@ -14,7 +14,7 @@ import pytest
 from attrs import define, field
 
 from tests.conftest import client_of
-from tests.promises.ledger.conftest import killed, outcome_of
+from tests.promises.ledger.conftest import KEY, killed, outcome_of
 from tests.support.raising import raised
 from tests.support.timing import STEADY
 from testvibe_async import (
@@ -147,6 +147,27 @@ async def test_while_the_first_caller_waits_both_have_its_operation(cell: Cell) 
     await asyncio.sleep(1)
     assert await cell.again(client) == await first
     assert (cell.posts, cell.started) == (1, 1)
+
+
+async def test_a_slow_answer_is_awaited_by_both(emulator: Emulator, path: Path) -> None:
+    """Without lists, the second caller relies on the first, whose dispatch nobody may decide."""
+    emulator.fail("run_feature", Fault.delay(25), times=1)
+    emulator.fail("list_runs", Fault.status(403))
+    async with (
+        client_of(emulator, ledger=path) as first,
+        client_of(emulator, ledger=path) as second,
+    ):
+        calls = [
+            asyncio.ensure_future(first.project().run_features(["Checkout"], key=KEY)),
+            asyncio.ensure_future(
+                second.project().run_features(["Checkout"], key=KEY, stop_on_failure=1)
+            ),
+        ]
+        await asyncio.sleep(20)
+        await raised(ConfigError, second.ledger.decide(KEY, "resend"))
+        items = [item for call in calls for item in await call]
+    assert items[0].ref == items[1].ref is not None
+    assert emulator.count("run_feature") == 1
 
 
 @kinds

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable
+from datetime import timedelta
 from itertools import pairwise, product
 from typing import Any
 
@@ -110,6 +111,17 @@ async def test_a_404_that_stays_is_raised(emulator: Emulator, operation: RunOper
     assert error.ref == operation.ref
     rule.remove()
     assert (await operation).is_success
+
+
+async def test_an_old_operation_outlasts_a_single_404(
+    emulator: Emulator, operation: RunOperation
+) -> None:
+    """A 404 long after the dispatch may be that of another one, which is not shown yet."""
+    assert operation.ref.dispatched_at is not None
+    ref = evolve(operation.ref, dispatched_at=operation.ref.dispatched_at - timedelta(hours=1))
+    emulator.fail("get_run", Fault.status(404), times=1)
+    async with client_of(emulator) as other:
+        assert (await other.attach(ref)).is_success
 
 
 @pytest.mark.parametrize("is_seen", [False, True])

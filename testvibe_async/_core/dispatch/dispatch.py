@@ -177,6 +177,9 @@ class Dispatch(ABC, Generic[OperationT]):
     _own: Row | None = field(default=None, init=False)
     """The row of the last attempt that this dispatch itself made; others' are only read."""
 
+    _is_stored: bool = field(default=True, init=False)
+    """False until the ledger is given a row whose request was written unseen."""
+
     _began: float = field(default=0.0, init=False)
     _withdrawal: asyncio.Event | None = field(default=None, init=False)
 
@@ -203,6 +206,12 @@ class Dispatch(ABC, Generic[OperationT]):
     def is_accepted(self) -> bool:
         """True if the service accepted it, by an answer whose id can't be read."""
         return self.row is not None and self.row.state is RowState.ACCEPTED
+
+    @property
+    def is_anothers(self) -> bool:
+        """True while the attempt is that of another call, which may still have its answer."""
+        is_intended = self.row is not None and self.row.state is RowState.INTENDED
+        return is_intended and self.row is not self._own
 
     @property
     def may_be_cancelled(self) -> bool:
@@ -312,12 +321,12 @@ class Dispatch(ABC, Generic[OperationT]):
     def mark_answered(self, sent: float) -> None:
         """Note that an answer or error came, whether or not writing was observed.
 
-        A mock of the session never asks the body to write itself.
+        A mock of the session, or a session that copies the body, never asks it to write itself.
         """
         if self.state is not State.SEND:
             return
         if self.row is not self._own or self.row is None:
-            self._own = self._new_row()
+            self._own, self._is_stored = self._new_row(), False
             self.set_row(self._own)
         self.mark_written(sent)
 
@@ -343,7 +352,8 @@ class Dispatch(ABC, Generic[OperationT]):
         row.state, row.error = state, error
         if ref is not None:
             row.ref, row.adopted = ref, adopted
-        await noted(self.ledger, row)
+        is_stored, self._is_stored = self._is_stored, True
+        await noted(self.ledger, row, is_stored=is_stored)
 
     async def join(self, ref: Ref) -> None:
         """Store an operation that serves the purpose of the dispatch, as one that it started."""
@@ -419,14 +429,19 @@ class Dispatch(ABC, Generic[OperationT]):
         return NO_CONTEXT
 
 
-async def noted(ledger: Ledger, row: Row) -> None:
+async def noted(ledger: Ledger, row: Row, *, is_stored: bool = True) -> None:
     """Have a ledger note what became known of a row; a failure is only logged, with the row.
 
     The operation must not be lost with the ledger.
+
+    Args:
+        ledger: The ledger.
+        row: The row.
+        is_stored: False to insert the row.
     """
     try:
         async with NO_CONTEXT if ledger.is_immediate else asyncio.timeout(NOTE_SECONDS):
-            await ledger.note(row)
+            await (ledger.note(row) if is_stored else ledger.insert(row))
     except (Exception, asyncio.CancelledError) as error:
         if is_cancelled():
             raise

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from attrs import evolve
 
 from testvibe_async._core.dispatch.candidates import Evidence, decide
-from testvibe_async._core.dispatch.dispatch import ClaimedError, State
+from testvibe_async._core.dispatch.dispatch import INTENT_SECONDS, ClaimedError, State
 from testvibe_async._core.dispatch.evidence import EvidenceReader, ref_of
 from testvibe_async._core.dispatch.kinds import OutdatedError
 from testvibe_async._core.dispatch.unknown import unknown_error
@@ -123,10 +123,7 @@ class Machine:
                 return State.STARTED
             case RowState.NOT_STARTED:
                 return State.PREPARE
-            case RowState.INTENDED:
-                await dispatch.note(RowState.LOST)
-                return State.SETTLE
-            case RowState.LOST | RowState.ACCEPTED:
+            case RowState.INTENDED | RowState.LOST | RowState.ACCEPTED:
                 return State.SETTLE
             case RowState.UNKNOWN | RowState.DROPPED:
                 raise row.error or unknown_error(dispatch)
@@ -220,8 +217,8 @@ class Machine:
                 for delay in SEARCH_DELAYS:
                     await self._transport.sleep(delay)
                     evidence = await self._search(dispatch)
-                    if dispatch.ref is not None:
-                        return State.STARTED
+                    if (state := _state_by(dispatch.row)) is not None:
+                        return state
                     if not evidence.may_change and not evidence.is_answered:
                         break
         except TimeoutError:
@@ -230,7 +227,8 @@ class Machine:
             dispatch.why = error.brief
         is_misrouted = dispatch.is_misrouted and waited < OUTAGE_SECONDS
         is_provable = evidence.may_change and not dispatch.is_accepted and not is_misrouted
-        if dispatch.is_persistent and is_provable and not self._hold.is_given_up:
+        may_end = (dispatch.is_persistent and is_provable) or dispatch.is_anothers
+        if may_end and not self._hold.is_given_up:
             return State.EXPIRE
         raise await self._give_up(dispatch, evidence)
 
@@ -238,7 +236,10 @@ class Machine:
         """Search on until the request can't take effect any more, and then for the last time."""
         assert dispatch.row is not None
         loop = asyncio.get_running_loop()
-        until = loop.time() + max(0.0, dispatch.row.expires_after - age_of(dispatch.row))
+        # Without patience for its effect, another call's request may still be answered.
+        seconds = INTENT_SECONDS + self._transport.timeout
+        seconds = dispatch.row.expires_after if dispatch.is_persistent else seconds
+        until = loop.time() + max(0.0, seconds - age_of(dispatch.row))
         evidence, is_last, delays = Evidence(), False, iter(LATER_DELAYS)
         while not is_last:
             left, delay = until - loop.time(), next(delays)
@@ -252,10 +253,10 @@ class Machine:
                 dispatch.why = error.brief
                 raise unknown_error(dispatch) from error
             evidence = await self._search(dispatch, is_last=is_last)
-            if dispatch.ref is not None:
-                return State.STARTED
+            if (state := _state_by(dispatch.row)) is not None:
+                return state
         is_proof = evidence.is_answered and dispatch.decision.is_nothing
-        if is_proof and dispatch.resends < MAX_RESENDS:
+        if is_proof and dispatch.is_persistent and dispatch.resends < MAX_RESENDS:
             dispatch.resends += 1
             nothing = self.not_sent(dispatch, "it had no effect: the service shows nothing of it")
             await dispatch.note(RowState.NOT_STARTED, error=nothing)
@@ -285,9 +286,10 @@ class Machine:
             if current is None:
                 rows = await dispatch.ledger.rows(row.key)
                 current = last_row(rows, row.server, row.project, row.item)
-            if current is not None and current.ref is not None:
+            if current is not None and current.state is not row.state:
                 dispatch.set_row(current)
-                return evidence
+                if _state_by(current) is not None:
+                    return evidence
             attached = [ref for ref in refs if ref in self._parts.poller.known]
             decision = decide(row, evidence, related, attached=attached)
             if evidence.is_answered or dispatch.decision.reason == "unseen":
@@ -300,6 +302,17 @@ class Machine:
         """Return the error of a dispatch that was not sent."""
         url = self._transport.url_of(dispatch.request)
         return NotSentError(what, method=dispatch.request.method, url=url)
+
+
+def _state_by(row: Row | None) -> State | None:
+    """Return the state that follows from what is known of an attempt; None to search on."""
+    match None if row is None else row.state:
+        case RowState.DISPATCHED | RowState.FINISHED:
+            return State.STARTED
+        case RowState.NOT_STARTED | RowState.UNKNOWN | RowState.DROPPED:
+            return State.RECALL
+        case _:
+            return None
 
 
 def last_row(rows: list[Row], server: str, project: str, item: str) -> Row | None:

@@ -370,8 +370,8 @@ class PolledOperation(ABC, Generic[SnapshotT]):
                 self.missing_until = now + GRACE_SECONDS
             elif self.is_known or self.ref.dispatched_at is not None:
                 # Any client may have dispatched the operation a moment ago, and got its id from the
-                # service.
-                self.missing_until = self.began + UNKNOWN_SECONDS
+                # service. Later on, a 404 may be that of another dispatch, not shown yet.
+                self.missing_until = max(self.began + UNKNOWN_SECONDS, now + GRACE_SECONDS)
             else:
                 self.missing_until = now
         return now < self.missing_until
