@@ -214,6 +214,7 @@ class Batch(Generic[SnapshotT_co]):
                 "this batch was opened before: make another, or keep the items of this one"
             )
         self._is_open = True
+        self._workers.bind()
         self._trace = telemetry().trace(
             "testvibe batch",
             {
@@ -259,9 +260,11 @@ class Batch(Generic[SnapshotT_co]):
         """Iterate over the items as they complete.
 
         Raises:
-            ConfigError: The batch was not opened with `async with`.
+            ConfigError: The batch was not opened with `async with`, or was left or awaited.
         """
         self._require_open()
+        if self._is_left:
+            raise ConfigError("the batch has ended: read `batch.items` in place of iterating")
         return self
 
     async def __anext__(self) -> BatchItem[SnapshotT_co]:
@@ -274,7 +277,7 @@ class Batch(Generic[SnapshotT_co]):
                 dispatch or wait is in its item.
         """
         self._require_open()
-        self._workers.slots.note_reader()
+        self._workers.slots.has_reader = True
         found = await self._next()
         if found is None:
             raise StopAsyncIteration

@@ -27,10 +27,12 @@ from testvibe_async._core.config import (
     require_kind,
     require_rate,
     require_seconds,
+    require_text,
+    require_user_agent,
     server_name,
 )
 from testvibe_async._core.dispatch import Dispatcher
-from testvibe_async._core.http import RetryPolicy, Transport
+from testvibe_async._core.http import RetryPolicy, Transport, running_loop
 from testvibe_async._core.ledger import SqliteLedger, ledger_of
 from testvibe_async._core.polling import Poller, PollPlan, checked_plan, standard_poll_plan
 from testvibe_async._core.telemetry import telemetry
@@ -97,6 +99,7 @@ class Client(Gathering):
         hooks: Hooks | None = None,
         ledger: Ledger | str | os.PathLike[str] | None = None,
         session: ClientSession | None = None,
+        user_agent: str | None = None,
         endpoints: Mapping[str, str] | None = None,
         allow_http: bool = False,
     ) -> None:
@@ -125,6 +128,8 @@ class Client(Gathering):
                 or a `testvibe_async.ledger.Ledger`, which is not closed. None to keep it in memory,
                 for as long as the client lives.
             session: An aiohttp session to use, which is not closed; None to create one.
+            user_agent: The name and version of your program, such as `shop-ci/1.2`, which the
+                header `User-Agent` has before this package's own; None for that alone.
             endpoints: Other routes for operations whose route is assumed, such as
                 `{"list_runs": "GET /projects/{project}/history"}`; None for the routes in the
                 settings files.
@@ -150,6 +155,7 @@ class Client(Gathering):
             max_connections=require_count("max_connections", max_connections),
             rate_limit=None if rate_limit is None else require_rate("rate_limit", rate_limit),
             session=session,
+            user_agent=None if user_agent is None else require_user_agent(user_agent),
             routes=settings.endpoints,
             hooks=emitter,
         )
@@ -176,6 +182,7 @@ class Client(Gathering):
         self.ledger: Ledger = ledger_of(ledger)
         """Keeps what this client dispatches."""
         self._owned_ledger = None if self.ledger is ledger else self.ledger
+        self._is_entered = False
         self._dispatcher = Dispatcher(self._parts, emitter, self.ledger)
 
     def __repr__(self) -> str:
@@ -186,11 +193,16 @@ class Client(Gathering):
         """Bind the client to the running event loop, and open the file of its ledger.
 
         Raises:
-            ConfigError: The file is not a ledger, is damaged, or can't be written.
+            ConfigError: The file is not a ledger, is damaged, or can't be written; or the client
+                was opened before, and stays open.
         """
+        if self._is_entered and self._transport.is_open:
+            raise ConfigError("this client is open already: use it without another 'async with'")
+        running_loop()
         if isinstance(self._owned_ledger, SqliteLedger):
             await self._owned_ledger.open()
         self._transport.bind()
+        self._is_entered = True
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -236,12 +248,13 @@ class Client(Gathering):
             project_id: The public id; None for the client's default project.
 
         Raises:
-            ConfigError: No id is set, or it is not a string.
+            ConfigError: No id is set, or it is blank, or not a string.
         """
-        project_id = project_id or self._default_project
+        if project_id is None:
+            project_id = self._default_project
         if project_id is None:
             raise ConfigError("no project: set TESTVIBE_PROJECT, or give its id")
-        require_kind("project_id", project_id, str)
+        require_text("project_id", require_kind("project_id", project_id, str))
         return Project(
             project_id,
             parts=self._parts,

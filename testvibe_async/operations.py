@@ -8,10 +8,11 @@ stream of polls. A failed run or generation is an outcome here, never an excepti
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
-from inspect import CORO_CREATED, getcoroutinestate
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["GenerationOperation", "Operation", "PendingOperation", "RunOperation"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Snapshot, covariant=True)
+MethodT = TypeVar("MethodT", bound="Callable[..., Any]")
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 OperationT_co = TypeVar("OperationT_co", bound="Operation[Any]", covariant=True)
 
@@ -288,16 +290,18 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
 
         Args:
             timeout: Seconds to wait after the dispatch; see `testvibe_async.Operation.wait`, whose
-                errors are raised as well. A wrong value is refused before anything is sent.
+                errors are raised as well. A wrong value is refused before anything is sent, when
+                the result is awaited.
         """
         self._is_handed_over = True
-        waiting = self._wait(require_timeout(timeout))
+        waiting = self._wait(timeout)
         cast("Any", waiting).__qualname__ = f"{self.__qualname__}.wait"  # In tasks and warnings.
         return waiting
 
     async def _wait(
         self: PendingOperation[Operation[SnapshotT_co]], timeout: float | None
     ) -> SnapshotT_co:
+        require_timeout(timeout)
         operation = await self._dispatch
         return await operation.wait(timeout=timeout)
 
@@ -323,7 +327,7 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
 
     def __del__(self) -> None:
         """Warn if it was never awaited."""
-        if getcoroutinestate(self._dispatch) == CORO_CREATED:
+        if inspect.getcoroutinestate(self._dispatch) == inspect.CORO_CREATED:
             self._dispatch.close()
             if self._is_handed_over:
                 return
@@ -334,6 +338,18 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
                 stacklevel=2,
                 source=self,
             )
+
+
+def awaited(method: MethodT) -> MethodT:
+    """Mark a plain function whose result must be awaited, for `iscoroutinefunction`.
+
+    Schedulers and background tasks await what such a function returns, and drop the result of any
+    other. Before Python 3.12, `inspect.iscoroutinefunction` knows no mark, and asyncio's does.
+    """
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(method)
+    vars(method)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
+    return method
 
 
 class RunOperation(Operation[Run]):

@@ -16,6 +16,8 @@ from testvibe_async._core.batch import EntrySource, Features, JobSource, Limits,
 from testvibe_async._core.config import (
     require_choice,
     require_count,
+    require_site,
+    require_text,
     require_timeout,
 )
 from testvibe_async._core.dispatch import GenerateConflict, RunConflict, Starter
@@ -27,6 +29,7 @@ from testvibe_async.operations import (
     GenerationOperation,
     PendingOperation,
     RunOperation,
+    awaited,
 )
 from testvibe_async.refs import RunRef
 
@@ -130,6 +133,7 @@ class Project:
         """
         await self._call(Endpoints.DELETE_FEATURE, feature=_named(feature))
 
+    @awaited
     def generate_feature(
         self,
         feature: int | str | Feature,
@@ -157,12 +161,14 @@ class Project:
             DispatchUnknownError: The answer was lost, or did not come before the client closed, and
                 no new generation was found.
         """
-        require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
-        dispatch = self._new("generation", feature, key, site_url=site_url)
-        return PendingOperation(
-            self._starter.generate(dispatch, on_conflict=on_conflict),
-            f"generate_feature({feature!r})",
-        )
+
+        async def dispatch() -> GenerationOperation:
+            self._transport.bind()
+            require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
+            new = self._new("generation", feature, key, site_url=site_url)
+            return await self._starter.generate(new, on_conflict=on_conflict)
+
+        return PendingOperation(dispatch(), f"generate_feature({feature!r})")
 
     async def get_generation_status(self, feature: int | str | Feature) -> Generation:
         """Read the status of a feature's latest generation."""
@@ -196,10 +202,12 @@ class Project:
         Raises:
             WaitTimeoutError: The time-out passed first. Wait again to continue.
         """
+        self._transport.bind()
         timeout = require_timeout(timeout)
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         return await self._starter.latest_outcome(self.id, _named(feature), deadline)
 
+    @awaited
     def run_feature(
         self,
         feature: int | str | Feature,
@@ -232,18 +240,16 @@ class Project:
             DispatchUnknownError: The answer was lost, or did not come before the client closed, and
                 the run was not found.
         """
-        require_choice("on_conflict", on_conflict, get_args(RunConflict))
-        if config is not None and not isinstance(config, str):
-            raise ConfigError(
-                f"config must be the name of one configuration, not {config!r}; "
-                "run_features takes several"
-            )
-        dispatch = self._new("run", feature, key, site_url=site_url, config=config)
-        return PendingOperation(
-            self._starter.run(dispatch, on_conflict=on_conflict),
-            f"run_feature({feature!r})",
-        )
 
+        async def dispatch() -> RunOperation:
+            self._transport.bind()
+            require_choice("on_conflict", on_conflict, get_args(RunConflict))
+            new = self._new("run", feature, key, site_url=site_url, config=_checked_config(config))
+            return await self._starter.run(new, on_conflict=on_conflict)
+
+        return PendingOperation(dispatch(), f"run_feature({feature!r})")
+
+    @awaited
     def run_features(  # noqa: PLR0913 - each by name, and each with a default
         self,
         features: Features | None = None,
@@ -314,7 +320,7 @@ class Project:
             raise ConfigError(
                 "config names no configuration: pass one, several, or None for the default"
             )
-
+        configs = [_checked_config(each) for each in configs]
         return self._batch(
             "run",
             self._jobs(
@@ -331,6 +337,7 @@ class Project:
             attempts=attempts,
         )
 
+    @awaited
     def generate_features(  # noqa: PLR0913 - each by name, and each with a default
         self,
         features: Features | None = None,
@@ -550,7 +557,7 @@ class Project:
             project=self.id,
             key=_checked_key(key) or self._dispatcher.new_key(),
             is_keyed=key is not None,
-            site_url=site_url,
+            site_url=require_site(site_url),
             attempts=None if attempts is None else require_count("attempts", attempts),
             on_conflict=on_conflict,
             missing_only=missing_only or None,
@@ -577,7 +584,13 @@ class Project:
         )
 
     def _new(
-        self, kind: KindName, feature: int | str | Feature, key: str | None, **values: str | None
+        self,
+        kind: KindName,
+        feature: int | str | Feature,
+        key: str | None,
+        *,
+        site_url: str | None,
+        **values: str | None,
     ) -> Any:  # noqa: ANN401 - a dispatch of the kind
         """Create a dispatch; sends nothing."""
         return self._dispatcher.new(
@@ -587,6 +600,7 @@ class Project:
             is_persistent=key is not None,
             feature=_named(feature),
             name=feature.name if isinstance(feature, Feature) else None,
+            site_url=require_site(site_url),
             **values,
         )
 
@@ -617,6 +631,22 @@ def _named(feature: int | str | Feature | None) -> int | str | None: ...
 def _named(feature: int | str | Feature | None) -> int | str | None:
     """Return what to call a feature."""
     return feature.id if isinstance(feature, Feature) else feature
+
+
+def _checked_config(config: str | None) -> str | None:
+    """Return the name of one configuration; None for the default.
+
+    Raises:
+        ConfigError: It is not a text, or blank.
+    """
+    if config is None:
+        return None
+    if not isinstance(config, str):
+        raise ConfigError(
+            f"config must be the name of one configuration, not {config!r}; "
+            "run_features takes several"
+        )
+    return require_text("config", config)
 
 
 def _checked_key(key: str | None) -> str | None:

@@ -154,7 +154,7 @@ async def test_a_batch_that_was_never_opened_warns(project: Project, emulator: E
         project.run_features(["Checkout"])
     batch = project.run_features(["Checkout"])
     batch.close()
-    assert [item async for item in batch] == []
+    assert batch.items == []
     assert emulator.count("run_feature") == 0
     async with project.run_features(["Checkout"]) as opened:
         opened.close()  # It is not abandoned any more.

@@ -195,12 +195,13 @@ async def test_a_cancelled_caller_prevents_a_queued_second_post(emulator: Emulat
         assert emulator.count("run_feature") == 1
 
 
-async def test_a_close_cancelled_twice(emulator: Emulator, client: Client, events: Events) -> None:
+async def test_a_close_cancelled_twice(emulator: Emulator) -> None:
     """Time-outs within each other cancel a close twice; the POST is still finished."""
     emulator.fail("run_feature", Fault.delay(5))
+    events = Events()
 
     async def body() -> None:
-        async with client:
+        async with client_of(emulator, hooks=hooks_into(events)) as client:
             await client.project().run_feature("Checkout")
 
     with pytest.raises(TimeoutError):

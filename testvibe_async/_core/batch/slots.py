@@ -22,39 +22,33 @@ class Slots:
         self._count = count
         self._max_unread = max_unread
         self._occupied = 0
-        self._unread = 0
-        self._is_read = False
-        """True once the caller has iterated over the items: until then nobody would free a slot."""
+        self.unread: int = 0
+        """Number of items that the caller has not read."""
+        self.has_reader: bool = False
+        """True once the caller has iterated over items. Before that, nobody would free a slot."""
         self._freed = asyncio.Event()
 
-    @property
-    def _is_free(self) -> bool:
+    def try_occupy(self) -> bool:
+        """Occupy a slot, if one is free; return whether one was."""
         kept = 0
-        if self._is_read and self._max_unread is not None:
-            kept = max(0, self._unread - self._max_unread)
-        return self._occupied + kept < self._count
+        if self.has_reader and self._max_unread is not None:
+            kept = max(0, self.unread - self._max_unread)
+        is_free = self._occupied + kept < self._count
+        self._occupied += is_free
+        return is_free
 
     async def occupy(self) -> None:
         """Wait for a free slot, and occupy it."""
-        while not self._is_free:
+        while not self.try_occupy():
             self._freed.clear()
             await self._freed.wait()
-        self._occupied += 1
 
     def leave(self) -> None:
         """Free an occupied slot."""
         self._occupied -= 1
         self._freed.set()
 
-    def note_item(self) -> None:
-        """Note that an item awaits its reader."""
-        self._unread += 1
-
     def note_read(self) -> None:
         """Note that the caller has read an item."""
-        self._unread -= 1
+        self.unread -= 1
         self._freed.set()
-
-    def note_reader(self) -> None:
-        """Note that the caller iterates over the items."""
-        self._is_read = True

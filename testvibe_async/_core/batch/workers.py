@@ -120,6 +120,10 @@ class Workers(Generic[SnapshotT]):
         """True once each entry has ended, and no more are to come."""
         return (self.source.is_over or self._is_stopped) and self._ended == len(self.entries)
 
+    def bind(self) -> None:
+        """Bind the client to the running event loop; see `Transport.bind`."""
+        self._parts.poller.bind()
+
     async def start(self, context: Context) -> None:
         """Start to dispatch. All features are read first, unless a generator provides them.
 
@@ -128,10 +132,7 @@ class Workers(Generic[SnapshotT]):
 
         Raises:
             WaitTimeoutError: The time-out passed before the features were listed.
-            ClientClosedError: The client is closed.
-            ConfigError: The client belongs to another event loop.
         """
-        self._parts.poller.bind()
         loop = asyncio.get_running_loop()
         self._tasks.context = context
         self._began = loop.time()
@@ -196,7 +197,8 @@ class Workers(Generic[SnapshotT]):
 
     async def _carry_next(self) -> bool:
         """Carry the next entry, once a slot is free; return False if none is left."""
-        await self._tasks.withdrawable(self.slots.occupy())
+        if not self.slots.try_occupy():
+            await self._tasks.withdrawable(self.slots.occupy())
         if self._is_stopped:
             return False
         try:
@@ -379,7 +381,7 @@ class Workers(Generic[SnapshotT]):
     def _complete(self, entry: Entry[SnapshotT], error: VibeError | None) -> BatchItem[SnapshotT]:
         item = entry.final = self.mark(entry.end(error))
         self._ended += 1
-        self.slots.note_item()
+        self.slots.unread += 1
         self.completed.put((entry.index, item))
         return item
 

@@ -26,7 +26,10 @@ from testvibe_async._core.config.validate import (
     require_kind,
     require_rate,
     require_seconds,
+    require_site,
+    require_text,
     require_timeout,
+    require_user_agent,
     server_name,
 )
 
@@ -51,7 +54,10 @@ __all__ = [
     "require_kind",
     "require_rate",
     "require_seconds",
+    "require_site",
+    "require_text",
     "require_timeout",
+    "require_user_agent",
     "server_name",
     "user_file_path",
 ]

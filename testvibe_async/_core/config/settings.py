@@ -29,6 +29,7 @@ from testvibe_async._core.config.validate import (
     masked,
     require_api_key,
     require_encrypted,
+    require_text,
     server_name,
 )
 from testvibe_async.errors import ConfigError
@@ -186,12 +187,14 @@ def find_settings(
 def _given(
     name: str, argument: str | None, variable: str, environment: Mapping[str, str]
 ) -> Setting | None:
-    """Return the value of an argument or a variable, stripped; an empty one does not count."""
-    if argument is not None and not isinstance(argument, str):
-        # Not shown: it may be a key.
-        raise ConfigError(f"{name} must be a text, not of the type {type(argument).__name__}")
-    if argument and (value := argument.strip()):
-        return Setting(value, ARGUMENT)
+    """Return the value of an argument or a variable, stripped; an empty variable does not count.
+
+    Raises:
+        ConfigError: The argument is blank. Otherwise a variable that a caller forgot to fill would
+            select the environment's server, key or project.
+    """
+    if argument is not None:
+        return Setting(require_text(name, argument).strip(), ARGUMENT)
     # The secrets of a CI system often end with a line break.
     return Setting(value, variable) if (value := environment.get(variable, "").strip()) else None
 

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("testvibe_async")
 
+_SITE = r"https?://[^\s/]+(/\S*)?"
+
 _warned_of: set[int] = set()
 """The hashes of keys that the log has warned about."""
 
@@ -223,6 +225,41 @@ def require_count(name: str, value: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name} must be a whole number from 1, not {value!r}")
     return value
+
+
+def require_text(name: str, value: str) -> str:
+    """Return a text, if it is not blank.
+
+    Raises:
+        ConfigError: It is blank, or no text. A text of another type is not shown: it may be a key.
+    """
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be a text, not of the type {type(value).__name__}")
+    if not value.strip():
+        raise ConfigError(f"{name} is blank: give a value, or leave it out")
+    return value
+
+
+def require_site(value: str | None) -> str | None:
+    """Return the address of a site to test, if it is one; None for the project's own.
+
+    Raises:
+        ConfigError: It does not begin with http:// or https://, or lacks the host.
+    """
+    if value is None or (isinstance(value, str) and re.fullmatch(_SITE, value)):
+        return value
+    raise ConfigError(f"site_url must be an address such as https://shop.example, not {value!r}")
+
+
+def require_user_agent(value: str) -> str:
+    """Return a product name for the User-Agent, if a header may contain it.
+
+    Raises:
+        ConfigError: It is blank, or is not one line of printable ASCII.
+    """
+    if isinstance(value, str) and re.fullmatch(r"[!-~][ -~]*", value):
+        return value
+    raise ConfigError(f"user_agent must be one line of ASCII such as 'shop-ci/1.2', not {value!r}")
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -22,7 +22,7 @@ from testvibe_async._core.http.retry import (
     retry_delay,
 )
 from testvibe_async._core.http.session import HttpSession
-from testvibe_async._core.http.transport import Transport
+from testvibe_async._core.http.transport import Transport, running_loop
 
 __all__ = [
     "HttpSession",
@@ -40,4 +40,5 @@ __all__ = [
     "outlook_after",
     "refused_seconds",
     "retry_delay",
+    "running_loop",
 ]

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 MAX_CONNECT_SECONDS = 10.0
 
+PRODUCT = f"testvibe-async/{__version__}"
+"""This package in the header `User-Agent`."""
+
 
 class HttpSession:
     """A session with one service and one key: the client's own, or one that was passed in."""
@@ -50,6 +53,7 @@ class HttpSession:
         timeout: float,
         max_connections: int,
         session: aiohttp.ClientSession | None,
+        user_agent: str | None = None,
     ) -> None:
         """Create it; does no I/O.
 
@@ -58,6 +62,7 @@ class HttpSession:
             timeout: Seconds that one request may take.
             max_connections: Maximum number of connections at once, in the client's own session.
             session: The session to use; it is not closed. None to create one.
+            user_agent: The caller's part of the header `User-Agent`; None for none.
         """
         self._server = settings.server
         self._root = URL(settings.server)
@@ -68,7 +73,7 @@ class HttpSession:
             istr("Authorization"): f"Bearer {settings.api_key}",
             istr("Accept"): "application/json",
             istr("Accept-Encoding"): "gzip",
-            istr("User-Agent"): f"testvibe-async/{__version__}",
+            istr("User-Agent"): " ".join(filter(None, (user_agent, PRODUCT))),
         }
         self.timeout: float = timeout
         """Seconds that one request may take."""

@@ -98,6 +98,7 @@ class Transport:
         max_connections: int,
         rate_limit: float | None,
         session: ClientSession | None,
+        user_agent: str | None,
         routes: Mapping[str, Endpoint[Any]],
         hooks: Emitter,
     ) -> None:
@@ -112,7 +113,11 @@ class Transport:
         self.timeout: float = timeout
         """Seconds that one request may take."""
         self._http = HttpSession(
-            settings, timeout=timeout, max_connections=max_connections, session=session
+            settings,
+            timeout=timeout,
+            max_connections=max_connections,
+            session=session,
+            user_agent=user_agent,
         )
         self.let_go: Callable[[], None] = self._http.let_go
         """Note that this task has decoded an answer, so that another large one may be read."""
@@ -154,7 +159,7 @@ class Transport:
         if self.is_closed:
             raise ClientClosedError
         # Sockets and futures belong to one loop: used from another they hang, far from the cause.
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
@@ -442,7 +447,7 @@ class Transport:
             ResponseError: The answer is an error.
             ClientClosedError: The client was closed before or meanwhile.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if self.is_closed or self._loop is not loop:
             self.bind()
         if self._routes and (route := self._routes.get(request.endpoint.name)) is not None:
@@ -559,6 +564,21 @@ class Transport:
     async def aclose(self) -> None:
         """Close the session, unless the caller passed it in."""
         await self._http.aclose()
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop.
+
+    Raises:
+        ConfigError: None runs.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigError(
+            "use this client in a coroutine that asyncio runs, as asyncio.run(main()) does: here "
+            "no event loop of asyncio runs"
+        ) from None
 
 
 def _is_refused(error: TransportError | ResponseError) -> bool:

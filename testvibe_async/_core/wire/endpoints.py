@@ -192,7 +192,7 @@ class Request(Generic[T]):
 def _segments(values: Mapping[str, object]) -> dict[str, str]:
     """Encode each value as exactly one path segment."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
             raise ConfigError(
                 f"{name} must be a name or a number that the service gave, not {value!r}"
             )
