@@ -205,6 +205,8 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
                 return Verdict.IN_FLIGHT if has_ref and is_kept_from_us else Verdict.ERROR
             case _ if has_ref:
                 return Verdict.IN_FLIGHT
+            case _ if self.is_dropped:
+                return Verdict.UNKNOWN
             case _:
                 return Verdict.WAITING if self.is_waiting else Verdict.SKIPPED
 

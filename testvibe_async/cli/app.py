@@ -21,10 +21,11 @@ from rich.text import Text
 
 from testvibe_async import ConfigError
 from testvibe_async._core.util import __version__
-from testvibe_async.cli.common import MORE_OPTIONS, Common
-from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, report
-from testvibe_async.cli.output import Output
-from testvibe_async.cli.words import NAME
+from testvibe_async.cli.common import MORE_OPTIONS, Common, common
+from testvibe_async.cli.exits import ENDING, log_to_standard_error, report
+from testvibe_async.cli.render import new_console
+from testvibe_async.runner.codes import ExitCode
+from testvibe_async.runner.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -133,10 +134,10 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
 @app.meta.default
 def _read(
     *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    common: Annotated[Common, Parameter(name="*", parse=True)] = Common(),
+    options: Common = Common(),
 ) -> tuple[tuple[str, ...], Common]:
     """Return the words of a call without the options of every command, and those."""
-    return words, common
+    return words, options
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], Any]:
@@ -152,7 +153,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], Any]:
         for name in NAMES:  # Their modules have the lines of the overall help.
             app[name]
     options: dict[str, Any] = {
-        "console": Output(color=False if "--no-color" in typed else None).console,
+        "console": new_console(color=False if "--no-color" in typed else None),
         "exit_on_error": False,
         "print_error": False,
         "verbose": False,
@@ -161,13 +162,17 @@ def parse(arguments: Sequence[str]) -> Callable[[], Any]:
     command, bound, _ = app.meta.parse_args(typed[:end], **options)
     if command is not _read:  # It is the help, or the version.
         return lambda: command(*bound.args, **bound.kwargs)
-    read, common = command(*bound.args, **bound.kwargs)
-    command, bound, needed = app.parse_args(_listing([*read, *typed[end:]]), **options)
-    log_to_standard_error(common.verbose)
-    more = {"common": common} if "common" in needed else {}
-    if read and not more and evolve(common, verbose=0, no_color=False) != Common():
+    read, given = command(*bound.args, **bound.kwargs)
+    command, bound, _ = app.parse_args(_listing([*read, *typed[end:]]), **options)
+    log_to_standard_error(given.verbose)
+    if {*read[:1]} & _ALONE and evolve(given, verbose=0, no_color=False) != Common():
         raise ConfigError("this command asks no service, and takes no option for one")
-    return lambda: command(*bound.args, **(bound.kwargs | more))
+    common.set(evolve(given))  # Each call has an output of its own.
+    return lambda: command(*bound.args, **bound.kwargs)
+
+
+_ALONE = {"demo", "emulator", "--show-completion"}
+"""The commands that call no service but their own."""
 
 
 _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}

@@ -1,13 +1,16 @@
-"""The options of all commands, and the client that they open.
+"""The options of all commands, the client that they open, and the batches that they read.
 
-A command takes `common: Common = Common()` as its last keyword and opens `connected(common)`. Which
-settings are in force is decided in `testvibe_async._core.config`, not here.
+`app` reads the options wherever they stand, and sets `common`; a command that calls the service
+opens `connected()`. Which settings are in force is decided in `testvibe_async._core.config`, and
+which batch a word means in `testvibe_async.runner.lookup`.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from functools import cached_property
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +19,7 @@ from cyclopts import Group, Parameter
 
 from testvibe_async import ConfigError
 from testvibe_async._core.config import FoundSettings, find_settings
-from testvibe_async.cli.output import Output
+from testvibe_async.cli.render import Renderer, renderer_for
 from testvibe_async.runner.ledgers import VARIABLE, default_ledger
 from testvibe_async.runner.names import choose_project, is_project_id
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from testvibe_async import Client, Project
+    from testvibe_async.runner.lookup import Batches, Place
 
 
 MORE_OPTIONS = "More options"
@@ -37,10 +41,10 @@ _USUAL = Parameter(group=Group("Options of every command", sort_key=8))
 _MORE = Parameter(group=Group(f"{MORE_OPTIONS} of every command", sort_key=9))
 
 
-@Parameter(parse=False)
+@Parameter(name="*")
 @frozen(kw_only=True)
 class Common:
-    """The options that every command has. `app` reads them, wherever they stand."""
+    """The options that every command has."""
 
     server: Annotated[str | None, _USUAL] = None
     """The service's address; else TESTVIBE_SERVER, else what was stored."""
@@ -84,6 +88,12 @@ class Common:
         return [*words, "--allow-http"] if self.allow_http else words
 
     @property
+    def client(self) -> dict[str, Any]:
+        """The arguments of `Client` that these options give."""
+        names = ("server", "api_key", "project", "allow_http")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def ledger_path(self) -> Path:
         """The file that keeps the batches.
 
@@ -97,10 +107,10 @@ class Common:
         """True if a person chose the file that keeps the batches."""
         return bool(self.ledger or os.environ.get(VARIABLE))
 
-    @property
-    def output(self) -> Output:
+    @cached_property
+    def output(self) -> Renderer:
         """The output that these options ask for."""
-        return Output(
+        return renderer_for(
             json=self.json,
             lines=self.json_lines,
             quiet=self.quiet,
@@ -108,12 +118,16 @@ class Common:
         )
 
 
+common: ContextVar[Common] = ContextVar("common", default=Common())
+"""The options with which the present command was called."""
+
+
 @frozen(kw_only=True)
 class Connection:
     """An open client, and the output of the command."""
 
     client: Client
-    output: Output = field(repr=False)
+    output: Renderer = field(repr=False)
     project_id: str | None = None
     """The project in force."""
 
@@ -135,13 +149,14 @@ class Connection:
         return self.client.project(self.project_id)
 
 
-def require_settings(common: Common) -> FoundSettings:
+def require_settings() -> FoundSettings:
     """Return the settings in force, with a server and a key for it.
 
     Raises:
         ConfigError: One is missing or wrong.
     """
-    found = find_settings(common.server, api_key=common.api_key, project=common.project)
+    given = common.get()
+    found = find_settings(given.server, api_key=given.api_key, project=given.project)
     if found.server is None:
         raise ConfigError(
             "no server: log in with testvibe-async login, pass --server, or set TESTVIBE_SERVER"
@@ -156,7 +171,6 @@ def require_settings(common: Common) -> FoundSettings:
 
 @asynccontextmanager
 async def connected(
-    common: Common,
     *,
     max_outage: float | None = None,
     **options: Any,  # noqa: ANN401 - those of `Client`
@@ -164,7 +178,6 @@ async def connected(
     """Open a client by the common options and the settings, and close it at the end.
 
     Args:
-        common: The options of the command.
         max_outage: As of `Client.list_projects`, if the project is given by its name.
         options: More arguments of `Client`, such as `hooks`.
 
@@ -174,17 +187,52 @@ async def connected(
     # Its import takes half of a command's start, and not all commands need it.
     from testvibe_async import Client  # noqa: PLC0415
 
-    found = require_settings(common)
-    client = Client(
-        common.server,
-        api_key=common.api_key,
-        project=common.project,
-        allow_http=common.allow_http,
-        **options,
-    )
-    async with client:
+    given, found = common.get(), require_settings()
+    async with Client(**given.client, **options) as client:
         project = None if found.project is None else found.project.value
         name = None if project is None or is_project_id(project) else project
         if name is not None:
             project = await choose_project(client, name, max_outage=max_outage)
-        yield Connection(client=client, output=common.output, project_id=project, project_name=name)
+        yield Connection(client=client, output=given.output, project_id=project, project_name=name)
+
+
+@asynccontextmanager
+async def stored_batches() -> AsyncGenerator[tuple[Batches, Place]]:
+    """Open the ledger file to read its batches; yield them, and the place that is in force.
+
+    The service is asked only for a project's name that is new here.
+
+    Raises:
+        ConfigError: The file that was named is missing, or can't be read; a setting is wrong, or
+            there is no such project.
+        VibeError: The service can't be asked.
+    """
+    from testvibe_async import SqliteLedger  # noqa: PLC0415 - as above
+    from testvibe_async.runner.lookup import Batches  # noqa: PLC0415
+
+    given = common.get()
+    path = given.ledger_path
+    if given.ledger is not None and not path.exists():
+        raise ConfigError(f"there is no ledger {path}")
+    async with SqliteLedger(path) as ledger:
+        batches = Batches(ledger)
+        yield batches, await _place(given, batches)
+
+
+async def _place(given: Common, batches: Batches) -> Place:
+    from testvibe_async.runner.lookup import Place  # noqa: PLC0415 - as above
+
+    found = find_settings(given.server, project=given.project)
+    server = found.server.value if found.server else None
+    project = found.project.value if found.project else None
+    if project is None or is_project_id(project):
+        return Place(server, project)
+    name = project.casefold()
+    for each in await batches.headings():
+        names = {each.project.casefold(), (each.stored.project_name or "").casefold()}
+        if server in {None, each.server} and name in names:
+            return Place(server, each.project)
+    if server is None:
+        return Place(server, project)
+    async with connected() as connection:
+        return Place(server, connection.project_id)

@@ -18,7 +18,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.app import app
-from testvibe_async.cli.words import NAME
+from testvibe_async.runner.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from testvibe_async import RateLimitedError
-from testvibe_async.cli.words import clock_time
-from testvibe_async.runner.outcome import counted, duration
+from testvibe_async.runner.words import clock_time, counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 
-from testvibe_async.cli.common import Common
+from testvibe_async.cli.common import Common, common
 from testvibe_async.cli.emulator import Speed, make_emulator
-from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import Consent
 from testvibe_async.cli.start import generate, run
+from testvibe_async.runner.codes import ExitCode
 from testvibe_async.testing import Scenario
 
 
@@ -27,14 +27,16 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
         speed: Factor by which it is faster than the real service.
     """
     async with make_emulator(features=features, scenario=_scenario(seed), speed=speed) as emulator:
-        common = Common(server=emulator.url, project=emulator.project_id, api_key=emulator.api_key)
-        say = common.output.say
+        common.set(
+            Common(server=emulator.url, project=emulator.project_id, api_key=emulator.api_key)
+        )
+        say = common.get().output.say
         say(f"An emulated TestVibe serves at {emulator.url}.\n\n$ testvibe-async generate --all -w")
         try:
-            code = await generate(all_=True, watch=True, consent=Consent(yes=True), common=common)
+            code = await generate(all_=True, watch=True, consent=Consent(yes=True))
             if code is ExitCode.PASSED:
                 say("\n$ testvibe-async run --all --wait")
-                code = await run(all_=True, wait=True, common=common)
+                code = await run(all_=True, wait=True)
         finally:  # After Ctrl-C too.
             say("\nThe failures are intended. The emulated service has stopped;")
             say("to try these commands, start one:\n  testvibe-async emulator")

@@ -14,7 +14,7 @@ from rich.text import Text
 from testvibe_async._core.util import escape
 from testvibe_async.cli.words import tests_of
 from testvibe_async.models import RunStatus
-from testvibe_async.runner.outcome import duration
+from testvibe_async.runner.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -22,7 +22,7 @@ from cyclopts.types import NonNegativeInt, Port  # noqa: TC002 - likewise
 from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
-from testvibe_async.cli.output import Output
+from testvibe_async.cli.common import common
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _announce(service: Emulator) -> None:
         "TESTVIBE_PROJECT": service.project_id,
     }
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    Output().text("\n".join(lines) + "\n")
+    common.get().output.text("\n".join(lines) + "\n")
     count = len(service.features)
     sys.stderr.write(f"Serving {count} features at {service.url} until Ctrl-C.\n")
 

@@ -1,10 +1,7 @@
-"""The end of a command: its exit code, and a sentence on standard error if one is needed.
+"""The error that ends a command, and its log: one line each on standard error.
 
-Scripts decide by the exit code. One code has one meaning in all commands, and each shows who must
-act: 0 nobody; 1 the owner of the tests; 2 and 3 the user of the command; 4 and 5 nobody yet, try
-again later. Only this module maps errors to codes and decides which errors and log records reach
-standard error: one line each, with no key and no control character in it, and a traceback only with
--vv.
+Only this module decides which errors and log records reach standard error: with no key and no
+control character in them, and a traceback only with -vv.
 """
 
 from __future__ import annotations
@@ -15,20 +12,20 @@ import signal
 import sys
 import traceback
 from contextlib import contextmanager, suppress
-from enum import IntEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cyclopts import CoercionError, CycloptsError, Token, exceptions
 
-from testvibe_async import OutcomeError, UndocumentedStatusError, VibeError, errors
+from testvibe_async import VibeError, errors
 from testvibe_async._core.config import masked
-from testvibe_async.cli.output import escape_lines, wrapped
-from testvibe_async.cli.words import NAME, reason
-from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.cli.text import escape_lines, wrapped
+from testvibe_async.cli.words import reason
+from testvibe_async.runner.codes import ExitCode, exit_code_of
+from testvibe_async.runner.words import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator
 
     from testvibe_async.events import Event
 
@@ -40,68 +37,6 @@ ENDING: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )
 """The signals, besides Ctrl-C, that end a command in order; Windows lacks some."""
-
-
-class ExitCode(IntEnum):
-    """The exit code of a command."""
-
-    PASSED = 0
-    """The command succeeded, and every operation that it waited for passed."""
-
-    FAILED = 1
-    """A run or a generation that the command waited for is over and did not pass."""
-
-    USAGE = 2
-    """The call, a setting, or a file on this machine is wrong; or a question was answered by no."""
-
-    REFUSED = 3
-    """The service refused: 400, 401, 403, 404, 409. It would refuse the same call again."""
-
-    IN_FLIGHT = 4
-    """Operations are still running at the service, or not all were dispatched."""
-
-    UNREACHABLE = 5
-    """The service could not be reached, failed (5xx), was too busy (429) or can't be understood."""
-
-    DEFECT = 70
-    """The command itself is broken: an error that it has no sentence for."""
-
-    HUNG_UP = 129
-    """SIGHUP: the terminal was closed. Dispatched operations are still running at the service."""
-
-    INTERRUPTED = 130
-    """Ctrl-C. Dispatched operations are still running at the service."""
-
-    QUIT = 131
-    """SIGQUIT. Dispatched operations are still running at the service."""
-
-    PIPE_CLOSED = 141
-    """The reader of the output stopped reading."""
-
-    TERMINATED = 143
-    """SIGTERM. Dispatched operations are still running at the service."""
-
-
-_CODES: tuple[tuple[ExitCode, tuple[type[VibeError], ...]], ...] = (
-    (ExitCode.USAGE, (errors.ConfigError, errors.LedgerError)),
-    (ExitCode.UNREACHABLE, (UndocumentedStatusError, errors.RateLimitedError, errors.ServerError)),
-    (ExitCode.UNREACHABLE, (errors.MalformedResponseError, errors.IncompleteListError)),
-    (ExitCode.FAILED, (OutcomeError,)),
-    (ExitCode.IN_FLIGHT, (errors.WaitTimeoutError, GenerationLimitError, errors.ClientClosedError)),
-    (
-        ExitCode.REFUSED,
-        (errors.ResponseError, errors.OperationNotFoundError, errors.OperationSupersededError),
-    ),
-    (ExitCode.UNREACHABLE, (errors.ObservationError, errors.TransportError)),
-)
-"""The first that matches decides, so a class stands before its base."""
-
-
-def exit_code_of(error: VibeError) -> ExitCode:
-    """Return the exit code of a command that an error ended."""
-    if type(error) is VibeError:  # It was stored by a release that has more classes.
-        return ExitCode.UNREACHABLE
-    return next((code for code, kinds in _CODES if isinstance(error, kinds)), ExitCode.DEFECT)
 
 
 def error_sentence(error: VibeError) -> str:
@@ -122,24 +57,6 @@ def _advice(error: errors.ResponseError) -> str:
         return f"; {error.advice}"
     is_key = isinstance(error, errors.UnauthorizedError)
     return f", or log in with {NAME} login" if is_key else ""
-
-
-_PRECEDENCE = (
-    ExitCode.INTERRUPTED,
-    ExitCode.DEFECT,
-    ExitCode.UNREACHABLE,
-    ExitCode.REFUSED,
-    ExitCode.USAGE,
-    ExitCode.IN_FLIGHT,
-    ExitCode.FAILED,
-)
-"""Unknown outcomes come before known failures, so 1 means that every outcome is known."""
-
-
-def worst_of(codes: Iterable[ExitCode]) -> ExitCode:
-    """Return the exit code of a command for which several apply; success if none does."""
-    called_for = set(codes)
-    return next((code for code in _PRECEDENCE if code in called_for), ExitCode.PASSED)
 
 
 def _usage_sentence(error: CycloptsError) -> str:

@@ -10,10 +10,10 @@ from cyclopts import App
 from testvibe_async import ConfigError
 from testvibe_async._core.util import escape
 from testvibe_async.cli import completion
-from testvibe_async.cli.common import Common, connected
+from testvibe_async.cli.common import connected
 from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.output import TextFile, Yes, confirm, read_text
+from testvibe_async.cli.text import TextFile, Yes, confirm, read_text
 
 app: App = App(name="features", help="List, read, add, change and delete features.")
 
@@ -21,7 +21,7 @@ files: App = App(name="files", help="Read and write the project's files.")
 
 
 @app.command(name="list")
-async def list_(*, common: Common = Common()) -> None:
+async def list_() -> None:
     """List the project's features.
 
     For example:
@@ -29,7 +29,7 @@ async def list_(*, common: Common = Common()) -> None:
         testvibe-async features list
         testvibe-async features list --json | jq -r '.[] | select(.status == "generated").name'
     """
-    async with connected(common) as connection:
+    async with connected() as connection:
         found = await connection.project.list_features()
     completion.keep(features=[each.name for each in found])
     connection.output.rows(
@@ -40,9 +40,7 @@ async def list_(*, common: Common = Common()) -> None:
 
 
 @app.command
-async def show(
-    feature: FeatureName, /, *, gherkin: bool = False, common: Common = Common()
-) -> None:
+async def show(feature: FeatureName, /, *, gherkin: bool = False) -> None:
     """Show one feature: its Gherkin on standard output, and its facts on standard error.
 
     For example:
@@ -53,9 +51,8 @@ async def show(
     Args:
         feature: Its id, or its name in any case.
         gherkin: Show the Gherkin and nothing else, byte for byte.
-        common: The options of every command.
     """
-    async with connected(common) as connection, suggesting(connection, feature):
+    async with connected() as connection, suggesting(connection, feature):
         found = await connection.project.get_feature(feature)
     output = connection.output
     output.document(found)
@@ -71,7 +68,7 @@ async def show(
 
 
 @app.command
-async def create(name: str, /, *, file: TextFile, common: Common = Common()) -> None:
+async def create(name: str, /, *, file: TextFile) -> None:
     """Add a feature. That does not generate its tests.
 
     For example:
@@ -82,10 +79,9 @@ async def create(name: str, /, *, file: TextFile, common: Common = Common()) -> 
     Args:
         name: Name of the new feature.
         file: The file with its Gherkin; - for standard input.
-        common: The options of every command.
     """
     gherkin = read_text(file)
-    async with connected(common) as connection:
+    async with connected() as connection:
         made = await connection.project.create_feature(name, gherkin)
     connection.output.result(made, f"Feature {made.id} is {made.name!r}.")
 
@@ -97,7 +93,6 @@ async def update(
     *,
     file: TextFile | None = None,
     name: str | None = None,
-    common: Common = Common(),
 ) -> None:
     """Change a feature's Gherkin, its name or both. That does not generate its tests again.
 
@@ -110,12 +105,11 @@ async def update(
         feature: Its id, or its name in any case.
         file: The file with its new Gherkin; - for standard input.
         name: Its new name.
-        common: The options of every command.
     """
     if file is None and name is None:
         raise ConfigError("nothing to change: pass --file, --name or both")
     gherkin = None if file is None else read_text(file)
-    async with connected(common) as connection, suggesting(connection, feature):
+    async with connected() as connection, suggesting(connection, feature):
         await connection.project.update_feature(feature, name=name, gherkin=gherkin)
     connection.output.result({"ok": True}, f"{feature} is updated.")
 
@@ -126,7 +120,6 @@ async def delete(
     /,
     *,
     yes: Yes = False,
-    common: Common = Common(),
 ) -> None:
     """Delete a feature.
 
@@ -138,17 +131,16 @@ async def delete(
     Args:
         feature: Its id, or its name in any case.
         yes: Do not ask first; needed where standard input is no terminal.
-        common: The options of every command.
     """
     if not yes and not await confirm(f"Delete the feature {feature!r}?"):
         raise ConfigError("nothing was deleted")
-    async with connected(common) as connection, suggesting(connection, feature):
+    async with connected() as connection, suggesting(connection, feature):
         await connection.project.delete_feature(feature)
     connection.output.result({"ok": True}, f"{feature} is deleted.")
 
 
 @files.command
-async def get(path: str, /, *, common: Common = Common()) -> None:
+async def get(path: str, /) -> None:
     """Print a file, byte for byte; a template if the project has no content of its own.
 
     For example:
@@ -158,16 +150,15 @@ async def get(path: str, /, *, common: Common = Common()) -> None:
 
     Args:
         path: Its path at the service.
-        common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected() as connection:
         found = await connection.project.read_file(path)
     connection.output.document(found)
     connection.output.data(found.content or "")
 
 
 @files.command
-async def put(path: str, /, *, file: TextFile, common: Common = Common()) -> None:
+async def put(path: str, /, *, file: TextFile) -> None:
     """Write a whole file.
 
     The service takes files below Features/ and Configurations/, of at most 256 KB; the others are
@@ -180,9 +171,8 @@ async def put(path: str, /, *, file: TextFile, common: Common = Common()) -> Non
     Args:
         path: Its path at the service.
         file: The file with its content; - for standard input.
-        common: The options of every command.
     """
     content = read_text(file)
-    async with connected(common) as connection:
+    async with connected() as connection:
         await connection.project.write_file(path, content)
     connection.output.result({"ok": True}, f"{path} is written.")

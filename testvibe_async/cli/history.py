@@ -6,7 +6,6 @@ in `testvibe_async.runner.stability`.
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from sys import maxsize
@@ -18,12 +17,12 @@ from rich.text import Text
 
 from testvibe_async import ConfigError
 from testvibe_async._core.util import escape
-from testvibe_async.cli.batches import place_of, stored_batches
-from testvibe_async.cli.common import Common
+from testvibe_async.cli.common import common, stored_batches
 from testvibe_async.cli.details import first_of
 from testvibe_async.runner.names import similar_names
-from testvibe_async.runner.outcome import counted, duration, seconds_of
-from testvibe_async.runner.stability import CHANGES, Trend, trends_of, word_of
+from testvibe_async.runner.outcome import Outcome
+from testvibe_async.runner.stability import CHANGES, Trend, trends_of
+from testvibe_async.runner.words import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,9 +42,8 @@ async def history(
     *names: str,
     limit: Annotated[PositiveInt | None, Parameter(name=("--limit", "-n"))] = None,
     days: PositiveInt | None = None,
-    common: Common = Common(),
 ) -> None:
-    """Show the last batches of a project's runs, what was flaky, and what changed with the last.
+    """Show the last batches of a project, which runs were flaky, and what changed with the last.
 
     Of a feature, show how often it passed and was flaky, and since when it fails.
 
@@ -62,38 +60,37 @@ async def history(
             'nightly-*'; else the last batches.
         limit: Maximum number of batches; 10 if both are omitted.
         days: Only batches of the last so many days.
-        common: The options of every command.
     """
     most = limit or (USUAL_LIMIT if days is None else maxsize)
-    async with stored_batches(common) as stored:
-        place = await place_of(common, stored)
+    async with stored_batches() as (stored, place):
         batches, features = await _meant(stored, names, place, most)
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
         batches = [each for each in batches if each.started_at >= oldest]
-    output = common.output
-    trends = trends_of(batches)
+    output = common.get().output
+    trends = _trends(batches)
     if features:
         chosen = [each for each in trends if each.is_one_of(features)]
-        output.document({"features": chosen})
-        output.details(lambda _: Text("\n\n").join(map(_course, chosen)))
+        output.show({"features": chosen}, lambda _: Text("\n\n").join(map(_course, chosen)))
         return
     flaky = sorted(
         (each for each in trends if "flaky" in each.words), key=lambda each: -each.rate("flaky")
     )
     changed = [each for change in CHANGES for each in trends if each.change == change]
     documents = [_document(each) for each in batches]
-    output.document({"batches": documents, "flaky": flaky, "changes": changed})
-    if not batches:
+    if batches:
+        columns = ("Batch", "Operations", "Passed", "Failed", "Flaky", "Other", "Took")
+        output.table(columns, map(_row, batches, documents), is_headed=True)
+    else:
         when = "" if days is None else f" of the last {counted(days, 'day')}"
-        output.note(f"There is no batch of runs{when}{place} yet.")
-        return
-    columns = ("Batch", "Runs", "Passed", "Failed", "Flaky", "Other", "Took")
-    output.table(columns, map(_row, batches, documents), is_headed=True)
+        output.note(f"There is no batch{when}{place} yet.")
     for each in batches:
         if each.is_running:
             output.note(f"{each} is still running.")
-    output.details(lambda _: _sections(changed, flaky, len(batches)))
+    output.show(
+        {"batches": documents, "flaky": flaky, "changes": changed},
+        lambda _: _sections(changed, flaky, len(batches)),
+    )
 
 
 async def _meant(
@@ -105,7 +102,7 @@ async def _meant(
         ConfigError: No batch has a number, a key or a feature of these.
     """
     batches: list[KeptBatch] = []
-    async for batch in stored.with_all_reruns(place, kind="run"):
+    async for batch in stored.with_all_reruns(place):
         if not names and len(batches) == most:
             break
         batches.insert(0, batch)
@@ -114,16 +111,21 @@ async def _meant(
         return named[-most:] if names else batches, set()
     # A feature may have run in few batches, so all are searched.
     features = {name.casefold() for name in names}
-    trends = trends_of(batches)
+    trends = _trends(batches)
     for name in names:
         if not any(trend.is_one_of({name.casefold()}) for trend in trends):
             like = similar_names(name, [each.feature for each in trends])
             hint = f": {like}" if like else ""
             raise ConfigError(f"no batch has a feature {name!r}{hint}")
     of_them = [
-        batch for batch in batches if any(trend.is_one_of(features) for trend in trends_of([batch]))
+        batch for batch in batches if any(trend.is_one_of(features) for trend in _trends([batch]))
     ]
     return of_them[-most:], features
+
+
+def _trends(batches: Sequence[KeptBatch]) -> list[Trend]:
+    """Return the course of each feature over the batches of runs."""
+    return trends_of([each for each in batches if each.kind == "run"])
 
 
 def _is_named(batch: KeptBatch, name: str) -> bool:
@@ -148,8 +150,9 @@ def _row(batch: KeptBatch, counts: Mapping[str, Any]) -> list[object]:
     """Return the cells of a batch, without a name so short that they fit into fifty columns."""
     begin = f"{batch.title}  {batch.started_at.astimezone():%d %b %H:%M}"
     took = duration(counts["seconds"]) if counts["seconds"] else None
-    numbers = [counts[name] for name in ("runs", "passed", "failed", "flaky")]
-    return [begin, *numbers, counts["other"] or None, took]
+    number = counted(counts["total"], batch.kind)
+    numbers = [counts[name] for name in ("passed", "failed", "flaky")]
+    return [begin, number, *numbers, counts["other"] or None, took]
 
 
 def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:
@@ -168,21 +171,27 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
         lines += [Text(), Text(title, "bold"), *map(Text, first_of(those, SHOWN))]
     if batches == 1:
         lines += [Text(), Text("There is no other batch to compare it with.")]
-    elif not changed:
+    elif batches and not changed:
         lines += [Text(), Text("Nothing changed with the last batch.")]
     return Text("\n").join(lines)
 
 
 def _document(batch: KeptBatch) -> dict[str, Any]:
-    counts = Counter(word_of([item]) for item in batch.items)
+    outcome = Outcome.of(batch, ())
+    summary = outcome.summary
+    passed = summary.succeeded - summary.flaky
     return {
         "batch": batch.number,
         "key": batch.name,
+        "kind": batch.kind,
         "startedUtc": batch.started_at,
         "isRunning": batch.is_running,
         "server": batch.server,
         "project": batch.project,
-        "seconds": seconds_of(batch.items),
-        "runs": len(batch.items),
-        **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},
+        "seconds": outcome.seconds,
+        "total": summary.total,
+        "passed": passed,
+        "failed": summary.failed,
+        "flaky": summary.flaky,
+        "other": summary.total - passed - summary.failed - summary.flaky,
     }

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from cyclopts.types import Port  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import Client
-from testvibe_async.cli.common import Common
+from testvibe_async.cli.common import common
 
 
 async def mcp(  # noqa: PLR0913 - the options of the command
@@ -31,7 +31,6 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     max_generations: int | None = None,
     max_output: int = 20_000,
     ledger: Path | None = None,
-    common: Common = Common(),
 ) -> None:
     """Serve TestVibe's operations as tools for a model (MCP).
 
@@ -47,7 +46,6 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         max_generations: Maximum number of generations started while it runs; any number by default.
         max_output: Maximum characters of an answer.
         ledger: The file that keeps what is dispatched; by default that of all commands.
-        common: The options of every command.
     """
     from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
         make_server,
@@ -57,7 +55,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
 
     _log_warnings()
     server = make_server(
-        partial(Client, common.server, project=common.project, allow_http=common.allow_http),
+        partial(Client, **common.get().client),
         read_only=read_only,
         tools=tools,
         exclude_tools=exclude_tools,

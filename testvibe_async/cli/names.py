@@ -10,7 +10,7 @@ import json
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, assert_never, cast
 
-from testvibe_async import BatchItem, ConfigError, Ref, RunRef, errors
+from testvibe_async import BatchItem, ConfigError, Ref, RunRef, Verdict, errors
 from testvibe_async._core.wire import KINDS
 from testvibe_async.cli import completion
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
@@ -137,5 +137,5 @@ def _undispatched(document: dict[str, Any]) -> Item:
         config=document.get("config"),
         repetition=document.get("repetition", 1),
         error=GenerationLimitError() if document["verdict"] == LIMITED else error,
-        is_dropped=document["verdict"] == "dropped",
+        is_dropped=document["verdict"] == Verdict.UNKNOWN and error is None,
     )

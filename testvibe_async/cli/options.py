@@ -19,7 +19,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.common import MORE
-from testvibe_async.cli.output import Yes, confirm
+from testvibe_async.cli.text import Yes, confirm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

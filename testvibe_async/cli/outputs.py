@@ -1,38 +1,36 @@
-"""The outputs of a command: reports, artifacts of failed runs, and annotations of a GitHub job.
+"""The files of a command: reports, artifacts of failed runs, and what a GitHub job shows.
 
-Decides when each is written, and which workflow commands GitHub Actions receives
-(https://docs.github.com/actions/reference/workflow-commands); other CI systems read reports.
-Artifacts are fetched while other runs are in flight, several runs at once. The reports are written
-before the results are printed, however the command ends, and once more when the artifacts are
-there. What a report contains is decided in `testvibe_async.reports`.
+Decides when each is written. Artifacts are fetched while other runs are in flight, several runs at
+once. The reports are written before the results are printed, however the command ends, and once
+more when the artifacts are there. What a report contains is decided in `testvibe_async.reports`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import anyio
+from attrs import evolve
 
-from testvibe_async import BatchItem, ConfigError, Run, Verdict, VibeError
-from testvibe_async._core.util import escape
-from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.output import Output, warn
-from testvibe_async.cli.words import NAME, Item, item_name, item_reason, reason
-from testvibe_async.runner.outcome import counted
+from testvibe_async import BatchItem, ConfigError, Run, VibeError
+from testvibe_async.cli.text import warn
+from testvibe_async.cli.words import Item, reason
+from testvibe_async.runner.codes import ExitCode
+from testvibe_async.runner.words import NAME, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Sequence
 
     from testvibe_async import Client
     from testvibe_async.cli.options import Files
-    from testvibe_async.cli.result import Result
+    from testvibe_async.cli.render import Renderer
     from testvibe_async.reports import ReportOptions
+    from testvibe_async.runner.outcome import Outcome
 
 SUMMARY_BYTES = 1_000_000
 """Maximum bytes of a summary; GitHub refuses one from 1 MiB on."""
@@ -44,7 +42,7 @@ RUNS_AT_ONCE = 4
 class Outputs:
     """The files that one command leaves."""
 
-    def __init__(self, files: Files, output: Output) -> None:
+    def __init__(self, files: Files, output: Renderer) -> None:
         """Make it.
 
         Args:
@@ -53,7 +51,7 @@ class Outputs:
         """
         self.files: Files = files
         """The files that were requested."""
-        self.output: Output = output
+        self.output: Renderer = output
         """The output for notes."""
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
         self._is_summarized = False
@@ -69,7 +67,7 @@ class Outputs:
         """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""
         if self.files.artifacts is None or item.ref is None:
             return
-        for run in (*item.earlier, item.outcome):
+        for run in item.attempts:
             if isinstance(run, Run) and not run.is_success:
                 work = self._fetch(client, item.ref.project, run.run_id)
                 self._tasks.append(asyncio.create_task(work))
@@ -85,14 +83,14 @@ class Outputs:
         """
         if self.files.artifacts is not None:
             _require_folder(self.files.artifacts)
-        errors = self._report([_NOT_OVER], is_over=False)
-        for path, error in errors.items():
+        for path, error in self._report([_NOT_OVER], is_over=False).items():
             raise ConfigError(f"the report {path} can't be written: {_cause(error)}") from error
 
-    def write(self, result: Result) -> None:
+    def write(self, outcome: Outcome) -> None:
         """Write the reports with the results so far; each that can't be written is named once."""
-        self._write_summary(result)
-        errors = self._report(result.items, is_over=True, **self._options(result))
+        options = self._options(outcome)
+        self._write_summary(outcome.items, options)
+        errors = self._report(outcome.items, is_over=True, **options)
         for path, error in errors.items():
             if path not in self.unwritten:
                 warn(f"The report {path} is not written: {_cause(error)}")
@@ -115,31 +113,69 @@ class Outputs:
             self._sent |= streams - errors.keys()
         return errors
 
-    def announce(self, result: Result) -> None:
+    def announce(self, outcome: Outcome) -> None:
         """Annotate each failure, in a job of GitHub, and print the paths of the reports."""
-        if is_github() and not self.output.is_json:
-            for line in failure_commands(result):
-                self.output.command(line)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            from testvibe_async.reports.files import to_annotations  # noqa: PLC0415 - as above
+
+            lines = to_annotations(outcome.items, **self._options(outcome))
+            is_red = outcome.exit_code not in {ExitCode.PASSED, ExitCode.USAGE}
+            if is_red and not lines.startswith("::error"):  # It is red without a failure.
+                lines = f"::error::{outcome.line.replace('%', '%25')}\n{lines}"
+            self.output.annotate(lines)
         for _, path in self.files.targets:
             if path not in self.unwritten:
                 self.output.note(f"Report: {path}")
 
-    def _write_summary(self, result: Result) -> None:
+    def _write_summary(self, items: Sequence[Item], options: ReportOptions) -> None:
         """Add the results to the summary of a CI step, once, unless a report goes there."""
         path = Path(os.environ.get("GITHUB_STEP_SUMMARY", ""))
         if not path.name or self._is_summarized or path in (p for _, p in self.files.targets):
             return
-        from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `write`
+        from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `_report`
 
         self._is_summarized = True
         try:
             with path.open("a", encoding="utf-8") as file:
                 room = max(SUMMARY_BYTES - file.tell(), 0)
-                file.write(to_markdown(result.items, max_bytes=room, **self._options(result)))
+                file.write(to_markdown(items, max_bytes=room, **options))
         except OSError as error:
             warn(f"The summary of the step can't be written: {path}: {error.strerror}")
 
-    def note_artifacts(self) -> None:
+    async def conclude(self, outcome: Outcome, *, timeout: float | None = None) -> ExitCode:
+        """Write the reports, print the results, fetch the artifacts, and return the exit code.
+
+        The files are about what the exit code is about: of a rerun, the batch that it reran.
+
+        Args:
+            outcome: The results. Of a command that did not wait, they are only printed.
+            timeout: Seconds that artifacts may still take; None for as long as it takes.
+        """
+        if outcome.is_waited_for:
+            await asyncio.to_thread(self.write, outcome.whole)
+            outcome = evolve(outcome, is_reported=not self.unwritten)
+        self.output.finished(outcome)
+        if outcome.is_waited_for:
+            self.announce(outcome.whole)
+            await self.finish(outcome.whole, timeout=timeout)
+        return evolve(outcome, is_reported=not self.unwritten).exit_code
+
+    def conclude_early(self, outcome: Outcome, cause: VibeError | None) -> None:
+        """Write the reports and name the operations in flight if an error ends the command.
+
+        Args:
+            outcome: The results so far.
+            cause: The error; None for a signal, or an error that is not of the SDK.
+        """
+        self.stop()
+        # Without an item the reports of an earlier job would stay, perhaps those of a success.
+        known = outcome.whole if outcome.items else evolve(outcome, items=[_the_batch(cause)])
+        self.write(known)
+        self.output.finished(outcome, is_cut=not outcome.is_stopped)
+        self.announce(known)
+        self._note_artifacts()
+
+    def _note_artifacts(self) -> None:
         """Print the folder of the artifacts, if there are any, and the number still missing."""
         if number := sum(map(len, self.fetched.values())):
             self.output.note(f"Artifacts: {self.files.artifacts} ({counted(number, 'file')})")
@@ -149,11 +185,11 @@ class Outputs:
                 f"{NAME} runs download ID DIR"
             )
 
-    async def finish(self, result: Result, *, timeout: float | None) -> None:
+    async def finish(self, outcome: Outcome, *, timeout: float | None) -> None:
         """Wait for the artifacts, and write the reports again if there are any.
 
         Args:
-            result: The results.
+            outcome: The results.
             timeout: Seconds to wait; None for as long as it takes.
         """
         if not self._tasks:
@@ -163,9 +199,9 @@ class Outputs:
                 await asyncio.gather(*self._tasks)
         finally:
             self.stop()
-        self.note_artifacts()
+        self._note_artifacts()
         if any(self.fetched.values()):
-            await asyncio.to_thread(self.write, result)
+            await asyncio.to_thread(self.write, outcome)
 
     def stop(self) -> None:
         """Fetch no more."""
@@ -184,23 +220,23 @@ class Outputs:
             else:
                 self.fetched[run_id] = found
 
-    def _options(self, result: Result) -> ReportOptions:
-        started_at, finished_at = _times(result)
+    def _options(self, outcome: Outcome) -> ReportOptions:
+        started_at, finished_at = _times(outcome)
         return {
             "artifacts": self.fetched,
-            "generation_logs": result.logs,
-            "left_out": result.left_out,
+            "generation_logs": outcome.logs,
+            "left_out": outcome.left_out,
             "started_at": started_at,
             "finished_at": finished_at,
         }
 
 
-def the_batch(error: VibeError | None) -> Item:
+def _the_batch(error: VibeError | None) -> Item:
     """Return an item for reports that represents a batch without known items."""
     return BatchItem(feature="The batch", error=error)
 
 
-_NOT_OVER = the_batch(ConfigError("not finished: its command is still running, or was killed"))
+_NOT_OVER = _the_batch(ConfigError("not finished: its command is still running, or was killed"))
 """The item of a report that is written at the start."""
 
 
@@ -219,85 +255,14 @@ def _require_folder(path: Path) -> None:
         raise ConfigError(why) from error
 
 
-def _times(result: Result) -> tuple[datetime | None, datetime | None]:
+def _times(outcome: Outcome) -> tuple[datetime | None, datetime | None]:
     """Return the begin and the end of a batch, each None for the service's own.
 
     This machine's clock is taken only where the service's says nothing: the two may differ, and the
     command may have started to wait late.
     """
-    if not result.unfinished:
+    if not outcome.unfinished:
         return None, None
     now = datetime.now(UTC)
-    is_dated = any(item.outcome or (item.ref and item.ref.dispatched_at) for item in result.items)
-    return None if is_dated else now - timedelta(seconds=result.seconds), now
-
-
-MOST_ANNOTATIONS = 10
-"""Maximum number of annotated failures; GitHub shows no more for a step."""
-
-MESSAGE_LINES = 12
-"""Maximum lines of an error in an annotation."""
-
-
-def is_github() -> bool:
-    """Return whether this is a job of GitHub Actions."""
-    return os.environ.get("GITHUB_ACTIONS") == "true"
-
-
-@contextmanager
-def grouped(title: str, output: Output) -> Generator[None]:
-    """Fold the lines that are printed meanwhile, in a log of GitHub."""
-    if not is_github() or output.is_json or output.is_quiet:
-        yield
-        return
-    output.command(f"::group::{_data(title)}")
-    try:
-        yield
-    finally:
-        output.command("::endgroup::")
-
-
-def failure_commands(result: Result) -> list[str]:
-    """Return a command for each failure, which GitHub shows beside the job.
-
-    If the batch is red without a failure, as one that is in flight, the counts are an annotation.
-    """
-    found = [each for item in result.items for each in _annotations_of(item)]
-    if not found and result.exit_code not in {ExitCode.PASSED, ExitCode.USAGE}:
-        found = [f"::error::{_data(escape(result.last_line))}"]
-    more = len(found) - MOST_ANNOTATIONS
-    if more > 0:
-        found[MOST_ANNOTATIONS:] = [f"::notice::{counted(more, 'failure')} more: see the log"]
-    flaky = [_flaky(item) for item in result.items if item.is_flaky]
-    return [*found, *flaky[:MOST_ANNOTATIONS]]
-
-
-def _flaky(item: Item) -> str:
-    """Return a warning on what passed after a failure."""
-    run = item.earlier[-1]
-    tests = run.failures if isinstance(run, Run) else ()
-    message = "flaky: it failed, and passed when it ran again"
-    return _annotation("warning", item, message, test=tests[0].name if tests else None)
-
-
-def _annotations_of(item: Item) -> Iterator[str]:
-    if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run) and item.outcome.failures:
-        for test in item.outcome.failures:
-            yield _annotation("error", item, test.error or "no error given", test=test.name)
-    elif item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN} or item.is_unseen:
-        yield _annotation("error", item, item_reason(item))
-
-
-def _annotation(
-    kind: Literal["error", "warning"], item: Item, message: str, *, test: str | None = None
-) -> str:
-    title = escape(f"{item_name(item)}: {test}" if test else item_name(item))
-    title = _data(title).replace(":", "%3A").replace(",", "%2C")
-    lines = [escape(line).rstrip() for line in message.splitlines()]
-    text = "\n".join([line for line in lines if line][:MESSAGE_LINES])
-    return f"::{kind} title={title}::{_data(text)}"
-
-
-def _data(text: str) -> str:
-    """Return a text as the data of a command, in which nothing else is one."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    is_dated = any(item.outcome or (item.ref and item.ref.dispatched_at) for item in outcome.items)
+    return None if is_dated else now - timedelta(seconds=outcome.seconds), now

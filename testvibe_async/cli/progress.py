@@ -1,29 +1,38 @@
-"""The progress of a command: its operations as last observed.
+"""The progress of a command: its operations as last observed, and when changes are reported.
 
 Decides the word for each operation, and which of them changed since they were reported. It prints
-nothing: `display` decides when and how rows are shown. Whether the service answers is known to
-`contact`.
+nothing: `render` does. Whether the service answers is known to `contact`. Everything runs in the
+event loop: no thread draws.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeAlias
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+import anyio
 from attrs import evolve, frozen
 
 from testvibe_async import Generation, Hooks, Phase, Verdict, WaitTimeoutError
 from testvibe_async._core.util import escape
 from testvibe_async.cli.contact import Contact, Outage
-from testvibe_async.cli.words import Item, is_lost, item_name, item_reason
-from testvibe_async.runner.outcome import counted, word_of
+from testvibe_async.cli.words import Item, is_lost, item_reason
+from testvibe_async.ledger import item_of
+from testvibe_async.runner.words import clock_time, counted, item_name, word_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from testvibe_async import Client, Ref
+    from testvibe_async.cli.render import Renderer
+    from testvibe_async.ledger import Row as Dispatch
     from testvibe_async.models import Snapshot
+
+REPORT_SECONDS = 0.5
+"""Seconds between two reports of changes."""
 
 QUIET_SECONDS = 5.0
 """Seconds after which a dispatch without an answer is shown."""
@@ -53,6 +62,9 @@ class Row:
 
     sent: float | None = None
     """The time when a dispatch without an answer was first observed; None if there is none."""
+
+    dispatch: Dispatch | None = None
+    """The dispatch without an answer, as the ledger has it."""
 
     ended: float | None = None
     """The time when it was observed to be over, or abandoned; None before."""
@@ -121,11 +133,20 @@ class Row:
         if self.is_over:
             known = item_reason(self.item) + "; runs again" * self.runs_again
         elif self.is_unacknowledged:
-            known = "it may have started: not known yet"
+            known = self._unanswered
         elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
             over = sum(section.conclusion is not None for section in sections)
             known = f"{over} of {counted(len(sections), 'section')}"
         return ": ".join(filter(None, (f"attempt {attempt}" if attempt > 1 else "", known)))
+
+    @property
+    def _unanswered(self) -> str:
+        """Since when the answer to the dispatch is missing, and until when that is settled."""
+        if self.dispatch is None:
+            return "it may have started: not known yet"
+        at, seconds = self.dispatch.intended_at, self.dispatch.expires_after
+        settled_at = clock_time(at + timedelta(seconds=seconds))
+        return f"no answer to its dispatch of {clock_time(at)}; settled by {settled_at}"
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the dispatch, of a run that is over by the service's clock."""
@@ -147,6 +168,8 @@ class Progress:
         """Reachability of the service."""
         self.started: float = self.clock()
         """The time when the command began to work on them."""
+        self.unanswered: Mapping[str, Dispatch] = {}
+        """The dispatches without an answer, by their items in the ledger."""
         self._client: Client | None = None
         self._planned: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
@@ -303,9 +326,98 @@ class Progress:
             is_final=is_final,
             started=before.started if before is not None and is_same else now,
             sent=sent,
+            dispatch=None if sent is None else self.unanswered.get(item_of(*_key(item))),
         )
         return evolve(row, ended=now) if row.is_over else row
 
 
 def _key(item: Item) -> Key:
     return item.feature, item.config, item.repetition
+
+
+class Listener(Protocol):
+    """What takes the changes of a progress: a `Renderer`, or the notes of `noting`."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two frames."""
+        ...
+
+    def change(self, row: Row, progress: Progress, /) -> None:
+        """Take an operation that changed."""
+
+    def outage(self, outage: Outage, progress: Progress, /) -> None:
+        """Take an outage that began, or ended."""
+
+    def frame(self, progress: Progress, /) -> None:
+        """Take the present state, at an interval."""
+
+
+@contextmanager
+def reporting(progress: Progress, listener: Listener) -> Generator[None]:
+    """Report all changes twice a second, and a frame at each interval, while this is open.
+
+    An error of the listener, as where the reader has closed the pipe, ends the body of this and is
+    raised here: in a hook of the client it would be logged and lost.
+    """
+    loop, errors, due_at = asyncio.get_running_loop(), list[Exception](), 0.0
+    timer: asyncio.Handle
+
+    def report_all() -> None:
+        for row in progress.update():
+            listener.change(row, progress)
+        if (outage := progress.contact.notice(progress.in_flight)) is not None:
+            listener.outage(outage, progress)
+
+    def frame() -> None:
+        nonlocal timer, due_at
+        timer = loop.call_later(listener.interval, frame)
+        try:
+            if loop.time() >= due_at:
+                due_at = loop.time() + REPORT_SECONDS
+                report_all()
+            listener.frame(progress)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+            timer.cancel()
+            errors.append(error)
+            scope.cancel()
+
+    timer = loop.call_soon(frame)
+    try:
+        with anyio.CancelScope() as scope:
+            yield
+        if errors:
+            raise errors[0]
+        report_all()
+    finally:
+        timer.cancel()
+        progress.update()
+
+
+class Notes:
+    """Notes each outage, and the first dispatch that is not acknowledged."""
+
+    interval = REPORT_SECONDS
+
+    def __init__(self, what: str, output: Renderer) -> None:
+        """Make it.
+
+        Args:
+            what: What the command does meanwhile.
+            output: The output for the notes.
+        """
+        self._what, self._output = what, output
+        self._is_noted = False
+
+    def change(self, row: Row, _progress: Progress) -> None:
+        """Note the first dispatch that is not acknowledged."""
+        if row.is_unacknowledged and not self._is_noted:
+            self._is_noted = True
+            self._output.note(f"{self._what}: {row.name}: {row.result}.")
+
+    def outage(self, outage: Outage, _progress: Progress) -> None:
+        """Note an outage, or its end."""
+        self._output.note(f"{self._what}: {outage}.")
+
+    def frame(self, _progress: Progress) -> None:
+        """Note nothing."""

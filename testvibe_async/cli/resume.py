@@ -14,28 +14,27 @@ from attrs import evolve
 from cyclopts import Parameter
 
 from testvibe_async import ConfigError, Run, RunRef, Verdict
-from testvibe_async.cli.batches import place_of, stored_batches
-from testvibe_async.cli.closing import conclude
-from testvibe_async.cli.common import MORE, Common
+from testvibe_async.cli.common import MORE, common, stored_batches
 from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopts reads it
-from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import operations_of, read_dispatches, read_ref
 from testvibe_async.cli.options import Consent, Files, Timeout
-from testvibe_async.cli.output import TextFile, name_of, read_text, warn
 from testvibe_async.cli.outputs import Outputs
-from testvibe_async.cli.result import result_of
+from testvibe_async.cli.text import TextFile, name_of, read_text, warn
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, Item, item_name, started
 from testvibe_async.ledger import folded, undecided
+from testvibe_async.runner.codes import ExitCode
 from testvibe_async.runner.kinds import POLICIES
-from testvibe_async.runner.outcome import counted, counts_of
+from testvibe_async.runner.outcome import Outcome
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.waits import completions_of, item_of
+from testvibe_async.runner.words import NAME, counted, counts_of, item_name, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async.cli.watch import Watch
+    from testvibe_async.cli.words import Item
     from testvibe_async.errors import KindName
     from testvibe_async.ledger import Row
     from testvibe_async.runner.kept import KeptBatch
@@ -51,7 +50,6 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     timeout: Timeout = None,
     consent: Consent = Consent(),
     files: Files = Files(),
-    common: Common = Common(),
 ) -> ExitCode:
     """Resume a batch that was interrupted by a crash, Ctrl-C or a time-out.
 
@@ -77,28 +75,27 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         timeout: Maximum duration of the batch.
         consent: The generations that may be dispatched, if any are left. By default it asks.
         files: The files to write.
-        common: The options of every command.
     """
     if list_:
-        await _list_unfinished(common)
+        await _list_unfinished()
         return ExitCode.PASSED
     if feature is not None and not unknown:
         raise ConfigError("--feature needs --unknown")
-    async with stored_batches(common) as batches:
-        place = await place_of(common, batches)
+    given = common.get()
+    async with stored_batches() as (batches, place):
         found = await batches.to_resume(batch, place)
     decision = _decision(found, unknown) if unknown else None
     if found.is_running:
-        common.output.note(f"{found} is still running; this command shares its work.")
+        given.output.note(f"{found} is still running; this command shares its work.")
     # What is suggested names the project only if another one is in force here.
     is_here = place.server and place.project and place.has(found)
-    suggested = common.place if is_here else None
-    if (place.server, place.project) != (found.server, found.project) or common.project:
-        common = evolve(common, server=found.server, project=found.project)
+    suggested = given.place if is_here else None
+    if (place.server, place.project) != (found.server, found.project) or given.project:
+        common.set(evolve(given, server=found.server, project=found.project))
     files = files.or_kept(found.stored.files)
-    async with watching(common, files=files, timeout=timeout) as watch:
+    async with watching(files=files, timeout=timeout) as watch:
         if suggested is not None:
-            watch.result = evolve(watch.result, place=suggested)
+            watch.know(place=suggested)
         spec = evolve(found.spec, max_failures=None)
         return await resume_batch(
             watch, found, spec, consent=consent, decision=decision, feature=feature
@@ -186,9 +183,9 @@ def _other_name(row: Row, run: Run) -> str | None:
     return f"it is a run of {run.feature_name!r}, and {asked!r} was requested"
 
 
-async def _list_unfinished(common: Common) -> None:
-    async with stored_batches(common) as batches:
-        place = await place_of(common, batches)
+async def _list_unfinished() -> None:
+    output = common.get().output
+    async with stored_batches() as (batches, place):
         found = [each async for each in batches.unfinished(place)]
     documents = [
         {
@@ -200,9 +197,9 @@ async def _list_unfinished(common: Common) -> None:
         for each in found
     ]
     columns = ("Batch", "Key", "Started", "Items")
-    common.output.rows(documents, columns, lambda each: [*each.values()])
+    output.rows(documents, columns, lambda each: [*each.values()])
     if not found:
-        common.output.note(f"Nothing to resume: each batch{place} is over.")
+        output.note(f"Nothing to resume: each batch{place} is over.")
 
 
 def _decision(batch: KeptBatch, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
@@ -229,7 +226,6 @@ async def report(
     /,
     *,
     files: Files = Files(),
-    common: Common = Common(),
 ) -> ExitCode:
     """Report on a batch, also while it is running, without asking the service.
 
@@ -246,22 +242,22 @@ async def report(
         batch: Its number or its key; by default the last batch of this project, with the batch
             that it reran.
         files: The files to write.
-        common: The options of every command.
     """
     if files.artifacts is not None:
         raise ConfigError(
             "a report asks no service, so it takes no --artifacts: to download those of a "
             f"run, {NAME} runs download ID DIR"
         )
-    async with stored_batches(common) as batches:
-        found = await batches.meant(batch, await place_of(common, batches))
-    result = result_of(found, common.place, files)
+    given = common.get()
+    async with stored_batches() as (batches, place):
+        found = (await batches.meant(batch, place)).judged(Quarantine.read())
+    outcome = Outcome.of(found, given.place, fails_on_flaky=files.fail_on_flaky)
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
-    common.output.say(f"{found}, {started(found.started_at)}{again}.")
+    given.output.say(f"{found}, {started(found.started_at)}{again}.")
     if found.is_running:
         warn(f"{found} is still running.")
-    return await conclude(result, Outputs(files, common.output))
+    return await Outputs(files, given.output).conclude(outcome)
 
 
 async def wait(
@@ -270,7 +266,6 @@ async def wait(
     file: TextFile | None = None,
     timeout: Timeout = None,
     files: Files = Files(),
-    common: Common = Common(),
 ) -> ExitCode:
     """Wait for runs and generations that were dispatched before, by any client.
 
@@ -295,7 +290,6 @@ async def wait(
         file: A file with refs or a batch; - for standard input.
         timeout: Maximum time to wait.
         files: The files to write.
-        common: The options of every command.
     """
     words = [each for each in operations if not each.startswith("{")]
     named = [read_ref(each) for each in operations if each.startswith("{")]
@@ -312,15 +306,16 @@ async def wait(
             f"'run --json'; to continue the last batch: {NAME} resume"
         )
     if batch is not None:
-        async with stored_batches(common) as batches:
-            found = await batches.named(batch, await place_of(common, batches))
+        async with stored_batches() as (batches, place):
+            found = await batches.named(batch, place)
             items = (await batches.read(found)).items
         named += [each.ref for each in items if each.is_unfinished and each.ref]
         others += [each for each in items if not each.is_unfinished]
-        kind, common = found.kind, evolve(common, server=found.server, project=found.project)
+        kind = found.kind
+        common.set(evolve(common.get(), server=found.server, project=found.project))
 
-    async with watching(common, files=files, timeout=timeout) as watch:
-        watch.result = evolve(watch.result, spec=BatchSpec(kind=kind))
+    async with watching(files=files, timeout=timeout) as watch:
+        watch.know(spec=BatchSpec(kind=kind))
         client = watch.connection.client
         async with watch.limit.waiting_for("what is in flight"):
             seen = await asyncio.gather(*(operations_of(watch.connection, word) for word in words))
@@ -343,5 +338,5 @@ async def wait(
         code = await watch.conclude()
         if watch.batches is not None:
             for each in await watch.batches.record(watch.progress.items):
-                watch.connection.output.note(f"{each} has the results.")
+                watch.output.note(f"{each} has the results.")
         return code

@@ -7,7 +7,6 @@ Decides which call of the service each command makes. How a run looks is decided
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 
 from cyclopts import App
@@ -15,7 +14,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError
 from testvibe_async.cli import completion, details
-from testvibe_async.cli.common import Common, connected
+from testvibe_async.cli.common import connected
 from testvibe_async.cli.completion import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.words import tests_of
@@ -28,7 +27,6 @@ async def list_(
     *,
     feature: FeatureName | None = None,
     limit: PositiveInt | None = None,
-    common: Common = Common(),
 ) -> None:
     """List runs, the newest first.
 
@@ -40,9 +38,8 @@ async def list_(
     Args:
         feature: Only runs of this feature: its id, or its name.
         limit: Maximum number of runs; by default as many as the service gives.
-        common: The options of every command.
     """
-    async with connected(common) as connection, suggesting(connection, feature):
+    async with connected() as connection, suggesting(connection, feature):
         found = await connection.project.list_runs(feature=feature, limit=limit)
     completion.keep(runs=[run.run_id for run in found])
     connection.output.rows(
@@ -56,7 +53,7 @@ async def list_(
 
 
 @app.command
-async def show(run: RunId, /, *, common: Common = Common()) -> None:
+async def show(run: RunId, /) -> None:
     """Show a run: its tests, their errors, its artifacts, and the end of its log.
 
     For example:
@@ -66,15 +63,14 @@ async def show(run: RunId, /, *, common: Common = Common()) -> None:
 
     Args:
         run: The run's id.
-        common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected() as connection:
         found = await connection.project.get_run(run)
     connection.output.show(found, lambda width: details.run_details(found, width=width))
 
 
 @app.command
-async def diagnose(run: RunId, /, *, sources: bool = False, common: Common = Common()) -> None:
+async def diagnose(run: RunId, /, *, sources: bool = False) -> None:
     """Show why a run failed: whole errors, the end of its log, and the sources if asked to.
 
     For example:
@@ -85,9 +81,8 @@ async def diagnose(run: RunId, /, *, sources: bool = False, common: Common = Com
     Args:
         run: The run's id.
         sources: Show the tests' sources and the feature's Gherkin too; --json always has them.
-        common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected() as connection:
         found = await connection.project.diagnose_run(run)
     connection.output.show(
         found, lambda width: details.diagnosis_details(found, with_sources=sources, width=width)
@@ -95,9 +90,7 @@ async def diagnose(run: RunId, /, *, sources: bool = False, common: Common = Com
 
 
 @app.command
-async def download(
-    run: RunId, directory: Path, *, kind: tuple[str, ...] = (), common: Common = Common()
-) -> None:
+async def download(run: RunId, directory: Path, *, kind: tuple[str, ...] = ()) -> None:
     """Download the files that a run left.
 
     For example:
@@ -109,9 +102,8 @@ async def download(
         run: The run's id.
         directory: Folder for the files; it is created if there are any.
         kind: Only files of this kind: trace, screenshot, video or report. May be repeated.
-        common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected() as connection:
         output = connection.output
         if kind:
             there = {each.kind for each in await connection.project.get_run_artifacts(run)}
@@ -120,8 +112,7 @@ async def download(
                     f"run {run} has no files of kind {' or '.join(kind)}; it has "
                     f"{', '.join(sorted(there))}"
                 )
-        status = output.console.status(f"Downloading the files of run {run}", spinner="line")
-        with status if output.is_live else nullcontext():
+        with output.busy(f"Downloading the files of run {run}"):
             paths = await connection.project.download_artifacts(
                 run, directory, kinds=set(kind) or None
             )
@@ -139,7 +130,7 @@ generation: App = App(
 
 
 @generation.command
-async def status(feature: FeatureName, /, *, common: Common = Common()) -> None:
+async def status(feature: FeatureName, /) -> None:
     """Show the state of a feature's latest generation, section by section.
 
     For example:
@@ -149,17 +140,14 @@ async def status(feature: FeatureName, /, *, common: Common = Common()) -> None:
 
     Args:
         feature: Its id, or its name in any case.
-        common: The options of every command.
     """
-    async with connected(common) as connection, suggesting(connection, feature):
+    async with connected() as connection, suggesting(connection, feature):
         found = await connection.project.get_generation_status(feature)
     connection.output.show(found, lambda _: details.generation_details(found))
 
 
 @generation.command
-async def log(
-    feature: FeatureName, /, *, lines: PositiveInt | None = None, common: Common = Common()
-) -> None:
+async def log(feature: FeatureName, /, *, lines: PositiveInt | None = None) -> None:
     """Show the log of a feature's latest generation, each section's reason first.
 
     For example:
@@ -170,9 +158,8 @@ async def log(
     Args:
         feature: Its id, or its name in any case.
         lines: Number of lines of each section, from its end; all by default.
-        common: The options of every command.
     """
-    async with connected(common) as connection, suggesting(connection, feature):
+    async with connected() as connection, suggesting(connection, feature):
         found = await connection.project.get_generation_log(feature)
     connection.output.show(
         found, lambda width: details.log_details(found, limit=lines, width=width)
@@ -180,7 +167,7 @@ async def log(
 
 
 @generation.command
-async def cancel(feature: FeatureName, /, *, common: Common = Common()) -> None:
+async def cancel(feature: FeatureName, /) -> None:
     """Cancel a feature's generation, dispatched by any client.
 
     For example:
@@ -189,8 +176,7 @@ async def cancel(feature: FeatureName, /, *, common: Common = Common()) -> None:
 
     Args:
         feature: Its id, or its name in any case.
-        common: The options of every command.
     """
-    async with connected(common) as connection, suggesting(connection, feature):
+    async with connected() as connection, suggesting(connection, feature):
         await connection.project.cancel_generation(feature)
     connection.output.result({"ok": True}, f"The generation of {feature} is cancelled.")

@@ -33,11 +33,10 @@ from testvibe_async._core.config import (
 )
 from testvibe_async._core.util import escape
 from testvibe_async._core.util.replacement import replace_file
-from testvibe_async.cli.common import Common, connected
-from testvibe_async.cli.output import ask
-from testvibe_async.cli.words import NAME
+from testvibe_async.cli.common import common, connected
+from testvibe_async.cli.text import ask
 from testvibe_async.runner.names import chosen_project
-from testvibe_async.runner.outcome import counted
+from testvibe_async.runner.words import NAME, counted
 
 if TYPE_CHECKING:
     from tomlkit.items import Table
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from testvibe_async import ProjectInfo
 
 
-def settings(*, common: Common = Common()) -> None:
+def settings() -> None:
     """Show which server, API key, project and routes are in force, and where each comes from.
 
     Arguments come first, then TESTVIBE_SERVER, TESTVIBE_API_KEY and TESTVIBE_PROJECT, then the
@@ -58,15 +57,16 @@ def settings(*, common: Common = Common()) -> None:
         testvibe-async settings
         testvibe-async settings --json
     """
-    found = find_settings(common.server, project=common.project)
+    given = common.get()
+    found = find_settings(given.server, project=given.project)
     shown = {
         "server": _shown(found.server),
         "apiKey": _shown(found.api_key, is_secret=True),
         "project": _shown(found.project),
     }
     routes = {name: _shown(route) for name, route in found.endpoints.items()}
-    output = common.output
-    output.document({**shown, "endpoints": routes, "ledger": common.ledger_path})
+    output = given.output
+    output.document({**shown, "endpoints": routes, "ledger": given.ledger_path})
     names = ("server", "API key", "project", *(f"route of {name}" for name in routes))
     output.table(
         ("Setting", "Value", "From"),
@@ -76,10 +76,10 @@ def settings(*, common: Common = Common()) -> None:
         ],
     )
     output.note(f"Your own configuration file is {user_file_path()}.")
-    output.note(f"Your batches are in the ledger {common.ledger_path}.")
+    output.note(f"Your batches are in the ledger {given.ledger_path}.")
 
 
-async def projects(*, common: Common = Common()) -> None:
+async def projects() -> None:
     """List the projects that your API key may see.
 
     For example:
@@ -87,14 +87,14 @@ async def projects(*, common: Common = Common()) -> None:
         testvibe-async projects
         testvibe-async projects --json | jq -r '.[].id'
     """
-    async with connected(common) as connection:
+    async with connected() as connection:
         found = await connection.client.list_projects()
     connection.output.rows(
         found, ("Id", "Name", "Site"), lambda each: (each.id, each.name, each.base_url)
     )
 
 
-async def use(project: str, /, *, common: Common = Common()) -> None:
+async def use(project: str, /) -> None:
     """Choose the project that the commands in this repository are about.
 
     It is written to the file .testvibe-async.toml, with the server that has it. The file holds no
@@ -107,9 +107,8 @@ async def use(project: str, /, *, common: Common = Common()) -> None:
 
     Args:
         project: The project's id, or its name in any case.
-        common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected() as connection:
         chosen = chosen_project(project, await connection.client.list_projects())
         path = store_project(connection.client.server, chosen.id)
     name = escape(chosen.name or "The project")
@@ -157,7 +156,7 @@ def store_project(server: str, project: str) -> Path:
     return path
 
 
-def login(*, stdin: bool = False, common: Common = Common()) -> None:
+def login(*, stdin: bool = False) -> None:
     """Store an API key on this machine, for one server.
 
     It asks for what it needs, tries the key on the service, and writes it to your own configuration
@@ -171,23 +170,23 @@ def login(*, stdin: bool = False, common: Common = Common()) -> None:
 
     Args:
         stdin: Read the key from standard input; the default if that is no terminal.
-        common: The options of every command.
     """
     import asyncio  # noqa: PLC0415 - `settings` does without it, and without tomlkit
 
-    named = common.server or os.environ.get("TESTVIBE_SERVER") or _ask_server()
+    given = common.get()
+    named = given.server or os.environ.get("TESTVIBE_SERVER") or _ask_server()
     server = server_name(named)
-    require_encrypted(server, allow_http=common.allow_http)
+    require_encrypted(server, allow_http=given.allow_http)
     typed = _ask_key() if sys.stdin.isatty() and not stdin else sys.stdin.readline()
     api_key = require_api_key(typed)
     try:
-        projects = asyncio.run(_try(server, api_key, allow_http=common.allow_http))
+        projects = asyncio.run(_try(server, api_key, allow_http=given.allow_http))
     except ResponseError as error:
         error.advice = ""  # It names the source of the key, which was typed.
         error.add_note("the key was not stored")
         raise
     path = set_key(server, api_key)
-    output = common.output
+    output = given.output
     output.result(
         {"server": server, "path": path, "projects": projects},
         f"Logged in to {server}, with {counted(len(projects), 'project')}. The key is in {path}.",
@@ -197,7 +196,7 @@ def login(*, stdin: bool = False, common: Common = Common()) -> None:
         output.note("TESTVIBE_API_KEY is set, and comes before the key that is stored.")
 
 
-def logout(*, common: Common = Common()) -> None:
+def logout() -> None:
     """Remove the API key of one server from this machine.
 
     It stays valid at the service: revoke it there if others may have seen it.
@@ -208,14 +207,14 @@ def logout(*, common: Common = Common()) -> None:
         testvibe-async logout --server https://testvibe.example
     """
     stored = read_user_file()
-    server = common.server or (stored.server if stored else None)
+    server = common.get().server or (stored.server if stored else None)
     if server is None:
         raise ConfigError("there is no key on this machine")
     server = server_name(server)
     path = set_key(server, None)
     if path is None:
         raise ConfigError(f"there is no key for {server} on this machine")
-    common.output.result(
+    common.get().output.result(
         {"server": server, "path": path}, f"The key for {server} is no longer in {path}."
     )
 

@@ -14,23 +14,23 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import BatchItem, ConfigError
-from testvibe_async.cli.closing import say_nothing
-from testvibe_async.cli.common import MORE, Common
+from testvibe_async.cli.common import MORE
 from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads it
-from testvibe_async.cli.exits import ExitCode, worst_of
 from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout
 from testvibe_async.cli.resume import resume_batch
 from testvibe_async.cli.watch import Watch, watching
-from testvibe_async.cli.words import NAME, Item, item_name, started
+from testvibe_async.runner.codes import ExitCode, worst_of
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.kept import KeptBatch, Stored
 from testvibe_async.runner.kinds import POLICIES
-from testvibe_async.runner.outcome import counted
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.words import NAME, command, counted, item_name, started
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from testvibe_async.cli.words import Item
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
@@ -47,7 +47,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
     failed: bool = False,
     options: BatchOptions = BatchOptions(),
     files: Files = Files(),
-    common: Common = Common(),
 ) -> ExitCode:
     """Run the tests of features.
 
@@ -91,7 +90,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
             that of 'report' on the batch afterwards.
         options: The batch.
         files: The files to write.
-        common: The options of every command.
     """
     needing = (timeout, max_failures, max_in_flight, attempts, repeat)
     wait = wait or failed or files != Files() or any(each is not None for each in needing)
@@ -111,9 +109,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         attempts=attempts or 1,
         repeat=repeat or 1,
     )
-    async with watching(
-        common, files=Files() if options.dry_run else files, timeout=timeout
-    ) as watch:
+    files = Files() if options.dry_run else files
+    async with watching(files=files, timeout=timeout) as watch:
         if (existing := await watch.existing(options.key)) is not None:
             return await _repeat(watch, existing, spec, options, is_rerun=failed, waits=wait)
         if failed:
@@ -133,13 +130,12 @@ async def run(  # noqa: PLR0913 - each an option of its own
             whole = watch.rerun(batch)
             if not jobs:
                 watch.outputs.write(whole)
-                result = evolve(watch.result, is_reported=not watch.outputs.unwritten)
-                return say_nothing(said, result, common)
-            watch.connection.output.note(said)
+                return _nothing(watch, said)
+            watch.output.note(said)
         else:
             found = await watch.select(spec)
             jobs, parent = found.jobs, None
-            watch.result = evolve(watch.result, left_out=found.unrunnable)
+            watch.know(left_out=found.unrunnable)
             if not jobs:
                 first = f"no feature has tests to run: generate them first, with {NAME} generate"
                 why = f"{first} --all. {found.note}"
@@ -165,7 +161,6 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     max_in_flight: Annotated[PositiveInt | None, MORE] = None,
     consent: Consent = Consent(),
     options: BatchOptions = BatchOptions(),
-    common: Common = Common(),
 ) -> ExitCode:
     """Generate the tests of features. Each generation takes minutes and costs credits.
 
@@ -190,7 +185,6 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         max_in_flight: Maximum number of generations in flight; 10 by default.
         consent: The generations that are allowed. By default, --all and a glob ask.
         options: The batch.
-        common: The options of every command.
     """
     watch = watch or timeout is not None or max_in_flight is not None
     options.check()
@@ -202,13 +196,13 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         on_conflict=on_conflict,
         max_in_flight=max_in_flight,
     )
-    async with watching(common, timeout=timeout) as watched:
+    async with watching(timeout=timeout) as watched:
         if (existing := await watched.existing(options.key)) is not None:
             return await _repeat(watched, existing, spec, options, consent=consent, waits=watch)
         found = await watched.select(spec)
         if not found.jobs:
             why = f"Nothing to generate. {found.note or 'All have tests.'}"
-            return say_nothing(why, watched.result, common)
+            return _nothing(watched, why)
         return await _NewBatch(
             watch=watched,
             spec=spec,
@@ -218,6 +212,13 @@ async def generate(  # noqa: PLR0913 - each an option of its own
             options=options,
             waits=watch,
         ).perform()
+
+
+def _nothing(watch: Watch, why: str) -> ExitCode:
+    """Say why there is nothing to do, and return the exit code."""
+    watch.know(is_reported=not watch.outputs.unwritten)
+    watch.output.finished(watch.outcome, instead=why)
+    return watch.outcome.exit_code
 
 
 @frozen(kw_only=True)
@@ -246,7 +247,7 @@ class _NewBatch:
 
     async def perform(self) -> ExitCode:
         """Carry it out, and return the exit code."""
-        watch, spec, output = self.watch, self.spec, self.watch.connection.output
+        watch, spec, output = self.watch, self.spec, self.watch.output
         if self.options.dry_run:
             return self._say_plan()
         if self.consent is not None:
@@ -263,7 +264,7 @@ class _NewBatch:
         stored = Stored(
             spec=spec,
             quarantine=watch.quarantine,
-            left_out=watch.result.left_out,
+            left_out=watch.outcome.left_out,
             project_name=watch.connection.project_name,
             parent=self.parent,
             files=watch.outputs.files.kept,
@@ -279,7 +280,7 @@ class _NewBatch:
 
     def _say_plan(self) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
-        output, policy = self.watch.connection.output, POLICIES[self.spec.kind]
+        output, policy = self.watch.output, POLICIES[self.spec.kind]
         plan = self.spec.forecast(
             self.spec.repeated(self.jobs),
             self.found.states,
@@ -337,10 +338,10 @@ async def _repeat(  # noqa: PLR0913 - each by name
     if not is_same:
         raise ConfigError(
             f"{batch} has this key, and other features or options: resume it with "
-            f"{NAME} resume {batch.number}, or take another --key"
+            f"{command('resume', str(batch.number))}, or take another --key"
         )
     if options.dry_run:
-        watch.connection.output.note(f"{batch} has this key: the command would resume it.")
+        watch.output.note(f"{batch} has this key: the command would resume it.")
         return ExitCode.PASSED
     spec = evolve(spec, site_url=batch.spec.site_url)
     return await resume_batch(watch, batch, spec, consent=consent, waits=waits)

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from testvibe_async import OutcomeUnknownError
-from testvibe_async.cli.display import noting
-from testvibe_async.cli.exits import ENDING, ExitCode
+from testvibe_async.cli.exits import ENDING
+from testvibe_async.cli.progress import Notes, reporting
 from testvibe_async.cli.words import reason
-from testvibe_async.runner.outcome import duration
+from testvibe_async.runner.codes import ExitCode
+from testvibe_async.runner.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from testvibe_async.cli.output import Output
     from testvibe_async.cli.progress import Progress
+    from testvibe_async.cli.render import Renderer
 
 
 MAX_OUTAGE_SECONDS = 300.0
@@ -101,7 +102,7 @@ class TimeLimit:
     """The time of one command, of which each step takes a part."""
 
     def __init__(
-        self, seconds: float | None, *, server: str, progress: Progress, output: Output
+        self, seconds: float | None, *, server: str, progress: Progress, output: Renderer
     ) -> None:
         """Make it.
 
@@ -139,7 +140,7 @@ class TimeLimit:
         loop, contact = asyncio.get_running_loop(), self._progress.contact
         began = loop.time()
         try:
-            with noting(self._progress, f"Still waiting for {what}", self._output):
+            with reporting(self._progress, Notes(f"Still waiting for {what}", self._output)):
                 async with asyncio.timeout(self._remaining):
                     yield
         except TimeoutError as error:

@@ -1,7 +1,7 @@
 """A command that dispatches or waits, from its client to its exit code.
 
 Decides the order: what is meant is asked for within the time limit, credits are allowed, the batch
-is carried out while its progress is shown, and however that ends, `closing` concludes it.
+is carried out while its progress is shown, and however that ends, `outputs` concludes it.
 """
 
 from __future__ import annotations
@@ -29,23 +29,22 @@ from testvibe_async import (
     VibeError,
 )
 from testvibe_async.cli import completion
-from testvibe_async.cli.closing import conclude, conclude_early
-from testvibe_async.cli.common import Common, Connection, connected, require_settings
-from testvibe_async.cli.display import FRAME_SECONDS, noting, showing
-from testvibe_async.cli.exits import ExitCode, shown_elsewhere
+from testvibe_async.cli.common import Connection, common, connected, require_settings
+from testvibe_async.cli.exits import shown_elsewhere
 from testvibe_async.cli.options import Files
-from testvibe_async.cli.output import warn
-from testvibe_async.cli.outputs import Outputs, grouped
-from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result, is_left, result_of
+from testvibe_async.cli.outputs import Outputs
+from testvibe_async.cli.progress import REPORT_SECONDS, Notes, Progress, reporting
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
+from testvibe_async.cli.text import warn
 from testvibe_async.cli.words import Item, reason
+from testvibe_async.runner.codes import ExitCode
 from testvibe_async.runner.kept import KeptBatch, Stored, after_rerun
 from testvibe_async.runner.limited_ledger import LimitedLedger
 from testvibe_async.runner.lookup import Batches, Place
-from testvibe_async.runner.outcome import counted, seconds_of
+from testvibe_async.runner.outcome import Outcome, is_left
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, select
+from testvibe_async.runner.words import counted, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
@@ -66,47 +65,48 @@ class Watch:
     limit: TimeLimit
     """The time that the command may take."""
 
-    batches: Batches | None
+    batches: Batches | None = None
     """The batches of the ledger file; None if nothing is kept."""
 
     generations: LimitedLedger
     """The ledger of the client, which limits generations: to none, until someone allows some."""
 
-    def __init__(self, common: Common, files: Files, stop: Stop) -> None:
+    def __init__(self, files: Files, stop: Stop) -> None:
         """Make it, before anything is known.
 
         Args:
-            common: The options of the command.
             files: The files to write.
             stop: The signals and the limit that stop it.
 
         Raises:
             ConfigError: An entry of the quarantine is invalid.
         """
+        given = common.get()
         self.progress: Progress = Progress()
-        self.outputs: Outputs = Outputs(files, common.output)
+        self.output = given.output
+        self.outputs: Outputs = Outputs(files, given.output)
         self.quarantine: Quarantine = Quarantine.read()
         """The failures that are expected here."""
         self._reruns: Sequence[KeptBatch] = ()
-        """The reruns of the batch, which are part of its result."""
+        """The reruns of the batch, which are part of its outcome."""
         self._stop = stop
         self._is_new = True
         """True if the command itself starts all of its operations, or waits for them."""
         self._is_concluded = False
         """True once the results are printed."""
-        self.result: Result = Result(
-            items=(),
-            seconds=0.0,
-            place=common.place,
-            is_service_kept=common.api_key is None,
-            fails_on_flaky=files.fail_on_flaky,
-        )
-        """The part of the result that is known before the end."""
+        # A service that ends with the command can be asked by no other command.
+        place = given.place if given.api_key is None else None
+        self.outcome = Outcome(items=(), place=place, fails_on_flaky=files.fail_on_flaky)
+        """The part of the outcome that is known before the end."""
 
     @property
     def place(self) -> Place:
         """The service and the project that the command is about."""
         return Place(self.connection.client.server, self.connection.project.id)
+
+    def know(self, **facts: Any) -> None:  # noqa: ANN401 - fields of `Outcome`
+        """Note facts of the outcome before the end."""
+        self.outcome = evolve(self.outcome, **facts)
 
     async def select(self, spec: BatchSpec) -> Selection:
         """Return the features and configurations that are meant, and say what is left out."""
@@ -121,7 +121,7 @@ class Watch:
             for sentence in self.quarantine.unmatched(found.listing):
                 warn(sentence)
         if found.note and found.jobs:
-            self.connection.output.note(found.note)
+            self.output.note(found.note)
         return found
 
     async def existing(self, key: str | None) -> KeptBatch | None:
@@ -132,18 +132,22 @@ class Watch:
         return None if heading is None else await self.batches.read(heading)
 
     async def resume(self, batch: KeptBatch) -> None:
-        """Note that a batch is resumed; read its reruns and its parent, which share its result."""
+        """Note that a batch is resumed; read its reruns and its parent, which share its outcome."""
         assert self.batches is not None
         self._is_new = False
-        self.result = evolve(self.result, batch=batch.number)
+        self.know(number=batch.number)
         self._reruns = await self.batches.reruns_of(batch.number)
         if (parent := await self.batches.parent_of(batch)) is not None:
             self.rerun(parent)
 
-    def rerun(self, batch: KeptBatch) -> Result:
-        """Note that the command reruns failures of a batch, and return its result until then."""
-        parent = result_of(batch, self.result.place, self.outputs.files)
-        self.result = evolve(self.result, parent=parent)
+    def rerun(self, batch: KeptBatch) -> Outcome:
+        """Note that the command reruns failures of a batch, and return its outcome until then."""
+        parent = Outcome.of(
+            batch.judged(self.quarantine),
+            self.outcome.place or (),
+            fails_on_flaky=self.outputs.files.fail_on_flaky,
+        )
+        self.know(parent=parent)
         return parent
 
     async def perform(
@@ -165,7 +169,7 @@ class Watch:
             waits: True to wait for the dispatched operations.
         """
         spec = stored.spec
-        self.result = evolve(self.result, left_out=stored.left_out, spec=spec, is_waited_for=waits)
+        self.know(left_out=stored.left_out, spec=spec, is_waited_for=waits)
         batch = spec.start(
             self.connection.project,
             jobs,
@@ -196,9 +200,9 @@ class Watch:
                 return
             heading = await self.batches.find(batch.key, self.place)
             assert heading is not None
-            if self.result.is_waited_for:  # Otherwise it is named at the end.
-                self.connection.output.say(f"{heading}.")
-            self.result = evolve(self.result, batch=heading.number)
+            if self.outcome.is_waited_for:  # Otherwise it is named at the end.
+                self.output.say(f"{heading}.")
+            self.know(number=heading.number, resumable=heading.number)
             with self.batches.ledger.living(heading.number):
                 yield batch
 
@@ -208,20 +212,21 @@ class Watch:
         try:
             yield
         except ConfigError as error:
-            if self.result.is_kept:
+            if not self.outcome.causes:
                 warn(f"Not all of the results are kept: {reason(error)}")
-            self.result = evolve(self.result, is_kept=False)
+            self.know(causes=(ExitCode.USAGE,))
 
     @asynccontextmanager
-    async def keeping(self, common: Common) -> AsyncGenerator[None]:
+    async def keeping(self) -> AsyncGenerator[None]:
         """Keep what is dispatched in the ledger file; in memory if there is no place for a file.
 
         A crash would lose a batch in memory, which is no reason to refuse it: a note says so. A
         service that ends with the command has no file.
         """
-        ledger = await self._opened(common)
+        ledger = await self._opened()
         self.batches = Batches(ledger) if isinstance(ledger, SqliteLedger) else None
         self.generations = LimitedLedger(ledger)
+        self.progress.unanswered = self.generations.unanswered
         try:
             yield
         finally:
@@ -229,27 +234,28 @@ class Watch:
                 with self._noting_what_is_not_kept():
                     await ledger.aclose()
 
-    async def _opened(self, common: Common) -> Ledger:
-        if not self.result.is_service_kept:
+    async def _opened(self) -> Ledger:
+        if self.outcome.place is None:
             return MemoryLedger()
-        is_new = common.ledger is None  # Until the file is seen.
+        given = common.get()
+        is_new = given.ledger is None  # Until the file is seen.
         try:
-            ledger = SqliteLedger(common.ledger_path)
-            is_new = not common.is_ledger_chosen and not ledger.path.exists()
+            ledger = SqliteLedger(given.ledger_path)
+            is_new = not given.is_ledger_chosen and not ledger.path.exists()
             await ledger.open()
         except (ConfigError, OSError) as error:
             if not is_new:
                 raise
-            common.output.note(f"A crash would lose this batch, which is not kept: {reason(error)}")
+            self.output.note(f"A crash would lose this batch, which is not kept: {reason(error)}")
             return MemoryLedger()
         return ledger
 
     async def _dispatch_all(self, batch: Batch[Any]) -> None:
         """Wait until nothing of a batch is left to dispatch."""
         recording = asyncio.create_task(self._record(batch))
-        with noting(self.progress, "Dispatching", self.connection.output):
+        with reporting(self.progress, Notes("Dispatching", self.output)):
             while not recording.done() and self.progress.has_waiting:
-                await asyncio.wait([recording], timeout=FRAME_SECONDS)
+                await asyncio.wait([recording], timeout=REPORT_SECONDS / 4)
             recording.cancel()
             await asyncio.wait([recording])
 
@@ -262,17 +268,17 @@ class Watch:
             completions: A batch, or another context whose iterator yields items as they complete.
             title: The number of operations in words, for the log of a CI system.
         """
-        output = self.connection.output
-        with grouped(title, output), showing(self.progress, output):
+        output, progress = self.output, self.progress
+        with output.folded(title), output.live(progress), reporting(progress, output):
             async with completions as completed:
                 try:
                     await self._record(completed)
                 except asyncio.CancelledError:
-                    self.progress.contact.stop()
+                    progress.contact.stop()
                     self.outputs.stop()
-                    # `showing` cancels its body if it fails, such as after a closed pipe.
+                    # `reporting` cancels its body if it fails, such as after a closed pipe.
                     is_shown = anyio.current_effective_deadline() != -inf
-                    if self.progress.has_waiting and is_shown:
+                    if progress.has_waiting and is_shown:
                         warn(STOPPING.format(signal=self._stop.name))
                     raise
 
@@ -283,12 +289,12 @@ class Watch:
 
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
-        result = self._present()
+        outcome = self._present()
         with anyio.move_on_after(self.limit.ending):
-            logs = await _logs_of_failures(result.items, self.connection.client)
-            result = evolve(result, logs=logs)
+            logs = await _logs_of_failures(outcome.items, self.connection.client)
+            outcome = evolve(outcome, logs=logs)
         try:
-            return await conclude(result, self.outputs, timeout=self.limit.ending)
+            return await self.outputs.conclude(outcome, timeout=self.limit.ending)
         finally:
             self._is_concluded = True
 
@@ -297,23 +303,25 @@ class Watch:
         self.outputs.stop()
         if not self._is_concluded:
             is_stopped = isinstance(error, asyncio.CancelledError)
-            code = (self._stop.exit_code or ExitCode.INTERRUPTED) if is_stopped else None
-            result = evolve(self._present(), is_waited_for=True, stopped_by=code)
-            conclude_early(result, self.outputs, error if isinstance(error, VibeError) else None)
+            outcome = evolve(self._present(), is_waited_for=True)
+            if is_stopped:
+                stop = self._stop.exit_code or ExitCode.INTERRUPTED
+                outcome = evolve(outcome, causes={*outcome.causes, stop})
+            self.outputs.conclude_early(outcome, error if isinstance(error, VibeError) else None)
 
-    def _present(self) -> Result:
-        """Return the result as of now, of a batch that has reruns as `report` does."""
+    def _present(self) -> Outcome:
+        """Return the outcome as of now, of a batch that has reruns as `report` does."""
         items, failure = self.progress.items, self.progress.contact.failure
         is_open = any(item.is_unfinished or is_left(item) for item in items)
         open_reruns = [each.unfinished for each in self._reruns if not each.is_over and not is_open]
-        fails_on_flaky = self.result.fails_on_flaky
+        fails_on_flaky = self.outcome.fails_on_flaky
         for rerun in (each.judged(self.quarantine) for each in self._reruns):
             items = after_rerun(items, rerun.items)
             fails_on_flaky = fails_on_flaky or rerun.fails_on_flaky
         return evolve(
-            self.result,
+            self.outcome,
             items=items,
-            left=next(iter(open_reruns), None),
+            resumable=next(iter(open_reruns), self.outcome.resumable),
             fails_on_flaky=fails_on_flaky,
             seconds=self.progress.elapsed if self._is_new else seconds_of(items),
             refusal=self.progress.contact.refusal,
@@ -323,31 +331,26 @@ class Watch:
 
 @asynccontextmanager
 async def watching(
-    common: Common,
-    *,
-    files: Files = Files(),
-    timeout: float | None = None,
+    *, files: Files = Files(), timeout: float | None = None
 ) -> AsyncGenerator[Watch]:
     """Open a client for operations, none of which is lost however the command ends.
 
     Args:
-        common: The options of the command.
         files: The files to write.
         timeout: Seconds that the command may take; None for as long as it takes.
     """
     with shown_elsewhere(), Stop() as stop:
-        watch = Watch(common, files, stop)
+        watch = Watch(files, stop)
         watch.outputs.begin()
         try:
-            server = require_settings(common).server
+            server = require_settings().server
             assert server is not None
             watch.limit = TimeLimit(
-                timeout, server=server.value, progress=watch.progress, output=common.output
+                timeout, server=server.value, progress=watch.progress, output=watch.output
             )
             async with AsyncExitStack() as stack:
-                await stack.enter_async_context(watch.keeping(common))
+                await stack.enter_async_context(watch.keeping())
                 opened = connected(
-                    common,
                     max_outage=MAX_OUTAGE_SECONDS,
                     hooks=watch.progress.hooks,
                     ledger=watch.generations,

@@ -1,4 +1,4 @@
-"""The words of the command line: readable numbers and times, names, and the reason of an error."""
+"""The reasons of results and errors, as a command prints them."""
 
 from __future__ import annotations
 
@@ -6,40 +6,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from testvibe_async import BatchItem, Run, VibeError, WaitTimeoutError
 from testvibe_async._core.util import escape
-from testvibe_async.runner.outcome import with_config
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from testvibe_async import Diagnosis
     from testvibe_async.models import Snapshot
 
-NAME = "testvibe-async"
-"""The name of the command."""
-
 Item: TypeAlias = "BatchItem[Snapshot]"
 """A feature with a configuration: to be dispatched, in flight, or over."""
-
-
-def clock_time(at: datetime) -> str:
-    """Return an instant as a clock in this place shows it, such as `16:02:11`."""
-    return f"{at.astimezone():%H:%M:%S}"
-
-
-def started(at: datetime) -> str:
-    """Return the start of a batch, as this place's calendar and clock show it."""
-    return f"started {at.astimezone():%Y-%m-%d %H:%M}"
-
-
-def item_name(item: Item, snapshot: Snapshot | None = None) -> str:
-    """Return a feature's name, and the configuration if it is not the default one.
-
-    Args:
-        item: The feature's item.
-        snapshot: The last snapshot of an operation that is not over, if there is one.
-    """
-    config = item.config or getattr(item.outcome or snapshot, "config", None)
-    return with_config(item.feature_name, config)
 
 
 def reason(error: VibeError | OSError) -> str:

@@ -17,9 +17,9 @@ import anyio
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import Client, ConfigError, Hooks
-from testvibe_async.cli.common import Common, connected
+from testvibe_async.cli.common import common, connected
 from testvibe_async.cli.exits import shown_elsewhere
-from testvibe_async.cli.output import warn
+from testvibe_async.cli.text import warn
 from testvibe_async.cli.words import reason
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ async def worker(
     namespace: str | None = None,
     task_queue: str = "testvibe",
     max_chunks: PositiveInt = 8,
-    common: Common = Common(),
 ) -> None:
     """Carry batches that Temporal hands out, until Ctrl-C or SIGTERM.
 
@@ -53,24 +52,18 @@ async def worker(
         namespace: Temporal's namespace; else TEMPORAL_NAMESPACE, else default.
         task_queue: The task queue.
         max_chunks: Maximum number of chunks, of up to 100 features each, to carry at once.
-        common: The options of every command.
     """
-    async with connected(common) as connection:  # The settings are complete, and a name is known.
+    async with connected() as connection:  # The settings are complete, and a name is known.
         project = connection.project_id
     contact = _Contact()
+    given: dict[str, Any] = {**common.get().client, "project": project}
     hooks = Hooks(
         on_outage_started=lambda event: contact.note(event.server, reason(event.error)),
         on_outage_ended=lambda event: contact.note(event.server, None),
     )
 
     def made(ledger: Ledger | None) -> Client:
-        return Client(
-            common.server,
-            project=project,
-            allow_http=common.allow_http,
-            hooks=hooks,
-            ledger=ledger,
-        )
+        return Client(**given, hooks=hooks, ledger=ledger)
 
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, shown_elsewhere():
         engine = {"address": address, "namespace": namespace}

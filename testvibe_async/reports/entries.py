@@ -21,7 +21,7 @@ from testvibe_async.models import DEFAULT_CONFIG, CaseResult, GenerationLog, Sna
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.reports.reasons import STATUSES, CaseStatus, reason_of, status_of, why
 from testvibe_async.reports.text import cut, distinct, one_line, tail
-from testvibe_async.runner.outcome import verdict_of, with_config
+from testvibe_async.runner.words import verdict_of, with_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

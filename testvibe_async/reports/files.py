@@ -17,6 +17,7 @@ from attrs import frozen
 
 from testvibe_async._core.util.replacement import replace_file
 from testvibe_async.errors import ConfigError
+from testvibe_async.reports.annotations import to_annotations as to_annotations  # noqa: PLC0414 - for jobs of GitHub
 from testvibe_async.reports.ctrf import to_ctrf
 from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
@@ -55,6 +56,7 @@ FORMATS = (
     Format("ctrf", "CTRF", (".json",), to_ctrf),
     Format("md", "Markdown", (".md",), to_markdown),
     Format("html", "a page", (".html", ".htm"), to_html),
+    Format("github", "annotations of a job", (), to_annotations),
 )
 """All formats. Every list of formats is read from this table."""
 
@@ -88,7 +90,7 @@ def _format_of(path: Path, word: str | None = None) -> Format:
     """
     ending = path.suffix[1:] if word is None else word
     if ending.lower() not in _BY_WORD:
-        *others, last = map(str, FORMATS)
+        *others, last = (str(each) for each in FORMATS if each.suffixes)
         raise ConfigError(
             f"{path.name if word is None else word!r} does not name the report's format: let it "
             f"end in {', '.join(others)} or {last}, or write the format before it, as md:{path}"

@@ -14,7 +14,7 @@ from testvibe_async._core.util import clean
 from testvibe_async.outcomes import Verdict
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import cut, one_line, tail
-from testvibe_async.runner.outcome import duration
+from testvibe_async.runner.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

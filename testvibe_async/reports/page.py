@@ -29,7 +29,7 @@ from testvibe_async.reports.entries import ID_FIELDS, IMAGES, Case, Entry, Item
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import essence, one_line
 from testvibe_async.reports.timeline import timeline
-from testvibe_async.runner.outcome import counted, duration
+from testvibe_async.runner.words import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -15,7 +15,7 @@ from testvibe_async.errors import VibeError
 from testvibe_async.models import FeatureStatus, Generation, OutcomeError, Run, Snapshot
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.reports.text import one_line, quoted
-from testvibe_async.runner.outcome import counted, duration
+from testvibe_async.runner.words import counted, duration
 
 if TYPE_CHECKING:
     from testvibe_async.models import CaseResult, GenerationLog
@@ -80,7 +80,7 @@ def reason_of(item: BatchItem[Snapshot], log: GenerationLog | None = None) -> st
     match item.verdict, item.outcome:
         case Verdict.WAITING, _:
             return f"{what} is not dispatched yet: the batch is running"
-        case Verdict.SKIPPED, _ if item.is_dropped:
+        case Verdict.UNKNOWN, _ if item.is_dropped:
             return f"{what} may have been dispatched; it was decided to leave that unknown"
         case Verdict.SKIPPED, _:
             return f"{what} was never dispatched: the batch was stopped before"

@@ -20,7 +20,7 @@ from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 from testvibe_async.reports.entries import Case, Entry, Item, between
 from testvibe_async.reports.reasons import URGENCY, CaseStatus
 from testvibe_async.reports.text import distinct, one_line
-from testvibe_async.runner.outcome import counted, counts_of
+from testvibe_async.runner.words import counted, counts_of
 
 
 class ReportOptions(TypedDict, total=False):

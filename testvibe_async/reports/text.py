@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from testvibe_async._core.util import clean, without_commands
-from testvibe_async.runner.outcome import counted as counted  # noqa: PLC0414 - for other surfaces
+from testvibe_async.runner.words import counted as counted  # noqa: PLC0414 - for other surfaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

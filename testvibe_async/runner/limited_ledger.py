@@ -35,6 +35,8 @@ class LimitedLedger(Ledger):
         """The ledger that keeps the rows."""
         self.allowed: int = 0
         """Total number of generations that may be dispatched."""
+        self.unanswered: dict[str, Row] = {}
+        """The dispatches of this process without an answer, by their items."""
         self._counted: set[str] = set()
         """The ids of the rows that count."""
 
@@ -50,6 +52,8 @@ class LimitedLedger(Ledger):
             GenerationLimitError: It is one more than are allowed.
         """
         is_intent = row.number > 0 and row.state is RowState.INTENDED
+        if is_intent:
+            self.unanswered[row.item] = row
         if not is_intent or not POLICIES[row.kind].costs_credits:
             return await self.ledger.insert(row)
         if self.is_reached:
@@ -66,6 +70,8 @@ class LimitedLedger(Ledger):
 
     async def note(self, row: Row) -> None:
         """Replace a row, and count a generation no more that provably did not start."""
+        if not row.is_open:
+            self.unanswered.pop(row.item, None)
         if row.state is RowState.NOT_STARTED:
             self._counted.discard(row.id)
         await self.ledger.note(row)

@@ -6,7 +6,6 @@ meant. Projects are compared by their ids.
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -17,6 +16,7 @@ from testvibe_async.ledger import RowState
 from testvibe_async.runner.kept import KeptBatch, is_settled
 from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import similar_names
+from testvibe_async.runner.words import command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -163,9 +163,9 @@ class Batches:
         """
         batch = (await self.meant(word, place, kind="run")).judged(quarantine)
         if (kind := batch.kind) != "run":
-            names = shlex.join(item.feature_name for item in batch.failed)
-            command = f"testvibe-async {POLICIES[kind].command} {names}"
-            again = names and f"; to repeat what failed: {command}"
+            names = [item.feature_name for item in batch.failed]
+            again = f"; to repeat what failed: {command(POLICIES[kind].command, *names)}"
+            again = again if names else ""
             raise ConfigError(f"{batch} has {kind}s, and --failed repeats runs{again}")
         if not place.has(batch):
             raise ConfigError(_is_elsewhere(batch, place))
@@ -179,7 +179,7 @@ class Batches:
                     raise ConfigError(
                         f"{batch}, the last one, has no failures. {heading} has "
                         "failures that have not passed since. To rerun those: "
-                        f"testvibe-async run --failed {heading.number} --wait"
+                        + command("run", "--failed", str(heading.number), "--wait")
                     )
                 settled |= {item.key for item in earlier.items if is_settled(item)}
         return batch

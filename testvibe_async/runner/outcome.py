@@ -1,102 +1,381 @@
-"""The words for results, the same for every surface: pure.
+"""The outcome of a batch, as one value: counts, time span, exit code, and the next commands. Pure.
 
-Decides the word for an item, how the items of a batch are counted, how long they took, and how a
-feature with its configuration, a number of things and a duration are written.
+Every surface that says how a batch went reads this. `codes` decides which exit code comes first
+where several apply, `words` how an item is called. Each suggested command is whole: it needs
+nothing of the folder and the variables that it is typed in, except the key.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from attrs import evolve, field, frozen
+
+from testvibe_async import errors
 from testvibe_async._core.util import escape
-from testvibe_async.models import DEFAULT_CONFIG
-from testvibe_async.outcomes import BatchItem, Verdict
+from testvibe_async.batch import is_refusal
+from testvibe_async.models import Run
+from testvibe_async.outcomes import BatchSummary, Verdict
+from testvibe_async.refs import RunRef
+from testvibe_async.runner.codes import STOPPED, ExitCode, exit_code_of, worst_of
 from testvibe_async.runner.generation_limit import LIMITED
+from testvibe_async.runner.kept import after_rerun, has_failed
+from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.stability import deciding, stability_of
+from testvibe_async.runner.words import (
+    UNSEEN,
+    command,
+    counted,
+    counts_of,
+    duration,
+    item_name,
+    seconds_of,
+    verdict_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-UNSEEN = "not seen"
-"""The word for an operation that may be running or over: its last polls failed."""
-
-WORD_CHARACTERS = 24
-"""Maximum length of a status that the service words."""
-
-WORDS = (
-    *("passed", "flaky", "generated", "failed", "quarantined", "cancelled", "error", "unknown"),
-    *(LIMITED, UNSEEN, "in flight", "running", "generating", "queued", "unacknowledged"),
-    *("waiting", "skipped"),
-)
-"""The known words, in the order in which they are counted; others come last."""
+    from testvibe_async.models import GenerationLog, Snapshot
+    from testvibe_async.outcomes import BatchItem
+    from testvibe_async.refs import Ref
+    from testvibe_async.runner.kept import KeptBatch
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number with its noun: `1 test`, `1,234 tests`, `2 batches`."""
-    ending = "" if number == 1 else "es" if what.endswith("h") else "s"
-    return f"{number:,} {what}{ending}"
+@frozen
+class Step:
+    """What a person may do next."""
+
+    aim: str
+    """The infinitive of what it does, such as `rerun what failed`."""
+
+    commands: Sequence[str]
+    """The commands that do it: each of them, or one of them."""
+
+    is_pending: bool = False
+    """True if something is left to wait for, to dispatch or to decide."""
 
 
-def duration(seconds: float | None) -> str:
-    """Return a duration: `9.5 s`, `31 s`, `1:32` or `1:00:05`; empty for None."""
-    if seconds is None:
-        return ""
-    if seconds < 9.95:  # noqa: PLR2004 - tenths matter below ten
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02}"
-    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+@frozen(kw_only=True)
+class Outcome:
+    """The outcome of the operations of one batch, or of those that a command waits for."""
+
+    items: Sequence[BatchItem[Snapshot]]
+    """One for each operation."""
+
+    seconds: float = 0.0
+    """Duration in seconds; 0 if unknown."""
+
+    spec: BatchSpec = field(factory=lambda: BatchSpec(kind="run"))
+    """The description of the batch; the defaults without one."""
+
+    number: int | None = None
+    """The number of the batch in the ledger; None if it is not kept."""
+
+    resumable: int | None = None
+    """The number of the batch to resume, its own or that of a rerun; None if there is nothing to
+    resume, it is still running, or not kept."""
+
+    place: Sequence[str] | None = ()
+    """The options that name the service, for commands; None if no command can ask it later."""
+
+    is_waited_for: bool = True
+    """True if the command waited; otherwise operations in flight do not affect the exit code."""
+
+    fails_on_flaky: bool = False
+    """True if a flaky feature counts as failed for the exit code."""
+
+    causes: Collection[ExitCode] = ()
+    """The exit codes of what is not an item's, such as a signal, or a ledger on a full disk."""
+
+    is_reported: bool = True
+    """False if a report could not be written."""
+
+    refusal: errors.RateLimitedError | None = None
+    """The rate limit that the last dispatch met; None if the dispatch was accepted."""
+
+    failure: str | None = None
+    """The service, and why its last request failed; None if the service answered."""
+
+    parent: Self | None = None
+    """The batch whose failures this runs again, as it was before; None without one."""
+
+    left_out: Mapping[str, str] = field(factory=dict[str, str])
+    """The features that were left out for want of tests, each with the reason; for reports."""
+
+    logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
+    """The logs of generations that failed, by request id, where they could be read."""
+
+    @classmethod
+    def of(cls, batch: KeptBatch, place: Sequence[str], *, fails_on_flaky: bool = False) -> Self:
+        """Return the outcome of a batch of a ledger, marked by its quarantine."""
+        return cls(
+            items=batch.items,
+            seconds=seconds_of(batch.items),
+            place=place,
+            number=batch.number,
+            resumable=None if batch.is_running or batch.is_over else batch.unfinished,
+            spec=batch.spec,
+            fails_on_flaky=fails_on_flaky or batch.fails_on_flaky,
+            causes=() if batch.is_complete else (ExitCode.IN_FLIGHT,),
+            left_out=batch.stored.left_out,
+        )
+
+    @property
+    def summary(self) -> BatchSummary:
+        """The numbers of items by verdict."""
+        return BatchSummary.of(self.items)
+
+    @property
+    def is_stopped(self) -> bool:
+        """True if a signal stopped the command."""
+        return any(code in STOPPED for code in self.causes)
+
+    @property
+    def unfinished(self) -> list[BatchItem[Snapshot]]:
+        """Items that a later command can wait for: still running, or with an unobserved outcome."""
+        return [item for item in self.items if item.is_unfinished]
+
+    @property
+    def is_left(self) -> bool:
+        """True if features were not dispatched, and `resume` dispatches them."""
+        return any(is_left(each) for each in self.items if each.verdict is not Verdict.UNKNOWN)
+
+    @property
+    def whole(self) -> Outcome:
+        """The batch that this reruns, after it, as `report` shows it; itself if it reruns none."""
+        if self.parent is None:
+            return self
+        items = after_rerun(self.parent.items, self.items)
+        return evolve(self.parent, items=items, logs=self.logs)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The command's exit code; of a rerun, that of the batch after it."""
+        codes = {*self.causes, *map(self._code_of, self._deciding)}
+        if self.is_stopped:
+            return worst_of(self.causes)
+        if self.fails_on_flaky and self.summary.flaky:
+            codes.add(ExitCode.FAILED)
+        if self.parent is not None:
+            codes.add(self.whole.exit_code)
+        code = worst_of(codes)
+        return ExitCode.USAGE if code is ExitCode.PASSED and not self.is_reported else code
+
+    @property
+    def still_red(self) -> str:
+        """The reason why it stays red whatever is rerun, in a sentence; empty if it does not."""
+        why = [
+            f"{item_name(item)}: {item.quarantine}"
+            for item in self._deciding
+            if item.verdict is Verdict.FAILED and not has_failed(item)
+        ]
+        if self.fails_on_flaky and self.summary.flaky:
+            why.append(f"{self.summary.flaky} flaky, with --fail-on-flaky")
+        return f"It is still red: {'; '.join(why)}" if why else ""
+
+    @property
+    def _deciding(self) -> Sequence[BatchItem[Snapshot]]:
+        """The items that decide the exit code."""
+        return self.items if self.spec.repeat == 1 else deciding(self.items)
+
+    def _code_of(self, item: BatchItem[Snapshot]) -> ExitCode:
+        """Return the exit code that an item calls for."""
+        if item.is_unseen:
+            return ExitCode.UNREACHABLE
+        match item.verdict:
+            case Verdict.SUCCEEDED | Verdict.QUARANTINED:
+                return ExitCode.PASSED
+            case Verdict.FAILED:
+                return ExitCode.FAILED
+            case Verdict.SKIPPED | Verdict.WAITING:
+                return ExitCode.IN_FLIGHT
+            case Verdict.IN_FLIGHT if item.error is None:
+                return ExitCode.IN_FLIGHT if self.is_waited_for else ExitCode.PASSED
+            case Verdict.IN_FLIGHT | Verdict.ERROR | Verdict.UNKNOWN:
+                # A revoked key is refused, though the operation is still running.
+                # So is an outcome that can't be understood no failure.
+                return exit_code_of(item.error) if item.error else ExitCode.UNREACHABLE
+
+    @property
+    def failures_that_stopped(self) -> int | None:
+        """Number of failures that reached `max_failures`; None if they stopped nothing."""
+        bad, most = sum(item.is_bad for item in self.items), self.spec.max_failures
+        return bad if most is not None and bad >= most and self.summary.skipped else None
+
+    @property
+    def rate_limit(self) -> errors.RateLimitedError | None:
+        """The rate limit that kept features from being dispatched; None if none did."""
+        return self.refusal if self.summary.skipped else None
+
+    @property
+    def counts(self) -> str:
+        """The numbers of items by result, such as `18 passed, 2 failed`."""
+        why, stopped = "", self.failures_that_stopped
+        if stopped is not None:
+            why = f"; stopped after {counted(stopped, 'failure')}"
+        elif self.rate_limit is not None:
+            why = f"; the service was rate-limiting: {escape(self.rate_limit.brief)}"
+        elif self.failure is not None and self.summary.skipped == len(self.items):
+            why = f"; nothing was sent to {self.failure}"
+        return counts_of(self.items) + why
+
+    @property
+    def line(self) -> str:
+        """All of it in a line, such as `Batch 12: 20 in 1:35: 18 passed, 2 failed`."""
+        took = f" in {duration(self.seconds)}" if self.seconds else ""
+        line = f"{len(self.items)}{took}: {self.counts}"
+        if self.number is None:
+            return line
+        return f"Batch {self.number}: {line if took else self.counts}"
+
+    @property
+    def steps(self) -> list[Step]:
+        """The commands that may follow, in the order in which a person would type them."""
+        if self.place is None:
+            return []
+        return [*self._steps_of_refusals(), *self._steps_of_failures(), *self._pending_steps()]
+
+    def _steps_of_refusals(self) -> Iterator[Step]:
+        for kind, (aim, words) in _REMEDIES.items():
+            refused = [each for each in self.items if type(each.error) is kind]
+            if refused:
+                names = dict.fromkeys(str(each.feature) for each in refused)
+                yield Step(aim, [self._command(*words, features=list(names))])
+
+    def _steps_of_failures(self) -> Iterator[Step]:
+        if self.is_stopped:
+            return
+        failed = [item for item in self.items if item.verdict is Verdict.FAILED]
+        runs = [str(item.outcome.run_id) for item in failed if isinstance(item.outcome, Run)]
+        if runs:
+            which = "it" if len(runs) == 1 else "the first failure"
+            yield Step(f"diagnose {which}", [self._command("runs", "diagnose", runs[0])])
+        elif failed:
+            feature = str(failed[0].feature)
+            yield Step("read why", [self._command("generation", "log", features=[feature])])
+            names = [str(item.feature) for item in failed]
+            again = self._command("generate", "--watch", features=names)
+            yield Step("generate what failed again, which costs credits", [again])
+        if runs and self.number is not None and any(map(has_failed, self.items)):
+            words = ("run", "--failed", str(self.number), "--wait")
+            yield Step("rerun what failed", [self._command(*words)])
+
+    def _pending_steps(self) -> Iterator[Step]:
+        unknown = [item for item in self.items if _is_undecided(item)]
+        if unknown:
+            checks = [*dict.fromkeys(map(self.check_command, unknown))]
+            yield Step("see whether it did start", checks, is_pending=True)
+            if resume := self.resume:
+                decisions = ["resend", "adopt ID", "drop"]
+                if self.spec.kind != "run":
+                    decisions.remove("adopt ID")  # A person names only a run by its id.
+                commands = [f"{resume} --unknown {each}" for each in decisions]
+                aim = "send it again, take what it is, or leave it"
+                yield Step(aim, commands, is_pending=True)
+        refs = [item.ref for item in self.unfinished if item.ref is not None]
+        if self.resume is not None and (refs or self.is_left):
+            rest = "dispatch the rest" if self.failures_that_stopped else "resume the batch"
+            yield Step(f"{rest}, on this machine", [self.resume], is_pending=True)
+        if refs:
+            which = "it" if len(refs) == 1 else "them"
+            where = "only wait, on any machine" if self.resume else f"wait for {which}"
+            yield Step(where, [wait_command(refs, self.place or ())], is_pending=True)
+
+    @property
+    def resume(self) -> str | None:
+        """The command that resumes the batch; None if it is not kept, or still running."""
+        if self.resumable is None or self.place is None:
+            return None
+        return self._command("resume", str(self.resumable))
+
+    def check_command(self, item: BatchItem[Snapshot]) -> str:
+        """Return the command that shows whether the unknown dispatch of an item took effect."""
+        *words, last = POLICIES[self.spec.kind].shown_by
+        feature = str(item.feature)
+        if not last.startswith("-"):
+            return self._command(*words, last, features=[feature])
+        if feature.startswith("-"):  # It is not read as an option.
+            return self._command(*words, f"{last}={feature}")
+        return self._command(*words, last, feature)
+
+    def _command(self, *words: str, features: Sequence[str] = ()) -> str:
+        """Return a command for the same service; no name of a feature is read as an option."""
+        ends = ["--"] if any(name.startswith("-") for name in features) else []
+        return command(*words, *(self.place or ()), *ends, *features)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """All of it as the document that `--json` prints."""
+        stopped, numbers = self.failures_that_stopped, self.summary.to_dict()
+        words = Counter(map(verdict_of, self.items))
+        unseen, limited = words[UNSEEN], words[LIMITED]
+        return {
+            "exitCode": int(self.exit_code),
+            "seconds": round(self.seconds, 3),
+            "batch": self.number,
+            "kind": self.spec.kind,
+            **({} if stopped is None else {"stoppedAfterFailures": stopped}),
+            **({} if self.rate_limit is None else {"rateLimit": self.rate_limit}),
+            **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
+            # As in the counts for people, these are not among the others of their verdict.
+            "summary": {
+                **numbers,
+                "inFlight": numbers["inFlight"] - unseen,
+                "notSeen": unseen,
+                "errors": numbers["errors"] - limited,
+                "stoppedAtLimit": limited,
+            },
+            "items": [self._item_document(item) for item in self.items],
+        }
+
+    def _item_document(self, item: BatchItem[Snapshot]) -> dict[str, Any]:
+        """Return what `--json` prints of an item."""
+        document: dict[str, Any] = dict.fromkeys(("config", "ref", "outcome", "error"))
+        document |= {"runs": []} | item.to_dict()
+        document |= {"feature": item.feature_name, "verdict": verdict_of(item)}
+        if isinstance(item.error, errors.WaitTimeoutError) and item.is_unseen:
+            document["lastSeenUtc"] = item.error.last_seen_at
+        if isinstance(item.error, errors.DispatchUnknownError):
+            document["check"] = self.check_command(item)
+        return document
 
 
-def with_config(feature: str, config: str | None) -> str:
-    """Return a feature's name, with the configuration if that is not the default one."""
-    return f"{feature} [{config}]" if config and config != DEFAULT_CONFIG else feature
+_REMEDIES: dict[type[errors.VibeError], tuple[str, tuple[str, ...]]] = {
+    errors.FeatureNotGeneratedError: ("generate what has no tests", ("generate",)),
+    errors.GenerationInProgressError: (
+        "join that generation",
+        ("generate", "--on-conflict", "attach"),
+    ),
+}
+"""The aim that may help with a refusal, and the command that does it to features."""
 
 
-def verdict_of(item: BatchItem[Any]) -> str:
-    """Return the verdict in a word; the surfaces have more of them than the library."""
-    if item.is_unseen:
-        return UNSEEN
-    if item.is_dropped:
-        return "dropped"
-    return str(getattr(item.error, "verdict", item.verdict))
+def is_left(item: BatchItem[Snapshot]) -> bool:
+    """Return whether `resume` may dispatch an item's operation, unknown ones included."""
+    is_over = item.ref is not None or item.outcome is not None or item.is_dropped
+    return not is_over and not is_refusal(item.error)
 
 
-def word_of(item: BatchItem[Any]) -> str:
-    """Return the service's own word for the result, else the verdict; `flaky` if it is flaky."""
-    if item.is_flaky:
-        return "flaky"
-    if item.quarantine is not None and item.verdict is not Verdict.SUCCEEDED:
-        return str(item.verdict)
-    if item.outcome is None:
-        return verdict_of(item)
-    if item.outcome.is_success and item.verdict is Verdict.FAILED:
-        return str(item.verdict)  # It passed without results.
-    return " ".join(escape(item.outcome.status or "over").split())[:WORD_CHARACTERS]
+def _is_undecided(item: BatchItem[Snapshot]) -> bool:
+    return isinstance(item.error, errors.DispatchUnknownError)
 
 
-def counts_of(items: Iterable[BatchItem[Any]]) -> str:
-    """Return the numbers of items by result, such as `18 passed, 2 failed`."""
-    return count_words(map(word_of, items)) or "no operations yet"
+def wait_command(refs: Sequence[Ref], options: Sequence[str] = ()) -> str:
+    """Return the command that waits for operations.
 
+    Runs of one project are named by their ids, all else by their refs.
 
-def count_words(words: Iterable[str]) -> str:
-    """Return how many there are of each word; unknown ones come last."""
-    rank = {word: index for index, word in enumerate(WORDS)}
-    numbers = sorted(
-        Counter(words).items(), key=lambda each: (rank.get(each[0], len(rank)), -each[1])
-    )
-    return ", ".join(
-        counted(number, word) if word == "error" else f"{number:,} {word}"
-        for word, number in numbers
-    )
-
-
-def seconds_of(items: Iterable[BatchItem[Any]]) -> float:
-    """Return for how long the runs of a batch took, from the first to the last, as far as known."""
-    runs = [item.outcome for item in items if item.outcome is not None]
-    begins = [at for run in runs if (at := getattr(run, "created_at", None))]
-    ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
-    return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
+    Args:
+        refs: The operations, at least one.
+        options: The options of the present command that name the service.
+    """
+    runs = [str(ref.run_id) for ref in refs if isinstance(ref, RunRef)]
+    if len(runs) == len(refs) and len({(ref.server, ref.project) for ref in refs}) == 1:
+        words = [*runs, "--project", refs[0].project]
+    else:
+        words = [ref.to_json() for ref in refs]
+    allowed = [each for each in options if each == "--allow-http"]
+    return command("wait", *words, "--server", refs[0].server, *allowed)

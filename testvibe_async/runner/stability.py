@@ -16,7 +16,7 @@ from attrs import frozen
 
 from testvibe_async._core.util.serialization import Serializable
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.runner.outcome import with_config
+from testvibe_async.runner.words import with_config
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

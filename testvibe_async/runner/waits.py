@@ -1,23 +1,22 @@
-"""Operations that were dispatched before, as items, and the command that waits for them.
+"""Operations that were dispatched before, as items.
 
 Decides how to name an operation that was never observed. It dispatches nothing.
 """
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async.errors import VibeError
 from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.outcomes import BatchItem
-from testvibe_async.refs import Ref, RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable
 
     from testvibe_async.client import Client
     from testvibe_async.operations import Operation
+    from testvibe_async.refs import Ref
 
 
 async def completions_of(
@@ -65,20 +64,3 @@ def item_of(operation: Operation[Any], error: VibeError | None = None) -> BatchI
         outcome=None if error else operation.outcome,
         error=error,
     )
-
-
-def wait_command(refs: Sequence[Ref], *options: str) -> str:
-    """Return the command that waits for operations.
-
-    Runs of one project are named by their ids, all else by their refs.
-
-    Args:
-        refs: The operations, at least one.
-        options: Further options of the command.
-    """
-    runs = [str(ref.run_id) for ref in refs if isinstance(ref, RunRef)]
-    if len(runs) == len(refs) and len({(ref.server, ref.project) for ref in refs}) == 1:
-        words = [*runs, "--project", refs[0].project]
-    else:
-        words = [ref.to_json() for ref in refs]
-    return shlex.join(["testvibe-async", "wait", *words, "--server", refs[0].server, *options])

@@ -77,7 +77,7 @@ def test_stopped_run_leaves_the_terminal_in_order(
     assert "\x1b[?25l" not in left
     assert "Stopped. Batch 1: 2 in " in left
     assert len(re.findall(r"^  run \d+  ", left, re.MULTILINE)) == 2
-    assert "with:\r\n  testvibe-async wait 2" in left
+    assert "any machine:\r\n  testvibe-async wait 2" in left
     assert "Elapsed" not in left
     assert "Traceback" not in terminal.output
 

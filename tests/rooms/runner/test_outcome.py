@@ -7,7 +7,7 @@ from attrs import evolve
 
 from testvibe_async import BatchItem, Run, RunStatus, RunSummary
 from testvibe_async.runner.generation_limit import GenerationLimitError
-from testvibe_async.runner.outcome import counted, counts_of, duration, with_config
+from testvibe_async.runner.words import counted, counts_of, duration, with_config
 
 EMPTY = Run(run_id=2, status=RunStatus.PASSED)
 PASSED = evolve(EMPTY, summary=RunSummary(total=1, passed=1, failed=0, other=0))
@@ -33,8 +33,8 @@ def test_counts_keep_results_apart() -> None:
     ]
     assert counts_of([]) == "no operations yet"
     assert counts_of(items) == (
-        "1 passed, 1 flaky, 1 failed, 1 stopped at the limit, 1 waiting, 1 skipped, "
-        "1 passed with notes and re, 1 dropped"
+        "1 passed, 1 flaky, 1 failed, 1 unknown, 1 stopped at the limit, 1 waiting, 1 skipped, "
+        "1 passed with notes and re"
     )
 
 

@@ -156,12 +156,13 @@ async def test_person_decides_what_is_unknown(
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.lost(), times=1)
     ended = await call("run Checkout --wait")
-    assert "testvibe-async resume 1 --unknown adopt ID  # it is run ID\n" in ended.output
+    assert "testvibe-async resume 1 --unknown adopt ID\n" in ended.errors
     ended = await call("run --failed --wait")
     assert ended.code == 5
     assert "Batch 1: 1 unknown. Resume it with testvibe-async resume 1\n" in ended.errors
     ended = await call(f"resume --unknown {decision} --feature Checkout")
-    assert ended.code == (4 if decision == "drop" else 0)
+    assert ended.code == (5 if decision == "drop" else 0)
+    assert ("1 unknown" in ended.output) is (decision == "drop")
     assert len(emulator.runs) == (2 if decision == "resend" else 1)
 
 
@@ -170,7 +171,7 @@ async def test_generation_is_not_adopted_by_an_id(emulator: Emulator, call: Call
     emulator.fail("get_generation_status", Fault.status(500))
     emulator.fail("generate_feature", Fault.lost(), times=1)
     ended = await call(f"generate {GIFT_CARD} --watch --timeout 30")
-    assert re.findall(r" --unknown (\w+)", ended.output) == ["resend", "drop"]
+    assert re.findall(r" --unknown (\w+)", ended.errors) == ["resend", "drop"]
 
 
 async def test_only_what_was_dispatched_is_adopted(emulator: Emulator, call: Call) -> None:
@@ -500,7 +501,7 @@ async def test_rerun_reports_its_batch(typed: str, emulator: Emulator, call: Cal
     end_later(emulator, "passed", "Returns")
     ended = await call(typed, "--report", "a.xml")
     assert (ended.code, ended.output[-11:]) == (4, ": 1 passed\n")
-    whole = "Batch 1: 1 flaky, 1 in flight. Resume it with testvibe-async resume 1\n"
+    whole = ": 1 flaky, 1 in flight. Resume it with testvibe-async resume 1\n"
     assert whole in ended.errors
     assert (await call("report 1")).code == 4
     assert re.findall(r"<flakyFailure|<error", text_of("a.xml")) == ["<flakyFailure", "<error"]
@@ -546,8 +547,8 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     await call(typed)
     ended = await call("history")
     rows = [line.split("\t")[1:5] for line in ended.lines if "\t" in line]
-    assert rows[0] == ["Runs", "Passed", "Failed", "Flaky"]
-    assert rows[1:] == [["2", "2", "0", "0"], ["2", "1", "1", "0"]]
+    assert rows[0] == ["Operations", "Passed", "Failed", "Flaky"]
+    assert rows[1:] == [["2 runs", "2", "0", "0"], ["2 runs", "1", "1", "0"]]
     assert "\nNewly failing:\n  Newsletter\n" in ended.output
     assert "\n  failing since batch 2 of " in (await call("history newsletter")).output
     document = (await call("history --json --limit 1")).json
@@ -577,7 +578,7 @@ async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(history, "USUAL_LIMIT", 2)
     ended = await call("history")
     assert (ended.code, ended.output) == (0, "")
-    assert ended.errors.startswith("There is no batch of runs of project ")
+    assert ended.errors.startswith("There is no batch of project ")
     await call("run Checkout --wait --quiet")
     ended = await call("history")
     assert ended.output.endswith("\nThere is no other batch to compare it with.\n")

@@ -52,7 +52,7 @@ HOSTILE = "x\n::error::owned\r\n##[error]owned,title=a::b"
         ),
         ([], ["::error title=Returns::the service reports no tests"]),
         ([failed(f"T{n}") for n in range(17)], ["::notice::7 failures more: see the log"]),
-        ([failed(HOSTILE, HOSTILE)], ["::error title=Returns%3A x\\n%3A%3Aerror%3A%3Aowned\\r\\n"]),
+        ([failed(HOSTILE, HOSTILE)], ["::error title=Returns%3A x %3A %3Aerror%3A%3Aowned"]),
     ],
     ids=["each failure", "no tests", "as many as GitHub shows", "nothing from a test commands"],
 )

@@ -78,7 +78,7 @@ async def test_hint_is_what_would_help(call: Call) -> None:
     """A feature without tests comes with the whole command that generates them."""
     write("a.json", (await call("run 'Draft 1' --wait --json")).output)
     for typed in ("report", "run 'Draft 1' --wait", "wait --file a.json"):
-        hint = "To generate what has no tests: testvibe-async generate 'Draft 1'\n"
+        hint = "To generate what has no tests:\n  testvibe-async generate 'Draft 1'\n"
         assert hint in (await call(typed)).output, typed
 
 
@@ -166,7 +166,7 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
     ended = await call("generate 'Draft 2' 'Draft 3' --max-generations 1")
     assert (ended.code, len(emulator.generations)) == (4, 1)
     ended = await call("generate 'Draft 3' --max-generations 0")
-    assert ended.errors.endswith("with:\n  testvibe-async resume 3\n")  # Nothing is in flight.
+    assert ended.errors.endswith(":\n  testvibe-async resume 3\n")  # Nothing is in flight.
 
 
 @pytest.mark.parametrize(
@@ -268,5 +268,5 @@ async def test_failed_generation_has_a_next_step(emulator: Emulator, call: Call)
     emulator.add_feature("Doomed", status="draft")
     ended = await call("generate Doomed --watch")
     assert ended.code == 1
-    (command,) = re.findall(r"\nTo read why: testvibe-async (.+)\n", ended.output)
+    (command,) = re.findall(r"\nTo read why:\n  testvibe-async (.+)\n", ended.output)
     assert (await call(command)).code == 0

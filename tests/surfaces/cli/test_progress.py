@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from tests.surfaces.cli.conftest import Call, interrupted, later, now
-from testvibe_async.runner.outcome import duration
+from testvibe_async.runner.words import duration
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(
@@ -211,6 +211,15 @@ async def test_dispatch_without_an_answer_does_not_wait(emulator: Emulator, call
     path = f"/features/{emulator.features['Returns'].id}/run"
     emulator.fail("run_feature", Fault.hang(), when=lambda sent: sent.path.endswith(path))
     ended = await interrupted(call, "run Returns Checkout --wait", at=9)
-    said = "0/2  —           unacknowledged  Returns: it may have started: not known yet\n"
-    assert re.search(rf"^ +[56]\.\d s  {said}", ended.output, re.MULTILINE)
+    found = re.search(
+        r"^ +[56]\.\d s  0/2  —           unacknowledged  Returns: no answer to its dispatch of "
+        r"(\S+); settled by (\S+)\n",
+        ended.output,
+        re.MULTILINE,
+    )
+    assert found is not None
+    sent, settled = (
+        sum(map(int.__mul__, map(int, each.split(":")), (3600, 60, 1))) for each in found.groups()
+    )
+    assert (settled - sent) % 86400 == 65
     assert "waiting" not in ended.output

@@ -11,7 +11,7 @@ import pytest
 from tests.support.ci_systems import WICKED, obeyed, wicked
 from tests.surfaces.cli.conftest import Call, Give, write
 from testvibe_async.cli.app import perform
-from testvibe_async.cli.output import json_of
+from testvibe_async.cli.text import json_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(
@@ -232,16 +232,16 @@ async def test_a_long_remark_is_wrapped_on_a_terminal(
     """Words and commands that are to be copied stay whole; a pipe gets all as it is."""
     monkeypatch.setenv("COLUMNS", "20")
     piped = (await call("run Checkout")).errors
-    assert "Or only wait, on any machine, with:\n" in piped
+    assert "To only wait, on any machine:\n" in piped
 
     def is_stderr(stream: object) -> bool:
         return stream is sys.stderr
 
     monkeypatch.setattr(sys.stderr.__class__, "isatty", is_stderr)
     shown = (await call("run Returns")).errors
-    assert "Or only wait, on any\nmachine, with:\n  testvibe-async wait 215 --project" in shown
+    assert "To only wait, on any\nmachine:\n  testvibe-async wait 215 --project" in shown
     shown = (await call("run --failed 2 --wait")).errors
-    assert shown.endswith(" in\nflight. Resume it\nwith\ntestvibe-async resume 2\n")
+    assert shown.endswith("Resume it\nwith\ntestvibe-async resume 2\n")
 
 
 async def test_json_is_json_where_the_output_is_narrow(

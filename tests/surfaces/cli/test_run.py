@@ -46,8 +46,8 @@ async def test_without_wait_it_dispatches_and_ends(emulator: Emulator, call: Cal
     assert ended.code == 0
     assert now() < 1
     assert ended.output == "Checkout\t\trun 214\nLogin Functionality\t\trun 215\n"
-    assert "Resume the batch, on this machine, with:\n  testvibe-async resume 1\n" in ended.errors
-    assert "on any machine, with:\n  testvibe-async wait 2" in ended.errors
+    assert "To resume the batch, on this machine:\n  testvibe-async resume 1\n" in ended.errors
+    assert "on any machine:\n  testvibe-async wait 2" in ended.errors
     assert (emulator.count("get_run"), emulator.count("list_features")) == (0, 1)
     ended = await call(words_of_wait(ended))
     assert (ended.code, ended.output[-11:]) == (0, ": 2 passed\n")
@@ -58,7 +58,7 @@ async def test_refused_dispatches_go_to_standard_error(emulator: Emulator, call:
     ended = await call("run Checkout 'Checkout with gift card' --quiet")
     assert (ended.code, ended.output) == (3, "Checkout\t\trun 214\n")
     assert ended.errors.startswith("Checkout with gift card\n    ")
-    assert "To generate what has no tests: testvibe-async generate " in ended.errors
+    assert "To generate what has no tests:\n  testvibe-async generate " in ended.errors
     emulator.fail("list_features", Fault.status(404))  # So that the name is not refused before.
     ended = await call("run Checkout nosuch --json --config Mobile")
     checkout, nosuch = ended.json["items"]
@@ -77,12 +77,12 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     story = ended.output[ended.output.index(f"\nReturns, run {run.id}: ") :]
     assert f"\nReturns, run {run.id}: {first}\n    Error: no\\x1b[2J button\n" in story
     assert all(f"\n    Returns, run {run.id}: {name}\n" in story for name in more)
-    assert f"To diagnose it: testvibe-async runs diagnose {run.id}\n" in story
+    assert f"To diagnose it:\n  testvibe-async runs diagnose {run.id}\n" in story
     assert "To rerun what failed:\n  testvibe-async run --failed 1 --wait\n" in story
     assert re.search(r"\nBatch 1: 2 in [\d.]+ s: 1 passed, 1 failed\n$", story)
     given = f" --project {emulator.project_id}"
     ended = await call(f"report 1{given}")
-    assert f"To diagnose it: testvibe-async runs diagnose {run.id}{given}\n" in ended.output
+    assert f"To diagnose it:\n  testvibe-async runs diagnose {run.id}{given}\n" in ended.output
     ended = await call("run Checkout Returns --wait --quiet")
     assert (ended.code, ended.errors) == (1, "")
     assert ended.output.startswith("Returns, run ")
@@ -171,7 +171,7 @@ async def test_dispatch_that_is_not_answered_is_unknown(
     assert (ended.code, now()) == (130, 3)
     assert "Stopped. Batch 1: 1 in 3.0 s: 1 unknown\n" in ended.errors
     assert "Checkout\n    unknown: it may have started" in ended.output
-    assert "resume 1 --unknown adopt ID  # it is run ID\n" in ended.output
+    assert "resume 1 --unknown adopt ID\n" in ended.errors
 
 
 async def test_many_in_flight_are_not_all_named(emulator: Emulator, call: Call) -> None:
@@ -223,7 +223,7 @@ async def test_report_is_left_at_ctrl_c(call: Call) -> None:
     typed = "run Returns Wishlist Checkout --wait --max-in-flight 1 --report junit.xml"
     ended = await interrupted(call, f"{typed} --artifacts files", at=45)
     assert ended.code == 130
-    assert re.search(r"\n\nReturns, run \d+: .*\n    Error: .*\n\n$", ended.output)
+    assert re.search(r"\n\nReturns, run \d+: .*\n    Error: .*\n$", ended.output)
     assert "Stopped. Batch 1: 3 in 45 s: 1 failed, 1 in flight, 1 skipped\n" in ended.errors
     assert cases_in("junit.xml") == {
         "Returns": "failed",

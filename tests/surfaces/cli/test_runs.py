@@ -135,7 +135,7 @@ async def test_wait_counts_what_was_not_dispatched(
     emulator.fail("run_feature", Fault.lost(), times=1)
     ended = await piped("run Checkout Newsletter --json")
     assert (ended.code, ended.output.endswith(": 1 passed, 1 unknown\n")) == (5, True)
-    assert "testvibe-async runs list --feature " in ended.output
+    assert "testvibe-async runs list --feature " in ended.errors
 
 
 @pytest.mark.parametrize("error", [7, {}, {"type": "Run"}])

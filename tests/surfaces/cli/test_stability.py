@@ -124,7 +124,7 @@ async def test_red_batch_without_a_failure(
     ended = await call("run --failed --wait")
     assert (ended.code, ended.output, len(emulator.runs)) == (1, "", 1)
     assert ": nothing to run again, of 1 run.\n" in ended.errors
-    assert f"\nBatch 1: 1 failed. It is still red: Newsletter: {why}" in ended.errors
+    assert f": 1 failed. It is still red: Newsletter: {why}" in ended.errors
 
 
 async def test_failure_whose_quarantine_expired_runs_again(emulator: Emulator, call: Call) -> None:

@@ -122,4 +122,4 @@ def test_what_may_still_run_is_not_run_again() -> None:
     forgotten = OperationNotFoundError("it is gone", ref=run_ref())
     items = {**ITEMS, "forgotten": evolve(ITEMS["in flight"], error=forgotten)}
     kept = {kind for kind, item in items.items() if not Result(Entry(item=item)).is_settled}
-    assert kept == {"in flight", "generation in flight", "not seen", "unseen", "unknown"}
+    assert kept == {"in flight", "generation in flight", "not seen", "unseen", "unknown", "dropped"}

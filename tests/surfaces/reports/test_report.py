@@ -22,7 +22,7 @@ from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
 from testvibe_async.runner.generation_limit import GenerationLimitError
-from testvibe_async.runner.outcome import duration
+from testvibe_async.runner.words import duration
 
 
 def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
@@ -73,7 +73,7 @@ skipped: dispatch, skipped, skipped: it was never dispatched: the * | error skip
 waiting: dispatch, waiting, waiting: it is not dispatched yet: the * | error waiting | failed
 unknown: dispatch, unknown, unknown: it may have been * | error DispatchUnknownError | failed
 accepted: dispatch, unknown, unknown: it was dispatched: * | error DispatchUnknownError | failed
-dropped: dispatch, skipped, dropped: it may have been dispatched* | error dropped | failed
+dropped: dispatch, unknown, unknown: it may have been dispatched* | error unknown | failed
 quarantined: run, quarantined, failed: 1 of 2 tests failed; quarantined * | skipped None | other
 forgotten: run, error, error: the service does not know it* | error OperationNotFoundError | failed
 closed: run, error, error: this client is closed* | error ClientClosedError | failed

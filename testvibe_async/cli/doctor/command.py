@@ -6,6 +6,7 @@ Decides what is printed, where, and the exit code. What is asked is decided in `
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,10 @@ from cyclopts import Parameter
 from testvibe_async import ConfigError
 from testvibe_async._core.config import load_settings
 from testvibe_async._core.util import escape
-from testvibe_async.cli.common import Common, require_settings
-from testvibe_async.cli.exits import ExitCode, shown_elsewhere
-from testvibe_async.cli.output import confirm
+from testvibe_async.cli.common import common, require_settings
+from testvibe_async.cli.exits import shown_elsewhere
+from testvibe_async.cli.text import confirm
+from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads the annotations
 
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
@@ -26,7 +28,6 @@ async def doctor(
     *,
     run: Annotated[str | None, Parameter(name="--run")] = None,
     record: Path | None = None,
-    common: Common = Common(),
 ) -> ExitCode:
     """Check which parts of your service match the documentation, and the effects on commands.
 
@@ -49,18 +50,16 @@ async def doctor(
             costs no credits.
         record: Write what passed to a file, with every value replaced by a synthetic one of the
             same shape, after a preview: it can be replayed, and handed on.
-        common: The options of every command.
     """
     # They bring the HTTP client, whose import takes long.
     from testvibe_async.cli.doctor import findings, recording  # noqa: PLC0415
 
-    examination = await _examine(common, run=run)
-    found = examination.found
-    output = common.output
+    examination = await _examine(run)
+    found, output = examination.found, common.get().output
     output.document(findings.document(found, int(examination.exit_code)))
     name = f", project {examination.project_name}" if examination.project_name else ""
     output.say(f"{examination.settings.server}{escape(name)}\n")
-    rows = findings.rows(found, only_differences=output.is_quiet)
+    rows = findings.rows(found, only_differences=output.is_brief)
     output.table(("Verdict", "About", "Finding"), rows)
     said = findings.conclusion(found)
     output.text(f"\n{said}\n" if rows else f"{said}\n")
@@ -74,7 +73,7 @@ async def doctor(
     return examination.exit_code
 
 
-async def _examine(common: Common, *, run: str | None) -> Examination:
+async def _examine(run: str | None) -> Examination:
     """Examine the service.
 
     Raises:
@@ -83,22 +82,20 @@ async def _examine(common: Common, *, run: str | None) -> Examination:
     from testvibe_async import Client, RetryPolicy  # noqa: PLC0415
     from testvibe_async.cli.doctor.examination import Examination  # noqa: PLC0415
 
-    require_settings(common)
-    settings = load_settings(common.server, project=common.project, allow_http=common.allow_http)
+    require_settings()
+    given = common.get()
+    settings = load_settings(given.server, project=given.project, allow_http=given.allow_http)
     if run is not None and settings.project is None:
         raise ConfigError("no project to run a feature of: pass --project, or choose one with use")
-    if run is not None and common.output.is_live:
-        common.output.note("A run is dispatched and watched: about half a minute.")
     client = Client(
-        common.server,
-        project=common.project,
-        allow_http=common.allow_http,
+        **given.client,
         timeout=10.0,
         retry=RetryPolicy(attempts=3),
         max_connections=1,
         max_outage=30.0,
     )
-    with shown_elsewhere():
+    said = "A run is dispatched and watched: about half a minute."
+    with shown_elsewhere(), nullcontext() if run is None else given.output.busy(said):
         async with client:
             examination = Examination(client, settings, run)
             await examination.perform()

@@ -21,7 +21,7 @@ from testvibe_async._core.util import __version__
 from testvibe_async._core.util.serialization import Serializable
 from testvibe_async.cli.doctor.exchanges import Exchange, notes_on, shown_name
 from testvibe_async.cli.words import reason
-from testvibe_async.runner.outcome import counted
+from testvibe_async.runner.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
