@@ -32,7 +32,12 @@ from testvibe_async._core.config import (
     server_name,
 )
 from testvibe_async._core.dispatch import Dispatcher
-from testvibe_async._core.http import RetryPolicy, Transport, running_loop
+from testvibe_async._core.http import (
+    RetryPolicy,
+    Transport,
+    call_through_outage,
+    running_loop,
+)
 from testvibe_async._core.ledger import SqliteLedger, ledger_of
 from testvibe_async._core.polling import Poller, PollPlan, checked_plan, standard_poll_plan
 from testvibe_async._core.telemetry import telemetry
@@ -118,7 +123,8 @@ class Client(Gathering):
                 the seconds to its next poll, at least a tenth of `poll_interval`; None for the plan
                 that `poll_interval` describes.
             max_outage: Seconds of uninterrupted failures after which the waits for an operation
-                raise `ObservationError`, and batches stop dispatching.
+                raise `ObservationError`, and batches stop dispatching; at most 30 if nothing has
+                ever answered.
             timeout: Maximum seconds that one request may take.
             retry: The policy for retrying failed calls; None for `RetryPolicy()`.
             max_connections: Maximum number of requests under way at once, 1 or more.
@@ -151,6 +157,7 @@ class Client(Gathering):
         self._transport = Transport(
             settings,
             timeout=require_seconds("timeout", timeout),
+            max_outage=require_seconds("max_outage", max_outage),
             retry=retry,
             max_connections=require_count("max_connections", max_connections),
             rate_limit=None if rate_limit is None else require_rate("rate_limit", rate_limit),
@@ -166,7 +173,6 @@ class Client(Gathering):
             plan=standard_poll_plan(poll_interval)
             if poll_plan is None
             else checked_plan(poll_plan),
-            max_outage=require_seconds("max_outage", max_outage),
             max_concurrent_polls=max_connections,
             hooks=emitter,
         )
@@ -267,8 +273,8 @@ class Client(Gathering):
         Args:
             max_outage: See `Project.list_features`.
         """
-        return await self._transport.call_through_outage(
-            Endpoints.LIST_PROJECTS.request(), max_outage=max_outage
+        return await call_through_outage(
+            self._transport, Endpoints.LIST_PROJECTS.request(), max_outage=max_outage
         )
 
     async def get_project(self, project_id: str) -> ProjectInfo:

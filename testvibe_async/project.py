@@ -21,6 +21,7 @@ from testvibe_async._core.config import (
     require_timeout,
 )
 from testvibe_async._core.dispatch import GenerateConflict, RunConflict, Starter
+from testvibe_async._core.http import call_through_outage
 from testvibe_async._core.wire import Endpoints
 from testvibe_async.batch import Batch
 from testvibe_async.errors import ConfigError
@@ -578,7 +579,8 @@ class Project:
         if isinstance(features, str):
             raise ConfigError(f"features must be several, not {features!r}: pass [{features!r}]")
         # The start is as patient as the batch.
-        list_features = partial(self.list_features, max_outage=self._parts.poller.max_outage)
+        max_outage = self._parts.transport.availability.max_outage
+        list_features = partial(self.list_features, max_outage=max_outage)
         return JobSource(
             features, configs, list_features=list_features, default=default, repeat=repeat
         )
@@ -609,7 +611,7 @@ class Project:
     ) -> Listing[T]:
         """List rows of this project, through an outage if requested."""
         request = endpoint.request(project=self.id)
-        return await self._transport.call_through_outage(request, max_outage=max_outage)
+        return await call_through_outage(self._transport, request, max_outage=max_outage)
 
     async def _call(
         self,

@@ -14,7 +14,9 @@ from tests.support.amounts import amount
 from tests.support.observing import start_wait
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, Run, RunOperation, errors
-from testvibe_async._core.http import Outage, Outlook
+from testvibe_async._core.http import Availability, Outlook
+from testvibe_async._core.http.clock import ServiceClock
+from testvibe_async._core.http.throttle import Throttle
 from testvibe_async._core.polling.queue import PollQueue
 from testvibe_async.events import Emitter, PollFailed
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -97,7 +99,13 @@ async def test_one_probe_an_interval(offset: float, monkeypatch: pytest.MonkeyPa
 
 async def test_it_begins_with_the_tenth_failure() -> None:
     """From then on one poll an interval is a probe, a little early at the most."""
-    outage = Outage("https://testvibe.example", Emitter(Hooks()))
+    outage = Availability(
+        "https://testvibe.example",
+        Emitter(Hooks()),
+        max_outage=300,
+        throttle=Throttle(1),
+        clock=ServiceClock(),
+    )
     states: list[bool] = []
     for _ in range(10):
         error = errors.NotSentError("refused", method="GET", url="u")
@@ -133,11 +141,11 @@ async def test_a_probe_that_nobody_waits_for_is_not_sent() -> None:
         await asyncio.sleep(20)
         poller, polled = many.client._poller, many.operations[0]._polled
         polled.listeners = ()
-        poller._outage._probe_at = now()
+        poller._availability._probe_at = now()
         seen = len(many.failed), many.emulator.count()
         await poller._serve(polled)
         assert (len(many.failed), many.emulator.count()) == seen
-        assert poller._outage.begin_probe(now(), interval=INTERVAL, slack=0.3)
+        assert poller._availability.begin_probe(now(), interval=INTERVAL, slack=0.3)
 
 
 async def test_jobs_that_wait_for_nothing_let_others_run() -> None:

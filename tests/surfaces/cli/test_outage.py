@@ -311,14 +311,14 @@ async def test_patience_ends(  # noqa: PLR0913, PLR0917 - a table
 async def test_service_that_is_busy_at_the_start(
     fault: Fault, operation: str, typed: str, emulator: Emulator, call: Call
 ) -> None:
-    """A list that fails for a minute is asked for again; a name never goes out as an id."""
+    """A list that fails for 25 s is asked for again; a name never goes out as an id."""
     rule = emulator.fail(operation, fault)
-    later(60, rule.remove)
+    later(25, rule.remove)
     ended = await call(typed)
     assert ended.code == 0, ended.errors
     assert emulator.runs or emulator.generations
     assert "trying again" in ended.errors
-    assert now() > 60
+    assert now() > 25
 
 
 async def test_list_that_is_away_shows_nothing(emulator: Emulator, call: Call) -> None:

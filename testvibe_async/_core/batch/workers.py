@@ -337,7 +337,7 @@ class Workers(Generic[SnapshotT]):
             operation = cast("Operation[SnapshotT]", operation_of(dispatch.ref, self._parts))
         if operation is None and dispatch.is_sent:
             raise dispatch.unknown("the batch ended before its answer came")
-        outage = self._dispatcher.hold.error if self._is_timed_out else None
+        outage = self._parts.transport.availability.error if self._is_timed_out else None
         if operation is None and outage is not None:
             raise outage
         return operation

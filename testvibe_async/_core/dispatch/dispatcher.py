@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import evolve
 
-from testvibe_async._core.dispatch.hold import Hold
 from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch
 from testvibe_async._core.dispatch.machine import Machine
 from testvibe_async._core.dispatch.newest import Newest
@@ -48,9 +47,7 @@ class Dispatcher:
         self.ledger: Ledger = ledger
         """Keeps what is dispatched."""
         self._hooks = hooks
-        self.hold: Hold = Hold(parts.transport, max_outage=parts.poller.max_outage)
-        """Holds dispatches back while the service is away."""
-        self._machine = Machine(parts, self.hold)
+        self._machine = Machine(parts)
         self._newest: defaultdict[str, Newest] = defaultdict(Newest)
         """The newest run of each project."""
         self._keys = token_hex(4)

@@ -77,7 +77,7 @@ class EvidenceReader:
             raise
         except ResponseError as error:
             # If the call does not exist, or the key may not make it, another has the same result.
-            outlook = outlook_after(error, has_answered=bool(self._transport.answered))
+            outlook = outlook_after(error, has_answered=bool(self._transport.availability.answered))
             may_change = outlook in {Outlook.AWAY, Outlook.BUSY} or is_from_cache(error)
             return Evidence(why=error.brief, is_answered=False, may_change=may_change)
         except TransportError as error:

@@ -69,7 +69,7 @@ class RunDispatch(Dispatch[RunOperation]):
             try:
                 rows = await transport.call_page(request, retries=False)
             except (TransportError, ResponseError) as error:
-                outlook = transport.outlook_after(error, request)
+                outlook = transport.availability.judge(error, request.endpoint.name)
                 # A refusal of the key passes, unless the next poll confirms it.
                 is_passing = isinstance(error, UnauthorizedError)
                 if is_passing or outlook in {Outlook.AWAY, Outlook.BUSY}:

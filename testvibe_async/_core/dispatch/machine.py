@@ -19,7 +19,8 @@ from testvibe_async._core.dispatch.dispatch import INTENT_SECONDS, ClaimedError,
 from testvibe_async._core.dispatch.evidence import EvidenceReader, ref_of
 from testvibe_async._core.dispatch.kinds import OutdatedError
 from testvibe_async._core.dispatch.unknown import unknown_error
-from testvibe_async._core.wire import SUCCESS, malformed
+from testvibe_async._core.http import call_through_outage
+from testvibe_async._core.wire import SUCCESS, Endpoints, malformed
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -32,8 +33,7 @@ from testvibe_async.ledger import RowState, age_of, describe, request_of
 
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.dispatch import Dispatch
-    from testvibe_async._core.dispatch.hold import Hold
-    from testvibe_async._core.wire import Response
+    from testvibe_async._core.wire import Request, Response
     from testvibe_async.ledger import Row
     from testvibe_async.operations import ClientParts
     from testvibe_async.refs import Ref
@@ -60,10 +60,10 @@ MAX_RESENDS = 1
 class Machine:
     """Carries dispatches of one client from state to state."""
 
-    def __init__(self, parts: ClientParts, hold: Hold) -> None:
+    def __init__(self, parts: ClientParts) -> None:
         self._parts = parts
         self._transport = parts.transport
-        self._hold = hold
+        self._availability = parts.transport.availability
         self._reader = EvidenceReader(parts.transport)
         self._settling = asyncio.Lock()
         """Held while a candidate is chosen and stored, so that no two dispatches choose one."""
@@ -140,14 +140,14 @@ class Machine:
                 to be generated, and it is unknown whether the feature has tests.
         """
         is_patient = dispatch.patience is not None
-        if is_patient and self._hold.is_on:
-            await self._hold.wait(dispatch)
+        if is_patient and self._availability.holds_dispatches:
+            await self._wait(dispatch)
             dispatch.renew_patience()
         failure = await dispatch.prepare()
         if is_patient and may_repeat:
             if failure is not None:
-                self._hold.note_failure(failure)
-            if self._hold.is_on:
+                self._availability.note_dispatch_failure(failure)
+            if self._availability.holds_dispatches:
                 return False
         if failure is not None and dispatch.missing_only:
             if isinstance(failure, ResponseError):
@@ -173,7 +173,7 @@ class Machine:
             if dispatch.state is State.SENT:
                 return await self._lose(dispatch, error)
             is_final = dispatch.patience is None or dispatch.is_withdrawn or tries_left <= 0
-            if is_final or not self._hold.note_failure(error):
+            if is_final or not self._availability.note_dispatch_failure(error):
                 raise
             return State.PREPARE
         await dispatch.note(RowState.DISPATCHED, ref=ref)
@@ -198,9 +198,9 @@ class Machine:
         """Note that the answer is not known: it was lost, or is no proof of either."""
         # A page for one route alone, while others are answered, would come again.
         is_misrouted = isinstance(error, ResponseError) and error.status in {404, 405}
-        dispatch.is_misrouted = is_misrouted and not self._hold.is_on
+        dispatch.is_misrouted = is_misrouted and not self._availability.holds_dispatches
         dispatch.failure = error
-        self._hold.note_failure(error)
+        self._availability.note_dispatch_failure(error)
         is_accepted = getattr(error, "status", None) in SUCCESS
         await dispatch.note(RowState.ACCEPTED if is_accepted else RowState.LOST)
         return State.SETTLE
@@ -211,7 +211,7 @@ class Machine:
         try:
             if dispatch.patience is not None:
                 began = loop.time()
-                await self._hold.wait(dispatch)
+                await self._wait(dispatch)
                 waited = loop.time() - began
             async with asyncio.timeout(SEARCH_SECONDS):
                 for delay in SEARCH_DELAYS:
@@ -228,7 +228,7 @@ class Machine:
         is_misrouted = dispatch.is_misrouted and waited < OUTAGE_SECONDS
         is_provable = evidence.may_change and not dispatch.is_accepted and not is_misrouted
         may_end = (dispatch.is_persistent and is_provable) or dispatch.is_anothers
-        if may_end and not self._hold.is_given_up:
+        if may_end and not self._availability.is_given_up:
             return State.EXPIRE
         raise await self._give_up(dispatch, evidence)
 
@@ -248,7 +248,7 @@ class Machine:
             if dispatch.is_withdrawn:
                 raise unknown_error(dispatch)
             try:
-                await self._hold.wait(dispatch)
+                await self._wait(dispatch)
             except NotSentError as error:
                 dispatch.why = error.brief
                 raise unknown_error(dispatch) from error
@@ -297,6 +297,30 @@ class Machine:
             if decision.ref is not None:
                 await dispatch.note(RowState.DISPATCHED, ref=decision.ref, adopted=True)
         return evidence
+
+    async def _wait(self, dispatch: Dispatch[Any]) -> None:
+        """Wait until the service answers, if dispatches are held.
+
+        The read concerns no feature: a proxy may refuse the paths of a single one for ever. But a
+        gateway may serve no list of projects, so that a read within the project will do, too.
+
+        Raises:
+            NotSentError: The outage lasted too long.
+        """
+        request: Request[Any] = Endpoints.LIST_PROJECTS.request()
+        project, feature = dispatch.project, dispatch.feature
+        fallback: Request[Any]
+        if Endpoints.LIST_RUNS.name in self._availability.answered:
+            fallback = Endpoints.LIST_RUNS.request(project=project, query={"limit": 1})
+        else:
+            fallback = Endpoints.GET_GENERATION_STATUS.request(project=project, feature=feature)
+
+        async def read(seconds: float) -> None:
+            await call_through_outage(
+                self._transport, request, max_outage=seconds, has_answered=True, fallback=fallback
+            )
+
+        await self._availability.wait(read)
 
     def not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
         """Return the error of a dispatch that was not sent."""

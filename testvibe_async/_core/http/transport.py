@@ -9,23 +9,16 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from testvibe_async._core.config import require_seconds
+from testvibe_async._core.http.availability import Availability
 from testvibe_async._core.http.clock import ServiceClock, clock_lead
-from testvibe_async._core.http.outage import Outage, SilenceWatch
 from testvibe_async._core.http.pages import read_pages
 from testvibe_async._core.http.retry import (
     MAX_TOKENS,
-    Outlook,
     RetryBudget,
     RetryPolicy,
-    is_same_failure,
     is_throttled,
-    is_tolerated,
-    outage_interval,
-    outlook_after,
     refused_seconds,
     retry_delay,
 )
@@ -46,7 +39,6 @@ from testvibe_async._core.wire import (
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
-    LedgerError,
     NotSentError,
     OutcomeUnknownError,
     RateLimitedError,
@@ -79,9 +71,6 @@ T = TypeVar("T")
 _WORDS = {"CaseResult": "Test", "RunSummary": "Summary", "SectionLog": "Section"}
 """The name in messages of a model whose class has another name."""
 
-FIRST_INTERVAL = 0.5
-"""Seconds between two attempts in an outage, before the interval grows."""
-
 MAX_WARNINGS = 100
 """Maximum number of warnings that a client logs about answers: they may have ever new fields."""
 
@@ -94,6 +83,7 @@ class Transport:
         settings: Settings,
         *,
         timeout: float,
+        max_outage: float,
         retry: RetryPolicy,
         max_connections: int,
         rate_limit: float | None,
@@ -108,8 +98,6 @@ class Transport:
         self._key_source = "the argument api_key" if is_passed else settings.key_source
         self.clock: ServiceClock = ServiceClock()
         """The service's time, as shown by its answers."""
-        self.outage: Outage = Outage(settings.server, hooks)
-        """The outage of the service, if it does not answer."""
         self.timeout: float = timeout
         """Seconds that one request may take."""
         self._http = HttpSession(
@@ -130,13 +118,14 @@ class Transport:
         self._closing = asyncio.Event()
         self.is_closed: bool = False
         """True if calls are refused."""
-        self.answered: set[str] = set()
-        """The names of calls with a good answer; see `note_answer`."""
-        self.answered_at: float = -inf
-        """The loop's clock at the last good answer."""
-        self._away: set[str] = set()
-        """The names of such calls whose last answer shows that the service is away."""
-        self._silence = SilenceWatch(self.outage, self._throttle, self.clock)
+        self.availability: Availability = Availability(
+            settings.server,
+            hooks,
+            max_outage=max_outage,
+            throttle=self._throttle,
+            clock=self.clock,
+        )
+        """How the service is: whether it answers, and who may send a request meanwhile."""
         self._warned: set[str] = set()
         """The warnings about answers that were logged, and are not repeated."""
 
@@ -188,66 +177,6 @@ class Transport:
             await self._complete(cast("Listing[Any]", value), request, response)
         return value
 
-    async def call_through_outage(
-        self,
-        request: Request[T],
-        *,
-        max_outage: float | None,
-        has_answered: bool = False,
-        fallback: Request[T] | None = None,
-    ) -> T:
-        """Send a read repeatedly until an outage of the service ends.
-
-        Args:
-            request: The request.
-            max_outage: Seconds of uninterrupted failures after which the last error is raised;
-                None to follow the retry policy.
-            has_answered: True if a foreign answer is an outage, even without an earlier good answer
-                from the same route.
-            fallback: A read that is sent after each failure of the other; its answer also counts.
-
-        Raises:
-            TransportError, ResponseError: Another attempt would not help, or the outage lasted too
-                long.
-        """
-        if max_outage is None:
-            return await self.call(request)
-        max_outage = require_seconds("max_outage", max_outage)
-        loop = asyncio.get_running_loop()
-        failures = equal_failures = 0
-        began, since, last = loop.time(), None, None
-        while True:
-            try:
-                return await self._call_either(request, fallback)
-            except (TransportError, ResponseError) as error:
-                equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
-                failures, last = failures + 1, error
-                outlook = self.outlook_after(error, request, has_answered=has_answered)
-                # A read that waits out a rate limit keeps its caller waiting just as long.
-                is_busy = outlook is Outlook.BUSY
-                self.outage.note_failure(error, Outlook.AWAY if is_busy else outlook)
-                since = loop.time() if since is None else since  # Not before the outage's own.
-                shortest = refused_seconds(error) or 0.0
-                seconds = loop.time() - began + shortest
-                if not is_tolerated(
-                    outlook, equal_failures=equal_failures, seconds=seconds, max_outage=max_outage
-                ):
-                    raise
-                self.outage.announce(failures, since)
-                jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
-                delay = max(jitter * outage_interval(FIRST_INTERVAL, failures), shortest)
-                self._hooks.emit(RetryScheduled(request.endpoint.name, error, failures, delay))
-            await self.sleep(delay)
-
-    async def _call_either(self, request: Request[T], fallback: Request[T] | None) -> T:
-        """Send a read once, and another one if it fails; return the first answer."""
-        try:
-            return await self.call(request, retries=False)
-        except (TransportError, ResponseError):
-            if fallback is None:
-                raise
-        return await self.call(fallback, retries=False)
-
     async def call_page(self, request: Request[Listing[T]], *, retries: bool = True) -> Listing[T]:
         """Send a request for a list, and return its first page alone.
 
@@ -294,49 +223,16 @@ class Transport:
                 value = await offload(decode, request, response, unreadable=unreadable)
         finally:
             self.let_go()
-        self.note_answer(request)
+        self.availability.note_good_answer(request.endpoint.name)
         if unreadable:
             self.warn_of(unreadable)
         return response, value
 
-    def note_answer(self, request: Request[Any]) -> None:
-        """Note a good answer: the route exists, and the service is not away."""
-        self.answered.add(request.endpoint.name)
-        self.answered_at = self.clock.answered_at
-        self._away.discard(request.endpoint.name)
-        if self.outage.since is not None:
-            self.outage.note_answer()
-
-    def outlook_after(
-        self, error: Exception, request: Request[Any], *, has_answered: bool = False
-    ) -> Outlook:
-        """Return the result that another attempt of a read may bring, after a failed one.
-
-        While a route that has answered is away, a page on any other route is no sign of a wrong
-        address.
-
-        Args:
-            error: The failure.
-            request: The read.
-            has_answered: True if a foreign answer is an outage in any case.
-        """
-        name = request.endpoint.name
-        has_answered = has_answered or name in self.answered or bool(self._away)
-        outlook = outlook_after(error, has_answered=has_answered)
-        if outlook is Outlook.AWAY and name in self.answered:
-            self._away.add(name)
-        return outlook
-
-    def note_failure(self, error: VibeError) -> bool:
-        """Note that a dispatch, or the read before it, failed; return True if an outage caused it.
-
-        As long as the service has answered nothing, a page means that its address is wrong.
-        """
-        outlook = outlook_after(error, has_answered=bool(self.answered))
-        is_away = outlook is Outlook.AWAY and not isinstance(error, LedgerError)
-        if is_away:
-            self.outage.note_failure(error, outlook)
-        return is_away
+    def note_retry(
+        self, request: Request[Any], error: VibeError, *, attempt: int, delay: float
+    ) -> None:
+        """Emit the event of a request that is sent again."""
+        self._hooks.emit(RetryScheduled(request.endpoint.name, error, attempt, delay))
 
     def warn_of(self, unreadable: Iterable[UnreadableField]) -> None:
         """Log the fields of an answer that could not be read, each once per client."""
@@ -421,7 +317,7 @@ class Transport:
         cost = self._budget.take(error) if request.endpoint.is_repeatable else 0
         if cost is None:
             raise error
-        self._hooks.emit(RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay))
+        self.note_retry(request, error, attempt=attempt, delay=delay)
         return delay, cost
 
     async def fetch_once(  # noqa: C901, PLR0912 - one attempt, step by step, with few calls
@@ -456,8 +352,8 @@ class Transport:
         before_writing = None if is_read else partial(self._before_writing, request, sending)
         await self._throttle.acquire(is_poll=is_poll)
         sent, lead, status = loop.time(), clock_lead(), None
-        if self._silence.timer is None:
-            self._silence.start(sent)
+        if self.availability.timer is None:
+            self.availability.watch(sent)
         try:
             if self.is_closed:  # Waiting for the slot may have taken minutes.
                 raise ClientClosedError
@@ -559,7 +455,7 @@ class Transport:
         self.is_closed = True
         self._closing.set()
         self._throttle.let_all_through()
-        self._silence.stop()
+        self.availability.stop()
 
     async def aclose(self) -> None:
         """Close the session, unless the caller passed it in."""

@@ -196,7 +196,7 @@ class ListPolling:
             while isinstance(following, Request) and rows.pages < PAGES_A_POLL:
                 following = await self._read_page(following, wanted, rows)
         except (TransportError, ResponseError) as error:
-            outlook = self._transport.outlook_after(error, request)
+            outlook = self._transport.availability.judge(error, request.endpoint.name)
             if self._waits_out(error):
                 return Listed(operations, (), (), is_refused=True)
             passes = outlook in {Outlook.AWAY, Outlook.BUSY}
@@ -206,7 +206,7 @@ class ListPolling:
         except (ClientClosedError, ConfigError):
             # Each read by id reports the error to the operation's own waits.
             return None
-        self._transport.note_answer(request)
+        self._transport.availability.note_good_answer(request.endpoint.name)
         self._refusals = 0
         rows.missing.extend(wanted.values())
         self._learn(rows, len(operations), limit)

@@ -66,13 +66,12 @@ class _ListCall:
 class Poller:
     """Polls operations for as long as they have listeners."""
 
-    def __init__(  # noqa: PLR0913 - what a client is made with, each by name
+    def __init__(
         self,
         transport: Transport,
         *,
         interval: float,
         plan: PollPlan,
-        max_outage: float,
         max_concurrent_polls: int,
         hooks: Emitter,
     ) -> None:
@@ -82,18 +81,15 @@ class Poller:
             transport: Sends the requests.
             interval: Seconds between two polls of a run.
             plan: Returns the seconds until each next poll.
-            max_outage: Seconds of uninterrupted failures after which a wait ends with an error.
             max_concurrent_polls: Maximum number of the poller's requests under way at once.
             hooks: Notified of transitions and of failures.
         """
         self._transport = transport
         self._interval = interval
         self._plan = plan
-        self.max_outage: float = max_outage
-        """Seconds of uninterrupted failures after which a wait ends with an error."""
         self.lists: Lists = Lists(transport, interval=interval, hooks=hooks)
         """The lists that replace reads by id, and what they show of the dispatches to come."""
-        self._reader = Reader(transport, self.lists, max_outage=max_outage, hooks=hooks)
+        self._reader = Reader(transport, self.lists, hooks=hooks)
         # Clients that start together must not keep polling together.
         offset = random.random()  # noqa: S311 - spreads load, guards nothing
         self._schedule = Schedule(interval, offset=offset)
@@ -109,8 +105,8 @@ class Poller:
             max_workers=max_concurrent_polls,
             is_closed=lambda: transport.is_closed,
         )
-        self._outage = transport.outage
-        self._outage.ended = self._poll_all
+        self._availability = transport.availability
+        self._availability.returned = self._poll_all
         self._deferrals = 0
         # A poll serves all its waits: it must not run in the context of the first one.
         self._context = copy_context()
@@ -206,7 +202,7 @@ class Poller:
                 plan=self._plan,
                 interval=self._interval,
                 tick_seconds=self._schedule.tick_seconds,
-                outage=self._outage,
+                availability=self._availability,
             )
         except ConfigError as error:  # The poll plan failed.
             self._reader.end_waits(polled, error)
@@ -245,7 +241,7 @@ class Poller:
     def _assign(self, key: tuple[str, str], due: list[PolledOperation[Any]], tick: int) -> None:
         """Queue the due operations of one list."""
         list_polling, now = self.lists[key], asyncio.get_running_loop().time()
-        if self._outage.is_probing or not list_polling.is_worth_it(len(due), now):
+        if self._availability.is_probing or not list_polling.is_worth_it(len(due), now):
             self._queue.put(due)
             return
         listed: list[PolledOperation[Any]] = []
@@ -264,8 +260,8 @@ class Poller:
         """Serve one queued poll."""
         if isinstance(job, _ListCall):
             return self._poll_by_list(job)
-        if self._outage.is_probing:
-            is_probe = job.has_listeners and self._outage.begin_probe(
+        if self._availability.is_probing:
+            is_probe = job.has_listeners and self._availability.begin_probe(
                 asyncio.get_running_loop().time(),
                 interval=self._interval,
                 slack=self._schedule.tick_seconds,
@@ -287,7 +283,7 @@ class Poller:
         """Ask a list about operations, and queue a read by id for each that it leaves open."""
         listed = await call.list_polling.poll(call.operations)
         if listed is not None:  # Or refused for the rate limit, which is an answer too.
-            self._outage.note_answer()
+            self._availability.note_answer()
         to_read: Sequence[PolledOperation[Any]] = call.due
         rescheduled: Sequence[PolledOperation[Any]] = call.early
         if listed is not None:
@@ -306,7 +302,7 @@ class Poller:
     async def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
         """Note that a poll of an operation would fail like the last one, and plan its next poll."""
         polled.is_in_progress = False
-        outage = self._outage
+        outage = self._availability
         if outage.failure is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
             error = own_copy(outage.failure)

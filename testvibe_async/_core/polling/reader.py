@@ -34,7 +34,6 @@ class Reader:
         transport: Transport,
         lists: Lists,
         *,
-        max_outage: float,
         hooks: Emitter,
     ) -> None:
         """Create the reader; does no I/O.
@@ -42,12 +41,11 @@ class Reader:
         Args:
             transport: Sends the requests.
             lists: Compared with what a read by id shows.
-            max_outage: Seconds of uninterrupted failures after which a wait ends with an error.
             hooks: Notified of transitions and of failures.
         """
         self._transport = transport
         self._lists = lists
-        self._max_outage = max_outage
+        self._availability = transport.availability
         self._hooks = hooks
         self._sequence = 0
         self._finished = FinishedOperations()
@@ -100,7 +98,7 @@ class Reader:
             # Set after a failure too: the interval counts from the end of the last attempt.
             polled.polled_at = polled.read_at = loop.time()
             self._lists[polled.list_key].note_read(polled)
-        self._transport.note_answer(request)
+        self._availability.note_good_answer(request.endpoint.name)
         if polled.assumed_since is not None:
             self._transport.warn_of_status(polled.ref.kind, polled.status)
         if change is Change.END:
@@ -164,12 +162,12 @@ class Reader:
 
     def outlook_after(self, polled: PolledOperation[Any], error: VibeError) -> Outlook:
         """Return the result that another poll of an operation may bring, after a failed one."""
-        return self._transport.outlook_after(error, polled.request)
+        return self._availability.judge(error, polled.request.endpoint.name)
 
     def note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
         """Handle a poll by id that failed."""
         outlook = self.outlook_after(polled, error)
-        self._transport.outage.note_failure(error, outlook)
+        self._availability.note_failure(error, outlook)
         if not polled.is_finished:
             self.handle_failure(polled, error, outlook)
 
@@ -191,17 +189,17 @@ class Reader:
         """
         now = asyncio.get_running_loop().time()
         final = polled.note_failure(
-            error, outlook, now=now, max_outage=self._max_outage, is_shared=is_shared
+            error, outlook, now=now, max_outage=self._availability.max_outage, is_shared=is_shared
         )
         self._hooks.emit(PollFailed(polled.ref, error, final is not None, is_shared))
         if final is not None:
             self.end_waits(polled, final)
-        self._transport.outage.announce(polled.failures, polled.failing_since)
+        self._availability.announce(polled.failures, polled.failing_since)
 
     def check_status(self, polled: PolledOperation[Any]) -> None:
         """End the waits if it stays unknown whether the status is an end."""
         now = asyncio.get_running_loop().time()
-        error = polled.note_status(now=now, max_outage=self._max_outage)
+        error = polled.note_status(now=now, max_outage=self._availability.max_outage)
         if error is not None:
             self._hooks.emit(PollFailed(polled.ref, error, is_final=True))
             self.end_waits(polled, error)

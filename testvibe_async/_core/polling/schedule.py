@@ -13,7 +13,7 @@ from math import floor
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from testvibe_async._core.config import require_seconds
-from testvibe_async._core.http import Outage, outage_interval, refused_seconds
+from testvibe_async._core.http import Availability, outage_interval, refused_seconds
 from testvibe_async._core.wire import KINDS
 from testvibe_async.errors import ConfigError
 
@@ -169,7 +169,7 @@ def next_due(  # noqa: PLR0913 - each by name
     plan: PollPlan,
     interval: float,
     tick_seconds: float,
-    outage: Outage,
+    availability: Availability,
 ) -> float:
     """Return when to poll the operation next, by the clock of `now`.
 
@@ -179,7 +179,7 @@ def next_due(  # noqa: PLR0913 - each by name
         plan: Returns the seconds until the next poll.
         interval: Seconds between two polls of a run.
         tick_seconds: Length of a tick; due times are rounded down to a tick.
-        outage: The current outage of the service, if any.
+        availability: How the service is.
     """
     planned = plan(polled.ref.kind, now - polled.began, polled.snapshot)
     if polled.other_id is not None:  # The next answer decides, so poll as soon as a run.
@@ -187,7 +187,7 @@ def next_due(  # noqa: PLR0913 - each by name
     planned = min(max(tick_seconds, planned), MAX_INTERVAL)
     if polled.polled_at is not None:
         if polled.failures:
-            planned = _backed_off(polled, planned, polled.polled_at, tick_seconds, outage)
+            planned = _backed_off(polled, planned, polled.polled_at, tick_seconds, availability)
         return max(now, polled.polled_at + planned)
     # A freshly dispatched operation is still in flight after less than an interval. The added tick
     # makes up for rounding down.
@@ -199,11 +199,11 @@ def _backed_off(
     interval: float,
     polled_at: float,
     tick_seconds: float,
-    outage: Outage,
+    availability: Availability,
 ) -> float:
     """Return an interval that grows with failures, but ends no later than the grace of a 404."""
     # During an outage, polls of other operations replace most polls of this one.
-    if outage.has_lasted_since(polled.failing_since):
+    if availability.has_lasted_since(polled.failing_since):
         return interval
     if (seconds := refused_seconds(polled.last_failure)) is not None:
         return max(interval, seconds + tick_seconds)
