@@ -147,6 +147,8 @@ class Transport:
         """
         if self.is_closed:
             raise ClientClosedError
+        if self._loop is not None and self._loop is asyncio._get_running_loop():  # noqa: SLF001
+            return
         # Sockets and futures belong to one loop: used from another they hang, far from the cause.
         loop = running_loop()
         if self._loop is None:
@@ -343,9 +345,10 @@ class Transport:
             ResponseError: The answer is an error.
             ClientClosedError: The client was closed before or meanwhile.
         """
-        loop = running_loop()
-        if self.is_closed or self._loop is not loop:
+        # With few calls, as each request comes here: `bind` has the errors.
+        if self.is_closed or self._loop is not asyncio._get_running_loop():  # noqa: SLF001
             self.bind()
+        loop = asyncio.get_running_loop()
         if self._routes and (route := self._routes.get(request.endpoint.name)) is not None:
             request = request.routed(route)
         is_read = sending is None and request.endpoint.is_repeatable and request.body is None
