@@ -4,13 +4,15 @@ import asyncio
 from typing import Literal
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.faults import NO_ID, NO_ID_WHILE_QUEUED
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, GenerationFailedError, Hooks, Project, errors
+from testvibe_async import Client, GenerationFailedError, Hooks, MemoryLedger, Project, errors
 from testvibe_async.events import RequestFinished
+from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -100,6 +102,29 @@ async def test_a_conflict_with_one_without_an_id(
     await project.generate_feature("Checkout", on_conflict="wait")
     assert len(emulator.generations) == 3
     assert len(emulator.active_generations()) == 1
+
+
+class Rivals(MemoryLedger):
+    """A ledger in which another process has just made the attempt that would keep a joined one."""
+
+    is_taken = False
+
+    async def insert(self, row: Row) -> Row:
+        """Store a refused attempt of the other process first, once."""
+        if row.adopted and not self.is_taken:
+            self.is_taken = True
+            refused = evolve(row, token="another", state=RowState.NOT_STARTED, ref=None)
+            await super().insert(refused)
+        return await super().insert(row)
+
+
+async def test_a_joined_generation_has_a_row_of_its_own(emulator: Emulator, rival: Project) -> None:
+    """It is the next attempt's where another process has made this one."""
+    theirs = await rival.generate_feature("Draft")
+    async with client_of(emulator, ledger=Rivals()) as client:
+        joined = await client.project().generate_feature("Draft", key="a", on_conflict="attach")
+        *_, last = await client.ledger.rows("a")
+    assert last.ref == joined.ref == theirs.ref
 
 
 @pytest.mark.parametrize("policy", ["attach", "wait"])

@@ -51,7 +51,7 @@ async def test_all_of_a_key(path: Path, emulator: Emulator, decision: Decision, 
     """What is dropped is left alone; what is to be sent again is dispatched by the next call."""
     await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
     assert [row.feature for row in await decide(path, decision)] == FEATURES
-    expected = ["skipped"] * 3 if decision == "drop" else ENDS
+    expected = ["unknown"] * 3 if decision == "drop" else ENDS
     assert verdicts(await ran(path, emulator)) == expected
     assert emulator.count("run_feature") == posts
 

@@ -10,13 +10,21 @@ from typing import Any
 
 import aiohttp
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.timing import now
 from testvibe_async import Client, Generation, Operation, Phase, Project, Ref, Run, errors
 from testvibe_async._core.polling import PollPlan
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import (
+    Answer,
+    Emulator,
+    Fault,
+    Middleware,
+    RecordedRequest,
+    Scenario,
+)
 
 SCENARIO = Scenario(run_queue=(5, 5), run_duration=(25, 25), failing_runs=0)
 
@@ -63,6 +71,30 @@ async def test_a_poll_plan_sets_the_pace(emulator: Emulator) -> None:
     assert [kind for kind, *_ in asked] == ["run"] * 4
     assert [age for _, age, _ in asked] == pytest.approx([0, *at[:-1]], abs=0.01)
     assert [phase for *_, phase in asked] == [None, "queued", "active", "active"]
+
+
+class Asking(Middleware):
+    """A service that asks for the next poll by `Retry-After`."""
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
+
+    def after(self, request: RecordedRequest, answer: Answer) -> Answer:  # noqa: ARG002
+        """Ask for it in each answer."""
+        return evolve(answer, headers={**answer.headers, "Retry-After": str(self.seconds)})
+
+
+@pytest.mark.parametrize(("asked", "interval"), [(6, 6), (0, 3), (3600, 10)])
+async def test_a_service_may_ask_for_later_polls(asked: int, interval: float) -> None:
+    """`Retry-After` of a dispatch or a poll is followed, from one interval to ten thirds of it."""
+    async with (
+        Emulator(middleware=Asking(asked)) as emulator,
+        client_of(emulator, poll_interval=3) as client,
+    ):
+        await (await client.project().run_feature("Checkout"))
+        at = poll_times(emulator)
+    gaps = [at[0], *(later - earlier for earlier, later in pairwise(at))]
+    assert gaps == pytest.approx([interval] * len(gaps), abs=0.31)
 
 
 async def test_a_slow_poll_delays_no_other(emulator: Emulator, project: Project) -> None:

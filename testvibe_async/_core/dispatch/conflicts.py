@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from testvibe_async._core.wire import GENERATION, Endpoints, says_in_flight
 from testvibe_async.errors import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch
     from testvibe_async.models import Generation
     from testvibe_async.operations import ClientParts, Operation, RunOperation
+    from testvibe_async.refs import GenerationRef
 
 GenerateConflict = Literal["raise", "attach", "wait"]
 """The reaction to a generation of the feature that is already in flight."""
@@ -110,7 +111,10 @@ class Starter:
                 await self._transport.sleep(UNSEEN_CONFLICT_SECONDS)
             elif on_conflict == "attach":
                 await dispatch.join(running.ref)
-                return running
+                joined = dispatch.ref
+                if joined is None or joined == running.ref:
+                    return running
+                return GenerationOperation(cast("GenerationRef", joined), self.parts, adopted=True)
             else:
                 with suppress(OperationSupersededError):
                     await running.wait(timeout=_seconds_to(deadline))

@@ -171,6 +171,9 @@ class Dispatch(ABC, Generic[OperationT]):
     traceparent: str | None = field(default=None, init=False)
     """The dispatch's span, for its rows and its ref; None if no span is recorded."""
 
+    asked_seconds: float | None = field(default=None, init=False)
+    """The seconds after which its answer asks for the first poll; None if it does not."""
+
     written_at: float | None = field(default=None, init=False)
     """The loop's clock when it was last sent; None if this dispatch has sent nothing."""
 
@@ -356,10 +359,18 @@ class Dispatch(ABC, Generic[OperationT]):
         await noted(self.ledger, row, is_stored=is_stored)
 
     async def join(self, ref: Ref) -> None:
-        """Store an operation that serves the purpose of the dispatch, as one that it started."""
-        row = self._new_row()
-        row.state, row.ref, row.adopted = RowState.DISPATCHED, ref, True
-        self.set_row(await self.ledger.insert(row))
+        """Store an operation that serves the purpose of the dispatch, as one that it started.
+
+        Where another process has made the attempt, the operation is that of the next one, unless
+        the row there names its own.
+        """
+        is_stored = False
+        while not is_stored:
+            row = self._new_row()
+            row.state, row.ref, row.adopted = RowState.DISPATCHED, ref, True
+            stored = await self.ledger.insert(row)
+            self.set_row(stored)
+            is_stored = stored.token == row.token or stored.ref is not None
 
     def set_row(self, row: Row) -> None:
         """Note the row of another attempt, or the present one as another process knows it."""

@@ -189,6 +189,8 @@ class Dispatcher:
             previous_id=dispatch.previous_id,
             row=row,
         )
+        if dispatch.asked_seconds is not None:
+            self.parts.poller.known.operation(ref).asked_seconds = dispatch.asked_seconds
         # The hook comes before anything else can fail: its purpose is to store the ref.
         if self._hooks.is_enabled(Dispatched):
             self._hooks.emit(

@@ -20,7 +20,7 @@ from testvibe_async._core.dispatch.evidence import EvidenceReader, ref_of
 from testvibe_async._core.dispatch.kinds import OutdatedError
 from testvibe_async._core.dispatch.unknown import unknown_error
 from testvibe_async._core.http import call_through_outage
-from testvibe_async._core.wire import SUCCESS, Endpoints, malformed
+from testvibe_async._core.wire import SUCCESS, Endpoints, malformed, retry_after
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -176,6 +176,7 @@ class Machine:
             if is_final or not self._availability.note_dispatch_failure(error):
                 raise
             return State.PREPARE
+        dispatch.asked_seconds = retry_after(response)
         await dispatch.note(RowState.DISPATCHED, ref=ref)
         dispatch.note_started(ref)
         return State.STARTED

@@ -97,6 +97,7 @@ class PolledOperation(ABC, Generic[SnapshotT]):
         "__weakref__",
         "_answer",
         "_request",
+        "asked_seconds",
         "assumed_since",
         "began",
         "equal_failures",
@@ -167,6 +168,8 @@ class PolledOperation(ABC, Generic[SnapshotT]):
         """The project and the kind, which name the list that may show the operation."""
         self.tick: int | None = None
         """The tick in which the next poll is due; None if none is planned."""
+        self.asked_seconds: float | None = None
+        """The seconds after which the last answer asked for the next poll; None if it did not."""
         self.is_in_progress: bool = False
         """True while a poll of the operation is queued or under way."""
         self.polled_at: float | None = None
@@ -302,7 +305,7 @@ class PolledOperation(ABC, Generic[SnapshotT]):
     def see_listed(self, *, now: float, at: datetime) -> None:
         """Note that a list shows the operation as still in flight."""
         if self.phase is not Phase.FINISHED:
-            self.observed_at, self.seen_at = at, now
+            self.observed_at, self.seen_at, self.asked_seconds = at, now, None
             if self.failing_since is not None or self.failures:
                 self.forget_failures()
 

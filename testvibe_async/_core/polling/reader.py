@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from testvibe_async._core.polling.known import FinishedOperations
 from testvibe_async._core.polling.polled import OPERATIONS_A_TURN, Change
 from testvibe_async._core.util.waiting import OFFLOAD_BYTES, offload
-from testvibe_async._core.wire import UnreadableError, malformed
+from testvibe_async._core.wire import UnreadableError, malformed, retry_after
 from testvibe_async.errors import VibeError
 from testvibe_async.events import Emitter, PollFailed, StatusChanged
 
@@ -76,6 +76,7 @@ class Reader:
                 if retries
                 else self._transport.fetch_once(request, is_poll=True, on_sent=on_sent)
             )
+            polled.asked_seconds = retry_after(response)
             unreadable: list[UnreadableField] = []
             if len(response.body) < OFFLOAD_BYTES:
                 snapshot = polled.decode(response, unreadable)

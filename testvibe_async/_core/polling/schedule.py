@@ -30,6 +30,9 @@ ListKey: TypeAlias = tuple[str, str]
 MAX_INTERVAL = 1e9
 """Upper bound in seconds of an interval that a plan returns, so that it can be counted in ticks."""
 
+MAX_ASKED = 10 / 3
+"""Maximum interval that `Retry-After` may ask for, in multiples of the base interval."""
+
 TICKS_AN_INTERVAL = 10
 """Number of ticks in an interval: few enough to share calls, and at most a tenth early."""
 
@@ -184,6 +187,8 @@ def next_due(  # noqa: PLR0913 - each by name
     planned = plan(polled.ref.kind, now - polled.began, polled.snapshot)
     if polled.other_id is not None:  # The next answer decides, so poll as soon as a run.
         planned = min(planned, interval)
+    if polled.asked_seconds is not None:
+        planned = min(max(interval, polled.asked_seconds), interval * MAX_ASKED)
     planned = min(max(tick_seconds, planned), MAX_INTERVAL)
     if polled.polled_at is not None:
         if polled.failures:

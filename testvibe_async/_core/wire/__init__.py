@@ -32,6 +32,7 @@ from testvibe_async._core.wire.protocol import (
     parse_date,
     raise_for_status,
     require_uncached,
+    retry_after,
     too_large,
 )
 from testvibe_async._core.wire.scalars import read_instant, read_integer, says_in_flight
@@ -68,6 +69,7 @@ __all__ = [
     "read_instant",
     "read_integer",
     "require_uncached",
+    "retry_after",
     "says_in_flight",
     "serialize",
     "too_large",

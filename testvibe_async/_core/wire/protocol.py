@@ -192,15 +192,15 @@ def _error(request: Request[Any], response: Response) -> ResponseError:
     code, message = _said(response)
     if _lacks_endpoint(request, response.status, code):
         message = _lacking(request)
-    retry_after = _retry_after(response)
-    error = _kind_of_error(request, response.status, code, retry_after)(
+    asked_seconds = retry_after(response)
+    error = _kind_of_error(request, response.status, code, asked_seconds)(
         message,
         hint=_hint(request, response.status, code),
         status=response.status,
         code=code,
         method=request.method,
         url=response.url,
-        retry_after=retry_after,
+        retry_after=asked_seconds,
     )
     if isinstance(error, EndpointNotFoundError):
         error.operation, error.route = request.endpoint.name, request.endpoint.route
@@ -308,9 +308,11 @@ def _text_of(members: Mapping[str, object], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _retry_after(response: Response) -> float | None:
+def retry_after(response: Response) -> float | None:
     """Read `Retry-After`, in seconds or as a date (RFC 9110, section 10.2.3)."""
     value = response.headers.get("Retry-After", "").strip()
+    if not value:
+        return None
     if re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
         return min(float(value), MAX_RETRY_AFTER)
     if (date := parse_date(value)) is None:
