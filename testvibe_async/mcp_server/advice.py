@@ -13,6 +13,7 @@ from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._core.util import clean
 from testvibe_async._core.wire import KINDS
 from testvibe_async.reports.reasons import why
+from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.names import GUID, did_you_mean
 
 if TYPE_CHECKING:
@@ -35,11 +36,6 @@ IN_PROGRESS = (
 NOT_AGREED = (
     "Nothing was started: the client answered the question about credits in another form than was "
     "asked for. Call again to ask once more."
-)
-
-LIMIT_REACHED = (
-    "Nothing was started: this server may start no more generations (its option "
-    "--max-generations). Tell the user; what was generated can be run."
 )
 
 MAX_CHARACTERS = 1_000
@@ -186,6 +182,10 @@ UNKNOWN: Mapping[KindName, str] = {
 """The next step after a dispatch that may have taken effect, by its kind."""
 
 _STEPS: dict[type[VibeError], str] = {
+    GenerationLimitError: (
+        "This server may start no more generations (its option --max-generations): tell the user. "
+        "What was generated can be run."
+    ),
     errors.OutcomeUnknownError: (
         "The service may have done it: read what is there before you try again."
     ),

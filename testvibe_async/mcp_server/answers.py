@@ -108,42 +108,24 @@ class Answer:
     content: Document | None = None
     """The document; None for a failed call, whose reason is the line."""
 
-    is_error: bool = False
-
     rest: str = ""
     """A sentence that names the call for the rest, if the document is too long."""
 
-    def result(self, max_output: int, not_offered: Iterable[str] = ()) -> CallToolResult:
-        """Return the answer as MCP has it, no longer than it may be.
-
-        Args:
-            max_output: Maximum characters.
-            not_offered: The tools of which the answer says that they are missing.
-        """
-        line, content = visible(self.line), self.content
-        missing = on_missing_tools(line, not_offered)
-        if content is None:
-            text = f"{line[: MAX_SENTENCE - len(missing)]}{missing}"
-            return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
-        if missing:
-            content = {**content, "note": f"{content.get('note') or ''}{missing}".strip()}
-        line = clean(f"{line}{missing}")[:ROOM]
-        text = text_of(fitted(content, max_output - len(line), rest=self.rest))
+    def result(self, max_output: int) -> CallToolResult:
+        """Return the answer as MCP has it, of at most so many characters."""
+        if self.content is None:
+            reason = TextContent(type="text", text=sentence(self.line))
+            return CallToolResult(content=[reason], is_error=True)
+        line = clean(visible(self.line))[:ROOM]
+        text = text_of(fitted(self.content, max_output - len(line), rest=self.rest))
         return CallToolResult(
             content=[_block(line, "user"), _block(text, "assistant")],
             structured_content=json.loads(text),
-            is_error=self.is_error,
         )
 
 
 def _block(text: str, audience: Any) -> TextContent:  # noqa: ANN401 - a literal of the SDK
     return TextContent(type="text", text=text, annotations=Annotations(audience=[audience]))
-
-
-def on_missing_tools(text: str, not_offered: Iterable[str]) -> str:
-    """Return a sentence on the tools that a text names and a server does not offer."""
-    named = ", ".join(name for name in not_offered if re.search(rf"\b{name}\b", text))
-    return f" This server does not offer {named}: tell the user if you need it." if named else ""
 
 
 def fitting(pieces: Iterable[T], room: int) -> list[T]:
@@ -217,39 +199,28 @@ def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
     if len(text_of(document)) <= max_output:
         return document
     rest = rest or str(document.get("leftOut", ""))[:300]  # Of a digest, what it has cut itself.
+    why = f"Shortened, because it is too long for {max_output:,} characters. {rest}".rstrip()
     shorter = document
     if isinstance(tests := document.get("tests"), list):
         rows = cast("list[Document]", tests)
         shorter = {**document, "tests": [row for row in rows if row.get("status") != "passed"]}
     for length in LENGTHS:
-        left_out: list[str] = []
-        cut = cast("Document", _cut(shorter, length, left_out, ""))
-        cut["leftOut"] = (
-            f"Too long for {max_output:,} characters. Shortened: "
-            f"{', '.join(dict.fromkeys(left_out))[:200] or 'the tests that passed'}. {rest}"
-        ).rstrip()
+        cut = cast("Document", _cut(shorter, length)) | {"leftOut": why}
         if len(text_of(cut)) <= max_output:
             return cut
-    return {"leftOut": f"The answer does not fit into {max_output:,} characters. {rest}"}
+    return {"leftOut": why}
 
 
-def _cut(value: object, length: int, left_out: list[str], name: str) -> object:
-    """Cut texts and lists in a value, and note the names of the cut ones."""
+def _cut(value: object, length: int) -> object:
+    """Cut the texts and the lists in a value."""
     rows = length // 30
     match value:
         case str() if len(value) > length:
-            left_out.append(name)
             return f"{value[:length]}… ({len(value) - length:,} more characters)"
         case list():
-            items = cast("list[object]", value)
-            if len(items) > rows:
-                left_out.append(f"{name} ({rows} of {len(items):,})")
-            return [_cut(each, length, left_out, name) for each in items[:rows]]
+            return [_cut(each, length) for each in cast("list[object]", value)[:rows]]
         case dict():
             members = list(cast("dict[str, object]", value).items())
-            if len(members) > 10 * rows:
-                left_out.append(name)
-            kept = members[: 10 * rows]
-            return {key[:length]: _cut(each, length, left_out, key) for key, each in kept}
+            return {name[:length]: _cut(each, length) for name, each in members[: 10 * rows]}
         case _:
             return value

@@ -7,7 +7,7 @@ description. What was dispatched once is returned to each equal call, by whateve
 docstrings are what a model reads.
 """
 
-import json
+import asyncio
 from typing import Annotated, Any
 
 from attrs import frozen
@@ -16,16 +16,19 @@ from mcp.server.mcpserver import Elicit, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
-from testvibe_async import Batch, BatchItem, Project, StoredBatch, Verdict, errors
+from testvibe_async import Batch, Project, errors
 from testvibe_async._core.wire import GENERATION, serialize
 from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer, visible
-from testvibe_async.mcp_server.batches import Carried, meaning_of
+from testvibe_async.mcp_server.batches import PREFIX, Carried
 from testvibe_async.mcp_server.runs import answer_of_one
 from testvibe_async.mcp_server.waits import Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
+from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.runner.kept import KeptBatch, Stored
+from testvibe_async.runner.spec import BatchSpec
 
 Replace = Annotated[
     str | None,
@@ -45,7 +48,7 @@ class Target:
     replace: str | None
     site_url: str | None
 
-    known: StoredBatch | None
+    known: KeptBatch | None
     """The batch of a generation that is in flight, or may be: nothing else is started."""
 
 
@@ -59,34 +62,32 @@ async def target_of(
         VibeError: There is no such feature, or it could not be read.
     """
     call = await toolkit.Call.of(ctx, project)
-    found = await call.home.get_feature(feature)
-    # While it is unknown whether one started, each call for the feature means that: what is
-    # replaced has several names.
-    known = await call.session.batches.latest(call.home, {"generate": found.id})
-    may_have = {Verdict.UNKNOWN, Verdict.WAITING}
-    if known is None or known.is_over or known.items[0].verdict not in may_have:
-        latest = await _read_latest(call.home, found)
-        known = await call.session.batches.latest(call.home, _meaning(found, replace, siteUrl))
-        if known is None or not _may_be_in_flight(known.items[0], latest, replace):
-            _require_latest(latest, found, replace)
-            known = None
+    found, batches = await call.home.get_feature(feature), call.session.batches
+    known = await batches.latest(call.home, _name_of(found))
+    # Also while it is unknown whether one started: what is replaced has several names.
+    if known is None or known.is_over or await _has_ended(call, known):
+        _require_latest(await _read_latest(call.home, found), found, replace)
+        known = None
     return Target(call=call, feature=found, replace=replace, site_url=siteUrl, known=known)
 
 
-def _meaning(feature: Feature, replace: str | None, site_url: str | None) -> dict[str, Any]:
-    return {"generate": feature.id, "replace": replace, "siteUrl": site_url}
+def _name_of(feature: Feature) -> str:
+    """Return the name of all calls that generate a feature: one generation is in flight at once."""
+    return f"{PREFIX}generate-{feature.id}"
 
 
-def _may_be_in_flight(item: BatchItem[Any], latest: Generation, replace: str | None) -> bool:
-    """Return whether a dispatched generation is in flight, as far as a status shows it.
-
-    For some seconds the service may still show the generation before it, or none.
-    """
-    if not isinstance(item.ref, GenerationRef):
+async def _has_ended(call: toolkit.Call, known: KeptBatch) -> bool:
+    """Poll a dispatched generation, and return whether it has ended since it was last observed."""
+    carried, ref = call.session.batches.resume(known), known.items[0].ref
+    if ref is None:
         return False
-    if latest.request_id in {None, item.ref.request_id}:
-        return not latest.is_finished
-    return latest.request_id == replace
+    try:
+        has_ended = (await call.session.client.attach(ref).poll()).is_finished
+    except errors.VibeError as error:
+        has_ended = isinstance(error, errors.OperationSupersededError)
+    if has_ended:
+        await asyncio.wait([carried.task])
+    return has_ended
 
 
 async def _read_latest(home: Project, feature: Feature) -> Generation:
@@ -150,9 +151,10 @@ async def ask_to_generate(
     """Ask the user for credits, if the client can, and no equal call has.
 
     Raises:
-        ToolError: The server may start no more.
+        GenerationLimitError: The server may start no more.
     """
-    _require_below_limit(target)
+    if target.known is None and target.call.session.ledger.is_reached:
+        raise GenerationLimitError
     capabilities = ctx.client_capabilities
     can_ask = capabilities is not None and capabilities.elicitation is not None
     if target.known is not None or not can_ask:
@@ -197,36 +199,17 @@ async def generate_feature(
 async def _start(target: Target) -> tuple[Carried, bool]:
     """Start a generation, unless it is in flight, or may be."""
     session, home, feature = target.call.session, target.call.home, target.feature
-    meaning = _meaning(feature, target.replace, target.site_url)
+    if target.known is not None:
+        return session.batches.resume(target.known), False
 
     async def make(key: str) -> Batch[Any]:
-        _require_below_limit(target, meaning)
         latest = await _read_latest(home, feature)  # The user may have thought for long.
         _require_latest(latest, feature, target.replace)
-        site, options = target.site_url, {"mcp": {"meaning": meaning}}
-        return home.generate_features([feature], site_url=site, key=key, options=options)
+        spec = BatchSpec(kind="generation", features=[feature.name], site_url=target.site_url)
+        stored = Stored(spec=spec, is_named=False)
+        return spec.start(home, [feature], key=key, options=stored.to_dict())
 
-    if (known := target.known) is None:
-        started = await session.batches.start(home, meaning, make)
-    else:
-        started, meaning = (session.batches.resume(known), False), meaning_of(known)
-    if known is None or known.items[0].ref is None:
-        session.generations[json.dumps(meaning)] = started[0]
-    return started
-
-
-def _require_below_limit(target: Target, own: dict[str, Any] | None = None) -> None:
-    """Check that the server may start one more generation, unless it has started this one.
-
-    Those of other calls count that were started, or may have been.
-    """
-    generations, known = target.call.session.generations, target.known
-    if known is not None and (known.items[0].ref or json.dumps(meaning_of(known)) in generations):
-        return
-    others = [each for text, each in generations.items() if text != json.dumps(own)]
-    most = target.call.session.max_generations
-    if most is not None and sum(each.may_have_started for each in others) >= most:
-        raise ToolError(advice.LIMIT_REACHED)
+    return await session.batches.start(home, _name_of(feature), make)
 
 
 @toolkit.tool(toolkit.READS)
@@ -237,16 +220,21 @@ async def wait_for_generation(
     timeoutSeconds: toolkit.TimeoutSeconds = 120,
 ) -> Answer:
     """Wait until a feature's latest generation is over. If `inFlight`, call this again."""
-    wait, note = Wait(call, timeoutSeconds), None
+    wait, is_over = Wait(call, timeoutSeconds), True
     while True:
         latest, operation = await _latest_generation(call, feature)
         if operation is not None:
             try:
-                note = await wait.follow(operation, "wait_for_generation")
+                is_over = await wait.follow(operation)
             except errors.OperationSupersededError:  # A newer one took its place: wait for that.
                 continue
             latest = operation.snapshot or latest
-        return digests.answer_of_wait(digests.say(latest), serialize(latest), note=note)
+        return digests.answer_of_wait(
+            digests.say(latest),
+            serialize(latest),
+            tool=None if is_over else "wait_for_generation",
+            outage=call.session.outage,
+        )
 
 
 async def _latest_generation(
@@ -258,8 +246,8 @@ async def _latest_generation(
     except errors.NotFoundError:
         # For some seconds the service may not know what it has just dispatched.
         found = await call.home.get_feature(feature)
-        stored = await call.session.batches.latest(call.home, {"generate": found.id})
-        ref: Any = None if stored is None else stored.items[0].ref
+        known = await call.session.batches.latest(call.home, _name_of(found))
+        ref: Any = known.items[0].ref if known else None
         if not isinstance(ref, GenerationRef):
             raise
         return Generation(found.id, request_id=ref.request_id), call.session.client.attach(ref)

@@ -5,7 +5,8 @@ A call starts runs, unless those of an equal call are in flight. A time-out is a
 and cancels nothing. The docstrings are what a model reads.
 """
 
-from contextlib import suppress
+import json
+from hashlib import sha256
 from typing import Annotated, Any
 
 from attrs import evolve
@@ -17,11 +18,12 @@ from testvibe_async._core.wire import serialize
 from testvibe_async.mcp_server import digests, toolkit
 from testvibe_async.mcp_server.advice import capitalized
 from testvibe_async.mcp_server.answers import Answer
-from testvibe_async.mcp_server.batches import Carried
-from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
+from testvibe_async.mcp_server.batches import PREFIX, Carried
+from testvibe_async.mcp_server.waits import PATIENCE, Wait
 from testvibe_async.refs import RunRef
+from testvibe_async.runner.kept import KeptBatch, Stored
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
-from testvibe_async.runner.selection import Selection, select
+from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
 
 Repeat = Annotated[
@@ -34,61 +36,33 @@ Attempts = Annotated[
 
 
 async def start(
-    call: toolkit.Call,
-    *,
-    is_one: bool,
-    config: str | None,
-    **wanted: Any,  # noqa: ANN401 - as of `BatchSpec`
+    call: toolkit.Call, spec: BatchSpec, *, is_one: bool = False
 ) -> tuple[Carried, bool]:
     """Start runs, unless those of an equal call are in flight: see `Batches.start`.
 
     Args:
         call: The call.
+        spec: The description of the runs.
         is_one: True for a single run, which the service alone may refuse.
-        config: The run configuration; None for the default one.
-        wanted: The other members of the batch's description.
     """
     home, quarantine = call.home, NO_QUARANTINE if is_one else Quarantine.read()
-    spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
-    meaning = {
-        **spec.to_dict(),
-        "features": sorted({each.lower() for each in spec.features}),
-        "configs": [each.casefold() for each in spec.configs],
-        "isOne": is_one,
-    }
+    features = sorted({each.lower() for each in spec.features})
+    configs = [each.casefold() for each in spec.configs]
+    meaning = evolve(spec, features=features, configs=configs).to_dict() | {"isOne": is_one}
+    digest = sha256(json.dumps(meaning).encode()).hexdigest()[:16]
 
     async def make(key: str) -> Batch[Any]:
         chosen = await select(
             home, spec, max_outage=toolkit.MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
         )
-        batch = home.run_features(
-            chosen.jobs,
-            site_url=spec.site_url,
-            max_in_flight=spec.in_flight,
-            attempts=spec.attempts,
-            repeat=spec.repeat,
-            key=key,
-            options={
-                "mcp": {"meaning": meaning, "notRun": _not_run(chosen)},
-                "spec": spec.to_dict(),
-                "quarantine": quarantine.to_dict(),
-            },
+        stored = Stored(
+            spec=spec, quarantine=quarantine, left_out=chosen.unrunnable, is_named=False
         )
-        batch.mark_with(quarantine.mark)
-        return batch
+        return spec.start(
+            home, chosen.jobs, key=key, options=stored.to_dict(), quarantine=quarantine
+        )
 
-    return await call.session.batches.start(home, meaning, make)
-
-
-def _not_run(selection: Selection) -> list[dict[str, str]]:
-    """Return the features that a selection leaves out, with their statuses."""
-    return [
-        {
-            "feature": each.name or str(each.id),
-            "status": "suggestion" if each.is_suggestion else str(each.status or "draft"),
-        }
-        for each in selection.left_out
-    ]
+    return await call.session.batches.start(home, f"{PREFIX}run-{digest}", make)
 
 
 @toolkit.tool(toolkit.ADDS)
@@ -104,8 +78,9 @@ async def run_feature(
     For several features, call run_features. It is refused unless the feature's status is
     `generated`. While the run is in flight, the same call starts no other.
     """
-    started = await start(call, is_one=True, features=[feature], config=config, site_url=siteUrl)
-    return await answer_of_one(call, started, tool="run_feature")
+    configs = () if config is None else (config,)
+    spec = BatchSpec(kind="run", features=[feature], configs=configs, site_url=siteUrl)
+    return await answer_of_one(call, await start(call, spec, is_one=True), tool="run_feature")
 
 
 async def answer_of_one(call: toolkit.Call, started: tuple[Carried, bool], *, tool: str) -> Answer:
@@ -117,16 +92,11 @@ async def answer_of_one(call: toolkit.Call, started: tuple[Carried, bool], *, to
     carried, is_new = started
     await Wait(call, PATIENCE).on_batch(carried, until_dispatched=True)
     item = carried.items[0] if carried.items else None
-    if item is None or item.ref is None or carried.number is None:
-        if item is not None and item.error is not None and carried.task.done():
-            raise item.error
-        return digests.not_started(tool, carried, call.session.outage)
-    operation = call.session.client.attach(item.ref)
-    if not is_new:
-        with suppress(errors.ObservationError):  # Its id is the answer.
-            await operation.poll()
-    stored = await call.session.batches.read(carried.number)
-    return digests.answer_of_start(operation, item.feature_name, stored, is_new=is_new)
+    if item is not None and item.ref is not None and carried.kept is not None:
+        return digests.answer_of_start(carried.kept, item, is_new=is_new)
+    if item is not None and item.error is not None and carried.task.done():
+        raise item.error
+    return digests.answer_without_id(carried.kept, item, tool=tool, outage=call.session.outage)
 
 
 @toolkit.tool(toolkit.ADDS)
@@ -151,20 +121,22 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     If `inFlight`, wait_for_batch waits for its `batch`; the same call starts no other until then.
     Of `all`, features that are not `generated` are in `notRun`.
     """
-    carried, is_new = await start(
-        call,
-        is_one=False,
+    spec = BatchSpec(
+        kind="run",
         features=features or (),
         is_all=all,
-        config=config,
+        configs=() if config is None else (config,),
         site_url=siteUrl,
         attempts=attempts,
         repeat=repeat,
     )
+    carried, is_new = await start(call, spec)
     await Wait(call, timeoutSeconds).on_batch(carried)
-    if carried.number is None:
-        return digests.not_started("run_features", carried, call.session.outage)
-    return await _digest(call, carried.number, carried, is_new=is_new)
+    if carried.kept is None:
+        outage = call.session.outage
+        return digests.answer_without_id(None, None, tool="run_features", outage=outage)
+    remark = "" if is_new else digests.not_again(carried.kept)
+    return _digest(call, carried.kept, carried, remark)
 
 
 @toolkit.tool(toolkit.RESUMES, has_project=False)
@@ -180,7 +152,7 @@ async def wait_for_batch(
     """
     client = call.session.client  # Else what is missing is the configuration.
     try:
-        carried = await call.session.batches.find(batch)
+        kept, carried = await call.session.batches.find(batch)
     except errors.ConfigError as error:
         raise ToolError(
             f"There is no batch {batch} of runs of {client.server}: {error.brief}. list_runs shows "
@@ -188,22 +160,19 @@ async def wait_for_batch(
         ) from error
     if carried is not None:
         await Wait(call, timeoutSeconds).on_batch(carried)
-    return await _digest(call, batch, carried, is_new=True)
+    return _digest(call, kept, carried)
 
 
-async def _digest(
-    call: toolkit.Call, number: int, carried: Carried | None, *, is_new: bool
+def _digest(
+    call: toolkit.Call, kept: KeptBatch, carried: Carried | None, remark: str = ""
 ) -> Answer:
-    """Return a batch's digest; while it is in flight, also what can't be observed."""
-    stored, unseen, in_flight = await call.session.batches.read(number), "", False
-    if carried is not None and not carried.task.done():
-        stored, in_flight = evolve(stored, items=carried.items), True
-        refs = [item.ref for item in carried.items if item.ref and item.is_unfinished]
-        unseen = await unseen_of(call.session.client.attach(refs[0])) if refs else ""
-        if not unseen and call.session.outage:
-            unseen = f"{capitalized(call.session.outage)}."
-    remark = f"{'' if is_new else digests.not_again(stored)} {unseen}".strip()
-    return digests.digest(stored, call.room, in_flight=in_flight, remark=remark)
+    """Return a batch's digest; while it is in flight, also whether the service is away."""
+    in_flight = carried is not None and not carried.task.done()
+    if carried is not None and carried.items:
+        kept = evolve(kept, items=carried.items)
+    if in_flight and call.session.outage:
+        remark = f"{remark} {capitalized(call.session.outage)}.".lstrip()
+    return digests.digest(kept, call.room, in_flight=in_flight, remark=remark)
 
 
 @toolkit.tool(toolkit.READS)
@@ -214,7 +183,11 @@ async def wait_for_run(
     client = call.session.client
     ref = RunRef(server=client.server, project=call.home.id, run_id=runId)
     operation = client.attach(ref)
-    note = await Wait(call, timeoutSeconds).follow(operation, "wait_for_run")
+    is_over = await Wait(call, timeoutSeconds).follow(operation)
     seen = operation.snapshot
-    document = digests.ids_of(ref) if seen is None else serialize(seen)
-    return digests.answer_of_wait(digests.say_of(operation), document, note=note)
+    return digests.answer_of_wait(
+        digests.say_of(operation),
+        digests.ids_of(ref) if seen is None else serialize(seen),
+        tool=None if is_over else "wait_for_run",
+        outage=call.session.outage,
+    )

@@ -6,7 +6,7 @@ a port; `serving` does.
 
 from __future__ import annotations
 
-import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,16 +15,14 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.stdio import stdio_server
 
 from testvibe_async import Client, ConfigError, __version__
-from testvibe_async._core.util import id_in
 from testvibe_async.mcp_server import generations, runs
 from testvibe_async.mcp_server import tools as plain_tools
 from testvibe_async.mcp_server.advice import suggestion
-from testvibe_async.mcp_server.answers import Answer, on_missing_tools
+from testvibe_async.mcp_server.answers import Answer
 from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, READS, MakeClient, Session
-from testvibe_async.reports.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+    from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
     from anyio import AsyncFile
@@ -75,8 +73,7 @@ def make_server(  # noqa: PLR0913 - independent options
         tools: The names of the only tools to offer; None for all.
         exclude_tools: The names of tools not to offer.
         max_generations: Maximum number of generations started while it runs; None for any number.
-        max_output: Maximum characters of an answer, at least 2,000. A client that sets
-            `MAX_MCP_OUTPUT_TOKENS` may lower it.
+        max_output: Maximum characters of an answer, at least 2,000.
         ledger: The file that keeps what is dispatched; None for the one of the command line.
 
     Raises:
@@ -96,50 +93,24 @@ def make_server(  # noqa: PLR0913 - independent options
     offered = [every[name] for name in every if name in chosen and name not in exclude_tools]
     if not offered:
         raise ConfigError("no tool is left: offer others, or exclude fewer")
-    not_offered = [name for name in every if every[name] not in offered]
+    starts = {tool.name for tool in offered} & {"generate_feature", "run_feature", "run_features"}
     make_session = partial(
         Session,
         make_client=make_client,
-        ledger=ledger,
-        max_output=_bounded(max_output, os.environ),
-        max_generations=max_generations,
-        not_offered=not_offered,
+        path=ledger,
+        max_output=max_output,
+        max_generations=sys.maxsize if max_generations is None else max_generations,
     )
-    server = Server(
+    return Server(
         "testvibe",
         title="TestVibe",
-        instructions=_instructions(offered, not_offered, max_generations),
+        instructions=(READING + DISPATCHING if starts else READING).strip(),
         version=__version__,
         tools=offered,
         lifespan=lambda _server: make_session().opened(),
         subscriptions=False,
         log_level="WARNING",
     )
-    server.not_offered = not_offered
-    return server
-
-
-def _bounded(max_output: int, environment: Mapping[str, str]) -> int:
-    """Return how long an answer may be for a client that has a limit of its own."""
-    tokens = id_in(environment.get("MAX_MCP_OUTPUT_TOKENS", "").strip())
-    if tokens is None:
-        return max_output
-    return max(MIN_OUTPUT, min(max_output, 3 * tokens))  # JSON has 3 to 4 characters a token.
-
-
-def _instructions(
-    offered: list[Tool], not_offered: Iterable[str], max_generations: int | None
-) -> str:
-    """Return what a model reads first, of what there is."""
-    names = {tool.name for tool in offered}
-    text = READING
-    if names & {"generate_feature", "run_feature", "run_features"}:
-        text += DISPATCHING
-    if max_generations is not None and "generate_feature" in names:
-        most = counted(max_generations, "generation")
-        text += f"It may start {most} at most while it runs (--max-generations).\n"
-    text = text.strip()
-    return text + on_missing_tools(text, not_offered)
 
 
 def _tools() -> dict[str, Tool]:
@@ -150,9 +121,6 @@ def _tools() -> dict[str, Tool]:
 
 class Server(MCPServer[Session]):
     """A server that explains unknown tools."""
-
-    not_offered: Collection[str] = ()
-    """Names of the tools that it does not offer."""
 
     async def serve(self, lines: AsyncIterator[str], output: AsyncFile[str]) -> None:
         """Serve one client on lines of input and a file, until the input ends."""
@@ -168,6 +136,5 @@ class Server(MCPServer[Session]):
         names = [tool.name for tool in await self.list_tools()]
         if name in names:
             return await super().call_tool(name, arguments, context)
-        missing = on_missing_tools(name, self.not_offered).strip()
         unknown = f"There is no tool {name[:100]!r}.{suggestion(name, names)}"
-        return Answer(missing or unknown).result(MAX_OUTPUT)
+        return Answer(unknown).result(MAX_OUTPUT)

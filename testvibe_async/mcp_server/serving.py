@@ -21,12 +21,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 import anyio
-import h11
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from testvibe_async import ConfigError
 
@@ -38,9 +36,6 @@ if TYPE_CHECKING:
     from testvibe_async.mcp_server.server import Server
 
 HOST = "127.0.0.1"
-REQUEST_SECONDS = 10
-"""Time that a request may take to arrive."""
-
 GRACE_SECONDS = 1
 """Time that connections have to close once the server stops."""
 
@@ -144,7 +139,6 @@ async def serve_http(
         http = _HttpServer(
             uvicorn.Config(
                 _make_app(server, port=port, token=token),
-                http=_PunctualProtocol,
                 log_config=None,
                 log_level=logging.WARNING,
                 access_log=False,
@@ -170,32 +164,6 @@ class _HttpServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
-
-
-class _PunctualProtocol(H11Protocol):
-    """HTTP that closes a connection whose request does not arrive in time; uvicorn waits for ever.
-
-    It looks after the time between requests itself (`timeout_keep_alive`).
-    """
-
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
-        super().connection_made(transport)
-        self._expect_request()
-
-    def data_received(self, data: bytes) -> None:
-        """Take a piece of a request; all of it has to be there in time."""
-        self._expect_request()
-        super().data_received(data)
-        if self._deadline and self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _expect_request(self) -> None:
-        if self._deadline is None and self.conn.their_state is h11.IDLE:
-            self._deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
 
 
 def _make_app(server: Server, *, port: int, token: str) -> ASGIApp:

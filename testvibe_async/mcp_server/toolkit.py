@@ -5,10 +5,9 @@ and how its errors reach the model. A server that is not configured has no clien
 same, so that its tools can say what to set. Nothing is decided about single tools.
 """
 
-import asyncio
 import inspect
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -21,12 +20,13 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import Field, ValidationError
 
-from testvibe_async import Client, Hooks, Project, errors
+from testvibe_async import Client, Hooks, Project, SqliteLedger, errors
 from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
 from testvibe_async.mcp_server.answers import Answer, restored
-from testvibe_async.mcp_server.batches import Batches, Carried
+from testvibe_async.mcp_server.batches import Batches
 from testvibe_async.runner.ledgers import default_ledger
+from testvibe_async.runner.limited_ledger import LimitedLedger
 from testvibe_async.runner.names import choose_project, is_project_id
 
 MAX_OUTPUT = 20_000
@@ -79,27 +79,21 @@ class Session:
     """The client of a server, or the error that prevented it."""
 
     make_client: MakeClient
-    ledger: str | Path | None
+    path: str | Path | None
     """The file that keeps what is dispatched; None for that of the command line."""
 
     max_output: int
     """Maximum characters of an answer."""
 
-    max_generations: int | None
-    not_offered: Collection[str]
-    """Names of the tools that the server does not offer."""
-
+    max_generations: int
     outage: str = field(default="", init=False)
     """Description of the outage; empty while the service answers."""
 
-    outage_changed: asyncio.Event = field(factory=asyncio.Event, init=False)
-    """Set, and replaced, when an outage starts or ends."""
-
     batches: Batches = field(init=False)
-    """The batches of runs."""
+    """The batches that tools start."""
 
-    generations: dict[str, Carried] = field(factory=dict[str, Carried], init=False)
-    """The generations that calls started, by the meaning of the call."""
+    ledger: LimitedLedger = field(init=False)
+    """The ledger, which stops what exceeds the limit of generations."""
 
     _problem: str = field(default="", init=False)
     """What is to be set before there is a client; empty if there is one."""
@@ -116,20 +110,24 @@ class Session:
         options = {"poll_plan": _every_three_seconds, "hooks": hooks}
         async with AsyncExitStack() as stack:
             try:
-                self._client = self.make_client(ledger=self.ledger or default_ledger(), **options)
+                file = SqliteLedger(self.path or default_ledger())
+                self.ledger = LimitedLedger(file)
+                self.ledger.allowed = self.max_generations
+                self._client = self.make_client(ledger=self.ledger, **options)
+                await stack.enter_async_context(file)
                 await stack.enter_async_context(self._client)
             except (errors.ConfigError, OSError) as error:
                 self._problem = advice.not_configured(error)
             else:
-                self.batches = await stack.enter_async_context(aclosing(Batches(self._client)))
+                self.batches = await stack.enter_async_context(
+                    aclosing(Batches(self._client, file))
+                )
             yield self
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
         self.outage = ""
         if isinstance(event, OutageStarted):
             self.outage = f"the service does not answer ({advice.reason_of(event.error)})"
-        changed, self.outage_changed = self.outage_changed, asyncio.Event()
-        changed.set()
 
     @property
     def client(self) -> Client:
@@ -157,23 +155,25 @@ class Call:
     """One call of a tool."""
 
     ctx: Ctx
-    project: str | None = None
-    """The id of the project that it names; None for the default project."""
+    project: Project | None = None
+    """The project that it is about; None for a tool that needs none."""
 
     @classmethod
-    async def of(cls, ctx: Ctx, project: str | None = None) -> "Call":
+    async def of(cls, ctx: Ctx, name: str | None) -> "Call":
         """Return a call about a project, by its id or name; None for the default project.
 
         Raises:
-            ToolError: There is no such project, or there are several of that name.
+            ToolError: There is no such project, there are several of that name, none is named or
+                set, or the server is not configured.
             VibeError: The projects could not be listed.
         """
-        call = cls(ctx, project)
+        client = cls(ctx).session.client
         try:
-            found = await choose_project(call.session.client, call.home.id, max_outage=MAX_OUTAGE)
+            wanted = client.project(name).id
+            found = await choose_project(client, wanted, max_outage=MAX_OUTAGE)
         except errors.ConfigError as error:
             raise ToolError(f"{advice.nothing_done(error)} {advice.NAME_PROJECT}") from None
-        return cls(ctx, found.lower() if is_project_id(found) else found)
+        return cls(ctx, client.project(found.lower() if is_project_id(found) else found))
 
     @property
     def session(self) -> Session:
@@ -182,16 +182,9 @@ class Call:
 
     @property
     def home(self) -> Project:
-        """The project that it is about.
-
-        Raises:
-            ToolError: None is named or set, or the server is not configured.
-        """
-        client = self.session.client
-        try:
-            return client.project(self.project)
-        except errors.ConfigError as error:
-            raise ToolError(f"No project was named. {advice.NAME_PROJECT}") from error
+        """The project that it is about."""
+        assert self.project is not None
+        return self.project
 
     @property
     def room(self) -> int:
@@ -269,14 +262,14 @@ class _Tool(Tool):
         context: Context[Any, Any],
         convert_result: bool = False,  # noqa: ARG002, FBT001, FBT002 - the SDK's signature
     ) -> Any:  # noqa: ANN401 - likewise
-        """Call the tool, and bound its answer, which says which tools that it names are missing."""
+        """Call the tool, and bound its answer."""
         shown, call = json.dumps(arguments, ensure_ascii=False), Call(context)
         try:  # The text may have control characters.
             result = await super().run(json.loads(restored(shown), strict=False), context)
         except ToolError as error:  # The SDK puts words before what a tool has raised.
             result = await self._failure(call, error, arguments)
         if isinstance(result, Answer):
-            return result.result(call.room, call.session.not_offered)
+            return result.result(call.room)
         return result
 
     async def _failure(self, call: Call, error: ToolError, arguments: dict[str, Any]) -> Answer:

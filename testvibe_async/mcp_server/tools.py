@@ -216,7 +216,7 @@ async def list_files(
 ) -> Answer:
     """List the project's files, without their content."""
     found = await call.home.list_files()
-    return _listed(call, found, "file", name=name, member="path", limit=limit, cursor=cursor)
+    return _listed(call, found, "file", name=name, limit=limit, cursor=cursor)
 
 
 @tool(READS)
@@ -260,7 +260,6 @@ def _listed(  # noqa: PLR0913 - each by name
     limit: int | None,
     cursor: str | None,
     name: str | None = None,
-    member: str = "name",
     status: str | None = None,
     is_total: bool = True,
 ) -> Answer:
@@ -272,32 +271,27 @@ def _listed(  # noqa: PLR0913 - each by name
         noun: The noun for a row.
         limit: Maximum number of rows; None for all that fit.
         cursor: Start of the page.
-        name: A part of the name; None for any.
-        member: The member that names a row.
+        name: A part of the name, or of the path; None for any.
         status: The status; None for any.
         is_total: True if there are no more rows than were listed.
     """
-    nouns, found = f"{noun}s", [each.to_dict() for each in listing]
-    if status:
-        known = sorted(set(map(_status_of, found)))
-        found = [row for row in found if _status_of(row).casefold() == status.casefold()]
-        if not found:
-            line = f"None of {counted(len(listing), noun)} is {status!r}."
-            return Answer(line, {nouns: [], "total": 0, "statuses": known})
-    if name:
-        found = [row for row in found if name.casefold() in str(row.get(member, "")).casefold()]
+    nouns, rows = f"{noun}s", [each.to_dict() for each in listing]
+    found = [row for row in rows if status is None or _is(row, status)]
+    if status and not found:
+        content: Document = {nouns: [], "total": 0, "statuses": sorted(set(map(_status_of, rows)))}
+        return Answer(f"None of {counted(len(rows), noun)} is {status!r}.", content)
+    wanted = (name or "").casefold()
+    found = [row for row in found if wanted in str(row.get("name", row.get("path"))).casefold()]
     content = answers.page(nouns, found, call.room, cursor=cursor, limit=limit)
-    every = counted(len(found), noun)
     if not is_total:
-        every = f"the newest {nouns}"
         del content["total"]
-    elif len(found) < len(listing):
-        every = f"{counted(len(found), f'matching {noun}')} of {len(listing):,}"
-    shown = len(content[nouns])
-    line = every if shown == len(found) and is_total else f"{shown:,} of {every}"
-    more = "; more: nextCursor" if "nextCursor" in content else ""
+    every = counted(len(found), f"matching {noun}" if len(found) < len(rows) else noun)
     missing = f" {listing.incomplete.message}." if listing.incomplete else ""
-    return Answer(f"{line}{more}.{missing}", content)
+    return Answer(f"{len(content[nouns]):,} of {every if is_total else nouns}.{missing}", content)
+
+
+def _is(row: Document, status: str) -> bool:
+    return _status_of(row).casefold() == status.casefold()
 
 
 def _status_of(row: Document) -> str:

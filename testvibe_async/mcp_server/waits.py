@@ -1,8 +1,7 @@
 """Waits of one call: until its deadline, with reports of progress.
 
-Decides what is reported while a call waits, and the note on an operation that was not observed. The
-client's one poller does the polling, however many calls wait. A time-out is an ordinary answer:
-neither it nor a cancelled call cancels the operation.
+Decides what is reported while a call waits. The client's one poller does the polling, however many
+calls wait. A time-out is an ordinary answer: neither it nor a cancelled call cancels the operation.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ import anyio
 
 from testvibe_async import Generation, Operation, errors
 from testvibe_async._core.util import clean
-from testvibe_async.mcp_server.advice import capitalized, reason_of
 from testvibe_async.mcp_server.answers import sentence
-from testvibe_async.mcp_server.digests import again, brief_of, progress_of
+from testvibe_async.mcp_server.digests import brief_of, progress_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -28,14 +26,11 @@ if TYPE_CHECKING:
 PATIENCE = 45
 """Seconds that our own tools wait; many clients give up after a minute."""
 
-SEEN_SECONDS = 10.0
-"""Maximum seconds since an operation in flight was polled: three polls, and a slow answer."""
+PROGRESS_SECONDS = 5.0
+"""Seconds between two repetitions of a report, so that no client hears nothing for long."""
 
-LAST_SECONDS = 2.0
-"""Maximum seconds for a last poll after a wait, if nothing was observed for long."""
-
-PROGRESS_SECONDS = 10.0
-"""Maximum seconds between two progress notifications of a wait."""
+STEP = 0.001
+"""Progress of a report without a new count: in MCP it grows with each report."""
 
 
 class Wait:
@@ -49,36 +44,23 @@ class Wait:
         """Begin to wait for so many seconds."""
         self._call = call
         self._deadline = anyio.current_time() + seconds
-        self._message = "waiting"
+        self._last: tuple[str, int, int | None] = "waiting", 0, None
         self._progress = 0.0
-        self._done = 0
-        self._total: int | None = None
 
-    async def report(self, message: str = "", done: int = 0, total: int | None = None) -> None:
-        """Report how an operation or a batch stands, if the caller asked for progress.
-
-        Without a message the last report is repeated, with a number before the next count: MCP has
-        it grow with each report.
-        """
-        if message:
-            self._message, self._done, self._total = message, done, total
-        if self._total and self._progress >= self._total:
+    async def _report(self) -> None:
+        """Report how an operation or a batch stands, if the caller asked for progress."""
+        message, done, total = self._last
+        if total and self._progress >= total:
             return
-        count = self._done if self._total else self._progress + 1
-        between = max((self._progress + count + 1) / 2, self._progress + 0.001)
-        self._progress = count if count > self._progress else between
-        message = "; ".join(filter(None, [self._message, self._call.session.outage]))
+        self._progress = max(self._progress + (STEP if total else 1), done)
+        message = "; ".join(filter(None, [message, self._call.session.outage]))
         await self._call.ctx.report_progress(
-            self._progress, self._total, message=clean(sentence(message))
+            self._progress, total, message=clean(sentence(message))
         )
 
     @asynccontextmanager
     async def _limited(self) -> AsyncGenerator[None]:
-        """End the block at the deadline, and repeat the last report in it.
-
-        It is repeated every 10 s, and when an outage starts or ends, so that no client gives up
-        because it hears nothing.
-        """
+        """End the block at the deadline, and repeat the last report in it."""
         ticker = asyncio.create_task(self._repeat())
         try:
             with anyio.move_on_after(self._deadline - anyio.current_time()):
@@ -89,35 +71,30 @@ class Wait:
 
     async def _repeat(self) -> None:
         while True:
-            with anyio.move_on_after(PROGRESS_SECONDS):
-                await self._call.session.outage_changed.wait()
-            await self.report()
+            await asyncio.sleep(PROGRESS_SECONDS)
+            await self._report()
 
     async def on_batch(self, carried: Carried, *, until_dispatched: bool = False) -> None:
-        """Wait until a batch is over, or its runs are dispatched.
+        """Wait until a batch is over, or its operations are dispatched.
 
         Raises:
             VibeError: Nothing could be started.
         """
         async with self._limited():
-            while not (carried.task.done() or (until_dispatched and carried.is_dispatched)):
+            is_over = False
+            while not is_over:
                 changed = carried.changed  # A report takes time, in which there may be a change.
-                if carried.number is not None:
-                    await self.report(*progress_of(carried))
-                await changed.wait()
-            await self.report(*progress_of(carried))
+                is_over = carried.task.done() or (until_dispatched and carried.is_dispatched)
+                if carried.kept is not None:
+                    self._last = progress_of(carried.kept, carried.items)
+                    await self._report()
+                if not is_over:
+                    await changed.wait()
         if carried.task.done():
             carried.task.result()
 
-    async def follow(self, operation: Operation[Any], tool: str) -> str | None:
-        """Wait until an operation is finished, and report each transition.
-
-        Args:
-            operation: The operation.
-            tool: The tool that waits for it.
-
-        Returns:
-            A note that it is in flight, and what to do next; None if it is over.
+    async def follow(self, operation: Operation[Any]) -> bool:
+        """Wait until an operation is finished, and report each transition; return whether it is.
 
         Raises:
             VibeError: As `Operation.wait` does, except the time-out.
@@ -127,30 +104,12 @@ class Wait:
                 with suppress(errors.ObservationError):
                     await operation.poll()
             async for _ in transitions:
-                await self.report(brief_of(operation), *_sections(operation.snapshot))
-        unseen = "" if operation.done else await unseen_of(operation)
-        return None if operation.done else f"{again(tool)}{unseen}"
+                self._last = brief_of(operation), *_sections(operation.snapshot)
+                await self._report()
+        return operation.done
 
 
 def _sections(seen: object) -> tuple[int, int | None]:
     """Return how many sections of a generation are done, and of how many."""
     sections = seen.sections if isinstance(seen, Generation) else ()
     return sum(each.conclusion is not None for each in sections), len(sections) or None
-
-
-async def unseen_of(operation: Operation[Any]) -> str:
-    """Return a note if an operation was not observed for some seconds.
-
-    So a wait that times out during an outage does not sound as if all went well.
-    """
-    try:
-        async with asyncio.timeout(LAST_SECONDS):
-            await operation.poll(max_age=SEEN_SECONDS)
-    except TimeoutError:
-        why = "no answer"
-    except errors.VibeError as error:
-        why = reason_of(error)
-    else:
-        return ""
-    since = "yet" if operation.snapshot is None else f"for {SEEN_SECONDS:g} s"
-    return f" {capitalized(str(operation.ref))} was not observed {since}, and may be over ({why})."

@@ -121,7 +121,7 @@ def test_what_can_t_be_served_is_refused() -> None:
     assert "the token is empty" in errors
 
 
-@pytest.mark.parametrize(("missing", "extra"), [("mcp", "mcp"), ("h11", "all")])
+@pytest.mark.parametrize(("missing", "extra"), [("mcp", "mcp"), ("uvicorn", "all")])
 def test_a_missing_extra_is_named_in_one_sentence(missing: str, extra: str) -> None:
     """Without the extra the command says what to install, and standard output stays empty."""
     with subprocess.Popen(  # noqa: S603 - this package's command

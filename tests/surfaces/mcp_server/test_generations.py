@@ -257,20 +257,29 @@ async def test_what_may_have_started_is_counted_once(emulator: Emulator, fault: 
         assert "--max-generations" in await mcp.refused("generate_feature", feature="Wishlist")
 
 
-async def test_what_another_server_may_have_started_counts(emulator: Emulator) -> None:
-    """A server that may start none does not look for a lost one, which might be sent again."""
+async def test_what_another_server_has_started_does_not_count(emulator: Emulator) -> None:
+    """A server that may start none finds a lost one of another, and sends nothing."""
     emulator.fail("generate_feature", Fault.lost(), times=1)
     broken = emulator.fail("get_generation_status", Fault.status(503), skip=3)
     async with connected(emulator) as mcp:
         await refused_in_the_end(mcp, feature="Returns")
     broken.remove()
     async with connected(emulator, max_generations=0) as mcp:
-        assert "--max-generations" in await mcp.refused("generate_feature", feature="Returns")
-    async with connected(emulator, max_generations=1) as mcp:
         found = await mcp.result("generate_feature", feature="Returns")
         assert "--max-generations" in await mcp.refused("generate_feature", feature="Wishlist")
     assert found["requestId"] in emulator.generations
     assert requests(emulator) == 1
+
+
+async def test_what_ended_after_a_restart_is_over(emulator: Emulator) -> None:
+    """A generation that the last server left in flight, and that ended since, is replaced."""
+    async with connected(emulator) as mcp:
+        first = (await mcp.result("generate_feature", feature="Returns"))["requestId"]
+    emulator.finish_generation(first, "generated")
+    async with connected(emulator) as mcp:
+        call = {"feature": "Returns", "replace": first}
+        assert (await mcp.result("generate_feature", **call))["requestId"] != first
+    assert requests(emulator) == 2
 
 
 @pytest.mark.parametrize("decision", ["resend", "drop"])

@@ -108,45 +108,6 @@ async def test_a_port_in_use_and_an_empty_token_are_refused(token: str, said: st
             await serve_http(make_server(), port=port, token=token, announce=print)
 
 
-ACCEPT = "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n"
-HEAD = f"POST /mcp HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer {TOKEN}\r\n{ACCEPT}"
-DOCUMENT = (
-    '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait_for_run",'
-    ' "arguments": {"runId": 214, "timeoutSeconds": 30}}}'
-)
-BODY = f"Content-Type: application/json\r\nContent-Length: {len(DOCUMENT)}\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    "sent", ["", "PO", HEAD, HEAD + BODY + "{", HEAD + BODY], ids=["", "PO", "head", "body", "all"]
-)
-async def test_a_request_has_10_s_to_arrive(emulator: Emulator, sent: str) -> None:
-    """A request that is not whole by then is dropped; any other is served for as long as it takes.
-
-    The time begins with the request.
-    """
-    loop = asyncio.get_running_loop()
-    async with served(emulator) as url, connected_by_http(url, TOKEN) as mcp:
-        await mcp.result("run_feature", feature="Wishlist")
-        host, port = "127.0.0.1", int(url.rpartition(":")[2].removesuffix("/mcp"))
-        reader, writer = await asyncio.open_connection(host, port)
-        began = loop.time()
-        for piece in sent.replace("HOST", f"{host}:{port}"):
-            writer.write(piece.encode())
-            await writer.drain()
-        if sent == HEAD + BODY:
-            await asyncio.sleep(9)
-            writer.write(DOCUMENT.encode())
-            answer = (await reader.readuntil(b"data: {")) + await reader.readline()
-            assert b'"runId": 214' in answer.replace(b"\\", b"")
-            assert loop.time() - began > 15
-        else:
-            await reader.read()
-            assert loop.time() - began == pytest.approx(10, abs=0.5)
-        writer.close()
-        await writer.wait_closed()
-
-
 async def test_a_client_goes_on_after_a_restart(emulator: Emulator) -> None:
     """A client with a handshake, which knows nothing of the restart, calls the next tool."""
     async with served(emulator) as url:

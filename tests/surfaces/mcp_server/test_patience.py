@@ -355,18 +355,19 @@ async def test_a_client_of_one_second(delay: int) -> None:
         first = mcp.call_tool("run_features", call, progress_callback=listener)
         with suppress(TimeoutError):
             await asyncio.wait_for(first, timeout=1)
-        number = int(listener.messages[0].removeprefix("batch ").partition(",")[0])
+        number = int(listener.messages[0].removeprefix("batch ").partition(":")[0])
         digest = await patiently("wait_for_batch", batch=number)
         assert digest["summary"]["succeeded"] + digest["summary"]["failed"] == 12
         assert len(emulator.runs) == 24
 
 
 async def test_what_was_started_is_in_the_first_report(emulator: Emulator) -> None:
-    """A client that gives up without a word knows the batch, and how much of it is over."""
+    """A client that gives up without a word knows the batch, and the counts of its results."""
     listener = mcp_connection.Listener()
     async with connected(emulator) as mcp:
         call = {"features": ["Checkout", "Wishlist"], "timeoutSeconds": 170}
         await mcp.call_tool("run_features", call, progress_callback=listener)
-    assert listener.messages[0].startswith("batch 1")
+    assert listener.messages[0] == "batch 1: 2 waiting"
+    assert listener.messages[-1] == "batch 1: 2 passed"
     assert listener.totals[0] == 2
     assert listener.numbers[-1] == 2
