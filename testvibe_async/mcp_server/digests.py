@@ -16,8 +16,9 @@ from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, q
 from testvibe_async.reports.entries import Case, Entry
 from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import one_line
-from testvibe_async.runner.outcome import counted, counts_of
+from testvibe_async.runner.outcome import Outcome
 from testvibe_async.runner.stability import stability_of
+from testvibe_async.runner.words import counted, counts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -163,12 +164,10 @@ def digest(kept: KeptBatch, max_output: int, *, in_flight: bool, remark: str = "
             left_out.append(f"{counted(missing, 'more row')} of {name}")
     if left_out:
         content["leftOut"] = f"{', '.join(left_out)}: list_runs and list_features show them."
-    line = (
-        f"{'In flight: ' if in_flight else ''}{counts_of(items) if items else 'nothing was run'}."
-    )
+    line = f"{Outcome.of(kept, ()).line}."
     if not_run:
         line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
-    return Answer(f"{capitalized(line)} {note or ''}".rstrip(), content)
+    return Answer(f"{line} {note or ''}".rstrip(), content)
 
 
 def _rows(items: Iterable[BatchItem[Any]], *, in_flight: bool) -> list[Document]:

@@ -15,6 +15,7 @@ from tests.support.mcp_connection import Listener, connected, content_of, texts_
 from testvibe_async import BatchItem, CaseResult, Run, RunRef, RunStatus
 from testvibe_async.mcp_server.answers import lines_of, page, restored, visible
 from testvibe_async.mcp_server.digests import digest
+from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 LONG = "x" * 250_000
@@ -233,7 +234,7 @@ def test_a_digest_of_many_runs_fits(most: int) -> None:
     items = [BatchItem[Run](feature=f"F {n}", ref=REF) for n in range(100)]
     items += [BatchItem[Run](feature=f"F {n}", is_waiting=True) for n in range(MANY)]
     kept: Any = Mock(number=7, started_at=datetime.now(UTC), items=items)
-    kept.spec.repeat, kept.stored.left_out = 1, {}
+    kept.spec, kept.stored.left_out = BatchSpec(kind="run"), {}
     short = digest(kept, most, in_flight=True).result(most)
     assert length(short) < 2_000
     assert (content_of(short)["runs"], content_of(short)["runIds"]) == ([], [1] * 100)
