@@ -245,9 +245,7 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
         if self._connection is None:
             self._connection, self._identity = _connected(self.path)
         if self._identity != _identity(self.path):
-            raise _RefusedError(
-                "was deleted or replaced while it was in use: put it back, or take another file"
-            )
+            raise _RefusedError(_GONE)
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -394,7 +392,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+_GONE = "was deleted or replaced while it was in use: put it back, or take another file"
+
 _PROBLEMS = {
+    "SQLITE_READONLY_DBMOVED": _GONE,  # The replacement may have the same inode.
     "SQLITE_BUSY": "is in use by another process for too long: wait for its end",
     "SQLITE_LOCKED": "is in use: wait for its end",
     "SQLITE_CANTOPEN": "can't be opened: check that its folder exists and may be written",
