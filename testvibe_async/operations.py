@@ -30,7 +30,7 @@ from testvibe_async.models import Generation, Run, Snapshot
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Generator, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -89,7 +89,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
     Cancelling a wait cancels nothing at the service either. It is not made directly.
     """
 
-    __slots__ = ("__weakref__", "_parts", "_polled", "_ref", "_row", "adopted")
+    __slots__ = ("__weakref__", "_keep", "_parts", "_polled", "_ref", "_row", "adopted")
 
     def __init__(  # noqa: PLR0913 - each by name
         self,
@@ -100,15 +100,17 @@ class Operation(ABC, Generic[SnapshotT_co]):
         sent_at: float | None = None,
         previous_id: str | None = None,
         row: Row | None = None,
+        keep: Callable[[Any], Awaitable[None]] | None = None,
     ) -> None:
         self._ref = ref
         self._row = row
+        self._keep = keep
         self._polled: PolledOperation[SnapshotT_co] = parts.poller.known.operation(
             ref, sent_at=sent_at, previous_id=previous_id
         )
         self._parts = parts
         self.adopted: bool = adopted
-        """True if the operation was found: already in flight, or by reconciling a lost answer."""
+        """True if the operation was found: already in flight, or looked up after a lost answer."""
 
     def __repr__(self) -> str:
         """Return the operation and its last observed status."""
@@ -203,14 +205,14 @@ class Operation(ABC, Generic[SnapshotT_co]):
             ClientClosedError: The client is closed.
         """
         timeout = require_timeout(timeout)
-        if self.done:
-            return self._seen()
-        began = asyncio.get_running_loop().time()
-        error = await Subscription(self._parts.poller).end_of(
-            self._polled, began=began, deadline=None if timeout is None else began + timeout
-        )
-        if error is not None:
-            raise error
+        if not self.done:
+            began = asyncio.get_running_loop().time()
+            error = await Subscription(self._parts.poller).end_of(
+                self._polled, began=began, deadline=None if timeout is None else began + timeout
+            )
+            if error is not None:
+                raise error
+        await self._keep_outcome()
         return self._seen()
 
     async def poll(self, *, max_age: float = 0.0) -> SnapshotT_co:
@@ -231,7 +233,14 @@ class Operation(ABC, Generic[SnapshotT_co]):
         require_age("max_age", max_age)
         if not self.done:
             await self._parts.poller.poll(self._polled, max_age=max_age)
+        await self._keep_outcome()
         return self._seen()
+
+    async def _keep_outcome(self) -> None:
+        """Have the ledger keep the outcome of a dispatch with a key, once."""
+        if self._keep is not None and (outcome := self.outcome) is not None:
+            keep, self._keep = self._keep, None
+            await keep(outcome)
 
     def _seen(self) -> SnapshotT_co:
         if self._polled.snapshot is None:

@@ -149,6 +149,23 @@ async def test_while_the_first_caller_waits_both_have_its_operation(cell: Cell) 
     assert (cell.posts, cell.started) == (1, 1)
 
 
+@pytest.mark.parametrize("way", ["wait", "poll"])
+async def test_an_outcome_is_kept(emulator: Emulator, path: Path, way: str) -> None:
+    """What was seen to finish costs no request ever after, and needs no memory of the service."""
+    async with client_of(emulator, ledger=path) as client:
+        operation = await client.project().run_feature("Checkout", key=KEY)
+        while way == "poll" and not operation.done:
+            await asyncio.sleep(5)
+            await operation.poll()
+        run = operation.outcome if way == "poll" else await operation
+    before = len(emulator.requests)
+    async with client_of(emulator, ledger=path) as client:
+        assert await client.project().run_feature("Checkout", key=KEY).wait() == run
+        (row,) = await client.ledger.rows(KEY)
+    assert (row.state, row.outcome) == ("finished", run)
+    assert len(emulator.requests) == before
+
+
 async def test_a_slow_answer_is_awaited_by_both(emulator: Emulator, path: Path) -> None:
     """Without lists, the second caller relies on the first, whose dispatch nobody may decide."""
     emulator.fail("run_feature", Fault.delay(25), times=1)

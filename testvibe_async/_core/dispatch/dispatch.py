@@ -358,6 +358,12 @@ class Dispatch(ABC, Generic[OperationT]):
         is_stored, self._is_stored = self._is_stored, True
         await noted(self.ledger, row, is_stored=is_stored)
 
+    async def keep_outcome(self, outcome: Snapshot) -> None:
+        """Note in the ledger how the operation ended."""
+        assert self.row is not None
+        self.row.outcome = outcome
+        await self.note(RowState.FINISHED)
+
     async def join(self, ref: Ref) -> None:
         """Store an operation that serves the purpose of the dispatch, as one that it started.
 

@@ -188,7 +188,10 @@ class Dispatcher:
             sent_at=dispatch.written_at,
             previous_id=dispatch.previous_id,
             row=row,
+            keep=dispatch.keep_outcome if dispatch.is_keyed and not dispatch.item else None,
         )
+        if row.outcome is not None:
+            self.parts.poller.accept(ref, row.outcome)
         if dispatch.asked_seconds is not None:
             self.parts.poller.known.operation(ref).asked_seconds = dispatch.asked_seconds
         # The hook comes before anything else can fail: its purpose is to store the ref.
