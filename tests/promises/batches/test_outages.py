@@ -280,3 +280,14 @@ async def test_what_was_found_is_in_flight(emulator: Emulator, project: Project)
         await asyncio.sleep(7)
         verdicts += [batch.items[0].verdict]
     assert verdicts == [Verdict.UNKNOWN, Verdict.IN_FLIGHT]
+
+
+async def test_an_outage_without_end_ends_a_later_search(emulator: Emulator) -> None:
+    """A batch whose searches were answered at first stops them once the outage is too long."""
+    emulator.fail("run_feature", Fault.reset(), times=1, when=is_of_20)
+    emulator.fail("*", Fault.status(503), when=lambda _: now() > 15)
+    async with client_of(emulator, max_outage=20) as client:
+        batch = client.project().run_features(NAMES[19:21], max_in_flight=2)
+        await batch
+    assert batch.summary.unknown == 1
+    assert 30 < now() < 60

@@ -224,6 +224,39 @@ async def test_a_session_that_repeats_sends_it_once(emulator: Emulator, operatio
     assert isinstance(result[0], errors.OutcomeUnknownError) or getattr(result[0], "adopted", False)
 
 
+async def test_a_refused_copy_of_the_body_is_sent_again(emulator: Emulator) -> None:
+    """A session that sends bodies of its own is rate-limited as any other, and retried."""
+
+    async def copy(request: Sent, send: Send) -> Received:
+        if request.method == "POST":
+            body: Any = request.body
+            await request.update_body(body.decode())
+        return await send(request)
+
+    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
+    async with client_through(copy, emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+    assert {*emulator.runs} == {operation.run_id}
+    assert emulator.count("run_feature") == 2
+
+
+async def test_what_waits_for_a_connection_is_not_sent_after_a_close(emulator: Emulator) -> None:
+    """A change that has its connection only after the client's close raises, unsent."""
+    emulator.fail("list_projects", Fault.delay(3))
+    connector = aiohttp.TCPConnector(limit=1)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        client = client_of(emulator, session=session)
+        read = asyncio.create_task(client.list_projects())
+        await asyncio.sleep(1)
+        change = client.project().update_feature("Checkout", gherkin="Feature: Checkout")
+        write = asyncio.create_task(raised(errors.ClientClosedError, change))
+        await asyncio.sleep(1)
+        await client.aclose()
+        await asyncio.gather(read, write, return_exceptions=True)
+        await write
+    assert emulator.count("update_feature") == 0
+
+
 async def test_a_session_that_hedges_sends_it_once(emulator: Emulator) -> None:
     """A middleware that sends the same request twice at once sends one POST."""
 
