@@ -10,6 +10,8 @@ class MortalLedger(SqliteLedger):
     """A process's view of a ledger file: once it is killed, nothing that it writes arrives."""
 
     is_killed = False
+    seconds = 0.0
+    """How long a transaction takes."""
 
     def kill(self) -> None:
         """End the process that uses it: what the file does not have by now is lost."""
@@ -18,6 +20,10 @@ class MortalLedger(SqliteLedger):
         for _, written in lost:
             if written is not None:
                 written.cancel()
+
+    async def _write_all(self) -> None:
+        await asyncio.sleep(self.seconds)
+        await super()._write_all()
 
     def _add(self, work: Any, written: "asyncio.Future[Any] | None") -> None:
         if not self.is_killed:

@@ -97,7 +97,7 @@ class Caller:
 
     async def _run(self) -> None:
         CALLER.set(self.number)
-        await asyncio.sleep(detangle.uniform(0.0, 6.0))
+        await asyncio.sleep(detangle.uniform(0.0, self.process.plan.spread))
         if detangle.flip(0.25):
             # Early, so that it meets a dispatch more often than not.
             seconds = detangle.uniform(0.0, detangle.choice((0.5, 8.0)))

@@ -15,6 +15,8 @@ DIALECTS = (
 )
 GENERATIONS = {"generations", "a single generation"}
 """The works of a process that cost credits."""
+NEIGHBOUR = 2
+"""The number of the caller that makes the same call with another key."""
 NULLS = ("as documented", "null", "absent")
 """`null` for each optional member, or none at all, in place of the documented few."""
 DISTURBANCES = (
@@ -44,12 +46,20 @@ class Plan:
     """How often a read fails."""
     dispatch_risk: float
     """How often a dispatch fails: there is one among many polls."""
+    dispatch_faults: tuple[str, ...] = ()
+    """How it fails; empty for any way."""
     stale_rate: float
     twin_rate: float
     """How often somebody else dispatches the same run right before or after a caller does."""
     skew: float
     """By how many seconds the client's clock is ahead of the service's."""
     max_connections: int
+    spread: float = 6.0
+    """Seconds in which callers begin."""
+    has_neighbour: bool = False
+    """Whether another key of the same ledger asks for the same runs."""
+    disk_seconds: float = 0.0
+    """Seconds that a ledger file takes for a transaction."""
     warm_up: float = 1.0
     """Seconds for which a generation is queued at least."""
     hides_ids: str = "shown"

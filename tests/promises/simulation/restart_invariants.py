@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from tests.promises.simulation.invariants import (
     SLACK as SLACK_BEFORE,
 )
@@ -13,7 +15,7 @@ from tests.promises.simulation.invariants import (
     needed,
     no_generation_is_paid_twice,
 )
-from tests.promises.simulation.plan import GENERATIONS
+from tests.promises.simulation.plan import GENERATIONS, NEIGHBOUR
 from tests.promises.simulation.record import Intent, id_of
 from testvibe_async import DispatchUnknownError, ObservationError, Run, RunRef, Verdict
 
@@ -43,6 +45,7 @@ def check(world: Restarts) -> None:
         _nothing_is_a_strangers(world, item)
         _ends_truly(world, item)
         _nothing_is_lost(world, item)
+        _an_answer_is_kept(world, item)
     for item in world.items:
         world.seen[f"after restarts: {item.verdict}"] += 1
 
@@ -76,7 +79,8 @@ def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any
             continue
         world.seen["a generation that was joined"] += 1
         posts = {post.made: post.at for post in world.record.of(intent)}
-        later = [each for each in paid if posts[each] > first_at + A_COMMIT]
+        on_disk = first_at + A_COMMIT + 2 * world.plan.disk_seconds
+        later = [each for each in paid if posts[each] > on_disk]
         assert not later or _is_superseded(world, name), (
             f"{item.feature} was joined as {name}, and paid for as {later} across a restart"
         )
@@ -95,7 +99,8 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
         return  # The service itself named another.
     owner = world.record.owners.get(name)
     if owner is not None:
-        assert owner == _intent(world, item), f"{item.feature} has {name}, of {owner}"
+        is_ours = owner == _intent(world, item) or _is_neighbours(world, item, name)
+        assert is_ours, f"{item.feature} has {name}, of {owner}"
         return
     if not isinstance(item.ref, RunRef):
         _was_in_flight(world, item, name)
@@ -107,6 +112,16 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     world.seen["a stranger's run that passes for ours"] += 1
     is_in_time = _is_intended(world, "run", item, run.created_at)
     assert is_in_time, f"{item.feature}, {config} adopted {name}, which somebody else started"
+
+
+def _is_neighbours(world: Restarts, item: BatchItem[Any], name: Id) -> bool:
+    """Say whether a run is that of the same request by another key, whose answer was lost too.
+
+    The operations of two lost dispatches with one request are interchangeable.
+    """
+    posts = [post for post in world.record.posts.values() if post.made == name]
+    asked = evolve(_intent(world, item), caller=NEIGHBOUR)
+    return any(post.intent == asked and post.accepted_at is None for post in posts)
 
 
 def _was_in_flight(world: Restarts, item: BatchItem[Any], name: Id) -> None:
@@ -173,10 +188,24 @@ def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
         return  # The service itself named another.
     if known is not None and known not in world.record.owners:
         return  # A stranger's in place of ours: see `_nothing_is_a_strangers`.
+    if known is not None and _is_neighbours(world, item, known):
+        return
     assert known in made, (
         f"{item.feature}, {item.config} started {made}, and its item is {item.verdict} "
         f"with {known}: {item.error!r}"
     )
+
+
+def _an_answer_is_kept(world: Restarts, item: BatchItem[Any]) -> None:
+    """Expect an operation that an answer named to stay the item's, whatever is found later."""
+    intent = _intent(world, item)
+    for ref, first_at in world.shown[str(item.feature), item.config].items():
+        posts = [post for post in world.record.of(intent) if post.made == id_of(ref)]
+        is_answered = any(post.accepted_at and not post.is_unreadable for post in posts)
+        on_disk = first_at + A_COMMIT + 2 * world.plan.disk_seconds
+        if is_answered and world.last_shown[ref] > on_disk:
+            world.seen["an answer that was kept"] += 1
+            assert item.ref == ref, f"{intent} was answered with {ref}, and its item is {item}"
 
 
 def _is_superseded(world: Restarts, name: Id) -> bool:

@@ -8,6 +8,7 @@ the schedule was.
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +18,20 @@ import detangle
 from attrs import define, evolve, field, frozen
 
 from tests.promises.simulation import restart_invariants
-from tests.promises.simulation.plan import Plan, draw_plan
+from tests.promises.simulation.plan import GENERATIONS, NEIGHBOUR, Plan, draw_plan
 from tests.promises.simulation.process import Process
 from tests.promises.simulation.record import CALLER, Record
 from tests.promises.simulation.service import HIDDEN_IDS, READY, SimulatedService
 from tests.support.mortal import MortalLedger
-from testvibe_async import Batch, BatchItem, ClientClosedError, Project, Ref, VibeError
+from testvibe_async import (
+    Batch,
+    BatchItem,
+    ClientClosedError,
+    Project,
+    Ref,
+    VibeError,
+    WaitTimeoutError,
+)
 from testvibe_async.ledger import Row
 
 Work: TypeAlias = Literal[
@@ -35,9 +44,11 @@ WORKS: tuple[Work, ...] = (
     *("a single run", "a single generation"),
 )
 CALLER_NUMBER = 1
-KEY = "nightly"
+KEY, NEIGHBOUR_KEY = "nightly", "hourly"
 LAST_LIFE = 300.0
 """Seconds after which a batch is over that nothing disturbs any more."""
+NEIGHBOUR_SECONDS = 6.0
+"""Seconds after which the other key's call is left."""
 SAMPLE = 0.25
 """Seconds between two reads of what the batch knows."""
 _SHM = Path("/dev/shm")  # noqa: S108 - for files of a test
@@ -110,6 +121,8 @@ class Restarts:
         factory=lambda: defaultdict[tuple[str, "str | None"], dict["Ref", float]](dict)
     )
     """When the call showed each operation first, by feature and configuration."""
+    last_shown: dict[Ref, float] = field(factory=dict["Ref", float])
+    """When the call showed each operation last."""
     items: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
     """What the last process ended with."""
     rows: list[Row] = field(factory=list[Row])
@@ -134,7 +147,8 @@ class Restarts:
             self.service.let_a_rival_act(detangle.choice((*READY, "Draft")), None)
         for number, each in enumerate(self.restarts.rounds):
             boot = f"boot {number}" if self.restarts.is_rebooted else "a boot"
-            await asyncio.gather(*(self._live_once(life, boot) for life in each.lives))
+            lives = [self._live_once(life, boot) for life in each.lives]
+            await asyncio.gather(*lives, *self._neighbours(boot))
             await asyncio.sleep(each.pause / 2)
             for feature, config in each.rivals:
                 self.service.let_a_rival_act(feature, config)
@@ -149,6 +163,7 @@ class Restarts:
         """Make the call in one more process."""
         await asyncio.sleep(life.delay)
         ledger = MortalLedger(self._path)
+        ledger.seconds = self.plan.disk_seconds
         process = Process(
             self.service.emulator, self.plan, self.record, self.seen, ledger=ledger, boot=boot
         )
@@ -172,7 +187,8 @@ class Restarts:
             work.cancel()
         elif running:
             await asyncio.wait([work])
-        with suppress(asyncio.CancelledError, ClientClosedError):
+        # A disk may be too slow for a batch even to be read.
+        with suppress(asyncio.CancelledError, ClientClosedError, WaitTimeoutError):
             await work
         self.items = call.items
         if any(item.is_unfinished for item in self.items):
@@ -181,17 +197,38 @@ class Restarts:
         detangle.note(f"the process ended with {'; '.join(ended)}")
         await _end(process, ledger, work)
 
-    async def _call(self, process: Process, ledger: MortalLedger, life: Life) -> "AnyCall":
+    def _neighbours(self, boot: str) -> list[Coroutine[Any, Any, None]]:
+        """Return what makes the same call with another key, if anything does."""
+        is_free = self.restarts.work not in GENERATIONS
+        return [self._neighbour(boot)] if self.plan.has_neighbour and is_free else []
+
+    async def _neighbour(self, boot: str) -> None:
+        CALLER.set(NEIGHBOUR)
+        ledger = MortalLedger(self._path)
+        process = Process(
+            self.service.emulator, self.plan, self.record, self.seen, ledger=ledger, boot=boot
+        )
+        call = await self._call(process, ledger, Life("close", LAST_LIFE), key=NEIGHBOUR_KEY)
+        work = asyncio.create_task(call.to_the_end(), name="the neighbour")
+        await asyncio.wait([work], timeout=NEIGHBOUR_SECONDS)
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+        await _end(process, ledger, work)
+
+    async def _call(
+        self, process: Process, ledger: MortalLedger, life: Life, *, key: str = KEY
+    ) -> "AnyCall":
         project, plan = process.client.project(), self.restarts
         timeout = life.after if life.end == "time-out" else None
         if not plan.is_batch:
-            return SingleCall(project, plan)
-        is_known = any(row.number == 0 for row in await ledger.rows(KEY))
+            return SingleCall(project, plan, key)
+        is_known = any(row.number == 0 for row in await ledger.rows(key))
         features = None if is_known and detangle.flip(0.5) else (*READY, "Draft")
         options: dict[str, Any] = {
             "max_in_flight": plan.max_in_flight,
             "timeout": timeout,
-            "key": KEY,
+            "key": key,
         }
         if plan.work == "generations":
             batch: Batch[Any] = project.generate_features(
@@ -214,6 +251,7 @@ class Restarts:
                 if item.ref is not None:
                     shown = self.shown[str(item.feature), item.config]
                     shown.setdefault(item.ref, loop.time())
+                    self.last_shown[item.ref] = loop.time()
 
 
 @define
@@ -238,6 +276,7 @@ class SingleCall:
 
     project: Project
     plan: RestartPlan
+    key: str
     items: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
 
     async def to_the_end(self) -> None:
@@ -246,10 +285,10 @@ class SingleCall:
         try:
             operation: Any
             if self.plan.work == "a single run":
-                operation = await self.project.run_feature("Alpha", key=KEY)
+                operation = await self.project.run_feature("Alpha", key=self.key)
             else:
                 operation = await self.project.generate_feature(
-                    "Alpha", on_conflict=self.plan.on_conflict, key=KEY
+                    "Alpha", on_conflict=self.plan.on_conflict, key=self.key
                 )
             self.items = [evolve(item, ref=operation.ref, is_waiting=False)]
             outcome = await operation
@@ -292,6 +331,8 @@ def _service_plan(plan: Plan) -> Plan:
         hides_ids=detangle.choice(HIDDEN_IDS),
         unreadable_rate=detangle.choice((0.0, 0.5)),
         warm_up=detangle.choice((1.0, 8.0, 40.0)),
+        disk_seconds=detangle.choice((0.0, 0.0, 0.3)),
+        has_neighbour=detangle.flip(0.3),
     )
 
 

@@ -45,6 +45,7 @@ FAULTS = {
     "garbage": Fault.garbage(),
     "a short delay": Fault.delay(1.5),
     "a delay beyond the time-out": Fault.delay(6.0),
+    "a delay beyond the search": Fault.delay(40.0),
     "429": Fault.status(429),
     "429, Retry-After: 2": Fault.status(429, retry_after=2),
     "500": Fault.status(500),
@@ -130,7 +131,8 @@ class SimulatedService:
         plan, is_dispatch = self._plan, request.method == "POST"
         if not detangle.flip(plan.dispatch_risk if is_dispatch else plan.fault_rate):
             return []
-        name = detangle.choice([*FAULTS, *(LOST_ANSWERS if is_dispatch else ())])
+        faults = plan.dispatch_faults if is_dispatch else ()
+        name = detangle.choice(faults or [*FAULTS, *(LOST_ANSWERS if is_dispatch else ())])
         detangle.note(f"fault: {name} for {request.operation}")
         return [FAULTS[name]]
 

@@ -11,7 +11,7 @@ import asyncio
 import pkgutil
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -20,8 +20,9 @@ import pytest
 from attrs import evolve, frozen
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from tests.promises.simulation import process, restarts
+from tests.promises.simulation import process, restarts, world
 from tests.promises.simulation.callers import Caller
+from tests.promises.simulation.plan import Disturbance, Plan
 from tests.promises.simulation.record import CALLER
 from tests.promises.simulation.restarts import play_restarts, play_shared
 from tests.promises.simulation.search import BrokenScheduleError, Play, search
@@ -65,17 +66,19 @@ class Canary:
     broken: str
     """What the invariant says that it breaks, as a pattern."""
     play: Play
+    world: Mapping[str, Any]
+    """What provokes it: members of the plan of each schedule."""
 
 
 CANARIES: dict[str, Canary] = {}
 """By what each does wrong."""
 
 
-def canary(name: str, broken: str, play: Play = play) -> Callable[[Mutate], Mutate]:
+def canary(name: str, broken: str, play: Play = play, **world: Any) -> Callable[[Mutate], Mutate]:
     """Return a decorator of what plants a mutant; see `Canary`."""
 
     def added(mutate: Mutate) -> Mutate:
-        CANARIES[name] = Canary(mutate, broken, play)
+        CANARIES[name] = Canary(mutate, broken, play, world)
         return mutate
 
     return added
@@ -531,9 +534,102 @@ def _contradiction_is_ignored(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "contradictions", ignored)
 
 
+NO_EFFECT = ("reset", "hang", "garbage", "500")
+"""Faults of a dispatch that does not act."""
+
+
+@canary(
+    "an adoption replaces an answer",
+    "was answered with|acted again|credits|started",
+    play_shared,
+    disk_seconds=0.5,
+    hides_ids="never shown",
+    dispatch_risk=0.0,
+    unreadable_rate=0.0,
+    gateway_rate=0.0,
+    warm_up=8.0,
+)
+def _adoption_replaces_an_answer(patch: pytest.MonkeyPatch) -> None:
+    note = sqlite._NOTE
+    patch.setattr(sqlite, "_NOTE", note[: note.index(" AND (ref")])
+
+
+@canary(
+    "owners are ignored",
+    "of Intent|and its item is|acted again",
+    play_restarts,
+    has_neighbour=True,
+    dispatch_risk=0.5,
+    dispatch_faults=NO_EFFECT,
+)
+def _owners_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    def ignoring(decide: Any) -> Any:
+        def decide_alone(row: Row, evidence: Any, _related: Any, **options: Any) -> Any:
+            return decide(row, evidence, [], **options)
+
+        return decide_alone
+
+    _inside(patch, "decision", ignoring)
+
+
+@canary(
+    "what is not shown is taken for nothing",
+    "took effect as|acted again|nobody knows|credits",
+    play_restarts,
+    hides_ids="never shown",
+    unreadable_rate=0.0,
+    dispatch_risk=0.8,
+    dispatch_faults=("lost",),
+)
+def _what_is_not_shown_is_taken_for_nothing(patch: pytest.MonkeyPatch) -> None:
+    async def whole(read: Any, *args: Any, **options: Any) -> Any:
+        return evolve(await read(*args, **options), is_whole=True)
+
+    _inside(patch, "evidence", _around(whole))
+
+
+@canary(
+    "an expiry is not waited for",
+    "took effect as|acted again|credits|started",
+    play_restarts,
+    dispatch_risk=0.5,
+    dispatch_faults=("a delay beyond the search",),
+)
+def _expiry_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
+    async def sleep(_sleep: Any, _dispatch: Any, _seconds: float) -> None:
+        pass
+
+    _inside(patch, "expiry", _around(sleep))
+
+
+@canary(
+    "the newest before it is an old one",
+    "began long before it was sent|which is of Intent",
+    spread=60.0,
+    dispatch_risk=0.8,
+    dispatch_faults=NO_EFFECT,
+    close_at=None,
+    disturbances=[
+        Disturbance("a rival's run", at=float(at), seconds=1.0) for at in range(0, 60, 4)
+    ],
+)
+def _newest_before_it_is_old(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(INSIDE["the newest"], property(lambda self: self.id is not None))
+
+
 @canary("a resumed call does not wait", "at the end of the last", play_restarts)
 def _resumed_call_does_not_wait(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(restarts, "LAST_LIFE", 0.5)
+
+
+def _provoke(patch: pytest.MonkeyPatch, changes: Mapping[str, Any]) -> None:
+    """Have each schedule's plan as drawn, but for some of its members."""
+
+    def with_changes(draw: Callable[..., Plan]) -> Callable[..., Plan]:
+        return lambda *drawn: evolve(draw(*drawn), **changes)
+
+    for owner, name in ((world, "draw_plan"), (restarts, "_service_plan")):
+        patch.setattr(owner, name, with_changes(getattr(owner, name)))
 
 
 def _inside(patch: pytest.MonkeyPatch, what: str, mutate: Callable[[Any], Any]) -> None:
@@ -551,6 +647,7 @@ def schedules_until_caught(name: str, seed: int) -> int | None:
     canary = CANARIES[name]
     with pytest.MonkeyPatch.context() as patch:
         canary.mutate(patch)
+        _provoke(patch, canary.world)
         try:
             search(SCHEDULES, seed=seed, shrinks=False, play=canary.play)
         except BrokenScheduleError as error:
