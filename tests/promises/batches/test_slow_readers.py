@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tests.support.timing import STEADY
-from testvibe_async import Project, errors
-from testvibe_async.testing import Emulator
+from testvibe_async import Project, Verdict, errors
+from testvibe_async.testing import Emulator, Fault
 
 SCENARIO = STEADY
 
@@ -40,6 +40,18 @@ async def test_a_slow_reader_gets_every_item(
         read = [await asyncio.sleep(300, item) async for item in batch]
     assert sorted(item.feature_name for item in read) == names
     assert batch.summary.skipped == skipped
+
+
+async def test_a_reader_that_leaves_ends_the_batch(emulator: Emulator, project: Project) -> None:
+    """An item that nobody reads any more keeps no worker waiting for its slot."""
+    emulator.fail("generate_feature", Fault.hang())
+    with pytest.raises(TimeoutError):
+        async with (
+            project.generate_features(drafts(emulator, 2), max_in_flight=1) as batch,
+            asyncio.timeout(5),
+        ):
+            await anext(aiter(batch))
+    assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN, Verdict.SKIPPED]
 
 
 async def test_a_reader_of_changes_holds_nothing_back(emulator: Emulator, project: Project) -> None:

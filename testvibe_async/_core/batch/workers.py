@@ -197,7 +197,8 @@ class Workers(Generic[SnapshotT]):
 
     async def _carry_next(self) -> bool:
         """Carry the next entry, once a slot is free; return False if none is left."""
-        if not self.slots.try_occupy():
+        # After a stop, nothing would end the wait for a slot.
+        if not self._is_stopped and not self.slots.try_occupy():
             await self._tasks.withdrawable(self.slots.occupy())
         if self._is_stopped:
             return False
