@@ -45,11 +45,9 @@ async def test_a_slow_reader_gets_every_item(
 async def test_a_reader_that_leaves_ends_the_batch(emulator: Emulator, project: Project) -> None:
     """An item that nobody reads any more keeps no worker waiting for its slot."""
     emulator.fail("generate_feature", Fault.hang())
+    batch = project.generate_features(drafts(emulator, 2), max_in_flight=1)
     with pytest.raises(TimeoutError):
-        async with (
-            project.generate_features(drafts(emulator, 2), max_in_flight=1) as batch,
-            asyncio.timeout(5),
-        ):
+        async with batch, asyncio.timeout(5):
             await anext(aiter(batch))
     assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN, Verdict.SKIPPED]
 
