@@ -16,6 +16,7 @@ in flight, and 32 dispatches under way.
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from attrs import evolve
@@ -189,6 +190,7 @@ class Client(Gathering):
         """Keeps what this client dispatches."""
         self._owned_ledger = None if self.ledger is ledger else self.ledger
         self._is_entered = False
+        self._is_derived = False
         self._dispatcher = Dispatcher(self._parts, emitter, self.ledger)
 
     def __repr__(self) -> str:
@@ -202,6 +204,8 @@ class Client(Gathering):
             ConfigError: The file is not a ledger, is damaged, or can't be written; or the client
                 was opened before, and stays open.
         """
+        if self._is_derived:
+            raise ConfigError("open the client that `with_options` was called on, not its result")
         if self._is_entered and self._transport.is_open:
             raise ConfigError("this client is open already: use it without another 'async with'")
         running_loop()
@@ -218,7 +222,7 @@ class Client(Gathering):
     def __del__(self) -> None:
         """Warn if the client was used and not closed."""
         transport = getattr(self, "_transport", None)
-        if transport is not None and transport.is_open:
+        if transport is not None and transport.is_open and not self._is_derived:
             message = f"{self!r} was not closed: use 'async with', or await its aclose()"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
@@ -228,8 +232,10 @@ class Client(Gathering):
         An unsent dispatch raises `ClientClosedError`. A dispatch whose POST is under way gets up to
         10 s for its answer, so that no id is lost; without an answer, it raises
         `DispatchUnknownError`. Waits raise `ClientClosedError` with the ref. At the service,
-        nothing is cancelled.
+        nothing is cancelled. A client that `with_options` returned is closed with its original.
         """
+        if self._is_derived:
+            return
         try:
             await self._dispatcher.aclose()
         finally:
@@ -246,6 +252,39 @@ class Client(Gathering):
                     finally:
                         if isinstance(self._owned_ledger, SqliteLedger):
                             await self._owned_ledger.aclose()
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        poll_interval: float | None = None,
+    ) -> Client:
+        """Return a client with other options that shares the session, the poller and the ledger.
+
+        It is open as long as this client is, and is neither opened nor closed itself. Downloads
+        keep the options of this client.
+
+        Args:
+            timeout: Maximum seconds that one request may take; None for this client's.
+            retry: The policy for retrying failed calls; None for this client's.
+            poll_interval: Seconds between two polls of a run, at least a tenth of this client's;
+                None for this client's. An operation is polled as its last handle says.
+
+        Raises:
+            ConfigError: A value is wrong.
+        """
+        transport, plan = self._transport, self._parts.plan
+        transport = transport.with_options(
+            timeout=transport.timeout if timeout is None else require_seconds("timeout", timeout),
+            retry=transport.retry if retry is None else require_kind("retry", retry, RetryPolicy),
+        )
+        if poll_interval is not None:
+            plan = standard_poll_plan(require_seconds("poll_interval", poll_interval))
+        parts = evolve(self._parts, transport=transport, plan=plan)
+        derived = copy(self)
+        vars(derived).update(_is_derived=True, _transport=transport, _parts=parts)
+        return derived
 
     def project(self, project_id: str | None = None) -> Project:
         """Return a project by its id. Does no I/O, so the project need not exist.
@@ -276,6 +315,24 @@ class Client(Gathering):
         return await call_through_outage(
             self._transport, Endpoints.LIST_PROJECTS.request(), max_outage=max_outage
         )
+
+    async def find_project(self, name: str) -> Project:
+        """Return the project of a name, in any case, among those that the API key may read.
+
+        Raises:
+            ConfigError: No project, or more than one, has the name.
+            IncompleteListError: The list lacks rows, and the name is not among the others.
+        """
+        wanted = require_text("name", name).strip().casefold()
+        projects = await self.list_projects()
+        found = [each for each in projects if (each.name or "").strip().casefold() == wanted]
+        if not found and projects.incomplete is not None:
+            raise projects.incomplete
+        if len(found) != 1:
+            ids = ", ".join(each.id for each in found[:3])
+            what = f"projects {ids} are all named {name!r}" if ids else f"no project {name!r}"
+            raise ConfigError(what, advice="name it by its id, which list_projects shows")
+        return self.project(found[0].id)
 
     async def get_project(self, project_id: str) -> ProjectInfo:
         """Read one project. The service does not document this call.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._core.artifacts import Downloader
     from testvibe_async._core.http import Transport
-    from testvibe_async._core.polling import PolledOperation, Poller
+    from testvibe_async._core.polling import PolledOperation, Poller, PollPlan
     from testvibe_async.errors import KindName
     from testvibe_async.ledger import Row
     from testvibe_async.models import (
@@ -55,6 +55,7 @@ __all__ = ["GenerationOperation", "Operation", "PendingOperation", "RunOperation
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Snapshot, covariant=True)
 MethodT = TypeVar("MethodT", bound="Callable[..., Any]")
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 OperationT_co = TypeVar("OperationT_co", bound="Operation[Any]", covariant=True)
 
 
@@ -65,6 +66,8 @@ class ClientParts:
     transport: Transport
     poller: Poller
     downloader: Downloader
+    plan: PollPlan | None = None
+    """Returns the seconds to the next poll of an operation; None for the poller's own plan."""
 
 
 class Operation(ABC, Generic[SnapshotT_co]):
@@ -108,6 +111,8 @@ class Operation(ABC, Generic[SnapshotT_co]):
         self._polled: PolledOperation[SnapshotT_co] = parts.poller.known.operation(
             ref, sent_at=sent_at, previous_id=previous_id
         )
+        if parts.plan is not None:
+            self._polled.plan = parts.plan
         self._parts = parts
         self.adopted: bool = adopted
         """True if the operation was found: already in flight, or looked up after a lost answer."""
@@ -139,6 +144,16 @@ class Operation(ABC, Generic[SnapshotT_co]):
     @abstractmethod
     def feature_id(self) -> int | None:
         """The feature's id; None if it is not known yet."""
+
+    @property
+    def feature_name(self) -> str | None:
+        """The feature's name; None if it is known neither from a poll nor from the dispatch."""
+        snapshot, row = self._polled.snapshot, self._row
+        if snapshot is not None and snapshot.feature_name:
+            return snapshot.feature_name
+        if row is None or row.name:
+            return None if row is None else row.name
+        return row.feature if isinstance(row.feature, str) else None
 
     @property
     def status(self) -> str | None:
@@ -215,6 +230,20 @@ class Operation(ABC, Generic[SnapshotT_co]):
         await self._keep_outcome()
         return self._seen()
 
+    async def result(self, *, timeout: float | None = None) -> SnapshotT_co:
+        """Wait as `wait` does, and return the outcome if it is a success.
+
+        Args:
+            timeout: See `wait`.
+
+        Raises:
+            OutcomeError: The operation finished without success; the error's `outcome` has it.
+            VibeError: The errors of `wait`.
+        """
+        outcome = await self.wait(timeout=timeout)
+        outcome.raise_for_status()
+        return outcome
+
     async def poll(self, *, max_age: float = 0.0) -> SnapshotT_co:
         """Poll once, now, and return the snapshot; once the operation has finished, without I/O.
 
@@ -289,7 +318,7 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
         """
         self._dispatch = dispatch
         self._is_handed_over = False
-        """True once `wait` has it: its coroutine warns if it is never awaited."""
+        """True once `wait` or `result` has it: its coroutine warns if it is never awaited."""
         self.__qualname__ = call  # A task shows it.
 
     def wait(
@@ -302,10 +331,17 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
                 errors are raised as well. A wrong value is refused before anything is sent, when
                 the result is awaited.
         """
-        self._is_handed_over = True
-        waiting = self._wait(timeout)
-        cast("Any", waiting).__qualname__ = f"{self.__qualname__}.wait"  # In tasks and warnings.
-        return waiting
+        return self._handed_over(self._wait(timeout), "wait")
+
+    def result(
+        self: PendingOperation[Operation[SnapshotT_co]], *, timeout: float | None = None
+    ) -> Coroutine[Any, Any, SnapshotT_co]:
+        """Dispatch the operation, wait for it, and return its outcome if it is a success.
+
+        Args:
+            timeout: See `wait`; also see `testvibe_async.Operation.result` for the errors.
+        """
+        return self._handed_over(self._result(timeout), "result")
 
     async def _wait(
         self: PendingOperation[Operation[SnapshotT_co]], timeout: float | None
@@ -313,6 +349,21 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
         require_timeout(timeout)
         operation = await self._dispatch
         return await operation.wait(timeout=timeout)
+
+    async def _result(
+        self: PendingOperation[Operation[SnapshotT_co]], timeout: float | None
+    ) -> SnapshotT_co:
+        require_timeout(timeout)
+        operation = await self._dispatch
+        return await operation.result(timeout=timeout)
+
+    def _handed_over(
+        self, waiting: Coroutine[Any, Any, SnapshotT], name: str
+    ) -> Coroutine[Any, Any, SnapshotT]:
+        """Return a coroutine that awaits the dispatch, named as its call for tasks and warnings."""
+        self._is_handed_over = True
+        cast("Any", waiting).__qualname__ = f"{self.__qualname__}.{name}"
+        return waiting
 
     def __repr__(self) -> str:
         """Return the call, and that its operation is pending."""

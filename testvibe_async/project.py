@@ -75,7 +75,7 @@ class Project:
         self._parts = parts
         self._transport = parts.transport
         self._dispatcher = dispatcher
-        self._starter = Starter(dispatcher)
+        self._starter = Starter(dispatcher, parts)
 
     def __repr__(self) -> str:
         """Return the project's id."""
@@ -598,6 +598,7 @@ class Project:
         return self._dispatcher.new(
             kind,
             project=self.id,
+            parts=self._parts,
             key=_checked_key(key),
             is_persistent=key is not None,
             feature=_named(feature),

@@ -350,6 +350,7 @@ class Workers(Generic[SnapshotT]):
         return self._dispatcher.new(
             plan.kind,
             project=plan.project,
+            parts=self._parts,
             key=plan.key,
             is_keyed=plan.is_keyed,
             item=entry.item,

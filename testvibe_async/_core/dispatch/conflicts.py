@@ -56,10 +56,10 @@ LAST_READ_SECONDS = 1.0
 class Starter:
     """Starts runs and generations for one client, and handles conflicts."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self.parts: ClientParts = dispatcher.parts
+    def __init__(self, dispatcher: Dispatcher, parts: ClientParts) -> None:
+        self.parts: ClientParts = parts
         self.dispatcher: Dispatcher = dispatcher
-        self._transport = dispatcher.parts.transport
+        self._transport = parts.transport
 
     async def start(
         self, dispatch: Dispatch[Any], *, on_conflict: str, deadline: float | None

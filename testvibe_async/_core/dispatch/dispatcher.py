@@ -183,7 +183,7 @@ class Dispatcher:
         ref = row.ref if row.ref.traceparent is None else evolve(row.ref)
         operation = cast("type[OperationT]", dispatch.operation_class)(
             ref,
-            self.parts,
+            dispatch.parts,
             adopted=row.adopted or dispatch.written_at is None,
             sent_at=dispatch.written_at,
             previous_id=dispatch.previous_id,

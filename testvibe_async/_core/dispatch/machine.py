@@ -160,7 +160,9 @@ class Machine:
         """Send the request, and note what its answer proves."""
         try:
             async with dispatch.slot():
-                response, answer = await self._transport.read(dispatch.request, sending=dispatch)
+                response, answer = await dispatch.parts.transport.read(
+                    dispatch.request, sending=dispatch
+                )
             ref = await self._named(dispatch, response, answer)
         except ClaimedError:
             return State.RECALL
@@ -238,7 +240,7 @@ class Machine:
         assert dispatch.row is not None
         loop = asyncio.get_running_loop()
         # Without patience for its effect, another call's request may still be answered.
-        seconds = INTENT_SECONDS + self._transport.timeout
+        seconds = INTENT_SECONDS + dispatch.parts.transport.timeout
         seconds = dispatch.row.expires_after if dispatch.is_persistent else seconds
         until = loop.time() + max(0.0, seconds - age_of(dispatch.row))
         evidence, is_last, delays = Evidence(), False, iter(LATER_DELAYS)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import zlib
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from attrs import evolve
 from multidict import CIMultiDict, istr
 from yarl import URL
 
@@ -50,7 +50,6 @@ class HttpSession:
         self,
         settings: Settings,
         *,
-        timeout: float,
         max_connections: int,
         session: aiohttp.ClientSession | None,
         user_agent: str | None = None,
@@ -59,7 +58,6 @@ class HttpSession:
 
         Args:
             settings: The service and the key.
-            timeout: Seconds that one request may take.
             max_connections: Maximum number of connections at once, in the client's own session.
             session: The session to use; it is not closed. None to create one.
             user_agent: The caller's part of the header `User-Agent`; None for none.
@@ -75,11 +73,6 @@ class HttpSession:
             istr("Accept-Encoding"): "gzip",
             istr("User-Agent"): " ".join(filter(None, (user_agent, PRODUCT))),
         }
-        self.timeout: float = timeout
-        """Seconds that one request may take."""
-        self._timeout = aiohttp.ClientTimeout(
-            total=timeout, sock_connect=min(timeout / 2, MAX_CONNECT_SECONDS)
-        )
         self._max_connections = max_connections
         self._session = session
         self._owns_session = session is None
@@ -91,12 +84,14 @@ class HttpSession:
         self,
         request: Request[Any],
         *,
+        timeout: float,
         before_writing: Callable[[], Awaitable[None]] | None = None,
     ) -> Response:
         """Send one request, once, and read the response to its end.
 
         Args:
             request: The request. The session can't send it again, unless `before_writing` is None.
+            timeout: Seconds that the request may take, unless it sets fewer itself.
             before_writing: Awaited once the request has its connection, before the first byte is
                 written. An exception from it stops the request. None for a read.
 
@@ -111,7 +106,7 @@ class HttpSession:
         session = self._session
         if session is None or session.closed:
             session = self._open_session()
-        timeout = self._timeout if request.timeout is None else self._timeout_of(request)
+        seconds = timeout if request.timeout is None else min(timeout, request.timeout)
         body = None if before_writing is None else RequestBody(request.body, before_writing)
         status: int | None = None
         try:
@@ -129,11 +124,11 @@ class HttpSession:
                 allow_redirects=False,
                 auto_decompress=False,  # `response_body` does
                 raise_for_status=False,
-                timeout=timeout,
+                timeout=_timeout(seconds, timeout),
             )
             status = response.status
             try:
-                return await self._received(request, response, url)
+                return await self._received(request, response, url, seconds)
             finally:
                 # A read is released at the end of its answer; `async with` would do it twice.
                 if body is not None or not response.closed:
@@ -142,7 +137,7 @@ class HttpSession:
         except VibeError:
             raise
         except Exception as error:  # noqa: BLE001 - a session that was passed in may raise any
-            failure = self._failure(error, request, body)
+            failure = self._failure(error, request, body, seconds)
             if isinstance(failure, OutcomeUnknownError):
                 failure.status = status
         finally:
@@ -153,7 +148,7 @@ class HttpSession:
         raise failure from failure.__cause__
 
     def _failure(
-        self, error: Exception, request: Request[Any], body: RequestBody | None
+        self, error: Exception, request: Request[Any], body: RequestBody | None, seconds: float
     ) -> VibeError:
         """Return the error for a request without a complete answer."""
         if body is not None and isinstance(body.refusal, VibeError):
@@ -177,7 +172,7 @@ class HttpSession:
             error,
             method=method,
             url=url,
-            seconds=self._timeout_of(request).total,
+            seconds=seconds,
             redact=self._redactor.redact_text,
             is_sent=is_sent,
         )
@@ -187,13 +182,8 @@ class HttpSession:
         headers = None if self._owns_session else self._headers
         return {**(headers or {}), "Cache-Control": "no-cache"} if request.is_uncached else headers
 
-    def _timeout_of(self, request: Request[Any]) -> aiohttp.ClientTimeout:
-        if request.timeout is None:
-            return self._timeout
-        return evolve(self._timeout, total=min(request.timeout, self.timeout))
-
     async def _received(
-        self, request: Request[Any], response: aiohttp.ClientResponse, url: str
+        self, request: Request[Any], response: aiohttp.ClientResponse, url: str, seconds: float
     ) -> Response:
         """Read an answer to its end. Of an error with an unreadable body, only the status counts.
 
@@ -206,7 +196,7 @@ class HttpSession:
                 response.content,
                 response.headers,
                 most=request.endpoint.max_bytes if status in SUCCESS else MAX_ERROR_BYTES,
-                timeout=request.timeout or self.timeout,
+                timeout=seconds,
             )
         except TooLargeError:
             problem = too_large(request, status)
@@ -271,6 +261,12 @@ class HttpSession:
         """Close the session, unless the caller passed it in."""
         if self._owns_session and self._session is not None:
             await self._session.close()
+
+
+@lru_cache(maxsize=64)
+def _timeout(seconds: float, usual: float) -> aiohttp.ClientTimeout:
+    """Return aiohttp's form of a request's time-out; `usual` is the client's own."""
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=min(usual / 2, MAX_CONNECT_SECONDS))
 
 
 def _check_session(session: object, server: URL) -> None:

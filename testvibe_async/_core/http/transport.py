@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from attrs import define
 
 from testvibe_async._core.http.availability import Availability
 from testvibe_async._core.http.clock import ServiceClock, clock_lead
@@ -75,6 +78,16 @@ MAX_WARNINGS = 100
 """Maximum number of warnings that a client logs about answers: they may have ever new fields."""
 
 
+@define(eq=False)
+class _Life:
+    """The facts that a transport shares with those derived from it."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    """The event loop that it is bound to; None before its first use."""
+
+    is_closed: bool = False
+
+
 class Transport:
     """One HTTP session with one service, with one key, in one event loop."""
 
@@ -102,22 +115,20 @@ class Transport:
         """Seconds that one request may take."""
         self._http = HttpSession(
             settings,
-            timeout=timeout,
             max_connections=max_connections,
             session=session,
             user_agent=user_agent,
         )
         self.let_go: Callable[[], None] = self._http.let_go
         """Note that this task has decoded an answer, so that another large one may be read."""
-        self._retry = retry
+        self.retry: RetryPolicy = retry
+        """The policy for retrying failed calls."""
         self._budget = RetryBudget()
         self._throttle = Throttle(max_connections, rate_limit=rate_limit)
         self._routes = routes
         self._hooks = hooks
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._life = _Life()
         self._closing = asyncio.Event()
-        self.is_closed: bool = False
-        """True if calls are refused."""
         self.availability: Availability = Availability(
             settings.server,
             hooks,
@@ -136,7 +147,21 @@ class Transport:
     @property
     def is_open(self) -> bool:
         """True if the transport was used and has not been closed since."""
-        return self._loop is not None and not self.is_closed
+        return self._life.loop is not None and not self._life.is_closed
+
+    @property
+    def is_closed(self) -> bool:
+        """True if calls are refused."""
+        return self._life.is_closed
+
+    def with_options(self, *, timeout: float, retry: RetryPolicy) -> Transport:
+        """Return a transport with other options that shares everything else, also its life.
+
+        Whatever changes is in objects that both have, so that a shallow copy shares it.
+        """
+        derived = copy(self)
+        derived.timeout, derived.retry = timeout, retry
+        return derived
 
     def bind(self) -> None:
         """Bind to the running event loop at first use.
@@ -145,15 +170,16 @@ class Transport:
             ClientClosedError: The transport was closed.
             ConfigError: The transport belongs to another event loop.
         """
-        if self.is_closed:
+        life = self._life
+        if life.is_closed:
             raise ClientClosedError
-        if self._loop is not None and self._loop is asyncio._get_running_loop():  # noqa: SLF001
+        if life.loop is not None and life.loop is asyncio._get_running_loop():  # noqa: SLF001
             return
         # Sockets and futures belong to one loop: used from another they hang, far from the cause.
         loop = running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
+        if life.loop is None:
+            life.loop = loop
+        elif life.loop is not loop:
             raise ConfigError(
                 "this Client belongs to another event loop than the one that runs now; "
                 "make one Client for each event loop"
@@ -307,7 +333,7 @@ class Transport:
         delay = retry_delay(
             error,
             attempt,
-            policy=self._retry,
+            policy=self.retry,
             is_repeatable=request.endpoint.is_repeatable,
             random=random.random,
             patience_left=None if sending is None else sending.patience_left,
@@ -346,7 +372,8 @@ class Transport:
             ClientClosedError: The client was closed before or meanwhile.
         """
         # With few calls, as each request comes here: `bind` has the errors.
-        if self.is_closed or self._loop is not asyncio._get_running_loop():  # noqa: SLF001
+        life = self._life
+        if life.loop is None or life.is_closed or life.loop is not asyncio._get_running_loop():  # noqa: SLF001
             self.bind()
         loop = asyncio.get_running_loop()
         if self._routes and (route := self._routes.get(request.endpoint.name)) is not None:
@@ -358,12 +385,14 @@ class Transport:
         if self.availability.timer is None:
             self.availability.watch(sent)
         try:
-            if self.is_closed:  # Waiting for the slot may have taken minutes.
+            if life.is_closed:  # Waiting for the slot may have taken minutes.
                 raise ClientClosedError
             if on_sent is not None:
                 on_sent()
             try:
-                response = await self._http.send(request, before_writing=before_writing)
+                response = await self._http.send(
+                    request, timeout=self.timeout, before_writing=before_writing
+                )
                 status = response.status
             finally:
                 if self._hooks.is_enabled(RequestFinished):
@@ -376,7 +405,7 @@ class Transport:
             self._throttle.abandon()
             await self._note_failure(error, sending, sent)
             # The session was closed below the request: the lost connection is not the cause.
-            if self.is_closed and isinstance(error, OutcomeUnknownError):
+            if life.is_closed and isinstance(error, OutcomeUnknownError):
                 raise ClientClosedError from error
             raise
         except (asyncio.CancelledError, VibeError):  # It was not written, for another reason.
@@ -443,7 +472,7 @@ class Transport:
             ClientClosedError: The client was closed.
             NotSentError: The request was withdrawn.
         """
-        if self.is_closed:
+        if self._life.is_closed:
             raise ClientClosedError
         if sending is not None and sending.is_withdrawn:
             what = "not sent: it was withdrawn"
@@ -455,7 +484,7 @@ class Transport:
 
     def refuse_calls(self) -> None:
         """Make all calls raise `ClientClosedError` from now on, even those that wait for a slot."""
-        self.is_closed = True
+        self._life.is_closed = True
         self._closing.set()
         self._throttle.let_all_through()
         self.availability.stop()

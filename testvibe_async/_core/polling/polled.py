@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
     from weakref import ref as weak_ref
 
+    from testvibe_async._core.polling.schedule import PollPlan
     from testvibe_async._core.wire import Kind, Request, Response, UnreadableField
     from testvibe_async.refs import Ref
 
@@ -111,6 +112,7 @@ class PolledOperation(ABC, Generic[SnapshotT]):
         "observed_at",
         "other_id",
         "phase",
+        "plan",
         "polled_at",
         "read_at",
         "ref",
@@ -139,6 +141,8 @@ class PolledOperation(ABC, Generic[SnapshotT]):
             previous_id: The `requestId` of the feature's latest generation before the dispatch.
         """
         self.ref: Ref = ref
+        self.plan: PollPlan | None = None
+        """Returns the seconds until its next poll; None for the client's plan."""
         self.began: float = began
         self.snapshot: SnapshotT | None = None
         self.phase: Phase | None = None if answered_at is None else Phase.QUEUED

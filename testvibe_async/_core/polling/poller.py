@@ -199,7 +199,7 @@ class Poller:
             due = next_due(
                 polled,
                 now=asyncio.get_running_loop().time(),
-                plan=self._plan,
+                plan=polled.plan or self._plan,
                 interval=self._interval,
                 tick_seconds=self._schedule.tick_seconds,
                 availability=self._availability,
