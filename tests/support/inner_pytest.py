@@ -1,11 +1,13 @@
 """Helpers for the tests of the plugin: a service in a thread, and pytest inside pytest."""
 
+import asyncio
 import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +20,7 @@ import pytest_asyncio.plugin
 from anyio.from_thread import start_blocking_portal
 
 from testvibe_async import pytest_plugin
-from testvibe_async.pytest_plugin import clients, session
+from testvibe_async.pytest_plugin import clients, session, suite
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 LOADED = (clients, session)
@@ -85,6 +87,46 @@ RERUN = """
 """What pytest-rerunfailures does, without its own corrections of what pytest counted."""
 
 FEATURES = ("Login", "Checkout", "Returns")
+
+LIMIT = 9
+"""Seconds of a session's time-out that no test waits for: see `SkippingLoop`."""
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """The event loop of a session's client, whose clock skips the time-out when a test says so.
+
+    So a time-out follows what the test is about, on a machine of any speed.
+    """
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over
+        self._skipped = 0.0
+        super().__init__()
+        self._look()
+
+    def time(self) -> float:
+        """Return the time, with what was skipped."""
+        return super().time() + self._skipped
+
+    def _look(self) -> None:
+        if self._is_over():
+            self._skipped = LIMIT + 0.5
+        self.call_later(0.01, self._look)
+
+
+def polled(service: Emulator, runs: int = 1, polls: int = 6) -> Callable[[], bool]:
+    """Return a function that tells whether so many runs were sent, and polls of each."""
+
+    def is_over() -> bool:
+        seen = service.count("get_run") + service.count("list_runs")
+        return service.count("run_feature") >= runs and seen >= runs * polls
+
+    return is_over
+
+
+def sent(service: Emulator, requests: int = 3) -> Callable[[], bool]:
+    """Return a function that tells whether a run was sent, and so many requests in total."""
+    return lambda: service.count("run_feature") > 0 and service.count() >= requests
 
 
 @pytest.fixture
@@ -171,10 +213,26 @@ class Inner:
 
     pytester: pytest.Pytester
 
-    def __call__(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
-        """Run it in this process, without unrelated plugins."""
+    def __call__(
+        self,
+        *arguments: str,
+        plugins: tuple[object, ...] = (),
+        time_out: Callable[[], bool] | None = None,
+    ) -> pytest.RunResult:
+        """Run it in this process, without unrelated plugins.
+
+        Args:
+            arguments: The arguments of pytest.
+            plugins: Further plugins.
+            time_out: Returns whether the time-out of the runs has passed; None for none.
+        """
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            if time_out is not None:
+                loop = {"loop_factory": partial(SkippingLoop, time_out)}
+                portal = partial(start_blocking_portal, backend_options=loop)
+                patch.setattr(suite, "start_blocking_portal", portal)
+                arguments = (*arguments, f"--testvibe-timeout={LIMIT}")
             return self.pytester.runpytest_inprocess(
                 *ARGUMENTS, *arguments, plugins=(pytest_plugin, *plugins), no_reraise_ctrlc=True
             )
@@ -205,13 +263,13 @@ class Inner:
             """
         )
 
-    def features(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
+    def features(self, *arguments: str, **options: Any) -> pytest.RunResult:
         """Run it with features."""
-        return self("--testvibe", *arguments, plugins=plugins)
+        return self("--testvibe", *arguments, **options)
 
-    def feature(self, name: str, *arguments: str) -> pytest.RunResult:
+    def feature(self, name: str, *arguments: str, **options: Any) -> pytest.RunResult:
         """Run it with one feature, or those that a pattern selects."""
-        return self(f"--testvibe-select={name}", *arguments)
+        return self(f"--testvibe-select={name}", *arguments, **options)
 
     def asynchronous(self, *arguments: str) -> pytest.RunResult:
         """Run it with the plugins for asynchronous tests, pytest-asyncio's in its auto mode."""

@@ -1,10 +1,8 @@
 """Features as pytest's nodes: one collector, and one item for each feature and configuration.
 
-Decides what is specific to pytest about a selection (node ids and drafts), and how pytest, Allure
-and pytest-html report a finished run: each test in it is a subtest, and the item passes if the run
-did.
-The runner decides the meaning of a word, for every surface. `session` decides when a run is
-dispatched.
+Decides what is specific to pytest about a selection (node ids and drafts), and how pytest reports a
+finished run: each test in it is a subtest, and the item passes if the run did. The runner decides
+the meaning of a word, for every surface. `session` decides when a run is dispatched.
 
 A `SubtestReport` is pytest's own, and pytest alone counts it. It is logged with the report of its
 feature, not before: of a feature that another plugin runs again, only the last run counts.
@@ -12,17 +10,9 @@ feature, not before: of a feature that another plugin runs again, only the last 
 
 from __future__ import annotations
 
-import base64
-import os
 from collections import Counter
-from contextlib import suppress
 from copy import copy
-from html import escape
-from importlib import import_module
-from mimetypes import guess_type
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
 import pytest
 from attrs import evolve
@@ -37,6 +27,7 @@ from testvibe_async.reports.text import one_line
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Collection, Iterator, Sequence
 
     from testvibe_async.reports.entries import Case
@@ -112,8 +103,6 @@ class FeatureItem(pytest.Item):
         own = {RUN: result.entry.facts.get("runId"), EARLIER_RUNS: earlier, FLAKY: is_flaky}
         both = dict(self.user_properties) | own
         self.user_properties[:] = [(name, value) for name, value in both.items() if value]
-        if self.config.pluginmanager.has_plugin("allure_listener"):
-            tell_allure(result)
         run = result.run
         if result.entry.verdict is Verdict.QUARANTINED:
             pytest.xfail(str(result.entry.item.quarantine))
@@ -122,7 +111,7 @@ class FeatureItem(pytest.Item):
         run.raise_for_status()
 
     def complete(self, report: pytest.TestReport) -> list[pytest.SubtestReport]:
-        """Add the run's duration and artifacts to the item's report; return those of its tests.
+        """Add the run's duration to the item's report; return those of its tests.
 
         Args:
             report: The feature's own. If its failure is expected, so are those of its tests.
@@ -132,8 +121,6 @@ class FeatureItem(pytest.Item):
         times = self._result.entry.times
         if times.queued_at is not None and times.finished_at is not None:
             report.duration = (times.finished_at - times.queued_at).total_seconds()
-        if extras := html_extras(self.config, self._result.files):
-            vars(report).setdefault("extras", []).extend(extras)
         return [self._report_of(case, report) for case in self._result.cases]
 
     def _report_of(self, case: Case, whole: pytest.TestReport) -> pytest.SubtestReport:
@@ -289,40 +276,3 @@ def outcome_of(case: Case) -> tuple[Literal["passed", "failed", "skipped"], str]
     if case.status in {CaseStatus.FAILED, CaseStatus.QUARANTINED}:
         return "failed", error
     return ("passed" if case.status is CaseStatus.PASSED else "skipped"), error
-
-
-def tell_allure(result: Result) -> None:
-    """Add a step for each test of a run, and its artifacts, to the item that Allure reports now."""
-    allure: Any = import_module("allure")
-    for case in result.cases:
-        outcome, error = outcome_of(case)
-        with suppress(AssertionError, pytest.skip.Exception), allure.step(case.name):
-            # What is raised is what Allure takes for the status of a step.
-            if outcome == "failed":
-                raise AssertionError(error)
-            if outcome == "skipped":
-                raise pytest.skip.Exception(error)
-    for path in result.files:
-        kind, _ = guess_type(path.name)
-        allure.attach.file(
-            str(path), name=path.name, attachment_type=kind, extension=path.suffix[1:]
-        )
-
-
-def html_extras(config: pytest.Config, files: Collection[Path]) -> list[dict[str, Any]]:
-    """Return what pytest-html shows beside a run: its images, and links to its other artifacts."""
-    page: str | None = getattr(config.option, "htmlpath", None)
-    if page is None or not files:
-        return []
-    extras: Any = import_module("pytest_html.extras")
-    folder = (config.invocation_params.dir / os.path.expandvars(page)).expanduser().parent
-    found: list[dict[str, Any]] = []
-    for path in files:
-        kind = guess_type(path.name)[0] or ""
-        if kind.startswith("image/"):
-            content = base64.b64encode(path.read_bytes()).decode()
-            found.append(extras.image(content, path.name, kind, path.suffix[1:]))
-        else:
-            link = quote(Path(os.path.relpath(path, folder)).as_posix())
-            found.append(extras.url(link, escape(path.name)))
-    return found

@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from functools import cached_property, partial
+from inspect import signature
 from itertools import chain
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -26,14 +27,15 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import Client, Hooks, Project, Run, RunRef, SqliteLedger, errors, events
+from testvibe_async import Client, Hooks, Run, RunRef, SqliteLedger, errors
 from testvibe_async._core.artifacts import safe_paths
-from testvibe_async.batch import StoredBatch
+from testvibe_async.batch import Batch, StoredBatch
+from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, StatusChanged
 from testvibe_async.models import Phase
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
-from testvibe_async.reports.reasons import why
+from testvibe_async.runner.kept import Stored
 from testvibe_async.runner.ledgers import default_ledger
 from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
@@ -42,9 +44,9 @@ from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from testvibe_async import Project
     from testvibe_async.pytest_plugin.leftovers import SeenRuns
     from testvibe_async.pytest_plugin.options import Options
 
@@ -53,7 +55,7 @@ T = TypeVar("T")
 HEAD_START = 3.0
 """Seconds by which a process whose test already waits begins later than the first process."""
 
-MAX_OUTAGE = 300.0
+MAX_OUTAGE: float = signature(Client).parameters["max_outage"].default
 """Seconds of an outage after which lists are abandoned, as a client abandons its polls."""
 
 
@@ -74,6 +76,11 @@ class RunRequest:
     feature_id: int | None = field(default=None, kw_only=True)
     """The feature's id, if the service would read its name as another id."""
 
+    @property
+    def word(self) -> int | str:
+        """What the service is asked for."""
+        return self.feature_id or self.feature
+
     def __str__(self) -> str:
         """Return the name of its item."""
         return self.feature if self.config is None else f"{self.feature}[{self.config}]"
@@ -93,7 +100,7 @@ class Suite:
         self,
         options: Options,
         key: str,
-        tell: Callable[[events.OutageStarted | events.OutageEnded], None],
+        tell: Callable[[OutageStarted | OutageEnded], None],
     ) -> None:
         """Create it; nothing is sent yet.
 
@@ -132,7 +139,6 @@ class Suite:
             hooks=Hooks(
                 on_dispatched=self._follow,
                 on_transition=self._follow,
-                on_retry=self._note_failure,
                 on_outage_started=tell,
                 on_outage_ended=tell,
             ),
@@ -141,8 +147,6 @@ class Suite:
         self._stack = ExitStack()
         self._lists: dict[tuple[str, str], asyncio.Future[Any]] = {}
         """The list calls, each made once."""
-        self._failure: errors.VibeError | None = None
-        """The last failure of a request that was sent again."""
         self._results: _Futures = {}
         self._asked: Counter[str] = Counter()
         """By node id, the number of times that its result was asked for."""
@@ -177,7 +181,7 @@ class Suite:
     async def _selected(self, words: Sequence[str]) -> Selection:
         project = await self._found(None)
         call = partial(select, project, evolve(self._spec, features=words), max_outage=MAX_OUTAGE)
-        selection = await self._listed("features", project.id, call)
+        selection: Selection = await self._once("features", project.id, call)
         drafts = [each for each in selection.left_out if not each.is_suggestion]
         return evolve(selection, features=[*selection.features, *drafts])
 
@@ -241,46 +245,44 @@ class Suite:
         batches: dict[tuple[str, str | None], _Jobs] = {}
         for request, future in futures.items():
             try:
-                project = await self._found(request.project)
-                evolve(self._spec, site_url=request.site_url)  # It refuses what is no site.
-                config = await self._config(project, request.config)
+                project, config = await self._place_of(request)
             except Exception as error:  # noqa: BLE001 - its test raises it
                 future.set_exception(error)
             else:
                 jobs = batches.setdefault((project.id, request.site_url), defaultdict(dict))
-                word = str(request.feature_id or request.feature).casefold()
-                jobs[word, config][request] = future
+                jobs[str(request.word).casefold(), config][request] = future
         async with anyio.create_task_group() as group:
             for (project_id, site_url), jobs in batches.items():
                 is_usual = site_url == self.options.site_url
                 own_key = key if is_usual else f"{key} {site_url}"
-                group.start_soon(self._run, project_id, site_url, jobs, own_key)
+                group.start_soon(self._run, self._client.project(project_id), jobs, own_key)
 
-    async def _run(self, project_id: str, site_url: str | None, jobs: _Jobs, key: str) -> None:
+    async def _place_of(self, request: RunRequest) -> tuple[Project, str | None]:
+        """Return the project of a request, and its configuration as the service spells it.
+
+        Raises:
+            VibeError: There is no such project or configuration, or the site is none.
+        """
+        project = await self._found(request.project)
+        evolve(self._spec, site_url=request.site_url)  # It refuses what is no site.
+        if request.config is None:
+            return project, None
+        call = partial(listed_configs, project)
+        known = await self._once("configurations", project.id, call)
+        return project, chosen_configs([request.config], known)[0]
+
+    async def _run(self, project: Project, jobs: _Jobs, key: str) -> None:
         """Run a batch, and hand out its results as they come."""
-        project = self._client.project(project_id)
-        spec, quarantine = evolve(self._spec, site_url=site_url), self._quarantine
-        features = ((next(iter(futures)), config) for (_, config), futures in jobs.items())
-        batch = project.run_features(
-            [
-                BatchItem["Run"](feature=request.feature_id or request.feature, config=config)
-                for request, config in features
-            ],
-            site_url=site_url,
-            max_in_flight=spec.in_flight,
-            attempts=spec.attempts,
-            timeout=self.options.timeout * ceil(len(jobs) / spec.in_flight),
-            key=key,
-            options={"batch": spec.to_dict(), "quarantine": quarantine.to_dict()},
-        )
-        batch.mark_with(quarantine.mark)
-        finishing: list[asyncio.Task[None]] = []
         failure: Exception = errors.VibeError(
             "it is the feature of another test, which has its name, or its id: use the same word"
         )
+        finishing: list[asyncio.Task[None]] = []
         try:
-            async with batch:
-                with await self._living(project, key):
+            async with self._batch(project, jobs, key) as batch:
+                ledger = self._client.ledger
+                assert isinstance(ledger, SqliteLedger)
+                place = {"server": self._client.server, "project": project.id}
+                with ledger.living((await StoredBatch.read(ledger, key, **place)).number):
                     async for item in batch:
                         own = jobs[str(item.feature).casefold(), item.config]
                         finishing.append(asyncio.create_task(self._finish(own, item, project)))
@@ -292,12 +294,20 @@ class Suite:
                 if not future.done():
                     future.set_exception(failure)
 
-    async def _living(self, project: Project, key: str) -> AbstractContextManager[None]:
-        """Return the mark by which other commands see that the batch is running."""
-        ledger = self._client.ledger
-        assert isinstance(ledger, SqliteLedger)
-        place = {"server": self._client.server, "project": project.id}
-        return ledger.living((await StoredBatch.read(ledger, key, **place)).number)
+    def _batch(self, project: Project, jobs: _Jobs, key: str) -> Batch[Run]:
+        requests = [(next(iter(futures)), config) for (_, config), futures in jobs.items()]
+        spec = evolve(self._spec, site_url=requests[0][0].site_url)
+        stored = Stored(
+            spec=spec, quarantine=self._quarantine, is_named=self.options.key is not None
+        )
+        return spec.start(
+            project,
+            [BatchItem["Run"](feature=each.word, config=config) for each, config in requests],
+            timeout=self.options.timeout * ceil(len(jobs) / spec.in_flight),
+            key=key,
+            options=stored.to_dict(),
+            quarantine=self._quarantine,
+        )
 
     async def _finish(self, futures: _Futures, item: BatchItem[Run], project: Project) -> None:
         """Hand out a result, with what else is known of a feature that was refused."""
@@ -317,13 +327,6 @@ class Suite:
         result = await self._with_artifacts(item, request, project)
         for future in futures.values():
             future.set_result(result)
-
-    async def _config(self, project: Project, config: str | None) -> str | None:
-        """Return a configuration as the service spells it."""
-        if config is None:
-            return None
-        known = await self._listed("configurations", project.id, partial(listed_configs, project))
-        return chosen_configs([config], known)[0]
 
     async def _with_artifacts(
         self, item: BatchItem[Run], request: RunRequest, project: Project
@@ -358,32 +361,19 @@ class Suite:
         """Return a project with its id, which is looked up for a name."""
         wanted = self._project(name).id
         call = partial(choose_project, self._client, wanted, max_outage=MAX_OUTAGE)
-        return self._client.project(await self._listed("projects", wanted, call))
+        return self._client.project(await self._once("projects", wanted, call))
 
-    async def _listed(self, what: str, of: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what a call lists, once, within the time that a feature is waited for."""
+    async def _once(self, what: str, of: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what a call lists, of which each is made once."""
         if (what, of) not in self._lists:
-            self._lists[what, of] = asyncio.ensure_future(self._list(what, call))
+            self._lists[what, of] = asyncio.ensure_future(call())
         found: T = await self._lists[what, of]
         return found
 
-    async def _list(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
-        self._failure = None
-        try:
-            with anyio.fail_after(self.options.timeout):
-                return await call()
-        except TimeoutError as error:
-            within = f"from {self._client.server} within {self.options.timeout:g} s"
-            reason = f": {why(self._failure)}" if self._failure else ""
-            raise errors.VibeError(f"the list of {what} did not come {within}{reason}") from error
-
-    def _note_failure(self, event: events.RetryScheduled) -> None:
-        self._failure = event.error
-
-    def _follow(self, event: events.Dispatched | events.StatusChanged) -> None:
+    def _follow(self, event: Dispatched | StatusChanged) -> None:
         if isinstance(event.ref, RunRef):
             run = (event.ref.server, event.ref.project, event.ref.run_id)
-            if isinstance(event, events.Dispatched):
+            if isinstance(event, Dispatched):
                 self.seen.setdefault(run, False)
             elif event.transition.phase is Phase.FINISHED:
                 self.seen[run] = True

@@ -108,7 +108,7 @@ class TestReruns:
     @inner_pytest.endless
     def test_what_goes_on_is_not_run_again(self, inner: Inner, service: Emulator) -> None:
         """A run that outlived the time limit may still be running, so no other is dispatched."""
-        inner.feature("Login", "--testvibe-timeout=0.3").assert_outcomes(failed=1)
+        inner.feature("Login", time_out=inner_pytest.polled(service)).assert_outcomes(failed=1)
         assert len(service.runs) == 1
 
     def test_attempts_do_not_multiply(self, inner: Inner, service: Emulator) -> None:

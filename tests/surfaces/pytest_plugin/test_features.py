@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
-from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told, shows
+from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told, polled, sent, shows
 from testvibe_async._core.batch import workers
 from testvibe_async._core.dispatch import dispatcher
 from testvibe_async.testing import Emulator, Fault, Outcome
@@ -136,7 +136,7 @@ class TestUnobserved:
 
     def test_a_time_out_leaves_the_run_going(self, inner: Inner, service: Emulator) -> None:
         """The item fails and says that the run goes on; the summary says how to attach to it."""
-        result = inner.feature("Login", "--testvibe-timeout=0.4")
+        result = inner.feature("Login", time_out=polled(service))
 
         (run_id,) = service.runs
         shows(
@@ -159,7 +159,7 @@ class TestUnobserved:
 
         for operation in ("get_run", "list_runs"):
             service.fail(operation, Fault.edit(fail_later), times=1)
-        result = inner.feature("Login", "--testvibe-timeout=0.6")
+        result = inner.feature("Login", time_out=polled(service))
 
         (run_id,) = service.runs
         away = "testvibe: the service does not answer, trying again: *"
@@ -202,36 +202,13 @@ class TestUnobserved:
             monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
         for operation, fault in faults.items():
             service.fail(operation, fault)
-        result = inner.feature("Login", "--testvibe-timeout=0.5")
+        result = inner.feature("Login", time_out=sent(service))
 
         assert result.ret != pytest.ExitCode.OK
         result.stdout.fnmatch_lines([said])
         text = "\n".join(result.outlines).partition("= short test summary")[0]
         assert text.count("told to answer") <= 1
         assert text.count('the service says "') == text.count("told to answer")
-
-    @pytest.mark.parametrize(
-        ("argument", "fault", "said"),
-        [
-            ("--testvibe-config=Mobile", Fault.hang(), "features did not come from * within 0.3 s"),
-            ("--testvibe-project=Acme Shop", Fault.hang(), "projects did not come from * 0.3 s"),
-            (
-                "-v",
-                Fault.status(503),
-                'features did not come from * 0.3 s: the service says "*503*',
-            ),
-        ],
-        ids=["features", "projects", "outage"],
-    )
-    def test_a_list_that_does_not_come_is_abandoned(
-        self, inner: Inner, service: Emulator, argument: str, fault: Fault, said: str
-    ) -> None:
-        """So is a list that is not answered, in the same time, with the reason if there is one."""
-        service.fail("*", fault)
-        result = inner.features("--testvibe-timeout=0.3", argument)
-
-        assert result.ret == pytest.ExitCode.INTERRUPTED
-        shows(result, f"the list of {said}", errors=1)
 
 
 def test_nothing_from_the_service_is_obeyed(inner: Inner, service: Emulator) -> None:
@@ -255,7 +232,7 @@ def test_no_line_of_a_refusal_is_obeyed(
 ) -> None:
     """Nor do the words of an error, be it refused or unreadable."""
     service.fail(operation, Fault.body(b"::error::a ##vso[x]", status=status))
-    result = inner.features("-rA", "--testvibe-timeout=0.5")
+    result = inner.features("-rA", time_out=sent(service, 20))
 
     assert result.ret != 0
     assert "# #vso[" in result.stdout.str()

@@ -5,7 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.support.inner_pytest import Inner, end_together, endless, finish, shows
+from tests.support.inner_pytest import Inner, end_together, endless, finish, polled, shows
 from testvibe_async import SqliteLedger, StoredBatch, Verdict
 from testvibe_async.testing import Emulator
 
@@ -38,7 +38,7 @@ def test_a_session_is_one_batch(inner: Inner, service: Emulator, tmp_path: Path)
         ("Checkout", None): Verdict.SUCCEEDED,
         ("Returns", None): Verdict.FAILED,
     }
-    assert batch.options["batch"]["attempts"] == 2
+    assert batch.options["spec"]["attempts"] == 2
     assert batch.options["quarantine"]["entries"] == []
     assert len(service.runs) == 5
 
@@ -46,7 +46,7 @@ def test_a_session_is_one_batch(inner: Inner, service: Emulator, tmp_path: Path)
 @endless
 def test_the_same_key_resumes_a_session(inner: Inner, service: Emulator) -> None:
     """Runs that a session left in flight are waited for, and not dispatched again."""
-    inner.features(KEY, "--testvibe-timeout=0.4").assert_outcomes(failed=3)
+    inner.features(KEY, time_out=polled(service, 3)).assert_outcomes(failed=3)
     finish(service)
     inner.features(KEY).assert_outcomes(passed=2, failed=2)
     assert len(service.runs) == 3

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from tests.support.inner_pytest import SHOP, Inner, shows
+from tests.support.inner_pytest import SHOP, Inner, sent, shows
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 PLAIN = "def test_plain(): pass"
@@ -126,7 +126,7 @@ class TestExpectedFailures:
         service.fail("list_runs", Fault.status(404 if operation == "run_feature" else 503))
         inner.mark(XFAIL)
         inner.pytester.makepyfile(EXPECTED)
-        result = inner.feature("Returns", "--testvibe-timeout=0.5")
+        result = inner.feature("Returns", time_out=sent(service, 9))
         lines = [f"FAILED testvibe::Returns - {said}", f"ERROR *::test_returns - Failed: {said}"]
         shows(result, *lines, failed=1, errors=1)
         result.stdout.no_fnmatch_line("*suite.py*")
