@@ -18,7 +18,7 @@ from testvibe_async._core.util import escape
 from testvibe_async.cli.details import Line, end_of, error_lines, first_of, text_of
 from testvibe_async.cli.words import Item, is_lost, item_reason
 from testvibe_async.reports.entries import Entry
-from testvibe_async.reports.text import essence
+from testvibe_async.reports.text import essence, likeness
 from testvibe_async.runner.stability import stability_of
 from testvibe_async.runner.words import clock_time, item_name
 
@@ -197,7 +197,7 @@ def _reasons(items: Iterable[Item], prefix: str = "") -> Iterator[tuple[str, str
 def _grouped(
     failures: Iterable[tuple[str, str]], width: int | None, *, most: int | None = None
 ) -> Iterator[Text]:
-    """Yield the error of each name, equal errors once, the most frequent first.
+    """Yield the error of each name, like errors once, the most frequent first.
 
     Args:
         failures: The names, each with its error.
@@ -206,12 +206,14 @@ def _grouped(
     """
     groups: dict[str, list[tuple[str, str]]] = {}
     for name, error in failures:
-        groups.setdefault(essence(error), []).append((name, error))
+        groups.setdefault(likeness(error), []).append((name, error))
     for (first, error), *others in sorted(groups.values(), key=len, reverse=True):
         lines: list[Line] = [(escape(first), "bold red")]
         lines += error_lines(error, width=width) if error else []
         if others:
-            lines.append((f"  The same error in {len(others)} more:", "bold"))
+            is_same = all(essence(each) == essence(error) for _, each in others)
+            like = "The same error" if is_same else "A like error, with another locator or URL,"
+            lines.append((f"  {like} in {len(others)} more:", "bold"))
             names = [f"    {escape(name)}" for name, _ in others]
             lines += [(line, "red") for line in first_of(names, most or len(names))]
         yield text_of(lines)

@@ -27,7 +27,7 @@ from testvibe_async._core.util.serialization import wire_name
 from testvibe_async.errors import ConfigError
 from testvibe_async.reports.entries import ID_FIELDS, IMAGES, Case, Entry, Item
 from testvibe_async.reports.report import Report, ReportOptions
-from testvibe_async.reports.text import essence, one_line
+from testvibe_async.reports.text import likeness, one_line
 from testvibe_async.reports.timeline import timeline
 from testvibe_async.runner.words import counted, duration
 
@@ -185,10 +185,10 @@ def proportions(report: Report) -> list[tuple[str, float, float]]:
 
 
 def groups(report: Report) -> list[list[tuple[Entry, Case]]]:
-    """Return the failed tests that have the same error together, the most frequent first."""
+    """Return the failed tests that have like errors together, the most frequent first."""
     found: dict[str, list[tuple[Entry, Case]]] = {}
     for entry, case in report.failures:
-        found.setdefault(essence(case.error), []).append((entry, case))
+        found.setdefault(likeness(case.error), []).append((entry, case))
     return sorted(found.values(), key=len, reverse=True)
 
 

@@ -75,6 +75,22 @@ def distinct(names: Iterable[str]) -> list[str]:
     return list(used)
 
 
+_VARYING = re.compile(
+    r"""https?://[^\s'"]+
+    | ^Locator:.*
+    | (?:locator|getBy\w+)\((?:[^()]|\([^()]*\))*\)
+    | (?P<quote>['"`])(?:\#|\.|\[|//)[^'"`]*(?P=quote)
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+"""A URL, a locator of Playwright, or a selector in quotes."""
+
+
+def likeness(error: str) -> str:
+    """Return what two errors have in common that differ in a locator or a URL at most."""
+    return _VARYING.sub("…", essence(error))
+
+
 def essence(error: str) -> str:
     """Return what two errors have in common that have the same cause.
 

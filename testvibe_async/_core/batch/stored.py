@@ -200,8 +200,9 @@ def _is_over(entry: Entry[Any], attempts: int) -> bool:
 
 
 def _item_of(entry: Entry[Any], *, is_running: bool) -> BatchItem[Any]:
-    """Return the item of an entry; one whose dispatch is under way waits."""
-    is_under_way = is_running and entry.state in {RowState.INTENDED, RowState.LOST}
+    """Return the item of an entry; in a running batch, one without an answer waits."""
+    is_open = entry.row is None or entry.state in {RowState.INTENDED, RowState.LOST}
+    is_under_way = is_running and is_open
     return entry.current() if is_under_way else entry.end(_error_of(entry))
 
 

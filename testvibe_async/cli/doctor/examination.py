@@ -46,6 +46,15 @@ _UNKNOWN = {
 """The reasons why the checks that read a thing can't be made."""
 
 
+_PARTS = {
+    "diagnose_run": "diagnosis",
+    "get_run_artifacts": "list of artifacts",
+    "get_generation_status": "generation",
+    "get_generation_log": "log",
+}
+"""What a run or a feature need not have: that the service knows none is no difference."""
+
+
 class StopError(Exception):
     """Further checks are pointless; the message is the reason."""
 
@@ -139,7 +148,8 @@ class Examination:
         else:
             exchanges = self.tap.exchanges[before:]
         refusal = exchanges[-1].error
-        if absent and isinstance(refusal, errors.NotFoundError) and refusal.code is not None:
+        is_refused = isinstance(refusal, errors.NotFoundError | errors.ConflictError)
+        if absent and is_refused and refusal.code is not None:
             self.found.append(findings.unchecked(name, f"there is no such {absent}"))
         elif judge is not None:
             self.found += judge(value, exchanges)
@@ -201,7 +211,7 @@ class Examination:
             if thing is None:
                 self.found.append(findings.unchecked(name, _UNKNOWN[of]))
                 continue
-            absent = "" if is_listed else of
+            absent = _PARTS.get(name, "" if is_listed else of)
             call = getattr(project, name)(*filter(None, [thing]))
             self._read[name] = await self._ask(name, call, absent=absent)
         if (runs := self._read["list_runs"]) is not None:
