@@ -14,7 +14,7 @@ import pytest
 
 import testvibe_async
 from tests.conftest import KEY
-from tests.surfaces.cli.conftest import Call, Run, later, now, press_ctrl_c, write
+from tests.surfaces.cli.conftest import Call, Run, write
 from testvibe_async import Client, NotSentError, cli
 from testvibe_async.cli import app
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -77,17 +77,6 @@ def test_signal_ends_a_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         gc.collect()
 
 
-async def test_signals_are_left_as_they_were(call: Call) -> None:
-    """After a command the signals have their previous handlers."""
-    before = [signal.getsignal(number) for number in ENDING]
-    seen: list[object] = []
-    press_ctrl_c(5)
-    later(4, lambda: seen.extend(signal.getsignal(number) for number in ENDING))
-    assert (await call("run Checkout --wait")).code == 130
-    assert not {*seen} & {*before}
-    assert [signal.getsignal(number) for number in ENDING] == before
-
-
 async def test_loop_that_takes_no_signals(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the loop can't handle signals, as on Windows, a command works all the same."""
 
@@ -116,18 +105,6 @@ async def test_a_defect_shows_where_it_is_if_asked(
     loud = await call("features show nosuch -vv")
     assert "Traceback (most recent call last):" in loud.errors
     assert "NotFoundError" in loud.errors
-
-
-@pytest.mark.parametrize(("flags", "levels"), [("", ""), ("-v", "INFO"), ("-vv", "INFO DEBUG")])
-async def test_logs_go_to_standard_error(
-    flags: str, levels: str, call: Call, emulator: Emulator
-) -> None:
-    """Without -v nothing is logged; -v logs each dispatch, -vv each request too."""
-    await call("projects -vv")  # the verbosity of an earlier command has no effect
-    ended = await call(f"run Checkout {flags}")
-    assert ended.code == 0
-    assert [each for each in ("INFO", "DEBUG") if f" {each} " in ended.errors] == levels.split()
-    assert emulator.api_key[8:] not in ended.errors
 
 
 @pytest.mark.parametrize(
@@ -171,13 +148,6 @@ async def test_common_options_stand_before_or_after_the_command(options: str, ca
     assert before.output == after.output
     assert after.output
     assert "'-x'" in (await call(f"{options} run -- -x")).errors
-
-
-@pytest.mark.parametrize(("typed", "seconds"), [("2", 2), ("10s", 10), ("15.5", 15.5)])
-async def test_timeout_may_have_a_unit(typed: str, seconds: float, call: Call) -> None:
-    """A time is seconds, or has units."""
-    assert (await call(f"run Checkout --wait --timeout {typed}")).code == 4
-    assert now() == pytest.approx(seconds, abs=0.5)
 
 
 def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,108 +206,52 @@ def test_other_missing_module_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> No
 GUESSES = {
     "nosuch": 'unknown command "nosuch"; see testvibe-async --help',
     "run x --json=foo": "the only value of --json is --json=lines",
-    "featurs": 'Did you mean "features"?',
-    "features lst": 'Did you mean "list"?',
     "runs show last": "RUN takes a whole number, not 'last'",
     "--gherkin": "no command stands before --gherkin",
-    "run x --zzz": "--zzz; see testvibe-async run --help",
-    "run --waite x": "Did you mean --wait?",
-    "run x --attempts a": "--attempts takes a whole number, not 'a'",
-    "report out.xml": "there is no batch named out.xml",
-    "--timeout 2 features": "--timeout",
 }
 """Words that are no command, or no option, and what is usually meant."""
 
 WRONG = {
     "runs show 0": '"0" for RUN',
-    "runs list --limit 0": '"0" for --limit',
-    "demo --speed fast": "--speed takes a number, not 'fast'",
-    "demo --speed inf": '"inf" for --speed',
     "emulator --json": "this command asks no service",
-    "emulator --port 70000": '"70000" for --port',
-    "demo --features /no/such": "/no/such is no folder with .feature files in it.",
     "emulator --features /no/such": "/no/such is no folder with .feature files in it.",
     "features show": "FEATURE needs a value; see testvibe-async features",
-    "features create X": "--file needs a value",
-    "features show --project": "--project needs a value",
     "features show Login Functionality": "name of several words in quotes",
     "features update 1": "nothing to change: pass --file, --name or both",
     "features create X --file /no/such": "/no/such can't be read: No such",
     "features delete 1": "needs confirmation, but ",
-    "features list --project nosuch": "there is no project 'nosuch'",
     "features list -p 'Acme Shp'": "there is no project 'Acme Shp': did you mean 'Acme Shop'?",
-    "projects --server nonsense": "the server must look like https://",
     "projects --server http://h.example": "in the clear: use https://, or pass",
-    "use Nope": "there is no project 'Nope': there is only 'Acme Shop'",
-    "run": "which features? Give names, ids or globs such as 'Log*', or --all",
     "run --all Login": "--all takes no names but exclusions: leave out --all, or 'Login'",
     "run !Log*": "exclusions alone choose nothing: give names too, or --all",
     "run all !Log*": "there is no feature 'all': to choose all features, give --all",
-    "run all": "there is no feature 'all': to choose all features, give --all",
-    "run !Login* Login*": "the exclusions leave no feature: '!Login*'",
     "run x*": "no feature matches 'x*': there are '",
-    "run Chek*": "no feature matches 'Chek*': did you mean 'Checkout'?",
-    "run Chekout Returns": "there is no feature 'Chekout': did you mean 'Checkout'?",
     "run Chekout --wait": "there is no feature 'Chekout': did you mean 'Checkout'?",
-    "run 9999": "there is no feature '9999': there are ",
-    "run Returns !x*": "no feature matches 'x*'",
     "run --all !*": "the exclusions leave no feature",
-    "run lo": "there is no feature 'lo': did you mean 'Login Functionality' or 'Store locator'?",
-    "run Checkout -c Moblie": "there is no configuration 'Moblie': did you mean 'Mobile'?",
-    "run Login --wait --attempts 0": "--attempts",
     "run Login --repeat 5 --attempts 2": "repeated runs take no further attempts",
     "run Login --wait --report -": "a report needs a file",
     "run Login --wait --report a.txt": "let it end in .xml (JUnit), .json (CTRF), .md",
-    "run Login --wait --timeout 0": "--timeout",
-    "run Login --wait --timeout nan": "--timeout",
     "run Login --wait --timeout 5x": "'5x' is not a duration such as 90, 20m or 1h30m",
-    "run Login --wait --max-in-flight 0": "--max-in-flight",
-    "run Login --nosuch": "--nosuch",
-    "run --failed Checkout": "there is no batch named Checkout",
-    "run --failed 12": "there is no batch 12",
     "run --failed --all": "--failed takes the batch, and no names",
-    "run --failed Checkout Returns": "--failed takes the batch, and no names",
     "run --failed": "there is no batch of runs of project ",
-    "run --failed no/such": "there is no batch named no/such",
     "run Checkout --key 12": "--key '12': a key is not blank",
-    "run Checkout --key ' '": "a key is not blank",
     "generate": "which features?",
-    "generate x*": "no feature matches 'x*'",
-    "generate Login --on-conflict generate": "--on-conflict",
-    "generate Login --waiting": "--waiting",
     "wait": "which operations? Give run ids, features or refs",
     "wait {nosuch": "quote it for the shell",
-    "wait '{testvibe: run}'": "quote it for the shell",
-    "wait --file nosuch.json": "nosuch.json",
-    "wait {}": "this is not a ref of an operation",
     "wait --file /dev/null": "there is nothing to wait for in /dev/null",
-    "wait {} --timeout -1": "--timeout",
-    "wait 214 --report r.pdf": "let it end in .xml",
-    """wait '{"testvibe": "walk"}'""": 'does not say "run"',
-    "resume nosuch": "there is no batch named nosuch: there is none yet",
-    "report": "there is no batch ",
-    "report 12": "there is no batch 12",
     "report --artifacts failed": "--artifacts",
     "emulator --fault run_feature": "--fault 'run_feature' is not understood: write OPERATION:",
-    "emulator --fault run_feature:slow": "WHAT is a status, or one of reset, lost, hang",
     "emulator --fault walk:503": "--fault walk:503: No operation is named 'walk'",
     "emulator --outage 20@60": "write SECONDSs@STARTs",
     "emulator --limit 100": "--limit '100' is not understood: write NUMBER/s",
-    "emulator --limit 0/s": "rate_limit must be a number above 0",
 }
 """Calls that can't be meant so."""
 
 REFUSED = {
-    "features show nosuch": "has no feature 'nosuch'.\" (404 not_found)",
-    "features show Chekout": "; did you mean 'Checkout'?",
-    "files get nosuch": "has no file 'nosuch'.\" (404 not_found)",
     "files put ../x -f /dev/null": "(400 invalid_request)",
     "generation status Chekout": "; did you mean 'Checkout'?",
     "generation log Chekout": "; did you mean 'Checkout'?",
-    "generation cancel nosuch": "(404 not_found)",
-    "generation cancel Checkout": "(409 conflict)",
     "runs show 999": "(404 not_found)",
-    "runs diagnose 999": "(404 not_found)",
     "wait Chekout": "; did you mean 'Checkout'?",
 }
 """Calls that the service refuses."""

@@ -26,7 +26,7 @@ from tests.surfaces.cli.conftest import (
 )
 from testvibe_async import Client, SqliteLedger, StoredBatch
 from testvibe_async.cli import history
-from testvibe_async.testing import Emulator, Fault, Outcome, RecordedRequest, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -127,27 +127,6 @@ async def test_resume_goes_on_as_it_was_typed_at_first(
     assert names_in(here / "failed") == [f"run-{number}" for number in again]
 
 
-async def test_resume_on_another_machine_leaves_its_files_here(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the folder is not there that it was typed in, paths are relative to this one."""
-    first, second = tmp_path / "first", tmp_path / "second"
-    for folder in (first, second):
-        folder.mkdir()
-    monkeypatch.chdir(first)
-    typed = "run Returns --wait --report out/a.md --artifacts failed"
-    await interrupted(call, typed, at=10)
-    monkeypatch.chdir(second)
-    first.rename(tmp_path / "gone")
-    ended = await call("resume --timeout 1")
-    assert ended.code == 4, ended.errors
-    assert names_in(second) == ["out"]
-    ended = await call("resume --report b.md")  # It takes the place of the one at first.
-    assert ended.code == 1, ended.errors
-    assert (names_in(second), names_in(second / "out")) == (["b.md", "failed", "out"], ["a.md"])
-    assert not first.exists()
-
-
 @pytest.mark.parametrize("decision", ["resend", "drop", "adopt 214", "adopt=214"])
 async def test_person_decides_what_is_unknown(
     decision: str, emulator: Emulator, call: Call
@@ -164,14 +143,6 @@ async def test_person_decides_what_is_unknown(
     assert ended.code == (5 if decision == "drop" else 0)
     assert ("1 unknown" in ended.output) is (decision == "drop")
     assert len(emulator.runs) == (2 if decision == "resend" else 1)
-
-
-async def test_generation_is_not_adopted_by_an_id(emulator: Emulator, call: Call) -> None:
-    """Of an unknown generation nothing is offered that only a run can be given."""
-    emulator.fail("get_generation_status", Fault.status(500))
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    ended = await call(f"generate {GIFT_CARD} --watch --timeout 30")
-    assert re.findall(r" --unknown (\w+)", ended.errors) == ["resend", "drop"]
 
 
 async def test_only_what_was_dispatched_is_adopted(emulator: Emulator, call: Call) -> None:
@@ -206,28 +177,6 @@ async def test_no_decision(words: str, call: Call) -> None:
     ended.refuses("--feature needs --unknown")
 
 
-async def test_failures_of_different_configurations_are_one_batch(
-    emulator: Emulator, call: Call
-) -> None:
-    """Each runs again with its own configuration and no other, all at once, in one batch."""
-
-    def is_refused(request: RecordedRequest) -> bool:
-        checkout = f"/features/{emulator.features['Checkout'].id}/"
-        return checkout in request.path and "Mobile" in str(request.body)
-
-    emulator.fail("run_feature", Fault.status(400), when=is_refused)
-    site = "https://staging.example"
-    await call(f"run Returns Checkout Newsletter --wait --site-url {site} {MATRIX}")
-    before = len(emulator.runs)
-    ended = await call("run --failed --wait --json")
-    again = {(each["feature"], each["config"]) for each in ended.json["items"]}
-    assert again == {("Returns", "Default"), ("Returns", "Mobile"), ("Checkout", "Mobile")}
-    assert {*ran_since(emulator, before)} == {("Returns", "Default"), ("Returns", "Mobile")}
-    assert {run.site_url for run in emulator.runs.values()} == {site}
-    assert ended.json["seconds"] < 30
-    assert ended.json["batch"] == 2
-
-
 async def test_resume_goes_on_with_all_that_runs_again(emulator: Emulator, call: Call) -> None:
     """Stopped in the middle, `resume` knows each failure that was to run again."""
     emulator.fail("run_feature", Fault.status(400), times=1)
@@ -237,16 +186,6 @@ async def test_resume_goes_on_with_all_that_runs_again(emulator: Emulator, call:
     ended = await call("resume")
     assert ran_since(emulator, before) == [("Returns", "Mobile")]
     assert ended.output.endswith(": 1 passed, 2 failed\n")
-
-
-async def test_what_is_open_is_no_success(call: Call) -> None:
-    """Where nothing failed, but not all is over, `run --failed` says so, and exits not with 0."""
-    typed = "run Checkout Wishlist Newsletter --wait --max-in-flight 2"
-    await interrupted(call, typed, at=22)
-    ended = await call("run --failed --wait --json")
-    assert (ended.code, ended.json["exitCode"]) == (4, 4)
-    assert ": nothing to run again, of 3 runs." in ended.errors
-    assert "1 passed, 2 in flight. Resume it with testvibe-async resume 1\n" in ended.errors
 
 
 async def test_resume_asks_before_it_pays(emulator: Emulator, call: Call) -> None:
@@ -376,34 +315,12 @@ async def test_same_command_with_the_same_key_resumes(
         (await call(f"{other} --key a")).refuses("Batch 1 (a) has this key, and other features")
 
 
-async def test_rerun_with_a_key_is_resumed(emulator: Emulator, call: Call) -> None:
-    """The same rerun with the same key runs nothing twice."""
-    await call("run Returns Checkout --wait")
-    for _ in range(2):
-        assert (await call("run --failed --wait --key again")).code == 1
-    assert ran_since(emulator, 2) == [("Returns", "Default")]
-
-
 async def test_generation_with_a_key_is_paid_once(emulator: Emulator, call: Call) -> None:
     """The same command again joins the generation; what is left needs no second permission."""
     for _ in range(2):
         ended = await call(f"generate Newsletter {GIFT_CARD} --key g --max-generations 1 --watch")
         assert ended.code == (4 if len(emulator.generations) == 1 else 0)
     assert len(emulator.generations) == 2
-
-
-async def test_batch_of_the_library(emulator: Emulator, call: Call, ledger: Path) -> None:
-    """A batch that a program kept, with options of its own, is like one of the command line."""
-    await call("run Newsletter --wait")
-    options: dict[str, Any] = {"spec": 7, "quarantine": "mine", "files": []}
-    async with Client(ledger=ledger) as client:
-        project = client.project(emulator.project_id)
-        await project.run_features(["Returns", "Checkout"], key="lib", options=options)
-    assert (await call("report lib")).output.endswith(": 1 passed, 1 failed\n")
-    assert (await call("history --json lib")).json["batches"][0]["failed"] == 1
-    assert (await call("resume lib")).code == 1
-    await call("run --failed lib")
-    assert ran_since(emulator, 3) == [("Returns", "Default")]
 
 
 async def test_stream_that_was_not_read(emulator: Emulator, call: Call, ledger: Path) -> None:
@@ -443,24 +360,6 @@ async def test_batch_that_is_running(word: str, emulator: Emulator, call: Call) 
     assert (await running).code == 1
     assert len(emulator.runs) == 2
     assert "still running" not in (await call("report")).errors
-
-
-async def test_report_of_a_batch_has_its_reruns(emulator: Emulator, call: Call) -> None:
-    """What passed when it ran again is flaky; what failed again has failed, and runs again."""
-    end_later(emulator, "failed", "Checkout", "Returns")
-    await call("run Checkout Returns Newsletter --wait")
-    end_later(emulator, "failed", "Returns")
-    await call("run --failed 1 --wait")
-    requests = len(emulator.requests)
-    ended = await call("report 1 --report junit.xml")
-    assert (ended.code, len(emulator.requests)) == (1, requests)
-    assert ended.lines[0].endswith(", with what ran again, batch 2.")
-    assert re.search(r"\nBatch 1: 3 in [\d:.]+ s: 1 passed, 1 flaky, 1 failed\n$", ended.output)
-    assert text_of("junit.xml").count("<flakyFailure") == 1
-    end_later(emulator, "passed", "Returns")
-    await call("run --failed 1 --wait")
-    assert ran_since(emulator, 5) == [("Returns", "Default")]
-    assert (await call("report 1")).code == 0
 
 
 async def test_rerun_is_judged_as_its_batch(emulator: Emulator, call: Call) -> None:
@@ -505,16 +404,6 @@ async def test_rerun_reports_its_batch(typed: str, emulator: Emulator, call: Cal
     assert whole in ended.errors
     assert (await call("report 1")).code == 4
     assert re.findall(r"<flakyFailure|<error", text_of("a.xml")) == ["<flakyFailure", "<error"]
-
-
-async def test_history_of_some_keys(call: Call) -> None:
-    """`history` shows the batches that a number, a key or a glob of keys names."""
-    for key in ("nightly-1", "other", "nightly-2"):
-        await call(f"run Checkout --wait --key {key}")
-    await call("run --failed nightly-1 --wait")
-    for words, numbers in (("'nightly-*'", ["1", "3"]), ("2 nightly-2", ["2", "3"])):
-        ended = await call(f"history {words}")
-        assert [line.split()[0] for line in ended.lines if "\t" in line] == ["Batch", *numbers]
 
 
 async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Call) -> None:

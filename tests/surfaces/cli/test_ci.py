@@ -18,7 +18,7 @@ from tests.surfaces.cli.conftest import (
     text_of,
     write,
 )
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Outcome, Scenario
 
 SCENARIO = Scenario(
     run_duration=5, failing_runs=0, outcomes={"Returns": Outcome(run_status="failed")}
@@ -72,19 +72,6 @@ async def test_each_failure_is_an_annotation(
 
 
 @pytest.mark.usefixtures("on_github")
-async def test_what_could_not_run_or_is_flaky(emulator: Emulator, call: Call) -> None:
-    """A dispatch that failed has its reason; what passed after a failure is a warning."""
-    later(4, emulator.finish_run, 214, "failed")
-    emulator.fail("run_feature", Fault.status(400), skip=1, times=1)
-    ended = await call("run Checkout Newsletter --wait --attempts 2")
-    said = [line for line in ended.lines if line.startswith(("::error", "::warning"))]
-    flaky = "flaky: it failed, and passed when it ran again"
-    assert re.match("::error title=Newsletter::.*The emulator was told to answer 400", min(said))
-    assert max(said).startswith("::warning title=Checkout%3A ")
-    assert max(said).endswith(f"::{flaky}")
-
-
-@pytest.mark.usefixtures("on_github")
 @pytest.mark.parametrize(
     ("more", "counts"),
     [("--timeout 4", "1 in flight"), ("--attempts 2 --fail-on-flaky", "1 flaky"), ("", None)],
@@ -118,16 +105,6 @@ async def test_summary_that_can_not_be_written(on_github: Path, call: Call) -> N
     ended = await call("run Checkout --wait")
     said = f"The summary of the step can't be written: {on_github}: Is a directory\n"
     assert (ended.code, ended.errors) == (0, said)
-
-
-async def test_json_and_reports_in_a_job(on_github: Path, call: Call) -> None:
-    """With --json no command of GitHub is printed; a report that is the summary is the only one."""
-    ended = await call("run Returns --wait --json")
-    assert "::" not in ended.output.replace("::1", "")
-    assert text_of(on_github)
-    write(on_github, "")
-    await call(f"run Returns --wait --report md:{on_github}")
-    assert text_of(on_github).count("## TestVibe\n") == 1
 
 
 PAGE = (Path(__file__).parents[3] / "testvibe_async/cli/README.md").read_text(encoding="utf-8")
@@ -176,17 +153,6 @@ async def test_job_of_the_page(system: str, call: Call) -> None:
     paths = kept[0] if system == "GitHub" else [*artifacts["paths"], *artifacts["reports"].values()]
     assert sorted(paths) == ["failed", "junit.xml"]
     assert {*paths} <= {*names_in(Path())}
-
-
-def test_jobs_keep_the_state_folder_whatever_becomes_of_them() -> None:
-    """What is cached is where the ledger is, and a failure is no reason not to."""
-    job, caches = GITHUB["jobs"]["features"], [s for s in STEPS if "cache" in s.get("uses", "")]
-    assert job["env"]["XDG_STATE_HOME"] == "${{ github.workspace }}/.state"
-    assert [step["with"]["path"] for step in caches] == [".state", ".state"]
-    assert caches[1]["if"] == "always()"
-    own = GITLAB["features"]
-    assert own["variables"]["XDG_STATE_HOME"] == "$CI_PROJECT_DIR/.state"
-    assert own["cache"] == {"key": "testvibe", "paths": [".state"], "when": "always"}
 
 
 @pytest.mark.usefixtures("_job")

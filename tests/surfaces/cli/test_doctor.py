@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +13,7 @@ from tests.support.amounts import amount
 from tests.support.dialects import DIALECTS, Dialect
 from tests.support.processes import ROOT
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import text_of, use, write
-from testvibe_async._core.wire.endpoints import ENDPOINTS
+from tests.surfaces.cli.conftest import text_of, use
 from testvibe_async.cli import app
 from testvibe_async.cli.doctor import examination, findings
 from testvibe_async.cli.doctor.findings import CHECKS
@@ -77,11 +75,6 @@ async def test_all_holds(call: Call, signed_in: Emulator) -> None:
     assert not signed_in.artifact_requests
     limits = [request.query.get("limit") for request in sent if request.operation == "list_runs"]
     assert limits == [None, "1"]
-
-
-def test_each_operation_that_reads_is_one_of_those() -> None:
-    """A read that is added to the contract has to be checked, too."""
-    assert {name for name, row in ENDPOINTS.items() if row.method == "GET"} == {*CHECKS}
 
 
 def scene(typed: str, code: int, *said: str, **more: Any) -> tuple[str, int, Any, Any]:
@@ -262,24 +255,6 @@ async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.Monkey
     assert not [operation for operation in counts if asked[operation] != counts[operation]]
 
 
-async def test_a_run_leads_to_all_else(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where features and runs are not listed, the run of a feature leads to all of it."""
-    async with Emulator(lists=False, scenario=STEADY) as emulator:
-        use(emulator, monkeypatch)
-        ended = await call("doctor --run Checkout")
-    assert (ended.code, lines_of(ended.output, "unchecked")) == (1, [])
-    held = subjects_of(lines_of(ended.output, "holds"))
-    assert CHECKS.keys() - {"list_features", "list_runs"} <= held
-
-
-async def test_another_route_is_taken_from_the_settings(call: Call, signed_in: Emulator) -> None:
-    """What the settings say of a route is where it is asked for, and what is shown."""
-    write(".testvibe-async.toml", '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n')
-    ended = await call("doctor")
-    assert (ended.code, signed_in.count("list_runs")) == (1, 0)
-    assert "list_runs\tGET /projects/{project}/history: 404" in ended.output
-
-
 AWAY = {
     "a page": Fault.body(b"<title>Back soon</title>", content_type="text/html"),
     "a redirect": Fault.status(302, body=b""),
@@ -292,32 +267,6 @@ AWAY = {
 
 
 # Where no answer came before, a page or a redirect is all that is there: see the dialects.
-@pytest.mark.parametrize(("fault", "before"), [*product(AWAY, [3]), *product([*AWAY][2:], [0])])
-async def test_an_outage_is_one_sentence(
-    fault: str, before: int, call: Call, signed_in: Emulator
-) -> None:
-    """Where all answers fail from some moment on, that is no difference, and the code is 5."""
-    signed_in.fail("*", AWAY[fault], skip=before)
-    ended = await call("doctor")
-    assert ended.code == 5
-    assert lines_of(ended.output, "differs") == []
-    (said,) = lines_of(ended.output, "outage")
-    assert said.startswith("service\tit stopped answering; " if before else "service\tit does not")
-    assert "list_runs\tnot asked in an outage" in lines_of(ended.output, "unchecked")
-    assert "\nThe checks ended in an outage; " in ended.output
-    assert asyncio.get_running_loop().time() < 90
-
-
-async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the service is below a path that was not given, it says how to give one."""
-    async with Emulator(middleware=Dialect(path_prefix="/testvibe")) as emulator:
-        use(emulator, monkeypatch)
-        ended = await call("doctor --server", emulator.url.removesuffix("/testvibe"))
-    assert ended.code == 3
-    assert "answers 404, and not as the service does" in ended.output
-    assert "if the service is below a path, the address ends with that" in ended.output
-
-
 async def test_no_project_and_another_project(
     call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,15 +308,6 @@ async def test_a_lost_dispatch_is_not_repeated(call: Call, signed_in: Emulator) 
         assert "no result came" not in ended.output
         assert signed_in.count("run_feature") == count
         rule.remove()
-
-
-async def test_a_run_may_start_meanwhile(call: Call, signed_in: Emulator) -> None:
-    """A run that another client dispatches between two lists is no difference."""
-    await call("run Checkout --wait")
-    signed_in.fail("list_runs", Fault.body(b"[]"), times=1)
-    ended = await call("doctor")
-    assert ended.code == 0
-    assert "All that was checked holds" in ended.output
 
 
 async def test_the_document_is_stable(call: Call, signed_in: Emulator) -> None:

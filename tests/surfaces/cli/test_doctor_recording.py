@@ -15,9 +15,7 @@ from urllib.parse import quote, unquote
 import pytest
 from attrs import evolve
 
-from tests.conftest import client_of
 from tests.support.amounts import amount, some
-from tests.support.dialects import DIALECTS
 from tests.support.recordings import FOLDER, RECORDINGS, dispatch_in, recording_of
 from tests.surfaces.cli.conftest import text_of, use
 from testvibe_async.cli.doctor import findings
@@ -87,40 +85,6 @@ async def test_a_recording_is_shown_before_it_is_written(
     assert "exchanges of 11 operations; two of the answers:" in ended.errors
     assert f"Write this to {path}?" in ended.errors
     assert not path.exists()
-
-
-async def test_pages_of_a_recording_are_replayed(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The address of the next page leads to the service that replays it."""
-    async with Emulator(middleware=DIALECTS["paged-by-link"]) as emulator:
-        use(emulator, monkeypatch)
-        recording = await record(call, tmp_path / "r.json")
-    assert emulator.url not in (tmp_path / "r.json").read_text("utf-8")
-    async with (
-        Emulator(middleware=Replay(recording), **recording.options) as emulator,
-        client_of(emulator) as client,
-    ):
-        features = await client.project().list_features()
-    assert (len(features), features.is_complete) == (17, True)
-
-
-async def test_what_is_rare_does_not_prevent_a_recording(
-    call: Call, signed_in: Emulator, tmp_path: Path
-) -> None:
-    """Half characters, colours, lines of underscores and endless digits end no recording."""
-    body = (
-        '{"items":[{"name":"_____","path":"\\ud83d","log":"\\u001b[31m","m":[1050.25,1e300],'
-        '"at":["2026-02-30T00:00:00","9999-12-31T23:59:59Z"]}],"total":1234567,"id":%s}'
-    )
-    signed_in.fail("list_configs", Fault.body((body % ("7" * 4000)).encode()))
-    signed_in.fail("list_files", Fault.body(b"[" * 400 + b"]" * 400))
-    answer = answers_in(await record(call, tmp_path / "r.json"), "list_configs")[0]
-    document = json.loads(answer)
-    assert document["items"][0]["name"] == "_____"
-    for original in ("1050.25", "2026-02-30", "9999-12"):
-        assert original not in str(document["items"])
-    assert not {document["total"], document["id"]} & {1234567, int("7" * 4000)}
 
 
 VALUES: list[Any] = [

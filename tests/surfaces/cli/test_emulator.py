@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.processes import ROOT
-from tests.surfaces.cli.conftest import Call, later, now, press_ctrl_c, write
+from tests.surfaces.cli.conftest import Call, later, now, press_ctrl_c
 from testvibe_async import (
     Client,
-    ForbiddenError,
     Hooks,
-    InvalidRequestError,
-    NotFoundError,
     RetryPolicy,
     VibeError,
 )
@@ -77,35 +74,6 @@ def serve(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         assert await command == 0
 
     return serving
-
-
-async def test_options_reach_the_emulator(serve: Serve) -> None:
-    """Features and credits are those of the options, and a list can be taken away."""
-    write("features/own.feature", "Feature: Own\n  Scenario: One\n    Given one\n")
-    typed = "--features features --fault list_features:404 --credits 0 --strict"
-    async with serve(typed, signal.SIGTERM) as client:
-        project = client.project()
-        assert (await project.get_feature("Own")).status == "generated"
-        with pytest.raises(NotFoundError):
-            await project.list_features()
-        with pytest.raises(ForbiddenError):
-            await project.generate_feature("Own")
-        with pytest.raises(InvalidRequestError, match="'archived' is unknown"):
-            await client.request("GET", "/projects", query={"archived": "true"})
-
-
-@pytest.mark.parametrize(("seed", "speed"), [(0, 1.0), (0, 50.0), (1, 1.0)])
-async def test_seed_and_speed_decide_how_long_a_run_takes(
-    serve: Serve, seed: int, speed: float
-) -> None:
-    """A run takes what its seed draws, divided by the speed."""
-    async with serve(f"--seed {seed} --speed {speed}") as client:
-        began = now()
-        await (await client.project().run_feature("Checkout"))
-        took = now() - began
-    queue, duration, _ = Scenario(seed=seed).plan_run("Checkout", 1)
-    expected = (queue + duration) / speed
-    assert expected <= took < expected + 3.5
 
 
 async def test_faults_reach_the_emulator(serve: Serve) -> None:

@@ -105,47 +105,6 @@ async def test_unknown_names_the_commands_that_show_it(call: Call, emulator: Emu
     assert "--feature 38\n  and 2 more\n" in (await call("run --wait", *names)).errors
 
 
-async def test_equal_reasons_are_told_once(call: Call, emulator: Emulator) -> None:
-    """Failed tests come first, then each reason once with up to ten features; all is counted."""
-    for number in range(13):
-        emulator.add_feature(f"Feature {number}")
-    emulator.fail("run_feature", Fault.status(400), skip=2)
-    features = [f"Feature {number}" for number in range(13)]
-    ended = await call("run --max-in-flight 1 --wait Returns Checkout", *features)
-    failed, refused = ended.output.split("\n\n")[1:3]
-    assert failed.startswith("Checkout, run 215: ")
-    assert [line[:33] for line in refused.splitlines()] == [
-        "Feature 0",
-        '    the service says "The emulato',
-        "  The same error in 12 more:",
-        *(f"    Feature {number}" for number in range(1, 11)),
-        "  and 2 more",
-    ]
-    assert ended.output.endswith(": 1 passed, 1 failed, 13 errors\n")
-    assert "--on-conflict" not in ended.output
-
-
-async def test_configuration_is_named_where_it_is_not_the_usual(call: Call) -> None:
-    """The default configuration is not named, also where it was asked for by name."""
-    ended = await call("run Checkout --wait -q -c Default -c Mobile")
-    named = {line.partition(", run ")[0] for line in ended.lines if ", run 21" in line}
-    assert {name.strip() for name in named} == {"Checkout", "Checkout [Mobile]"}
-
-
-async def test_failed_generation_shows_the_end_of_its_log(call: Call, emulator: Emulator) -> None:
-    """A generation that failed has no tests to name; its log says why, where it could be read."""
-    section: dict[str, Any] = {"section": "a", "title": "Pays", "state": "completed"}
-    section |= {"conclusion": "failure", "statusReason": "No button", "log": ["1", "2", "3", "4"]}
-    answer_with(emulator, "get_generation_log", sections=[section])
-    ended = await call("generate 'Checkout with gift card' --watch --quiet")
-    first = "Checkout with gift card, generation"
-    lines = ['    Pays: "No button"', "    Pays:", *(f"    {number}" for number in (1, 2, 3, 4))]
-    assert (ended.code, ended.lines) == (1, [first, *lines])
-    emulator.fail("get_generation_log", Fault.status(500))
-    ended = await call("generate 'Checkout with gift card' --watch --quiet")
-    assert (ended.lines[0], len(ended.lines)) == (first, 2)
-
-
 @pytest.mark.parametrize(
     ("finished", "faults", "code", "counts"),
     [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.surfaces.cli.conftest import Call, Give, interrupted, write
+from tests.surfaces.cli.conftest import Call, Give, interrupted
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -72,14 +72,6 @@ async def test_feature_that_is_generating(watch: str, emulator: Emulator, call: 
         ended = await call(f"generate {GIFT_CARD} --on-conflict wait")
         assert ended.errors.startswith("What is generating is waited for first: minutes each.\n")
         assert (ended.code, len(emulator.generations)) == (0, 2)
-
-
-async def test_hint_is_what_would_help(call: Call) -> None:
-    """A feature without tests comes with the whole command that generates them."""
-    write("a.json", (await call("run 'Draft 1' --wait --json")).output)
-    for typed in ("report", "run 'Draft 1' --wait", "wait --file a.json"):
-        hint = "To generate what has no tests:\n  testvibe-async generate 'Draft 1'\n"
-        assert hint in (await call(typed)).output, typed
 
 
 @pytest.mark.parametrize("options", CONSENTS)
@@ -261,12 +253,3 @@ async def test_a_decision_is_not_kept_where_its_price_is_refused(
     reported = await call("report")
     assert reported.code == 5
     assert "generation status" in reported.output + reported.errors
-
-
-async def test_failed_generation_has_a_next_step(emulator: Emulator, call: Call) -> None:
-    """The command that shows why it failed is suggested."""
-    emulator.add_feature("Doomed", status="draft")
-    ended = await call("generate Doomed --watch")
-    assert ended.code == 1
-    (command,) = re.findall(r"\nTo read why:\n  testvibe-async (.+)\n", ended.output)
-    assert (await call(command)).code == 0

@@ -123,37 +123,6 @@ def prepare(emulator: Emulator) -> None:
     Path("runs.json").write_text(f'{ref}"{emulator.project_id}", "runId": 214}}', encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("guessed", "meant"),
-    [
-        ("features", "features list"),
-        ("runs", "runs list"),
-        ("help run", "run --help"),
-        ("features --quiet", "features list --quiet"),
-        ("help features show", "features show --help"),
-        ("run Checkout --watch --quiet", "run Checkout --wait --quiet"),
-    ],
-)
-async def test_first_guess_that_is_right(
-    guessed: str, meant: str, signed_in: Emulator, call: Call
-) -> None:
-    """The shorter ways that people guess first do what they mean."""
-    assert signed_in
-    await call("run 'Login Functionality' --wait --quiet")
-    first, second = await call(guessed), await call(meant)
-    assert first.code == second.code
-    assert "unknown" not in first.errors
-    assert guessed.startswith("run ") or first.output == second.output
-
-
-def test_a_script_is_printed(run: Run) -> None:
-    """The script knows each command and option."""
-    ended = run("--show-completion --shell bash")
-    assert (ended.code, ended.errors) == (0, "")
-    assert all(name.removeprefix("--") in ended.output for name in app.NAMES)
-    assert all(option in ended.output for option in ("gherkin", "server", "no-color", "stdin"))
-
-
 def test_the_shell_is_seen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --shell it is the shell from which it was called, or must be named."""
 

@@ -1,12 +1,11 @@
 """Outages and limits of time: what a person, a pipe and a program are told of a silent service."""
 
-import asyncio
 import re
 
 import pytest
 
-from tests.surfaces.cli.conftest import Call, later, now, press_ctrl_c, text_of
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario, VirtualTimeLoop
+from tests.surfaces.cli.conftest import Call, later, now, press_ctrl_c
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(
     run_queue=3,
@@ -100,20 +99,6 @@ async def test_generations_are_polled_less_often(emulator: Emulator, call: Call)
     assert "; 2 operations not seen since " in ended.output
 
 
-@pytest.mark.parametrize("typed", ["Checkout", "--all"])
-async def test_service_that_is_never_reached(
-    call: Call, typed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At the time-out the cause is the same, whether or not a list was needed first."""
-    monkeypatch.setenv("TESTVIBE_SERVER", "http://127.0.0.1:1")
-    ended = await call(f"run {typed} --wait --timeout 12 -r junit.xml")
-    assert ended.code == 5
-    assert "onnect" in ended.output + ended.errors
-    assert re.search("<error.*onnect", text_of("junit.xml"), re.DOTALL)
-    assert ("testvibe-async resume 1" in ended.errors) is (typed != "--all")
-    assert "unknown" not in ended.output + ended.errors
-
-
 async def test_outage_until_the_time_out(emulator: Emulator, call: Call) -> None:
     """What was not seen at the time-out is exit code 5, and is not said to go on."""
     out_from(emulator, 10)
@@ -127,43 +112,6 @@ async def test_outage_until_the_time_out(emulator: Emulator, call: Call) -> None
         assert word not in said.partition("testvibe-async wait")[0]
 
 
-@pytest.mark.parametrize("nothing_after", [False, True])
-async def test_pause_of_this_process_is_no_outage(
-    nothing_after: bool,  # noqa: FBT001 - a case
-    emulator: Emulator,
-    call: Call,
-) -> None:
-    """After a pause of 120 s the service is not said to be silent; what it hides is not seen."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualTimeLoop)
-    later(10, loop._jump, 120)
-    if nothing_after:
-        later(9, emulator.fail, "list_runs", Fault.status(404))
-
-        def hang() -> None:
-            emulator.fail("get_run", Fault.hang(), when=lambda each: each.path.endswith("/215"))
-
-        later(9, hang)
-    ended = await call("run Checkout Newsletter --wait --timeout 60")
-    assert "not reachable" not in ended.output or nothing_after
-    counts = "1 passed, 1 not seen" if nothing_after else "2 passed"
-    assert (ended.code, ended.output.rpartition(": ")[2]) == (5 * nothing_after, f"{counts}\n")
-    assert "till running" not in ended.errors
-
-
-async def test_printed_command_picks_up_what_was_not_seen(emulator: Emulator, call: Call) -> None:
-    """Each ref that is unfinished is in the command, also after the longest outage."""
-    out_from(emulator, 10, 410)
-    ended = await call("run Checkout Newsletter --wait")
-    assert ended.code == 5
-    assert ended.output.endswith(": 2 errors\n")
-    assert ended.output.count("not seen any more: no whole answer came") == 3
-    await asyncio.sleep(100)
-    (line,) = re.findall(r"^  testvibe-async (wait .*)$", ended.errors, re.MULTILINE)
-    ended = await call(line)
-    assert (ended.code, ended.output[-11:]) == (0, ": 2 passed\n")
-
-
 async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call) -> None:
     """Stopped in an outage, a command says since when its runs were not seen."""
     out_from(emulator, 10)
@@ -173,17 +121,6 @@ async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call
     assert (ended.code, item["error"]["type"]) == (130, "WaitTimeoutError")
     assert "Stopped. Batch 1: 1 in 20 s: 1 not seen\n" in ended.errors
     assert "till running" not in ended.errors
-
-
-async def test_ctrl_c_is_no_outage(emulator: Emulator, call: Call) -> None:
-    """What the command itself cancels, while it waits for a dispatch, is still in flight."""
-    for name in ("list_runs", "get_run"):
-        later(3, emulator.fail, name, Fault.delay(2))
-    emulator.fail("run_feature", Fault.delay(20), when=lambda _: len(emulator.runs) == 2)
-    press_ctrl_c(8)
-    ended = await call("run Checkout Returns Wishlist --wait --json --max-in-flight 3")
-    assert ended.json["summary"]["notSeen"] == 0
-    assert "Not seen" not in ended.errors
 
 
 async def test_warnings_of_the_log_are_told_otherwise(emulator: Emulator, call: Call) -> None:
@@ -208,19 +145,6 @@ async def test_silent_outage_on_a_terminal(emulator: Emulator, call: Call) -> No
     assert {13, 14, 15} <= {*seconds}
     assert (ended.code, "till running" in ended.errors) == (5, False)
     assert "\nNot seen since " in ended.errors
-
-
-async def test_silence_from_the_first_dispatch_on(emulator: Emulator, call: Call) -> None:
-    """Before anything is in flight the hanging dispatch is told of, and no run is said to be."""
-    for operation in ("list_runs", "run_feature", "list_projects", "get_generation_status"):
-        emulator.fail(operation, Fault.hang())
-    ended = await call("run Checkout --wait --timeout 40")
-    told = re.search(
-        r"^ +([\d.]+) s  not reachable for [\d.]+ s; trying again$", ended.output, re.MULTILINE
-    )
-    assert told is not None
-    assert float(told[1]) < 30  # Before the dispatch itself is out of time.
-    assert "not seen" not in ended.output
 
 
 async def test_outage_of_a_command_that_only_dispatches(
@@ -297,28 +221,6 @@ async def test_patience_ends(  # noqa: PLR0913, PLR0917 - a table
     ended = await call(f"{typed} --wait")
     assert ended.code == code, ended.errors
     assert seconds[0] <= now() <= seconds[1]
-
-
-@pytest.mark.parametrize("fault", [Fault.status(503), Fault.status(429), Fault.reset()])
-@pytest.mark.parametrize(
-    ("operation", "typed"),
-    [
-        ("list_features", "run Newslet* --wait"),
-        ("list_features", "generate Newslet* --watch --yes"),
-        ("list_projects", "run Checkout --wait -p 'Acme Shop'"),
-    ],
-)
-async def test_service_that_is_busy_at_the_start(
-    fault: Fault, operation: str, typed: str, emulator: Emulator, call: Call
-) -> None:
-    """A list that fails for 25 s is asked for again; a name never goes out as an id."""
-    rule = emulator.fail(operation, fault)
-    later(25, rule.remove)
-    ended = await call(typed)
-    assert ended.code == 0, ended.errors
-    assert emulator.runs or emulator.generations
-    assert "trying again" in ended.errors
-    assert now() > 25
 
 
 async def test_list_that_is_away_shows_nothing(emulator: Emulator, call: Call) -> None:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.surfaces.cli.conftest import Call, Ended, answer_with, later, text_of
+from tests.surfaces.cli.test_batches import end_later
 from tests.surfaces.cli.test_stability import write_quarantine
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -101,7 +102,7 @@ async def test_all_outputs_agree(
 @pytest.mark.parametrize("form", ["", "--json", "--json=lines", "--quiet"])
 async def test_red_exit_is_explained(form: str, call: Call, emulator: Emulator) -> None:
     """Each output says why the exit code is red, also where only what is flaky makes it red."""
-    later(3, lambda: [emulator.finish_run(run.id, "failed") for run in emulator.active_runs()])
+    end_later(emulator, "failed")
     ended = await call(f"run Returns --attempts 2 --fail-on-flaky {form}")
     assert ended.code == 1
     assert "flaky" in (ended.errors if form == "--quiet" else ended.output)
@@ -198,7 +199,7 @@ async def test_report_of_a_running_batch(call: Call) -> None:
     assert "resume" not in ended.errors
 
 
-async def test_dropped_dispatch_stays_unknown(call: Call, emulator: Emulator, ledger: Path) -> None:
+async def test_dropped_dispatch_stays_unknown(call: Call, emulator: Emulator) -> None:
     """What a person decided to leave is unknown while its batch runs, and in each later report."""
     prepare(emulator)
     emulator.fail("list_runs", Fault.status(404))

@@ -85,15 +85,6 @@ async def test_table_has_each_operation_and_what_they_add_up_to(
     assert {f"{second}.0 s:" for second in range(8)} <= {*re.findall(r"[\d.]+ s:", ended.output)}
 
 
-@pytest.mark.usefixtures("size")
-async def test_the_last_table_of_a_few_stays(call: Call) -> None:
-    """The table of few operations stays above what went wrong; what passed is green."""
-    ended = await call("run Checkout Returns --wait")
-    left = ended.output.rpartition("\x1b[?25h")[2]
-    assert left.index("Elapsed") < left.index("Error: ") < left.index("2 in ")
-    assert "\x1b[32mpassed" in left
-
-
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 async def test_table_never_breaks_a_line(
     width: int, size: list[int], call: Call, emulator: Emulator
@@ -170,24 +161,6 @@ async def test_pipe_has_a_line_for_each_result_of_many(call: Call, emulator: Emu
     assert len(lines) - len(counts) == 60
     assert [line[:6] for line in counts] == ["  30.0"]
     assert re.fullmatch(r"  30\.0 s  45 passed, 15 queued", counts[0])
-
-
-async def test_attempt_that_failed_is_told_before_the_next(call: Call, emulator: Emulator) -> None:
-    """Each attempt has lines of its own; what passed after a failure is flaky."""
-    later(4, emulator.finish_run, 214, "failed")
-    ended = await call("run Checkout --wait --attempts 2")
-    assert [re.sub("^ +[0-9.]+ s  ", "", line) for line in ended.lines if "/1  run" in line] == [
-        "0/1  run 214     queued      Checkout",
-        "0/1  run 214     running     Checkout",
-        "0/1  run 214     failed      Checkout: 1 of 5 tests failed; runs again",
-        "0/1  run 215     queued      Checkout: attempt 2",
-        "0/1  run 215     running     Checkout: attempt 2",
-        "1/1  run 215     flaky       Checkout: attempt 2: 5 tests passed",
-    ]
-    assert (
-        "\nFlaky, passed after a failure:\n  Checkout: run 214 failed, run 215 passed"
-        in ended.output
-    )
 
 
 async def test_events(call: Call) -> None:

@@ -174,29 +174,6 @@ async def test_a_suggestion_shows_why(call: Call) -> None:
     assert ended.output.startswith("Feature: Abandoned cart reminder\n")
 
 
-async def test_a_name_is_no_suggestion_for_itself(call: Call, emulator: Emulator) -> None:
-    """A name of digits, which is read as an id, is not what it may have meant."""
-    emulator.add_feature("4711")
-    (await call("features show 4711")).refuses("(404 not_found); there are", 3)
-
-
-async def test_a_list_of_runs_suggests_a_feature(call: Call, emulator: Emulator) -> None:
-    """`runs list` names the feature that was meant; that there is no list concerns no name."""
-    ended = await call("runs list --feature Chekout")
-    ended.refuses("(404 not_found); did you mean 'Checkout'?", 3)
-    emulator.fail("list_runs", Fault.status(404))
-    for typed in ("runs list", "runs list --feature Checkout"):
-        ended = await call(typed)
-        assert (ended.code, "there are" in ended.errors) == (3, False)
-
-
-@pytest.mark.parametrize("timeout", [5, 500])
-async def test_configuration_is_the_requested_one(call: Call, timeout: int) -> None:
-    """In a document, an item has the configuration that was asked for, over or not."""
-    (item,) = (await call(f"run Checkout --wait --json --timeout {timeout}")).json["items"]
-    assert item["config"] is None
-
-
 async def test_names_in_other_letters(call: Call, emulator: Emulator) -> None:
     """A configuration is the one that is listed, once; where none is listed it is left as typed."""
     (item,) = (await call("run Checkout --wait -c mobile -c MOBILE --json")).json["items"]
@@ -208,22 +185,6 @@ async def test_names_in_other_letters(call: Call, emulator: Emulator) -> None:
     ended = await call("run Chekout --wait")
     assert (ended.code, "did you mean" in ended.output) == (3, False)
     assert (await call("run --all --wait")).code == 3
-
-
-@pytest.mark.usefixtures("on_terminal")
-async def test_a_table_on_a_terminal(call: Call, emulator: Emulator) -> None:
-    """Markup and escapes in a cell are plain text; a column without cells has no head."""
-    rows = [{"id": 1, "name": "[red]a[/red]"}, {"id": 2, "name": "a\tb\x1b[2J\nc\u202e"}]
-    emulator.fail("list_features", Fault.edit(lambda _: rows))
-    shown = (await call("features list")).output
-    assert "\x1b[1mName" in shown
-    assert "[red]a[/red]" in shown
-    assert "a\\tb\\x1b[2J\\nc\\u202e" in shown
-    assert "\x1b[2J" not in shown
-    assert "Status" not in shown
-    feature = {"id": 1, "name": "x", "gherkin": "a\tb\n\x1b[2Jc"}
-    emulator.fail("get_feature", Fault.body(json.dumps(feature).encode()))
-    assert "a\tb\n\\x1b[2Jc\n" in (await call("features show 1")).output
 
 
 async def test_a_long_remark_is_wrapped_on_a_terminal(
@@ -314,9 +275,3 @@ async def test_no_line_of_an_error_is_obeyed(emulator: Emulator, call: Call) -> 
         assert ended.code != 0
         assert not obeyed(ended.errors)
         rule.remove()
-
-
-async def test_text_in_a_pipe_commands_nothing(call: Call, emulator: Emulator) -> None:
-    """A text that people read in a pipe is shown, and not obeyed."""
-    emulator.features["Checkout"].gherkin = WICKED
-    assert not obeyed((await call("features show Checkout")).output)

@@ -1,6 +1,5 @@
 """`run`: what it dispatches, what it prints, the files that it leaves, and how it is stopped."""
 
-import asyncio
 import os
 import re
 import xml.etree.ElementTree as ET
@@ -104,21 +103,6 @@ async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call:
     assert re.search(r"\n1 in \d+:\d\d: 1 passed\n$", ended.output)
 
 
-async def test_failures_stop_the_dispatch(emulator: Emulator, call: Call) -> None:
-    """After so many failures nothing is dispatched; `report` says so too, and `resume` goes on."""
-    names = "Returns Checkout 'Login Functionality'"
-    ended = await call(f"run {names} --wait --max-failures 1 --max-in-flight 1")
-    assert (ended.code, len(emulator.runs)) == (4, 1)
-    said = ": 1 failed, 2 skipped; stopped after 1 failure\n"
-    assert ended.output.endswith(said)
-    ended = await call("report")
-    assert (ended.code, ended.output[-len(said) :]) == (4, said)
-    assert (await call("report --json")).json["stoppedAfterFailures"] == 1
-    ended = await call("resume")
-    assert (ended.code, len(emulator.runs)) == (1, 3)
-    assert ended.output.endswith(": 2 passed, 1 failed\n")
-
-
 async def test_what_passes_at_last_is_flaky(emulator: Emulator, call: Call) -> None:
     """An item that failed and then passed is a success, with all its runs and artifacts."""
     later(10, emulator.finish_run, 214, "failed")
@@ -139,27 +123,6 @@ async def test_what_passes_at_last_is_flaky(emulator: Emulator, call: Call) -> N
     assert "Returns (attempt 2), run 220: " in ended.output
 
 
-async def test_what_nobody_knows_is_in_the_document(emulator: Emulator, call: Call) -> None:
-    """With --json what may have started is unknown, with the command to check it, and no error."""
-    emulator.fail("list_runs", Fault.status(404))
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    document = (await call("run Checkout --wait --json")).json
-    (item,) = document["items"]
-    assert (document["summary"]["unknown"], document["summary"]["errors"]) == (1, 0)
-    assert (item["verdict"], item["ref"]) == ("unknown", None)
-    assert item["check"] == "testvibe-async runs list --feature Checkout"
-
-
-@pytest.mark.parametrize("wait", ["", "--wait"])
-async def test_dispatch_under_way_ends_first(wait: str, emulator: Emulator, call: Call) -> None:
-    """A dispatch whose answer is due is waited for, so that its run is named too."""
-    emulator.fail("run_feature", Fault.delay(5.0))
-    ended = await interrupted(call, f"run Wishlist Checkout {wait}", at=1)
-    assert (now(), len(emulator.active_runs())) == (5, 2)
-    assert ("Stopping: dispatches under way end first." in ended.errors) is bool(wait)
-    assert all(f"  run {run.id}  " in ended.errors for run in emulator.active_runs())
-
-
 @pytest.mark.parametrize("fault", [Fault.delay(100), Fault.hang()])
 async def test_dispatch_that_is_not_answered_is_unknown(
     fault: Fault, emulator: Emulator, call: Call
@@ -172,14 +135,6 @@ async def test_dispatch_that_is_not_answered_is_unknown(
     assert "Stopped. Batch 1: 1 in 3.0 s: 1 unknown\n" in ended.errors
     assert "Checkout\n    unknown: it may have started" in ended.output
     assert "resume 1 --unknown adopt ID\n" in ended.errors
-
-
-async def test_many_in_flight_are_not_all_named(emulator: Emulator, call: Call) -> None:
-    """Of many operations the first are named; the command has all."""
-    ended = await interrupted(call, "run --all --wait", at=5)
-    assert "\n  and 5 more\n" in ended.errors
-    ended = await call(words_of_wait(ended), "--quiet")
-    assert (ended.code, emulator.active_runs()) == (1, [])
 
 
 def cases_in(path: str) -> dict[str, str]:
@@ -234,22 +189,6 @@ async def test_report_is_left_at_ctrl_c(call: Call) -> None:
     assert "Artifacts: files (" in ended.errors
 
 
-async def test_report_of_a_wait_has_names_and_times(emulator: Emulator, call: Call) -> None:
-    """Of runs known by id alone the report has features and times, of what is over its own time."""
-    await call("run Wishlist --config Mobile")
-    ended = await call("wait 214 --timeout 300 --report junit.xml")
-    assert ended.code == 4
-    assert cases_in("junit.xml") == {"Wishlist [Mobile]": "error"}
-    assert "Report: junit.xml\n" in ended.errors
-    seconds = float(ET.parse("junit.xml").getroot().get("time", "0"))  # noqa: S314 - our own file
-    assert seconds == pytest.approx(300, abs=2)
-    await asyncio.sleep(300)
-    await call("wait 214 --report junit.xml")
-    seconds = float(ET.parse("junit.xml").getroot().get("time", "0"))  # noqa: S314 - our own file
-    run = emulator.runs[214]
-    assert seconds == pytest.approx(run.finished_at - run.created_at, abs=2)
-
-
 @pytest.mark.parametrize("command", ["run Wishlist --wait", "resume", "wait 215"])
 async def test_report_of_a_command_that_is_killed(command: str, call: Call) -> None:
     """From its start on a command leaves no report of an earlier success."""
@@ -274,15 +213,6 @@ async def test_features_without_tests_are_in_the_report(call: Call, emulator: Em
     ended = await call("run --all --wait --timeout 5 --report a.xml")
     assert ("Proposed" in text_of("a.xml"), said in text_of("a.xml")) == (False, True)
     assert "without" not in ended.output
-
-
-async def test_report_of_a_batch_without_failures(call: Call) -> None:
-    """`run --failed` with nothing to do reports on the batch; `--dry-run` leaves a report alone."""
-    await call("run Checkout Newsletter --wait --report junit.xml")
-    await call("run Checkout --wait --dry-run --report junit.xml")
-    assert text_of("junit.xml").count("<testsuite ") == 2
-    await call("run --failed --wait --report again.xml")
-    assert text_of("again.xml") == text_of("junit.xml")
 
 
 @pytest.mark.parametrize("fault", [Fault.status(401), Fault.status(503), Fault.hang(), "Ctrl-C"])
@@ -397,16 +327,6 @@ async def test_what_concerns_results_implies_wait(option: str, call: Call) -> No
     """The command waits without --wait."""
     ended = await call(f"run Checkout {option} --json")
     assert (ended.code, ended.json["summary"]["inFlight"]) == (0, 0)
-
-
-async def test_rest_after_failures_is_resumed(emulator: Emulator, call: Call) -> None:
-    """After --max-failures one command dispatches all of the rest."""
-    emulator.fail("run_feature", Fault.status(400), times=1)
-    ended = await call("run Checkout Returns Newsletter --max-failures 1 --max-in-flight 1")
-    assert "\n  testvibe-async resume 1\n" in ended.errors
-    emulator.fail("run_feature", Fault.status(400), times=1)
-    ended = await call("resume 1")
-    assert ended.output.endswith(": 1 passed, 1 failed, 1 error\n")
 
 
 async def test_red_end_is_explained_in_quiet(emulator: Emulator, call: Call) -> None:

@@ -1,6 +1,5 @@
 """`runs` and `wait`: runs one by one, their files, and what was dispatched before."""
 
-import asyncio
 import io
 import json
 from pathlib import Path
@@ -99,19 +98,6 @@ async def test_wait_for_runs_by_their_ids(call: Call) -> None:
     assert "\nReturns, run 215: " in ended.output
     assert "Returns" in text_of("junit.xml")
     assert names_in("failed") == ["run-215"]
-
-
-async def test_refs(call: Call) -> None:
-    """Refs are read from a batch or one a line, each once; operations may be over already."""
-    document = (await call("run Checkout Returns --json")).output
-    refs = [json.dumps(item["ref"]) for item in json.loads(document)["items"]]
-    await asyncio.sleep(100)
-    for text in (document, "\n\n".join(refs)):
-        write("runs.json", text)
-        ended = await call("wait --file runs.json", refs[0])
-        assert ended.code == 1
-        assert "\nReturns, run 215: " in ended.output
-        assert ended.output.endswith(": 1 passed, 1 failed\n")
 
 
 async def test_wait_counts_what_was_not_dispatched(

@@ -37,18 +37,6 @@ async def test_flaky(emulator: Emulator, call: Call) -> None:
     assert re.fullmatch(r"Newsletter: stable: 3 of 3 runs passed.*\n", quiet.output)
 
 
-@pytest.mark.parametrize(
-    ("feature", "code", "verdict"),
-    [("Newsletter", 0, "stable: 3 of 3 runs"), ("Returns", 1, "broken: 3 of 3 runs")],
-)
-async def test_stable_or_broken(feature: str, code: int, verdict: str, call: Call) -> None:
-    """It is the same in JSON, and each configuration has its own verdict."""
-    ended = await call(f"run {feature} --repeat 3 --json -c Default -c Mobile")
-    assert ended.code == code
-    assert [each["config"] for each in ended.json["stability"]] == ["Default", "Mobile"]
-    assert all(each["summary"].startswith(verdict) for each in ended.json["stability"])
-
-
 async def test_what_does_not_count(emulator: Emulator, call: Call) -> None:
     """A refused run does not count as a failure: what is flaky without it stays so."""
     emulator.fail("run_feature", Fault.status(401), skip=3, times=1)
@@ -125,14 +113,6 @@ async def test_red_batch_without_a_failure(
     assert (ended.code, ended.output, len(emulator.runs)) == (1, "", 1)
     assert ": nothing to run again, of 1 run.\n" in ended.errors
     assert f": 1 failed. It is still red: Newsletter: {why}" in ended.errors
-
-
-async def test_failure_whose_quarantine_expired_runs_again(emulator: Emulator, call: Call) -> None:
-    """It is excused no more."""
-    write_quarantine(days=-1)
-    await call("run Returns --wait")
-    assert (await call("run --failed --wait")).code == 1
-    assert len(emulator.runs) == 2
 
 
 @pytest.mark.parametrize(("days", "code", "started"), [(3, 0, 3), (-1, 4, 1)])
