@@ -148,8 +148,8 @@ class Examination:
         else:
             exchanges = self.tap.exchanges[before:]
         refusal = exchanges[-1].error
-        is_refused = isinstance(refusal, errors.NotFoundError | errors.ConflictError)
-        if absent and is_refused and refusal.code is not None:
+        refused = errors.NotFoundError, errors.ConflictError
+        if absent and isinstance(refusal, refused) and refusal.code is not None:
             self.found.append(findings.unchecked(name, f"there is no such {absent}"))
         elif judge is not None:
             self.found += judge(value, exchanges)
