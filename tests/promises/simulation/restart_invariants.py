@@ -66,7 +66,10 @@ def _nothing_acts_again(world: Restarts, item: BatchItem[Any]) -> None:
     intent = _intent(world, item)
     made = needed(world, intent)
     world.seen["a dispatch that acted"] += bool(made)
-    assert len(made) <= 1, f"{intent} acted again across a restart: {made}"
+    at_most = 1
+    if world.taken & {*made}:  # Both keys' dispatches are interchangeable.
+        made, at_most = made + needed(world, evolve(intent, caller=NEIGHBOUR)), 2
+    assert len(made) <= at_most, f"{intent} acted again across a restart: {made}"
 
 
 def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any]) -> None:
@@ -111,7 +114,9 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     assert is_of_it, f"{item.feature}, {config} has {name}, of {run.feature_name}"
     world.seen["a stranger's run that passes for ours"] += 1
     is_in_time = _is_intended(world, "run", item, run.created_at)
-    assert is_in_time, f"{item.feature}, {config} adopted {name}, which somebody else started"
+    assert is_in_time or _was_left_out(world, item, run.id), (
+        f"{item.feature}, {config} adopted {name}, which somebody else started"
+    )
 
 
 def _is_neighbours(world: Restarts, item: BatchItem[Any], name: Id) -> bool:
@@ -121,7 +126,8 @@ def _is_neighbours(world: Restarts, item: BatchItem[Any], name: Id) -> bool:
     """
     posts = [post for post in world.record.posts.values() if post.made == name]
     asked = evolve(_intent(world, item), caller=NEIGHBOUR)
-    return any(post.intent == asked and post.accepted_at is None for post in posts)
+    is_lost = any(post.accepted_at is None or post.is_unreadable for post in posts)
+    return is_lost and any(post.intent == asked for post in posts)
 
 
 def _was_in_flight(world: Restarts, item: BatchItem[Any], name: Id) -> None:
@@ -148,6 +154,22 @@ def _is_intended(world: Restarts, kind: str, item: BatchItem[Any], created_at: f
         for each in world.rows
         if each.number
     )
+
+
+def _was_left_out(world: Restarts, item: BatchItem[Any], run_id: int) -> bool:
+    """Say whether a list from right before a dispatch lacked a run that was there.
+
+    It then passes for a later one.
+    """
+    times = [post.at for post in world.record.of(_intent(world, item))]
+    lists = [
+        each
+        for each in world.record.lists
+        if any(at - SLACK_BEFORE <= each.at <= at for at in times)
+    ]
+    is_left_out = any(run_id > max(each.ids, default=0) for each in lists)
+    world.seen["an old run that a list had left out"] += is_left_out
+    return is_left_out
 
 
 def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
@@ -181,7 +203,7 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
 def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect what a dispatch started to be the item's, or the item to be unknown."""
     made = effects(world, _intent(world, item))
-    if not made or isinstance(item.error, DispatchUnknownError):
+    if {*made} <= world.taken or isinstance(item.error, DispatchUnknownError):
         return
     known = None if item.ref is None else id_of(item.ref)
     if any(post.mixed_up_with for post in world.record.of(_intent(world, item))):

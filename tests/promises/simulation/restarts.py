@@ -20,7 +20,7 @@ from attrs import define, evolve, field, frozen
 from tests.promises.simulation import restart_invariants
 from tests.promises.simulation.plan import GENERATIONS, NEIGHBOUR, Plan, draw_plan
 from tests.promises.simulation.process import Process
-from tests.promises.simulation.record import CALLER, Record
+from tests.promises.simulation.record import CALLER, Id, Record, id_of
 from tests.promises.simulation.service import HIDDEN_IDS, READY, SimulatedService
 from tests.support.mortal import MortalLedger
 from testvibe_async import (
@@ -127,6 +127,8 @@ class Restarts:
     """What the last process ended with."""
     rows: list[Row] = field(factory=list[Row])
     """What its ledger had in the end."""
+    taken: set[Id] = field(factory=set["Id"])
+    """The operations that the other key has."""
     _closing: list[asyncio.Task[None]] = field(factory=list["asyncio.Task[None]"])
     _path: Path = field(init=False)
 
@@ -158,6 +160,8 @@ class Restarts:
         await asyncio.gather(*self._closing)
         async with MortalLedger(self._path) as ledger:
             self.rows = await ledger.rows(KEY)
+            others = await ledger.rows(NEIGHBOUR_KEY)
+            self.taken = {id_of(row.ref) for row in others if row.ref is not None}
 
     async def _live_once(self, life: Life, boot: str) -> None:
         """Make the call in one more process."""
