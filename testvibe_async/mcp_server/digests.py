@@ -75,11 +75,12 @@ def answer_of_start(kept: KeptBatch, item: BatchItem[Any], *, is_new: bool) -> A
         item: The operation, with its ref.
         is_new: True if this call started it.
     """
-    what = f"{capitalized(Entry(item=item).operation)} of {quoted(item.feature_name)}"
-    line = f"{what} was started." if is_new else not_again(kept)
+    ids = ids_of(item.ref) if item.ref else {}
+    what = f"{kept.kind.capitalize()} {ids.get('runId', '')}".rstrip()
+    line = f"{what} of {quoted(item.feature_name)} was started." if is_new else not_again(kept)
     note = f"{line} wait_for_{kept.kind} waits for it."
     times = {"batch": kept.number, "startedAt": serialize(kept.started_at)}
-    return Answer(note, {**(ids_of(item.ref) if item.ref else {}), **times, "note": note})
+    return Answer(note, {**ids, **times, "note": note})
 
 
 def not_again(kept: KeptBatch) -> str:

@@ -7,12 +7,28 @@ import pytest
 from attrs import evolve
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
-from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told, polled, sent, shows
+from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told, polled, shows
 from testvibe_async._core.batch import workers
 from testvibe_async._core.dispatch import dispatcher
 from testvibe_async.testing import Emulator, Fault, Outcome
 
+NEVER = 99
+"""More faults than there are: what is refused needs no time-out."""
+
 NO_DIRECTORY = "Re: ../turns/??"
+
+
+def failing(service: Emulator, faults: dict[str, Fault]) -> list[str | None]:
+    """Add faults, and return the list of their operations, to which each that happens is added."""
+    seen: list[str | None] = []
+
+    def note(request: Any) -> bool:
+        seen.append(request.operation)
+        return True
+
+    for operation, fault in faults.items():
+        service.fail(operation, fault, when=note)
+    return seen
 
 
 def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
@@ -167,42 +183,51 @@ class TestUnobserved:
         result.stdout.no_fnmatch_line("*is still*")
 
     @pytest.mark.parametrize(
-        ("faults", "said"),
+        ("faults", "until", "said"),
         [
             (
                 {"run_feature": Fault.status(409)},
+                ("run_feature", NEVER),
                 "*409*; `testvibe-async generate` generates its tests*",
             ),
             (
                 {"run_feature": Fault.status(401)},
+                ("run_feature", NEVER),
                 "*; the key came from TESTVIBE_API_KEY; put a valid one there",
             ),
             (
                 {"run_feature": Fault.lost(), "list_runs": Fault.status(404)},
+                ("list_runs", 2),
                 "it may have started: *connection was lost (*reset by peer); *look at the feature*",
             ),
             (
                 {"run_feature": Fault.hang()},
+                ("run_feature", 1),
                 "it may have started: its dispatch was not acknowledged; *",
             ),
-            ({"*": Fault.reset()}, "*: *connection was lost (Connection reset by peer)*"),
+            (
+                {"*": Fault.reset()},
+                ("list_runs", 1),
+                "*: *connection was lost (Connection reset by peer)*",
+            ),
         ],
-        ids=["no tests", "key", "lost", "hangs", "down"],
+        ids=["no tests", "key", "lost", "hangs"],
     )
-    def test_it_is_said_once_what_to_do(
+    def test_it_is_said_once_what_to_do(  # noqa: PLR0913 - parameters
         self,
+        *,
         inner: Inner,
         service: Emulator,
         monkeypatch: pytest.MonkeyPatch,
         faults: dict[str, Fault],
+        until: tuple[str, int],
         said: str,
     ) -> None:
         """The first line has the reason, with the service's words in quotes, and the next step."""
         for module in (workers, dispatcher):
             monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
-        for operation, fault in faults.items():
-            service.fail(operation, fault)
-        result = inner.feature("Login", time_out=sent(service))
+        seen, (operation, times) = failing(service, faults), until
+        result = inner.feature("Login", time_out=lambda: seen.count(operation) >= times)
 
         assert result.ret != pytest.ExitCode.OK
         result.stdout.fnmatch_lines([said])
@@ -231,8 +256,8 @@ def test_no_line_of_a_refusal_is_obeyed(
     inner: Inner, service: Emulator, operation: str, status: int
 ) -> None:
     """Nor do the words of an error, be it refused or unreadable."""
-    service.fail(operation, Fault.body(b"::error::a ##vso[x]", status=status))
-    result = inner.features("-rA", time_out=sent(service, 20))
+    seen = failing(service, {operation: Fault.body(b"::error::a ##vso[x]", status=status)})
+    result = inner.features("-rA", time_out=lambda: len(seen) >= len(FEATURES))
 
     assert result.ret != 0
     assert "# #vso[" in result.stdout.str()
