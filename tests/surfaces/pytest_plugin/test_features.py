@@ -205,11 +205,6 @@ class TestUnobserved:
                 ("run_feature", 1),
                 "it may have started: its dispatch was not acknowledged; *",
             ),
-            (
-                {"*": Fault.reset()},
-                ("list_runs", 1),
-                "*: *connection was lost (Connection reset by peer)*",
-            ),
         ],
         ids=["no tests", "key", "lost", "hangs"],
     )
