@@ -167,7 +167,8 @@ def _was_left_out(world: Restarts, item: BatchItem[Any], run_id: int) -> bool:
         for each in world.record.lists
         if any(at - SLACK_BEFORE <= each.at <= at for at in times)
     ]
-    is_left_out = any(run_id > max(each.ids, default=0) for each in lists)
+    newest = [max(map(int, each.ids), default=0) for each in lists]
+    is_left_out = any(run_id > each for each in newest)
     world.seen["an old run that a list had left out"] += is_left_out
     return is_left_out
 
