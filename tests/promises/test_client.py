@@ -127,7 +127,9 @@ WAITING: dict[str, tuple[dict[str, Any], Fault, int]] = {
 
 
 @pytest.mark.parametrize("why", WAITING)
-async def test_waiting_calls(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+async def test_a_close_ends_waiting_calls_unsent(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
     """It raises ClientClosedError at once, and is not sent."""
     monkeypatch.setattr(random, "random", lambda: 1.0)
     options, fault, calls = WAITING[why]
@@ -298,7 +300,9 @@ CALLS: dict[str, tuple[Callable[[Project, Any], object], tuple[Any, ...], str]] 
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_wrong_arguments(emulator: Emulator, project: Project, call: str) -> None:
+async def test_a_wrong_argument_is_refused_in_one_sentence(
+    emulator: Emulator, project: Project, call: str
+) -> None:
     """It is refused in one sentence that says what is taken."""
     do, values, said = CALLS[call]
 

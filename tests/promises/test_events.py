@@ -84,7 +84,9 @@ def test_an_event_goes_to_its_hook(hook: str, caplog: pytest.LogCaptureFixture) 
         assert RunRef.from_json(found["testvibe_ref"]) == REF
 
 
-async def test_no_traceback(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+async def test_events_are_logged_without_a_traceback(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
     """Pauses, retries and failed polls of a client are logged without a traceback."""
     caplog.set_level(logging.DEBUG, logger="testvibe_async")
     emulator.fail("run_feature", Fault.status(429, retry_after=1), times=3)
@@ -97,7 +99,9 @@ async def test_no_traceback(emulator: Emulator, caplog: pytest.LogCaptureFixture
     assert not [record for record in records if record.exc_info]
 
 
-def test_unread_events(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_below_the_level_costs_no_text(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Below the level of the log an event costs no text."""
 
     def fail(_: object) -> str:

@@ -316,7 +316,9 @@ PLAYED = some(expectations(), few=4)
 
 
 @pytest.mark.parametrize(("fault", "strikes", "call", "word"), PLAYED)
-async def test_a_cell(fault: str, strikes: str, call: str, word: str) -> None:
+async def test_a_fault_is_shown_as_the_matrix_says(
+    fault: str, strikes: str, call: str, word: str
+) -> None:
     """The caller sees what the matrix says; nothing is lost, nothing done twice, and all ends."""
     assert await observe(CALLS[call], FAULTS[fault], times=TIMES[strikes]) == word
 

@@ -176,7 +176,9 @@ WHY = "the generation of 'Login' failed: get_generation_log says why"
         (CANCELLED, models.GenerationCancelledError, "the generation of 12 cancelled"),
     ],
 )
-def test_failures_raise(generation: Generation, kind: type[models.OutcomeError], text: str) -> None:
+def test_a_cancelled_generation_is_no_failed_one(
+    generation: Generation, kind: type[models.OutcomeError], text: str
+) -> None:
     """raise_for_status distinguishes a cancelled generation from a failed one, and holds it."""
     with pytest.raises(models.OutcomeError) as caught:
         generation.raise_for_status()

@@ -285,7 +285,9 @@ async def test_the_call_is_paid(emulator: Emulator, tmp_path: Path, way: str, mi
     ("way", "expected"),
     [(name, 2 if way.key is None else 1) for name, way in WAYS.items()],
 )
-async def test_asking_again(emulator: Emulator, tmp_path: Path, way: str, expected: int) -> None:
+async def test_naming_a_feature_again_pays_again_and_a_key_does_not(
+    emulator: Emulator, tmp_path: Path, way: str, expected: int
+) -> None:
     """Who names the feature again has it generated again; with a key it is the same call."""
     program = Program(emulator, WAYS[way], World("Draft"), tmp_path)
     for _ in range(2):

@@ -67,7 +67,7 @@ async def test_it_lives_with_its_original(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("option", "value"), [("timeout", 0), ("retry", 3), ("poll_interval", "3")]
 )
-def test_wrong_options(option: str, value: Any) -> None:
+def test_wrong_options_are_refused_as_those_of_a_client(option: str, value: Any) -> None:
     """They are refused as those of a client are."""
     client = Client("https://testvibe.example", api_key=KEY)
     with pytest.raises(errors.ConfigError, match=f"{option} must be"):

@@ -66,7 +66,9 @@ async def test_kinds_choose_what_is_downloaded(case: Case) -> None:
         ({"on_progress": asyncio.sleep}, "on_progress"),
     ],
 )
-async def test_wrong_arguments(case: Case, options: dict[str, Any], named: str) -> None:
+async def test_wrong_arguments_of_a_download_are_named(
+    case: Case, options: dict[str, Any], named: str
+) -> None:
     """A single kind, no downloads at once or an async hook is a ConfigError that says which."""
     await raised(ConfigError, case.download(**options), match=named)
     assert case.emulator.count("get_run_artifacts") == 0

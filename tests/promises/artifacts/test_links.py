@@ -177,7 +177,9 @@ async def test_a_redirect_is_not_followed(case: Case, status: int) -> None:
         b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nno chunk " + SECRET.encode(),
     ],
 )
-async def test_no_secret(tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_query_of_a_link_is_shown_nowhere(
+    tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     """A link's query is in no message, traceback, event or log, even where the host repeats it."""
     caplog.set_level(logging.DEBUG)
     seen: list[Any] = []

@@ -84,7 +84,9 @@ async def test_generations_in_a_batch(emulator: Emulator, project: Project) -> N
     assert names == {"Checkout with gift card", "Gift cards"}
 
 
-async def test_several_configurations(emulator: Emulator, project: Project) -> None:
+async def test_each_feature_runs_with_each_configuration(
+    emulator: Emulator, project: Project
+) -> None:
     """With several configurations each feature runs with each, in the order asked."""
     items = await project.run_features(["Checkout", "Returns"], config=["Mobile", None])
 
@@ -205,7 +207,9 @@ async def test_a_batch_is_opened_once_and_first(emulator: Emulator, project: Pro
 
 
 @pytest.mark.parametrize("source", [list, iter])
-async def test_no_features(emulator: Emulator, project: Project, source: Any) -> None:
+async def test_a_batch_without_features_ends_at_once(
+    emulator: Emulator, project: Project, source: Any
+) -> None:
     """A batch without features ends at once."""
     assert await project.run_features(source([])) == []
     assert emulator.requests == []

@@ -217,7 +217,9 @@ async def test_answers_that_do_not_come_are_left(emulator: Emulator, client: Cli
 
 
 @pytest.mark.parametrize("features", [None, ["Checkout", "Returns"]])
-async def test_stopped(emulator: Emulator, project: Project, features: list[str] | None) -> None:
+async def test_a_batch_stopped_before_its_start_skips_all(
+    emulator: Emulator, project: Project, features: list[str] | None
+) -> None:
     """Each feature is an item that was skipped."""
     batch = project.run_features(features)
     batch.stop()

@@ -148,7 +148,9 @@ async def test_features_of_an_undocumented_status_are_left_out_and_named(
 
 
 @pytest.mark.parametrize("word", ["ready", None])
-async def test_misread_statuses(emulator: Emulator, project: Project, word: str | None) -> None:
+async def test_a_list_without_statuses_needs_names(
+    emulator: Emulator, project: Project, word: str | None
+) -> None:
     """Where no status says which features have tests, a batch without names is refused."""
     _shows(emulator, **dict.fromkeys(["generated", "draft", "failed"], word))
     for batch in (project.generate_features(), project.run_features()):

@@ -146,7 +146,9 @@ async def test_a_long_outage_leaves_patience(emulator: Emulator, project: Projec
 @pytest.mark.parametrize(
     ("fault", "kind"), [(Fault.status(404, body=PAGE), "run"), (Fault.status(500), "generate")]
 )
-async def test_no_projects(emulator: Emulator, project: Project, fault: Fault, kind: str) -> None:
+async def test_a_gateway_without_the_list_of_projects_is_enough(
+    emulator: Emulator, project: Project, fault: Fault, kind: str
+) -> None:
     """A gateway may serve the paths of one project alone."""
     emulator.fail("list_projects", fault)
     emulator.fail(f"{kind}_feature", Fault.reset(), skip=1, times=1)

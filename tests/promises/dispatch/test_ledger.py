@@ -30,7 +30,9 @@ async def client(emulator: Emulator, notes: Notes) -> AsyncGenerator[Client]:
         yield client
 
 
-async def test_a_dispatch(client: Client, notes: Notes, emulator: Emulator) -> None:
+async def test_the_row_comes_before_the_post(
+    client: Client, notes: Notes, emulator: Emulator
+) -> None:
     """The row comes before the POST, and the ref before the handle."""
     site = "https://x"
     operation = await client.project().run_feature("Checkout", config="Mobile", site_url=site)
@@ -54,7 +56,7 @@ async def test_each_attempt_has_a_row(client: Client, notes: Notes, emulator: Em
     assert isinstance(notes.told[1].error, errors.RateLimitedError)
 
 
-async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
+async def test_no_connection_leaves_no_row(emulator: Emulator, notes: Notes) -> None:
     """Without a connection there is no row."""
     await emulator.aclose()
     async with client_of(emulator, ledger=notes, retry=RetryPolicy(attempts=1)) as c:

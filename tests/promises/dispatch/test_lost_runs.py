@@ -170,7 +170,9 @@ async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: P
     assert now() == pytest.approx(30 + 120, abs=0.1)
 
 
-async def test_ambiguous(emulator: Emulator, project: Project, rival: Project) -> None:
+async def test_ambiguous_candidates_are_named_and_not_adopted(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
     """Runs that may be it are named, and nothing is adopted."""
     emulator.fail("run_feature", Fault.lost())
     first, error = await asyncio.gather(_unknown(rival), _unknown(project))
@@ -189,7 +191,9 @@ async def test_ambiguous(emulator: Emulator, project: Project, rival: Project) -
         (Fault.edit(lambda rows: [row | {"createdUtc": None} for row in rows] * 400), "is cut"),
     ],
 )
-async def test_unseen(emulator: Emulator, project: Project, fault: Fault, why: str) -> None:
+async def test_the_reason_for_an_unseen_run_is_in_the_text(
+    emulator: Emulator, project: Project, fault: Fault, why: str
+) -> None:
     """Where the list could not be read, or shows a part, the reason is in the text."""
     for _ in range(3):
         await project.run_feature("Checkout")

@@ -252,7 +252,9 @@ async def test_a_feature_that_is_spelled_otherwise(
 
 
 @pytest.mark.parametrize("kind", ["run", "generation"])
-async def test_attached_ones(client: Client, rival: Project, kind: str) -> None:
+async def test_an_attached_operation_is_not_certainly_ours(
+    client: Client, rival: Project, kind: str
+) -> None:
     """An operation that this client has a handle on may be that of the dispatch, or another's."""
     theirs: Any = (
         rival.run_feature("Checkout") if kind == "run" else rival.generate_feature("Draft")

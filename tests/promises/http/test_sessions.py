@@ -173,7 +173,9 @@ async def test_a_proxy_that_refuses(answer: bytes) -> None:
     assert type(error) is errors.NotSentError
 
 
-async def test_a_netrc(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_with_a_netrc_is_refused(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A session that takes a login from .netrc can't send the key: one sentence says so."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password secret\n")
@@ -189,7 +191,9 @@ async def test_a_netrc(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("is_from_environment", [True, False])
-async def test_plain_proxies(monkeypatch: pytest.MonkeyPatch, *, is_from_environment: bool) -> None:
+async def test_no_key_goes_to_a_proxy_in_the_clear(
+    monkeypatch: pytest.MonkeyPatch, *, is_from_environment: bool
+) -> None:
     """The key for a server on this machine is not sent to a proxy on another."""
     proxy = "http://proxy.example:3128"
     options: dict[str, Any] = {"proxy": proxy}

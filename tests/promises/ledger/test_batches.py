@@ -101,7 +101,9 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("fault", REFUSALS.values(), ids=REFUSALS)
-async def test_kept_errors(path: Path, emulator: Emulator, fault: Fault) -> None:
+async def test_a_stored_error_has_its_class_and_text(
+    path: Path, emulator: Emulator, fault: Fault
+) -> None:
     """The stored error of a feature is of the same class, and says the same."""
     emulator.fail("run_feature", fault)
     (item,) = await ran(path, emulator, ["Checkout"], timeout=30)
@@ -217,7 +219,9 @@ async def test_an_answer_after_the_batch(path: Path, emulator: Emulator) -> None
 @pytest.mark.parametrize(
     "features", [["Checkout"], [*FEATURES, "Gift card"], ["Checkout", "Wishlist", "Wishlist 2"]]
 )
-async def test_other_features(path: Path, emulator: Emulator, features: list[str]) -> None:
+async def test_a_resume_with_other_features_is_refused(
+    path: Path, emulator: Emulator, features: list[str]
+) -> None:
     """Other features are refused in one sentence, and nothing is dispatched."""
     await ran(path, emulator, FEATURES, timeout=1)
     tasks = asyncio.all_tasks()
@@ -234,7 +238,7 @@ async def test_features_in_another_order(path: Path, emulator: Emulator) -> None
     assert emulator.count("run_feature") == 3
 
 
-async def test_another_request(path: Path, emulator: Emulator) -> None:
+async def test_a_key_of_another_request_is_refused(path: Path, emulator: Emulator) -> None:
     """A key of another kind or site is refused in one sentence that names both."""
     async with client_of(emulator, ledger=path) as client:
         project = client.project()

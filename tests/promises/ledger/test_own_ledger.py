@@ -87,7 +87,7 @@ async def test_an_answer_outweighs_a_search(ledger: Ledger) -> None:
     assert (stored.ref, stored.adopted) == (ref_of(1), False)
 
 
-async def test_related_rows(ledger: Ledger) -> None:
+async def test_related_rows_are_open_or_own_an_operation(ledger: Ledger) -> None:
     """They are the open rows of a project, and those that own one of some operations."""
     states = {
         "open": (RowState.LOST, None),

@@ -35,7 +35,9 @@ async def test_they_come_as_they_finish(emulator: Emulator, client: Client) -> N
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-async def test_close_early(emulator: Emulator, client: Client, method: Callable[..., Any]) -> None:
+async def test_an_early_close_leaves_no_listener(
+    emulator: Emulator, client: Client, method: Callable[..., Any]
+) -> None:
     """Closing finished() or changes() before it listens to all leaves no listener."""
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
     waits = method(client, [client.attach(evolve(ref, run_id=n)) for n in range(1, 1301)])
@@ -48,7 +50,7 @@ async def test_close_early(emulator: Emulator, client: Client, method: Callable[
     assert emulator.requests == []
 
 
-async def test_no_operations(client: Client) -> None:
+async def test_no_operations_are_finished_at_once(client: Client) -> None:
     """Waiting for no operations ends at once."""
     none: list[RunOperation] = []
 

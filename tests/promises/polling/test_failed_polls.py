@@ -60,7 +60,9 @@ async def test_failures_slow_the_polling_of_one(emulator: Emulator, project: Pro
         *(Fault.garbage(), Fault.truncated(), Fault.reset(), Fault.status(429), Fault.status(418)),
     ],
 )
-async def test_useless_polls(emulator: Emulator, operation: RunOperation, fault: Fault) -> None:
+async def test_two_unusable_answers_do_not_end_a_wait(
+    emulator: Emulator, operation: RunOperation, fault: Fault
+) -> None:
     """A wait goes on after two polls without a usable answer."""
     rule = emulator.fail("get_run", fault, times=2)
 
@@ -68,7 +70,9 @@ async def test_useless_polls(emulator: Emulator, operation: RunOperation, fault:
     assert rule.hits == 2
 
 
-async def test_one_unreadable(emulator: Emulator, operation: RunOperation, client: Client) -> None:
+async def test_an_unreadable_answer_ends_its_own_wait_alone(
+    emulator: Emulator, operation: RunOperation, client: Client
+) -> None:
     """An answer that can't be decoded ends the wait for its own operation alone."""
     neighbour = await client.project().run_feature("Returns")
     bad = operation.run_id
@@ -125,7 +129,9 @@ async def test_an_old_operation_outlasts_a_single_404(
 
 
 @pytest.mark.parametrize("is_seen", [False, True])
-async def test_the_grace(emulator: Emulator, operation: RunOperation, *, is_seen: bool) -> None:
+async def test_a_404_right_after_a_dispatch_is_tolerated(
+    emulator: Emulator, operation: RunOperation, *, is_seen: bool
+) -> None:
     """A 404 is tolerated for a run that another client dispatched just now, or that was seen."""
     ref = evolve(operation.ref, dispatched_at=None) if is_seen else operation.ref
     async with client_of(emulator) as other:

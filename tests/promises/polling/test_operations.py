@@ -17,7 +17,9 @@ from testvibe_async import Client, GenerationRef, Project, RunOperation, RunRef,
 from testvibe_async.testing import Emulator, Fault
 
 
-async def test_equal_handles(emulator: Emulator, client: Client, operation: RunOperation) -> None:
+async def test_handles_on_one_operation_are_equal(
+    emulator: Emulator, client: Client, operation: RunOperation
+) -> None:
     """Handles of one client on one operation are equal, and can stand for it in a set."""
     attached = client.attach(RunRef.from_json(operation.ref.to_json()))
     assert attached is not operation

@@ -35,7 +35,9 @@ async def test_a_poll_is_one_request(emulator: Emulator, operation: RunOperation
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
-async def test_causes_end(emulator: Emulator, operation: RunOperation, status: int) -> None:
+async def test_an_error_of_a_poll_has_its_ref_and_causes(
+    emulator: Emulator, operation: RunOperation, status: int
+) -> None:
     """An error of poll() has the ref, and a chain of causes without a cycle."""
     emulator.fail("get_run", Fault.status(status))
 

@@ -32,7 +32,9 @@ async def test_a_run_is_awaited_to_its_outcome(emulator: Emulator, operation: Ru
     assert (len(emulator.requests), now()) == (asked, at)
 
 
-async def test_shared_polls(emulator: Emulator, operation: RunOperation, client: Client) -> None:
+async def test_many_waits_cost_the_polls_of_one(
+    emulator: Emulator, operation: RunOperation, client: Client
+) -> None:
     """Any number of waits on one operation cost as many polls as a single wait."""
     handles = [client.attach(operation.ref) for _ in range(5)]
     single = await client.project().run_feature("Returns")
@@ -63,7 +65,9 @@ async def test_a_timeout_is_not_a_failure(emulator: Emulator, operation: RunOper
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0])
-async def test_without_time(emulator: Emulator, operation: RunOperation, timeout: float) -> None:
+async def test_a_wait_without_time_polls_once(
+    emulator: Emulator, operation: RunOperation, timeout: float
+) -> None:
     """With no time at all the operation is polled once, and waited for no longer."""
     error = await raised(errors.WaitTimeoutError, operation.wait(timeout=timeout))
     assert error.status == "running"
@@ -242,7 +246,9 @@ async def test_a_kept_cancelled_task_does_not_keep_polling(
     assert emulator.count("get_run") == asked
 
 
-async def test_unused_ones(emulator: Emulator, client: Client, operation: RunOperation) -> None:
+async def test_unused_iterations_leave_no_listener(
+    emulator: Emulator, client: Client, operation: RunOperation
+) -> None:
     """Iterations that were never stepped leave no listener behind."""
     unasked = client.finished([operation]), aiter(operation)
     del unasked

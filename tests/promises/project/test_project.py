@@ -108,7 +108,9 @@ NAMES = {
 @pytest.mark.parametrize(
     "call", CALLS, ids=lambda call: f"{call.operation} {' '.join(call.body or call.query)}"
 )
-async def test_each_call(emulator: Emulator, client: Client, project: Project, call: Call) -> None:
+async def test_each_operation_sends_its_documented_request(
+    emulator: Emulator, client: Client, project: Project, call: Call
+) -> None:
     """Each operation sends its one request, with documented fields and those given alone."""
     await call.act(client, project)
     assert emulator.count(call.operation) == 1
@@ -128,7 +130,9 @@ def test_every_operation_of_the_contract_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize(("name", "segment"), NAMES.items(), ids=NAMES.values())
-async def test_any_name(emulator: Emulator, project: Project, name: str, segment: str) -> None:
+async def test_any_name_is_one_segment_of_the_path(
+    emulator: Emulator, project: Project, name: str, segment: str
+) -> None:
     """A feature's name arrives as it is, percent-encoded once, in one segment of the path."""
     emulator.add_feature(name)
     assert (await project.get_feature(name)).name == name

@@ -76,7 +76,9 @@ def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
     assert (found.path, found.project, found.server) == (near, "near", SERVER)
 
 
-def test_files_above(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_above_the_root_is_read(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file above the root is not read; without a repository only the working directory counts.
 
     A linked working tree, whose .git is a file, is a repository too.
@@ -95,7 +97,9 @@ def test_files_above(repository: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert the_repository_file().project == "here"
 
 
-def test_unseen_folders(repository: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_folder_above_is_no_error(
+    repository: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder above that is closed to us, or a home that is, is no error."""
     write_repository_file(repository, 'project = "p"')
     write(user_file, "[[[")

@@ -381,7 +381,9 @@ def test_routes_come_from_arguments_and_files(user_file: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("is_users", [False, True])
-def test_bad_routes(user_file: Path, name: str, route: str, fault: str, *, is_users: bool) -> None:
+def test_an_impossible_route_is_named_with_its_file(
+    user_file: Path, name: str, route: str, fault: str, *, is_users: bool
+) -> None:
     """A route that an operation can't have is a sentence with the file and the operation."""
     text = f'[endpoints]\n{name} = "{route}"\n'
     place = user_file if is_users else state(user_file, text)

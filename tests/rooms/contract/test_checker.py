@@ -50,7 +50,9 @@ def answered(name: str, document: object, status: int = 200) -> list[str]:
         ("write_file", "/files/content", {"path": "Features/", "content": ""}, {}, "$.path"),
     ],
 )
-def test_wrong_requests(name: str, path: str, body: Any, query: dict[str, str], fault: str) -> None:
+def test_a_wrong_request_is_a_violation(
+    name: str, path: str, body: Any, query: dict[str, str], fault: str
+) -> None:
     """A wrong path, parameter or body, and a member that the document does not have, is one."""
     found = asked(name, path, body, query)
     assert len(found) == bool(fault)

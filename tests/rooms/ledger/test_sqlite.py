@@ -120,7 +120,9 @@ async def test_a_note_is_on_the_disk_after_the_close(path: Path) -> None:
     assert found.ref == ref()
 
 
-async def test_related_rows(ledgers: tuple[SqliteLedger, SqliteLedger]) -> None:
+async def test_rows_of_another_process_are_related(
+    ledgers: tuple[SqliteLedger, SqliteLedger],
+) -> None:
     """Another process's open rows and owners count, and nothing of another project or server."""
     for each in (
         row("open"),

@@ -148,7 +148,9 @@ def taken(subscription: Subscription) -> list[tuple[Any, str]]:
     return events
 
 
-async def test_another_item(emulator: Emulator, client: Client, operation: RunOperation) -> None:
+async def test_an_item_in_flight_is_told_the_end_alone(
+    emulator: Emulator, client: Client, operation: RunOperation
+) -> None:
     """An item that is added while its operation is in flight has no event but the end."""
     subscription = Subscription(client._poller, {}, may_grow=True)
     subscription.add(operation._polled, "a")
@@ -182,7 +184,9 @@ async def test_a_wait_that_is_cancelled_as_it_fails(operation: RunOperation) -> 
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-async def test_in_portions(emulator: Emulator, client: Client, method: Callable[..., Any]) -> None:
+async def test_a_wait_for_many_yields_to_other_tasks(
+    emulator: Emulator, client: Client, method: Callable[..., Any]
+) -> None:
     """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
     refs = [evolve(ref, run_id=number) for number in range(1, 1301)]

@@ -25,7 +25,7 @@ START = datetime(2026, 12, 1, 5, tzinfo=UTC)
         (0, 0, "unknown: no run has a result"),
     ],
 )
-def test_stability(passed: int, failed: int, sentence: str) -> None:
+def test_stability_comes_with_bounds(passed: int, failed: int, sentence: str) -> None:
     """The verdict comes with bounds of the rate of failures, and with what did not count."""
     found = Stability(feature="Checkout", passed=passed, failed=failed)
     assert str(found) == sentence
@@ -62,7 +62,7 @@ def batch(word: str, number: int, *, ended: int | None = None) -> Any:
         ("passed error error", (1, 0), None, None),
     ],
 )
-def test_course(
+def test_a_course_ignores_errors(
     words: str, rates: tuple[float, float], change: str | None, since: int | None
 ) -> None:
     """Rates are over batches with a result; an error neither starts nor ends a row of failures."""

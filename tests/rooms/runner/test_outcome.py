@@ -42,7 +42,7 @@ def test_counts_keep_results_apart() -> None:
     ("seconds", "words"),
     [(None, ""), (0, "0.0 s"), (9.96, "10 s"), (59.6, "1:00"), (125, "2:05"), (3600, "1:00:00")],
 )
-def test_duration(seconds: float | None, words: str) -> None:
+def test_a_duration_has_tenths_below_ten_seconds(seconds: float | None, words: str) -> None:
     """Tenths are shown below ten seconds; from a minute on it is as on a stopwatch."""
     assert duration(seconds) == words
 

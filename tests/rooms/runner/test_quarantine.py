@@ -66,7 +66,7 @@ OTHER_FAILED = run_of(Pay_by_card="passed", Pay_by_gift="failed")
         (WHOLE.replace("12-24", "11-30"), PASSED, Verdict.FAILED, "of 'checkout' expired: fix it"),
     ],
 )
-def test_effect(
+def test_a_quarantined_failure_is_excused_until_its_day(
     repository: Path, table: str, run: Run, verdict: Verdict, sentence: str | None
 ) -> None:
     """A failure is excused until a day, unless something else failed too."""
@@ -96,7 +96,7 @@ def test_flaky_pass_is_not_unexpected(repository: Path) -> None:
         ("quarantine = [3]", "has no reason, no owner, no until, no feature or test"),
     ],
 )
-def test_invalid_entry(repository: Path, table: str, why: str) -> None:
+def test_an_invalid_entry_is_refused_with_its_file(repository: Path, table: str, why: str) -> None:
     """It is refused in one sentence with the file, before anything runs."""
     repository.write_text(table)
     with pytest.raises(ConfigError, match=why) as caught:

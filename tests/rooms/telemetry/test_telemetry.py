@@ -313,7 +313,7 @@ async def test_how_late_an_end_is_seen(sdk: Sdk, emulator: Emulator, project: Pr
     assert 0 <= point.sum <= 5
 
 
-async def test_pauses(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+async def test_a_pause_is_measured(sdk: Sdk, emulator: Emulator, project: Project) -> None:
     """The pause that many refusals cause is measured."""
     emulator.fail("*", Fault.status(429, retry_after=2), times=5)
     await project.run_features(["Checkout", "Returns", "Wishlist", "Gift card"])
@@ -338,7 +338,9 @@ async def test_what_is_in_flight(sdk: Sdk, emulator: Emulator, client: Client) -
     assert {key: point.value for key, point in points.items()} == {("run",): 0, ("generation",): 0}
 
 
-async def test_without_opentelemetry(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_operations_work_without_opentelemetry(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If its API is not installed, an operation is as elsewhere, and its ref has no context."""
     monkeypatch.setattr(telemetry(), "__class__", Telemetry)
     async with client_of(emulator) as client:
@@ -406,7 +408,9 @@ async def test_a_failure_costs_nothing(
     assert len(texts) == len(set(texts))
 
 
-async def test_unsampled_spans(sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_of_a_dropped_run_are_dropped(
+    sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The requests of a run that is dropped are dropped with it, and not traces of their own."""
     sdk.tracer_provider.sampler = ALWAYS_OFF
     monkeypatch.setattr(telemetry(), "_tracer", sdk.tracer_provider.get_tracer("dropping"))
