@@ -6,20 +6,21 @@ and nothing outside this folder imports it. What is decided where:
 - `app`: which commands there are, each by name and module, how one and the options of every command
   are parsed, and its help
 - one module for each command or group: what its options mean, and which calls it makes
-- `common`: the options of every command, and the client; `options`: those of commands that wait,
-  and who allows generations, which cost credits
-- `output`: where text goes: a terminal, a pipe, or JSON; what is read, and asked
-- `words`, `exits`: the sentence and the exit code for each error
+- `common`: the options of every command, the client, and the ledger file; `options`: those of
+  commands that wait, and who allows generations, which cost credits
+- `render`: the five outputs (terminal, pipe, results alone, JSON, JSON lines), one of which is
+  chosen when a command starts; `text`: what is safe to print, what is read, and asked
+- `exits`: the sentence for each error; `words`: the reason of one. Counts, exit codes and the next
+  commands are decided in `testvibe_async.runner`
 
 A command that dispatches goes down these stairs:
 
-- `start`, `resume`: what the options mean, and what a batch may cost;
-  `batches`: the ledger file, and the project whose batches are meant
+- `start`, `resume`: what the options mean, and what a batch may cost
 - `watch`: the order of it, from the client to the exit code; `stop`: Ctrl-C, and `--timeout`
-- `progress`: the items of its batch with what was last seen; `contact`: whether the service answers
-- `display`: how that looks: a live table, lines in a pipe, JSON events
-- `result`: the counts, the JSON document and the exit code; `closing`: what is printed last, with
-  single errors from `details`; `outputs`: reports, artifacts, and what GitHub shows
+- `progress`: the items of its batch with what was last seen; `contact`: whether the service
+  answers; `display`: how that looks
+- `closing`: what is printed last, with single errors from `details`; `outputs`: reports, artifacts,
+  and what GitHub shows
 
 What was typed is understood by `names`, and completed by `completion`.
 """

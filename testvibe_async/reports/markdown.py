@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from testvibe_async._core.util import clean
 from testvibe_async.outcomes import Verdict
+from testvibe_async.reports.reasons import MARKS
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import cut, one_line, tail
 from testvibe_async.runner.words import duration
@@ -32,17 +33,6 @@ _LOG_LINES = 40
 _NAME_CHARACTERS = 200
 _FLAKY_NAMES = 10
 """Number of flaky items that are named at the top; the table has all."""
-
-_MARKS = {
-    Verdict.SUCCEEDED: "✅",
-    Verdict.FAILED: "❌",
-    Verdict.QUARANTINED: "🚧",
-    Verdict.ERROR: "⚠️",
-    Verdict.UNKNOWN: "❓",
-    Verdict.IN_FLIGHT: "⏳",
-    Verdict.WAITING: "⏭️",
-    Verdict.SKIPPED: "⏭️",
-}
 
 _FLAKY_MARK = "🔁"
 
@@ -80,7 +70,7 @@ def to_markdown(
 
 
 def _head(report: Report) -> str:
-    mark = _MARKS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
+    mark = MARKS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
     facts = " · ".join(filter(None, (report.tests_in_words, duration(report.seconds))))
     head = f"## {_escape(report.title)}\n\n{mark} **{_escape(report.headline)}**\n\n{facts}\n\n"
     if flaky := report.flaky:
@@ -133,7 +123,7 @@ def _failure(case: Case) -> str:
 
 
 def _mark(entry: Entry) -> str:
-    return _FLAKY_MARK if entry.is_flaky else _MARKS[entry.verdict]
+    return _FLAKY_MARK if entry.is_flaky else MARKS[entry.verdict]
 
 
 def _result(entry: Entry) -> str:

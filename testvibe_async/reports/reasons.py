@@ -57,6 +57,18 @@ STATUSES = {
 }
 """The status of the case that stands for an operation, by its verdict; the most urgent first."""
 
+MARKS = {
+    Verdict.SUCCEEDED: "✅",
+    Verdict.FAILED: "❌",
+    Verdict.QUARANTINED: "🚧",
+    Verdict.ERROR: "⚠️",
+    Verdict.UNKNOWN: "❓",
+    Verdict.IN_FLIGHT: "⏳",
+    Verdict.WAITING: "⏭️",
+    Verdict.SKIPPED: "⏭️",
+}
+"""The symbols of the verdicts."""
+
 URGENCY = tuple(STATUSES)
 """The verdicts, the most urgent first."""
 

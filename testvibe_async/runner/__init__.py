@@ -12,6 +12,8 @@ itself, so that a command loads only the modules it needs:
 - `limited_ledger`: the number of generations allowed, enforced where each is sent;
   `generation_limit`: the error of the others
 - `quarantine`: expected failures with a person responsible for each, which fail no batch
-- `waits`: operations that were dispatched before, as items, and the command that waits for them
+- `waits`: operations that were dispatched before, as items
+- `words`: how items, counts, durations and commands are written; `codes`: the exit codes
+- `outcome`: the counts, the exit code and the next commands of a batch, for every surface
 - `stability`: what the results of repeated runs, and of many batches, show
 """
