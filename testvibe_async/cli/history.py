@@ -79,7 +79,7 @@ async def history(
     changed = [each for change in CHANGES for each in trends if each.change == change]
     documents = [_document(each) for each in batches]
     if batches:
-        columns = ("Batch", "Operations", "Passed", "Failed", "Flaky", "Other", "Took")
+        columns = ("Batch", "Kind", "Items", "Passed", "Failed", "Flaky", "Other", "Took")
         output.table(columns, map(_row, batches, documents), is_headed=True)
     else:
         when = "" if days is None else f" of the last {counted(days, 'day')}"
@@ -150,9 +150,9 @@ def _row(batch: KeptBatch, counts: Mapping[str, Any]) -> list[object]:
     """Return the cells of a batch, without a name so short that they fit into fifty columns."""
     begin = f"{batch.title}  {batch.started_at.astimezone():%d %b %H:%M}"
     took = duration(counts["seconds"]) if counts["seconds"] else None
-    number = counted(counts["total"], batch.kind)
-    numbers = [counts[name] for name in ("passed", "failed", "flaky")]
-    return [begin, number, *numbers, counts["other"] or None, took]
+    kind = None if batch.kind == "run" else batch.kind
+    numbers = [counts[name] for name in ("total", "passed", "failed", "flaky")]
+    return [begin, kind, *numbers, counts["other"] or None, took]
 
 
 def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:

@@ -435,9 +435,9 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     end_later(emulator, "failed", "Newsletter")
     await call(typed)
     ended = await call("history")
-    rows = [line.split("\t")[1:5] for line in ended.lines if "\t" in line]
-    assert rows[0] == ["Operations", "Passed", "Failed", "Flaky"]
-    assert rows[1:] == [["2 runs", "2", "0", "0"], ["2 runs", "1", "1", "0"]]
+    rows = [line.split("\t")[2:6] for line in ended.lines if "\t" in line]
+    assert rows[0] == ["Items", "Passed", "Failed", "Flaky"]
+    assert rows[1:] == [["2", "2", "0", "0"], ["2", "1", "1", "0"]]
     assert "\nNewly failing:\n  Newsletter\n" in ended.output
     assert "\n  failing since batch 2 of " in (await call("history newsletter")).output
     document = (await call("history --json --limit 1")).json
