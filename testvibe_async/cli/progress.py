@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 from attrs import evolve, frozen
@@ -335,26 +335,8 @@ def _key(item: Item) -> Key:
     return item.feature, item.config, item.repetition
 
 
-class Listener(Protocol):
-    """What takes the changes of a progress: a `Renderer`, or the notes of `noting`."""
-
-    @property
-    def interval(self) -> float:
-        """Seconds between two frames."""
-        ...
-
-    def change(self, row: Row, progress: Progress, /) -> None:
-        """Take an operation that changed."""
-
-    def outage(self, outage: Outage, progress: Progress, /) -> None:
-        """Take an outage that began, or ended."""
-
-    def frame(self, progress: Progress, /) -> None:
-        """Take the present state, at an interval."""
-
-
 @contextmanager
-def reporting(progress: Progress, listener: Listener) -> Generator[None]:
+def reporting(progress: Progress, listener: Renderer | Notes) -> Generator[None]:
     """Report all changes twice a second, and a frame at each interval, while this is open.
 
     An error of the listener, as where the reader has closed the pipe, ends the body of this and is

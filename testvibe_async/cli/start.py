@@ -111,44 +111,17 @@ async def run(  # noqa: PLR0913 - each an option of its own
     )
     files = Files() if options.dry_run else files
     async with watching(files=files, timeout=timeout) as watch:
+        start = _Start(watch=watch, spec=spec, options=options, waits=wait)
         if (existing := await watch.existing(options.key)) is not None:
-            return await _repeat(watch, existing, spec, options, is_rerun=failed, waits=wait)
+            return await start.again(existing, is_rerun=failed)
         if failed:
-            if watch.batches is None:
-                raise ConfigError("--failed needs the ledger that kept the batch")
-            word = features[0] if features else None
-            batch = await watch.batches.to_rerun(word, watch.place, watch.quarantine)
-            spec = evolve(spec, site_url=site_url or batch.spec.site_url)
-            jobs: list[Item] = [
-                BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
-                for item in batch.failed
-            ]
-            failed_ones = counted(len(jobs), "failure") if jobs else "nothing to run again"
-            runs = counted(len(batch.items), "run")
-            said = f"{batch}, {started(batch.started_at)}: {failed_ones}, of {runs}."
-            found, parent = Selection(features=()), batch.number
-            whole = watch.rerun(batch)
-            if not jobs:
-                watch.outputs.write(whole)
-                return _nothing(watch, said)
-            watch.output.note(said)
-        else:
-            found = await watch.select(spec)
-            jobs, parent = found.jobs, None
-            watch.know(left_out=found.unrunnable)
-            if not jobs:
-                first = f"no feature has tests to run: generate them first, with {NAME} generate"
-                why = f"{first} --all. {found.note}"
-                raise ConfigError(why.strip())
-        return await _NewBatch(
-            watch=watch,
-            spec=spec,
-            jobs=jobs,
-            found=found,
-            options=options,
-            parent=parent,
-            waits=wait,
-        ).perform()
+            return await start.rerun(features[0] if features else None)
+        found = await watch.select(spec)
+        watch.know(left_out=found.unrunnable)
+        if not found.jobs:
+            first = f"no feature has tests to run: generate them first, with {NAME} generate"
+            raise ConfigError(f"{first} --all. {found.note}".strip())
+        return await start.perform(found.jobs, found)
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own
@@ -197,68 +170,114 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         max_in_flight=max_in_flight,
     )
     async with watching(timeout=timeout) as watched:
+        start = _Start(watch=watched, spec=spec, options=options, waits=watch, consent=consent)
         if (existing := await watched.existing(options.key)) is not None:
-            return await _repeat(watched, existing, spec, options, consent=consent, waits=watch)
+            return await start.again(existing)
         found = await watched.select(spec)
         if not found.jobs:
-            why = f"Nothing to generate. {found.note or 'All have tests.'}"
-            return _nothing(watched, why)
-        return await _NewBatch(
-            watch=watched,
-            spec=spec,
-            jobs=found.jobs,
-            found=found,
-            consent=consent,
-            options=options,
-            waits=watch,
-        ).perform()
-
-
-def _nothing(watch: Watch, why: str) -> ExitCode:
-    """Say why there is nothing to do, and return the exit code."""
-    watch.know(is_reported=not watch.outputs.unwritten)
-    watch.output.finished(watch.outcome, instead=why)
-    return watch.outcome.exit_code
+            return start.nothing(f"Nothing to generate. {found.note or 'All have tests.'}")
+        return await start.perform(found.jobs, found)
 
 
 @frozen(kw_only=True)
-class _NewBatch:
-    """A batch that a command is to dispatch, with what the command says of it."""
+class _Start:
+    """What a command starts: a batch, the rerun of one, or the rest of one with its key."""
 
     watch: Watch
     """The command."""
 
     spec: BatchSpec
-    jobs: Sequence[Item]
-    """An item for each operation."""
-
-    found: Selection
-    """The known state of their features."""
-
-    consent: Consent | None = None
-    """The generations that are allowed; None if it dispatches runs."""
-
     options: BatchOptions
-    parent: int | None = None
-    """The number of the batch whose failures run again."""
 
     waits: bool
     """True to wait for the dispatched operations."""
 
-    async def perform(self) -> ExitCode:
-        """Carry it out, and return the exit code."""
-        watch, spec, output = self.watch, self.spec, self.watch.output
+    consent: Consent | None = None
+    """The generations that are allowed; None if it dispatches runs."""
+
+    def nothing(self, why: str) -> ExitCode:
+        """Say why there is nothing to do, and return the exit code."""
+        watch = self.watch
+        watch.know(is_reported=not watch.outputs.unwritten)
+        watch.output.finished(watch.outcome, instead=why)
+        return watch.outcome.exit_code
+
+    async def again(self, batch: KeptBatch, *, is_rerun: bool = False) -> ExitCode:
+        """Resume the batch that was started with the same key.
+
+        Raises:
+            ConfigError: Another request has the key.
+        """
+        spec = self.spec
+        same = ("kind", "is_all", "repeat")
+        is_same = (
+            all(getattr(spec, each) == getattr(batch.spec, each) for each in same)
+            and (batch.stored.parent is not None) == is_rerun
+            and (is_rerun or {*spec.features} == {*batch.spec.features})
+            and {*spec.configs} == {*batch.spec.configs}
+            and spec.site_url in {None, batch.spec.site_url}
+        )
+        if not is_same:
+            raise ConfigError(
+                f"{batch} has this key, and other features or options: resume it with "
+                f"{command('resume', str(batch.number))}, or take another --key"
+            )
         if self.options.dry_run:
-            return self._say_plan()
+            self.watch.output.note(f"{batch} has this key: the command would resume it.")
+            return ExitCode.PASSED
+        spec = evolve(spec, site_url=batch.spec.site_url)
+        return await resume_batch(self.watch, batch, spec, consent=self.consent, waits=self.waits)
+
+    async def rerun(self, word: str | None) -> ExitCode:
+        """Run the failures of a batch again.
+
+        Args:
+            word: Its number or its key; None for the last one.
+
+        Raises:
+            ConfigError: There is none, or it can't run again.
+        """
+        watch = self.watch
+        if watch.batches is None:
+            raise ConfigError("--failed needs the ledger that kept the batch")
+        batch = await watch.batches.to_rerun(word, watch.place, watch.quarantine)
+        jobs: list[Item] = [
+            BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
+            for item in batch.failed
+        ]
+        failed = counted(len(jobs), "failure") if jobs else "nothing to run again"
+        runs = counted(len(batch.items), "run")
+        said = f"{batch}, {started(batch.started_at)}: {failed}, of {runs}."
+        whole = watch.rerun(batch)
+        if not jobs:
+            watch.outputs.write(whole)
+            return self.nothing(said)
+        watch.output.note(said)
+        spec = evolve(self.spec, site_url=self.spec.site_url or batch.spec.site_url)
+        start = evolve(self, spec=spec)
+        return await start.perform(jobs, Selection(features=()), parent=batch.number)
+
+    async def perform(
+        self, jobs: Sequence[Item], found: Selection, *, parent: int | None = None
+    ) -> ExitCode:
+        """Carry a new batch out, and return the exit code.
+
+        Args:
+            jobs: An item for each operation.
+            found: The known state of their features.
+            parent: The number of the batch whose failures run again.
+        """
+        watch, spec, key = self.watch, self.spec, self.options.key
+        if self.options.dry_run:
+            return self._say_plan(jobs, found)
         if self.consent is not None:
-            what = counted(len(self.jobs), "feature") + self._replacing(self.jobs)
-            question = f"Generate {what}? Each costs credits." if self.found.is_wider else None
-            await self.consent.allow(watch.generations, len(self.jobs), question=question)
+            what = counted(len(jobs), "feature") + _replacing(jobs, found)
+            question = f"Generate {what}? Each costs credits." if found.is_wider else None
+            await self.consent.allow(watch.generations, len(jobs), question=question)
         if not self.waits:
-            spec = evolve(spec, max_in_flight=len(self.jobs))
+            spec = evolve(spec, max_in_flight=len(jobs))
             if spec.on_conflict == "wait":
-                output.note("What is generating is waited for first: minutes each.")
-        key = self.options.key
+                watch.output.note("What is generating is waited for first: minutes each.")
         if key is not None and watch.batches is None:
             raise ConfigError("--key needs a ledger: name a file that can be written with --ledger")
         stored = Stored(
@@ -266,24 +285,21 @@ class _NewBatch:
             quarantine=watch.quarantine,
             left_out=watch.outcome.left_out,
             project_name=watch.connection.project_name,
-            parent=self.parent,
+            parent=parent,
             files=watch.outputs.files.kept,
             is_named=key is not None,
         )
+        expected = spec.repeated(jobs)
         return await watch.perform(
-            stored,
-            self.jobs,
-            spec.repeated(self.jobs),
-            key=key or token_hex(8),
-            waits=self.waits,
+            stored, jobs, expected, key=key or token_hex(8), waits=self.waits
         )
 
-    def _say_plan(self) -> ExitCode:
+    def _say_plan(self, jobs: Sequence[Item], found: Selection) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
         output, policy = self.watch.output, POLICIES[self.spec.kind]
         plan = self.spec.forecast(
-            self.spec.repeated(self.jobs),
-            self.found.states,
+            self.spec.repeated(jobs),
+            found.states,
             max_generations=None if self.consent is None else self.consent.max_generations,
         )
         output.rows(
@@ -293,55 +309,18 @@ class _NewBatch:
         )
         costs = ""
         if policy.costs_credits and plan.dispatched:
-            costs = f"{self._replacing(plan.dispatched)}, and each costs credits"
+            costs = f"{_replacing(plan.dispatched, found)}, and each costs credits"
+        output.note(f"{counted(len(plan.dispatched), self.spec.kind)} would be dispatched{costs}.")
         why = "without tests" if "missing" in policy.conflicts else "being generated"
-        number = counted(len(plan.dispatched), self.spec.kind)
-        output.note(f"{number} would be dispatched{costs}.")
-        ends = (
-            (f"refused, {why}", plan.refused, ExitCode.REFUSED),
-            (LIMITED, plan.limited, ExitCode.IN_FLIGHT),
-        )
-        for word, items, _ in ends:
+        ends = {ExitCode.REFUSED: plan.refused, ExitCode.IN_FLIGHT: plan.limited}
+        for code, items in ends.items():
             if items:
+                word = LIMITED if code is ExitCode.IN_FLIGHT else f"refused, {why}"
                 output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
-        return worst_of(code for _, items, code in ends if items)
-
-    def _replacing(self, jobs: Sequence[Item]) -> str:
-        """Return how many of the features to generate have tests already; empty if none has."""
-        number = sum(self.found.states.get(job.feature) == "ready" for job in jobs)
-        return f", replacing the tests of {number}" if number else ""
+        return worst_of(code for code, items in ends.items() if items)
 
 
-async def _repeat(  # noqa: PLR0913 - each by name
-    watch: Watch,
-    batch: KeptBatch,
-    spec: BatchSpec,
-    options: BatchOptions,
-    *,
-    consent: Consent | None = None,
-    is_rerun: bool = False,
-    waits: bool,
-) -> ExitCode:
-    """Resume the batch that was started with the same key.
-
-    Raises:
-        ConfigError: Another request has the key.
-    """
-    same = ("kind", "is_all", "repeat")
-    is_same = (
-        all(getattr(spec, each) == getattr(batch.spec, each) for each in same)
-        and (batch.stored.parent is not None) == is_rerun
-        and (is_rerun or {*spec.features} == {*batch.spec.features})
-        and {*spec.configs} == {*batch.spec.configs}
-        and spec.site_url in {None, batch.spec.site_url}
-    )
-    if not is_same:
-        raise ConfigError(
-            f"{batch} has this key, and other features or options: resume it with "
-            f"{command('resume', str(batch.number))}, or take another --key"
-        )
-    if options.dry_run:
-        watch.output.note(f"{batch} has this key: the command would resume it.")
-        return ExitCode.PASSED
-    spec = evolve(spec, site_url=batch.spec.site_url)
-    return await resume_batch(watch, batch, spec, consent=consent, waits=waits)
+def _replacing(jobs: Sequence[Item], found: Selection) -> str:
+    """Return how many of the features to generate have tests already; empty if none has."""
+    number = sum(found.states.get(job.feature) == "ready" for job in jobs)
+    return f", replacing the tests of {number}" if number else ""

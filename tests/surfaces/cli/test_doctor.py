@@ -98,6 +98,7 @@ CUT = "; so these are incomplete, or refused: features list, run --all, generate
 UNREAD = "; so it is shown empty, and what needs it does not work"
 ABSENT = 'put list_runs = "GET /…" under [endpoints] in .testvibe-async.toml; so these do not work'
 NO_CODE = "errors\t404 comes without a code; the status decides"
+NOT_FOUND = b'{"error": "not_found", "message": "No log."}'
 SCENES = {
     "no run": scene(
         *("", 0, "get_run\tno run is known: --run FEATURE makes one"),
@@ -142,6 +143,10 @@ SCENES = {
         "so no command works: testvibe-async login stores another",
         faults={"*": Fault.status(401)},
         counts={"list_projects": 1, "list_features": 0},
+    ),
+    "a log that nobody has": scene(
+        *("", 0, "get_generation_log\tthere is no such log", LAST),
+        faults={"get_generation_log": Fault.body(NOT_FOUND, status=404)},
     ),
     "several failures": scene(
         *("", 5, "get_project\tno result came; ", 'list_runs\tno result came; the service says "'),
