@@ -44,6 +44,7 @@ _COMMANDS = {
         "resume": "resume:resume",
         "report": "resume:report",
         "history": "history:history",
+        "quarantine": "quarantine:quarantine",
     },
     "The project": {
         "features": "features:app",

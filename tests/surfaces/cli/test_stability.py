@@ -1,12 +1,14 @@
 """The stability of features by `run --repeat`, and the quarantine, on virtual time."""
 
 import re
+import tomllib
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 
 from tests.surfaces.cli.conftest import Call, interrupted, text_of, write
+from tests.surfaces.cli.test_batches import end_later
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 pytestmark = pytest.mark.usefixtures("signed_in")
@@ -140,3 +142,20 @@ async def test_quarantine_of_no_feature(call: Call, emulator: Emulator) -> None:
     dispatched = emulator.count("run_feature")
     (await call("run Returns --wait")).refuses("until is at most")
     assert emulator.count("run_feature") == dispatched
+
+
+async def test_entries_are_proposed_and_may_leave(emulator: Emulator, call: Call) -> None:
+    """A flaky feature is an entry without an owner; ten passes in a row end one that is there."""
+    write_quarantine("Newsletter")
+    for _ in range(9):
+        await call("run Newsletter --wait")
+    assert (await call("quarantine")).output == "# Nothing to add, and nothing to remove.\n"
+    await call("run Newsletter --wait")
+    end_later(emulator, "failed", "Checkout")
+    await call("run Checkout --attempts 2")
+    entry, leaves = (await call("quarantine")).output.split("\n\n")
+    table = tomllib.loads(entry)["quarantine"][0]
+    assert (table["feature"], table["reason"]) == ("Checkout", "flaky in 1 of 1 batch")
+    assert (table["owner"], leaves) == ("", "# 'Newsletter' passed 10 times in a row: remove it\n")
+    document = (await call("quarantine --json")).json
+    assert [each["name"] for each in document["proposed"]] == ["Checkout"]
