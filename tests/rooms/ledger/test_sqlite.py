@@ -165,6 +165,20 @@ async def test_old_keys_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatc
         assert [number for number, *_ in await ledger.batches()] == [3, 2]
 
 
+async def test_a_file_in_use_forgets_old_keys(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that runs for months need not be restarted for it."""
+    async with SqliteLedger(path) as ledger:
+        await ledger.insert(row("old"))
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE rows SET changed_at = '2020-01-01T00:00:00+00:00'")
+        connection.close()
+        await ledger.insert(row("new"))
+        assert await ledger.rows("old")
+        monkeypatch.setattr(sqlite, "CHECKED_EVERY", 0.0)
+        assert not await ledger.rows("old")
+        assert await ledger.rows("new")
+
+
 async def test_batches_have_numbers(ledgers: tuple[SqliteLedger, SqliteLedger]) -> None:
     """Of two processes that begin one batch, both find one number; a single dispatch has none."""
     await asyncio.gather(*(each.insert(plan("nightly")) for each in ledgers))

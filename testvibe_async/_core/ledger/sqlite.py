@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +40,9 @@ VERSION = 1
 
 KEPT_FOR = timedelta(days=90)
 """Retention of a key's rows after the last change."""
+
+CHECKED_EVERY = 86_400.0
+"""Seconds after which a process opens its file again: that checks it, and deletes old rows."""
 
 BUSY_SECONDS = 30.0
 """Maximum seconds to wait for another process's transaction."""
@@ -85,6 +89,7 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
         """The file."""
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._checked_at = 0.0
 
     def __repr__(self) -> str:
         """Return a text with the file's path."""
@@ -242,10 +247,13 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
     def _commit(self, works: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
         if self.failure is not None:
             raise self.failure
+        if self._connection is not None and self._identity != _identity(self.path):
+            raise _RefusedError(_GONE)
+        if time.monotonic() >= self._checked_at + CHECKED_EVERY:
+            self._disconnect()
         if self._connection is None:
             self._connection, self._identity = _connected(self.path)
-        if self._identity != _identity(self.path):
-            raise _RefusedError(_GONE)
+            self._checked_at = time.monotonic()
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
