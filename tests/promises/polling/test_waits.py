@@ -128,6 +128,21 @@ async def test_the_last_poll_is_short(emulator: Emulator, operation: RunOperatio
     assert isinstance(error.__cause__, errors.OutcomeUnknownError)
 
 
+async def test_the_last_poll_comes_before_others(emulator: Emulator) -> None:
+    """A wait that times out does not queue behind the due polls of all other operations."""
+    async with client_of(emulator, max_connections=2) as client:
+        operation, *others = await dispatch_runs(client.project(), 60)
+        emulator.fail("list_runs", Fault.status(404))
+        emulator.fail("get_run", Fault.delay(0.3))
+        waits = [start_wait(each) for each in others]
+        wait = asyncio.ensure_future(operation.wait(timeout=4))
+        await asyncio.sleep(3.9)
+        emulator.finish_run(operation.run_id)
+        assert (await wait).is_success
+        for each in waits:
+            each.cancel()
+
+
 async def test_the_error_says_how_old_it_is(emulator: Emulator, operation: RunOperation) -> None:
     """After failed polls the error says when it was last seen, how many failed, and why."""
     await operation.poll()
@@ -189,20 +204,20 @@ async def test_a_close_waits_for_each_last_poll(emulator: Emulator) -> None:
 
         await client.aclose()
 
-        left = [task for task in asyncio.all_tasks() if "LastPoll" in repr(task)]
+        left = [task for task in asyncio.all_tasks() if "poller" in task.get_name()]
         assert left == []
         await asyncio.wait(waits)
 
 
 async def test_a_cancelled_last_poll(emulator: Emulator, operation: RunOperation) -> None:
-    """A last poll that other code cancels ends its wait; the next wait has its own."""
+    """A last poll that other code cancels ends its wait, as any poll; the next wait has its own."""
     first = asyncio.ensure_future(operation.wait(timeout=0))
     polls: list[asyncio.Task[Any]] = []
     while not polls:
         await asyncio.sleep(0)
-        polls = [task for task in client_tasks() if task.get_name().endswith("last poll")]
+        polls = [task for task in client_tasks() if task.get_name().endswith("poller")]
     polls[0].cancel()
-    await raised(errors.WaitTimeoutError, first)
+    await raised(errors.ObservationError, first)
 
     before = emulator.count("get_run")
     await raised(errors.WaitTimeoutError, operation.wait(timeout=0))

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import define, frozen
 
 from testvibe_async._core.polling.known import KnownOperations
 from testvibe_async._core.polling.list_polling import ListPolling, Lists
@@ -29,7 +29,7 @@ from testvibe_async._core.polling.polled import (
 from testvibe_async._core.polling.queue import PollQueue
 from testvibe_async._core.polling.reader import Reader
 from testvibe_async._core.polling.schedule import Schedule, next_due
-from testvibe_async._core.polling.unscheduled import LastPoll, SharedPolls
+from testvibe_async._core.polling.shared_polls import SharedPolls
 from testvibe_async._core.telemetry import telemetry
 from testvibe_async._core.util.waiting import is_cancelled, wait_uncancelled
 from testvibe_async.errors import (
@@ -48,6 +48,22 @@ if TYPE_CHECKING:
     from testvibe_async.refs import Ref
 
 
+LAST_POLL_SECONDS = 1.0
+"""Maximum seconds by which a wait outlasts its time-out, for one last poll."""
+
+
+@define(eq=False)
+class _LastPoll:
+    """The last poll of an operation whose waits have timed out."""
+
+    ended: asyncio.Future[None]
+    is_sent: bool = False
+
+    def note_sent(self) -> None:
+        """Note that it has its slot: without an answer, the service is silent."""
+        self.is_sent = True
+
+
 @frozen
 class _ListCall:
     """A list call to make."""
@@ -56,6 +72,8 @@ class _ListCall:
     due: list[PolledOperation[Any]]
     early: list[PolledOperation[Any]]
     """Operations due soon that are listed with the others: one more row costs no request."""
+    is_urgent: bool = False
+    """True if it serves waits that have timed out."""
 
     @property
     def operations(self) -> list[PolledOperation[Any]]:
@@ -112,12 +130,10 @@ class Poller:
         self._context = copy_context()
         telemetry().without_span(self._context)
         self._shared_polls = SharedPolls(self._reader, context=self._context)
-        self._last_poll = LastPoll(
-            self._reader,
-            self.lists,
-            max_concurrent=max_concurrent_polls,
-            context=self._context,
-        )
+        self._last: dict[PolledOperation[Any], _LastPoll] = {}
+        """The last polls that have not ended."""
+        self._to_queue: list[PolledOperation[Any]] = []
+        """Those that are queued at the end of this turn of the event loop."""
 
     def accept(self, ref: Ref, snapshot: Snapshot) -> None:
         """Accept a snapshot that another call brought, unless more is known."""
@@ -186,9 +202,47 @@ class Poller:
             raise
 
     async def poll_last(self, operations: Iterable[PolledOperation[Any]]) -> None:
-        """Poll operations whose wait has timed out once more, within a second; see `LastPoll`."""
-        if not self._transport.is_closed:
-            await self._last_poll.poll(operations)
+        """Poll operations whose waits have timed out once more, before all others, for a second.
+
+        Waits that end in the same turn of the event loop share the polls. Failures only affect the
+        state.
+        """
+        loop = asyncio.get_running_loop()
+        began, last = loop.time(), dict[PolledOperation[Any], _LastPoll]()
+        for polled in operations:
+            if polled.is_finished or self._transport.is_closed:
+                continue
+            if (poll := self._last.get(polled)) is None:
+                poll = self._last[polled] = _LastPoll(loop.create_future())
+                if not self._to_queue:
+                    loop.call_soon(self._queue_last, context=self._context)
+                self._to_queue.append(polled)
+            last[polled] = poll
+        if last:
+            await asyncio.wait([each.ended for each in last.values()], timeout=LAST_POLL_SECONDS)
+        for polled, poll in last.items():
+            if self._last.get(polled) is poll:
+                del self._last[polled]
+                if poll.is_sent and (polled.seen_at or 0.0) < began:
+                    self._reader.note_silence(polled, seconds=LAST_POLL_SECONDS)
+
+    def _queue_last(self) -> None:
+        """Queue the last polls that waits have requested in this turn of the event loop."""
+        by_list: dict[tuple[str, str], list[PolledOperation[Any]]] = {}
+        for polled in self._to_queue:
+            polled.tick, polled.is_in_progress = None, True
+            by_list.setdefault(polled.list_key, []).append(polled)
+        self._to_queue = []
+        tick = self._schedule.tick_of(asyncio.get_running_loop().time())
+        for key, operations in by_list.items():
+            self._assign(key, operations, tick, is_urgent=True)
+        self._queue.start()
+
+    def _end_poll(self, polled: PolledOperation[Any]) -> None:
+        """Note that an operation is not polled at present."""
+        polled.is_in_progress = False
+        if self._last and (last := self._last.pop(polled, None)) and not last.ended.done():
+            last.ended.set_result(None)
 
     def _plan_poll(self, polled: PolledOperation[Any]) -> None:
         """Plan an operation's next poll, if it may have a listener and no poll is planned."""
@@ -238,23 +292,29 @@ class Poller:
         self._set_timer()
         self._queue.start()
 
-    def _assign(self, key: tuple[str, str], due: list[PolledOperation[Any]], tick: int) -> None:
+    def _assign(
+        self,
+        key: tuple[str, str],
+        due: list[PolledOperation[Any]],
+        tick: int,
+        *,
+        is_urgent: bool = False,
+    ) -> None:
         """Queue the due operations of one list."""
         list_polling, now = self.lists[key], asyncio.get_running_loop().time()
         if self._availability.is_probing or not list_polling.is_worth_it(len(due), now):
-            self._queue.put(due)
+            self._queue.put(due, is_urgent=is_urgent)
             return
         listed: list[PolledOperation[Any]] = []
         unlisted: list[PolledOperation[Any]] = []
         for polled in due:
             (listed if list_polling.may_show(polled) else unlisted).append(polled)
         # Operations that no list can show go first: the list call may turn out to be of no use.
-        self._queue.put(unlisted)
+        rest: list[PolledOperation[Any] | _ListCall] = [*listed]
         if list_polling.is_worth_it(len(listed), now):
             early = self._schedule.take_early(key, tick, may_show=list_polling.may_show)
-            self._queue.put([_ListCall(list_polling, listed, early)])
-        else:
-            self._queue.put(listed)
+            rest = [_ListCall(list_polling, listed, early, is_urgent)]
+        self._queue.put([*unlisted, *rest], is_urgent=is_urgent)
 
     def _serve(self, job: PolledOperation[Any] | _ListCall) -> Awaitable[None]:
         """Serve one queued poll."""
@@ -274,13 +334,17 @@ class Poller:
         """End the waits of operations whose poll was cancelled, or failed unexpectedly."""
         what = "the poller's task was cancelled" if error is None else f"unforeseen: {error!r}"
         for polled in [job] if isinstance(job, PolledOperation) else job.operations:
-            polled.is_in_progress = False
+            self._end_poll(polled)
             failure = ObservationError(what, ref=polled.ref)
             failure.__cause__ = error
             self._reader.end_waits(polled, failure)
 
     async def _poll_by_list(self, call: _ListCall) -> None:
         """Ask a list about operations, and queue a read by id for each that it leaves open."""
+        if call.is_urgent:
+            for polled in call.due:
+                if (last := self._last.get(polled)) is not None:
+                    last.note_sent()
         listed = await call.list_polling.poll(call.operations)
         if listed is not None:  # Or refused for the rate limit, which is an answer too.
             self._availability.note_answer()
@@ -289,19 +353,19 @@ class Poller:
         if listed is not None:
             to_read, rescheduled = listed.to_read, listed.running
         # The reads start before thousands are rescheduled, which takes several turns of the loop.
-        self._queue.put(to_read)
+        self._queue.put(to_read, is_urgent=call.is_urgent)
         self._queue.start()
         if listed is not None:
             await self._reader.apply_rows(listed)
         for number, polled in enumerate(rescheduled, start=1):
-            polled.is_in_progress = False
+            self._end_poll(polled)
             self._plan_poll(polled)
             if number % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
     async def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
         """Note that a poll of an operation would fail like the last one, and plan its next poll."""
-        polled.is_in_progress = False
+        self._end_poll(polled)
         outage = self._availability
         if outage.failure is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
@@ -312,13 +376,15 @@ class Poller:
     async def _read(self, polled: PolledOperation[Any]) -> None:
         """Read one operation by its id, and plan its next poll."""
         error = None
+        last = self._last.get(polled) if self._last else None
         try:
             if polled.has_listeners:
-                error = await self._reader.read(polled, retries=False)
+                on_sent = None if last is None else last.note_sent
+                error = await self._reader.read(polled, retries=False, on_sent=on_sent)
+            if error is not None:
+                self._reader.note_failure(polled, error)
         finally:
-            polled.is_in_progress = False
-        if error is not None:
-            self._reader.note_failure(polled, error)
+            self._end_poll(polled)
         if polled.undocumented or polled.assumed_since is not None:
             self._reader.check_status(polled)
         self._plan_poll(polled)
@@ -338,7 +404,7 @@ class Poller:
             self._timer.cancel()
         # A poll that runs this call would wait for itself: see `Dispatcher.aclose`.
         here, this = asyncio.get_running_loop(), asyncio.current_task()
-        tasks = [*self._queue.workers, *self._shared_polls.tasks, *self._last_poll.tasks]
+        tasks = [*self._queue.workers, *self._shared_polls.tasks]
         tasks = [task for task in tasks if task.get_loop() is here and task is not this]
         for task in tasks:
             task.cancel()
@@ -349,6 +415,8 @@ class Poller:
 
     async def _end_waits(self) -> None:
         """End the waits for all operations, and let other tasks run in between."""
+        for polled in list(self._last):
+            self._end_poll(polled)
         # Includes unscheduled operations: their poll may have been in the cancelled workers.
         for number, polled in enumerate(self.known.close(), start=1):
             if polled.listeners:

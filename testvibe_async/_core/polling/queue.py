@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from testvibe_async.events import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Sequence
 
 JobT = TypeVar("JobT")
 
@@ -50,9 +50,12 @@ class PollQueue(Generic[JobT]):
         self.workers: set[asyncio.Task[None]] = set()
         """The worker tasks, to be cancelled when the client closes."""
 
-    def put(self, jobs: Iterable[JobT]) -> None:
-        """Add jobs; `start` has the workers serve them."""
-        self._jobs.extend(jobs)
+    def put(self, jobs: Sequence[JobT], *, is_urgent: bool = False) -> None:
+        """Add jobs, urgent ones before all others; `start` has the workers serve them."""
+        if is_urgent:
+            self._jobs.extendleft(reversed(jobs))
+        else:
+            self._jobs.extend(jobs)
 
     def start(self) -> None:
         """Start as many workers as the jobs need and the limit allows."""

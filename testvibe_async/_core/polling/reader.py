@@ -10,17 +10,18 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from testvibe_async._core.http import Outlook
 from testvibe_async._core.polling.known import FinishedOperations
 from testvibe_async._core.polling.polled import OPERATIONS_A_TURN, Change
 from testvibe_async._core.util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._core.wire import UnreadableError, malformed, retry_after
-from testvibe_async.errors import VibeError
+from testvibe_async.errors import OutcomeUnknownError, VibeError
 from testvibe_async.events import Emitter, PollFailed, StatusChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from testvibe_async._core.http import Outlook, Transport
+    from testvibe_async._core.http import Transport
     from testvibe_async._core.polling.list_polling import Listed, Lists
     from testvibe_async._core.polling.polled import PolledOperation
     from testvibe_async._core.wire import UnreadableField
@@ -171,6 +172,13 @@ class Reader:
         self._availability.note_failure(error, outlook)
         if not polled.is_finished:
             self.handle_failure(polled, error, outlook)
+
+    def note_silence(self, polled: PolledOperation[Any], *, seconds: float) -> None:
+        """Note a poll without an answer in time: its wait must not claim that it still runs."""
+        request = polled.request
+        what = f"no answer to the last poll within {seconds:g} s"
+        error = OutcomeUnknownError(what, method=request.method, url=request.url(polled.ref.server))
+        self.handle_failure(polled, error, Outlook.AWAY)
 
     def handle_failure(
         self,
