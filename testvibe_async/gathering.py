@@ -14,7 +14,7 @@ from testvibe_async._core.config import require_timeout
 from testvibe_async._core.polling import Change, Iteration, Subscription
 from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.models import Generation, Run, Snapshot
-from testvibe_async.operations import GenerationOperation, Operation, RunOperation
+from testvibe_async.operations import GenerationOperation, Operation, RunOperation, or_mismatch
 from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Gathering:
                 be observed.
         """
         subscription = Subscription(self._poller, _by_operation(operations, self._poller))
-        return Iteration(subscription, itemgetter(0), timeout=require_timeout(timeout))
+        return Iteration(subscription, or_mismatch(itemgetter(0)), timeout=require_timeout(timeout))
 
     @overload
     def changes(
@@ -122,7 +122,7 @@ class Gathering:
         """
         handles = _by_operation(operations, self._poller)
         subscription = Subscription(self._poller, handles, wants=Change.TRANSITION)
-        return Iteration(subscription, lambda change: change)
+        return Iteration(subscription, or_mismatch(lambda change: change))
 
 
 def _by_operation(

@@ -26,7 +26,7 @@ from testvibe_async.errors import (
     ObservationError,
     OperationSupersededError,
 )
-from testvibe_async.models import Generation, Run, Snapshot
+from testvibe_async.models import Generation, Phase, Run, Snapshot
 
 if TYPE_CHECKING:
     import os
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
         DownloadProgress,
         GenerationLog,
         Listing,
-        Phase,
         Transition,
     )
     from testvibe_async.refs import GenerationRef, Ref, RunRef
@@ -55,6 +54,7 @@ __all__ = ["GenerationOperation", "Operation", "PendingOperation", "RunOperation
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Snapshot, covariant=True)
 MethodT = TypeVar("MethodT", bound="Callable[..., Any]")
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
+T = TypeVar("T")
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 OperationT_co = TypeVar("OperationT_co", bound="Operation[Any]", covariant=True)
 
@@ -195,6 +195,11 @@ class Operation(ABC, Generic[SnapshotT_co]):
         snapshot = self._polled.snapshot
         return None if self._row is None or not snapshot else self._row.contradiction(snapshot)
 
+    def mismatch(self) -> ContradictionError | None:
+        """Return the error of an outcome that contradicts the request; None if it does not."""
+        problem = self._contradiction if self.done else None
+        return None if problem is None else ContradictionError(problem, ref=self.ref)
+
     def __await__(self) -> Generator[Any, None, SnapshotT_co]:
         """Wait for the outcome; see `wait`."""
         return self.wait().__await__()
@@ -275,8 +280,8 @@ class Operation(ABC, Generic[SnapshotT_co]):
         if self._polled.snapshot is None:
             what = "the service still shows the one before it"
             raise ObservationError(what, ref=self.ref)
-        if self.done and (problem := self._contradiction) is not None:
-            raise ContradictionError(problem, ref=self.ref)
+        if (mismatch := self.mismatch()) is not None:
+            raise mismatch
         return self._polled.snapshot
 
     def __aiter__(self) -> Iteration[Transition[SnapshotT_co]]:
@@ -294,7 +299,19 @@ class Operation(ABC, Generic[SnapshotT_co]):
     def _changes(self, wants: Change) -> Iteration[Transition[SnapshotT_co]]:
         handles = {self._polled: (self,)}
         subscription = Subscription(self._parts.poller, handles, wants=wants)
-        return Iteration(subscription, itemgetter(1))
+        return Iteration(subscription, or_mismatch(itemgetter(1)))
+
+
+def or_mismatch(item: Callable[[Any], T]) -> Callable[[Any], T | ContradictionError]:
+    """Return a function of an event that gives its item; at an end, a mismatch in its place."""
+
+    def checked(found: tuple[Operation[Any], Transition[Any] | None]) -> T | ContradictionError:
+        operation, transition = found
+        if transition is None or transition.phase is Phase.FINISHED:
+            return operation.mismatch() or item(found)
+        return item(found)
+
+    return checked
 
 
 class PendingOperation(Coroutine[Any, Any, OperationT_co]):

@@ -14,7 +14,7 @@ from tests.support.batches import verdicts
 from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import BatchItem, MemoryLedger, Project, Verdict, errors
+from testvibe_async import BatchItem, Client, MemoryLedger, Project, Verdict, errors
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.outcomes import Quarantined
 from testvibe_async.testing import Emulator, Fault, Outcome
@@ -83,7 +83,9 @@ async def test_a_row_that_was_stored_while_the_machine_slept(emulator: Emulator)
     assert not emulator.runs
 
 
-async def test_another_operation_under_the_id(emulator: Emulator, project: Project) -> None:
+async def test_another_operation_under_the_id(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
     """Where the id of a run shows that of another configuration, that is no outcome of this one."""
     operation = await project.run_feature("Checkout", config="Mobile")
 
@@ -95,6 +97,8 @@ async def test_another_operation_under_the_id(emulator: Emulator, project: Proje
         emulator.fail(name, Fault.edit(swap))
     await raised(errors.ContradictionError, operation.wait())
     await raised(errors.ContradictionError, operation.poll(max_age=0))
+    for iteration in (aiter(operation), client.finished([operation]), client.changes([operation])):
+        await raised(errors.ContradictionError, anext(iteration))
 
 
 async def test_a_service_that_goes_away_before_a_dispatch_expires(emulator: Emulator) -> None:

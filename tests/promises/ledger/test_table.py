@@ -15,6 +15,7 @@ from attrs import define, field
 
 from tests.conftest import client_of
 from tests.promises.ledger.conftest import KEY, killed, outcome_of
+from tests.support.faults import NO_ID
 from tests.support.raising import raised
 from tests.support.timing import STEADY
 from testvibe_async import (
@@ -164,6 +165,16 @@ async def test_an_outcome_is_kept(emulator: Emulator, path: Path, way: str) -> N
         (row,) = await client.ledger.rows(KEY)
     assert (row.state, row.outcome) == ("finished", run)
     assert len(emulator.requests) == before
+
+
+async def test_a_kept_outcome_need_not_name_its_generation(emulator: Emulator, path: Path) -> None:
+    """A service that never names generations leaves the outcome in the row as good as any."""
+    emulator.fail("get_generation_status", NO_ID)
+    for _ in range(2):
+        async with client_of(emulator, ledger=path) as client:
+            call = client.project().generate_feature("Checkout", key=KEY)
+            assert (await call.wait()).is_success
+    assert emulator.count("generate_feature") == 1
 
 
 async def test_a_slow_answer_is_awaited_by_both(emulator: Emulator, path: Path) -> None:

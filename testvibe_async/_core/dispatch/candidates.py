@@ -167,6 +167,8 @@ def decide(
     index = attempts.index(row)
     if len(refs) > len(attempts):
         return ambiguous
+    if len(refs) < len(attempts) and not evidence.is_whole:  # Another may be hidden.
+        return evolve(ambiguous, is_final=False)
     return Decision(ref=refs[index]) if index < len(refs) else evolve(ambiguous, is_final=False)
 
 

@@ -211,6 +211,11 @@ class Dispatch(ABC, Generic[OperationT]):
         return self.row is not None and self.row.state is RowState.ACCEPTED
 
     @property
+    def is_own(self) -> bool:
+        """True if this dispatch made the last attempt."""
+        return self.row is self._own is not None
+
+    @property
     def is_anothers(self) -> bool:
         """True while the attempt is that of another call, which may still have its answer."""
         is_intended = self.row is not None and self.row.state is RowState.INTENDED

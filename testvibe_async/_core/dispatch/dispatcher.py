@@ -184,14 +184,14 @@ class Dispatcher:
         operation = cast("type[OperationT]", dispatch.operation_class)(
             ref,
             dispatch.parts,
-            adopted=row.adopted or dispatch.written_at is None,
-            sent_at=dispatch.written_at,
+            adopted=row.adopted or not dispatch.is_own,
+            sent_at=dispatch.written_at if dispatch.is_own else None,
             previous_id=dispatch.previous_id,
             row=row,
             keep=dispatch.keep_outcome if dispatch.is_keyed and not dispatch.item else None,
         )
         if row.outcome is not None:
-            self.parts.poller.accept(ref, row.outcome)
+            self.parts.poller.restore(ref, row.outcome)
         if dispatch.asked_seconds is not None:
             self.parts.poller.known.operation(ref).asked_seconds = dispatch.asked_seconds
         # The hook comes before anything else can fail: its purpose is to store the ref.

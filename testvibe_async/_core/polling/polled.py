@@ -275,6 +275,10 @@ class PolledOperation(ABC, Generic[SnapshotT]):
             self.assumed_since = now
         return None if snapshot is self.snapshot else self._replace(snapshot)
 
+    def restore(self, outcome: SnapshotT, *, at: datetime) -> None:
+        """Take over an outcome that was observed before: nobody need check whose it is."""
+        self.snapshot, self.phase, self.observed_at = outcome, Phase.FINISHED, at
+
     def _note_answer(self, sequence: int) -> None:
         self.sequence = max(sequence, self.sequence)
         if self.failing_since is not None or self.failures:

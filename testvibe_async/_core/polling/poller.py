@@ -22,6 +22,7 @@ from testvibe_async._core.polling.known import KnownOperations
 from testvibe_async._core.polling.list_polling import ListPolling, Lists
 from testvibe_async._core.polling.polled import (
     OPERATIONS_A_TURN,
+    Change,
     Listener,
     PolledOperation,
     own_copy,
@@ -140,6 +141,13 @@ class Poller:
         polled, now = self.known.operation(ref), asyncio.get_running_loop().time()
         change = polled.accept(snapshot, sequence=0, now=now, at=datetime.now(UTC))
         self._reader.publish(polled, change, by_poll=False)
+
+    def restore(self, ref: Ref, outcome: Snapshot) -> None:
+        """Take over an outcome that a ledger has kept, unless the operation has finished here."""
+        polled = self.known.operation(ref)
+        if not polled.is_finished:
+            polled.restore(outcome, at=datetime.now(UTC))
+            self._reader.publish(polled, Change.END, by_poll=False)
 
     def listen(
         self, polled: PolledOperation[Any], listener: Listener, *, is_passive: bool = False

@@ -283,7 +283,7 @@ class Iteration(Generic[ItemT_co]):
     def __init__(
         self,
         subscription: Subscription,
-        item: Callable[[Any], ItemT_co],
+        item: Callable[[Any], ItemT_co | VibeError],
         *,
         timeout: float | None = None,
         raises: bool = True,
@@ -292,7 +292,7 @@ class Iteration(Generic[ItemT_co]):
 
         Args:
             subscription: Provides the events; closed with the iteration.
-            item: Makes an item from an event and its operation's item.
+            item: Makes an item from an event and its operation's item, or the error in its place.
             timeout: Seconds from the first step; None to wait without limit.
             raises: True to raise, at the end, the errors of operations that could not be observed.
         """
@@ -327,9 +327,10 @@ class Iteration(Generic[ItemT_co]):
                     continue
                 if found is None:
                     break
-                if not isinstance(found[1], VibeError):
-                    return self._item(found)
-                self._errors.append(found[1])
+                item = found[1] if isinstance(found[1], VibeError) else self._item(found)
+                if not isinstance(item, VibeError):
+                    return item
+                self._errors.append(item)
                 if len(self._errors) % OPERATIONS_A_TURN == 0:
                     await asyncio.sleep(0)
         except BaseException:
