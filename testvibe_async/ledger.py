@@ -284,9 +284,10 @@ class Ledger(ABC):
     async def note(self, row: Row) -> None:
         """Replace the stored row of the same identity and token, now that more is known.
 
-        Does nothing if no such row is stored, or if that would forget an operation: a stored row
-        with a ref is replaced by one with the same ref, or with a ref that is not `adopted`; and,
-        if both are `adopted`, by one without a ref, which takes it back.
+        Does nothing if no such row is stored, or if that would forget an operation or a decision. A
+        stored row with a ref is replaced by one with the same ref, or with a ref that is not
+        `adopted`; and, if both are `adopted`, by one without a ref, which takes it back. A stored
+        row without a ref that is not open is not replaced by one that is.
         """
 
     @abstractmethod

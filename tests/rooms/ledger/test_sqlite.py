@@ -111,6 +111,21 @@ async def test_which_of_two_notes_is_kept(
     assert (found.ref, found.adopted) == (ref(expected[0]), expected[1])
 
 
+@pytest.mark.parametrize("then", [RowState.LOST, RowState.UNKNOWN])
+@pytest.mark.parametrize("decided", [RowState.NOT_STARTED, RowState.DROPPED])
+async def test_a_late_note_undoes_no_decision(
+    ledgers: tuple[SqliteLedger, SqliteLedger], decided: RowState, then: RowState
+) -> None:
+    """What another process still had to note comes too late, unless it names the operation."""
+    mine = await ledgers[0].insert(row())
+    await ledgers[0].note(evolve(mine, state=decided))
+    await ledgers[0].rows("pr-1")
+    await ledgers[1].note(evolve(mine, state=then))
+    assert [each.state for each in await ledgers[1].rows("pr-1")] == [decided]
+    await ledgers[1].note(evolve(mine, state=RowState.DISPATCHED, ref=ref()))
+    assert [each.ref for each in await ledgers[1].rows("pr-1")] == [ref()]
+
+
 async def test_a_note_is_on_the_disk_after_the_close(path: Path) -> None:
     """Notes that nobody waits for are written by then."""
     async with SqliteLedger(path) as ledger:

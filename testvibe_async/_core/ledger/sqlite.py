@@ -63,11 +63,12 @@ _TABLES = (
 
 _INSERT = "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-# The answer to a dispatch outweighs what another process found by searching.
+# The answer to a dispatch outweighs what another process found by searching, and what another
+# process still wants to note does not outweigh a decision, or the proof that nothing started.
 _NOTE = """
 UPDATE rows SET is_open = ?4, ref = ?5, adopted = ?6, changed_at = ?8, document = ?9, checksum = ?10
-WHERE id = ?1 AND token = ?7 AND (ref IS NULL OR ref = ?5 OR (?5 IS NOT NULL AND NOT ?6)
-    OR (adopted AND ?6 AND ?5 IS NULL))
+WHERE id = ?1 AND token = ?7 AND (ref IS NULL AND (is_open OR NOT ?4) OR ref = ?5
+    OR (?5 IS NOT NULL AND NOT ?6) OR (adopted AND ?6 AND ?5 IS NULL))
 """
 
 
