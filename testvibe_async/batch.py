@@ -18,6 +18,7 @@ from testvibe_async._core.batch import (
     StoredBatch,
     is_refusal,
     item_from_dict,
+    items_of_rows,
     select_features,
 )
 from testvibe_async._core.dispatch import CLOSE_SECONDS
@@ -37,7 +38,15 @@ if TYPE_CHECKING:
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import GenerationRef, RunRef
 
-__all__ = ["Batch", "Features", "StoredBatch", "is_refusal", "item_from_dict", "select_features"]
+__all__ = [
+    "Batch",
+    "Features",
+    "StoredBatch",
+    "is_refusal",
+    "item_from_dict",
+    "items_of_rows",
+    "select_features",
+]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Snapshot, covariant=True)
 

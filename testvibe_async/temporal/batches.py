@@ -1,39 +1,88 @@
-"""Batches on the engine, for a caller: start one, read its items, decide, cancel."""
+"""Batches on the engine, for a caller: connect, start one, read its items, decide, cancel."""
 
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
+from temporalio.service import RPCError
 
-from testvibe_async.batch import item_from_dict
+from testvibe_async.batch import item_from_dict, items_of_rows
 from testvibe_async.errors import ConfigError
+from testvibe_async.ledger import Row
+from testvibe_async.outcomes import BatchItem
 from testvibe_async.temporal.workers import TASK_QUEUE
-from testvibe_async.temporal.workflow import BatchWorkflow, problem_of
+from testvibe_async.temporal.workflow import RUNNING, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import temporalio.client
+    from temporalio.client import WorkflowHandle
 
     from testvibe_async.ledger import Decision
-    from testvibe_async.outcomes import BatchItem
+
+ANSWER_SECONDS = timedelta(seconds=5)
+"""Seconds in which the engine must answer."""
+
+
+@cache
+def _runtime() -> Runtime:
+    """Return a runtime that does not print each retry of a call to standard output."""
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter="error")))
+
+
+async def connect(address: str | None = None, *, namespace: str | None = None) -> Client:
+    """Connect to the engine, by arguments, variables and the file of the command `temporal`.
+
+    Args:
+        address: Host and port; None for those of `TEMPORAL_ADDRESS`, or of the file.
+        namespace: The namespace; None for that of `TEMPORAL_NAMESPACE`, or of the file, or
+            `default`.
+
+    Raises:
+        ConfigError: No address is set, or a setting is wrong.
+        RuntimeError: The engine does not answer, or refuses.
+    """
+    try:
+        settings: dict[str, Any] = {**ClientConfig.load_client_connect_config()}
+    except Exception as error:
+        raise ConfigError(f"the settings of Temporal can't be read: {error}") from error
+    given = {"target_host": address, "namespace": namespace}
+    settings |= {name: value for name, value in given.items() if value}
+    if not settings.get("target_host"):
+        raise ConfigError("no address of Temporal: pass --address, or set TEMPORAL_ADDRESS")
+    return await Client.connect(**settings, connect_timeout=ANSWER_SECONDS, runtime=_runtime())
+
+
+async def failure_of(engine: Client) -> str | None:
+    """Return why the engine does not answer; None if it does."""
+    try:
+        await engine.service_client.check_health(timeout=ANSWER_SECONDS)
+    except RPCError as error:
+        return error.message
+    return None
 
 
 class TemporalBatch:
     """A batch on the engine: `await TemporalBatch.start(engine, {...}, key="nightly")`."""
 
-    def __init__(self, engine: temporalio.client.Client, key: str) -> None:
+    def __init__(self, engine: Client, key: str) -> None:
         """Attach to a batch by its key, which is its workflow id; does no I/O."""
         self.key: str = key
         """The batch's key, which is its workflow id."""
-        self._handle: temporalio.client.WorkflowHandle[Any, Any] = engine.get_workflow_handle(key)
+        self._engine = engine
+        self._handle: WorkflowHandle[Any, Any] = engine.get_workflow_handle(key)
 
     @classmethod
     async def start(
         cls,
-        engine: temporalio.client.Client,
+        engine: Client,
         request: Mapping[str, Any],
         *,
         key: str,
@@ -56,12 +105,9 @@ class TemporalBatch:
         """
         if (problem := problem_of(dict(request))) is not None:
             raise ConfigError(problem)
+        policy = WorkflowIDReusePolicy.REJECT_DUPLICATE
         await engine.start_workflow(
-            BatchWorkflow.run,
-            dict(request),
-            id=key,
-            task_queue=task_queue,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            "testvibe.batch", dict(request), id=key, task_queue=task_queue, id_reuse_policy=policy
         )
         return cls(engine, key)
 
@@ -76,14 +122,30 @@ class TemporalBatch:
         return summary
 
     async def items(self) -> list[BatchItem[Any]]:
-        """Return the items of all chunks that have ended, in the requested order."""
+        """Return the present item of each feature, in the requested order.
+
+        Like those of a local batch, they may be read at any time. The items of a running chunk are
+        as its worker reported them, at most some seconds ago.
+        """
+        live = await self._live()
         items: list[BatchItem[Any]] = []
         page, pages = 0, 1
         while page < pages:
             found = await self._handle.query("items", page)
+            items += _items(found, live.get(page, []))
             page, pages = page + 1, found["pages"]
-            items += [item_from_dict(found["kind"], each) for each in found["items"]]
         return items
+
+    async def _live(self) -> dict[int, list[BatchItem[Any]]]:
+        """Return the items of the chunks under way, by the last heartbeat of each."""
+        described = await self._handle.describe()
+        live: dict[int, list[BatchItem[Any]]] = {}
+        for each in described.raw_description.pending_activities:
+            found = await self._engine.data_converter.decode(each.heartbeat_details.payloads)
+            if found and found[0] and each.activity_id.startswith("chunk-"):
+                rows = [Row.from_json(document) for document in found[0]]
+                live[int(each.activity_id.removeprefix("chunk-"))] = items_of_rows(rows)
+        return live
 
     async def decide(
         self, decision: Decision, *, feature: int | str | None = None, config: str | None = None
@@ -111,3 +173,14 @@ class TemporalBatch:
     async def cancel(self) -> None:
         """Dispatch nothing more, and wait for what is in flight. Nothing is cancelled there."""
         await self._handle.cancel()
+
+
+def _items(page: Mapping[str, Any], live: list[BatchItem[Any]]) -> list[BatchItem[Any]]:
+    """Return the items of a page of the query `items`; of a running chunk, its live ones."""
+    documents = page["items"]
+    if all(each["verdict"] != RUNNING for each in documents):
+        return [item_from_dict(page["kind"], each) for each in documents]
+    return live or [
+        BatchItem(feature=each["feature"], config=each["config"], is_waiting=True)
+        for each in documents
+    ]

@@ -1,57 +1,111 @@
-"""A ledger whose durable write is an acknowledged heartbeat of an activity.
+"""Ledgers whose durable write is an acknowledged heartbeat of an activity.
 
 The engine takes a heartbeat from the present try of an activity alone, and gives the last one to
 the next try. So an insertion is a claim and a fence at once. Decides how much of each row the next
-try needs: it polls each finished operation once more.
+try needs: it polls the last operation of each feature once more.
 """
 
 from __future__ import annotations
 
 import asyncio
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from testvibe_async import MemoryLedger
-from testvibe_async.ledger import Row, RowState
+from testvibe_async.ledger import Ledger, Row, RowState
 from testvibe_async.models import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+
+    from testvibe_async.models import Snapshot
+    from testvibe_async.refs import Ref
 
 STORE_SECONDS = 4.0
 """Seconds in which the engine must acknowledge a row: a request is not sent after 5 s."""
+
+GATHER_SECONDS = 0.05
+"""Seconds in which rows gather for one heartbeat, which costs as much as half a dispatch."""
 
 KEPT_TESTS = 5
 """Number of tests that a shortened outcome keeps, failed ones first: they make its verdict."""
 
 
-class HeartbeatLedger(MemoryLedger):
-    """The rows of one chunk, which the engine keeps."""
+class WorkerLedger(Ledger):
+    """The rows of all chunks of a worker, so that they share a client."""
+
+    def __init__(self) -> None:
+        """Create it without chunks."""
+        self._chunks: dict[str, ChunkLedger] = {}
+        """The ledger of each chunk, by the key of its rows. Without one, nothing is dispatched."""
+
+    def add(self, chunk: ChunkLedger) -> None:
+        """Take the rows of a try from now on, and none of an earlier try of the same chunk."""
+        for other in [each for each in self._chunks.values() if each.name == chunk.name]:
+            self.remove(other)  # Else an operation of both would have two owners.
+        self._chunks[chunk.key] = chunk
+
+    def remove(self, chunk: ChunkLedger) -> None:
+        """Take no more rows of a try, which is lost if it has not ended."""
+        chunk.lost.set()
+        self._chunks.pop(chunk.key, None)
+
+    async def insert(self, row: Row) -> Row:
+        """Store a row, and return once the engine has it."""
+        return await self._chunks[row.key].insert(row)
+
+    async def note(self, row: Row) -> None:
+        """Take over what became known of a row, unless its chunk has ended."""
+        if (chunk := self._chunks.get(row.key)) is not None:
+            await chunk.note(row)
+
+    async def rows(self, key: str) -> list[Row]:
+        """Return the rows of a chunk."""
+        return await self._chunks[key].rows(key)
+
+    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:
+        """Return the rows of a project that are open, or own one of some operations."""
+        found = [await each.related(server, project, refs) for each in self._chunks.values()]
+        return [row for rows in found for row in rows]
+
+
+class ChunkLedger(MemoryLedger):
+    """The rows of one try to carry a chunk, which the engine keeps."""
 
     is_immediate = False
 
-    def __init__(self, send: Callable[[list[str]], Awaitable[None]]) -> None:
+    def __init__(self, name: str, send: Callable[[list[str]], Awaitable[None]]) -> None:
         """Create it without rows; see `load`.
 
         Args:
+            name: The name of the chunk.
             send: Sends the state as a heartbeat, and returns once the engine has it.
         """
         super().__init__()
+        self.name: str = name
+        """The name of the chunk."""
+        self.key: str = f"{name} {token_hex(4)}"
+        """The key of its rows."""
         self._send = send
-        self._kept: list[Row] = []
         self._texts: dict[Row, tuple[object, str]] = {}
         """The rows as they were sent last, with what the texts depend on."""
         self._inserted = self._acknowledged = 0
         self._lock = asyncio.Lock()
         """Held while a heartbeat is sent: an earlier state must not replace a later one."""
-        self.is_broken: bool = False
-        """True once the engine did not acknowledge a row: another try must dispatch its feature."""
+        self.lost: asyncio.Event = asyncio.Event()
+        """Set once another try must carry the chunk, such as if a row was not acknowledged."""
 
     async def load(self, documents: Sequence[str]) -> None:
-        """Take over the rows of an earlier try."""
-        self._kept = [Row.from_json(document) for document in documents]
-        for row in self._kept:
+        """Take over the rows of an earlier try, under the key of this one."""
+        rows = [Row.from_json(document) for document in documents]
+        last = {row.item: row for row in rows}
+        for row in rows:
+            row.key = self.key
+            if row is last[row.item] and row.ref is not None:  # It is polled for its whole outcome.
+                row.state, row.outcome = RowState.DISPATCHED, None
+            self._texts[row] = None, ""
             await super().insert(row)
 
     async def insert(self, row: Row) -> Row:
@@ -59,16 +113,18 @@ class HeartbeatLedger(MemoryLedger):
         stored = await super().insert(row)
         if stored is not row:
             return stored
-        self._kept.append(row)
+        self._texts[row] = None, ""
         self._inserted += 1
         number = self._inserted
         try:
             async with asyncio.timeout(STORE_SECONDS), self._lock:
                 if self._acknowledged < number:  # Else a heartbeat for another row had it.
+                    await asyncio.sleep(GATHER_SECONDS)
                     await self._beat()
         except BaseException as error:
-            self._kept.remove(row)  # Its request is not sent.
-            self.is_broken |= isinstance(error, Exception)
+            del self._texts[row]  # Its request is not sent.
+            if isinstance(error, Exception):
+                self.lost.set()
             raise
         return row
 
@@ -84,29 +140,20 @@ class HeartbeatLedger(MemoryLedger):
 
     def state(self) -> list[str]:
         """Return the rows as the next try needs them."""
-        last = {row.item: row for row in self._kept}
-        return [self._text(row, is_last=last[row.item] is row) for row in self._kept]
-
-    def _text(self, row: Row, *, is_last: bool) -> str:
-        known = row.state, row.ref, row.outcome is None, is_last
-        if row not in self._texts or self._texts[row][0] != known:
-            self._texts[row] = known, _short(row, is_last=is_last).to_json()
-        return self._texts[row][1]
+        for row, (known, _) in self._texts.items():
+            if known != (present := (row.state, row.ref, row.outcome is None)):
+                self._texts[row] = present, _short(row).to_json()
+        return [text for _, text in self._texts.values()]
 
 
-def _short(row: Row, *, is_last: bool) -> Row:
-    """Return a row without what the service can show again, or what only people read."""
-    if row.outcome is None or row.ref is None:
-        return evolve(row, error=None)
-    if is_last or not isinstance(row.outcome, Run):
-        return evolve(row, outcome=None, state=RowState.DISPATCHED, error=None)
-    return evolve(row, outcome=shortened(row.outcome), error=None)  # It counts as an attempt.
+def _short(row: Row) -> Row:
+    return row if row.outcome is None else evolve(row, outcome=shortened(row.outcome))
 
 
-def shortened(outcome: Any) -> Any:  # noqa: ANN401 - of the batch's kind
+def shortened(outcome: Snapshot) -> Any:  # noqa: ANN401 - of the same kind
     """Return an outcome of the same verdict, without what takes much space."""
     if not isinstance(outcome, Run):
-        return outcome
+        return evolve(outcome, sections=(), extra={})
     tests = sorted(outcome.tests, key=lambda test: not test.is_failure)[:KEPT_TESTS]
     short = tuple(evolve(test, error=None, extra={}) for test in tests)
     return evolve(outcome, tests=short, artifacts=(), log=None, extra={})

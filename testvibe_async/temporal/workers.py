@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
+from temporalio import activity
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from testvibe_async.temporal.activities import Activities
+from testvibe_async.batch import select_features
+from testvibe_async.errors import ConfigError, VibeError
+from testvibe_async.temporal.chunks import Chunk, failure_of, offered_again
+from testvibe_async.temporal.ledger import ChunkLedger, WorkerLedger
 from testvibe_async.temporal.workflow import BatchWorkflow
 
 if TYPE_CHECKING:
@@ -23,11 +28,71 @@ if TYPE_CHECKING:
 TASK_QUEUE = "testvibe"
 """The task queue of workers and batches that name no other."""
 
+BUSY_SECONDS = 2.0
+"""Seconds after which a chunk is offered again that a worker had no slot for."""
+
+END_SECONDS = 4.0
+"""Seconds in which a worker that ends gives its chunks back: 1.5 are spent on late answers."""
+
+
+class _Activities:
+    """The activities of one worker."""
+
+    def __init__(
+        self, engine: temporalio.client.Client, client: Client, ledger: WorkerLedger
+    ) -> None:
+        self.slots = 0
+        """Maximum number of chunks."""
+        self._engine, self._client, self._ledger = engine, client, ledger
+        self._chunks: dict[asyncio.Task[None], ChunkLedger] = {}
+        """The chunks under way."""
+
+    @activity.defn(name="testvibe.features")
+    async def features(self, request: dict[str, Any]) -> list[int]:
+        """Return the features of a batch without names: those with tests, or those without."""
+        is_meant = attrgetter("has_tests" if request.get("kind", "run") == "run" else "needs_tests")
+        try:
+            listing = await self._client.project(request.get("project")).list_features()
+            if not (found := select_features(listing, is_meant)):
+                raise ConfigError("the project has no such feature")
+        except VibeError as error:
+            raise failure_of(error) from error
+        return [row.id for row in found]
+
+    @activity.defn(name="testvibe.chunk")
+    async def chunk(self, job: dict[str, Any]) -> None:
+        """Carry a chunk of a batch, in a task of its own: the SDK's heartbeats are not durable."""
+        if job["runId"] != activity.info().workflow_run_id:
+            # What was dispatched is known to the first run alone.
+            what = "this batch was reset, retried or continued, and would dispatch again"
+            raise failure_of(ConfigError(f"{what}: start a new one, with another workflow id"))
+        if len(self._chunks) >= self.slots:
+            raise offered_again("this worker has enough chunks", BUSY_SECONDS)
+        chunk = Chunk(self._engine, activity.info(), job)
+        self._ledger.add(chunk.ledger)
+        task = asyncio.create_task(chunk.carry(self._client), name="testvibe_async chunk")
+        self._chunks[task] = chunk.ledger
+        task.add_done_callback(self._forget)
+        activity.raise_complete_async()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._ledger.remove(self._chunks.pop(task))
+
+    async def aclose(self) -> None:
+        """Give the chunks under way back to the engine, with all that is known of them."""
+        self.slots = 0
+        for ledger in self._chunks.values():
+            ledger.lost.set()
+        if self._chunks:
+            _, late = await asyncio.wait(self._chunks, timeout=END_SECONDS)
+            for task in late:  # The engine is away: it misses the heartbeats.
+                task.cancel()
+
 
 @asynccontextmanager
 async def worker(
     engine: temporalio.client.Client,
-    client: Callable[[Ledger | None], Client],
+    client: Callable[[Ledger], Client],
     *,
     task_queue: str = TASK_QUEUE,
     max_chunks: int = 8,
@@ -45,26 +110,30 @@ async def worker(
 
     Args:
         engine: The connection to the engine.
-        client: Makes a client of the service: it takes the ledger that the client must have.
+        client: Makes the client of the service, with the ledger that it is given. The worker opens
+            and closes it.
         task_queue: The task queue.
         max_chunks: Maximum number of chunks, of up to 100 features each, to carry at once.
 
     Raises:
         RuntimeError: The engine has no such namespace, or the worker failed in another way.
     """
-    activities = Activities(engine, client, max_chunks)
-    running = Worker(
-        engine,
-        task_queue=task_queue,
-        workflows=[BatchWorkflow],
-        activities=[activities.features, activities.chunk],
-        # The sandbox would import the package anew for each batch.
-        workflow_runner=UnsandboxedWorkflowRunner(),
-        sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
-        graceful_shutdown_timeout=timedelta(seconds=5),
-    )
-    async with running:
-        try:
-            yield running
-        finally:  # It must not take back a chunk that it gives back.
-            await asyncio.gather(running.shutdown(), activities.aclose())
+    ledger = WorkerLedger()
+    async with client(ledger) as opened:
+        activities = _Activities(engine, opened, ledger)
+        activities.slots = max_chunks
+        running = Worker(
+            engine,
+            task_queue=task_queue,
+            workflows=[BatchWorkflow],
+            activities=[activities.features, activities.chunk],
+            # The sandbox would import the package anew for each batch.
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
+            graceful_shutdown_timeout=timedelta(seconds=5),
+        )
+        async with running:
+            try:
+                yield running
+            finally:  # It must not take back a chunk that it gives back.
+                await asyncio.gather(running.shutdown(), activities.aclose())

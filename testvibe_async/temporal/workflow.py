@@ -12,7 +12,6 @@ import unicodedata
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 from temporalio import workflow
@@ -34,9 +33,6 @@ MAX_ITEMS = 10_000
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 """Time without a heartbeat after which another worker takes over a chunk."""
 
-YEAR = timedelta(days=365)
-"""The time that a chunk may take: the engine requires one."""
-
 _RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=10),
@@ -45,6 +41,9 @@ _RETRIES = RetryPolicy(
 
 _IN_FLIGHT = {"run": 100, "generation": 10}
 """The operations in flight of a batch that does not say how many."""
+
+RUNNING = "running"
+"""The verdict of each item of a chunk that has not ended."""
 
 _BAD = ("failed", "error", "unknown")
 """The verdicts that count as failures."""
@@ -80,16 +79,15 @@ def _count_to(most: int) -> Member:
 _TEXT: Member = "a text", _is_text
 _COUNT = _count_to(10_000_000)
 _LIST: Member = "a list of names, or of ids, with at least one, and each once", _is_list
-_KIND: Member = "'run' or 'generation'", lambda value: value in ("run", "generation")
 
-_MEMBERS = {
+_MEMBERS: dict[str, Member] = {
     "features": _LIST,
-    "kind": _KIND,
+    "kind": ("'run' or 'generation'", lambda value: value in ("run", "generation")),
     **dict.fromkeys(("project", "siteUrl", "onConflict"), _TEXT),
     **dict.fromkeys(("maxInFlight", "maxFailures", "decideSeconds"), _COUNT),
 }
 
-_MEMBERS_OF = {
+_MEMBERS_OF: dict[str, dict[str, Member]] = {
     "run": {"configs": _LIST, "attempts": _count_to(5)},
     "generation": {"maxGenerations": _COUNT},
 }
@@ -100,7 +98,7 @@ def problem_of(request: Any) -> str | None:  # noqa: ANN401 - whatever was sent
     if not isinstance(request, dict):
         return 'the input must be a JSON object such as {"features": ["Checkout"]}'
     given = cast("dict[str, Any]", request)
-    members: dict[str, Member] = _MEMBERS | _MEMBERS_OF.get(str(given.get("kind", "run")), {})
+    members = _MEMBERS | _MEMBERS_OF.get(str(given.get("kind", "run")), {})
     for name, value in given.items():
         if name not in members:
             return f"{name!r} is not a member of such an input, which has {', '.join(members)}"
@@ -110,23 +108,19 @@ def problem_of(request: Any) -> str | None:  # noqa: ANN401 - whatever was sent
     return None
 
 
-def _configs_of(request: dict[str, Any]) -> int:
-    return len(request.get("configs", [None]))
+def _configs_of(request: dict[str, Any]) -> list[Any]:
+    return list(request.get("configs", [None]))
 
 
-def chunks_of(request: dict[str, Any], features: list[Any]) -> list[dict[str, Any]]:
-    """Return the jobs of the activities: the limits of the batch are shared out among them."""
-    count = min(-(-len(features) * _configs_of(request) // CHUNK_SIZE), len(features))
+def _refused(problem: str) -> ApplicationError:
+    return ApplicationError(problem, type="ConfigError", non_retryable=True)
+
+
+def chunks_of(request: dict[str, Any], features: list[Any]) -> list[list[Any]]:
+    """Return the features of each chunk, of nearly equal sizes."""
+    count = min(-(-len(features) * len(_configs_of(request)) // CHUNK_SIZE), len(features))
     bounds = [len(features) * index // count for index in range(count + 1)]
-    return [
-        {
-            "index": index,
-            "request": {name: value for name, value in request.items() if name != "features"},
-            "features": features[first:end],
-            "maxBytes": min(1_000_000, 16_000_000 // count),
-        }
-        for index, (first, end) in enumerate(pairwise(bounds))
-    ]
+    return [features[bounds[index] : bounds[index + 1]] for index in range(count)]
 
 
 def shares_of(request: dict[str, Any], chunks: int) -> list[int]:
@@ -136,6 +130,16 @@ def shares_of(request: dict[str, Any], chunks: int) -> list[int]:
     return [in_flight // count + (index < in_flight % count) for index in range(count)]
 
 
+def _page(request: dict[str, Any], features: list[Any], verdict: str) -> dict[str, Any]:
+    """Return the result of a chunk that is running, or skipped."""
+    items = [
+        {"feature": each, "config": config, "verdict": verdict}
+        for each in features
+        for config in _configs_of(request)
+    ]
+    return {"summary": {verdict: len(items)}, "items": items, "undecided": []}
+
+
 @workflow.defn(name="testvibe.batch")
 class BatchWorkflow:
     """One batch of runs or generations, on any number of workers."""
@@ -143,12 +147,10 @@ class BatchWorkflow:
     def __init__(self) -> None:
         self._request: dict[str, Any] = {}
         self._is_cancelled = False
-        self._is_stopped = False
-        """True if chunks are to dispatch nothing more."""
-        self._jobs: list[dict[str, Any]] = []
-        self._results: dict[int, dict[str, Any]] = {}
-        self._failures = Counter[int]()
-        """The number of failures of each running chunk."""
+        self._pages: list[dict[str, Any]] = []
+        """The result of each chunk, whose items are `running` until it ends."""
+        self._failures: dict[int, int] = {}
+        """The number of failures of each chunk."""
         self._decisions: list[dict[str, Any]] = []
         self._shares: asyncio.Queue[int] = asyncio.Queue()
         """The operations in flight of each further chunk that may be handed out."""
@@ -157,64 +159,75 @@ class BatchWorkflow:
     async def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Run the batch; return its summary, without items."""
         if (problem := problem_of(request)) is not None:
-            raise ApplicationError(problem, type="ConfigError", non_retryable=True)
+            raise _refused(problem)
         self._request = request
-        main = asyncio.create_task(self._work())
+        main = asyncio.create_task(self._carry_all())
         while not main.done():
             try:
-                await asyncio.shield(main)
+                await workflow.wait([main])
             except asyncio.CancelledError:
-                if main.cancelled():
-                    raise
-                # A cancellation arrives once. Chunks see it, stop dispatching, and end.
-                self._is_cancelled = self._is_stopped = True
+                # It arrives once. Chunks learn of it, stop dispatching, and end.
+                self._is_cancelled = True
         main.result()
         return {"summary": self.summary(), "cancelled": self._is_cancelled}
 
-    async def _work(self) -> None:
+    async def _carry_all(self) -> None:
         request = self._request
-        features = request.get("features")
-        if features is None:
-            features = await workflow.execute_activity(
-                "testvibe.features",
-                request,
-                start_to_close_timeout=timedelta(minutes=1),
-                retry_policy=_RETRIES,
-            )
-        if len(features) * _configs_of(request) > MAX_ITEMS:
-            problem = f"'features' must make at most {MAX_ITEMS} items: start several batches"
-            raise ApplicationError(problem, type="ConfigError", non_retryable=True)
+        features = await self._features()
         most = request.get("maxGenerations", len(features))
-        self._jobs = chunks_of(request, features[:most])
-        if left := features[most:]:
-            items = [{"feature": each, "verdict": "skipped"} for each in left]
-            skipped = {"summary": {"skipped": len(left)}, "items": items, "undecided": []}
-            self._results[len(self._jobs)] = skipped
-        for share in shares_of(request, len(self._jobs)):
+        chunks, skipped = chunks_of(request, features[:most]), features[most:]
+        self._pages = [_page(request, each, RUNNING) for each in chunks]
+        if skipped:
+            self._pages.append(_page(request, skipped, "skipped"))
+        for share in shares_of(request, len(chunks)):
             self._shares.put_nowait(share)
-        await asyncio.gather(*map(self._carry, self._jobs))
-        while self._undecided() and await self._has_decision():
+        common = {
+            "request": {name: value for name, value in request.items() if name != "features"},
+            "runId": workflow.info().first_execution_run_id,
+            "maxBytes": min(1_000_000, 16_000_000 // len(chunks)),
+        }
+        jobs = [
+            common | {"index": index, "features": each, "rows": [], "decisions": []}
+            for index, each in enumerate(chunks)
+        ]
+        await asyncio.gather(*map(self._carry, jobs))
+        while self._undecided({}) and await self._has_decision():
             decisions, self._decisions = self._decisions, []
             again = [
-                job | {"rows": result["rows"], "decisions": decisions}
-                for job in self._jobs
-                if (result := self._results[job["index"]])["undecided"]
+                job | {"rows": page["rows"], "decisions": decisions}
+                for job, page in zip(jobs, self._pages, strict=False)
+                if page["undecided"]
             ]
             await asyncio.gather(*map(self._carry, again))
 
+    async def _features(self) -> list[Any]:
+        """Return the features of the batch."""
+        features = self._request.get("features")
+        if features is None:
+            features = await workflow.execute_activity(
+                "testvibe.features",
+                self._request,
+                start_to_close_timeout=timedelta(minutes=1),
+                retry_policy=_RETRIES,
+            )
+        if len(features) * len(_configs_of(self._request)) > MAX_ITEMS:
+            raise _refused(f"'features' must make at most {MAX_ITEMS} items: start several batches")
+        return list(features)
+
     async def _carry(self, job: dict[str, Any]) -> None:
-        share = await self._shares.get()
-        result = await workflow.execute_activity(
+        """Have a chunk carried, once it may have its share of the operations in flight."""
+        share, index = await self._shares.get(), job["index"]
+        page = await workflow.execute_activity(
             "testvibe.chunk",
-            job | {"maxInFlight": share, "runId": workflow.info().first_execution_run_id},
-            activity_id=f"chunk-{job['index']}",
-            start_to_close_timeout=YEAR,
+            job | {"maxInFlight": share},
+            activity_id=f"chunk-{index}",
+            start_to_close_timeout=timedelta(days=365),  # The engine requires one.
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=_RETRIES,
         )
         self._shares.put_nowait(share)
-        self._results[job["index"]] = result
-        self.note_failures(job["index"], sum(result["summary"].get(each, 0) for each in _BAD))
+        self._pages[index] = page
+        self.note_failures(index, sum(page["summary"].get(each, 0) for each in _BAD))
 
     async def _has_decision(self) -> bool:
         """Wait for a decision, for as long as the input says."""
@@ -225,38 +238,31 @@ class BatchWorkflow:
             )
         return bool(self._decisions) and not self._is_cancelled
 
-    @property
-    def _kind(self) -> str:
-        return str(self._request.get("kind", "run"))
-
     @workflow.signal(name="failures")
     def note_failures(self, index: int, count: int) -> None:
         """Note the number of failures of a chunk, which counts for those of the batch."""
         self._failures[index] = count
-        if self._failures.total() >= self._request.get("maxFailures", MAX_ITEMS + 1):
-            self._is_stopped = True
 
     @workflow.query(name="stopped")
     def stopped(self) -> bool:
         """Return whether chunks are to dispatch nothing more."""
-        return self._is_stopped
+        most = self._request.get("maxFailures", MAX_ITEMS + 1)
+        return self._is_cancelled or sum(self._failures.values()) >= most
 
     @workflow.query(name="summary")
     def summary(self) -> dict[str, int]:
         """Return the number of items with each verdict; those of running chunks are `running`."""
         counts = Counter[str]()
-        for result in self._results.values():
-            counts.update(result["summary"])
-        running = [job for job in self._jobs if job["index"] not in self._results]
-        left = sum(len(job["features"]) for job in running) * _configs_of(self._request)
-        return dict(+(counts + Counter(running=left)))
+        for each in self._pages:
+            counts.update(each["summary"])
+        return dict(counts)
 
     @workflow.query(name="items")
     def items(self, page: int = 0) -> dict[str, Any]:
-        """Return the items of one chunk, and the number of chunks; none while it runs."""
-        pages = max([len(self._jobs), *(index + 1 for index in self._results)])
-        found = self._results.get(page, {}).get("items", [])
-        return {"kind": self._kind, "pages": pages, "items": found}
+        """Return the items of one chunk, `running` until it ends, and the number of such pages."""
+        found = [item for each in self._pages[page : page + 1] for item in each["items"]]
+        kind = self._request.get("kind", "run")
+        return {"kind": kind, "pages": len(self._pages), "items": found}
 
     @workflow.update(name="decide")
     def decide(self, decision: dict[str, Any]) -> int:
@@ -266,7 +272,7 @@ class BatchWorkflow:
 
     @decide.validator
     def _check_decision(self, decision: dict[str, Any]) -> None:
-        value = decision["decision"]
+        value = decision.get("decision")
         is_right = value in ("resend", "drop") or isinstance(value, dict)
         if not is_right or {*decision} - {"decision", "feature", "config"}:
             what = "a decision has 'decision' ('resend', 'drop' or a ref), 'feature' and 'config'"
@@ -274,14 +280,13 @@ class BatchWorkflow:
         if not self._undecided(decision):
             raise ApplicationError("nothing of that is unknown")
 
-    def _undecided(self, decision: dict[str, Any] | None = None) -> list[Any]:
-        """Return what is unknown: all, or what a decision means."""
-        asked = decision or {}
-        feature, config = asked.get("feature"), asked.get("config")
+    def _undecided(self, decision: dict[str, Any]) -> list[Any]:
+        """Return the items that are unknown, and that a decision is for."""
+        feature, config = decision.get("feature"), decision.get("config")
         return [
-            [each, name]
-            for result in self._results.values()
-            for each, name, own in result["undecided"]
-            if (feature is None or _folded(feature) in (_folded(each), _folded(name)))
+            names
+            for page in self._pages
+            for *names, own in page["undecided"]
+            if (feature is None or _folded(feature) in map(_folded, names))
             and config in (None, own)
         ]

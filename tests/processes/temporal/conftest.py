@@ -19,7 +19,7 @@ pytest.importorskip("temporalio", reason="batches on Temporal need the extra `te
 import temporalio.client
 from temporalio.service import RPCError
 
-from testvibe_async.temporal import activities, workflow
+from testvibe_async.temporal import chunks, workers, workflow
 
 PLACES = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -96,8 +96,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def quicken(set_value: Callable[[object, str, object], None]) -> None:
     """Shorten the times of this process: those of the engine are real."""
-    set_value(activities, "BEAT_SECONDS", 0.5)
-    set_value(activities, "BUSY_SECONDS", 0.5)
+    set_value(chunks, "BEAT_SECONDS", 0.5)
+    set_value(workers, "BUSY_SECONDS", 0.5)
     set_value(workflow, "CHUNK_SIZE", 20)
     set_value(workflow, "HEARTBEAT_TIMEOUT", timedelta(seconds=3))
     set_value(dispatch, "LATE_SECONDS", 2.0)

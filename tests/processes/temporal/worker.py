@@ -17,14 +17,14 @@ from tests.processes.temporal.conftest import quicken
 from testvibe_async import Client
 from testvibe_async.ledger import Ledger, Row, RowState
 from testvibe_async.temporal import worker
-from testvibe_async.temporal.ledger import HeartbeatLedger
+from testvibe_async.temporal.ledger import ChunkLedger
 
 seen = 0
 
 
 def die_at(step: str, count: int) -> None:
     """Have this process die when a step is reached for the given time, counted from 1."""
-    insert, note = HeartbeatLedger.insert, HeartbeatLedger.note
+    insert, note = ChunkLedger.insert, ChunkLedger.note
 
     def pass_by() -> None:
         global seen  # noqa: PLW0603 - one process, one count
@@ -33,22 +33,22 @@ def die_at(step: str, count: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)
 
-    async def inserted(self: HeartbeatLedger, row: Row) -> Row:
+    async def inserted(self: ChunkLedger, row: Row) -> Row:
         stored = await insert(self, row)
         if step == "after the row" and row.number:
             pass_by()
         return stored
 
-    async def noted(self: HeartbeatLedger, row: Row) -> None:
+    async def noted(self: ChunkLedger, row: Row) -> None:
         if step == "after the POST" and row.state is RowState.DISPATCHED:
             pass_by()
         await note(self, row)
 
-    HeartbeatLedger.insert = inserted  # type: ignore[method-assign]
-    setattr(HeartbeatLedger, "note", noted)  # noqa: B010 - it is inherited
+    ChunkLedger.insert = inserted  # type: ignore[method-assign]
+    setattr(ChunkLedger, "note", noted)  # noqa: B010 - it is inherited
 
 
-def made(ledger: Ledger | None) -> Client:
+def made(ledger: Ledger) -> Client:
     """Make a client by this process's settings."""
     return Client(ledger=ledger, poll_interval=0.4, timeout=2.0)
 

@@ -13,23 +13,16 @@ from testvibe_async._core.wire import KINDS, read
 from testvibe_async.batch import item_from_dict
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.temporal import ledger as module
-from testvibe_async.temporal.activities import _documents
-from testvibe_async.temporal.ledger import HeartbeatLedger, shortened
+from testvibe_async.temporal.chunks import _documents
+from testvibe_async.temporal.ledger import ChunkLedger, WorkerLedger, shortened
 
 SERVER = "https://testvibe.example"
 
 
 def row(number: int = 1, item: str = "Checkout", **fields: Any) -> Row:
-    return Row(
-        server=SERVER,
-        project="p",
-        key="k",
-        item=item,
-        number=number,
-        kind="run",
-        feature=item,
-        **fields,
-    )
+    common: dict[str, Any] = {"server": SERVER, "project": "p", "key": "k", "kind": "run"}
+    values: dict[str, Any] = common | {"item": item, "number": number, "feature": item} | fields
+    return Row(**values)
 
 
 def ref(run_id: int) -> RunRef:
@@ -68,26 +61,23 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def ledger(engine: Engine) -> HeartbeatLedger:
-    return HeartbeatLedger(engine.heartbeat)
+def ledger(engine: Engine) -> ChunkLedger:
+    return ChunkLedger("k chunk-0", engine.heartbeat)
 
 
-async def test_a_row_is_stored_once_it_is_acknowledged(
-    engine: Engine, ledger: HeartbeatLedger
-) -> None:
+async def test_a_row_is_stored_once_it_is_acknowledged(engine: Engine, ledger: ChunkLedger) -> None:
     """The last heartbeat has it when the insertion returns."""
     await ledger.insert(row())
     assert [each.identity for each in engine.states[-1]] == [row().identity]
 
 
-async def test_rows_share_a_heartbeat(engine: Engine, ledger: HeartbeatLedger) -> None:
-    """Of many rows at once the first has its own heartbeat, and the others the next."""
+async def test_rows_share_a_heartbeat(engine: Engine, ledger: ChunkLedger) -> None:
+    """Many rows at once share one heartbeat."""
     await asyncio.gather(*(ledger.insert(row(item=f"Feature {each}")) for each in range(50)))
-    assert len(engine.states) == 2
-    assert len(engine.states[-1]) == 50
+    assert [len(state) for state in engine.states] == [50]
 
 
-async def test_a_second_row_of_the_same_attempt(engine: Engine, ledger: HeartbeatLedger) -> None:
+async def test_a_second_row_of_the_same_attempt(engine: Engine, ledger: ChunkLedger) -> None:
     """The stored row is returned, and nothing is sent."""
     first = row()
     await ledger.insert(first)
@@ -97,18 +87,19 @@ async def test_a_second_row_of_the_same_attempt(engine: Engine, ledger: Heartbea
 
 @pytest.mark.parametrize("is_silent", [True, False])
 async def test_a_row_that_is_not_acknowledged(
-    engine: Engine, ledger: HeartbeatLedger, monkeypatch: pytest.MonkeyPatch, *, is_silent: bool
+    engine: Engine, ledger: ChunkLedger, monkeypatch: pytest.MonkeyPatch, *, is_silent: bool
 ) -> None:
     """Its dispatch is not sent; the next try has nothing of it."""
     monkeypatch.setattr(module, "STORE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "GATHER_SECONDS", 0.0)
     engine.is_silent, engine.error = is_silent, RuntimeError("away")
     with pytest.raises((RuntimeError, TimeoutError)):
         await ledger.insert(row())
-    assert ledger.is_broken
+    assert ledger.lost.is_set()
     assert ledger.state() == []
 
 
-async def test_a_cancelled_insertion(engine: Engine, ledger: HeartbeatLedger) -> None:
+async def test_a_cancelled_insertion(engine: Engine, ledger: ChunkLedger) -> None:
     """A dispatch that is withdrawn breaks nothing."""
     engine.is_silent = True
     task = asyncio.create_task(ledger.insert(row()))
@@ -116,11 +107,11 @@ async def test_a_cancelled_insertion(engine: Engine, ledger: HeartbeatLedger) ->
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert not ledger.is_broken
+    assert not ledger.lost.is_set()
     assert ledger.state() == []
 
 
-async def test_the_state_for_the_next_try(engine: Engine, ledger: HeartbeatLedger) -> None:
+async def test_the_state_for_the_next_try(engine: Engine, ledger: ChunkLedger) -> None:
     """An earlier attempt counts, without its tests; the last one is polled once more."""
     failed = failed_run()
     first, second = row(1), row(2)
@@ -130,9 +121,9 @@ async def test_the_state_for_the_next_try(engine: Engine, ledger: HeartbeatLedge
     unknown = row(item="Returns")
     await ledger.insert(unknown)
     unknown.state = RowState.UNKNOWN
-    other = HeartbeatLedger(engine.heartbeat)
+    other = ChunkLedger("k chunk-0", engine.heartbeat)
     await other.load(ledger.state())
-    rows = sorted(await other.rows("k"), key=lambda each: (each.item, each.number))
+    rows = sorted(await other.rows(other.key), key=lambda each: (each.item, each.number))
     earlier, last, open_ = rows
     assert earlier.state is RowState.FINISHED
     assert earlier.outcome is not None
@@ -141,10 +132,9 @@ async def test_the_state_for_the_next_try(engine: Engine, ledger: HeartbeatLedge
     assert len(earlier.outcome.tests) < len(failed.tests)
     assert (last.state, last.outcome, last.ref) == (RowState.DISPATCHED, None, ref(8))
     assert open_.state is RowState.UNKNOWN
-    assert other.state() == ledger.state()
 
 
-async def test_the_size_of_a_state(ledger: HeartbeatLedger) -> None:
+async def test_the_size_of_a_state(ledger: ChunkLedger) -> None:
     """A chunk of which each feature failed five times stays below the engine's 2 MB."""
     rows = [row(each % 5 + 1, item=f"Feature {each // 5} " + "購" * 60) for each in range(500)]
     for number, each in enumerate(rows):
@@ -176,3 +166,20 @@ def test_the_size_of_a_result() -> None:
     assert len(short[0]["outcome"]["tests"]) == 5
     assert len(json.dumps(short)) < 200_000
     assert [item_from_dict("run", each).verdict for each in short] == ["failed"] * 100
+
+
+async def test_another_try_on_the_same_worker(engine: Engine, ledger: ChunkLedger) -> None:
+    """The earlier try stores nothing more, and owns none of the operations."""
+    worker, later = WorkerLedger(), ChunkLedger(ledger.name, engine.heartbeat)
+    worker.add(ledger)
+    first = row(key=ledger.key)
+    await worker.insert(first)
+    first.ref, first.state = ref(7), RowState.DISPATCHED
+    await worker.note(first)
+    worker.add(later)
+    assert ledger.lost.is_set()
+    assert not await worker.related(SERVER, "p", [ref(7)])
+    with pytest.raises(KeyError):
+        await worker.insert(row(key=ledger.key, item="Returns"))
+    await worker.insert(row(key=later.key))
+    assert len(await worker.rows(later.key)) == 1

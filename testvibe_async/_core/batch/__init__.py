@@ -9,7 +9,7 @@ from testvibe_async._core.batch.entry import Entry, is_futile, is_refusal
 from testvibe_async._core.batch.jobs import Features, Job, JobSource, select_features
 from testvibe_async._core.batch.plan import Limits, Plan
 from testvibe_async._core.batch.source import EntrySource
-from testvibe_async._core.batch.stored import StoredBatch, item_from_dict
+from testvibe_async._core.batch.stored import StoredBatch, item_from_dict, items_of_rows
 from testvibe_async._core.batch.workers import Workers
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "is_futile",
     "is_refusal",
     "item_from_dict",
+    "items_of_rows",
     "select_features",
 ]

@@ -157,6 +157,18 @@ def item_from_dict(kind: KindName, document: Mapping[str, Any]) -> BatchItem[Any
     )
 
 
+def items_of_rows(rows: Sequence[Row]) -> list[BatchItem[Any]]:
+    """Return the items of a running batch, by all its rows; the first one describes it."""
+    described: dict[str, Any] = rows[0].plan or {}
+    entries = _entries(described["jobs"], rows)
+    return [
+        entry.end(_error_of(entry))
+        if entry.has_ended(described["attempts"]) or getattr(entry.row, "error", None)
+        else entry.current()
+        for entry in entries
+    ]
+
+
 async def _find(
     ledger: SqliteLedger, name: int | str, server: str | None, project: str | None
 ) -> tuple[int, Row]:
