@@ -28,7 +28,14 @@ from testvibe_async.runner.outcome import Outcome
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.waits import completions_of, item_of
-from testvibe_async.runner.words import NAME, counted, counts_of, item_name, started
+from testvibe_async.runner.words import (
+    NAME,
+    counted,
+    counts_of,
+    item_name,
+    seconds_of,
+    started,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -225,6 +232,7 @@ async def report(
     batch: str | None = None,
     /,
     *,
+    temporal: Annotated[str | None, Parameter(metavar="KEY"), MORE] = None,
     files: Files = Files(),
 ) -> ExitCode:
     """Report on a batch, also while it is running, without asking the service.
@@ -241,6 +249,8 @@ async def report(
     Args:
         batch: Its number or its key; by default the last batch of this project, with the batch
             that it reran.
+        temporal: The workflow id of a batch on Temporal: report on that. TEMPORAL_ADDRESS names
+            its server.
         files: The files to write.
     """
     if files.artifacts is not None:
@@ -249,6 +259,9 @@ async def report(
             f"run, {NAME} runs download ID DIR"
         )
     given = common.get()
+    if temporal is not None:
+        outcome = await _outcome_of_workflow(temporal)
+        return await Outputs(files, given.output).conclude(outcome)
     async with stored_batches() as (batches, place):
         found = (await batches.meant(batch, place)).judged(Quarantine.read())
     outcome = Outcome.of(found, given.place, fails_on_flaky=files.fail_on_flaky)
@@ -258,6 +271,24 @@ async def report(
     if found.is_running:
         warn(f"{found} is still running.")
     return await Outputs(files, given.output).conclude(outcome)
+
+
+async def _outcome_of_workflow(key: str) -> Outcome:
+    """Return the outcome of a batch on Temporal, as far as it is known.
+
+    Raises:
+        ConfigError: No server of Temporal is configured, or it can't tell.
+    """
+    from testvibe_async.temporal import UNREACHABLE, TemporalBatch, connect  # noqa: PLC0415
+
+    try:
+        items = await TemporalBatch(await connect(), key).items()
+    except UNREACHABLE as error:
+        raise ConfigError(f"Temporal can't tell of batch {key!r}: {error}") from error
+    is_run = all(item.ref is None or item.ref.kind == "run" for item in items)
+    marked = [*map(Quarantine.read().mark, items)]
+    place = common.get().place
+    return Outcome(items=marked, seconds=seconds_of(marked), spec=BatchSpec(kind="run" if is_run else "generation"), place=place)
 
 
 async def wait(

@@ -41,7 +41,7 @@ async def worker(
     """Carry batches that Temporal hands out, until Ctrl-C or SIGTERM.
 
     Then it gives back what is under way, and another worker takes it over. Temporal is reached by
-    the settings of the command temporal, such as TEMPORAL_API_KEY or TEMPORAL_TLS_CERT.
+    the settings of the command temporal, such as TEMPORAL_API_KEY.
 
     For example:
 

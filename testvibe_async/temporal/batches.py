@@ -7,7 +7,8 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from temporalio.client import Client
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = timedelta(seconds=5)
 """Seconds in which the engine must answer."""
+
+
+UNREACHABLE = (RuntimeError, RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError)
+"""The errors of a server that does not answer, that refuses, or that has no such batch."""
 
 
 @cache
@@ -61,9 +66,10 @@ async def connect(address: str | None = None, *, namespace: str | None = None) -
 
 
 async def failure_of(engine: Client) -> str | None:
-    """Return why the engine does not answer; None if it does."""
+    """Return why the engine does not answer, or has no such namespace; None if it does."""
+    request = DescribeNamespaceRequest(namespace=engine.namespace)
     try:
-        await engine.service_client.check_health(timeout=ANSWER_SECONDS)
+        await engine.workflow_service.describe_namespace(request, timeout=ANSWER_SECONDS)
     except RPCError as error:
         return error.message
     return None

@@ -27,12 +27,16 @@ from testvibe_async.temporal.ledger import ChunkLedger, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from typing import TypeAlias
 
     import temporalio.client
     from temporalio import activity
 
     from testvibe_async import Batch, Client
+    from testvibe_async.ledger import Ledger
     from testvibe_async.outcomes import BatchItem
+
+    Clients: TypeAlias = Callable[[Ledger | None], Client]
 
 BEAT_SECONDS = 2.0
 """Seconds between two heartbeats of a chunk, and between two questions whether it is to stop."""
@@ -57,18 +61,17 @@ class Chunk:
         self, engine: temporalio.client.Client, info: activity.Info, job: Mapping[str, Any]
     ) -> None:
         self._handle = engine.get_async_activity_handle(task_token=info.task_token)
-        self._workflow = engine.get_workflow_handle(
-            str(info.workflow_id), run_id=info.workflow_run_id
-        )
+        self._key = str(info.workflow_id)
+        self._workflow = engine.get_workflow_handle(self._key, run_id=info.workflow_run_id)
         self._job = job
         self._request: dict[str, Any] = job["request"]
         self._rows: list[str] = next(iter(info.heartbeat_details), job["rows"])
         beat = partial(self._handle.heartbeat, rpc_timeout=RPC_SECONDS)
-        self.ledger: ChunkLedger = ChunkLedger(f"{info.workflow_id} {info.activity_id}", beat)
+        self.ledger: ChunkLedger = ChunkLedger(beat)
         self._batch: Batch[Any] | None = None
         self._failures = 0
 
-    async def carry(self, client: Client) -> None:
+    async def carry(self, client: Clients) -> None:
         """Carry the chunk, and report its result, or that it is free to be taken over."""
         working = asyncio.create_task(self._result(client))
         losses = asyncio.create_task(self._beat()), asyncio.create_task(self.ledger.lost.wait())
@@ -83,15 +86,16 @@ class Chunk:
         else:
             await _until_heard(lambda: self._handle.complete(working.result()))
 
-    async def _result(self, client: Client) -> dict[str, Any]:
+    async def _result(self, client: Clients) -> dict[str, Any]:
         await self.ledger.load(self._rows)
         for decision in self._job["decisions"]:
             asked = {**decision}
             value: Any = asked.pop("decision")
             with suppress(ConfigError):  # It is another chunk's, or no such operation can be it.
                 value = value if isinstance(value, str) else Ref.from_dict(value)
-                await self.ledger.decide(self.ledger.key, value, **asked)
-        async with self._made(client) as self._batch:
+                await self.ledger.decide(self._key, value, **asked)
+        # A client of its own: what another try observed must not count for this one.
+        async with client(self.ledger) as opened, self._made(opened) as self._batch:
             await self._ask()
             async for _ in self._batch:
                 pass
@@ -113,7 +117,7 @@ class Chunk:
         batch: Batch[Any] = dispatch(
             self._job["features"],
             max_in_flight=self._job["maxInFlight"],
-            key=self.ledger.key,
+            key=self._key,
             **{name: value for name, value in options.items() if value is not None},
         )
         return batch

@@ -1,4 +1,4 @@
-"""Ledgers whose durable write is an acknowledged heartbeat of an activity.
+"""A ledger whose durable write is an acknowledged heartbeat of an activity.
 
 The engine takes a heartbeat from the present try of an activity alone, and gives the last one to
 the next try. So an insertion is a claim and a fence at once. Decides how much of each row the next
@@ -8,20 +8,18 @@ try needs: it polls the last operation of each feature once more.
 from __future__ import annotations
 
 import asyncio
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from testvibe_async import MemoryLedger
-from testvibe_async.ledger import Ledger, Row, RowState
+from testvibe_async.ledger import Row, RowState
 from testvibe_async.models import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from testvibe_async.models import Snapshot
-    from testvibe_async.refs import Ref
 
 STORE_SECONDS = 4.0
 """Seconds in which the engine must acknowledge a row: a request is not sent after 5 s."""
@@ -33,61 +31,18 @@ KEPT_TESTS = 5
 """Number of tests that a shortened outcome keeps, failed ones first: they make its verdict."""
 
 
-class WorkerLedger(Ledger):
-    """The rows of all chunks of a worker, so that they share a client."""
-
-    def __init__(self) -> None:
-        """Create it without chunks."""
-        self._chunks: dict[str, ChunkLedger] = {}
-        """The ledger of each chunk, by the key of its rows. Without one, nothing is dispatched."""
-
-    def add(self, chunk: ChunkLedger) -> None:
-        """Take the rows of a try from now on, and none of an earlier try of the same chunk."""
-        for other in [each for each in self._chunks.values() if each.name == chunk.name]:
-            self.remove(other)  # Else an operation of both would have two owners.
-        self._chunks[chunk.key] = chunk
-
-    def remove(self, chunk: ChunkLedger) -> None:
-        """Take no more rows of a try, which is lost if it has not ended."""
-        chunk.lost.set()
-        self._chunks.pop(chunk.key, None)
-
-    async def insert(self, row: Row) -> Row:
-        """Store a row, and return once the engine has it."""
-        return await self._chunks[row.key].insert(row)
-
-    async def note(self, row: Row) -> None:
-        """Take over what became known of a row, unless its chunk has ended."""
-        if (chunk := self._chunks.get(row.key)) is not None:
-            await chunk.note(row)
-
-    async def rows(self, key: str) -> list[Row]:
-        """Return the rows of a chunk."""
-        return await self._chunks[key].rows(key)
-
-    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:
-        """Return the rows of a project that are open, or own one of some operations."""
-        found = [await each.related(server, project, refs) for each in self._chunks.values()]
-        return [row for rows in found for row in rows]
-
-
 class ChunkLedger(MemoryLedger):
     """The rows of one try to carry a chunk, which the engine keeps."""
 
     is_immediate = False
 
-    def __init__(self, name: str, send: Callable[[list[str]], Awaitable[None]]) -> None:
+    def __init__(self, send: Callable[[list[str]], Awaitable[None]]) -> None:
         """Create it without rows; see `load`.
 
         Args:
-            name: The name of the chunk.
             send: Sends the state as a heartbeat, and returns once the engine has it.
         """
         super().__init__()
-        self.name: str = name
-        """The name of the chunk."""
-        self.key: str = f"{name} {token_hex(4)}"
-        """The key of its rows."""
         self._send = send
         self._texts: dict[Row, tuple[object, str]] = {}
         """The rows as they were sent last, with what the texts depend on."""
@@ -98,11 +53,10 @@ class ChunkLedger(MemoryLedger):
         """Set once another try must carry the chunk, such as if a row was not acknowledged."""
 
     async def load(self, documents: Sequence[str]) -> None:
-        """Take over the rows of an earlier try, under the key of this one."""
+        """Take over the rows of an earlier try."""
         rows = [Row.from_json(document) for document in documents]
         last = {row.item: row for row in rows}
         for row in rows:
-            row.key = self.key
             if row is last[row.item] and row.ref is not None:  # It is polled for its whole outcome.
                 row.state, row.outcome = RowState.DISPATCHED, None
             self._texts[row] = None, ""

@@ -14,7 +14,6 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from testvibe_async.batch import select_features
 from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.temporal.chunks import Chunk, failure_of, offered_again
-from testvibe_async.temporal.ledger import ChunkLedger, WorkerLedger
 from testvibe_async.temporal.workflow import BatchWorkflow
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from testvibe_async import Client
     from testvibe_async.ledger import Ledger
+    from testvibe_async.temporal.chunks import Clients
 
 TASK_QUEUE = "testvibe"
 """The task queue of workers and batches that name no other."""
@@ -38,21 +38,19 @@ END_SECONDS = 4.0
 class _Activities:
     """The activities of one worker."""
 
-    def __init__(
-        self, engine: temporalio.client.Client, client: Client, ledger: WorkerLedger
-    ) -> None:
-        self.slots = 0
-        """Maximum number of chunks."""
-        self._engine, self._client, self._ledger = engine, client, ledger
-        self._chunks: dict[asyncio.Task[None], ChunkLedger] = {}
-        """The chunks under way."""
+    def __init__(self, engine: temporalio.client.Client, client: Clients, slots: int) -> None:
+        self._engine = engine
+        self._client = client
+        self._slots = slots
+        self._chunks: dict[asyncio.Task[None], Chunk] = {}
 
     @activity.defn(name="testvibe.features")
     async def features(self, request: dict[str, Any]) -> list[int]:
         """Return the features of a batch without names: those with tests, or those without."""
         is_meant = attrgetter("has_tests" if request.get("kind", "run") == "run" else "needs_tests")
         try:
-            listing = await self._client.project(request.get("project")).list_features()
+            async with self._client(None) as client:
+                listing = await client.project(request.get("project")).list_features()
             if not (found := select_features(listing, is_meant)):
                 raise ConfigError("the project has no such feature")
         except VibeError as error:
@@ -66,23 +64,19 @@ class _Activities:
             # What was dispatched is known to the first run alone.
             what = "this batch was reset, retried or continued, and would dispatch again"
             raise failure_of(ConfigError(f"{what}: start a new one, with another workflow id"))
-        if len(self._chunks) >= self.slots:
+        if len(self._chunks) >= self._slots:
             raise offered_again("this worker has enough chunks", BUSY_SECONDS)
         chunk = Chunk(self._engine, activity.info(), job)
-        self._ledger.add(chunk.ledger)
         task = asyncio.create_task(chunk.carry(self._client), name="testvibe_async chunk")
-        self._chunks[task] = chunk.ledger
-        task.add_done_callback(self._forget)
+        self._chunks[task] = chunk
+        task.add_done_callback(self._chunks.pop)
         activity.raise_complete_async()
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._ledger.remove(self._chunks.pop(task))
 
     async def aclose(self) -> None:
         """Give the chunks under way back to the engine, with all that is known of them."""
-        self.slots = 0
-        for ledger in self._chunks.values():
-            ledger.lost.set()
+        self._slots = 0
+        for chunk in self._chunks.values():
+            chunk.ledger.lost.set()
         if self._chunks:
             _, late = await asyncio.wait(self._chunks, timeout=END_SECONDS)
             for task in late:  # The engine is away: it misses the heartbeats.
@@ -92,7 +86,7 @@ class _Activities:
 @asynccontextmanager
 async def worker(
     engine: temporalio.client.Client,
-    client: Callable[[Ledger], Client],
+    client: Callable[[Ledger | None], Client],
     *,
     task_queue: str = TASK_QUEUE,
     max_chunks: int = 8,
@@ -110,30 +104,26 @@ async def worker(
 
     Args:
         engine: The connection to the engine.
-        client: Makes the client of the service, with the ledger that it is given. The worker opens
-            and closes it.
+        client: Makes a client of the service: it takes the ledger that the client must have.
         task_queue: The task queue.
         max_chunks: Maximum number of chunks, of up to 100 features each, to carry at once.
 
     Raises:
         RuntimeError: The engine has no such namespace, or the worker failed in another way.
     """
-    ledger = WorkerLedger()
-    async with client(ledger) as opened:
-        activities = _Activities(engine, opened, ledger)
-        activities.slots = max_chunks
-        running = Worker(
-            engine,
-            task_queue=task_queue,
-            workflows=[BatchWorkflow],
-            activities=[activities.features, activities.chunk],
-            # The sandbox would import the package anew for each batch.
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
-            graceful_shutdown_timeout=timedelta(seconds=5),
-        )
-        async with running:
-            try:
-                yield running
-            finally:  # It must not take back a chunk that it gives back.
-                await asyncio.gather(running.shutdown(), activities.aclose())
+    activities = _Activities(engine, client, max_chunks)
+    running = Worker(
+        engine,
+        task_queue=task_queue,
+        workflows=[BatchWorkflow],
+        activities=[activities.features, activities.chunk],
+        # The sandbox would import the package anew for each batch.
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
+        graceful_shutdown_timeout=timedelta(seconds=5),
+    )
+    async with running:
+        try:
+            yield running
+        finally:  # It must not take back a chunk that it gives back.
+            await asyncio.gather(running.shutdown(), activities.aclose())

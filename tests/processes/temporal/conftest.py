@@ -25,6 +25,9 @@ PLACES = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 FOUND = shutil.which("temporal", path=PLACES)
 
+SKIPPING = shutil.which("temporal-test-server", path=PLACES)
+"""The server that skips the time in which nothing happens."""
+
 
 class Server:
     """A development server on a port of its own, which keeps its state in a file."""

@@ -28,7 +28,7 @@ from testvibe_async.testing import Emulator, Fault
 async def working(engine: Engine, emulator: Emulator, queue: str) -> AsyncGenerator[None]:
     """Serve a service, with a worker for it."""
 
-    def made(ledger: Ledger) -> Any:
+    def made(ledger: Ledger | None) -> Any:
         return client_of(emulator, ledger=ledger, poll_interval=0.3, timeout=2.0)
 
     async with emulator, worker(engine, made, task_queue=queue):

@@ -48,7 +48,7 @@ def die_at(step: str, count: int) -> None:
     setattr(ChunkLedger, "note", noted)  # noqa: B010 - it is inherited
 
 
-def made(ledger: Ledger) -> Client:
+def made(ledger: Ledger | None) -> Client:
     """Make a client by this process's settings."""
     return Client(ledger=ledger, poll_interval=0.4, timeout=2.0)
 

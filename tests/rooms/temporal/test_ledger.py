@@ -14,7 +14,7 @@ from testvibe_async.batch import item_from_dict
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.temporal import ledger as module
 from testvibe_async.temporal.chunks import _documents
-from testvibe_async.temporal.ledger import ChunkLedger, WorkerLedger, shortened
+from testvibe_async.temporal.ledger import ChunkLedger, shortened
 
 SERVER = "https://testvibe.example"
 
@@ -62,7 +62,7 @@ def engine() -> Engine:
 
 @pytest.fixture
 def ledger(engine: Engine) -> ChunkLedger:
-    return ChunkLedger("k chunk-0", engine.heartbeat)
+    return ChunkLedger(engine.heartbeat)
 
 
 async def test_a_row_is_stored_once_it_is_acknowledged(engine: Engine, ledger: ChunkLedger) -> None:
@@ -121,9 +121,9 @@ async def test_the_state_for_the_next_try(engine: Engine, ledger: ChunkLedger) -
     unknown = row(item="Returns")
     await ledger.insert(unknown)
     unknown.state = RowState.UNKNOWN
-    other = ChunkLedger("k chunk-0", engine.heartbeat)
+    other = ChunkLedger(engine.heartbeat)
     await other.load(ledger.state())
-    rows = sorted(await other.rows(other.key), key=lambda each: (each.item, each.number))
+    rows = sorted(await other.rows("k"), key=lambda each: (each.item, each.number))
     earlier, last, open_ = rows
     assert earlier.state is RowState.FINISHED
     assert earlier.outcome is not None
@@ -166,20 +166,3 @@ def test_the_size_of_a_result() -> None:
     assert len(short[0]["outcome"]["tests"]) == 5
     assert len(json.dumps(short)) < 200_000
     assert [item_from_dict("run", each).verdict for each in short] == ["failed"] * 100
-
-
-async def test_another_try_on_the_same_worker(engine: Engine, ledger: ChunkLedger) -> None:
-    """The earlier try stores nothing more, and owns none of the operations."""
-    worker, later = WorkerLedger(), ChunkLedger(ledger.name, engine.heartbeat)
-    worker.add(ledger)
-    first = row(key=ledger.key)
-    await worker.insert(first)
-    first.ref, first.state = ref(7), RowState.DISPATCHED
-    await worker.note(first)
-    worker.add(later)
-    assert ledger.lost.is_set()
-    assert not await worker.related(SERVER, "p", [ref(7)])
-    with pytest.raises(KeyError):
-        await worker.insert(row(key=ledger.key, item="Returns"))
-    await worker.insert(row(key=later.key))
-    assert len(await worker.rows(later.key)) == 1

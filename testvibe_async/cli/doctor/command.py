@@ -5,6 +5,7 @@ Decides what is printed, where, and the exit code. What is asked is decided in `
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
@@ -22,6 +23,7 @@ from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads
 
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
+    from testvibe_async.cli.doctor.findings import Finding
 
 
 async def doctor(
@@ -33,7 +35,7 @@ async def doctor(
 
     It asks about twenty times, one after the other, and only reads: nothing is changed, generated
     or downloaded. Run it once when you start with a service, and again when a command surprises
-    you.
+    you. With TEMPORAL_ADDRESS, it also checks the connection to Temporal.
 
     For example:
 
@@ -55,6 +57,8 @@ async def doctor(
     from testvibe_async.cli.doctor import findings, recording  # noqa: PLC0415
 
     examination = await _examine(run)
+    if "TEMPORAL_ADDRESS" in os.environ:
+        examination.found.append(await _about_temporal())
     found, output = examination.found, common.get().output
     output.document(findings.document(found, int(examination.exit_code)))
     name = f", project {examination.project_name}" if examination.project_name else ""
@@ -71,6 +75,25 @@ async def doctor(
             recorded.save(record)
             output.note(f"The recording is in {record}; look through it before you hand it on.")
     return examination.exit_code
+
+
+async def _about_temporal() -> Finding:
+    """Check the connection to Temporal."""
+    from testvibe_async.cli.doctor.findings import differs, holds  # noqa: PLC0415
+    from testvibe_async.temporal import connect, failure_of  # noqa: PLC0415
+
+    try:
+        why = await failure_of(await connect())
+    except (RuntimeError, ConfigError) as error:
+        why = str(error)
+    if why is None:
+        return holds("temporal", "it answers, and has the namespace")
+    return differs(
+        "temporal",
+        "it does not answer as configured",
+        "no worker carries a batch",
+        quoted=escape(why),
+    )
 
 
 async def _examine(run: str | None) -> Examination:
