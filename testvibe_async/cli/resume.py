@@ -287,8 +287,9 @@ async def _outcome_of_workflow(key: str) -> Outcome:
         raise ConfigError(f"Temporal can't tell of batch {key!r}: {error}") from error
     is_run = all(item.ref is None or item.ref.kind == "run" for item in items)
     marked = [*map(Quarantine.read().mark, items)]
+    spec = BatchSpec(kind="run" if is_run else "generation")
     place = common.get().place
-    return Outcome(items=marked, seconds=seconds_of(marked), spec=BatchSpec(kind="run" if is_run else "generation"), place=place)
+    return Outcome(items=marked, seconds=seconds_of(marked), spec=spec, place=place)
 
 
 async def wait(

@@ -20,7 +20,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
 from testvibe_async.batch import is_refusal
-from testvibe_async.errors import ConfigError, VibeError
+from testvibe_async.errors import ConfigError, LedgerError, VibeError
 from testvibe_async.outcomes import Verdict
 from testvibe_async.refs import Ref
 from testvibe_async.temporal.ledger import ChunkLedger, shortened
@@ -100,6 +100,8 @@ class Chunk:
             async for _ in self._batch:
                 pass
             items = self._batch.items
+        if any(isinstance(item.error, LedgerError) for item in items):
+            self.ledger.lost.set()  # A row was stored too late to send its request.
         unknown = [item for item in items if item.verdict is Verdict.UNKNOWN]
         undecided = [[i.feature, i.name, i.config] for i in unknown if not i.is_dropped]
         return {

@@ -17,10 +17,11 @@ from temporalio.service import RPCError
 
 from tests.conftest import client_of
 from tests.processes.temporal.test_kills import FAST, dispatched, filled, some_dispatched
-from testvibe_async import ConfigError
+from testvibe_async import ConfigError, Verdict
 from testvibe_async._core.dispatch import machine
-from testvibe_async.ledger import Ledger
+from testvibe_async.ledger import Ledger, Row
 from testvibe_async.temporal import TemporalBatch, worker
+from testvibe_async.temporal.ledger import ChunkLedger
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -139,6 +140,43 @@ async def test_failures_over_all_chunks(engine: Engine) -> None:
         result = await (await started(engine, "failures", **request)).result()
     assert 15 <= result["summary"]["failed"] < 60  # Each of six chunks would have 15.
     assert result["summary"].keys() == {"failed", "skipped"}
+
+
+async def test_a_row_that_is_stored_too_late(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its dispatch is not sent by this try of the chunk, but by the next one."""
+    insert, failures = ChunkLedger.insert, iter([TimeoutError()])
+
+    async def late(self: ChunkLedger, row: Row) -> Row:
+        stored = await insert(self, row)
+        if row.number and (error := next(failures, None)) is not None:
+            raise error
+        return stored
+
+    monkeypatch.setattr(ChunkLedger, "insert", late)
+    emulator, names = filled(5)
+    async with working(engine, emulator, "late"):
+        result = await (await started(engine, "late", features=names)).result()
+    assert result["summary"] == {"succeeded": len(names)}
+    assert dispatched(emulator) == Counter(names)
+
+
+async def test_live_items(engine: Engine) -> None:
+    """They are those of the worker while a chunk runs, and wait before it is handed out."""
+    emulator, names = filled(25)
+    async with working(engine, emulator, "live"):
+        batch = await started(engine, "live", features=names, maxInFlight=1)
+        async with asyncio.timeout(60):
+            while not (items := await batch.items()) or not items[0].outcome:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        await batch.cancel()
+        await batch.result()
+        ended = await batch.items()
+    assert [item.feature for item in items] == names == [item.feature for item in ended]
+    assert items[0].verdict is ended[0].verdict is Verdict.SUCCEEDED
+    assert items[-1].verdict is Verdict.WAITING
+    assert ended[-1].verdict is Verdict.SKIPPED
 
 
 async def test_a_reset(engine: Engine) -> None:
