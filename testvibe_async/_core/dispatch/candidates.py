@@ -140,7 +140,7 @@ def decide(
     owned = {ref for ref, found in owners if found is not Fit.OTHERS}
     # An owner that an operation contradicts has it by a mistake of the service.
     contested = {ref for ref, found in owners if found is Fit.OTHERS}
-    last = _last_id(row, others)
+    last = _last_id(row, [each for each in others if each.ref not in contested])
     fits = {
         ref: found
         for operation, ref in evidence.shown
