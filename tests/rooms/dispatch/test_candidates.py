@@ -178,7 +178,7 @@ def test_an_answer_that_may_come_is_waited_for() -> None:
 
 
 def test_an_answer_with_another_run_excludes_no_candidate() -> None:
-    """A later dispatch that was answered with a run of ours does not make a lower id the only one."""
+    """A later dispatch that was answered with a run of ours leaves no lower id alone."""
     later = AT + timedelta(seconds=72)
     mixed_up = row(
         "Returns", key="late", state=RowState.DISPATCHED, ref=ref(215), intended_at=later
