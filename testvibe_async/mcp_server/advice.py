@@ -33,16 +33,8 @@ IN_PROGRESS = (
     "cancel_generation."
 )
 
-NOT_AGREED = (
-    "Nothing was started: the client answered the question about credits in another form than was "
-    "asked for. Call again to ask once more."
-)
-
 MAX_CHARACTERS = 1_000
 """Length of what happened, in an error."""
-
-MAX_REASON = 200
-"""Length of a reason within another sentence."""
 
 NAME_CHARACTERS = 100
 """Maximum characters of each suggested name, and of the name that they are compared with."""
@@ -92,7 +84,7 @@ def described(error: VibeError) -> str:
     return f"{capitalized(reason_of(error, MAX_CHARACTERS))}."
 
 
-def reason_of(error: VibeError, length: int = MAX_REASON) -> str:
+def reason_of(error: VibeError, length: int = 200) -> str:
     """Return why there is no result, as reports word it, for a sentence of ours.
 
     Addresses and GUIDs are left out: a model can do nothing with them.
@@ -168,14 +160,13 @@ def _step_after(error: VibeError, arguments: Collection[str]) -> str:  # noqa: P
 UNKNOWN: Mapping[KindName, str] = {
     "run": (
         "It was not sent again. Before you try again, check list_runs of the feature, or in "
-        "TestVibe itself where that list is missing: if a new run is there, wait for that one with "
-        "wait_for_run. Within two minutes the same call looks for it; later it starts another."
+        "TestVibe itself where that list is missing: if a new run is there, wait for that one. "
+        "Within two minutes the same call looks for it; later it starts another."
     ),
     "generation": (
         "It was not sent again, for that could cost the credits twice. Check get_generation_status "
-        "of the feature: if a new generation is there, wait for that one with "
-        "wait_for_generation. The same call looks for it again, and starts another only if it is "
-        "proved that none began. If it stays unknown, ask the user to decide, with "
+        "of the feature: if a new generation is there, wait for that one. The same call looks for "
+        "it again. If it stays unknown, ask the user to decide, with "
         "`testvibe-async resume --unknown`."
     ),
 }

@@ -139,16 +139,6 @@ def fitting(pieces: Iterable[T], room: int) -> list[T]:
     return taken
 
 
-def _part(
-    pieces: Sequence[T], max_output: int, start: int, most: int | None
-) -> tuple[list[T], int | None]:
-    """Return the pieces from a start on that fit, and the start of the next ones."""
-    end = None if most is None else start + most
-    taken = fitting(pieces[start:end], max_output - ROOM)
-    following = start + len(taken)
-    return taken, following if following < len(pieces) else None
-
-
 def page(
     name: str,
     rows: Sequence[Document],
@@ -166,8 +156,10 @@ def page(
         cursor: Start of the page; None for the first.
         limit: Maximum number of rows; None for all that fit.
     """
-    taken, following = _part(rows, max_output, int(cursor or 0), limit)
-    more = {} if following is None else {"nextCursor": str(following)}
+    start = int(cursor or 0)
+    taken = fitting(rows[start:][:limit], max_output - ROOM)
+    following = start + len(taken)
+    more = {"nextCursor": str(following)} if following < len(rows) else {}
     return {name: taken, "total": len(rows), **more}
 
 
@@ -181,8 +173,9 @@ def lines_of(text: str, max_output: int, *, offset: int = 0, lines: int | None =
         lines: Maximum number of lines; None for all that fit.
     """
     every = text.splitlines(keepends=True)
-    taken, following = _part(every, max_output, offset, lines)
-    more = {} if following is None else {"nextOffset": following}
+    taken = fitting(every[offset:][:lines], max_output - ROOM)
+    following = offset + len(taken)
+    more = {"nextOffset": following} if following < len(every) else {}
     return {"content": "".join(taken), "totalLines": len(every), **more}
 
 

@@ -142,7 +142,7 @@ def digest(kept: KeptBatch, max_output: int, *, in_flight: bool, remark: str = "
         remark: Text to append to the note.
     """
     items, summary = kept.items, BatchSummary.of(kept.items)
-    note = " ".join(filter(None, [*_steps_of(kept, in_flight=in_flight), remark])) or None
+    note = " ".join(filter(None, [_step_of(kept, in_flight=in_flight), remark])) or None
     content: Document = {
         "batch": kept.number,
         "verdict": Verdict.IN_FLIGHT if in_flight else _verdict_of(items),
@@ -158,10 +158,12 @@ def digest(kept: KeptBatch, max_output: int, *, in_flight: bool, remark: str = "
         content["stability"] = serialize(stability_of(items))
     room, left_out = max_output - ROOM - len(text_of(content)), list[str]()
     not_run = [{"feature": name, "reason": why} for name, why in kept.stored.left_out.items()]
-    for name, rows in (("runs", _rows(items, in_flight=in_flight)), ("notRun", not_run)):
-        content[name] = fitting(rows, room)
+    listed = _listed(items, in_flight=in_flight)
+    rows = (_row(item, in_flight=in_flight) for item in listed)  # Made as long as they fit.
+    for name, found, count in (("runs", rows, len(listed)), ("notRun", not_run, len(not_run))):
+        content[name] = fitting(found, room)
         room -= len(text_of(content[name]))
-        if missing := len(rows) - len(content[name]):
+        if missing := count - len(content[name]):
             left_out.append(f"{counted(missing, 'more row')} of {name}")
     if left_out:
         content["leftOut"] = f"{', '.join(left_out)}: list_runs and list_features show them."
@@ -171,13 +173,12 @@ def digest(kept: KeptBatch, max_output: int, *, in_flight: bool, remark: str = "
     return Answer(f"{line} {note or ''}".rstrip(), content)
 
 
-def _rows(items: Iterable[BatchItem[Any]], *, in_flight: bool) -> list[Document]:
-    """Return a row for each item that did not succeed, or not at once; the worst first."""
+def _listed(items: Iterable[BatchItem[Any]], *, in_flight: bool) -> list[BatchItem[Any]]:
+    """Return the items that did not succeed, or not at once; the worst first."""
     unfinished = {Verdict.IN_FLIGHT, Verdict.WAITING} if in_flight else set[Verdict]()
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
     listed = [item for item in listed if item.verdict not in unfinished]
-    listed.sort(key=lambda item: URGENCY.index(item.verdict))
-    return [_row(item, in_flight=in_flight) for item in listed]
+    return sorted(listed, key=lambda item: URGENCY.index(item.verdict))
 
 
 def _verdict_of(items: Sequence[BatchItem[Any]]) -> str:
@@ -212,16 +213,9 @@ def _failure(case: Case) -> Document:
     return {"name": one_line(case.name, MAX_CHARACTERS), "error": error}
 
 
-def _steps_of(kept: KeptBatch, *, in_flight: bool) -> list[str]:
+def _step_of(kept: KeptBatch, *, in_flight: bool) -> str:
     """Say how to continue; nothing if every run is finished."""
     if in_flight:
-        return [f"Nothing was cancelled: wait_for_batch waits on for batch {kept.number}."]
-    verdicts, steps = {item.verdict for item in kept.items}, list[str]()
-    if verdicts & {Verdict.SKIPPED, Verdict.IN_FLIGHT}:
-        steps.append(f"wait_for_batch resumes batch {kept.number}.")
-    if Verdict.UNKNOWN in verdicts:
-        steps.append(
-            "Those whose verdict is 'unknown' may have been dispatched: before you run them again, "
-            "check list_runs of each feature, or in TestVibe itself where that list is missing."
-        )
-    return steps
+        return f"Nothing was cancelled: wait_for_batch waits on for batch {kept.number}."
+    is_left = {item.verdict for item in kept.items} & {Verdict.SKIPPED, Verdict.IN_FLIGHT}
+    return f"wait_for_batch resumes batch {kept.number}." if is_left else ""

@@ -20,7 +20,7 @@ from testvibe_async import Batch, Project, errors
 from testvibe_async._core.wire import GENERATION, serialize
 from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer, visible
-from testvibe_async.mcp_server.batches import PREFIX, Carried
+from testvibe_async.mcp_server.batches import PREFIX
 from testvibe_async.mcp_server.runs import answer_of_one
 from testvibe_async.mcp_server.waits import Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
@@ -39,21 +39,18 @@ Replace = Annotated[
 ]
 
 
-@frozen(kw_only=True)
+@frozen
 class Target:
-    """The generation that a call asks for."""
+    """The feature that a call asks to generate."""
 
-    call: toolkit.Call
     feature: Feature
-    replace: str | None
-    site_url: str | None
 
     known: KeptBatch | None
     """The batch of a generation that is in flight, or may be: nothing else is started."""
 
 
 async def target_of(
-    ctx: toolkit.Ctx, feature: str, siteUrl: str | None, replace: str | None, project: str | None
+    ctx: toolkit.Ctx, feature: str, replace: str | None, project: str | None
 ) -> Target:
     """Read which feature is meant, and check that the call may generate it.
 
@@ -68,7 +65,7 @@ async def target_of(
     if known is None or known.is_over or await _has_ended(call, known):
         _require_latest(await _read_latest(call.home, found), found, replace)
         known = None
-    return Target(call=call, feature=found, replace=replace, site_url=siteUrl, known=known)
+    return Target(found, known)
 
 
 def _name_of(feature: Feature) -> str:
@@ -153,38 +150,24 @@ async def ask_to_generate(
     Raises:
         GenerationLimitError: The server may start no more.
     """
-    if target.known is None and target.call.session.ledger.is_reached:
-        raise GenerationLimitError
     capabilities = ctx.client_capabilities
-    can_ask = capabilities is not None and capabilities.elicitation is not None
-    if target.known is not None or not can_ask:
+    if target.known is None and toolkit.Call(ctx).session.ledger.is_reached:
+        raise GenerationLimitError
+    if target.known is not None or capabilities is None or capabilities.elicitation is None:
         return Consent(generate=True)
     name = visible((target.feature.name or str(target.feature.id))[:100])
     return Elicit(f"Generate the tests of {name!r}? It costs credits of the account.", Consent)
 
 
-async def agreed_target(
-    target: Annotated[Target, Resolve(target_of)],
-    agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
-) -> Target:
-    """Return the target that the user agreed to generate tests for.
-
-    Raises:
-        ToolError: The user does not want it.
-    """
-    if not isinstance(agreed, AcceptedElicitation) or not agreed.data.generate:
-        raise ToolError("Nothing was started: the user does not want to spend credits on it.")
-    return target
-
-
 @toolkit.tool(toolkit.REGENERATES)
-async def generate_feature(
+async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
     call: toolkit.Call,
     *,
     feature: toolkit.FeatureName,  # noqa: ARG001 - `target` has it
-    siteUrl: toolkit.SiteUrl = None,  # noqa: ARG001 - likewise
-    replace: Replace = None,  # noqa: ARG001 - likewise
-    target: Annotated[Target, Resolve(agreed_target)],
+    siteUrl: toolkit.SiteUrl = None,
+    replace: Replace = None,
+    target: Annotated[Target, Resolve(target_of)],
+    agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
 ) -> Answer:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
@@ -192,24 +175,22 @@ async def generate_feature(
     names it, such as after update_feature; never because a wait timed out. Refused while it is
     generating.
     """
-    started = await _start(target)
-    return await answer_of_one(call, started, tool="generate_feature")
-
-
-async def _start(target: Target) -> tuple[Carried, bool]:
-    """Start a generation, unless it is in flight, or may be."""
-    session, home, feature = target.call.session, target.call.home, target.feature
-    if target.known is not None:
-        return session.batches.resume(target.known), False
+    if not isinstance(agreed, AcceptedElicitation) or not agreed.data.generate:
+        raise ToolError("Nothing was started: the user does not want to spend credits on it.")
+    home, batches, name = call.home, call.session.batches, _name_of(target.feature)
 
     async def make(key: str) -> Batch[Any]:
-        latest = await _read_latest(home, feature)  # The user may have thought for long.
-        _require_latest(latest, feature, target.replace)
-        spec = BatchSpec(kind="generation", features=[feature.name], site_url=target.site_url)
-        stored = Stored(spec=spec, is_named=False)
-        return spec.start(home, [feature], key=key, options=stored.to_dict())
+        latest = await _read_latest(home, target.feature)  # The user may have thought for long.
+        _require_latest(latest, target.feature, replace)
+        spec = BatchSpec(kind="generation", features=[target.feature.name], site_url=siteUrl)
+        options = Stored(spec=spec, is_named=False).to_dict()
+        return spec.start(home, [target.feature], key=key, options=options)
 
-    return await session.batches.start(home, _name_of(feature), make)
+    if target.known is None:
+        started = await batches.start(home, name, make)
+    else:
+        started = batches.resume(target.known), False
+    return await answer_of_one(call, started, tool="generate_feature")
 
 
 @toolkit.tool(toolkit.READS)

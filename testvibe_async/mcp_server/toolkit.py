@@ -8,7 +8,7 @@ same, so that its tools can say what to set. Nothing is decided about single too
 import inspect
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -267,12 +267,12 @@ class _Tool(Tool):
         try:  # The text may have control characters.
             result = await super().run(json.loads(restored(shown), strict=False), context)
         except ToolError as error:  # The SDK puts words before what a tool has raised.
-            result = await self._failure(call, error, arguments)
+            result = self._failure(error, arguments)
         if isinstance(result, Answer):
             return result.result(call.room)
         return result
 
-    async def _failure(self, call: Call, error: ToolError, arguments: dict[str, Any]) -> Answer:
+    def _failure(self, error: ToolError, arguments: dict[str, Any]) -> Answer:
         cause = error.__cause__ or error
         if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
             faults, names = cause.errors(include_url=False), list(self.parameters["properties"])
@@ -281,20 +281,9 @@ class _Tool(Tool):
             started = self.name.startswith(("run", "generate"))
             return Answer(advice.nothing_done(cause, started=started))
         if isinstance(cause, errors.VibeError):
-            return Answer(await _explained(call, cause, arguments))
-        if str(cause).startswith("Resolver "):  # The SDK could not read the user's answer.
-            return Answer(advice.NOT_AGREED)
+            return Answer(advice.explain(cause, arguments))
+        if str(cause).startswith("Resolver "):
+            return Answer("Nothing was started: the client's answer about credits can't be read.")
         if isinstance(cause, ToolError):
             return Answer(str(cause))
         raise error
-
-
-async def _explained(call: Call, error: errors.VibeError, arguments: dict[str, Any]) -> str:
-    """Say what happened, what to do next, and which feature was perhaps meant."""
-    text, feature = advice.explain(error, arguments), arguments.get("feature")
-    if isinstance(error, errors.NotFoundError) and feature is not None:
-        with suppress(errors.VibeError, ToolError):
-            call = await Call.of(call.ctx, arguments.get("project"))
-            names = [each.name or "" for each in await call.home.list_features()]
-            text += advice.suggestion(feature, names)
-    return text
