@@ -329,6 +329,7 @@ class Outcome:
                 "stoppedAtLimit": limited,
             },
             "items": [self._item_document(item) for item in self.items],
+            "next": [{"aim": each.aim, "commands": each.commands} for each in self.steps],
         }
 
     def _item_document(self, item: BatchItem[Snapshot]) -> dict[str, Any]:

@@ -162,6 +162,16 @@ async def test_suggestions_work(typed: str, call: Call, emulator: Emulator) -> N
         assert answer.code in {0, 1, 3, 4, 5} or is_decided or needs_yes, (command, answer)
 
 
+async def test_document_has_the_next_commands(call: Call) -> None:
+    """A program reads the same suggestions as a person, in the same order."""
+    await call("run Checkout Wishlist --timeout 20")
+    ended = await call("report")
+    said = re.findall(r"^  (testvibe-async .+)$", ended.output + ended.errors, re.MULTILINE)
+    steps = (await call("report --json")).json["next"]
+    assert len(said) == 4
+    assert [command for step in steps for command in step["commands"]] == said
+
+
 async def test_like_failures_are_one(call: Call, emulator: Emulator) -> None:
     """Errors that differ in a locator or a URL are shown once, and said to be alike."""
     error = "TimeoutError: page.goto: {}\nLocator: locator('#{}')\nwaiting for getByRole('{}')"

@@ -30,11 +30,6 @@ def test_each_format_has_each_kind(form: Format, kind: str) -> None:
     assert ITEMS[kind].feature_name in form.render([ITEMS[kind]])
 
 
-def test_each_verdict_is_tried() -> None:
-    """The kinds above have all verdicts."""
-    assert {item.verdict for item in ITEMS.values()} == {*Verdict}
-
-
 @each_format
 def test_each_format_keeps_what_is_known(form: Format) -> None:
     """The errors before an attempt without an outcome are shown, and what may have started."""
@@ -42,11 +37,6 @@ def test_each_format_keeps_what_is_known(form: Format) -> None:
     assert "Timeout 5000ms exceeded." in form.render([item])
     for kind in ("unknown", "dropped"):
         assert "may have been dispatched" in form.render([ITEMS[kind]])
-
-
-def test_one_attempt_is_not_mentioned() -> None:
-    """Items with one attempt say nothing of attempts."""
-    assert not [form.name for form in FORMATS[:3] if "ttempt" in form.render(made.every_kind())]
 
 
 @each_format

@@ -8,14 +8,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from attrs import evolve
-from junitparser import Failure, Skipped
 from junitparser.xunit2 import JUnitXml
 from xmlschema import XMLSchema, XMLSchemaValidationError
 
 from tests.surfaces.reports import items as made
 from tests.surfaces.reports.items import ERROR, FAILED, ITEMS, PASSED, Item, at, run_item
 from tests.surfaces.reports.parsed import ctrf_of, rendered
-from testvibe_async import CaseResult, RunStatus, __version__
+from testvibe_async import CaseResult, __version__
 from testvibe_async.reports import to_junit, to_markdown
 from testvibe_async.reports.markdown import MAX_BYTES
 from testvibe_async.reports.report import Report
@@ -50,41 +49,6 @@ def test_a_suite_for_each_run_and_a_case_for_each_test() -> None:
     properties = {prop.name: prop.value for prop in suite.properties()}
     expected = {"runId": "214", "config": "Mobile", "siteUrl": "https://shop.example"}
     assert properties.items() >= expected.items()
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "message"),
-    [
-        (ERROR, "TimeoutError", "TimeoutError: locator.click: Timeout 5000ms exceeded."),
-        ("Error: expect(locator) failed", "Error", "Error: expect(locator) failed"),
-        ("expect(locator) failed", "failure", "expect(locator) failed"),
-        (None, "failure", "no error given"),
-    ],
-)
-def test_a_failure_of_junit(error: str | None, kind: str, message: str) -> None:
-    """It has the first line as its message, the class that the error begins with, and the text."""
-    (failure,) = case_of(run_item(CaseResult("x", "failed", error=error))).result
-
-    assert failure.__class__ is Failure
-    assert (failure.type, failure.message, failure.text) == (kind, message, error)
-
-
-@pytest.mark.parametrize(("status", "said"), [("flaky", "flaky"), (None, "not known")])
-def test_another_status_is_skipped(status: str | None, said: str) -> None:
-    """A test whose status is not documented is neither passed nor failed, and CTRF keeps it."""
-    item = run_item(CaseResult("x", status), status=RunStatus.PASSED)
-    (result,) = case_of(item).result
-    (test,) = cases_in(item)
-    assert (result.__class__, result.message) == (Skipped, f"its status is {said}")
-    assert (test["status"], test.get("rawStatus")) == ("other", status)
-
-
-def test_totals() -> None:
-    """The root has the totals of all suites, and the time of the whole batch."""
-    xml = read(to_junit(made.every_kind(), title="Nightly", started_at=at(0), finished_at=at(200)))
-
-    assert (xml.name, xml.tests, xml.failures, xml.errors, xml.time) == ("Nightly", 8, 2, 3, 200)
-    assert [suite.skipped for suite in xml] == [0, 0, 0, 0, 0, 0, 1]
 
 
 def test_logs_of_junit() -> None:
@@ -310,15 +274,6 @@ def test_ctrf_marks_what_is_flaky() -> None:
     assert (summary["passed"], summary["failed"], summary["flaky"]) == (2, 1, 1)
 
 
-def test_an_operation_has_its_times() -> None:
-    """A test that stands for an operation has the operation's known times."""
-    generation, waiting = cases_in(made.generation_item(), ITEMS["in flight"])
-
-    assert (generation["start"], generation["stop"]) == (milliseconds(0), milliseconds(170))
-    assert generation["duration"] == 170_000
-    assert (waiting["start"], "stop" in waiting) == (milliseconds(0), False)
-
-
 def test_the_summary() -> None:
     """The summary counts the tests by status, over the whole time; the environment is shared."""
     items = [*made.every_kind(), run_item(PASSED, site_url="https://shop.example")]
@@ -373,15 +328,6 @@ def test_a_batch() -> None:
     assert text.count("\n| ") == 9
     assert text.count("<details>") == 4
     assert "| ⏭️ | Newsletter |  | skipped&#58; it was never dispatched" in text
-
-
-def test_success_needs_no_details() -> None:
-    """A batch without failures has no details, and one configuration no column."""
-    text = to_markdown([run_item(PASSED), run_item(PASSED)])
-
-    assert "✅ **2 passed**" in text
-    assert "|  | Feature | Result | Time |" in text
-    assert "<details>" not in text
 
 
 def test_a_failure_of_markdown() -> None:

@@ -17,8 +17,7 @@ from testvibe_async import CaseResult
 from testvibe_async.reports import page as page_module
 from testvibe_async.reports import to_html, write_report
 from testvibe_async.reports.page import href
-from testvibe_async.reports.report import Report
-from testvibe_async.reports.timeline import MOST_ROWS, clock, timeline
+from testvibe_async.reports.timeline import MOST_ROWS, clock
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 40
 
@@ -123,33 +122,6 @@ def test_an_error_is_shown_once() -> None:
     assert not operation.all("pre") + operation.all("dl")
 
 
-@pytest.mark.parametrize("error", ["1 of 1 test failed", None])
-def test_an_error_like_the_reason_is_shown(error: str | None) -> None:
-    """A failed test is on the page even if its error equals the line above it, or there is none."""
-    operation = operation_of(run_item(CaseResult("x", "failed", error=error)))
-    assert texts(operation.all("div", "failure")) == [f"✕xfailed{error or 'no error given'}"]
-
-
-def test_features_by_configuration() -> None:
-    """A page of several configurations has a filter and a table of them, with links to the runs."""
-    runs = [run_item(PASSED, config="Desktop"), run_item(FAILED, config="Mobile")]
-    runs += [run_item(PASSED, feature="Checkout", config="Mobile")] * 2
-    page = page_of(*runs, made.generation_item())
-    one = page_of(run_item(PASSED), made.generation_item())
-
-    (table,) = page.all("table")
-    assert [texts(row.all("th") + row.all("td")) for row in table.all("tr")] == [
-        ["Feature", "Desktop", "Mobile"],
-        ["Login", "passed", "failed"],
-        ["Checkout", "", "passedpassed"],
-    ]
-    links = [f"#operation-{number}" for number in (1, 2, 3, 4)]
-    assert [link.attributes["href"] for link in table.all("a")] == links
-    assert table.all("a")[1].attributes["aria-label"] == "Login [Mobile]: failed"
-    assert texts(page.all("option")) == ["All", "Desktop", "Mobile"]
-    assert not one.all("table") + one.all("select")
-
-
 def test_the_page_has_a_badge_and_a_filter() -> None:
     """What is flaky has a badge, a filter, a share of its own, and comes before what passed."""
     cart = run_item(PASSED, feature="Cart", config="Desktop")
@@ -181,16 +153,6 @@ def test_the_page_lists_the_runs_before() -> None:
     assert ("open" in attempt.attributes, "open" in folded.attributes) == (True, False)
     titles = {bar.all("title")[0].text for bar in bars if bar.attributes["data-number"] == "1"}
     assert titles == {"Login, attempt 1: failed, 35 s", "Login, attempt 2: passed, 29 s"}
-
-
-def test_the_list_is_named() -> None:
-    """The list is called what its operations are."""
-    run, generation, refused = (ITEMS[kind] for kind in ("passed", "generation failed", "refused"))
-    pages = [[run, refused], [generation, refused], [run, generation], []]
-    named = [
-        [h2.text for h2 in page_of(*each).all("h2") if "id" in h2.attributes] for each in pages
-    ]
-    assert named == [["Runs"], ["Generations"], ["Runs and generations"], ["Runs"]]
 
 
 class TestFailures:
@@ -446,11 +408,3 @@ def test_the_axis() -> None:
     assert len(parsed(to_html([run_at(0, 900_000)])).all("line")) == 7
     times = {0: "0:00", 90: "1:30", 3600: "1:00:00", 36_610: "10:10:10"}
     assert {seconds: clock(seconds) for seconds in times} == times
-
-
-def test_no_times_no_timeline() -> None:
-    """A report without a time, or of a single instant, has no timeline."""
-    refused = ITEMS["refused"]
-    assert timeline(Report.of([refused])) is None
-    assert timeline(Report.of([refused], started_at=at(0), finished_at=at(9))) is None
-    assert timeline(Report.of([run_at(5, 5)])) is None

@@ -1,10 +1,8 @@
 """What all formats show: names, verdicts, reasons, tests, times; how texts and numbers look."""
 
-import re
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 from attrs import evolve
@@ -13,7 +11,7 @@ from tests.support.ci_systems import obeyed
 from tests.surfaces.reports import items as made
 from tests.surfaces.reports.items import FAILED, ITEMS, PASSED, Item, at, attempted, run_item
 from tests.surfaces.reports.parsed import ctrf_of, junit_of
-from testvibe_async import BatchItem, CaseResult, RunStatus, errors, reports
+from testvibe_async import BatchItem, CaseResult, RunStatus, errors
 from testvibe_async.errors import UnknownReason
 from testvibe_async.models import FeatureStatus, GenerationLog, Section
 from testvibe_async.pytest_plugin.features import outcome_of
@@ -22,7 +20,6 @@ from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
 from testvibe_async.runner.generation_limit import GenerationLimitError
-from testvibe_async.runner.words import duration
 
 
 def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
@@ -97,13 +94,6 @@ def test_an_item_in_words(row: str) -> None:
         assert [each.get("message") for each in case] == [entry.reason] * len(case)
     test = ctrf_of(item)["results"]["tests"][-1]
     assert (test["status"], test["rawStatus"]) == (status, entry.cases[-1].raw_status)
-
-
-def test_an_attempt_that_was_not_dispatched_says_which_it_was() -> None:
-    """The reason names the attempt, also of one that never began."""
-    stopped = entry_of(attempted(ITEMS["skipped"], run_item(FAILED)))
-    said = "this attempt was never dispatched: the batch was stopped before (attempt 2)"
-    assert stopped.reason == said
 
 
 @pytest.mark.parametrize(
@@ -181,12 +171,6 @@ def test_statuses_that_are_not_documented(
     is_plain = expected in {CaseStatus.PASSED, CaseStatus.FAILED}
     assert case.status is expected
     assert outcome_of(case)[0] == (expected if is_plain else "skipped")
-
-
-@pytest.mark.parametrize("duration_ms", [None, float("nan"), float("inf"), -1.0])
-def test_what_is_no_duration(duration_ms: float | None) -> None:
-    """A number that can't be a duration is as good as none."""
-    assert entry_of(run_item(CaseResult("x", "passed", duration_ms))).cases[0].seconds is None
 
 
 @pytest.mark.parametrize(
@@ -286,14 +270,6 @@ def test_the_time_of_a_report() -> None:
     assert Report.of([ITEMS["refused"]], started_at=at(0)).seconds == 0
 
 
-def test_the_public_names_are_those_of_the_reference() -> None:
-    """Its page has all of them; the types of `ReportOptions` are there at run time."""
-    page = Path(__file__).parents[3] / ".github" / "reference" / "reports.rst"
-    names = re.findall(r"^\.\. auto\w+:: (\w+)$", page.read_text(), re.MULTILINE)
-    assert sorted(names) == sorted(reports.__all__)
-    assert get_type_hints(reports.ReportOptions)["title"] is str
-
-
 def test_one_line() -> None:
     """White space of any kind is one blank, and a text that is too long ends in an ellipsis."""
     assert texts.one_line("  a\n\tb\u00a0c\x1b[0m  ") == "a b c"
@@ -333,18 +309,6 @@ def test_distinct() -> None:
         *("a (2) (2)", "a (3)", "a (2) (3)"),
     ]
     assert len(set(texts.distinct(["same"] * 20_000))) == 20_000
-
-
-def test_counted() -> None:
-    """A number agrees with what it counts."""
-    assert [texts.counted(n, "test") for n in (0, 1, 1234)] == ["0 tests", "1 test", "1,234 tests"]
-
-
-def test_duration() -> None:
-    """A duration is in seconds, or as on a stopwatch."""
-    words = {None: "", 0: "0.0 s", 9.94: "9.9 s", 9.96: "10 s", 59.4: "59 s", 59.6: "1:00"}
-    words |= {125: "2:05", 3599.9: "1:00:00", 3840: "1:04:00"}
-    assert {seconds: duration(seconds) for seconds in words} == words
 
 
 def test_errors_of_one_cause_have_one_essence() -> None:
