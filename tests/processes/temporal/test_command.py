@@ -4,11 +4,14 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
+from temporalio.client import Client as Engine
 
 from tests.conftest import settings_of
 from tests.processes.temporal.conftest import Server
+from tests.processes.temporal.test_batches import started, working
 from tests.processes.temporal.test_kills import dispatched, filled, some_dispatched
 from tests.support.processes import Process
 from testvibe_async.temporal import TemporalBatch
@@ -48,3 +51,24 @@ async def test_a_worker_from_the_command_line(tmp_path: Path) -> None:
                 server.kill()
                 process.kill()
     assert max(dispatched(emulator).values()) == 1
+
+
+async def test_a_report(engine: Engine, shared_server: Server, tmp_path: Path) -> None:
+    """`report --temporal` writes a report of a workflow, and `doctor` finds the engine."""
+    emulator, names = filled(3)
+    junit = tmp_path / "junit.xml"
+    async with working(engine, emulator, "reported"):
+        await (await started(engine, "reported", features=names)).result()
+        env = {**os.environ, **settings_of(emulator), "TEMPORAL_ADDRESS": shared_server.address}
+        words = ("report", "--temporal", "reported", "--report", str(junit))
+        with Process("testvibe_async", *words, env=env) as process:
+            assert await asyncio.to_thread(process.wait, 60) == 0
+        with Process("testvibe_async", "doctor", env=env) as process:
+            output = process.stdout
+            assert output is not None
+            lines = (await asyncio.to_thread(output.read)).splitlines()
+    suites = ET.parse(junit).getroot()  # noqa: S314 - our own
+    assert [suite.get("name") for suite in suites] == names
+    assert [line.split()[0] for line in lines if " temporal" in line or "\ttemporal" in line] == [
+        "holds"
+    ]
