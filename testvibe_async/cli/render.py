@@ -184,9 +184,9 @@ class Renderer:
         """Print workflow commands for a CI system, unchanged."""
         _write(text)
 
-    def live(self, progress: Progress) -> AbstractContextManager[None]:
-        """Show the present state of operations while this is open."""
-        del progress
+    def live(self, progress: Progress, title: str) -> AbstractContextManager[None]:
+        """Show the present state of operations, with their number in words, while this is open."""
+        del progress, title
         return nullcontext()
 
     def frame(self, progress: Progress) -> None:
@@ -195,11 +195,6 @@ class Renderer:
     def busy(self, text: str) -> AbstractContextManager[object]:
         """Show that a command works while this is open."""
         del text
-        return nullcontext()
-
-    def folded(self, title: str) -> AbstractContextManager[None]:
-        """Fold the lines that are printed while this is open, in a log of GitHub."""
-        del title
         return nullcontext()
 
 
@@ -243,8 +238,9 @@ class Pipe(Renderer):
         """Print nothing: the last line says it."""
 
     @contextmanager
-    def folded(self, title: str) -> Generator[None]:
+    def live(self, progress: Progress, title: str) -> Generator[None]:
         """Fold the lines that are printed while this is open, in a log of GitHub."""
+        del progress
         if os.environ.get("GITHUB_ACTIONS") != "true":
             yield
             return
@@ -269,8 +265,9 @@ class Terminal(Pipe):
         """Leave it to the next frame."""
 
     @contextmanager
-    def live(self, progress: Progress) -> Generator[None]:
+    def live(self, progress: Progress, title: str) -> Generator[None]:
         """Show a table of the operations while this is open."""
+        del title
         self._start(progress)
         try:
             yield

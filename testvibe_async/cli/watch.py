@@ -269,7 +269,7 @@ class Watch:
             title: The number of operations in words, for the log of a CI system.
         """
         output, progress = self.output, self.progress
-        with output.folded(title), output.live(progress), reporting(progress, output):
+        with output.live(progress, title), reporting(progress, output):
             async with completions as completed:
                 try:
                     await self._record(completed)

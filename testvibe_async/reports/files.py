@@ -117,7 +117,7 @@ def write_report(
     Args:
         path: The file to write.
         items: The items of a batch, from `run_features` or `generate_features`.
-        form: `"junit"`, `"ctrf"`, `"md"` or `"html"`; None for what the ending names.
+        form: `"junit"`, `"ctrf"`, `"md"`, `"html"` or `"github"`; None for what the ending names.
         options: See `ReportOptions`.
 
     Raises:
