@@ -15,6 +15,7 @@ from testvibe_async.testing import Emulator
 
 CHEAP = {
     "testvibe_async",
+    "testvibe_async._core",
     "testvibe_async._core.util",
     "testvibe_async._core.util.text",
     "testvibe_async._core.util.version",
