@@ -82,7 +82,7 @@ class Chunk:
         if working.cancelled() or self.ledger.lost.is_set():
             await self._fail(offered_again("the worker gave the chunk back", 0.001))
         elif (error := working.exception()) is not None:
-            await self._fail(failure_of(error))
+            await self._fail(engine_error(error))
         else:
             await _until_heard(lambda: self._handle.complete(working.result()))
 
@@ -174,7 +174,7 @@ def offered_again(what: str, seconds: float) -> ApplicationError:
     return ApplicationError(what, type="OfferedAgain", next_retry_delay=delay, category=category)
 
 
-def failure_of(error: BaseException) -> ApplicationError:
+def engine_error(error: BaseException) -> ApplicationError:
     """Return an error for the engine, which tries again unless that would fail the same way."""
     refused = error if isinstance(error, VibeError) else None
     is_final = isinstance(error, ConfigError) or is_refusal(refused)

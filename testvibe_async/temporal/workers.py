@@ -13,7 +13,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from testvibe_async.batch import select_features
 from testvibe_async.errors import ConfigError, VibeError
-from testvibe_async.temporal.chunks import Chunk, failure_of, offered_again
+from testvibe_async.temporal.chunks import Chunk, engine_error, offered_again
 from testvibe_async.temporal.workflow import BatchWorkflow
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class _Activities:
             if not (found := select_features(listing, is_meant)):
                 raise ConfigError("the project has no such feature")
         except VibeError as error:
-            raise failure_of(error) from error
+            raise engine_error(error) from error
         return [row.id for row in found]
 
     @activity.defn(name="testvibe.chunk")
@@ -63,7 +63,7 @@ class _Activities:
         if job["runId"] != activity.info().workflow_run_id:
             # What was dispatched is known to the first run alone.
             what = "this batch was reset, retried or continued, and would dispatch again"
-            raise failure_of(ConfigError(f"{what}: start a new one, with another workflow id"))
+            raise engine_error(ConfigError(f"{what}: start a new one, with another workflow id"))
         if len(self._chunks) >= self._slots:
             raise offered_again("this worker has enough chunks", BUSY_SECONDS)
         chunk = Chunk(self._engine, activity.info(), job)
