@@ -99,6 +99,15 @@ async def test_a_row_that_is_not_acknowledged(
     assert ledger.state() == []
 
 
+async def test_rows_of_a_heartbeat_that_fails(engine: Engine, ledger: ChunkLedger) -> None:
+    """None of the rows that share it is stored."""
+    engine.error = RuntimeError("away")
+    rows = (ledger.insert(row(item=item)) for item in ("Checkout", "Returns"))
+    results = await asyncio.gather(*rows, return_exceptions=True)
+    assert [type(result) for result in results] == [RuntimeError, RuntimeError]
+    assert ledger.state() == []
+
+
 async def test_a_cancelled_insertion(engine: Engine, ledger: ChunkLedger) -> None:
     """A dispatch that is withdrawn breaks nothing."""
     engine.is_silent = True
