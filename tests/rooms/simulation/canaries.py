@@ -539,22 +539,6 @@ NO_EFFECT = ("reset", "hang", "garbage", "500")
 
 
 @canary(
-    "an adoption replaces an answer",
-    "was answered with|acted again|credits|started",
-    play_shared,
-    disk_seconds=0.5,
-    hides_ids="never shown",
-    dispatch_risk=0.0,
-    unreadable_rate=0.0,
-    gateway_rate=0.0,
-    warm_up=8.0,
-)
-def _adoption_replaces_an_answer(patch: pytest.MonkeyPatch) -> None:
-    note = sqlite._NOTE
-    patch.setattr(sqlite, "_NOTE", note[: note.index(" AND (ref")])
-
-
-@canary(
     "owners are ignored",
     "of Intent|and its item is|acted again",
     play_restarts,
