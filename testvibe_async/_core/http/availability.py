@@ -103,7 +103,7 @@ class Availability:
         """The beginning of the outage for which dispatches are held, though it is not announced."""
         self._hold_began = 0.0
         self._waiting = asyncio.Lock()
-        self._waits = 0
+        self._waits: int = 0
         """Number of waits for an answer that have ended, answered or not."""
         self._last_failure: TransportError | ResponseError | None = None
         self._failed_at = 0.0
@@ -303,7 +303,8 @@ class Availability:
 
     def _look_at(self, at: float) -> None:
         # A client that is dropped unclosed takes this with it.
-        watch, loop = ref(self), asyncio.get_running_loop()
+        watch: ref[Availability] = ref(self)
+        loop = asyncio.get_running_loop()
         self.timer = loop.call_at(at, _look, watch, context=self._context)
 
     def look(self) -> None:
