@@ -535,9 +535,13 @@ def _known(value: Any) -> Any:
 
 
 def _forward_only(events: Iterable[Any]) -> None:
-    """Expect no operation of a client to go back to an earlier phase."""
-    ranks: dict[Id, int] = {}
+    """Expect no operation of a client to go back to an earlier phase.
+
+    Where an answer names a finished one again, it is another operation with that id.
+    """
+    ranks: dict[tuple[Id, Any], int] = {}
     for event in events:
-        name, rank = id_of(event.ref), RANKS[event.transition.phase]
+        rank = RANKS[event.transition.phase]
+        name = id_of(event.ref), event.ref.dispatched_at
         assert rank >= ranks.get(name, 0), f"{event.ref} went back to {event.transition.phase}"
         ranks[name] = rank
