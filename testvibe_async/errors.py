@@ -41,15 +41,20 @@ stopped waiting (`WaitTimeoutError`, `ClientClosedError`), and it is unknown whe
 (`DispatchUnknownError`). All except the first leave the operation running, and the two in between
 carry the `ref` with which to attach to it again.
 
-A message begins with the fact and the next step (`advice`, in the words of this library). The
-service's own text follows, in quotes, and the request comes last. Every error can be pickled and
-copied, and none contains the API key.
+A message of at most 240 characters begins with the fact and the next step (`advice`, in the words
+of this library). The service's own text follows in quotes, as far as there is room, and the request
+comes last. The attributes have both in full. Every error can be pickled and copied, and none
+contains the API key.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from multidict import CIMultiDict
 
 from testvibe_async._core.util import escape, plain
 from testvibe_async._core.util.serialization import Serializable
@@ -89,6 +94,28 @@ __all__ = [
     "WaitTimeoutError",
 ]
 
+
+LONGEST = 240
+"""Maximum number of characters of a message."""
+
+LONGEST_URL = 60
+"""Maximum number of characters that a message shows of a URL."""
+
+LONGEST_NAME = 30
+"""Maximum number of characters that a message shows of a feature's name."""
+
+MIN_DETAIL = 24
+"""Number of characters below which a detail that has to be cut is left out."""
+
+REQUEST_ID_HEADERS = (
+    "X-Request-Id",
+    "Request-Id",
+    "X-Correlation-Id",
+    "X-Ms-Request-Id",
+    "X-Amzn-Requestid",
+    "Cf-Ray",
+)
+"""The headers in which services name a request, the most usual first."""
 
 KindName: TypeAlias = Literal["run", "generation"]
 """The name of a kind of operation."""
@@ -136,11 +163,41 @@ def _rebuild(kind: type[VibeError], args: tuple[object, ...], state: dict[str, A
     return error
 
 
+def composed(head: str, detail: str = "", where: str = "") -> str:
+    """Return a message of at most 240 characters, whose detail is cut if there is no room.
+
+    Args:
+        head: The fact and the advice, which are never cut.
+        detail: What happened; text from outside in double quotes.
+        where: The request and its status.
+    """
+    end = f" ({where})" if where else ""
+    room = LONGEST - len(head) - len(end) - len("; ")
+    if len(detail) > room:
+        detail = detail[: room - 2].rstrip() + "…" if room >= MIN_DETAIL else ""
+        detail += '"' * (detail.count('"') % 2)
+    return f"{head}; {detail}{end}" if detail else f"{head}{end}"
+
+
+def request_text(method: str, url: str, *, with_host: bool = False) -> str:
+    """Return a request as a message names it: its method and the end of its path.
+
+    Args:
+        method: The HTTP method.
+        url: The URL, without its query.
+        with_host: True to name the host too, for a failure that its address may explain.
+    """
+    host, path = re.sub(r"^\w+://", "", url).partition("/")[::2]
+    path = re.sub(r"^.*?api/v1/ops(/projects/[^/]+(?=/))?", "…", path)
+    path = path if len(path) <= LONGEST_URL else f"…{path[-LONGEST_URL:]}"
+    return f"{method} {host}/{path}" if with_host else f"{method} {path}"
+
+
 class ConfigError(VibeError, ValueError):
     """An argument, a setting, a file or a call is wrong.
 
-    A call that dispatches has sent nothing. After a dispatch, only a wait whose poll plan fails and
-    a journal that can't be written raise it.
+    A call that dispatches has sent nothing. After a dispatch, only a wait whose poll plan fails
+    raises it.
     """
 
     def __init__(self, what: str, *, advice: str = "") -> None:
@@ -152,6 +209,8 @@ class TransportError(VibeError):
     """No complete answer came from the service."""
 
     advice: str = "try again"
+    fact: ClassVar[str] = "no complete answer came"
+    """The fact, in a few words."""
 
     def __init__(self, what: str, *, method: str, url: str, attempts: int = 1) -> None:
         super().__init__(what)
@@ -170,11 +229,17 @@ class TransportError(VibeError):
         return self.what
 
     def __str__(self) -> str:
-        """Return the failure, the advice, and the request."""
+        """Return the fact, the advice, the failure, and the request."""
         if not self.method:  # It was restored with its message.
             return str(self.args[0])
-        tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
-        return f"{self.what}{tried}; {self.advice} ({self.method} {self.url})"
+        tried = f"{self.attempts} attempts, " if self.attempts > 1 else ""
+        where = tried + request_text(self.method, self.url, with_host=True)
+        return composed(f"{self.fact}: {self.advice}", self._detail(), where)
+
+    def _detail(self) -> str:
+        """Return the failure without the fact."""
+        what = self.what.removeprefix("not sent: ")
+        return what.removeprefix(self.fact).lstrip(":,; ")
 
     def _members(self) -> dict[str, object]:
         return super()._members() | {"what": self.what}
@@ -183,11 +248,14 @@ class TransportError(VibeError):
 class NotSentError(TransportError):
     """The request never reached the service: there was no connection, or it was withdrawn."""
 
+    fact: ClassVar[str] = "the request was not sent"
     advice: str = "check the server and the network, then try again"
 
 
 class OutcomeUnknownError(TransportError):
     """The answer was lost: the service may have executed the request."""
+
+    fact: ClassVar[str] = "the answer was lost"
 
     def __init__(self, what: str, *, method: str, url: str, attempts: int = 1) -> None:
         super().__init__(what, method=method, url=url, attempts=attempts)
@@ -204,6 +272,7 @@ class LedgerError(NotSentError):
     The ledger's own exception is the cause.
     """
 
+    fact: ClassVar[str] = "the dispatch was not sent"
     advice: str = "make the ledger work, then dispatch again"
 
 
@@ -212,17 +281,18 @@ UnknownReason = Literal["absent", "accepted", "ambiguous", "unseen"]
 
 
 class DispatchUnknownError(OutcomeUnknownError):
-    """The answer to a dispatch was lost or unreadable, and reconciling did not find its operation.
+    """The answer to a dispatch was lost or unreadable, and its operation was not found.
 
     It was not sent again: a second operation might start, and a generation costs credits. With a
-    key, the same call searches again, and `client.ledger.decide` settles what stays unknown.
+    key, the same call searches again; once a search has ended without a result, it raises this
+    until `client.ledger.decide` settles the dispatch.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each thing that is known
         self,
         what: str,
         *,
-        advice: str = "look at the feature before you dispatch it again",
+        advice: str = "check the feature before you dispatch it again",
         method: str,
         url: str,
         kind: KindName,
@@ -260,10 +330,13 @@ class DispatchUnknownError(OutcomeUnknownError):
         """Return the advice first, since a second dispatch may do the work twice."""
         if not self.method:
             return str(self.args[0])
-        what = f"the dispatch of feature {plain(str(self.feature))!r} may have taken effect"
+        feature = plain(str(self.feature))
+        feature = feature if len(feature) <= LONGEST_NAME else f"{feature[:LONGEST_NAME]}…"
+        fact = f"the dispatch of feature {feature!r} may have taken effect"
         if self.reason == "accepted":
-            what = f"feature {plain(str(self.feature))!r} was dispatched, and its id is unknown"
-        return f"{what}: {self.advice}; {self.what} ({self.method} {self.url})"
+            fact = f"feature {feature!r} was dispatched, and its id is unknown"
+        where = request_text(self.method, self.url)
+        return composed(f"{fact}: {self.advice}", self.what, where)
 
     def _members(self) -> dict[str, object]:
         return {
@@ -298,8 +371,9 @@ class ResponseError(VibeError):
         url: str,
         retry_after: float | None = None,
         is_from_service: bool | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.advice = hint or self.advice
+        self.advice = hint or self._advice(retry_after)
         self.is_from_service: bool = (
             code is not None if is_from_service is None else is_from_service
         )
@@ -307,15 +381,9 @@ class ResponseError(VibeError):
 
         Otherwise the answer came from something else: a proxy, a login or a maintenance page.
         """
-        self.message: str = f"{message}; {hint}" if hint else message
-        """The service's text, or the beginning of an answer in another format.
-
-        If the likely meaning needs explanation, that follows.
-        """
-        answer = " ".join(str(each) for each in (status, code) if each is not None)
-        where = ", ".join(filter(None, (answer, f"{method} {url}")))
-        said = self._said().removeprefix(f"{self.fact}: ")
-        super().__init__(f"{self.fact}: {self.advice}; {said} ({where})")
+        self.message: str = message
+        """The service's text, or the beginning of an answer in another format."""
+        super().__init__(message)
         self.status = status
         """The HTTP status; None if the answer was not HTTP."""
         self.code = code
@@ -326,24 +394,53 @@ class ResponseError(VibeError):
         """The URL, without its query."""
         self.retry_after = retry_after
         """Seconds after which the service asks to try again; None if it does not say."""
+        self.note_headers(headers or {})
+
+    def note_headers(self, headers: Mapping[str, str]) -> None:
+        """Set the headers of the answer, and with them the id of the request."""
+        self.headers: Mapping[str, str] = CIMultiDict(headers)
+        """The headers of the answer, found by name in any case."""
+        ids = (self.headers.get(name) for name in REQUEST_ID_HEADERS)
+        self.request_id: str | None = next(filter(None, ids), None)
+        """The service's id of the request, to name to its operator; None if it sent none."""
+
+    def _advice(self, retry_after: float | None) -> str:  # noqa: ARG002 - for a rate limit alone
+        """Return the advice of the class, as far as the answer allows a more precise one."""
+        return self.advice
+
+    def __str__(self) -> str:
+        """Return the fact, the advice, the answer's text, and the request."""
+        if not self.method:  # It was restored with its message.
+            return str(self.args[0])
+        with_host = not self.is_from_service
+        where = request_text(self.method, self.url, with_host=with_host)
+        where = f"{self._answer}, {where}" if self._answer else where
+        return composed(f"{self.fact}: {self.advice}", self._said(), where)
+
+    @property
+    def _answer(self) -> str:
+        return " ".join(str(each) for each in (self.status, self.code) if each is not None)
 
     def _said(self) -> str:
-        """Return the answer's text without the advice; foreign text in quotes."""
-        said = self.message.removesuffix(f"; {self.advice}")
+        """Return the answer's text; foreign text in quotes."""
+        said = self.message.removeprefix(f"{self.fact}: ")
         if not self.is_quoted:
             return said
         who = "the service says" if self.is_from_service else "the answer is"
-        # It can't close the quotes.
-        return '{} "{}"'.format(who, said.removeprefix(f"{self.fact}: ").replace('"', "'"))
+        return '{} "{}"'.format(who, said.replace('"', "'"))  # It can't close the quotes.
 
     @property
     def brief(self) -> str:
         """The failure, without advice and URL, for a text of your own; foreign text is quoted."""
-        answer = " ".join(str(each) for each in (self.status, self.code) if each is not None)
-        return f"{self._said()} ({answer})" if answer else self._said()
+        return f"{self._said()} ({self._answer})" if self._answer else self._said()
 
     def _members(self) -> dict[str, object]:
-        known = {"status": self.status, "error": self.code, "said": self.message}
+        known = {
+            "status": self.status,
+            "error": self.code,
+            "said": self.message,
+            "requestId": self.request_id,
+        }
         return super()._members() | known
 
 
@@ -362,9 +459,7 @@ class UnauthorizedError(ResponseError):
 
     def name_source(self, source: str) -> None:
         """Add the key's source to the advice: an argument, a variable's name, or a file's path."""
-        was, self.advice = self.advice, f"it came from {source}; put a valid one there"
-        text: str = str(self.args[0]).replace(was, self.advice, 1)
-        self.args: tuple[Any, ...] = (text,)
+        self.advice = f"it came from {source}; put a valid one there"
 
 
 class ForbiddenError(ResponseError):
@@ -389,7 +484,7 @@ class EndpointNotFoundError(NotFoundError):
     """
 
     fact = "this service does not have this call"
-    advice: str = "do without it, or name its route in Client(endpoints=…)"
+    advice: str = "name its route in Client(endpoints=…), or do without it"
     is_quoted = False
     operation: str = ""
     """The service's name of the operation, such as `list_runs`."""
@@ -409,7 +504,7 @@ class GenerationInProgressError(ConflictError):
     """A generation of this feature is in flight; `ref` names it, if it could be observed."""
 
     fact = "a generation of this feature is in flight"
-    advice: str = 'pass on_conflict="attach" to join it, or "wait" to wait for its end'
+    advice: str = "wait_for_generation, then call again, or pass on_conflict to attach to it"
 
 
 class FeatureNotGeneratedError(ConflictError):
@@ -417,6 +512,11 @@ class FeatureNotGeneratedError(ConflictError):
 
     fact = "the feature has no generated tests"
     advice: str = "generate them first, with generate_feature"
+
+    def note_in_flight(self, ref: Ref) -> None:
+        """Note that the feature's tests are being generated, by an operation of this client."""
+        self.ref = ref
+        self.advice = "they are being generated: wait_for_generation, or pass on_conflict to wait"
 
 
 class FeatureBusyError(ConflictError):
@@ -434,7 +534,12 @@ class RateLimitedError(ResponseError):
     """
 
     fact = "the request was rate-limited"
-    advice: str = "try again later (after retry_after seconds, if set), or set a rate_limit"
+    advice: str = "try again later, or set a rate_limit"
+
+    def _advice(self, retry_after: float | None) -> str:
+        if retry_after is None:
+            return self.advice
+        return f"try again in {retry_after:.3g} s, or set a rate_limit"
 
 
 class ServerError(ResponseError):
@@ -461,7 +566,7 @@ class MalformedResponseError(ResponseError):
     ) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
         super().__init__(
-            f"{self.fact}: {escape('; '.join(problems[:3]))}{more}",
+            f"{escape('; '.join(problems[:3]))}{more}",
             status=status,
             method=method,
             url=url,
@@ -504,7 +609,7 @@ class WaitTimeoutError(VibeError, TimeoutError):
         what = what or f"{ref} {state}"
         seen = _last_seen(last_seen_at, failures)
         super().__init__(
-            f"{what} after {elapsed:.3g} s of waiting; nothing was cancelled: {self.advice}{seen}"
+            f"{what} after {elapsed:.3g} s of waiting: {self.advice}; nothing was cancelled{seen}"
         )
         self.ref = ref
         self.status = status
@@ -542,7 +647,7 @@ class ObservationError(VibeError):
     advice: str = "it may still be running, so wait for client.attach(error.ref) later"
 
     def __init__(self, what: str, *, ref: Ref) -> None:
-        super().__init__(f"{ref} could not be observed: {self.advice}; {what}")
+        super().__init__(composed(f"{ref} could not be observed: {self.advice}", what))
         self.ref: Ref = ref  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
@@ -615,6 +720,7 @@ _STORED = {
     },
     "error": "code",
     "said": "message",
+    "requestId": "request_id",
 }
 """The fields of a restored error, by their names in its document."""
 
@@ -628,6 +734,8 @@ _RESTORED: Mapping[str, Any] = {
     "status": None,
     "code": None,
     "retry_after": None,
+    "headers": MappingProxyType({}),
+    "request_id": None,
     "elapsed": 0.0,
     "last_seen_at": None,
     "failures": 0,

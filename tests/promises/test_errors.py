@@ -16,6 +16,7 @@ from attrs import frozen
 
 from tests.conftest import client_of
 from tests.support.ledgers import Notes
+from tests.support.peer import KEY, http, peer
 from tests.support.shop import DRAFT
 from testvibe_async import Client, GenerationRef, Project, Ref, RetryPolicy, errors, models
 from testvibe_async.ledger import RowState
@@ -232,7 +233,7 @@ def test_every_class_has_a_case() -> None:
 
 ADVICE: dict[type[errors.VibeError], str] = {
     errors.FeatureNotGeneratedError: "generate them first, with generate_feature",
-    errors.GenerationInProgressError: '"attach"',
+    errors.GenerationInProgressError: "wait_for_generation",
     errors.UnauthorizedError: "the argument api_key",
     errors.ObservationError: "client.attach(error.ref)",
     errors.WaitTimeoutError: "wait again",
@@ -262,14 +263,105 @@ async def test_it_is_raised_for_real(emulator: Emulator, kind: type[errors.VibeE
     if isinstance(error, errors.TransportError | errors.ResponseError):
         assert error.method in {"GET", "POST", "PUT", "PATCH", "DELETE"}
         assert re.match(r"http://127\.0\.0\.1:\d+/api/v1/ops/[^?]*$", error.url)
-        assert str(error).endswith(f"{error.method} {error.url})")
+        assert str(error).endswith(f"/{error.url.rpartition('/')[2]})")
     assert error.advice or kind is errors.ConfigError  # whose messages are advice as a whole
     assert error.advice in str(error)[: NAMED_BY_USERS.get(kind, 120)]
+    check_message(error)
     assert not error.advice or error.advice not in error.brief
     assert ADVICE.get(kind, "") in error.advice
     await check_ref(error, kind, emulator)
     check_copies(error, kind)
     check_dict(error, emulator.api_key)
+
+
+def check_message(error: errors.VibeError) -> None:
+    """A message has at most 240 characters, quotes only the service, and repeats no clause."""
+    text = str(error)
+    assert len(text) <= 240
+    assert text.count('"') in {0, 2}
+    assert text.count('"') == 0 or re.search(r'(says|answer is) "[^"]*"', text)
+    clauses = [each for each in re.split(r"[;:(),]\s*", text.casefold()) if len(each) > 12]
+    assert len(clauses) == len(set(clauses))
+
+
+LONG = "Checkout with a gift card, two addresses and a very long name" * 2
+SAID = json.dumps({"error": "conflict", "message": "It can't be done now, as said before. " * 9})
+
+LENGTHY: dict[str, Case] = {
+    "a refusal": on_project(
+        lambda p: p.run_feature(LONG), "run_feature", Fault.status(409, body=SAID.encode())
+    ),
+    "a page": on_project(
+        lambda p: p.get_feature(LONG), "get_feature", Fault.status(404, body=b"<p>no" * 99)
+    ),
+    "a lost answer": on_project(lambda p: p.run_feature(LONG), "run_feature", Fault.reset()),
+    "a lost answer with a key": on_project(
+        lambda p: p.run_feature(LONG, key="nightly " * 9), "run_feature", Fault.reset()
+    ),
+    "a wait": on_project(run, "get_run", Fault.status(503, body=SAID.encode()), max_outage=9.0),
+    "an unreadable answer": on_project(
+        read, "get_feature", Fault.body(json.dumps({"id": LONG, "name": 7}).encode())
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LENGTHY)
+async def test_long_words_leave_room_for_the_advice(emulator: Emulator, case: str) -> None:
+    """However long a name or the service's text is, the message keeps its advice and its length."""
+    lengthy = LENGTHY[case]
+    if lengthy.fault:
+        emulator.fail(*lengthy.fault)
+    emulator.add_feature(LONG)
+    async with client_of(emulator, **lengthy.options) as client:
+        with pytest.raises(errors.VibeError) as caught:
+            await lengthy.act(client, emulator)
+    check_message(caught.value)
+    assert caught.value.advice in str(caught.value)
+
+
+async def test_a_rate_limit_says_its_seconds(emulator: Emulator) -> None:
+    """The advice has the time that the service asks for."""
+    error = await raised(errors.RateLimitedError, emulator)
+    assert "try again in 7 s" in str(error)
+
+
+async def test_a_conflict_while_generating_advises_waiting(project: Project) -> None:
+    """A run of a feature whose tests are being generated must not lead to another generation."""
+    generation = await project.generate_feature(DRAFT)
+    with pytest.raises(errors.FeatureNotGeneratedError, match="wait_for_generation") as caught:
+        await project.run_feature(DRAFT)
+    assert caught.value.ref == generation.ref
+    assert "generate_feature" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [200, 302, 503])
+async def test_an_error_has_the_requests_id(status: int) -> None:
+    """The headers of an answer are kept, and the id by which its operator finds the request."""
+    lines = ("X-Request-Id: r-17", f"X-Seen: {KEY}", "Location: https://sso.example/" + "x" * 300)
+    async with peer(http(status, b"[]", *lines)) as service, service.client() as client:
+        with pytest.raises(errors.ResponseError) as caught:
+            await client.project().get_feature("Checkout")
+    error = caught.value
+    check_message(error)
+    assert error.request_id == error.to_dict()["requestId"] == "r-17"
+    assert error.headers["x-request-id"] == "r-17"
+    assert error.headers["X-Seen"] == "tvb_..."
+    assert pickle.loads(pickle.dumps(error)).headers == error.headers
+    assert errors.read_error(error.to_dict()).to_dict()["requestId"] == "r-17"
+
+
+@pytest.mark.parametrize("escape", ["{char}", "\\u{code:04x}", "%{code:02X}", "&#{code};"])
+async def test_a_key_is_hidden_however_it_is_spelled(
+    emulator: Emulator, project: Project, escape: str
+) -> None:
+    """A service that echoes the key with escapes does not have it shown."""
+    key = emulator.api_key
+    spelled = key[:5] + "".join(escape.format(char=char, code=ord(char)) for char in key[5:])
+    body = f'{{"error": "unauthorized", "message": "{spelled} is not known"}}'.encode()
+    emulator.fail("get_feature", Fault.status(401, body=body))
+    with pytest.raises(errors.UnauthorizedError) as caught:
+        await project.get_feature("Checkout")
+    assert caught.value.message == "tvb_... is not known"
 
 
 async def check_ref(error: Any, kind: type[errors.VibeError], emulator: Emulator) -> None:
@@ -340,10 +432,10 @@ async def test_the_services_words_are_quoted(emulator: Emulator, project: Projec
 def test_several_attempts_are_in_the_message(kind: type[errors.TransportError]) -> None:
     """The message counts the attempts from two on."""
     once = kind("lost", method="GET", url="https://h/x")
-    assert str(once) == f"lost; {kind.advice} (GET https://h/x)"
+    assert str(once) == f"{kind.fact}: {kind.advice}; lost (GET h/x)"
     assert once.attempts == 1
     thrice = kind("lost", method="GET", url="https://h/x", attempts=3)
-    assert str(thrice).startswith("lost (3 attempts); ")
+    assert str(thrice).endswith("; lost (3 attempts, GET h/x)")
 
 
 def test_a_note_survives_pickling() -> None:
@@ -385,4 +477,4 @@ def test_an_unreadable_answer_commands_no_ci_system() -> None:
     error = errors.MalformedResponseError(
         ("got '##vso[x]'",), status=200, method="GET", url="https://h"
     )
-    assert str(error).endswith("got '# #vso[x]' (200, GET https://h)")
+    assert str(error).endswith("got '# #vso[x]' (200, GET h/)")

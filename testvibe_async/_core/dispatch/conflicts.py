@@ -142,6 +142,11 @@ class Starter:
             return await self.dispatcher.dispatch(dispatch)
         except FeatureNotGeneratedError as conflict:
             if on_conflict == "raise":
+                running = await self._read_in_flight(
+                    dispatch.project, dispatch.feature, deadline, is_enough=IS_ENOUGH[on_conflict]
+                )
+                if running is not None:
+                    conflict.note_in_flight(running.ref)
                 raise
             try:
                 latest = await self.latest_outcome(dispatch.project, dispatch.feature, deadline)

@@ -102,7 +102,7 @@ class Machine:
             # A caller's cancellation does not reach this point once it was sent; a shutdown's does.
             if dispatch.is_awaited:
                 why = "the client was closed" if self.is_closing else "its task was cancelled"
-                what = f"{why} before it could be reconciled"
+                what = f"{why} before its operation was found"
                 dispatch.why = what
                 raise unknown_error(dispatch) from error
             await dispatch.mark_refused(self.not_sent(dispatch, "withdrawn before it was sent"))
@@ -269,9 +269,12 @@ class Machine:
 
     async def _give_up(self, dispatch: Dispatch[Any], evidence: Evidence) -> DispatchUnknownError:
         """Return the error of a dispatch that was not found; note it if no search can settle it."""
-        error, decision = unknown_error(dispatch), dispatch.decision
-        is_over = dispatch.state is State.EXPIRE or decision.reason == "ambiguous"
-        if is_over and decision.is_final and evidence.is_answered and not dispatch.is_accepted:
+        decision = dispatch.decision
+        is_settled = dispatch.state is State.EXPIRE or decision.reason == "ambiguous"
+        is_settled = is_settled and decision.is_final and evidence.is_answered
+        is_settled = is_settled and not dispatch.is_accepted
+        error = unknown_error(dispatch, needs_decision=is_settled)
+        if is_settled:
             await dispatch.note(RowState.UNKNOWN, error=error)
         return error
 

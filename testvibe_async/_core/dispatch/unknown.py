@@ -17,15 +17,20 @@ MAX_NAMED = 3
 """Maximum number of candidates that an error's text names."""
 
 
-def unknown_error(dispatch: Dispatch[Any]) -> DispatchUnknownError:
-    """Return the error of a dispatch that is unknown, by what the last search showed."""
+def unknown_error(dispatch: Dispatch[Any], *, needs_decision: bool = False) -> DispatchUnknownError:
+    """Return the error of a dispatch that is unknown, by what the last search showed.
+
+    Args:
+        dispatch: The dispatch.
+        needs_decision: True if no further search can settle it.
+    """
     decision, why = dispatch.decision, dispatch.why
     reason: UnknownReason = decision.reason
     if dispatch.is_accepted and reason != "ambiguous":
         reason = "accepted"
     error = DispatchUnknownError(
         "; ".join(filter(None, (_loss(dispatch.failure), _shown(dispatch, decision, reason, why)))),
-        advice=_advice(dispatch, reason),
+        advice=_advice(dispatch, reason, needs_decision=needs_decision),
         method=dispatch.request.method,
         url=dispatch.parts.transport.url_of(dispatch.request),
         kind=dispatch.kind,
@@ -50,13 +55,14 @@ def _loss(error: VibeError | None) -> str:
     return f"{what}: {error.brief}" + (f"; {error.advice}" if is_misrouted else "")
 
 
-def _advice(dispatch: Dispatch[Any], reason: UnknownReason) -> str:
+def _advice(dispatch: Dispatch[Any], reason: UnknownReason, *, needs_decision: bool) -> str:
     shown_by = KINDS[dispatch.kind].shown_by
     if reason == "accepted":
         return f"look for it in {shown_by}, and do not dispatch it again"
     if dispatch.is_keyed:
-        decide = f"ledger.decide({dispatch.key!r}, …)"
-        return f"make the same call again, or check {shown_by} and settle it with {decide}"
+        if needs_decision:
+            return f"check {shown_by}, then settle it with ledger.decide"
+        return f"make the same call again, or check {shown_by} and use ledger.decide"
     if reason == "absent":
         return f"check {shown_by} once more, then dispatch again"
     return f"check {shown_by} before dispatching again"

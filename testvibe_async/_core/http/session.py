@@ -230,11 +230,8 @@ class HttpSession:
     ) -> Response:
         """Return a response without the key, should the service have echoed it."""
         headers: Mapping[str, str] = response.headers
-        if response.status >= 300:  # noqa: PLR2004 - only there are headers quoted
-            headers = CIMultiDict(
-                (name, self._redactor.redact_text(value))
-                for name, value in response.headers.items()
-            )
+        if response.status not in SUCCESS:
+            headers = self.without_key(headers)
         return Response(
             status=response.status,
             headers=headers,
@@ -244,6 +241,12 @@ class HttpSession:
             url=url,
             received_at=datetime.now(UTC),
             body_problem=body_problem,
+        )
+
+    def without_key(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return headers for an error, which must not contain the key."""
+        return CIMultiDict(
+            (name, self._redactor.redact_text(value)) for name, value in headers.items()
         )
 
     def _open_session(self) -> aiohttp.ClientSession:

@@ -243,12 +243,19 @@ class Transport:
         fetch = self.fetch if retries else self.fetch_once
         try:
             response = await fetch(request, sending=sending)
+        except BaseException:
+            self.let_go()
+            raise
+        try:
             require_uncached(request, response)
             size = len(response.body)
             if size < OFFLOAD_BYTES:
                 value = decode(request, response, unreadable=unreadable)
             else:
                 value = await offload(decode, request, response, unreadable=unreadable)
+        except ResponseError as error:
+            error.note_headers(self._http.without_key(response.headers))
+            raise
         finally:
             self.let_go()
         self.availability.note_good_answer(request.endpoint.name)

@@ -176,9 +176,8 @@ def incomplete(request: Request[Any], response: Response, problem: str) -> Incom
     name = request.endpoint.name
     # The words suit all surfaces: a command has no `list_features`.
     rows = name.removeprefix("list_").removeprefix("get_").replace("_", " ")
-    advice = "; name the features, and it is not needed" if name == "list_features" else ""
     error = IncompleteListError(
-        f"the list of {rows} is incomplete: {problem}{advice}",
+        f"the list of {rows} is incomplete: {problem}",
         status=response.status,
         method=request.method,
         url=response.url,
@@ -195,6 +194,7 @@ def _error(request: Request[Any], response: Response) -> ResponseError:
     asked_seconds = retry_after(response)
     error = _kind_of_error(request, response.status, code, asked_seconds)(
         message,
+        headers=response.headers,
         hint=_hint(request, response.status, code),
         status=response.status,
         code=code,
@@ -230,30 +230,19 @@ def _lacks_endpoint(request: Request[Any], status: int, code: str | None) -> boo
 
 
 def _lacking(request: Request[Any]) -> str:
-    """Say that there is no such call, and where to say where it is."""
-    endpoint = request.endpoint
-    return (
-        f"this service has nothing at {endpoint.route}, a route that is assumed, not documented; "
-        f'if it has the same elsewhere, put {endpoint.name} = "{endpoint.method} /…" under '
-        "[endpoints] in .testvibe-async.toml"
-    )
+    """Describe the route that the service lacks."""
+    return f"nothing is at {request.endpoint.route}, which is assumed, not documented"
 
 
 def _hint(request: Request[Any], status: int, code: str | None) -> str:
     """Return what an error most likely means, where its message can't know it."""
     if status not in {404, 405} or _lacks_endpoint(request, status, code):
         return ""
-    hints: list[str] = []
     if request.endpoint.name == "list_features":
-        hints.append(
-            "either there is no project of that id, or this service has no list of features: then "
-            "name them"
-        )
+        return "check the project's id, or name the features if this service has no list of them"
     if "%2F" in request.path:
-        hints += ["some servers take the / in a name for a part of the path: use the id instead"]
-    if code is None:
-        hints += ["that is not the service's own answer: check the server's address"]
-    return "; ".join(hints)
+        return "use the feature's id: some servers split a path at the / of a name"
+    return "check the server's address: the service itself did not answer" if code is None else ""
 
 
 def _said(response: Response) -> tuple[str | None, str]:
@@ -261,8 +250,7 @@ def _said(response: Response) -> tuple[str | None, str]:
     if 300 <= response.status < 400:  # noqa: PLR2004 - what HTTP calls a redirection
         target = response.headers.get("Location", "nowhere").partition("?")[0]
         return None, (
-            f"redirects to {plain(target)}, which is not followed, as the key would go along; "
-            "check the server's address"
+            f"redirects to {plain(target)}, which is not followed, as the key would go along"
         )
     if response.body_problem is not None:
         return (
@@ -329,19 +317,43 @@ def parse_date(value: str) -> datetime | None:
     return date.replace(tzinfo=UTC) if date.tzinfo is None else date
 
 
+_ESCAPE = re.compile(rb"\\u00[2-7]|%[2-7][0-9A-Fa-f]|&#")
+"""An escape of JSON, of a link or of a page, for a character that a key may have."""
+
+
+def _spellings(char: int) -> bytes:
+    """Return a pattern for one character of a key, plain or escaped."""
+    plain_form = re.escape(bytes([char]))
+    # The pattern ignores case for the digits of escapes; the key itself does not.
+    return rb"(?:(?-i:%b)|\\u00%02x|%%%02x|&#0*%d;|&#x0*%02x;)" % (
+        plain_form,
+        char,
+        char,
+        char,
+        char,
+    )
+
+
 class Redactor:
     """Removes the API key from answers before decoding, so that no decoded value contains it.
 
-    A key of letters, digits, `_` and `-`, as the service issues them, has one spelling: no writer
-    of JSON, links or pages escapes these characters.
+    A key may be spelled with the escapes of JSON, links or pages. Usual writers escape none of the
+    letters, digits and `_` of a key, so only an answer with such an escape is searched for them,
+    and only one of up to 1 MiB, as those are that an error quotes.
     """
 
     def __init__(self, key: str) -> None:
         self._key = key.encode() if len(key) >= MIN_KEY_CHARACTERS else b""
+        self._spelled = re.compile(b"".join(map(_spellings, self._key)), re.IGNORECASE)
 
     def redact(self, body: bytes) -> bytes:
         """Return a body with `tvb_...` in place of the key."""
-        return body.replace(self._key, REDACTED.encode()) if self._key else body
+        if not self._key:
+            return body
+        body = body.replace(self._key, REDACTED.encode())
+        if len(body) > MAX_ERROR_BYTES or not _ESCAPE.search(body):
+            return body
+        return self._spelled.sub(REDACTED.encode(), body)
 
     def redact_text(self, text: str) -> str:
         """Return a text with `tvb_...` in place of the key."""
