@@ -381,8 +381,11 @@ class ResponseError(VibeError):
 
         Otherwise the answer came from something else: a proxy, a login or a maintenance page.
         """
-        self.message: str = message
-        """The service's text, or the beginning of an answer in another format."""
+        self.message: str = f"{message}; {hint}" if hint else message
+        """The service's text, or the beginning of an answer in another format.
+
+        If the likely meaning needs explanation, that follows.
+        """
         super().__init__(message)
         self.status = status
         """The HTTP status; None if the answer was not HTTP."""
@@ -415,7 +418,8 @@ class ResponseError(VibeError):
         with_host = not self.is_from_service
         where = request_text(self.method, self.url, with_host=with_host)
         where = f"{self._answer}, {where}" if self._answer else where
-        return composed(f"{self.fact}: {self.advice}", self._said(), where)
+        said = self._said().removeprefix(f"{self.fact}: ")
+        return composed(f"{self.fact}: {self.advice}", said, where)
 
     @property
     def _answer(self) -> str:
@@ -423,7 +427,7 @@ class ResponseError(VibeError):
 
     def _said(self) -> str:
         """Return the answer's text; foreign text in quotes."""
-        said = self.message.removeprefix(f"{self.fact}: ")
+        said = self.message.removesuffix(f"; {self.advice}")
         if not self.is_quoted:
             return said
         who = "the service says" if self.is_from_service else "the answer is"
@@ -483,7 +487,7 @@ class EndpointNotFoundError(NotFoundError):
     names that.
     """
 
-    fact = "this service does not have this call"
+    fact = "this service lacks this call"
     advice: str = "name its route in Client(endpoints=…), or do without it"
     is_quoted = False
     operation: str = ""
@@ -513,9 +517,8 @@ class FeatureNotGeneratedError(ConflictError):
     fact = "the feature has no generated tests"
     advice: str = "generate them first, with generate_feature"
 
-    def note_in_flight(self, ref: Ref) -> None:
-        """Note that the feature's tests are being generated, by an operation of this client."""
-        self.ref = ref
+    def note_in_flight(self) -> None:
+        """Note that the feature's tests are being generated."""
         self.advice = "they are being generated: wait_for_generation, or pass on_conflict to wait"
 
 
@@ -566,7 +569,7 @@ class MalformedResponseError(ResponseError):
     ) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
         super().__init__(
-            f"{escape('; '.join(problems[:3]))}{more}",
+            f"{self.fact}: {escape('; '.join(problems[:3]))}{more}",
             status=status,
             method=method,
             url=url,

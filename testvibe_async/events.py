@@ -82,7 +82,7 @@ class Dispatched(Event):
     """The ref of the operation."""
 
     adopted: bool = False
-    """True if it was found by reconciling, since the answer to its dispatch was lost."""
+    """True if a search found it, since the answer to its dispatch was lost."""
 
     feature: int | str | None = None
     """The feature as requested: its id or its name."""

@@ -147,7 +147,7 @@ class Project:
 
         Await the result for the operation, or its `wait()` for the outcome. A dispatch is sent
         again only if it provably had no effect. The feature's latest generation is read first, so
-        that a lost answer can be reconciled.
+        that the operation of a lost answer can be found.
 
         Args:
             feature: The feature's id or name.

@@ -327,10 +327,9 @@ async def test_a_rate_limit_says_its_seconds(emulator: Emulator) -> None:
 
 async def test_a_conflict_while_generating_advises_waiting(project: Project) -> None:
     """A run of a feature whose tests are being generated must not lead to another generation."""
-    generation = await project.generate_feature(DRAFT)
+    await project.generate_feature(DRAFT)
     with pytest.raises(errors.FeatureNotGeneratedError, match="wait_for_generation") as caught:
         await project.run_feature(DRAFT)
-    assert caught.value.ref == generation.ref
     assert "generate_feature" not in str(caught.value)
 
 

@@ -48,7 +48,7 @@ async def test_a_dispatch_has_the_options(emulator: Emulator, client: Client) ->
     emulator.fail("list_runs", Fault.status(404))
     hasty = client.with_options(timeout=2).project()
     error = await raised(errors.DispatchUnknownError, hasty.run_feature("Checkout"))
-    assert "no answer within 2 s" in str(error)
+    assert "no answer within 2 s" in error.what
 
 
 async def test_it_lives_with_its_original(emulator: Emulator) -> None:

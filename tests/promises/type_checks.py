@@ -38,6 +38,10 @@ if TYPE_CHECKING:
         assert_type(await run.poll(), Run)
         assert_type(await run.wait(timeout=600), Run)
         assert_type(await run, Run)
+        assert_type(await run.result(), Run)
+        assert_type(await project.run_feature("Checkout").result(timeout=5), Run)
+        assert_type(client.with_options(timeout=5), Client)
+        assert_type(await client.find_project("Shop"), Project)
         assert_type(await run.diagnose(), models.Diagnosis)
         assert_type(await run.artifacts(), models.Listing[models.Artifact])
         assert_type([change async for change in run], list[models.Transition[Run]])
@@ -107,4 +111,20 @@ if TYPE_CHECKING:
         project.run_feature("Checkout", key=7)  # type: ignore[arg-type]
         Hooks(on_dispatched=[store])  # type: ignore[list-item]
         Hooks(on_dispatch=print)  # type: ignore[call-arg]
-        del number, generation, other, items, in_flight, narrow
+        project.run_features(["Checkout"], max_unread="3")  # type: ignore[arg-type]
+        project.generate_features(["Checkout"], max_unread=3)  # type: ignore[call-arg]
+        client.with_options(session=None)  # type: ignore[call-arg]
+        client.with_options(timeout="5")  # type: ignore[arg-type]
+        text: str = project.run_feature("Checkout").result().summary  # type: ignore[attr-defined]
+        client.find_project("Shop").run_feature("Checkout")  # type: ignore[attr-defined]
+        Client(user_agent=7)  # type: ignore[arg-type]
+        client.project(7)  # type: ignore[arg-type]
+        project.run_operation("214")  # type: ignore[arg-type]
+        for _ in runs:  # type: ignore[attr-defined]
+            pass
+        with client:  # type: ignore[attr-defined]
+            pass
+        project.run_feature(None)  # type: ignore[arg-type]
+        del number, generation, other, items, in_flight, narrow, text
+        # Types can't see these: a forgotten await of a dispatch (mypy's `unused-awaitable` does),
+        # a text in place of several features, a blank name, and an address that is none.

@@ -174,6 +174,22 @@ async def test_a_repeated_post_starts_nothing(monkeypatch: pytest.MonkeyPatch) -
     assert emulator.count("run_feature") == 1
 
 
+async def test_a_second_lifespan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application that is started again in its process follows the runs of its new client."""
+    assert SECTION is not None
+    service = ModuleType("service")
+    exec(compile(SECTION[1], "testvibe_async/README.md", "exec"), vars(service))  # noqa: S102 - our own page
+    vars(service).update({"Client": partial(Client, poll_interval=0.1), "KEPT": 1})
+    async with shop(monkeypatch) as emulator:
+        async with service.lifespan(service.app):
+            for feature in ("Checkout", "Returns"):
+                await service.start(feature)
+        async with service.lifespan(service.app):
+            runs = list(service.runs.values())
+            seen = [run async for run, _ in service.app.state.client.changes(runs)]
+        assert {run.run_id for run in seen} == {max(emulator.runs)}
+
+
 async def test_old_runs_are_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The file shrinks at each start to the newest refs; runs that are over leave the memory."""
     async with shop(monkeypatch):

@@ -23,12 +23,13 @@ from testvibe_async.testing import Emulator, Fault
 
 @pytest.mark.parametrize("status", [400, 404, 409])
 async def test_a_refusal_is_final(emulator: Emulator, project: Project, status: int) -> None:
-    """A refusal is raised at once, after one request and without reconciling."""
+    """A refusal is raised at once; of a conflict, the feature's generation may be the reason."""
     emulator.fail("run_feature", Fault.status(status))
 
     await raised(Exception, project.run_feature("Checkout"), match=str(status))
 
-    assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
+    sent = [request.operation for request in emulator.requests]
+    assert sent == ["list_runs", "run_feature", *["get_generation_status"] * (status == 409)]
 
 
 async def test_the_ref_says_when_it_was_sent(emulator: Emulator, client: Client) -> None:
@@ -234,7 +235,7 @@ async def test_no_more_time_to_close(emulator: Emulator, client: Client, project
 
     assert now() == pytest.approx(11, abs=0.1)
     await first
-    await raised(errors.DispatchUnknownError, caller, match="closed before it could be reconciled")
+    await raised(errors.DispatchUnknownError, caller, match="closed before its operation")
 
 
 @pytest.mark.parametrize("status", [401, 502])
@@ -249,8 +250,9 @@ async def test_a_session_that_retries_sends_no_second_post(emulator: Emulator, s
 
     async with client_through(retry, emulator) as client:
         emulator.fail("run_feature", Fault.status(status), times=1)
-        with pytest.raises(errors.DispatchUnknownError, match="may not send it again"):
-            await client.project().run_feature("Checkout")
+        dispatch = client.project().run_feature("Checkout")
+        error = await raised(errors.DispatchUnknownError, dispatch)
+        assert "may not send it again" in error.what
 
     assert status in tries
     assert emulator.count("run_feature") == 1

@@ -135,7 +135,7 @@ async def test_an_unseen_status_proves_nothing(emulator: Emulator, project: Proj
     emulator.fail("generate_feature", Fault.reset())
     error = await lose(project)
     assert error.reason == "unseen"
-    assert "before it is not known" in str(error)
+    assert "before it is not known" in error.what
     assert now() < 1
 
 
@@ -151,7 +151,7 @@ async def test_an_earlier_one_is_not_adopted(emulator: Emulator, project: Projec
     emulator.fail(status, Fault.edit(lambda _: early), skip=1)
 
     error = await lose(project)
-    assert "from before the dispatch" in str(error)
+    assert "from before the dispatch" in error.what
     assert error.reason == "unseen"
     assert len(emulator.generations) == 2
 

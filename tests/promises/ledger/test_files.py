@@ -164,8 +164,8 @@ async def test_a_file_is_gone(path: Path, emulator: Emulator, how: str) -> None:
         if how == "replaced":
             path.write_bytes(b"")
         item = await anext(batch)
-    assert isinstance(item.error, errors.VibeError)
-    assert "deleted or replaced" in str(item.error)
+    assert isinstance(item.error, errors.LedgerError)
+    assert "deleted or replaced" in item.error.what
     assert emulator.count("run_feature") == 1
     with suppress(errors.ConfigError):  # If anything was still to be noted.
         await client.aclose()

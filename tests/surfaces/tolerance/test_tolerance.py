@@ -46,7 +46,7 @@ GENERATING = {Surface.HANDLES, Surface.GENERATE, Surface.TOOLS_ONE}
 
 NO_LIST_OF_RUNS = (
     r"this service has nothing at GET /projects/\{project\}/runs, .*"
-    r"put list_runs = \"GET /…\" under \[endpoints\] in \.testvibe-async\.toml"
+    r"put list_runs = 'GET /…' under \[endpoints\] in \.testvibe-async\.toml"
 )
 MAX_POLLS_AFTER_END = 3
 SLACK_SECONDS = 15.0
@@ -54,11 +54,11 @@ SLACK_SECONDS = 15.0
 
 CALLS = "|".join([*OPERATIONS, "wait_for_[a-z]+", "[a-z]+_features"])
 OF_PROGRAMS = re.compile(
-    rf"\bClient\b|\b({CALLS})\b(?! = \")|\b\w+Error\b|\b(?!TestVibe)[A-Z][a-z]+[A-Z]\w*"
+    rf"\bClient\b|\b({CALLS})\b(?! = ')|\b\w+Error\b|\b(?!TestVibe)[A-Z][a-z]+[A-Z]\w*"
 )
 """What only somebody who programs with the package knows: its calls, and its classes of two words.
 
-A call's name is a key of the settings too, as in `list_runs = "GET /…"`.
+A call's name is a key of the settings too, as in `list_runs = 'GET /…'`.
 """
 
 
@@ -88,7 +88,7 @@ def emulator_named(name: str, **options: Any) -> Emulator:
     ("text", "is_unfit"),
     [
         *[(text, True) for text in ("pass Client(…)", "see list_runs", "DispatchUnknown: x")],
-        *[(text, False) for text in ('put list_runs = "GET /…"', "Run.log", "Feature: Login")],
+        *[(text, False) for text in ("put list_runs = 'GET /…'", "Run.log", "Feature: Login")],
         ("KeyError", True),
     ],
 )

@@ -146,7 +146,7 @@ class Starter:
                     dispatch.project, dispatch.feature, deadline, is_enough=IS_ENOUGH[on_conflict]
                 )
                 if running is not None:
-                    conflict.note_in_flight(running.ref)
+                    conflict.note_in_flight()
                 raise
             try:
                 latest = await self.latest_outcome(dispatch.project, dispatch.feature, deadline)

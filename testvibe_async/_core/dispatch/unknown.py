@@ -28,8 +28,9 @@ def unknown_error(dispatch: Dispatch[Any], *, needs_decision: bool = False) -> D
     reason: UnknownReason = decision.reason
     if dispatch.is_accepted and reason != "ambiguous":
         reason = "accepted"
+    shown = _shown(dispatch, decision, reason, why)
     error = DispatchUnknownError(
-        "; ".join(filter(None, (_loss(dispatch.failure), _shown(dispatch, decision, reason, why)))),
+        "; ".join(filter(None, (_hint(dispatch.failure), shown, _loss(dispatch.failure)))),
         advice=_advice(dispatch, reason, needs_decision=needs_decision),
         method=dispatch.request.method,
         url=dispatch.parts.transport.url_of(dispatch.request),
@@ -50,9 +51,15 @@ def _loss(error: VibeError | None) -> str:
     if error is None:
         return "its answer was not received"
     what = "it was not acknowledged" if isinstance(error, ResponseError) else "the answer was lost"
-    # The name may be the reason why a proxy, or a server, has no such route.
+    if error.brief.startswith(what):
+        return error.brief
+    return f"{what}: {error.brief}"
+
+
+def _hint(error: VibeError | None) -> str:
+    """Return why a proxy, or a server, may have no such route: the name may be the reason."""
     is_misrouted = isinstance(error, NotFoundError) and not error.is_from_service
-    return f"{what}: {error.brief}" + (f"; {error.advice}" if is_misrouted else "")
+    return error.advice if error is not None and is_misrouted else ""
 
 
 def _advice(dispatch: Dispatch[Any], reason: UnknownReason, *, needs_decision: bool) -> str:

@@ -178,6 +178,7 @@ def incomplete(request: Request[Any], response: Response, problem: str) -> Incom
     rows = name.removeprefix("list_").removeprefix("get_").replace("_", " ")
     error = IncompleteListError(
         f"the list of {rows} is incomplete: {problem}",
+        hint="name the features, and it is not needed" if name == "list_features" else "",
         status=response.status,
         method=request.method,
         url=response.url,
@@ -231,18 +232,32 @@ def _lacks_endpoint(request: Request[Any], status: int, code: str | None) -> boo
 
 def _lacking(request: Request[Any]) -> str:
     """Describe the route that the service lacks."""
-    return f"nothing is at {request.endpoint.route}, which is assumed, not documented"
+    route = request.endpoint.route
+    return f"this service has nothing at {route}, a route that is assumed, not documented"
 
 
 def _hint(request: Request[Any], status: int, code: str | None) -> str:
     """Return what an error most likely means, where its message can't know it."""
-    if status not in {404, 405} or _lacks_endpoint(request, status, code):
+    if status not in {404, 405}:
         return ""
+    if _lacks_endpoint(request, status, code):
+        # A repository must not decide what a key changes: its file may name routes of reads alone.
+        file = (
+            ".testvibe-async.toml" if request.endpoint.is_repeatable else "your own settings file"
+        )
+        endpoint = request.endpoint
+        route = f"{endpoint.name} = '{endpoint.method} /…'"
+        return f"put {route} under [endpoints] in {file}"
     if request.endpoint.name == "list_features":
-        return "check the project's id, or name the features if this service has no list of them"
+        return (
+            "either there is no project of that id, or this service has no list of features: then "
+            "name them"
+        )
     if "%2F" in request.path:
-        return "use the feature's id: some servers split a path at the / of a name"
-    return "check the server's address: the service itself did not answer" if code is None else ""
+        return "some servers take the / in a name for a part of the path: use the id instead"
+    return (
+        "that is not the service's own answer: check the server's address" if code is None else ""
+    )
 
 
 def _said(response: Response) -> tuple[str | None, str]:
