@@ -92,7 +92,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
     Cancelling a wait cancels nothing at the service either. It is not made directly.
     """
 
-    __slots__ = ("__weakref__", "_keep", "_parts", "_polled", "_ref", "_row", "adopted")
+    __slots__ = ("__weakref__", "_is_ours", "_keep", "_parts", "_polled", "_ref", "_row", "adopted")
 
     def __init__(  # noqa: PLR0913 - each by name
         self,
@@ -107,6 +107,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
     ) -> None:
         self._ref = ref
         self._row = row
+        self._is_ours = False
         self._keep = keep
         self._polled: PolledOperation[SnapshotT_co] = parts.poller.known.operation(
             ref, sent_at=sent_at, previous_id=previous_id
@@ -186,18 +187,16 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
         It is also None if it is not that of the request; then `wait` raises `ContradictionError`.
         """
-        is_ours = self._polled.is_finished and self._contradiction is None
-        return self._polled.snapshot if is_ours else None
-
-    @property
-    def _contradiction(self) -> str | None:
-        """How the last snapshot contradicts the request of this handle's dispatch, if it does."""
-        snapshot = self._polled.snapshot
-        return None if self._row is None or not snapshot else self._row.contradiction(snapshot)
+        is_finished = self._polled.is_finished
+        return self._polled.snapshot if is_finished and self.mismatch() is None else None
 
     def mismatch(self) -> ContradictionError | None:
         """Return the error of an outcome that contradicts the request; None if it does not."""
-        problem = self._contradiction if self.done else None
+        snapshot = self._polled.snapshot
+        if self._is_ours or snapshot is None or not self._polled.is_finished:
+            return None
+        problem = None if self._row is None else self._row.contradiction(snapshot)
+        self._is_ours = problem is None  # It need not be compared again.
         return None if problem is None else ContradictionError(problem, ref=self.ref)
 
     def __await__(self) -> Generator[Any, None, SnapshotT_co]:

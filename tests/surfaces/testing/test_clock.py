@@ -69,9 +69,9 @@ class TestPeers:
     async def test_a_client_says_so(self, testvibe_emulator: Emulator) -> None:
         """A call of a client ends with an error that says so, and not with a time-out."""
         async with client_of(testvibe_emulator) as client:
-            with pytest.raises(VibeError, match="on virtual time: serve it in the loop"):
+            with pytest.raises(VibeError, match="is served outside this event loop"):
                 await client.list_projects()
-            with pytest.raises(NotSentError, match="on virtual time: serve it in the loop"):
+            with pytest.raises(NotSentError, match="is served outside this event loop"):
                 await client.project().run_feature("Checkout")
         assert testvibe_emulator.requests == []
 

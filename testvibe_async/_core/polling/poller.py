@@ -366,7 +366,9 @@ class Poller:
         if listed is not None:
             await self._reader.apply_rows(listed)
         for number, polled in enumerate(rescheduled, start=1):
-            self._end_poll(polled)
+            polled.is_in_progress = False
+            if self._last:
+                self._end_poll(polled)
             self._plan_poll(polled)
             if number % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
