@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 
     from testvibe_async import Batch, Client, Ledger
+    from testvibe_async.cli.render import Renderer
     from testvibe_async.runner.spec import BatchSpec
 
 
@@ -83,7 +84,7 @@ class Watch:
         """
         given = common.get()
         self.progress: Progress = Progress()
-        self.output = given.output
+        self.output: Renderer = given.output
         self.outputs: Outputs = Outputs(files, given.output)
         self.quarantine: Quarantine = Quarantine.read()
         """The failures that are expected here."""
@@ -96,7 +97,7 @@ class Watch:
         """True once the results are printed."""
         # A service that ends with the command can be asked by no other command.
         place = given.place if given.api_key is None else None
-        self.outcome = Outcome(items=(), place=place, fails_on_flaky=files.fail_on_flaky)
+        self.outcome: Outcome = Outcome(items=(), place=place, fails_on_flaky=files.fail_on_flaky)
         """The part of the outcome that is known before the end."""
 
     @property

@@ -19,7 +19,7 @@ from testvibe_async.testing import Emulator, Scenario
 
 SCENARIO = Scenario(run_queue=0.1, run_duration=0.1, failing_runs=0)
 PAGE = Path(__file__).parents[3] / "testvibe_async/README.md"
-BLOCK = re.compile(r"^### A ledger of your own$.*?^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^## A ledger of your own$.*?^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 globals().update(
     {name: test for name, test in vars(test_own_ledger).items() if name.startswith("test_")}
