@@ -8,7 +8,7 @@ and nothing outside this folder imports it. What is decided where:
 - one module for each command or group: what its options mean, and which calls it makes
 - `common`: the options of every command, the client, and the ledger file; `options`: those of
   commands that wait, and who allows generations, which cost credits
-- `render`: the five outputs (terminal, pipe, results alone, JSON, JSON lines), one of which is
+- `render`: the five outputs (terminal, pipe, results alone, JSON, JSON lines); one of them is
   chosen when a command starts; `text`: what is safe to print, what is read, and asked
 - `exits`: the sentence for each error; `words`: the reason of one. Counts, exit codes and the next
   commands are decided in `testvibe_async.runner`

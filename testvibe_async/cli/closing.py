@@ -32,8 +32,8 @@ NAMED = 10
 """Maximum number of features or operations named in a list; a command to wait has all."""
 
 Level: TypeAlias = Literal["result", "remark", "note", "warning"]
-"""What a block is: a result for every person, a remark or a note (on standard error) that `--quiet`
-omits, or a warning on standard error for everybody."""
+"""The level of a block: a result for every person, a remark or a note (on standard error) that
+`--quiet` omits, or a warning on standard error for everybody."""
 
 Block: TypeAlias = tuple[Level, Text]
 

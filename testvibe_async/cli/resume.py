@@ -284,7 +284,7 @@ async def _outcome_of_workflow(key: str) -> Outcome:
     try:
         items = await TemporalBatch(await connect(), key).items()
     except UNREACHABLE as error:
-        raise ConfigError(f"Temporal can't tell of batch {key!r}: {error}") from error
+        raise ConfigError(f"Temporal did not report batch {key!r}: {error}") from error
     is_run = all(item.ref is None or item.ref.kind == "run" for item in items)
     marked = [*map(Quarantine.read().mark, items)]
     spec = BatchSpec(kind="run" if is_run else "generation")

@@ -181,7 +181,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
 
 @frozen(kw_only=True)
 class _Start:
-    """What a command starts: a batch, the rerun of one, or the rest of one with its key."""
+    """The batch that a command starts: a new one, a rerun, or the rest of one with its key."""
 
     watch: Watch
     """The command."""

@@ -364,7 +364,7 @@ class Suite:
         return self._client.project(await self._once("projects", wanted, call))
 
     async def _once(self, what: str, of: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Return what a call lists, of which each is made once."""
+        """Return the result of a call for a list, which is made once."""
         if (what, of) not in self._lists:
             self._lists[what, of] = asyncio.ensure_future(call())
         found: T = await self._lists[what, of]

@@ -1,4 +1,4 @@
-"""How the service is, as all the traffic of one client shows it: it answers, or is away.
+"""The availability of a service, as all the traffic of one client shows it.
 
 The one place for these facts: since when and why it is away, whether that was announced, which
 routes have answered, and who may send a request meanwhile. Polls, dispatches and reads report to

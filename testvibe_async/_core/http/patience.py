@@ -1,6 +1,6 @@
 """Reads that are repeated until an outage of the service ends.
 
-Decides when such a read is sent again, and when its last error is raised. `availability` is told of
+Decides when such a read is sent again, and when its last error is raised. `availability` receives
 each failure, and announces the outage.
 """
 

@@ -136,7 +136,7 @@ class Transport:
             throttle=self._throttle,
             clock=self.clock,
         )
-        """How the service is: whether it answers, and who may send a request meanwhile."""
+        """The availability of the service: whether it answers, and who may send a request."""
         self._warned: set[str] = set()
         """The warnings about answers that were logged, and are not repeated."""
 

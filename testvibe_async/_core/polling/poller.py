@@ -134,7 +134,7 @@ class Poller:
         self._last: dict[PolledOperation[Any], _LastPoll] = {}
         """The last polls that have not ended."""
         self._to_queue: list[PolledOperation[Any]] = []
-        """Those that are queued at the end of this turn of the event loop."""
+        """The operations whose last poll is queued at the end of this turn of the event loop."""
 
     def accept(self, ref: Ref, snapshot: Snapshot) -> None:
         """Accept a snapshot that another call brought, unless more is known."""

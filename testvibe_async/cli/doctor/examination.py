@@ -52,7 +52,7 @@ _PARTS = {
     "get_generation_status": "generation",
     "get_generation_log": "log",
 }
-"""What a run or a feature need not have: that the service knows none is no difference."""
+"""Resources that a run or a feature may lack: their absence is no difference."""
 
 
 class StopError(Exception):
