@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from sqlite3 import dbapi2 as sqlite3_dbapi2
@@ -60,8 +60,9 @@ class Unsynced(sqlite3.Connection):
         super().__init__(*arguments, **options | {"check_same_thread": False})
 
     def __del__(self) -> None:
-        """Close it, in whatever thread."""
-        self.close()
+        """Close it, in whatever thread, unless it could not be opened."""
+        with suppress(sqlite3.ProgrammingError):
+            self.close()
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         """Execute a statement."""
