@@ -78,7 +78,7 @@ class RunRequest:
 
     @property
     def word(self) -> int | str:
-        """What the service is asked for."""
+        """The feature in a request to the service: its id if known, or its name."""
         return self.feature_id or self.feature
 
     def __str__(self) -> str:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Step:
-    """What a person may do next."""
+    """A next step that a person may take."""
 
     aim: str
     """The infinitive of what it does, such as `rerun what failed`."""
