@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Generator
 from datetime import timedelta
 from pathlib import Path
@@ -66,12 +67,19 @@ class Server:
             self._process.wait()
 
     async def connected(self) -> temporalio.client.Client:
-        """Return a connection, once it answers."""
-        async with asyncio.timeout(30):
+        """Return a connection, once workflows can be started and listed.
+
+        Each part of the server learns by itself that the namespace is there: lists may be answered
+        while a start still is refused.
+        """
+        async with asyncio.timeout(60):
             while True:
                 try:
                     client = await temporalio.client.Client.connect(self.address)
                     await client.count_workflows()
+                    name = f"ready-{uuid.uuid4()}"
+                    started = await client.start_workflow(name, id=name, task_queue=name)
+                    await started.terminate()
                 except (RuntimeError, RPCError):
                     await asyncio.sleep(0.1)
                 else:

