@@ -1,4 +1,4 @@
-"""The example of a service runs on a real server, and loses no run at a restart."""
+"""The example of a service runs on a real server, and a restart loses no run."""
 
 import asyncio
 import json
@@ -46,19 +46,21 @@ async def shop(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-@asynccontextmanager
-async def example(**changes: Any) -> AsyncGenerator[aiohttp.ClientSession]:
-    """Start the printed service as a new process would, and shut it down.
-
-    Args:
-        changes: Values in place of the service's constants.
-    """
+def printed(max_age: str = "0.1") -> ModuleType:
+    """Return the page's service, as a module that polls often."""
     assert SECTION is not None
     module = ModuleType("service")
-    exec(compile(SECTION[1], "testvibe_async/README.md", "exec"), vars(module))  # noqa: S102 - our own page
-    vars(module).update({"Client": partial(Client, poll_interval=0.1), **changes})
+    code = SECTION[1].replace("max_age=3", f"max_age={max_age}")
+    exec(compile(code, "testvibe_async/README.md", "exec"), vars(module))  # noqa: S102 - our own page
+    vars(module).update({"Client": partial(Client, poll_interval=0.1)})
+    return module
+
+
+@asynccontextmanager
+async def example() -> AsyncGenerator[aiohttp.ClientSession]:
+    """Start the printed service as a new process would, and shut it down."""
     config = uvicorn.Config(
-        module.app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=1
+        printed().app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -101,14 +103,6 @@ async def finished(http: aiohttp.ClientSession, run_id: int) -> dict[str, Any]:
         await asyncio.sleep(0.05)
 
 
-async def event(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """Read the next server-sent event."""
-    field, _, data = (await response.content.readuntil(b"\n\n")).decode().partition(": ")
-    assert field == "data"
-    value: dict[str, Any] = json.loads(data)
-    return value
-
-
 async def test_a_run_is_started_and_its_status_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run is dispatched once, its status page shows its end, and an unknown one is not found."""
     async with shop(monkeypatch) as emulator, example() as http:
@@ -127,99 +121,74 @@ async def test_a_run_is_started_and_its_status_read(monkeypatch: pytest.MonkeyPa
 
 
 async def test_readers_of_events_share_the_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reader gets the transitions of all runs until the last ends, for one stream of polls."""
+    """Each reader gets the transitions of a run until its end, for one stream of polls."""
     async with shop(monkeypatch) as emulator, example() as http:
-        runs = {await start(http, "Checkout"): "passed", await start(http, "Returns"): "failed"}
-        readers = [await http.get("/events") for _ in range(5)]
+        run_id = await start(http, "Returns")
+        readers = [await http.get(f"/runs/{run_id}/events") for _ in range(5)]
         streams = [await reader.text() for reader in readers]
-        polls = emulator.count("get_run") + emulator.count("list_runs")
+        polls = emulator.count("get_run")
 
     for stream in streams:
         events = [json.loads(line.removeprefix("data: ")) for line in stream.split("\n\n") if line]
-        assert len(events) >= 4
-        assert {each["runId"]: each["status"] for each in events} == runs
-    assert polls < 60  # Two runs for 2 s; five readers with polls of their own take about 150.
+        assert {each["runId"] for each in events} == {run_id}
+        assert [each["phase"] for each in events][-2:] == ["active", "finished"]
+        assert events[-1]["status"] == "failed"
+    assert polls < 40  # A run for 2 s; five readers with polls of their own take about 100.
 
 
-async def test_a_shutdown_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shutdown ends the open stream and cancels nothing; the next start attaches again."""
+async def test_a_restart_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shutdown ends the open stream and cancels nothing; the run is read after the next start."""
     async with shop(monkeypatch) as emulator:
         async with example() as http:
             run_id = await start(http, "Returns")
-            events = await http.get("/events")
-            seen = [await event(events), await event(events)]
-        assert [each["runId"] for each in seen] == [run_id, run_id]
+            events = await http.get(f"/runs/{run_id}/events")
+            assert await events.content.readuntil(b"\n\n")
 
         async with example() as http:
-            stream = await http.get("/events")
-            attached = await event(stream)
             run = await finished(http, run_id)
 
-    assert attached["runId"] == run_id
     assert run["status"] == "failed"
     assert emulator.count("run_feature") == 1
-    assert not emulator.count("cancel_generation")
 
 
-async def test_a_repeated_post_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A POST with the key of an earlier one, also before a restart, returns the same run."""
+async def test_workers_share_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A POST with the key of an earlier one, at another worker too, returns the same run."""
     async with shop(monkeypatch) as emulator:
-        async with example() as http:
-            runs = [await start(http, "Checkout", "deploy-7") for _ in range(2)]
+        async with example() as one, example() as other:
+            posts = (start(each, "Checkout", "deploy-7") for each in (one, other))
+            runs = await asyncio.gather(*posts)
         async with example() as http:
             runs.append(await start(http, "Checkout", "deploy-7"))
-            await finished(http, runs[0])
 
     assert len({*runs}) == 1
     assert emulator.count("run_feature") == 1
 
 
 async def test_a_second_lifespan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application that is started again in its process follows the runs of its new client."""
-    assert SECTION is not None
-    service = ModuleType("service")
-    exec(compile(SECTION[1], "testvibe_async/README.md", "exec"), vars(service))  # noqa: S102 - our own page
-    vars(service).update({"Client": partial(Client, poll_interval=0.1), "KEPT": 1})
+    """An application that is started again in its process polls anew, once for all readers."""
+    service = printed(max_age="60")
     async with shop(monkeypatch) as emulator:
         async with service.lifespan(service.app):
-            for feature in ("Checkout", "Returns"):
-                await service.start(feature)
-        async with service.lifespan(service.app):
-            runs = list(service.runs.values())
-            seen = [run async for run, _ in service.app.state.client.changes(runs)]
-        assert {run.run_id for run in seen} == {max(emulator.runs)}
-
-
-async def test_old_runs_are_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The file shrinks at each start to the newest refs; runs that are over leave the memory."""
-    async with shop(monkeypatch):
-        async with example(KEPT=2) as http:
-            over = [await start(http, "Checkout") for _ in range(4)]
-            for run_id in over:
-                await finished(http, run_id)
-            running = await start(http, "Returns")
-            async with http.get(f"/runs/{over[0]}") as dropped:
-                assert dropped.status == 404
-            assert [(await status(http, each))["runId"] for each in (*over[2:], running)]
-        assert len((tmp_path / "refs.jsonl").read_text().splitlines()) == 5
-        async with example(KEPT=2) as http:
-            assert (await status(http, running))["runId"] == running
-    assert len((tmp_path / "refs.jsonl").read_text().splitlines()) == 2
+            run_id = (await service.start("Returns"))["runId"]
+        for polls in (1, 2):
+            async with service.lifespan(service.app):
+                seen = {(await service.status(run_id))["runId"] for _ in range(3)}
+            assert seen == {run_id}
+            assert emulator.count("get_run") == polls
 
 
 async def test_a_shutdown_during_a_dispatch_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ref of a dispatch whose handler the shutdown cancels is stored nevertheless."""
+    """The run of a POST that the shutdown cancels is returned to a POST with the same key."""
     async with shop(monkeypatch) as emulator:
         emulator.fail("run_feature", Fault.delay(1.5), times=1)
         async with example() as http:
-            starting = asyncio.create_task(start(http, "Checkout"))
+            starting = asyncio.create_task(start(http, "Checkout", "deploy-8"))
             await until(lambda: emulator.count("run_feature") == 1)
         with pytest.raises((aiohttp.ClientError, AssertionError)):
             await starting
 
         async with example() as http:
-            (run_id,) = emulator.runs
-            run = await finished(http, run_id)
+            run_id = await start(http, "Checkout", "deploy-8")
 
-    assert run["status"] == "passed"
+    assert [*emulator.runs] == [run_id]
     assert emulator.count("run_feature") == 1
