@@ -23,7 +23,6 @@ WINDOWS = {f"reports.{name}" for name in ("entries", "files", "reasons", "text")
 LIBRARIES = {
     "aiohttp": ("artifacts.host", "http.failures", "http.request_body", "http.session", "testing"),
     "cattrs": ("wire.convert",),
-    "ijson": ("wire.json",),
     "opentelemetry": ("telemetry",),
     "temporalio": ("temporal",),
     **dict.fromkeys(("mcp", "pydantic", "starlette", "uvicorn"), ("mcp_server",)),

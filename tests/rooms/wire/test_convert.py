@@ -11,7 +11,7 @@ from tests.rooms.wire.documents import encode, json_values, left_out, problems
 from testvibe_async import Generation, Listing, Phase, Run, RunStatus, RunSummary, models
 from testvibe_async._core.util.serialization import wire_name
 from testvibe_async._core.wire.convert import read
-from testvibe_async._core.wire.json import UnreadableError
+from testvibe_async._core.wire.values import UnreadableError
 
 LEAST: dict[Any, dict[str, Any]] = {
     models.Artifact: {"kind": "trace", "path": "p"},

@@ -14,7 +14,6 @@ from testvibe_async._core.wire.endpoints import (
     endpoint_overrides,
     openapi_document,
 )
-from testvibe_async._core.wire.json import Rows, UnreadableError
 from testvibe_async._core.wire.kinds import GENERATION, KINDS, RUN, Kind
 from testvibe_async._core.wire.leftovers import EXTRA, UnreadableField
 from testvibe_async._core.wire.paging import next_page
@@ -36,6 +35,7 @@ from testvibe_async._core.wire.protocol import (
     too_large,
 )
 from testvibe_async._core.wire.scalars import read_instant, read_integer, says_in_flight
+from testvibe_async._core.wire.values import Rows, UnreadableError
 
 __all__ = [
     "EXTRA",

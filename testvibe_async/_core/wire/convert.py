@@ -28,13 +28,6 @@ from attrs import NOTHING, fields, has
 from cattrs import Converter
 
 from testvibe_async._core.util.serialization import wire_name
-from testvibe_async._core.wire.json import (
-    Rows,
-    UnreadableError,
-    array,
-    mapping,
-    parse,
-)
 from testvibe_async._core.wire.leftovers import (
     EXTRA,
     MAX_EXTRA_BYTES,
@@ -58,6 +51,13 @@ from testvibe_async._core.wire.scalars import (
     read_word,
     refuse_truth,
     shared,
+)
+from testvibe_async._core.wire.values import (
+    Rows,
+    UnreadableError,
+    array,
+    mapping,
+    parse,
 )
 from testvibe_async.models import (
     Diagnosis,

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from testvibe_async._core.util import LONGEST, plain
 from testvibe_async._core.wire.convert import read
-from testvibe_async._core.wire.json import UnreadableError, parse, web_page
+from testvibe_async._core.wire.values import UnreadableError, parse, web_page
 from testvibe_async.errors import (
     EndpointNotFoundError,
     ForbiddenError,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import NoReturn, cast
 
-from testvibe_async._core.wire.json import expected
+from testvibe_async._core.wire.values import expected
 from testvibe_async.models import DRAFT, FeatureStatus, RunStatus
 
 SHARED_LENGTH = 64
