@@ -192,6 +192,14 @@ class Batch(Generic[SnapshotT_co]):
         self._require_open()
         return self._workers.changes()
 
+    def item_of(self, operation: Operation[Any]) -> BatchItem[SnapshotT_co] | None:
+        """Return the present item of the feature that an operation of `changes` is of.
+
+        None if the feature has been dispatched again since.
+        """
+        found = (each for each in self._workers.entries if each.operation is operation)
+        return next((each.current() for each in found), None)
+
     @property
     def summary(self) -> BatchSummary:
         """The present number of features with each verdict."""

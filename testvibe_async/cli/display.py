@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from testvibe_async.models import Phase
 from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.words import UNSEEN, count_words, duration
 
@@ -70,7 +71,7 @@ def change_event(row: Row, progress: Progress) -> dict[str, object]:
         "seconds": round(progress.elapsed, 3),
         "feature": row.item.feature_name,
         "config": row.item.config,
-        "phase": str(row.phase),
+        "phase": str(row.snapshot.phase if row.snapshot else Phase.QUEUED),
         "status": row.word,
         **{name: item.get(name) for name in ("ref", "outcome", "error")},
     }

@@ -1,21 +1,22 @@
-"""The progress of a command: its operations as last observed, and when changes are reported.
+"""The progress of a command: its operations as last observed, and what of them is to be reported.
 
-Decides the word for each operation, and which of them changed since they were reported. It prints
-nothing: `render` does. Whether the service answers is known to `contact`. Everything runs in the
-event loop: no thread draws.
+It is fed by the transitions of the operations, and by the items of a batch as they complete.
+Decides the word for each operation, and which changes are reported. It prints nothing: `render`
+does. Whether the service answers is known to `contact`. Everything runs in the event loop: no
+thread draws.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 from attrs import evolve, frozen
 
-from testvibe_async import Generation, Hooks, Phase, Verdict, WaitTimeoutError
+from testvibe_async import Generation, Hooks, Phase, Verdict, VibeError, WaitTimeoutError
 from testvibe_async._core.util import escape
 from testvibe_async.cli.contact import Contact, Outage
 from testvibe_async.cli.words import Item, is_lost, item_reason
@@ -23,13 +24,24 @@ from testvibe_async.ledger import item_of
 from testvibe_async.runner.words import clock_time, counted, item_name, word_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Collection,
+        Generator,
+        Mapping,
+        Sequence,
+    )
     from datetime import datetime
 
-    from testvibe_async import Client, Ref
+    from testvibe_async import Operation, Ref, Transition
     from testvibe_async.cli.render import Renderer
     from testvibe_async.ledger import Row as Dispatch
     from testvibe_async.models import Snapshot
+
+    Changes: TypeAlias = AsyncIterator[tuple[Operation[Any], Transition[Any]]]
+    """The transitions of operations, each with its operation."""
 
 REPORT_SECONDS = 0.5
 """Seconds between two reports of changes."""
@@ -38,8 +50,6 @@ QUIET_SECONDS = 5.0
 """Seconds after which a dispatch without an answer is shown."""
 
 _BAD = {"failed", "error", "unknown", "cancelled"}
-
-Key: TypeAlias = "tuple[int | str, str | None, int]"
 
 _NOT_OVER = {Verdict.IN_FLIGHT, Verdict.WAITING, Verdict.SKIPPED}
 
@@ -51,20 +61,17 @@ class Row:
     item: Item
     """The item, with the name of its feature as last observed."""
 
+    since: float
+    """The time when it was first observed with its operation."""
+
     snapshot: Snapshot | None = None
     """The last snapshot of its operation; None before the first poll."""
 
-    is_final: bool = False
-    """True if the command does nothing more for the item."""
-
-    started: float = 0.0
-    """The time when it was first observed with its operation."""
-
-    sent: float | None = None
-    """The time when a dispatch without an answer was first observed; None if there is none."""
-
     dispatch: Dispatch | None = None
-    """The dispatch without an answer, as the ledger has it."""
+    """The dispatch that has had no answer for some time, so that it may have started."""
+
+    is_final: bool = False
+    """True if the command does nothing more for the item, or for this attempt."""
 
     ended: float | None = None
     """The time when it was observed to be over, or abandoned; None before."""
@@ -73,29 +80,14 @@ class Row:
     """True for an attempt that failed, and after which the next one follows."""
 
     @property
-    def phase(self) -> Phase:
-        """The phase of the operation as last observed."""
-        return self.snapshot.phase if self.snapshot else Phase.QUEUED
-
-    @property
-    def is_over(self) -> bool:
-        """True if the operation ended, or an error ended the wait for it."""
-        return self.is_final and (self.item.verdict not in _NOT_OVER or is_lost(self.item))
-
-    @property
     def is_shown(self) -> bool:
         """True if there is something to show: the operation was, or may be, dispatched or over."""
-        return self.item.ref is not None or self.is_over or self.is_unacknowledged
-
-    @property
-    def is_unacknowledged(self) -> bool:
-        """True if a dispatch has had no answer for some time, so that it may have started."""
-        return not self.is_over and self.item.verdict is Verdict.UNKNOWN
+        return any(each is not None for each in (self.item.ref, self.ended, self.dispatch))
 
     @property
     def is_bad(self) -> bool:
         """True if the operation is over and did not pass."""
-        return self.is_over and self.word in _BAD
+        return self.ended is not None and self.word in _BAD
 
     @property
     def name(self) -> str:
@@ -118,11 +110,11 @@ class Row:
         `unknown` where it may have been dispatched, and `flaky` where it passed after an attempt
         that failed.
         """
-        if self.is_over or self.item.is_unseen:
+        if self.ended is not None or self.item.is_unseen:
             return word_of(self.item)
         if self.item.ref is None:
-            return "unacknowledged" if self.is_unacknowledged else "waiting"
-        if self.snapshot is None or self.phase is Phase.QUEUED:
+            return "waiting" if self.dispatch is None else "unacknowledged"
+        if self.snapshot is None or self.snapshot.phase is Phase.QUEUED:
             return "queued"
         return escape(self.snapshot.status or "over")
 
@@ -130,23 +122,17 @@ class Row:
     def result(self) -> str:
         """The result in a few words; empty if nothing is known yet."""
         known, attempt = "", len(self.item.earlier) + 1
-        if self.is_over:
+        if self.ended is not None:
             known = item_reason(self.item) + "; runs again" * self.runs_again
-        elif self.is_unacknowledged:
-            known = self._unanswered
+        elif self.dispatch is not None:
+            at = self.dispatch.intended_at
+            settled_at = at + timedelta(seconds=self.dispatch.expires_after)
+            known = f"no answer to its dispatch of {clock_time(at)}"
+            known = f"{known}; settled by {clock_time(settled_at)}"
         elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
             over = sum(section.conclusion is not None for section in sections)
             known = f"{over} of {counted(len(sections), 'section')}"
         return ": ".join(filter(None, (f"attempt {attempt}" if attempt > 1 else "", known)))
-
-    @property
-    def _unanswered(self) -> str:
-        """Since when the answer to the dispatch is missing, and until when that is settled."""
-        if self.dispatch is None:
-            return "it may have started: not known yet"
-        at, seconds = self.dispatch.intended_at, self.dispatch.expires_after
-        settled_at = clock_time(at + timedelta(seconds=seconds))
-        return f"no answer to its dispatch of {clock_time(at)}; settled by {settled_at}"
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the dispatch, of a run that is over by the service's clock."""
@@ -154,7 +140,7 @@ class Row:
         finished_at: datetime | None = getattr(self.item.outcome, "finished_at", None)
         if created_at and finished_at:
             return max((finished_at - created_at).total_seconds(), 0.0)
-        return (now if self.ended is None else self.ended) - self.started
+        return (now if self.ended is None else self.ended) - self.since
 
 
 class Progress:
@@ -170,12 +156,23 @@ class Progress:
         """The time when the command began to work on them."""
         self.unanswered: Mapping[str, Dispatch] = {}
         """The dispatches without an answer, by their items in the ledger."""
-        self._client: Client | None = None
         self._planned: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
-        self._final: set[Key] = set()
-        """The items for which the batch does nothing more."""
-        self._rows: dict[Key, Row] = {}
+        self._is_awaited = True
+        self._rows: dict[str, Row] = {}
+        """The rows by their items in the ledger, in the order asked."""
+        self._finished: dict[str, Snapshot] = {}
+        """The ends of operations after which the batch may dispatch an item again."""
+        self._sent: dict[str, float] = {}
+        """The times when dispatches without an answer were first observed, by their ids."""
+        self._overdue: Collection[str] = ()
+        """The items whose dispatch is shown to have no answer."""
+        self._said: dict[str, object] = {}
+        """The states that were reported."""
+        self._changed: list[Row] = []
+        """The changes to report."""
+        self._is_noted = False
+        """True once a dispatch without an answer was noted."""
 
     @property
     def hooks(self) -> Hooks:
@@ -195,28 +192,138 @@ class Progress:
         return self.clock() - self.started
 
     def follow(
-        self, client: Client | None, planned: Sequence[Item], read: Callable[[], Sequence[Item]]
+        self,
+        planned: Sequence[Item],
+        read: Callable[[], Sequence[Item]],
+        *,
+        is_awaited: bool = True,
     ) -> None:
         """Show the items of a batch from now on.
 
         Args:
-            client: Polls their operations; None if nothing does.
-            planned: An item for each operation, in the order in which they are read.
+            planned: An item for each operation, in the order in which they are asked.
             read: Returns the present items; fewer while the batch starts.
+            is_awaited: True if their results are awaited, and missed in an outage.
         """
-        self._client, self._planned, self._read = client, planned, read
+        self._planned, self._read, self._is_awaited = planned, read, is_awaited
         self.started = self.clock()  # The time of a question before does not count.
         self.contact.start()
-        self.update()
+        for item in planned:
+            row = Row(item=evolve(item, outcome=None, error=None), since=self.started)
+            self._set(_key(item), row)
+
+    @asynccontextmanager
+    async def following(
+        self, changes: Changes, item_of: Callable[[Operation[Any]], Item | None]
+    ) -> AsyncGenerator[None]:
+        """Note the transitions of operations while this is open.
+
+        Args:
+            changes: The transitions.
+            item_of: Returns the item of an operation; None if it has none any more.
+        """
+
+        async def note() -> None:
+            # An operation that can't be observed is reported with its item.
+            with suppress(VibeError):
+                async for operation, transition in changes:
+                    if (item := item_of(operation)) is not None:
+                        self.note(item, operation.ref, transition.snapshot)
+
+        noting = asyncio.create_task(note())
+        try:
+            yield
+        finally:
+            noting.cancel()
+            await asyncio.wait([noting])
+
+    def note(self, item: Item, ref: Ref, snapshot: Snapshot | None) -> None:
+        """Note an observation of the operation of an item; its end is reported with the item."""
+        key = _key(item)
+        row = self._row(key, item)
+        if row.is_final:
+            return
+        if row.item.ref not in {None, ref}:
+            row = self._repeated(key, row)
+        if snapshot is not None and snapshot.is_finished:
+            self._finished[key] = snapshot
+            return
+        since = row.since if row.item.ref == ref else self.clock()
+        name = (snapshot and snapshot.feature_name) or row.item.name
+        item = evolve(row.item, ref=ref, name=name)
+        self._set(key, Row(item=item, since=since, snapshot=snapshot))
 
     def end(self, item: Item) -> None:
         """Note that the batch does nothing more for an item."""
-        self._final.add(_key(item))
+        key = _key(item)
+        row = self._row(key, item)
+        if row.item.ref not in {None, item.ref}:
+            row = self._repeated(key, row)
+        is_over = item.verdict not in _NOT_OVER or is_lost(item)
+        item = evolve(item, name=row.item.name or item.name)
+        ended = self.clock() if is_over else None
+        self._finished.pop(key, None)
+        last = item.outcome or row.snapshot
+        row = evolve(row, item=item, snapshot=last, dispatch=None, is_final=True, ended=ended)
+        self._set(key, row)
 
-    def _known(self) -> list[Item]:
-        """Return all present items; the items that the batch has not read yet are last."""
-        known = self._read()
-        return [*known, *self._planned[len(known) :]]
+    def _repeated(self, key: str, row: Row) -> Row:
+        """Report the end of an attempt that failed, and return the row of the next one."""
+        outcome = self._finished.pop(key, None)
+        if outcome is None:  # It was another operation than the one of the item.
+            return row
+        item, now = row.item, self.clock()
+        again = evolve(row, item=evolve(item, outcome=outcome), ended=now)
+        self._changed.append(evolve(again, is_final=True, runs_again=True))
+        return Row(item=evolve(item, ref=None, earlier=(*item.earlier, outcome)), since=now)
+
+    def _row(self, key: str, item: Item) -> Row:
+        return self._rows.get(key) or Row(item=evolve(item, ref=None), since=self.clock())
+
+    def _set(self, key: str, row: Row) -> None:
+        """Replace a row, and report it if its state is another one."""
+        self._rows[key] = row
+        state = row.item.ref, row.word
+        if row.is_shown and self._said.get(key) != state:
+            self._said[key] = state
+            self._changed.append(row)
+
+    def report(self, output: Renderer, *, during: str) -> None:
+        """Print what changed since the last call.
+
+        Args:
+            output: The output.
+            during: What the command does, if it shows no progress: only outages are noted then, and
+                the first dispatch that is not acknowledged.
+        """
+        changed, outage = self._changes(), self.contact.notice(self.in_flight)
+        unanswered = [] if self._is_noted else [row for row in changed if row.dispatch][:1]
+        if during:
+            self._is_noted = self._is_noted or bool(unanswered)
+            notes = [*(f"{row.name}: {row.result}" for row in unanswered), outage]
+            for note in filter(None, notes):
+                output.note(f"{during}: {note}.")
+            return
+        for row in changed:
+            output.change(row, self)
+        if outage is not None:
+            output.outage(outage, self)
+
+    def _changes(self) -> list[Row]:
+        """Return what changed since the last call."""
+        now = self.clock()
+        overdue = {
+            key: dispatch
+            for key, dispatch in self.unanswered.items()
+            if now - self._sent.setdefault(dispatch.id, now) >= QUIET_SECONDS
+        }
+        for key in dict.fromkeys((*self._overdue, *overdue)):
+            row = self._rows.get(key)
+            if row is not None and not row.is_final:
+                self._set(key, evolve(row, dispatch=overdue.get(key)))
+        self._overdue = overdue
+        changed, self._changed = self._changed, []
+        return changed
 
     @property
     def items(self) -> list[Item]:
@@ -224,9 +331,9 @@ class Progress:
 
         An operation in flight is not reported as running while the service is silent.
         """
-        outage = self.outage
-        known = (evolve(item, is_waiting=False) for item in self._known())
-        return [self._as_seen(item, outage) for item in known]
+        known, outage = self._read(), self.outage
+        items = [*known, *self._planned[len(known) :]]
+        return [self._as_seen(evolve(item, is_waiting=False), outage) for item in items]
 
     def _as_seen(self, item: Item, outage: Outage | None) -> Item:
         """Return an item by its name, and as unseen during an outage.
@@ -235,7 +342,8 @@ class Progress:
         """
         if item.outcome is not None or item.ref is None:
             return item
-        row = self._rows.get(_key(item)) or self._row(item, None)
+        key = _key(item)
+        row = self._row(key, item)
         item = evolve(item, name=row.item.name)
         if outage is None or item.is_unseen or is_lost(item):
             return item
@@ -250,13 +358,13 @@ class Progress:
 
     @property
     def rows(self) -> list[Row]:
-        """All rows as of the last update, in the order asked."""
+        """All rows, in the order asked."""
         return list(self._rows.values())
 
     @property
     def over(self) -> int:
         """Number of rows with a result."""
-        return sum(row.is_over for row in self._rows.values())
+        return sum(row.ended is not None for row in self._rows.values())
 
     @property
     def outage(self) -> Outage | None:
@@ -265,100 +373,45 @@ class Progress:
 
     @property
     def in_flight(self) -> list[Ref]:
-        """Refs of the dispatched operations that are polled, and were not observed to be over."""
-        return [
-            row.item.ref
-            for row in self._rows.values()
-            if row.item.ref is not None
-            if not row.is_over and row.phase is not Phase.FINISHED
-            if self._client is not None  # Nothing polls the others.
-        ]
+        """Refs of the awaited operations that were not observed to be over."""
+        open_ = [row for key, row in self._rows.items() if key not in self._finished]
+        refs = [row.item.ref for row in open_ if row.ended is None]
+        return [ref for ref in refs if ref is not None and self._is_awaited]
 
     @property
     def has_waiting(self) -> bool:
         """True if anything is still to be dispatched."""
-        return any(item.ref is None and _key(item) not in self._final for item in self._known())
-
-    def update(self) -> list[Row]:
-        """Read all items, and return the rows to report: what changed since the last call."""
-        changed: list[Row] = []
-        for item in self._known():
-            before = self._rows.get(_key(item))
-            if before is not None and before.is_final:
-                continue
-            row = self._row(item, before)
-            is_ending = row.phase is Phase.FINISHED and not row.is_final
-            if before is not None and is_ending:
-                continue  # Its end is reported with its item, which follows at once.
-            self._rows[_key(item)] = row
-            changed += self._changes(before, row)
-        return changed
-
-    def _changes(self, before: Row | None, row: Row) -> Iterator[Row]:
-        """Yield what of an item is to be reported, attempts that failed as their own.
-
-        The ref of such an attempt is known if the item had it when it was read before.
-        """
-        ref = None if before is None else before.item.ref
-        for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
-            *earlier, run = row.item.earlier[: number + 1]
-            item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=tuple(earlier))
-            yield evolve(row, item=item, snapshot=run, is_final=True, runs_again=True)
-        state = row.item.ref, row.word
-        if row.is_shown and (before is None or state != (ref, before.word)):
-            yield row
-
-    def _row(self, item: Item, before: Row | None) -> Row:
-        """Return the row of an item, given the row that it had before."""
-        now, ref, is_final = self.clock(), item.ref, _key(item) in self._final
-        sent = None
-        if not is_final and item.verdict is Verdict.UNKNOWN:
-            sent = now if before is None or before.sent is None else before.sent
-            if now - sent < QUIET_SECONDS:
-                item = evolve(item, error=None)  # Its answer may still come.
-        snapshot: Snapshot | None = item.outcome
-        if snapshot is None and ref is not None and self._client is not None:
-            snapshot = self._client.attach(ref).snapshot
-        is_same = before is not None and ref in {None, before.item.ref}
-        row = Row(
-            item=evolve(item, name=(snapshot and snapshot.feature_name) or item.name),
-            snapshot=snapshot,
-            is_final=is_final,
-            started=before.started if before is not None and is_same else now,
-            sent=sent,
-            dispatch=None if sent is None else self.unanswered.get(item_of(*_key(item))),
-        )
-        return evolve(row, ended=now) if row.is_over else row
+        return any(row.item.ref is None and not row.is_final for row in self._rows.values())
 
 
-def _key(item: Item) -> Key:
-    return item.feature, item.config, item.repetition
+def _key(item: Item) -> str:
+    return item_of(item.feature, item.config, item.repetition)
 
 
 @contextmanager
-def reporting(progress: Progress, listener: Renderer | Notes) -> Generator[None]:
+def reporting(progress: Progress, output: Renderer, *, during: str = "") -> Generator[None]:
     """Report all changes twice a second, and a frame at each interval, while this is open.
 
-    An error of the listener, as where the reader has closed the pipe, ends the body of this and is
+    An error of the output, as where the reader has closed the pipe, ends the body of this and is
     raised here: in a hook of the client it would be logged and lost.
+
+    Args:
+        progress: The operations.
+        output: The output.
+        during: As of `Progress.report`.
     """
     loop, errors, due_at = asyncio.get_running_loop(), list[Exception](), 0.0
     timer: asyncio.Handle
 
-    def report_all() -> None:
-        for row in progress.update():
-            listener.change(row, progress)
-        if (outage := progress.contact.notice(progress.in_flight)) is not None:
-            listener.outage(outage, progress)
-
     def frame() -> None:
         nonlocal timer, due_at
-        timer = loop.call_later(listener.interval, frame)
+        timer = loop.call_later(output.interval, frame)
         try:
             if loop.time() >= due_at:
                 due_at = loop.time() + REPORT_SECONDS
-                report_all()
-            listener.frame(progress)
+                progress.report(output, during=during)
+            if not during:
+                output.frame(progress)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
             timer.cancel()
             errors.append(error)
@@ -370,36 +423,6 @@ def reporting(progress: Progress, listener: Renderer | Notes) -> Generator[None]
             yield
         if errors:
             raise errors[0]
-        report_all()
+        progress.report(output, during=during)
     finally:
         timer.cancel()
-        progress.update()
-
-
-class Notes:
-    """Notes each outage, and the first dispatch that is not acknowledged."""
-
-    interval = REPORT_SECONDS
-
-    def __init__(self, what: str, output: Renderer) -> None:
-        """Make it.
-
-        Args:
-            what: What the command does meanwhile.
-            output: The output for the notes.
-        """
-        self._what, self._output = what, output
-        self._is_noted = False
-
-    def change(self, row: Row, _progress: Progress) -> None:
-        """Note the first dispatch that is not acknowledged."""
-        if row.is_unacknowledged and not self._is_noted:
-            self._is_noted = True
-            self._output.note(f"{self._what}: {row.name}: {row.result}.")
-
-    def outage(self, outage: Outage, _progress: Progress) -> None:
-        """Note an outage, or its end."""
-        self._output.note(f"{self._what}: {outage}.")
-
-    def frame(self, _progress: Progress) -> None:
-        """Note nothing."""

@@ -1,9 +1,9 @@
 """The five outputs of a command: a terminal, a pipe, results alone, JSON, and JSON lines.
 
 One is chosen when a command starts (`renderer_for`), and nobody asks afterwards which it is: each
-has the same methods, and those that do not concern it do nothing. While a command works, it is
-given each `change` and each `outage`; at the end the outcome is `finished`. A `table` is for
-people, and a `document` for programs.
+has the same methods, and prints the levels of text that it has. While a command works, it is given
+each `change` and each `outage`; at the end the outcome is `finished`. A `table` is for people, and
+a `document` for programs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from testvibe_async.cli import display
 from testvibe_async.cli.text import escape_lines, json_of, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
     from testvibe_async.cli.closing import Block, Level
     from testvibe_async.cli.contact import Outage
@@ -59,8 +59,8 @@ class Renderer:
     interval: float = REPORT_SECONDS
     """Seconds between two frames."""
 
-    is_brief = True
-    """True if only what differs from the usual is of interest."""
+    levels: Collection[Level] = ("result", "warning")
+    """The levels that are printed."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -71,11 +71,54 @@ class Renderer:
         """Maximum width of a line, in cells; None for a pipe or a file."""
         return self.console.width if self.console.is_terminal else None
 
+    def document(self, value: object) -> None:
+        """Print the JSON document of this command, any value that `serialize` takes."""
+
     def change(self, row: Row, progress: Progress) -> None:
         """Show an operation that changed."""
 
     def outage(self, outage: Outage, progress: Progress) -> None:
         """Show an outage that began, or ended."""
+
+    def frame(self, progress: Progress) -> None:
+        """Show the present state of operations, at an interval."""
+
+    def live(self, progress: Progress, title: str) -> AbstractContextManager[None]:
+        """Show the present state of operations, with their number in words, while this is open."""
+        del progress, title
+        return nullcontext()
+
+    def busy(self, text: str) -> AbstractContextManager[object]:
+        """Show that a command works while this is open."""
+        del text
+        return nullcontext()
+
+    def finished(self, outcome: Outcome, *, is_cut: bool = False, instead: str = "") -> None:
+        """Print the outcome of operations, and the next commands.
+
+        Args:
+            outcome: The outcome.
+            is_cut: True if an error ends the command, which is reported by itself.
+            instead: A sentence in place of the results, as where nothing was to be done.
+        """
+        dispatched = [each for each in outcome.items if each.ref is not None]
+        if dispatched and not outcome.is_waited_for and not is_cut:
+            rows = [(each.feature_name, each.config, each.ref) for each in dispatched]
+            self.table(("Feature", "Config", "Operation"), rows)
+        is_explained = is_cut or not outcome.is_waited_for
+        for level, text in _blocks(outcome, self.width, is_cut=is_cut, instead=instead):
+            is_explained = is_explained or level != "remark" or level in self.levels
+            self._block(level, text)
+        if outcome.exit_code and not is_explained:
+            warn(f"{outcome.line}. {outcome.still_red}".rstrip(" ."))
+
+    def _block(self, level: Level, text: Text) -> None:
+        if level not in self.levels:
+            return
+        if level in {"result", "remark"}:
+            self.console.print(text, soft_wrap=True)
+        else:
+            warn(text.plain)
 
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, is_headed: bool = False
@@ -90,6 +133,8 @@ class Renderer:
             is_headed: True to print the names in a pipe too, where the cells do not say what they
                 are.
         """
+        if "result" not in self.levels:
+            return
         cells = [[_cell(cell) for cell in row] for row in rows]
         if self.width is None:
             cells = [[*columns], *cells] if is_headed else cells
@@ -104,38 +149,6 @@ class Renderer:
             table.add_row(*(Text(row[place]) for place in filled))
         self.console.print(table)
 
-    def document(self, value: object) -> None:
-        """Print the JSON document of this command, any value that `serialize` takes."""
-
-    def finished(self, outcome: Outcome, *, is_cut: bool = False, instead: str = "") -> None:
-        """Print the outcome of operations, and the next commands.
-
-        Args:
-            outcome: The outcome.
-            is_cut: True if an error ends the command, which is reported by itself.
-            instead: A sentence in place of the results, as where nothing was to be done.
-        """
-        dispatched = [each for each in outcome.items if each.ref is not None]
-        if dispatched and not outcome.is_waited_for and not is_cut:
-            rows = [(each.feature_name, each.config, each.ref) for each in dispatched]
-            self.table(("Feature", "Config", "Operation"), rows)
-        shown = _blocks(outcome, width=self.width, is_cut=is_cut, instead=instead)
-        for level, text in shown:
-            self._block(level, text)
-        is_explained = is_cut or any(level != "remark" for level, _ in shown)
-        if outcome.exit_code and outcome.is_waited_for and not is_explained:
-            self._unexplained(f"{outcome.line}. {outcome.still_red}".rstrip(" ."))
-
-    def _unexplained(self, line: str) -> None:
-        """Say why the exit code is red, where nothing else does."""
-        warn(line)
-
-    def _block(self, level: Level, text: Text) -> None:
-        if level == "result":
-            self.console.print(text, soft_wrap=True)
-        elif level == "warning":
-            warn(text.plain)
-
     def rows(
         self,
         values: Sequence[ValueT],
@@ -149,7 +162,7 @@ class Renderer:
     def show(self, value: object, render: Callable[[int | None], Text]) -> None:
         """Print a value at length: styled text for lines of so many cells, or a document."""
         self.document(value)
-        if text := render(self.width):
+        if "result" in self.levels and (text := render(self.width)):
             self.console.print(text, soft_wrap=True)
 
     def result(self, value: object, sentence: str) -> None:
@@ -167,6 +180,8 @@ class Renderer:
 
     def data(self, text: str) -> None:
         """Print a text for programs: byte for byte, and escaped only on a terminal."""
+        if "result" not in self.levels:
+            return
         if self.console.is_terminal:
             _write(escape_lines(text).removesuffix("\n") + "\n")
         else:
@@ -176,32 +191,24 @@ class Renderer:
 
     def say(self, text: str) -> None:
         """Print a remark for people on standard output."""
+        if "remark" in self.levels:
+            _write(escape_lines(text) + "\n")
 
     def note(self, text: str) -> None:
         """Print a remark that is not the result, on standard error."""
+        if "note" in self.levels:
+            warn(text)
 
     def annotate(self, text: str) -> None:
         """Print workflow commands for a CI system, unchanged."""
-        _write(text)
-
-    def live(self, progress: Progress, title: str) -> AbstractContextManager[None]:
-        """Show the present state of operations, with their number in words, while this is open."""
-        del progress, title
-        return nullcontext()
-
-    def frame(self, progress: Progress) -> None:
-        """Show the present state of operations, at an interval."""
-
-    def busy(self, text: str) -> AbstractContextManager[object]:
-        """Show that a command works while this is open."""
-        del text
-        return nullcontext()
+        if "result" in self.levels:
+            _write(text)
 
 
 class Pipe(Renderer):
     """A line for each change, for a log that people read."""
 
-    is_brief = False
+    levels = ("result", "remark", "note", "warning")
     _counted_at = 0.0
 
     def change(self, row: Row, progress: Progress) -> None:
@@ -220,22 +227,9 @@ class Pipe(Renderer):
             if len(progress.rows) > FEW:
                 self.console.print(display.counts_line(progress), soft_wrap=True)
 
-    def say(self, text: str) -> None:
-        """Print a remark."""
-        _write(escape_lines(text) + "\n")
-
-    def note(self, text: str) -> None:
-        """Print a note."""
-        warn(text)
-
     def _block(self, level: Level, text: Text) -> None:
-        if level in {"result", "remark"}:
-            self.console.print(Text.assemble("\n", text), soft_wrap=True)
-        else:
-            warn(f"\n{text.plain}" if "\n" in text.plain else text.plain)
-
-    def _unexplained(self, line: str) -> None:
-        """Print nothing: the last line says it."""
+        is_apart = level in {"result", "remark"} or "\n" in text.plain
+        super()._block(level, Text.assemble("\n" * is_apart, text))
 
     @contextmanager
     def live(self, progress: Progress, title: str) -> Generator[None]:
@@ -308,17 +302,9 @@ class Terminal(Pipe):
 class Json(Renderer):
     """One document on standard output, and nothing else."""
 
-    is_brief = False
-
-    def __init__(self, console: Console, *, is_quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, is_quiet: bool) -> None:
         super().__init__(console)
-        self._is_quiet = is_quiet
-        """True to print no notes on standard error."""
-
-    def table(
-        self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, is_headed: bool = False
-    ) -> None:
-        """Print nothing for people."""
+        self.levels = {"warning"} if is_quiet else {"note", "warning"}
 
     def document(self, value: object) -> None:
         """Print one document."""
@@ -328,28 +314,12 @@ class Json(Renderer):
         """Print the document of an outcome; what is left is said on standard error too."""
         if not is_cut:
             self.document(self._document(outcome))
-        for level, text in _blocks(outcome, width=None, is_cut=is_cut, instead=instead):
+        for level, text in _blocks(outcome, None, is_cut=is_cut, instead=instead):
             if level == "warning":
                 warn(text.plain)
 
     def _document(self, outcome: Outcome) -> dict[str, Any]:
         return outcome.document
-
-    def show(self, value: object, render: Callable[[int | None], Text]) -> None:
-        """Print a document."""
-        del render
-        self.document(value)
-
-    def data(self, text: str) -> None:
-        """Print nothing for people."""
-
-    def note(self, text: str) -> None:
-        """Print a note, on standard error."""
-        if not self._is_quiet:
-            warn(text)
-
-    def annotate(self, text: str) -> None:
-        """Print nothing for a CI system."""
 
 
 class JsonLines(Json):
@@ -378,7 +348,7 @@ class JsonLines(Json):
         _write(json_of(value, ascii_only=_is_ascii_only()) + "\n")
 
 
-def _blocks(outcome: Outcome, *, width: int | None, is_cut: bool, instead: str) -> list[Block]:
+def _blocks(outcome: Outcome, width: int | None, *, is_cut: bool, instead: str) -> list[Block]:
     # A command without operations does not load it.
     from testvibe_async.cli.closing import blocks  # noqa: PLC0415
 

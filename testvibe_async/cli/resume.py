@@ -353,8 +353,8 @@ async def wait(
             seen = await asyncio.gather(*(operations_of(watch.connection, word) for word in words))
         all_named = {ref.key: ref for each in (named, *seen) for ref in each}
         # One of another server is refused before any is waited for.
-        awaited = [client.attach(ref).ref for ref in all_named.values()]
-        in_flight = {ref.key: item_of(client.attach(ref)) for ref in awaited}
+        awaited = [client.attach(ref) for ref in all_named.values()]
+        in_flight = {each.ref.key: item_of(each) for each in awaited}
         mark = watch.quarantine.mark
 
         async def completions() -> AsyncGenerator[Item]:
@@ -365,8 +365,10 @@ async def wait(
                 in_flight[item.ref.key] = mark(item)
                 yield item
 
-        watch.progress.follow(client, (), lambda: [*in_flight.values(), *others])
-        await watch.collect(aclosing(completions()), counted(len(in_flight), "operation"))
+        progress = watch.progress
+        progress.follow([*in_flight.values(), *others], lambda: [*in_flight.values(), *others])
+        async with progress.following(client.changes(awaited), item_of):
+            await watch.collect(aclosing(completions()), counted(len(in_flight), "operation"))
         code = await watch.conclude()
         if watch.batches is not None:
             for each in await watch.batches.record(watch.progress.items):

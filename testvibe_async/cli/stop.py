@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from testvibe_async import OutcomeUnknownError
 from testvibe_async.cli.exits import ENDING
-from testvibe_async.cli.progress import Notes, reporting
+from testvibe_async.cli.progress import reporting
 from testvibe_async.cli.words import reason
 from testvibe_async.runner.codes import ExitCode
 from testvibe_async.runner.words import duration
@@ -140,7 +140,8 @@ class TimeLimit:
         loop, contact = asyncio.get_running_loop(), self._progress.contact
         began = loop.time()
         try:
-            with reporting(self._progress, Notes(f"Still waiting for {what}", self._output)):
+            note = f"Still waiting for {what}"
+            with reporting(self._progress, self._output, during=note):
                 async with asyncio.timeout(self._remaining):
                     yield
         except TimeoutError as error:

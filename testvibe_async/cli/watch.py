@@ -33,7 +33,7 @@ from testvibe_async.cli.common import Connection, common, connected, require_set
 from testvibe_async.cli.exits import shown_elsewhere
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.outputs import Outputs
-from testvibe_async.cli.progress import REPORT_SECONDS, Notes, Progress, reporting
+from testvibe_async.cli.progress import REPORT_SECONDS, Progress, reporting
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.text import warn
 from testvibe_async.cli.words import Item, reason
@@ -179,33 +179,36 @@ class Watch:
             options=stored.to_dict(),
             quarantine=stored.quarantine or self.quarantine,
         )
-        client = self.connection.client if waits else None
-        self.progress.follow(client, expected, lambda: batch.items)
-        running = self._running(batch)
+        running = self._running(batch, expected)
         if waits:
             await self.collect(running, counted(len(expected), spec.kind))
         else:
-            async with running:
-                await self._dispatch_all(batch)
+            async with running as completed:
+                await self._dispatch_all(completed)
         if self.batches is not None:
             with self._noting_what_is_not_kept():
                 await self.batches.ledger.rows(key)  # It waits until all is written.
         return await self.conclude()
 
     @asynccontextmanager
-    async def _running(self, batch: Batch[Any]) -> AsyncGenerator[Batch[Any]]:
+    async def _running(
+        self, batch: Batch[Any], expected: Sequence[Item]
+    ) -> AsyncGenerator[Batch[Any]]:
         """Open a batch, and mark it in the ledger as running until it is left."""
-        async with batch:
-            if self.batches is None:
-                yield batch
-                return
-            heading = await self.batches.find(batch.key, self.place)
-            assert heading is not None
-            if self.outcome.is_waited_for:  # Otherwise it is named at the end.
-                self.output.say(f"{heading}.")
-            self.know(number=heading.number, resumable=heading.number)
-            with self.batches.ledger.living(heading.number):
-                yield batch
+        is_awaited = self.outcome.is_waited_for
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(batch)
+            if self.batches is not None:
+                heading = await self.batches.find(batch.key, self.place)
+                assert heading is not None
+                if is_awaited:  # Otherwise it is named at the end.
+                    self.output.say(f"{heading}.")
+                self.know(number=heading.number, resumable=heading.number)
+                stack.enter_context(self.batches.ledger.living(heading.number))
+            self.progress.follow(expected, lambda: batch.items, is_awaited=is_awaited)
+            following = self.progress.following(batch.changes(), batch.item_of)
+            await stack.enter_async_context(following)
+            yield batch
 
     @contextmanager
     def _noting_what_is_not_kept(self) -> Generator[None]:
@@ -254,7 +257,7 @@ class Watch:
     async def _dispatch_all(self, batch: Batch[Any]) -> None:
         """Wait until nothing of a batch is left to dispatch."""
         recording = asyncio.create_task(self._record(batch))
-        with reporting(self.progress, Notes("Dispatching", self.output)):
+        with reporting(self.progress, self.output, during="Dispatching"):
             while not recording.done() and self.progress.has_waiting:
                 await asyncio.wait([recording], timeout=REPORT_SECONDS / 4)
             recording.cancel()

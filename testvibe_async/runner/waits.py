@@ -12,36 +12,35 @@ from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.outcomes import BatchItem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async.client import Client
     from testvibe_async.operations import Operation
-    from testvibe_async.refs import Ref
 
 
 async def completions_of(
-    client: Client, refs: Iterable[Ref], *, timeout: float | None
+    client: Client, operations: Sequence[Operation[Any]], *, timeout: float | None
 ) -> AsyncGenerator[BatchItem[Any]]:
     """Yield operations' items as they complete; at the timeout, the items of all others.
 
     Args:
-        client: A client of the operations' server.
-        refs: The operations.
+        client: The client of the operations.
+        operations: The operations.
         timeout: Seconds to wait; None for as long as it takes.
 
     Raises:
         VibeError: The error concerns no single operation.
     """
-    operations = {ref.key: client.attach(ref) for ref in refs}
-    finished = client.finished(operations.values(), timeout=timeout)
-    for _ in operations:
+    by_key = {each.ref.key: each for each in operations}
+    finished = client.finished(operations, timeout=timeout)
+    for _ in by_key:
         error = None
         try:
             operation: Operation[Any] = await anext(finished)
         except VibeError as caught:
             if caught.ref is None:
                 raise
-            operation, error = operations[caught.ref.key], caught
+            operation, error = by_key[caught.ref.key], caught
         yield item_of(operation, error)
 
 

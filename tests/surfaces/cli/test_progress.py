@@ -76,8 +76,8 @@ async def test_table_has_each_operation_and_what_they_add_up_to(
     assert [re.split("  +", re.sub(r"(6\.[5-9]|7\.\d) s", "7 s", line)) for line in lines[1:5]] == [
         ["Returns [Mobile]", "run 214", "failed", "4.0 s", "1 of 3 tests failed"],
         ["Wishlist [Mobile]", "run 215", "running", "7 s"],
-        ["Checkout with gift ca…", "—", "error", "0.5 s", 'the service says "Only…'],
-        ["Newsletter [Mobile]", "—", "error", "0.5 s", 'the service says "Not …'],
+        ["Checkout with gift ca…", "—", "error", "0.0 s", 'the service says "Only…'],
+        ["Newsletter [Mobile]", "—", "error", "0.0 s", 'the service says "Not …'],
     ]
     assert lines[5:] == ["", "3 of 4 in 7.0 s: 1 failed, 2 errors, 1 running"]
     assert "\x1b[1;31mfailed" in ended.output

@@ -63,7 +63,7 @@ async def doctor(
     output.document(findings.document(found, int(examination.exit_code)))
     name = f", project {examination.project_name}" if examination.project_name else ""
     output.say(f"{examination.settings.server}{escape(name)}\n")
-    rows = findings.rows(found, only_differences=output.is_brief)
+    rows = findings.rows(found, only_differences="remark" not in output.levels)
     output.table(("Verdict", "About", "Finding"), rows)
     said = findings.conclusion(found)
     output.text(f"\n{said}\n" if rows else f"{said}\n")
