@@ -10,7 +10,7 @@ and nothing outside this folder imports it. What is decided where:
   commands that wait, and who allows generations, which cost credits
 - `render`: the five outputs (terminal, pipe, results alone, JSON, JSON lines); one of them is
   chosen when a command starts; `text`: what is safe to print, what is read, and asked
-- `exits`: the sentence for each error; `words`: the reason of one. Counts, exit codes and the next
+- `exits`: the sentence for each error. Counts, exit codes and the next
   commands are decided in `testvibe_async.runner`
 
 A command that dispatches goes down these stairs:
@@ -22,7 +22,7 @@ A command that dispatches goes down these stairs:
 - `closing`: what is printed last, with single errors from `details`; `outputs`: reports, artifacts,
   and what GitHub shows
 
-What was typed is understood by `names`, and completed by `completion`.
+What was typed is understood and completed by `names`.
 """
 
 from __future__ import annotations

@@ -37,18 +37,17 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "Runs and generations": {
         "run": "start:run",
-        "runs": "runs:app",
+        "runs": "service:runs",
         "generate": "start:generate",
-        "generation": "runs:generation",
+        "generation": "service:generation",
         "wait": "resume:wait",
         "resume": "resume:resume",
         "report": "resume:report",
         "history": "history:history",
-        "quarantine": "quarantine:quarantine",
     },
     "The project": {
-        "features": "features:app",
-        "files": "features:files",
+        "features": "service:features",
+        "files": "service:files",
     },
     "Connection": {
         "login": "settings:login",
@@ -59,11 +58,11 @@ _COMMANDS = {
         "doctor": "doctor:doctor",
     },
     "Tools": {
-        "demo": "demo:demo",
+        "demo": "emulator:demo",
         "emulator": "emulator:emulator",
-        "mcp": "mcp:mcp",
-        "worker": "worker:worker",
-        "--show-completion": "completion:show_completion",
+        "mcp": "servers:mcp",
+        "worker": "servers:worker",
+        "--show-completion": "names:show_completion",
     },
 }
 """The function or `App` of each command or group, by their help's sections."""

@@ -16,7 +16,7 @@ from rich.text import Text
 from testvibe_async import Run, Verdict, errors
 from testvibe_async._core.util import escape
 from testvibe_async.cli.details import Line, end_of, error_lines, first_of, text_of
-from testvibe_async.cli.words import Item, is_lost, item_reason
+from testvibe_async.cli.text import Item, is_lost, item_reason
 from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.text import essence, likeness
 from testvibe_async.runner.stability import stability_of

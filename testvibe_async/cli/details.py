@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from testvibe_async._core.util import escape
-from testvibe_async.cli.words import tests_of
+from testvibe_async.cli.text import tests_of
 from testvibe_async.models import RunStatus
 from testvibe_async.runner.words import duration
 

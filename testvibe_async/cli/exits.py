@@ -19,8 +19,7 @@ from cyclopts import CoercionError, CycloptsError, Token, exceptions
 
 from testvibe_async import VibeError, errors
 from testvibe_async._core.config import masked
-from testvibe_async.cli.text import escape_lines, wrapped
-from testvibe_async.cli.words import reason
+from testvibe_async.cli.text import escape_lines, reason, wrapped
 from testvibe_async.runner.codes import ExitCode, exit_code_of
 from testvibe_async.runner.words import NAME
 

@@ -1,11 +1,13 @@
 """`testvibe-async history`: the last batches, the course of a feature, and what changed.
 
 It reads the ledger, and asks no service. What counts as flaky and as newly failing is decided
-in `testvibe_async.runner.stability`.
+in `testvibe_async.runner.stability`, and which entries of the quarantine are proposed in
+`testvibe_async.runner.proposals`.
 """
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from sys import maxsize
@@ -21,18 +23,27 @@ from testvibe_async.cli.common import common, stored_batches
 from testvibe_async.cli.details import first_of
 from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.outcome import Outcome
+from testvibe_async.runner.proposals import PASSES, proposed, removable
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.stability import CHANGES, Trend, trends_of
 from testvibe_async.runner.words import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from testvibe_async.cli.render import Renderer
     from testvibe_async.runner.kept import KeptBatch
     from testvibe_async.runner.lookup import Batches, Place
 
 
 USUAL_LIMIT = 10
 """Number of batches shown by default."""
+
+QUARANTINE_LIMIT = 20
+"""Number of batches that count for the quarantine by default."""
+
+QUARANTINE_DAYS = 14
+"""Number of days that a proposed entry lasts."""
 
 SHOWN = 20
 """Maximum number of features named for each change."""
@@ -42,6 +53,7 @@ async def history(
     *names: str,
     limit: Annotated[PositiveInt | None, Parameter(name=("--limit", "-n"))] = None,
     days: PositiveInt | None = None,
+    quarantine: bool = False,
 ) -> None:
     """Show the last batches of a project, which runs were flaky, and what changed with the last.
 
@@ -54,25 +66,30 @@ async def history(
         testvibe-async history 'nightly-*'
         testvibe-async history --days 7
         testvibe-async history --limit 30 --json
+        testvibe-async history --quarantine
 
     Args:
         names: Features, or batches by their numbers or keys, also by a glob such as
             'nightly-*'; else the last batches.
-        limit: Maximum number of batches; 10 if both are omitted.
+        limit: Maximum number of batches; 10 if both are omitted, or 20 with --quarantine.
         days: Only batches of the last so many days.
+        quarantine: Propose entries of the quarantine for flaky features, as the repository's file
+            takes them; the owner is to be filled in. Say which entries may leave it.
     """
-    most = limit or (USUAL_LIMIT if days is None else maxsize)
+    usual = QUARANTINE_LIMIT if quarantine else USUAL_LIMIT
+    most = limit or (usual if days is None else maxsize)
     async with stored_batches() as (stored, place):
         batches, features = await _meant(stored, names, place, most)
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
         batches = [each for each in batches if each.started_at >= oldest]
     output = common.get().output
+    if quarantine:
+        return _propose([each for each in batches if each.kind == "run"], output)
     trends = _trends(batches)
     if features:
         chosen = [each for each in trends if each.is_one_of(features)]
-        output.show({"features": chosen}, lambda _: Text("\n\n").join(map(_course, chosen)))
-        return
+        return output.show({"features": chosen}, lambda _: Text("\n\n").join(map(_course, chosen)))
     flaky = sorted(
         (each for each in trends if "flaky" in each.words), key=lambda each: -each.rate("flaky")
     )
@@ -87,10 +104,26 @@ async def history(
     for each in batches:
         if each.is_running:
             output.note(f"{each} is still running.")
-    output.show(
+    return output.show(
         {"batches": documents, "flaky": flaky, "changes": changed},
         lambda _: _sections(changed, flaky, len(batches)),
     )
+
+
+def _propose(batches: Sequence[KeptBatch], output: Renderer) -> None:
+    """Print the proposed entries in TOML, and a comment for each one that may leave."""
+    current = Quarantine.read()
+    new, old = proposed(batches, current), removable(batches, current)
+    until = current.today + timedelta(days=QUARANTINE_DAYS)
+    entries = [
+        f"[[quarantine]]\nfeature = {json.dumps(escape(each.feature), ensure_ascii=False)}\n"
+        f'reason = "flaky in {each.words.count("flaky")} of {counted(each.counted, "batch")}"\n'
+        f'owner = ""\nuntil = {until}\n'
+        for each in new
+    ]
+    leaving = [f"# {escape(str(each))} passed {PASSES} times in a row: remove it" for each in old]
+    text = "\n".join([*entries, *leaving]) or "# Nothing to add, and nothing to remove."
+    output.show({"proposed": new, "removable": [*map(str, old)]}, lambda _: Text(text))
 
 
 async def _meant(

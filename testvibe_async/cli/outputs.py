@@ -18,8 +18,7 @@ import anyio
 from attrs import evolve
 
 from testvibe_async import BatchItem, ConfigError, Run, VibeError
-from testvibe_async.cli.text import warn
-from testvibe_async.cli.words import Item, reason
+from testvibe_async.cli.text import Item, reason, warn
 from testvibe_async.runner.codes import ExitCode
 from testvibe_async.runner.words import NAME, counted
 

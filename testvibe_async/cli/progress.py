@@ -19,7 +19,7 @@ from attrs import evolve, frozen
 from testvibe_async import Generation, Hooks, Phase, Verdict, VibeError, WaitTimeoutError
 from testvibe_async._core.util import escape
 from testvibe_async.cli.contact import Contact, Outage
-from testvibe_async.cli.words import Item, is_lost, item_reason
+from testvibe_async.cli.text import Item, is_lost, item_reason
 from testvibe_async.ledger import item_of
 from testvibe_async.runner.words import clock_time, counted, item_name, word_of
 

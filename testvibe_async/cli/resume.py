@@ -15,8 +15,7 @@ from cyclopts import Parameter
 
 from testvibe_async import ConfigError, Run, RunRef, Verdict
 from testvibe_async.cli.common import MORE, common, stored_batches
-from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopts reads it
-from testvibe_async.cli.names import operations_of, read_dispatches, read_ref
+from testvibe_async.cli.names import OperationName, operations_of, read_dispatches, read_ref
 from testvibe_async.cli.options import Consent, Files, Timeout
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.text import TextFile, name_of, read_text, warn
@@ -40,8 +39,8 @@ from testvibe_async.runner.words import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from testvibe_async.cli.text import Item
     from testvibe_async.cli.watch import Watch
-    from testvibe_async.cli.words import Item
     from testvibe_async.errors import KindName
     from testvibe_async.ledger import Row
     from testvibe_async.runner.kept import KeptBatch

@@ -15,7 +15,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annot
 
 from testvibe_async import BatchItem, ConfigError
 from testvibe_async.cli.common import MORE
-from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads it
+from testvibe_async.cli.names import FeatureName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout
 from testvibe_async.cli.resume import resume_batch
 from testvibe_async.cli.watch import Watch, watching
@@ -30,7 +30,7 @@ from testvibe_async.runner.words import NAME, command, counted, item_name, start
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from testvibe_async.cli.words import Item
+    from testvibe_async.cli.text import Item
 
 
 async def run(  # noqa: PLR0913 - each an option of its own

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from testvibe_async import OutcomeUnknownError
 from testvibe_async.cli.exits import ENDING
 from testvibe_async.cli.progress import reporting
-from testvibe_async.cli.words import reason
+from testvibe_async.cli.text import reason
 from testvibe_async.runner.codes import ExitCode
 from testvibe_async.runner.words import duration
 

@@ -28,15 +28,14 @@ from testvibe_async import (
     Verdict,
     VibeError,
 )
-from testvibe_async.cli import completion
 from testvibe_async.cli.common import Connection, common, connected, require_settings
 from testvibe_async.cli.exits import shown_elsewhere
+from testvibe_async.cli.names import keep
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import REPORT_SECONDS, Progress, reporting
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
-from testvibe_async.cli.text import warn
-from testvibe_async.cli.words import Item, reason
+from testvibe_async.cli.text import Item, reason, warn
 from testvibe_async.runner.codes import ExitCode
 from testvibe_async.runner.kept import KeptBatch, Stored, after_rerun
 from testvibe_async.runner.limited_ledger import LimitedLedger
@@ -118,7 +117,7 @@ class Watch:
                 all_word="--all",
             )
         if found.listing is not None:
-            completion.keep(features=[each.name for each in found.listing])
+            keep(features=[each.name for each in found.listing])
             for sentence in self.quarantine.unmatched(found.listing):
                 warn(sentence)
         if found.note and found.jobs:

@@ -63,7 +63,7 @@ def test_a_command_loads_what_it_needs_alone(command: str) -> None:
     (output, _), code = finished(python=("-c", script))
     loaded = {*output.splitlines()[-1].split()}
     assert code == 0
-    assert not {"aiohttp", "asyncio", "cattrs", "testvibe_async.cli.demo"} & loaded
+    assert not {"aiohttp", "asyncio", "cattrs", "testvibe_async.cli.emulator"} & loaded
     assert not {name for name in loaded if name.startswith("testvibe_async.testing")}
 
 

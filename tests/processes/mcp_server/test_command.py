@@ -16,7 +16,8 @@ from tests.conftest import settings_of
 from tests.processes.mcp_server.test_stdio import LONG, begin, raw, receive, send
 from tests.support.commands import Terminal, environment, finished, started
 from tests.support.mcp_connection import Connection, connected_by_http
-from testvibe_async.cli.mcp import mcp as command
+from testvibe_async.cli.common import Common, common
+from testvibe_async.cli.servers import mcp as command
 from testvibe_async.testing import Emulator, Fault
 
 WITHOUT = """
@@ -87,7 +88,8 @@ async def test_the_ledger_is_the_file_that_is_named(
 ) -> None:
     """What tools start is in that file."""
     path = machine / "named.sqlite"
-    await command(ledger=path)
+    common.set(Common(ledger=path))
+    await command()
     async with Emulator() as emulator:
         for name, value in settings_of(emulator).items():
             monkeypatch.setenv(name, value)
@@ -151,7 +153,7 @@ def test_nothing_else_imports_the_extra() -> None:
     load = "from testvibe_async.cli.app import NAMES, app; [app[name] for name in NAMES]"
     code = f"{load}; import sys; print(*sys.modules)"
     (output, _), _ = finished(python=("-c", code))
-    assert "testvibe_async.cli.mcp" in output.split()
+    assert "testvibe_async.cli.servers" in output.split()
     assert "mcp" not in output.split()
 
 

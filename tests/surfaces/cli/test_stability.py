@@ -149,13 +149,15 @@ async def test_entries_are_proposed_and_may_leave(emulator: Emulator, call: Call
     write_quarantine("Newsletter")
     for _ in range(9):
         await call("run Newsletter --wait")
-    assert (await call("quarantine")).output == "# Nothing to add, and nothing to remove.\n"
+    assert (
+        await call("history --quarantine")
+    ).output == "# Nothing to add, and nothing to remove.\n"
     await call("run Newsletter --wait")
     end_later(emulator, "failed", "Checkout")
     await call("run Checkout --attempts 2")
-    entry, leaves = (await call("quarantine")).output.split("\n\n")
+    entry, leaves = (await call("history --quarantine")).output.split("\n\n")
     table = tomllib.loads(entry)["quarantine"][0]
     assert (table["feature"], table["reason"]) == ("Checkout", "flaky in 1 of 1 batch")
     assert (table["owner"], leaves) == ("", "# 'Newsletter' passed 10 times in a row: remove it\n")
-    document = (await call("quarantine --json")).json
+    document = (await call("history --quarantine --json")).json
     assert [each["name"] for each in document["proposed"]] == ["Checkout"]

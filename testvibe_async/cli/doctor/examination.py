@@ -18,7 +18,7 @@ from testvibe_async._core.util import escape
 from testvibe_async._core.wire import RUN
 from testvibe_async.cli.doctor import findings
 from testvibe_async.cli.doctor.exchanges import DEFAULT_FILE, Exchange, Tap
-from testvibe_async.cli.words import reason
+from testvibe_async.cli.text import reason
 from testvibe_async.runner.codes import ExitCode, exit_code_of, worst_of
 from testvibe_async.runner.names import chosen_project
 

@@ -20,7 +20,7 @@ from testvibe_async._core.config import REPOSITORY_FILE, is_loopback
 from testvibe_async._core.util import __version__
 from testvibe_async._core.util.serialization import Serializable
 from testvibe_async.cli.doctor.exchanges import Exchange, notes_on, shown_name
-from testvibe_async.cli.words import reason
+from testvibe_async.cli.text import reason
 from testvibe_async.runner.words import counted
 
 if TYPE_CHECKING:

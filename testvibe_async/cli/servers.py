@@ -1,31 +1,100 @@
-"""`testvibe-async worker`: carries batches that Temporal hands out, until a signal.
+"""`testvibe-async mcp` and `worker`: the programs that serve others, until a signal.
 
-Decides what a person reads about it, on standard error: a line at the start, and one whenever
-Temporal or the service can't be reached, or can again. What a worker does is decided in
-`testvibe_async.temporal`, an extra, which is imported when this command runs.
+Decides how each is reached, and what people read about it on standard error. What they do is in
+`testvibe_async.mcp_server` and `testvibe_async.temporal`, extras that are imported when used.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import secrets
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
-from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
+from cyclopts import Parameter
+from cyclopts.types import (
+    Port,  # noqa: TC002 - cyclopts reads the annotations at run time
+    PositiveInt,  # noqa: TC002 - cyclopts reads the annotations at run time
+)
 
 from testvibe_async import Client, ConfigError, Hooks
 from testvibe_async.cli.common import common, connected
 from testvibe_async.cli.exits import shown_elsewhere
-from testvibe_async.cli.text import warn
-from testvibe_async.cli.words import reason
+from testvibe_async.cli.text import reason, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from testvibe_async.ledger import Ledger
+
+
+async def mcp(  # noqa: PLR0913 - the options of the command
+    *,
+    http: Port | None = None,
+    token: Annotated[str | None, Parameter(env_var="TESTVIBE_MCP_TOKEN")] = None,
+    read_only: bool = False,
+    tools: tuple[str, ...] | None = None,
+    exclude_tools: tuple[str, ...] = (),
+    max_generations: int | None = None,
+    max_output: int = 20_000,
+) -> None:
+    """Serve TestVibe's operations as tools for a model (MCP).
+
+    Without a port it talks over standard input and output, as MCP clients start it. It starts
+    without settings too; then each tool says what to set.
+
+    Args:
+        http: Serve streamable HTTP on this port of 127.0.0.1 instead; 0 for any that is free.
+        token: Bearer token that clients must send over HTTP; by default one is generated and shown.
+        read_only: Offer only the tools that change nothing at the service.
+        tools: Offer only these tools; repeat it for several.
+        exclude_tools: Do not offer these tools; repeat it for several.
+        max_generations: Maximum number of generations started while it runs; any number by default.
+        max_output: Maximum characters of an answer.
+    """
+    from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
+        make_server,
+        serve_http,
+        serve_stdio,
+    )
+
+    _log_warnings()
+    given = common.get()
+    server = make_server(
+        partial(Client, **given.client),
+        read_only=read_only,
+        tools=tools,
+        exclude_tools=exclude_tools,
+        max_generations=max_generations,
+        max_output=max_output,
+        ledger=given.ledger,
+    )
+    if http is None:
+        said = "Serving MCP until Ctrl-C. An MCP client should start this command.\n"
+        is_typed = sys.stdin.isatty()
+        await serve_stdio(server, announce=partial(sys.stderr.write, said) if is_typed else None)
+        return
+    chosen = secrets.token_urlsafe(32) if token is None else token
+    # On a line of its own, so that it can be copied with nothing else.
+    shown = ":\n  Authorization: Bearer " + chosen if token is None else " the token that you gave."
+
+    def announce(url: str) -> None:
+        sys.stderr.write(f"Serving MCP at {url} until Ctrl-C. It asks for{shown}\n")
+
+    await serve_http(server, port=http, token=chosen, announce=announce)
+
+
+def _log_warnings() -> None:
+    """Log each warning of the SDK of MCP in a line; else it would draw boxes around them."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda record: record.name.partition(".")[0] != "testvibe_async")
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
 
 CHECK_SECONDS = 5.0
 """Seconds between two checks whether the engine answers."""
