@@ -2,11 +2,9 @@
 
 import asyncio
 import gc
-import json
 import random
 import warnings
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -31,33 +29,6 @@ async def test_a_project_is_named_by_a_text(emulator: Emulator) -> None:
         client.project(wrong)
 
 
-async def test_many_waits_end_in_turns(emulator: Emulator) -> None:
-    """Other tasks run while a closing client ends its waits."""
-    emulator.fail("get_run", Fault.hang())
-    emulator.fail("list_runs", Fault.status(404))
-    client = client_of(emulator)
-    waits = [
-        asyncio.ensure_future(
-            client.attach(
-                RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
-            ).wait()
-        )
-        for number in range(1, 3_001)
-    ]
-    await asyncio.sleep(0.01)
-
-    closing = asyncio.ensure_future(client.aclose())
-    ended = [0]
-    while ended[-1] < len(waits):
-        ended.append(sum(wait.done() for wait in waits))
-        await asyncio.sleep(0)
-
-    await closing
-    assert max(after - before for before, after in pairwise(ended)) <= 1_000
-    for wait in waits:
-        await raised(errors.ClientClosedError, wait)
-
-
 async def test_many_waits_time_out_in_turns(emulator: Emulator, client: Client) -> None:
     """Other tasks run while thousands of waits end, and their errors are collected."""
     emulator.fail("*", Fault.hang())
@@ -74,12 +45,6 @@ async def test_many_waits_time_out_in_turns(emulator: Emulator, client: Client) 
         await asyncio.sleep(0)
     await raised(errors.WaitTimeoutError, step)
     assert turns > 10
-
-
-async def test_a_body_is_sent_with_any_method(emulator: Emulator, client: Client) -> None:
-    """Also with a GET, of a route for which this package has no method."""
-    await raised(errors.NotFoundError, client.request("GET", "/search", body={"text": "pay"}))
-    assert json.loads(emulator.requests[-1].body) == {"text": "pay"}
 
 
 async def test_a_closed_client_refuses_everything(client: Client, project: Project) -> None:

@@ -84,36 +84,6 @@ def test_an_event_goes_to_its_hook(hook: str, caplog: pytest.LogCaptureFixture) 
         assert RunRef.from_json(found["testvibe_ref"]) == REF
 
 
-async def test_events_are_logged_without_a_traceback(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Pauses, retries and failed polls of a client are logged without a traceback."""
-    caplog.set_level(logging.DEBUG, logger="testvibe_async")
-    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=3)
-    emulator.fail("get_run", Fault.status(500), times=1)
-    async with client_of(emulator) as client:
-        await (await client.project().run_feature("Checkout"))
-    records = [record for record in caplog.records if record.name == "testvibe_async"]
-    logged = {record.getMessage().split()[0] for record in records}
-    assert {"Paused", "RetryScheduled", "PollFailed"} <= logged
-    assert not [record for record in records if record.exc_info]
-
-
-def test_an_event_below_the_level_costs_no_text(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Below the level of the log an event costs no text."""
-
-    def fail(_: object) -> str:
-        message = "put into words"
-        raise AssertionError(message)
-
-    monkeypatch.setattr(RunRef, "__str__", fail)
-    caplog.set_level(logging.WARNING, logger="testvibe_async")
-    Emitter(Hooks()).emit(Dispatched(REF))
-    assert caplog.records == []
-
-
 @pytest.mark.parametrize("hook", [hook.name for hook in fields(Hooks)])
 def test_an_async_hook_is_refused(hook: str) -> None:
     """An async function is no hook: the error says which, and what to do."""

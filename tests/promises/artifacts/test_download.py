@@ -162,21 +162,6 @@ async def test_a_link_in_a_files_place_is_replaced(case: Case, tmp_path: Path, m
     assert outside.read_bytes() == b"precious"
 
 
-async def test_the_directory_itself_may_be_a_link(case: Case, tmp_path: Path) -> None:
-    """A link as the download directory is followed."""
-    (tmp_path / "real").mkdir()
-    (tmp_path / "artifacts").symlink_to(tmp_path / "real")
-    assert len(await case.download()) == 3
-    assert (tmp_path / "real" / PATHS[0]).is_file()
-
-
-async def test_a_file_in_the_directorys_place_is_an_error(case: Case) -> None:
-    """The operating system's error is raised as it is, and the file stays."""
-    case.directory.write_bytes(b"precious")
-    await raised(FileExistsError, case.download())
-    assert case.directory.read_bytes() == b"precious"
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX's")
 async def test_a_file_has_the_usual_permissions(case: Case, tmp_path: Path) -> None:
     """Others may read a file as the umask says, not only its owner as with temporary files."""

@@ -5,13 +5,12 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from tests.support.finished_run import CONTENT, SECRET, Case, downloads, finished_run, until
 from tests.support.peer import ONCE, Request, http
 from tests.support.raising import raised
-from testvibe_async import DownloadProgress, Hooks, RetryPolicy, errors
+from testvibe_async import RetryPolicy, errors
 from testvibe_async.testing import Fault
 
 
@@ -64,14 +63,6 @@ async def test_a_slow_download_does_not_time_out(tmp_path: Path) -> None:
         assert case.files() == {"a.zip": b"x" * 8}
 
 
-async def test_a_host_that_can_not_be_reached(case: Case) -> None:
-    """A refused connection raises NotSentError, caused by the error of the system."""
-    async with case.serving(b"", 1):
-        pass
-    error = await raised(errors.NotSentError, case.download(), match="could not connect")
-    assert isinstance(error.__cause__, aiohttp.ClientConnectorError)
-
-
 @pytest.mark.parametrize(
     ("first", "then", "said"),
     [
@@ -104,21 +95,6 @@ async def test_a_host_that_ends_no_answer(
     assert SECRET not in str(error)
 
 
-@pytest.mark.parametrize("refusals", [False, True])
-async def test_a_host_that_gives_a_byte_is_given_up(case: Case, *, refusals: bool) -> None:
-    """Connections that bring a byte each end a download, with new links in between too."""
-
-    def answer(_: Request) -> bytes:
-        if refusals and len(origin.requests) % 2:
-            return http(403, b"")
-        return http(200, CONTENT[:1], length=len(CONTENT))
-
-    async with case.serving(answer, len(CONTENT)) as origin:
-        await raised((errors.OutcomeUnknownError, errors.ResponseError), case.download())
-        assert len(origin.requests) <= 10
-        assert case.files() == {}
-
-
 @pytest.mark.parametrize(
     ("size", "content"), [(len(CONTENT), CONTENT), (None, CONTENT), (None, CONTENT[:20])]
 )
@@ -134,30 +110,6 @@ async def test_a_cut_starts_over(case: Case, size: int | None, content: bytes) -
         await case.download()
         assert case.files() == {"a.zip": content}
         assert ["range" in request.headers for request in origin.requests] == [False, False]
-
-
-async def test_progress_falls_back_when_a_download_starts_over(case: Case) -> None:
-    """The bytes of the first part are not counted twice."""
-    done: list[int] = []
-    is_seen = asyncio.Event()
-
-    def note(progress: DownloadProgress) -> None:
-        done.append(progress.done_bytes)
-        if done[-1] >= 600_000:
-            is_seen.set()
-
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        is_first = not is_seen.is_set()
-        writer.write(http(200, CONTENT[:900_000] if is_first else CONTENT, length=len(CONTENT)))
-        if is_first:
-            await is_seen.wait()
-
-    async with case.serving(serve, len(CONTENT)):
-        await case.download(on_progress=note)
-    restart = next(place for place, size in enumerate(done) if place and size < done[place - 1])
-    assert done[:restart] == sorted(done[:restart])
-    assert done[restart:] == sorted(done[restart:])
-    assert done[-1] == len(CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -233,15 +185,3 @@ async def test_closing_the_client_ends_downloads(tmp_path: Path, attempts: int) 
         await raised(errors.ClientClosedError, task)
         assert case.files() == {}
         await raised(errors.ClientClosedError, case.download())
-
-
-async def test_closing_the_client_ends_a_pause(tmp_path: Path) -> None:
-    """Closing the client ends a download that waits for its next attempt."""
-    retrying = asyncio.Event()
-    hooks = Hooks(on_retry=lambda _: retrying.set())
-    async with finished_run(tmp_path, hooks=hooks) as case:
-        case.emulator.fail("download", Fault.status(503, retry_after=60))
-        task = asyncio.create_task(case.download())
-        await retrying.wait()
-        await case.client.aclose()
-        await raised(errors.ClientClosedError, task)

@@ -1,7 +1,6 @@
 """Links to artifacts: which are taken, what their host sees, and what follows when they expire."""
 
 import asyncio
-import gzip
 import logging
 import traceback
 from pathlib import Path
@@ -11,7 +10,6 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of
-from tests.support.dialects import Dialect
 from tests.support.finished_run import PATHS, SECRET, Case, downloads, finished_run
 from tests.support.peer import http, peer
 from tests.support.raising import raised
@@ -109,15 +107,6 @@ async def test_a_download_without_a_new_link(case: Case, status: int, of_list: F
     assert error.url.startswith(case.emulator.url) == (of_list.kind == "answer")
 
 
-@pytest.mark.parametrize("paging", ["link", "cursor"])
-async def test_a_list_of_pages_is_downloaded_whole(tmp_path: Path, paging: Any) -> None:
-    """Where the service lists artifacts by pages, those of all pages are downloaded."""
-    pages = Dialect(paging=paging, page_size=1)
-    async with finished_run(tmp_path, middleware=pages) as case:
-        found = await case.download()
-        assert len(found) == downloads(case) == 3
-
-
 async def test_the_key_never_goes_to_the_host(tmp_path: Path) -> None:
     """Neither the key nor anything of a session that was passed in is sent with a download."""
     headers = {"Authorization": "Bearer tvb_session", "X-Api-Key": "tvb_session"}
@@ -132,25 +121,6 @@ async def test_the_key_never_goes_to_the_host(tmp_path: Path) -> None:
             assert request.headers.keys().isdisjoint({"Authorization", "Cookie", "Referer"})
             assert request.headers["Accept-Encoding"] == "identity"
         assert not session.closed
-
-
-async def test_a_host_sets_no_cookies(case: Case) -> None:
-    """A cookie that an answer sets is not sent with the next request."""
-    answer = http(200, b"x", "Set-Cookie: session=one; Path=/")
-    async with peer(answer) as origin:
-        url = origin.url.replace("127.0.0.1", "localhost")  # an address has no cookies
-        case.list_as(*({"path": name, "url": f"{url}/{name}"} for name in "ab"))
-        await case.download(max_at_once=1)
-        assert ["cookie" in request.headers for request in origin.requests] == [False, False]
-
-
-async def test_a_compressed_file_is_kept_as_it_is(case: Case) -> None:
-    """A file that is stored compressed stays so, with the size that the service declares."""
-    content = gzip.compress(b"x" * 1000)
-    answer = http(200, content, "Content-Encoding: gzip")
-    async with case.serving(answer, len(content)):
-        await case.download()
-    assert case.files() == {"a.zip": content}
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.batches import MIXED, client_tasks, verdicts
@@ -16,13 +15,12 @@ from testvibe_async import (
     BatchSummary,
     Client,
     Feature,
-    GenerationFailedError,
     Project,
     RetryPolicy,
     Verdict,
     errors,
 )
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 SCENARIO = MIXED
 
@@ -104,43 +102,6 @@ async def test_runs_wait_for_their_tests(emulator: Emulator, project: Project) -
     items = await project.run_features(["Draft", "Checkout"], config=configs, on_conflict="wait")
     assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 4
     assert (len(emulator.generations), len(emulator.runs)) == (1, 4)
-
-
-async def test_runs_whose_generation_failed_are_over() -> None:
-    """Each has the reason, and another wait brings nothing."""
-    scenario = evolve(STEADY, outcomes={"Draft": Outcome(generation_status="failed")})
-    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
-        emulator.add_feature("Draft", status="draft")
-        await client.project().generate_feature("Draft")
-        batch = client.project().run_features(["Draft"], on_conflict="wait")
-        (item,) = await batch
-    assert isinstance(item.error, errors.FeatureNotGeneratedError)
-    assert isinstance(item.error.__cause__, GenerationFailedError)
-    assert batch.in_flight == []
-
-
-async def test_without_a_list_all_names_are_run(emulator: Emulator, project: Project) -> None:
-    """A service without the list of features stops no batch."""
-    feature = await project.get_feature("Checkout")
-    emulator.fail("list_features", Fault.status(404))
-    items = await project.run_features(["Checkout", feature.id])
-    assert len(items) == len(emulator.runs) == 2
-
-
-async def test_several_tasks_share_the_items_of_a_batch(project: Project) -> None:
-    """Each item goes to one of the tasks that iterate, and each of them sees the end."""
-    taken: list[list[str]] = [[], [], []]
-
-    async def work(own: list[str]) -> None:
-        async for item in batch:
-            own.append(item.feature_name)
-            await asyncio.sleep(1)
-
-    names = ["Checkout", "Returns", "Wishlist", "Login", "Search"]
-    async with project.run_features(names) as batch, asyncio.TaskGroup() as group:
-        for own in taken:
-            group.create_task(work(own))
-    assert sorted(name for own in taken for name in own) == sorted(names)
 
 
 async def test_without_time_nothing_is_sent(project: Project, emulator: Emulator) -> None:
@@ -379,37 +340,6 @@ async def test_each_change_has_its_operation(emulator: Emulator, project: Projec
     assert len(seen) == len(emulator.runs) == 4
     assert all((phases[0], phases[-1]) == ("queued", "finished") for phases in seen.values())
     assert verdicts(batch.items) == ["succeeded"] * 4
-
-
-@steady
-async def test_what_is_in_flight_already_is_followed_too(project: Project) -> None:
-    """Asked for later, it begins with the present state of all that is dispatched."""
-    async with project.run_features(NAMES, max_in_flight=4) as batch:
-        await asyncio.sleep(10)
-        changes = batch.changes()
-        ends = [op async for op, change in changes if change.phase == "finished"]
-    assert {operation.ref for operation in ends} == set(batch.refs)
-    assert len(ends) == 4
-
-
-@steady
-async def test_one_that_is_closed_is_followed_no_more(project: Project) -> None:
-    """A batch goes on after its changes are closed, and adds nothing to them."""
-    async with project.run_features(NAMES, max_in_flight=1) as batch:
-        changes = batch.changes()
-        await anext(changes)
-        await changes.aclose()
-        items = [item async for item in batch]
-    assert len(items) == 4
-    await raised(StopAsyncIteration, anext(changes))
-
-
-async def test_changes_end_where_all_is_refused(emulator: Emulator, project: Project) -> None:
-    """A batch whose features are all refused has no transitions, and ends."""
-    emulator.fail("run_feature", Fault.status(409))
-    async with project.run_features(NAMES) as batch:
-        assert [change async for change in batch.changes()] == []
-    assert verdicts(batch.items) == ["error"] * 4
 
 
 @pytest.mark.service(lists=False)

@@ -1,7 +1,6 @@
 """Batches that run again what failed: flaky is neither passed nor failed."""
 
 import asyncio
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from tests.conftest import client_of
 from tests.support.batches import client_tasks
 from tests.support.timing import now
-from testvibe_async import BatchSummary, Hooks, Project, RetryPolicy, RunRef, Verdict
+from testvibe_async import BatchSummary, Project, RetryPolicy, RunRef, Verdict
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(
@@ -35,27 +34,6 @@ async def test_all_attempts_are_used(emulator: Emulator, project: Project) -> No
     assert (other.verdict, other.earlier) == (Verdict.SUCCEEDED, ())
     assert len(emulator.runs) == 4
     assert client_tasks() == []
-
-
-async def test_further_attempts_run_in_the_context_of_the_batch(emulator: Emulator) -> None:
-    """Hooks see the context variables of the code that opened the batch, at each attempt."""
-    tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
-    seen: list[str] = []
-    hooks = Hooks(on_dispatched=lambda _: seen.append(tenant.get()))
-    async with client_of(emulator, hooks=hooks) as client:
-        tenant.set("acme")
-        await client.project().run_features(["Returns"], attempts=3)
-
-    assert seen == ["acme"] * 3
-
-
-async def test_a_stop_follows_the_last_attempt(emulator: Emulator, project: Project) -> None:
-    """With `stop_on_failure` a feature that failed in all its attempts stops the batch."""
-    names = ["Returns", "Checkout", "Wishlist"]
-    items = await project.run_features(names, attempts=2, stop_on_failure=True, max_in_flight=1)
-
-    assert [item.verdict for item in items] == [Verdict.FAILED, Verdict.SKIPPED, Verdict.SKIPPED]
-    assert len(emulator.runs) == 2
 
 
 async def test_the_time_out_ends_the_attempts(emulator: Emulator, project: Project) -> None:

@@ -1,8 +1,6 @@
 """Batches that end early: left, cancelled, timed out, or stopped by a failure."""
 
 import asyncio
-import gc
-import weakref
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,12 +8,10 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.batches import MIXED, client_tasks, verdicts
-from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from tests.support.shop import DRAFT
 from tests.support.timing import now
-from testvibe_async import Client, GenerationRef, Project, Verdict, errors
-from testvibe_async.ledger import RowState
+from testvibe_async import GenerationRef, Project, Verdict, errors
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = MIXED
@@ -37,26 +33,6 @@ async def test_leaving_early_dispatches_no_more(emulator: Emulator, project: Pro
     assert client_tasks() == []
 
 
-async def test_leaving_ends_the_iteration_of_another_task(project: Project) -> None:
-    """Leaving a batch ends the iteration of a task that waits for the next item."""
-    async with project.run_features(["Checkout"]) as batch:
-        other = asyncio.ensure_future(anext(batch))
-        await asyncio.sleep(1)
-
-    await raised(StopAsyncIteration, asyncio.wait_for(other, 60))
-
-
-async def test_a_batch_that_was_left_leaves_no_timer(project: Project) -> None:
-    """Nothing in the event loop keeps a batch that was left before its time was over."""
-    async with project.run_features(["Checkout"], timeout=1000) as batch:
-        await asyncio.sleep(1)
-    left = weakref.ref(batch)
-    del batch
-    gc.collect()
-
-    assert left() is None
-
-
 async def test_all_items_come_at_the_time_out(emulator: Emulator, project: Project) -> None:
     """At the timeout, what is in flight has its ref and an error, and what waits is skipped."""
     batch = project.run_features(max_in_flight=5, timeout=25)
@@ -72,15 +48,6 @@ async def test_all_items_come_at_the_time_out(emulator: Emulator, project: Proje
         assert 0 < item.error.elapsed <= 25.1
     assert batch.in_flight == [item.ref for item in going_on]
     assert len(emulator.runs) == over + len(going_on)
-
-
-async def test_what_waits_at_the_time_out_is_skipped(emulator: Emulator, project: Project) -> None:
-    """At most 32 dispatches are under way at once; the others were not sent, and are not."""
-    names = [emulator.add_feature(f"Feature {number}").name for number in range(34)]
-    emulator.fail("run_feature", Fault.hang())
-    items = await project.run_features(names, timeout=2)
-    assert [item.verdict for item in items].count(Verdict.SKIPPED) == 2
-    assert emulator.count("run_feature") == 32
 
 
 async def test_the_time_ends_a_generation_too(emulator: Emulator, project: Project) -> None:
@@ -159,39 +126,6 @@ async def test_cancelling_twice_keeps_the_refs(emulator: Emulator, project: Proj
     assert len(emulator.runs) == 1
 
 
-@pytest.mark.parametrize("scenario", [Scenario(run_queue=0, run_duration=(5, 60))])
-@pytest.mark.parametrize("lists", [True, False])
-async def test_what_is_over_at_an_end(emulator: Emulator, project: Project, *, lists: bool) -> None:
-    """Of 40 runs of 5 s to 60 s, those in flight at a time-out of 30 s are so at that instant."""
-    if not lists:
-        emulator.fail("list_runs", Fault.status(404))
-    names = [emulator.add_feature(f"Feature {number}").name for number in range(40)]
-    before = 0
-
-    def count() -> None:
-        nonlocal before
-        before = len(emulator.requests)
-
-    asyncio.get_running_loop().call_later(29.99, count)
-    items = await project.run_features(names, timeout=30, max_in_flight=40)
-    in_flight = [item.ref for item in items if item.verdict is Verdict.IN_FLIGHT]
-    ended = {id_ for id_, run in emulator.runs.items() if run.finished_at <= 30}
-    assert 10 < len(in_flight) < 30
-    assert not {ref.key[-1] for ref in in_flight if ref} & ended
-    assert len(emulator.requests) - before < (15 if lists else 33)
-
-
-async def test_a_run_whose_ref_is_being_stored_is_waited_for(emulator: Emulator) -> None:
-    """With `stop_on_failure` too: it is dispatched, so it is in flight."""
-    emulator.fail("run_feature", Fault.status(404), when=lambda request: "Returns" in request.path)
-    notes = Notes()
-    notes.seconds = {RowState.DISPATCHED: 3}
-    async with client_of(emulator, ledger=notes) as client:
-        items = await client.project().run_features(["Checkout", "Returns"], stop_on_failure=True)
-
-    assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.ERROR]
-
-
 async def test_a_failing_poll_plan(emulator: Emulator, tmp_path: Path) -> None:
     """Where a poll plan fails, an operation is in flight, also one that is resumed."""
 
@@ -206,51 +140,6 @@ async def test_a_failing_poll_plan(emulator: Emulator, tmp_path: Path) -> None:
     assert item.ref is not None
 
 
-async def test_answers_that_do_not_come_are_left(emulator: Emulator, client: Client) -> None:
-    """A dispatch that hangs at the timeout is unknown 10 s later, and no close waits once more."""
-    emulator.fail("run_feature", Fault.hang())
-    emulator.fail("list_runs", Fault.hang())
-    items = await client.project().run_features(["Checkout", "Returns"], timeout=5)
-    assert verdicts(items) == ["unknown", "unknown"]
-    await client.aclose()
-    assert now() == pytest.approx(15, abs=0.5)
-
-
-@pytest.mark.parametrize("features", [None, ["Checkout", "Returns"]])
-async def test_a_batch_stopped_before_its_start_skips_all(
-    emulator: Emulator, project: Project, features: list[str] | None
-) -> None:
-    """Each feature is an item that was skipped."""
-    batch = project.run_features(features)
-    batch.stop()
-    items = await batch
-    assert {item.verdict for item in items} == {Verdict.SKIPPED}
-    assert not batch.summary.is_success
-    assert not emulator.runs
-
-
-WAITING: dict[str, tuple[str, Fault, int]] = {
-    "a conflict": ("generate_feature", Fault.status(409), 1),
-    "a refusal": ("generate_feature", Fault.status(429, retry_after=60), 1),
-    "a poll before it": ("get_generation_status", Fault.hang(), 0),
-}
-"""Why the dispatch of a generation waits, and how often it was sent before."""
-
-
-@pytest.mark.parametrize("why", WAITING)
-async def test_nothing_follows_a_time_out(emulator: Emulator, project: Project, why: str) -> None:
-    """A generation that waited to be sent is skipped."""
-    emulator.add_feature("Draft", status="draft")
-    operation, fault, sent = WAITING[why]
-    emulator.fail(operation, fault)
-    batch = project.generate_features(["Draft"], on_conflict="wait", timeout=0.5)
-    assert verdicts(await batch) == ["skipped"]
-    assert now() <= 1.1
-    await asyncio.sleep(600)
-    assert emulator.count("generate_feature") == sent
-    assert emulator.generations == {}
-
-
 @pytest.mark.parametrize("scenario", [Scenario(failing_runs=1.0)])
 @pytest.mark.parametrize(("most", "failed"), [(True, 1), (1, 1), (3, 3)])
 async def test_stop_on_failure(project: Project, most: int, failed: int) -> None:
@@ -260,15 +149,6 @@ async def test_stop_on_failure(project: Project, most: int, failed: int) -> None
     expected = ["failed"] * (failed - 1) + ["error", "skipped", "skipped"]
     assert verdicts(await batch) == expected
     assert batch.summary.skipped == 2
-
-
-async def test_a_failure_ends_no_other(emulator: Emulator, project: Project) -> None:
-    """After the first that failed nothing more is dispatched."""
-    names = ["Checkout", "No such", "Returns", "Wishlist"]
-    items = await project.run_features(names, max_in_flight=2, stop_on_failure=True)
-    assert items[0].outcome is not None
-    assert [item.verdict for item in items[1:]] == [Verdict.ERROR, *[Verdict.SKIPPED] * 2]
-    assert len(emulator.runs) == 1
 
 
 async def test_many_features_end_in_turns(emulator: Emulator, project: Project) -> None:

@@ -4,16 +4,15 @@ import asyncio
 from datetime import date, timedelta
 from typing import Any
 
-import aiohttp
 import pytest
 from attrs import evolve
 
-from tests.conftest import Received, Send, Sent, client_of, client_through
+from tests.conftest import client_of
 from tests.promises.ledger.conftest import ref_of
 from tests.support.batches import verdicts
 from tests.support.ledgers import Notes
 from tests.support.raising import raised
-from tests.support.timing import STEADY, now
+from tests.support.timing import STEADY
 from testvibe_async import BatchItem, Client, MemoryLedger, Project, Verdict, errors
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.outcomes import Quarantined
@@ -56,14 +55,6 @@ async def test_marks_of_the_caller(project: Project) -> None:
     assert verdicts(await batch)[1] == "succeeded"
 
 
-async def test_an_answer_that_comes_too_late(emulator: Emulator, project: Project) -> None:
-    """A dispatch without an answer 10 s after the time-out is unknown."""
-    emulator.fail("run_feature", Fault.delay(100))
-    (item,) = await project.run_features(["Checkout"], timeout=5)
-    assert item.verdict is Verdict.UNKNOWN
-    assert isinstance(item.error, errors.DispatchUnknownError)
-
-
 class Slow(MemoryLedger):
     """A ledger whose rows are stored long after they were made, which the loop did not notice."""
 
@@ -99,30 +90,6 @@ async def test_another_operation_under_the_id(
     await raised(errors.ContradictionError, operation.poll(max_age=0))
     for iteration in (aiter(operation), client.finished([operation]), client.changes([operation])):
         await raised(errors.ContradictionError, anext(iteration))
-
-
-async def test_a_service_that_goes_away_before_a_dispatch_expires(emulator: Emulator) -> None:
-    """Whether it started can't be read any more: it is unknown, and not sent again."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    emulator.fail("*", Fault.status(503), when=lambda _: now() > 20)
-    async with client_of(emulator, max_outage=5) as client:
-        (item,) = await client.project().run_features(["Checkout"])
-    assert item.verdict is Verdict.UNKNOWN
-    assert emulator.count("run_feature") == 1
-
-
-async def test_a_connection_that_fails_before_it_is_written(emulator: Emulator) -> None:
-    """A batch waits for the service, and sends the dispatch, which was never sent, again."""
-    failures = iter([True])
-
-    async def middleware(request: Sent, send: Send) -> Received:
-        if request.method == "POST" and next(failures, False):
-            raise aiohttp.ClientConnectionError
-        return await send(request)
-
-    async with client_through(middleware, emulator) as client:
-        items = await client.project().run_features(["Checkout"])
-    assert verdicts(items) == ["succeeded"]
 
 
 @pytest.mark.parametrize("seconds", [2.0, 4.0])

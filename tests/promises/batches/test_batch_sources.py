@@ -1,7 +1,6 @@
 """Batches of features that come one by one: generators, also asynchronous ones."""
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from itertools import chain, count
@@ -14,7 +13,7 @@ from tests.support.batches import client_tasks
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import ConfigError, Project, Verdict
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault
 
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
 
@@ -96,39 +95,6 @@ async def test_a_stuck_source_ends_too(emulator: Emulator, project: Project, end
     assert client_tasks() == []
 
 
-async def test_what_comes_after_the_end_is_an_item_that_was_skipped(project: Project) -> None:
-    """A name that a source gives while the batch ends is not dispatched, and not lost either."""
-
-    async def stubborn() -> AsyncGenerator[str]:
-        yield "Checkout"
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            yield "Wishlist"
-
-    items = await project.run_features(stubborn(), timeout=10)
-    found = [(item.feature, item.verdict) for item in items]
-    assert found == [("Checkout", Verdict.IN_FLIGHT), ("Wishlist", Verdict.SKIPPED)]
-
-
-FAILING = Scenario(outcomes={"Checkout": Outcome(run_status="failed")})
-
-
-@pytest.mark.parametrize("scenario", [FAILING])
-async def test_what_fails_runs_again_first(emulator: Emulator, project: Project) -> None:
-    """A second attempt takes the place of the one that failed."""
-    await project.run_features(iter(["Checkout", "Wishlist"]), max_in_flight=1, attempts=2)
-    ran = [run.feature_name for run in emulator.runs.values()]
-    assert ran == ["Checkout", "Checkout", "Wishlist"]
-
-
-async def test_changes_end_with_the_source(project: Project) -> None:
-    """An iteration over changes goes on while more may come, and ends with the last run."""
-    async with project.run_features(one_by_one(NAMES[:2], seconds=40)) as batch:
-        phases = [transition.phase async for _, transition in batch.changes()]
-    assert phases == ["queued", "active", "finished"] * 2
-
-
 def _shows(emulator: Emulator, **statuses: str | None) -> None:
     """Have the list show other statuses in place of the documented ones."""
 
@@ -184,21 +150,6 @@ async def test_items_of_an_earlier_batch_run_again(project: Project) -> None:
     assert found == [("Checkout", None), ("Returns", "Mobile")]
 
 
-async def test_a_source_that_fails_ends_the_changes(project: Project) -> None:
-    """What was dispatched before is followed to its end; the items raise what went wrong."""
-
-    def names() -> Generator[str]:
-        yield "Checkout"
-        raise RuntimeError("no more names")
-
-    async with project.run_features(names()) as batch:
-        seen = [transition.status async for _, transition in batch.changes()]
-        assert str(seen[-1]) in {"passed", "failed"}
-        with pytest.raises(RuntimeError, match="no more names"):
-            async for _ in batch:
-                pass
-
-
 @pytest.mark.parametrize("is_failing", [False, True])
 async def test_an_endless_source(emulator: Emulator, project: Project, *, is_failing: bool) -> None:
     """A lost run is settled, and sent again, though the source gives no more and does not end."""
@@ -215,11 +166,3 @@ async def test_an_endless_source(emulator: Emulator, project: Project, *, is_fai
             item = await anext(batch)
             assert item.verdict is Verdict.SUCCEEDED
     assert len(emulator.runs) == (not is_failing)
-
-
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 has the first eager tasks")
-async def test_eager_tasks_do_not_nest(project: Project) -> None:
-    """With a task factory that starts tasks at once, a high limit is no deep recursion."""
-    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - mypy reads 3.11
-    items = await project.run_features(NAMES, max_in_flight=1000)
-    assert [item.outcome is not None for item in items] == [True] * 4

@@ -117,15 +117,6 @@ async def test_a_lost_answer_in_an_outage_without_end(emulator: Emulator, projec
     assert 300 < now() < 420
 
 
-@pytest.mark.parametrize("body", [PAGE, b""])
-async def test_a_page_during_an_outage_is_one(
-    emulator: Emulator, project: Project, body: bytes
-) -> None:
-    """A run whose first poll meets maintenance is polled again, as one that was polled before."""
-    emulator.fail("*", Fault.status(403, body=body), when=lambda _: 2 < now() < 60)
-    assert_each_ran_once(emulator, await project.run_features(NAMES[:12], max_in_flight=4))
-
-
 async def test_a_refusing_proxy_delays_no_other(emulator: Emulator, project: Project) -> None:
     """Its page for one route proves nothing: that dispatch is unknown, and not repeated."""
     refused = emulator.fail("*", Fault.status(404, body=PAGE), when=is_of_20)
@@ -172,13 +163,6 @@ async def test_an_outage_at_the_start_costs_no_feature(
     assert len(events.of(OutageStarted)) == 1
 
 
-async def test_a_lost_answer_after_it_is_found(emulator: Emulator, project: Project) -> None:
-    """The latest run is read once the service answers, so that a later one can be recognized."""
-    emulator.fail("*", Fault.status(502), when=lambda _: now() < 20)
-    emulator.fail("run_feature", Fault.lost(), times=5)
-    assert_each_ran_once(emulator, await project.run_features(NAMES[:12], max_in_flight=8))
-
-
 async def test_a_service_that_can_not_be_reached_ends_the_batch() -> None:
     """After half a minute nothing more is tried; the outage is announced once."""
     started: list[OutageStarted] = []
@@ -204,14 +188,6 @@ async def test_the_time_out_ends_the_wait_for_it(emulator: Emulator, project: Pr
     assert {type(item.error) for item in unsent} == {NotSentError}
     assert all("no answer before the time-out" in str(item.error) for item in unsent)
     assert 0 < len(unsent) <= 40
-
-
-async def test_a_time_out_after_it_is_none_of_it(emulator: Emulator, project: Project) -> None:
-    """What the time-out withdrew is skipped, though the service was away before."""
-    emulator.fail("*", Fault.status(502), when=lambda _: now() < 20)
-    emulator.fail("run_feature", Fault.status(429), when=lambda _: now() >= 20)
-    (item,) = await project.run_features(NAMES[:1], timeout=60)
-    assert item.verdict is Verdict.SKIPPED
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -259,29 +235,6 @@ async def test_it_is_sent_again_once(emulator: Emulator, project: Project) -> No
     unknown = [item.feature for item in items if item.verdict is Verdict.UNKNOWN]
     assert unknown == ["Feature 20"]
     assert lost.hits == 2
-
-
-@pytest.mark.parametrize("seconds", [20, 45])
-async def test_an_end_meanwhile(emulator: Emulator, project: Project, seconds: float) -> None:
-    """Its items and the summary agree."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    batch = project.run_features(NAMES[:20], max_in_flight=2, timeout=seconds)
-    items = await batch
-    assert items[0].verdict is Verdict.UNKNOWN
-    assert batch.summary.unknown == 1
-    assert batch.items == items
-
-
-async def test_what_was_found_is_in_flight(emulator: Emulator, project: Project) -> None:
-    """Its feature is no longer unknown, from then on."""
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    emulator.fail("list_runs", Fault.status(500), skip=1, when=lambda _: now() < 14)
-    async with project.run_features(NAMES[:3], max_in_flight=2) as batch:
-        await asyncio.sleep(13)
-        verdicts = [batch.items[0].verdict]
-        await asyncio.sleep(7)
-        verdicts += [batch.items[0].verdict]
-    assert verdicts == [Verdict.UNKNOWN, Verdict.IN_FLIGHT]
 
 
 async def test_an_outage_without_end_ends_a_later_search(emulator: Emulator) -> None:

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tests.support.timing import STEADY
-from testvibe_async import Project, Verdict, errors
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async import Project, errors
+from testvibe_async.testing import Emulator
 
 SCENARIO = STEADY
 
@@ -40,25 +40,6 @@ async def test_a_slow_reader_gets_every_item(
         read = [await asyncio.sleep(300, item) async for item in batch]
     assert sorted(item.feature_name for item in read) == names
     assert batch.summary.skipped == skipped
-
-
-async def test_a_reader_that_leaves_ends_the_batch(emulator: Emulator, project: Project) -> None:
-    """An item that nobody reads any more keeps no worker waiting for its slot."""
-    emulator.fail("generate_feature", Fault.hang())
-    batch = project.generate_features(drafts(emulator, 2), max_in_flight=1)
-    with pytest.raises(TimeoutError):
-        async with batch, asyncio.timeout(5):
-            await anext(aiter(batch))
-    assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN, Verdict.SKIPPED]
-
-
-async def test_a_reader_of_changes_holds_nothing_back(emulator: Emulator, project: Project) -> None:
-    """Following the transitions of a batch needs no reader of its items."""
-    names = drafts(emulator, 5)
-    async with project.generate_features(names, max_in_flight=1) as batch:
-        async for _ in batch.changes():
-            await asyncio.sleep(60)
-    assert batch.summary.succeeded == 5
 
 
 @pytest.mark.parametrize(("max_unread", "dispatched"), [(None, 20), (0, 4), (4, 8)])

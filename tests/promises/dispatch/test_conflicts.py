@@ -10,8 +10,7 @@ from tests.conftest import client_of
 from tests.support.faults import NO_ID, NO_ID_WHILE_QUEUED
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, GenerationFailedError, Hooks, MemoryLedger, Project, errors
-from testvibe_async.events import RequestFinished
+from testvibe_async import GenerationFailedError, MemoryLedger, Project, errors
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault
 
@@ -160,17 +159,6 @@ async def test_an_ended_one_is_not_waited_for(emulator: Emulator, project: Proje
     assert now() - began == pytest.approx(2, abs=0.1)
 
 
-async def test_an_attached_one(emulator: Emulator, project: Project, rival: Project) -> None:
-    """A generation found in flight has a status at once, and tolerates a 404."""
-    await rival.generate_feature("Draft")
-    joined = await project.generate_feature("Draft", on_conflict="attach")
-    emulator.fail("get_generation_status", Fault.status(404), times=1)
-
-    assert joined.status == "generating"
-    assert joined.snapshot is not None
-    assert (await joined).is_success
-
-
 async def test_a_run_waits_for_its_tests(emulator: Emulator, project: Project) -> None:
     """on_conflict="wait" of a run waits for the generation in flight, and runs what it made."""
     generation = await project.generate_feature("Draft")
@@ -193,32 +181,6 @@ async def test_a_run_waits_for_each(emulator: Emulator, project: Project, rival:
 
     assert (await (await run)).is_success
     assert list(emulator.generations) == [generation.request_id, theirs.request_id]
-
-
-async def test_tests_that_came_meanwhile_are_run(emulator: Emulator, rival: Project) -> None:
-    """Where the generation ends right after the 409, its tests are run."""
-    theirs = await rival.generate_feature("Draft")
-
-    def end_theirs(request: RequestFinished) -> None:
-        if request.status == 409:
-            emulator.finish_generation(theirs.request_id)
-
-    async with client_of(emulator, hooks=Hooks(on_request=end_theirs)) as client:
-        run = await (await client.project().run_feature("Draft", on_conflict="wait"))
-
-    assert run.is_success
-    assert list(emulator.generations) == [theirs.request_id]
-
-
-async def test_closing_ends_the_wait(emulator: Emulator, client: Client, project: Project) -> None:
-    """A call that waits before it dispatches again ends when the client closes."""
-    emulator.fail("generate_feature", Fault.status(409))
-    call = asyncio.ensure_future(project.generate_feature("Checkout", on_conflict="attach"))
-    await asyncio.sleep(0.5)
-    await client.aclose()
-
-    await raised(errors.ClientClosedError, call)
-    assert now() < 0.6
 
 
 async def test_the_generation_may_fail(emulator: Emulator, project: Project) -> None:
@@ -245,12 +207,3 @@ async def test_a_run_without_a_generation(
 
     assert (emulator.count("run_feature"), len(emulator.generations)) == (1, 0)
     assert now() < 1
-
-
-async def test_a_run_whose_generation_is_not_seen(emulator: Emulator, project: Project) -> None:
-    """A status that can't be read is the error: one may be in flight."""
-    emulator.fail("get_generation_status", Fault.status(500))
-
-    await raised(errors.ServerError, project.run_feature("Draft", on_conflict="wait"))
-
-    assert emulator.runs == {}

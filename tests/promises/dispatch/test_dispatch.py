@@ -3,7 +3,6 @@
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -15,7 +14,7 @@ from tests.support.batches import client_tasks
 from tests.support.peer import ONCE, hooks_into, no_connection
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Project, RunOperation, errors
+from testvibe_async import Project, RunOperation, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.operations import PendingOperation
 from testvibe_async.testing import Emulator, Fault
@@ -30,23 +29,6 @@ async def test_a_refusal_is_final(emulator: Emulator, project: Project, status: 
 
     sent = [request.operation for request in emulator.requests]
     assert sent == ["list_runs", "run_feature", *["get_generation_status"] * (status == 409)]
-
-
-async def test_the_ref_says_when_it_was_sent(emulator: Emulator, client: Client) -> None:
-    """A pause before the dispatch does not make the operation older."""
-    emulator.fail("run_feature", Fault.status(429, retry_after=70), times=1)
-    operation = await client.project().run_feature("Checkout")
-
-    assert operation.ref.dispatched_at is not None
-    age = datetime.now(UTC) - operation.ref.dispatched_at
-    assert age.total_seconds() < 5
-
-
-async def test_a_poll_interval_may_be_endless(emulator: Emulator) -> None:
-    """An interval beyond all dates does not break a dispatch."""
-    async with client_of(emulator, poll_interval=1e300) as client:
-        operation = await client.project().run_feature("Checkout")
-    assert operation.run_id in emulator.runs
 
 
 async def test_unknown_is_an_event(emulator: Emulator, project: Project, events: Events) -> None:
@@ -94,14 +76,6 @@ async def test_the_id_of_another_run_is_searched_for(emulator: Emulator, project
     second = await project.run_feature("Returns")
     assert second.run_id != first.run_id
     assert second.adopted
-
-
-async def test_its_time_out_is_of_the_wait(emulator: Emulator, project: Project) -> None:
-    """A wait() that times out names the operation, which was dispatched once and goes on."""
-    emulator.fail("run_feature", Fault.delay(10))
-    error = await raised(errors.WaitTimeoutError, project.run_feature("Checkout").wait(timeout=2))
-    assert error.ref is not None
-    assert error.elapsed == pytest.approx(2)
 
 
 WAYS: dict[str, Callable[[PendingOperation[RunOperation]], object]] = {
@@ -181,61 +155,6 @@ async def test_a_cancelled_caller_prevents_a_second_post(
 
     assert emulator.count("run_feature") == 1
     assert emulator.runs == {}
-
-
-@pytest.mark.service(lists=False)
-async def test_a_cancelled_caller_prevents_a_queued_second_post(emulator: Emulator) -> None:
-    """A second POST that waits for the rate, as its caller is cancelled, is not sent."""
-    async with client_of(emulator, rate_limit=0.1) as client:
-        limited = Fault.status(429, retry_after=1)
-        caller = await dispatch_into(limited, emulator, client.project())
-        await asyncio.sleep(12)  # the first POST begins at 10 s, the second one may at 20 s
-        caller.cancel()
-        await asyncio.sleep(60)
-
-        assert emulator.count("run_feature") == 1
-
-
-async def test_a_close_cancelled_twice(emulator: Emulator) -> None:
-    """Time-outs within each other cancel a close twice; the POST is still finished."""
-    emulator.fail("run_feature", Fault.delay(5))
-    events = Events()
-
-    async def body() -> None:
-        async with client_of(emulator, hooks=hooks_into(events)) as client:
-            await client.project().run_feature("Checkout")
-
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(2), asyncio.timeout(1):
-            await body()
-
-    (event,) = events.of(Dispatched)
-    assert [event.ref.key[-1]] == list(emulator.runs)
-    assert now() == pytest.approx(5, abs=0.1)
-
-
-async def test_a_second_close(emulator: Emulator, client: Client, project: Project) -> None:
-    """Cancelling one does not end the time that another grants; no dispatch begins meanwhile."""
-    caller = await dispatch_into(Fault.delay(5), emulator, project)
-    first = asyncio.ensure_future(client.aclose())
-
-    await raised(TimeoutError, asyncio.wait_for(client.aclose(), 0.5))
-    await raised(errors.ClientClosedError, project.run_feature("Checkout"))
-
-    await first
-    assert (await caller).run_id in emulator.runs
-
-
-async def test_no_more_time_to_close(emulator: Emulator, client: Client, project: Project) -> None:
-    """However often a client is closed, a POST has 10 s from the first."""
-    caller = await dispatch_into(Fault.hang(), emulator, project)
-    first = asyncio.ensure_future(client.aclose())
-    await asyncio.sleep(9)
-    await client.aclose()
-
-    assert now() == pytest.approx(11, abs=0.1)
-    await first
-    await raised(errors.DispatchUnknownError, caller, match="closed before its operation")
 
 
 @pytest.mark.parametrize("status", [401, 502])

@@ -11,8 +11,7 @@ from tests.conftest import client_of
 from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Project, RetryPolicy, RunOperation, errors
-from testvibe_async.events import reported_logger
+from testvibe_async import Client, RetryPolicy, RunOperation, errors
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault
 
@@ -166,15 +165,6 @@ async def test_a_stubborn_ledger_sends_nothing(emulator: Emulator) -> None:
     assert notes.steps == [INTENDED, NOT_STARTED]
 
 
-async def test_many_at_once(client: Client, notes: Notes) -> None:
-    """32 dispatches wait no longer than one of them: each for its own row alone."""
-    notes.seconds = {INTENDED: 0.5}
-    project = client.project()
-    await asyncio.gather(*(project.run_feature("Checkout") for _ in range(32)))
-    assert notes.steps.count(DISPATCHED) == 32
-    assert now() == pytest.approx(0.5, abs=0.01)
-
-
 async def test_a_refusal_is_always_noted(client: Client, emulator: Emulator, notes: Notes) -> None:
     """A ledger that is slow to note a refusal is told of it, however its caller ends."""
     notes.seconds[NOT_STARTED] = 3.0
@@ -199,50 +189,3 @@ async def test_an_early_end_while_the_ref_is_noted(
     await asyncio.sleep(5)
     assert notes.steps == [INTENDED, DISPATCHED]
     assert ("started an operation" in caplog.text) is (end == "cancelled")
-
-
-async def test_a_log_that_fails_loses_no_ref(
-    client: Client, notes: Notes, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The ledger has what is known before anything is logged."""
-
-    def fail(*_: object) -> None:
-        raise ValueError
-
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    monkeypatch.setattr(reported_logger, "warning", fail)
-    operation = await client.project().run_feature("Checkout")
-    assert notes.told[-1].ref == operation.ref
-
-
-async def test_a_listed_run_is_known(client: Client, notes: Notes, rival: Project) -> None:
-    """A row names the highest run that a list has shown to the poller, of any feature."""
-    operations = [await client.project().run_feature("Checkout") for _ in range(4)]
-    theirs = await rival.run_feature("Returns")
-    await client.gather(*operations)
-    await client.project().run_feature("Checkout")
-    assert notes.told[-1].before == theirs.run_id
-
-
-async def test_a_row_names_the_generation_before_it(
-    emulator: Emulator, client: Client, notes: Notes, rival: Project
-) -> None:
-    """One that was read just now; what is older may not be the latest any more."""
-    before = await rival.generate_feature("Draft")
-    emulator.finish_generation(before.request_id)
-    theirs = await client.project().generate_feature("Draft")
-    emulator.finish_generation(theirs.request_id)
-    assert (notes.told[-1].before, notes.told[-1].is_before_known) == (before.request_id, True)
-    emulator.fail("get_generation_status", Fault.status(404))
-    await client.project().generate_feature("Draft")
-    assert (notes.told[-1].before, notes.told[-1].is_before_known) == (None, False)
-
-
-@pytest.mark.parametrize(("timeout", "seconds"), [(5.0, 65), (30.0, 65), (40.0, 85)])
-async def test_an_impatient_client_leaves_the_service_its_time(
-    emulator: Emulator, notes: Notes, timeout: float, seconds: float
-) -> None:
-    """What it may do late has nothing to do with how long the client waits for an answer."""
-    async with client_of(emulator, ledger=notes, timeout=timeout) as client:
-        await client.project().run_feature("Checkout")
-    assert notes.told[-1].expires_after == seconds

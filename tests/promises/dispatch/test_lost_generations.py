@@ -6,12 +6,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import Received, Send, Sent, client_through
-from tests.promises.conftest import Events
 from tests.support.faults import NO_ID_WHILE_QUEUED, edited
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Operation, Project, errors
-from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -34,16 +32,6 @@ async def test_a_finished_generation_is_adopted_too(emulator: Emulator, project:
 
     assert operation.request_id == request_id
     assert (await operation).is_success
-
-
-async def test_the_poll_before_is_retried(emulator: Emulator, project: Project) -> None:
-    """A poll before the dispatch that fails once does not prevent reconciling."""
-    emulator.fail("get_generation_status", Fault.status(500), times=1)
-    emulator.fail("generate_feature", Fault.lost())
-
-    operation = await project.generate_feature("Draft")
-
-    assert list(emulator.generations) == [operation.request_id]
 
 
 @pytest.mark.parametrize("fault", [Fault.status(404), Fault.body(b'{"hello": 1}')])
@@ -88,25 +76,6 @@ async def test_one_of_a_pause_is_not_adopted(
     emulator.fail("generate_feature", Fault.reset())
 
     await dispatch
-
-
-async def test_a_dropped_one_is_known(emulator: Emulator, project: Project, events: Events) -> None:
-    """A generation whose handle was dropped is not adopted for another dispatch."""
-    emulator.fail("generate_feature", Fault.reset(), skip=1)
-    first = asyncio.ensure_future(project.generate_feature("Draft"))
-    second = asyncio.ensure_future(project.generate_feature("Draft", site_url="https://b.example"))
-    await first
-    del first
-
-    await raised(errors.DispatchUnknownError, second)
-
-    assert [event.adopted for event in events.of(Dispatched)] == [False]
-
-
-async def test_an_empty_id_is_reconciled(emulator: Emulator, project: Project) -> None:
-    """An answer that names no generation counts as a lost one."""
-    emulator.fail("generate_feature", edited(requestId=""), times=1)
-    assert (await project.generate_feature("Draft")).adopted
 
 
 async def test_an_empty_id_is_not_adopted(emulator: Emulator, project: Project) -> None:

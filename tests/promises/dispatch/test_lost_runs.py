@@ -61,24 +61,6 @@ async def test_runs_that_are_not_ours(emulator: Emulator, project: Project, riva
     assert operation.run_id == max(emulator.runs)
 
 
-async def test_odd_rows_are_no_proof(emulator: Emulator, project: Project, rival: Project) -> None:
-    """Rows of other features and rows without a time are not adopted."""
-    await rival.run_feature("Checkout")
-    await asyncio.sleep(20)
-    await rival.run_feature("Returns")
-    rows = [row.to_dict() for row in await project.list_runs()]
-    assert len(rows) == 2
-    emulator.fail("run_feature", Fault.reset())
-    emulator.fail("list_runs", Fault.edit(lambda _: [*rows, *hides_times(rows)]))
-
-    await _unknown(project)
-
-
-def hides_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out when runs were created."""
-    return [row | {"createdUtc": None} for row in rows]
-
-
 @pytest.mark.service(lists=False, scenario=STEADY)
 @pytest.mark.parametrize(
     ("fault", "strangers"),
@@ -327,18 +309,6 @@ async def test_an_attached_one_is_known(emulator: Emulator, client: Client, riva
     assert not theirs.done
 
 
-async def test_a_name_like_an_id(emulator: Emulator, project: Project, rival: Project) -> None:
-    """A number names a feature by its id alone, as it does at the service."""
-    feature_id = emulator.features["Checkout"].id
-    namesake = emulator.add_feature(str(feature_id))
-    await rival.run_feature(namesake.id)
-    rows = [row.to_dict() for row in await project.list_runs()]
-    emulator.fail("list_runs", Fault.edit(lambda _: rows))
-    emulator.fail("run_feature", Fault.reset())
-
-    await raised(errors.DispatchUnknownError, project.run_feature(feature_id))
-
-
 async def test_one_of_many_is_found(emulator: Emulator, client: Client, project: Project) -> None:
     """A run whose answer was lost is found among all that were dispatched with it."""
     emulator.fail("run_feature", Fault.lost(), times=1)
@@ -380,19 +350,6 @@ async def test_an_unshown_run_of_ours(emulator: Emulator, project: Project, riva
     await asyncio.gather(_unknown(project), two_runs())
 
     assert len(emulator.runs) == 3
-
-
-@SHOWS_TWO
-async def test_ours_above_an_older_one(emulator: Emulator, project: Project) -> None:
-    """Where the list is the newest first, and reaches back far enough, it is as good as all."""
-    for _ in range(3):
-        await project.run_feature("Checkout")
-    await asyncio.sleep(10)
-    emulator.fail("run_feature", Fault.lost(), times=1)
-
-    operation = await project.run_feature("Checkout")
-
-    assert (operation.adopted, operation.run_id) == (True, max(emulator.runs))
 
 
 async def test_nothing_is_adopted_from_an_odd_order(emulator: Emulator, project: Project) -> None:
@@ -592,19 +549,6 @@ class Cache(Middleware):
         date = datetime.now(UTC) - timedelta(seconds=self.seconds)
         headers = {"Date": format_datetime(date, usegmt=True), "Age": f"{self.seconds}"}
         return evolve(answer, headers=headers)
-
-
-@pytest.mark.service(scenario=STEADY, middleware=Cache("list_features", 3600))
-async def test_a_cache_is_no_clock(emulator: Emulator, project: Project) -> None:
-    """The old date of an answer from a cache makes no run seem too late to be the lost one."""
-    await project.run_feature("Returns")
-    await project.list_features()
-    emulator.fail("run_feature", Fault.lost(), times=1)
-
-    items = await project.run_features(["Checkout", "Returns"], max_in_flight=1)
-
-    assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 2
-    assert len(emulator.runs) == 3
 
 
 @pytest.mark.service(scenario=STEADY, middleware=Cache("list_runs", 30))

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
-from tests.promises.conftest import Events
-from tests.support.faults import NO_ID, edited
+from tests.support.faults import NO_ID
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import (
@@ -19,7 +18,6 @@ from testvibe_async import (
     RunRef,
     errors,
 )
-from testvibe_async.events import Dispatched
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault
 
@@ -53,16 +51,6 @@ async def generate(client: Client) -> GenerationOperation:
     return await client.project().generate_feature("Draft", key=KEY)
 
 
-async def test_what_is_found_is_reported(client: Client, rival: Project, events: Events) -> None:
-    """The hook receives it as an operation that was found."""
-    theirs = await rival.run_feature("Checkout")
-    await intend(client)
-    operation = await run(client)
-    (event,) = events.of(Dispatched)
-    assert (event.ref, event.adopted, event.feature) == (operation.ref, True, "Checkout")
-    assert operation.ref == theirs.ref
-
-
 @pytest.mark.parametrize("kind", ["run", "generation"])
 @pytest.mark.parametrize("delay", [45, 64])
 async def test_what_begins_late_is_found(
@@ -88,17 +76,6 @@ async def test_it_is_sent_again_once_it_has_expired(emulator: Emulator, client: 
     assert EXPIRES <= now() - began < EXPIRES + 8  # The machine's clock is not the loop's here.
     await client.project().generate_feature("Draft", key="pr-2")
     assert (len(emulator.runs), len(emulator.generations)) == (1, 1)
-
-
-async def test_a_later_run_of_another_feature_is_not_it(
-    emulator: Emulator, client: Client, rival: Project
-) -> None:
-    """What is positively another's is passed over."""
-    await intend(client)
-    await rival.run_feature("Returns")
-    operation = await run(client)
-    assert operation.run_id == max(emulator.runs)
-    assert not operation.adopted
 
 
 async def test_the_operations_of_other_rows_are_not_it(emulator: Emulator, client: Client) -> None:
@@ -170,17 +147,6 @@ async def test_lost_attempts_of_one_request_are_interchangeable(
     assert len(emulator.runs) == 2
 
 
-async def test_a_page_of_a_list_is_completed(emulator: Emulator, client: Client) -> None:
-    """The runs that a cut list may lack are read by their ids, and prove that nothing started."""
-    before = await client.project().run_feature("Returns")
-    await intend(client, before=before.run_id)
-    for _ in range(3):
-        await client.project().run_feature("Returns")
-    page = Fault.edit(lambda rows: {"items": rows[:2], "nextCursor": "2"})
-    emulator.fail("list_runs", page)
-    assert (await run(client)).run_id == max(emulator.runs)
-
-
 async def test_an_unreadable_row_proves_nothing(emulator: Emulator, client: Client) -> None:
     """Of a list with a row that can't be read, it is unknown what is not shown."""
     await intend(client)
@@ -198,24 +164,6 @@ async def test_a_status_that_names_no_generation(emulator: Emulator, client: Cli
     assert error.reason == "unseen"
 
 
-async def test_a_status_needs_no_time(emulator: Emulator, client: Client, rival: Project) -> None:
-    """Where the service does not say when it changed, the new `requestId` decides."""
-    await intend(client, "generation")
-    theirs = await rival.generate_feature("Draft")
-    emulator.fail("get_generation_status", edited(updatedUtc=None))
-    assert (await generate(client)).ref == theirs.ref
-
-
-async def test_the_same_id_elsewhere(client: Client, rival: Project) -> None:
-    """A run of another project with the same id is no reason to pass ours over."""
-    await intend(client)
-    theirs = (await rival.run_feature("Checkout")).ref
-    elsewhere = RunRef(server=client.server, project="other", run_id=theirs.run_id)
-    state: Any = {"state": RowState.FINISHED, "ref": elsewhere}
-    await intend(client, key="pr-2", project="other", **state)
-    assert (await run(client)).ref == theirs
-
-
 @pytest.mark.parametrize("is_polling", [False, True])
 async def test_a_client_that_closes_ends_it(emulator: Emulator, *, is_polling: bool) -> None:
     """It does not wait on for what may still begin: it is unknown."""
@@ -227,16 +175,6 @@ async def test_a_client_that_closes_ends_it(emulator: Emulator, *, is_polling: b
         await asyncio.sleep(10)
     await raised(errors.DispatchUnknownError, call)
     assert now() < 10 + 11
-
-
-async def test_nothing_is_said_of_what_was_not_polled(client: Client, rival: Project) -> None:
-    """An operation of another day is not taken for one that was seen in flight just now."""
-    await rival.run_feature("Checkout")
-    await intend(client)
-    await asyncio.sleep(3600)
-    operation = await run(client)
-    assert (operation.status, operation.phase) == (None, None)
-    assert [str(change) async for change in operation] in (["finished passed"], ["finished failed"])
 
 
 async def test_a_feature_that_is_spelled_otherwise(

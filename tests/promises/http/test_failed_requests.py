@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import KEY, client_of
+from tests.conftest import client_of
 from tests.promises.conftest import Events
 from tests.support.once_only import ONCE_ONLY, once_only
 from tests.support.peer import ONCE, hooks_into
@@ -190,17 +190,6 @@ async def test_retries_are_reported(emulator: Emulator, client: Client, events: 
     assert [event.status for event in events.of(RequestFinished)] == [500, 500, 200]
 
 
-async def test_unanswered_requests_are_reported(emulator: Emulator, events: Events) -> None:
-    """A request without an answer is an event without a status, with the time that it took."""
-    emulator.fail("list_projects", Fault.hang())
-    async with client_of(emulator, hooks=hooks_into(events), timeout=5.0, retry=ONCE) as client:
-        await raised(errors.OutcomeUnknownError, client.list_projects())
-    (event,) = events.of(RequestFinished)
-    assert (event.operation, event.method, event.status) == ("list_projects", "GET", None)
-    assert event.url == f"{emulator.url}/api/v1/ops/projects"
-    assert 5 <= event.seconds <= 6
-
-
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("refusals", [1, 3])
 async def test_refusals_in_a_row_pause_all_requests(
@@ -275,38 +264,12 @@ async def test_one_refusal_costs_a_second(emulator: Emulator, events: Events, pl
 
 
 @short_runs
-async def test_random_refusals_cost_their_polls(emulator: Emulator, events: Events) -> None:
-    """Every twentieth poll is refused; each comes back when it may, and nobody else waits."""
-    numbers, refusal = count(), Fault.status(503, retry_after=1)
-    emulator.fail("get_run", refusal, when=lambda _: next(numbers) % 20 == 0)
-    assert await _run_all(emulator, events) == []
-    assert now() <= 6
-
-
-@short_runs
 @pytest.mark.service(rate_limit=20)
 async def test_a_limit_fails_no_dispatch(emulator: Emulator, events: Events) -> None:
     """60 runs at a service that takes 20 requests a second: all are dispatched, none twice."""
     seen = await _run_all(emulator, events)
     assert now() <= 15
     assert [type(event) for event in seen[:2]] == [Paused, Resumed]
-
-
-async def test_an_abandoned_probe_frees_the_next(emulator: Emulator) -> None:
-    """After a pause, a first request whose caller is cancelled holds up no other."""
-    paused = asyncio.Event()
-    async with client_of(emulator, hooks=Hooks(on_pause=lambda _: paused.set())) as client:
-        project = client.project()
-        emulator.fail("get_feature", Fault.status(429, retry_after=2), times=8)
-        refused = [asyncio.ensure_future(project.get_feature("Checkout")) for _ in range(8)]
-        await paused.wait()
-        emulator.fail("read_file", Fault.hang(), times=1)
-        hanging = asyncio.ensure_future(project.read_file("Features/a.feature"))
-        began = now()
-        await asyncio.sleep(2.5)
-        hanging.cancel()
-        await asyncio.gather(*refused)
-        assert now() - began < 4
 
 
 PAGE = b"<!doctype html><title>We are back soon</title>"
@@ -355,18 +318,6 @@ async def test_a_page_is_an_outage(emulator: Emulator, project: Project, fault: 
     assert await project.list_features(max_outage=100)
 
 
-async def test_a_page_is_an_outage_on_a_new_route(emulator: Emulator, project: Project) -> None:
-    """While a route that has answered is away, no page says that the address is wrong."""
-    run = await project.run_feature("Checkout")
-    await run.poll()
-    page = Fault.body(PAGE, content_type="text/html")
-    emulator.fail("*", page, when=lambda _: now() < 60)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(run.wait())
-        await asyncio.sleep(10)
-        assert await project.list_features(max_outage=100)
-
-
 async def test_a_refusal_for_longer_is_raised(emulator: Emulator, project: Project) -> None:
     """A rate limit that asks for more seconds than the outage may last is not waited for."""
     emulator.fail("list_features", Fault.status(429, retry_after=101))
@@ -381,28 +332,6 @@ async def test_an_answer_that_is_no_http_is_a_whole_sentence(
     emulator.fail("list_features", Fault.garbage())
     error = await raised(errors.MalformedResponseError, project.list_features())
     assert ": (" not in str(error)
-
-
-async def test_the_third_page_ends_it(emulator: Emulator, project: Project) -> None:
-    """Most likely the address is not the service's."""
-    emulator.fail("list_features", Fault.body(PAGE, content_type="text/html"))
-    await raised(errors.MalformedResponseError, project.list_features(max_outage=100))
-    assert emulator.count("list_features") == 3
-    assert now() < 10
-
-
-async def test_an_outage_that_lasts_is_raised(emulator: Emulator, project: Project) -> None:
-    """The last failure is raised, as it is."""
-    emulator.fail("list_features", Fault.status(503))
-    await raised(errors.ServerError, project.list_features(max_outage=100))
-    assert 100 <= now() < 140
-
-
-async def test_a_service_that_can_not_be_reached_is_an_outage() -> None:
-    """Nothing listens, and nothing has ever answered: half a minute is enough to know it."""
-    async with Client("http://127.0.0.1:1", api_key=KEY, project="p") as client:
-        await raised(errors.NotSentError, client.project().list_features(max_outage=300))
-    assert 30 <= now() < 60
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -170,15 +170,3 @@ async def test_a_list_says_whether_it_is_whole(name: str) -> None:
             with pytest.raises(errors.IncompleteListError):
                 features.require_complete()
             await raised(errors.IncompleteListError, client.project().run_features())
-
-
-def _spoil(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give ten rows, which is no accident, an id that is none."""
-    return [row | {"id": "?"} if place < 10 else row for place, row in enumerate(rows)]
-
-
-async def test_many_unreadable_rows_raise(emulator: Emulator, project: Project) -> None:
-    """With ten rows that can't be read the list raises, though others could be."""
-    emulator.fail("list_features", Fault.edit(_spoil))
-
-    await raised(errors.MalformedResponseError, project.list_features())

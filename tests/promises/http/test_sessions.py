@@ -261,21 +261,6 @@ async def test_what_waits_for_a_connection_is_not_sent_after_a_close(emulator: E
     assert emulator.count("update_feature") == 0
 
 
-async def test_a_session_that_hedges_sends_it_once(emulator: Emulator) -> None:
-    """A middleware that sends the same request twice at once sends one POST."""
-
-    async def hedge(request: Sent, send: Send) -> Received:
-        if request.method == "GET":
-            return await send(request)
-        results = await asyncio.gather(send(request), send(request), return_exceptions=True)
-        (response,) = (each for each in results if not isinstance(each, BaseException))
-        return response
-
-    async with client_through(hedge, emulator) as client:
-        await client.project().run_feature("Checkout")
-    assert emulator.count("run_feature") == 1
-
-
 @pytest.mark.parametrize("is_text", [True, False])
 async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator, *, is_text: bool) -> None:
     """A session that sends a body of its own with our bytes proves nothing by failing."""
@@ -335,10 +320,3 @@ async def test_statuses_prove_nothing(emulator: Emulator, project: Project, stat
     emulator.fail("run_feature", Fault.status(status))
     error = await raised(errors.DispatchUnknownError, project.run_feature("Checkout"))
     assert error.reason == "absent"
-
-
-async def test_an_upgrade_leaves_a_dispatch_unknown() -> None:
-    """101 in answer to a dispatch proves nothing."""
-    upgrading = peer(lambda head: http(101 if head.startswith(b"POST") else 404))
-    async with upgrading as service, service.client() as client:
-        await raised(errors.DispatchUnknownError, client.project().run_feature("Checkout"))

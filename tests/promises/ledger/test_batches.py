@@ -269,13 +269,6 @@ async def test_another_place_has_a_key_of_its_own(path: Path, emulator: Emulator
     assert emulator.count("run_feature") == 2
 
 
-@pytest.mark.parametrize("options", [[1, 2], "abc", {"a": object()}])
-async def test_options_that_are_no_json_object(project: Project, options: Any) -> None:
-    """They are refused at the call."""
-    with pytest.raises(errors.ConfigError, match="options"):
-        project.run_features(FEATURES, key=KEY, options=options)
-
-
 @pytest.mark.parametrize("key", ["", " ", 7])
 async def test_a_key_is_a_text(project: Project, key: Any) -> None:
     """A blank key, which may come from an unset variable, is refused."""
@@ -311,25 +304,6 @@ async def test_a_source_that_raises_leaves_the_batch_open(path: Path, emulator: 
     assert emulator.count("run_feature") == 2
 
 
-async def test_what_waits_for_a_slot(path: Path, emulator: Emulator) -> None:
-    """Of operations beyond the limit none is polled then; they keep the refs of the ledger."""
-    await ran(path, emulator, FEATURES, timeout=1)
-    before = emulator.count("get_run")
-    items = await ran(path, emulator, max_in_flight=1, timeout=5)
-    assert verdicts(items) == ["in flight"] * 3
-    assert emulator.count("get_run") - before <= 4
-
-
-async def test_features_that_nobody_named(path: Path, emulator: Emulator) -> None:
-    """The list is read once: what it had is the plan."""
-    items = await ran(path, emulator, timeout=1)
-    lists = emulator.count("list_features")
-    again = await ran(path, emulator)
-    assert [item.feature for item in again] == [item.feature for item in items]
-    assert all(item.outcome is not None for item in again)
-    assert emulator.count("list_features") == lists
-
-
 @pytest.mark.parametrize("status", [401, 403, 429])
 async def test_a_refusal_that_passes(path: Path, emulator: Emulator, status: int) -> None:
     """A key that is refused, or a rate limit, says nothing of the feature."""
@@ -354,14 +328,6 @@ async def test_a_proxys_word_is_not_final(path: Path, emulator: Emulator, fault:
     rule.remove()
     assert verdicts(await ran(path, emulator)) == ENDS
     assert len(emulator.runs) == 3
-
-
-async def test_a_wrong_argument_leaves_a_key_unused(path: Path, emulator: Emulator) -> None:
-    """What refuses the call has written no plan."""
-    async with client_of(emulator, ledger=path) as client:
-        with pytest.raises(errors.ConfigError):
-            client.project().run_features(["Checkout"], key=KEY, attempts=0)
-        assert await client.ledger.rows(KEY) == []
 
 
 @pytest.mark.parametrize("reason", ["absent", "ambiguous", "unseen"])
@@ -404,18 +370,6 @@ async def test_what_waited_in_vain_is_skipped(path: Path, emulator: Emulator) ->
     assert len(emulator.generations) == 1
 
 
-async def test_an_outage_beyond_patience_leaves_it_unknown(path: Path, emulator: Emulator) -> None:
-    """A service that stays away shows neither that it started nor that nothing did."""
-    await leave_unknown(path, emulator, ["Checkout"], fault=Fault.reset(), lists_read=0, timeout=20)
-    began = now()
-    async with client_of(emulator, max_outage=5, ledger=path) as client:
-        await client.list_projects()
-        emulator.fail("*", Fault.status(503))
-        (item,) = await client.project().run_features(key=KEY)
-    assert item.verdict is Verdict.UNKNOWN
-    assert now() - began < 200
-
-
 @pytest.mark.parametrize("feature", ["Checkout", "New"])
 async def test_an_accepted_dispatch_is_known_to_be_so_after_a_kill(
     path: Path, emulator: Emulator, feature: str
@@ -437,15 +391,6 @@ async def test_an_accepted_dispatch_is_known_to_be_so_after_a_kill(
             assert row.state is RowState.ACCEPTED
             await waiting
     assert emulator.count(operation) == 1
-
-
-async def test_fewer_attempts_on_resume_are_kept_to(path: Path, emulator: Emulator) -> None:
-    """A run that failed is its outcome where no other attempt is left."""
-    refused = emulator.fail("run_feature", Fault.status(401), skip=1)
-    await ran(path, emulator, ["Returns"], attempts=2)
-    refused.remove()
-    (item,) = await ran(path, emulator, attempts=1)
-    assert (item.verdict, len(item.attempts), len(emulator.runs)) == (Verdict.FAILED, 1, 1)
 
 
 async def test_one_that_was_joined_is_resumed(
@@ -493,27 +438,3 @@ async def test_a_resume_without_them_uses_them(
     await ran(path, emulator, ["Draft"], attempts=2, on_conflict="wait", timeout=1)
     (item,) = await ran(path, emulator)
     assert (item.verdict, len(item.attempts)) == (Verdict.FAILED, 2)
-
-
-async def test_many_are_sought_together(path: Path, emulator: Emulator) -> None:
-    """What a crash left open of a project is searched for in one list, not one for each feature."""
-    names = [emulator.add_feature(f"Feature {number}").name for number in range(30)]
-    await leave_unknown(path, emulator, names)
-    before = emulator.count("list_runs")
-    async with (
-        client_of(emulator, ledger=path) as client,
-        client.project().run_features(key=KEY) as batch,
-    ):
-        await asyncio.sleep(2)
-        assert len(batch.refs) == 30
-    assert emulator.count("list_runs") - before < 6
-    assert emulator.count("run_feature") == 30
-
-
-async def test_a_lost_generation_is_dispatched_again(emulator: Emulator, project: Project) -> None:
-    """The status proves that nothing started."""
-    emulator.add_feature("Fresh", status="draft")
-    emulator.fail("generate_feature", Fault.reset(), times=1)
-    (item,) = await project.generate_features(["Fresh"])
-    assert item.outcome is not None
-    assert (emulator.count("generate_feature"), len(emulator.generations)) == (2, 1)

@@ -19,7 +19,6 @@ from testvibe_async import (
     Project,
     RetryPolicy,
     SqliteLedger,
-    Verdict,
     errors,
 )
 from testvibe_async.ledger import Decision, Row
@@ -68,32 +67,6 @@ async def test_one_of_several(path: Path, emulator: Emulator) -> None:
     items = await ran(path, emulator)
     assert items[0].ref == ref
     assert verdicts(items) == ENDS
-
-
-async def test_while_the_client_is_open(emulator: Emulator, client: Client) -> None:
-    """Once a batch has ended, nobody waits for it any more: its dispatches may be decided."""
-    emulator.fail("run_feature", Fault.lost())
-    emulator.fail("list_runs", Fault.status(404))
-    (item,) = await client.project().run_features(["Checkout"], key=KEY)
-    assert item.verdict is Verdict.UNKNOWN
-    (row,) = await client.ledger.decide(KEY, "drop")
-    assert row.feature == "Checkout"
-
-
-async def test_after_a_client_that_closed(path: Path, emulator: Emulator) -> None:
-    """No call waits for it any more."""
-    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
-    emulator.fail("list_runs", Fault.hang())
-    client = client_of(emulator, ledger=path)
-    batch = asyncio.ensure_future(_run(client))
-    await asyncio.sleep(1)
-    await client.aclose()
-    await asyncio.wait([batch])
-    assert len(await decide(path, "resend")) == 3
-
-
-async def _run(client: Client) -> object:
-    return await client.project().run_features(key=KEY)
 
 
 async def test_nothing_under_way_is_decided(client: Client, emulator: Emulator) -> None:

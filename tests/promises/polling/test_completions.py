@@ -13,7 +13,6 @@ from tests.support.amounts import amount
 from tests.support.batches import client_tasks
 from tests.support.observing import dispatch_runs
 from tests.support.raising import raised
-from tests.support.timing import now
 from testvibe_async import Client, Operation, Project, Run, RunOperation, RunRef, errors
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -82,44 +81,6 @@ async def test_a_closed_client_is_raised_once_for_each(client: Client) -> None:
         assert [operation async for operation in completions] == []
 
 
-async def test_a_closed_one_raises_nothing(emulator: Emulator, client: Client) -> None:
-    """After aclose() an error that was to come last does not come."""
-    bad, good = await dispatch_runs(client.project(), 2)
-    emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
-    completions = client.finished([bad, good])
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(20):  # The key was refused by then.
-            await anext(completions)
-
-    await completions.aclose()
-
-    assert [operation async for operation in completions] == []
-
-
-async def test_a_kept_error_does_not_keep_polling(emulator: Emulator, client: Client) -> None:
-    """Keeping what gather() raised, with its traceback, does not keep the polling."""
-    bad, good = await dispatch_runs(client.project(), 2)
-    emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
-    error = await raised(errors.ForbiddenError, client.gather(bad, good))
-    await asyncio.sleep(1)
-    asked = emulator.count("get_run")
-    await asyncio.sleep(60)
-
-    assert emulator.count("get_run") == asked
-    assert error.__traceback__ is not None
-
-
-async def test_a_cancelled_step_loses_no_completion(client: Client) -> None:
-    """The wait for the next completion can be cancelled and begun again."""
-    operations = await dispatch_runs(client.project(), 2)
-    completions = client.finished(operations)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(10):
-            await anext(completions)
-
-    assert {id(operation) async for operation in completions} == set(map(id, operations))
-
-
 async def test_many_at_once(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """A hundred runs awaited at once all finish, and leave no task and no warning."""
     problems: list[dict[str, Any]] = []
@@ -175,15 +136,6 @@ async def test_what_is_left_comes_last_as_errors(client: Client, project: Projec
     await raised(StopAsyncIteration, anext(finished))
 
 
-async def test_the_time_counts_from_the_first_step(client: Client, project: Project) -> None:
-    """Time that passes before or between the steps counts from the first one on."""
-    finished = client.finished(await dispatch_runs(project, 1), timeout=5)
-    await asyncio.sleep(3)
-    began = now()
-    await raised(errors.WaitTimeoutError, anext(finished))
-    assert now() - began == pytest.approx(5)
-
-
 async def test_the_last_poll_counts(emulator: Emulator, client: Client, project: Project) -> None:
     """At the time-out what is left is polled once more: what has ended is no error."""
     ended, late = await dispatch_runs(project, 2)
@@ -195,19 +147,6 @@ async def test_the_last_poll_counts(emulator: Emulator, client: Client, project:
     assert await first is ended
     error = await raised(errors.WaitTimeoutError, anext(finished))
     assert error.ref == late.ref
-
-
-async def test_no_time_is_a_poll(client: Client, project: Project, emulator: Emulator) -> None:
-    """A time-out of 0 polls each once; the error's note names the others that are left."""
-    ended, late, later = await dispatch_runs(project, 3)
-    emulator.finish_run(ended.run_id)
-    finished = client.finished([ended, late, later], timeout=0)
-    assert await anext(finished) is ended
-    error = await raised(errors.WaitTimeoutError, anext(finished))
-    assert error.ref == late.ref
-    (note,) = error.__notes__
-    assert str(later.ref) in note
-    assert now() == 0
 
 
 async def test_every_transition_comes_with_its_operation(client: Client, project: Project) -> None:

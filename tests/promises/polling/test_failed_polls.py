@@ -15,24 +15,12 @@ from tests.conftest import client_of
 from tests.promises.conftest import Events
 from tests.support.amounts import some
 from tests.support.faults import NO_ID, edited
-from tests.support.observing import dispatch_runs, start_wait, statuses
+from tests.support.observing import dispatch_runs
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Hooks, Phase, Project, Run, RunOperation, RunRef, errors
+from testvibe_async import Client, Hooks, Project, Run, RunOperation, RunRef, errors
 from testvibe_async.events import OutageEnded, OutageStarted, PollFailed
 from testvibe_async.testing import Emulator, Fault
-
-
-async def test_a_pause_forgets_failures(emulator: Emulator, operation: RunOperation) -> None:
-    """A new wait, long after one that saw only failures, gets its full max_outage."""
-    outage = emulator.fail("get_run", Fault.status(500))
-    await raised(errors.WaitTimeoutError, operation.wait(timeout=20))
-    await asyncio.sleep(600)
-    wait = start_wait(operation)
-    await asyncio.sleep(20)
-    outage.remove()
-
-    assert (await wait).is_success
 
 
 async def test_failures_slow_the_polling_of_one(emulator: Emulator, project: Project) -> None:
@@ -84,16 +72,6 @@ async def test_an_unreadable_answer_ends_its_own_wait_alone(
     assert isinstance(results[0].__cause__, errors.MalformedResponseError)
     assert isinstance(results[1], Run)
     assert emulator.count("get_run", run_id=neighbour.run_id) in {10, 11}
-
-
-async def test_an_odd_status_is_no_end(emulator: Emulator, operation: RunOperation) -> None:
-    """An undocumented status is kept as it came, and the polling goes on."""
-    emulator.fail("get_run", edited(status="paused"), times=1)
-
-    assert await statuses(operation) == [
-        *((Phase.QUEUED, "running"), (Phase.QUEUED, "paused")),
-        *((Phase.ACTIVE, "running"), (Phase.FINISHED, "passed")),
-    ]
 
 
 async def test_an_odd_status_may_end_it(emulator: Emulator, operation: RunOperation) -> None:
@@ -274,13 +252,6 @@ async def test_the_third_equal_answer(emulator: Emulator, project: Project, answ
         assert "the same answer 3 times: " in str(error)
 
 
-async def test_the_good_answer_may_be_anothers(emulator: Emulator, project: Project) -> None:
-    """What counts is that the route has answered this client well."""
-    await (await project.run_feature("Checkout")).poll()
-    emulator.fail("get_run", ANSWERS["a 403 page"], times=5)
-    assert (await (await project.run_feature("Returns"))).is_success
-
-
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refusal_is_confirmed(emulator: Emulator, project: Project, status: int) -> None:
     """The service's own 401 or 403 ends a wait at the second poll, as the error that it is."""
@@ -305,22 +276,6 @@ async def test_a_revoked_key(emulator: Emulator, project: Project, status: int) 
     assert (revoked.hits < 60) is (status == 401)
 
 
-@pytest.mark.parametrize("body", [None, PAGE], ids=["own", "page"])
-async def test_a_late_run(emulator: Emulator, operation: RunOperation, body: bytes | None) -> None:
-    """A 404 after our own 202 is not yet: also 50 s later."""
-    emulator.fail("get_run", Fault.status(404, body=body), when=lambda _: now() < 50)
-    assert (await operation).is_success
-    assert now() < 70
-
-
-async def test_one_failed_poll(emulator: Emulator, events: Events, operation: RunOperation) -> None:
-    """What is answered in between is no time without answers."""
-    emulator.fail("get_run", Fault.status(500), times=1)
-    emulator.fail("get_run", Fault.status(500), skip=2, times=1)
-    assert (await operation).is_success
-    assert not events.of(OutageStarted)
-
-
 async def test_a_service_that_hangs(emulator: Emulator, operation: RunOperation) -> None:
     """The outage is announced after 10 s without an answer, and ends with the first one."""
     seen: list[tuple[str, Any]] = []
@@ -334,17 +289,6 @@ async def test_a_service_that_hangs(emulator: Emulator, operation: RunOperation)
     hung_at = emulator.requests[-2].at
     assert seen[0] == ("started", pytest.approx(hung_at + 10, abs=0.1))
     assert seen[1:] == [("ended", pytest.approx(emulator.requests[-1].at, abs=0.1))]
-
-
-async def test_a_slow_service_is_there(
-    emulator: Emulator, client: Client, events: Events, operation: RunOperation
-) -> None:
-    """Nor is the time between two requests a time without an answer."""
-    emulator.fail("get_run", Fault.delay(9))
-    assert (await operation).is_success
-    await asyncio.sleep(7)
-    await client.attach(operation.ref).poll()
-    assert not events.of(OutageStarted)
 
 
 async def test_a_route_that_fails_alone_is_no_outage_of_the_service(
@@ -379,14 +323,6 @@ async def test_a_list_that_fails_delays_no_end(emulator: Emulator, retry_after: 
         emulator.fail("list_runs", busy, when=lambda _: now() > 27)
         await client.gather(*operations)
         assert now() < 32
-
-
-async def test_different_answers_are_an_outage(emulator: Emulator, operation: RunOperation) -> None:
-    """Answers that break off at another place each time may get better."""
-    numbers = iter(range(9))
-    emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": next(numbers)}), times=9)
-    assert (await operation).is_finished
-    assert emulator.count("get_run") >= 10
 
 
 async def test_an_odd_status_ends_a_wait(emulator: Emulator, operation: RunOperation) -> None:

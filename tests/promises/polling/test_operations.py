@@ -1,19 +1,11 @@
 """What a handle on an operation offers: cancelling, logs, diagnosis, artifacts, and its ref."""
 
-import asyncio
-import gc
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-
-import pytest
-from attrs import evolve
-
 from tests.conftest import client_of
 from tests.support.faults import edited
 from tests.support.observing import statuses
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, GenerationRef, Project, RunOperation, RunRef, errors
+from testvibe_async import Client, Project, RunOperation, RunRef, errors
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -31,17 +23,6 @@ async def test_handles_on_one_operation_are_equal(
 
 
 STATUS = "get_generation_status"
-
-
-async def test_polls_slow_down_with_age(emulator: Emulator, project: Project) -> None:
-    """A generation is polled every 3 s at first, and never less than every 10 s."""
-    operation = await project.generate_feature("Draft")
-    await raised(errors.WaitTimeoutError, operation.wait(timeout=55))
-    at = [r.at for r in emulator.requests if r.operation == "get_generation_status"][1:]
-    gaps = [later - earlier for earlier, later in pairwise(at)]
-
-    assert gaps[0] == pytest.approx(3, abs=0.3)
-    assert max(gaps) < 4
 
 
 async def test_the_previous_status_is_ignored(emulator: Emulator, project: Project) -> None:
@@ -116,32 +97,12 @@ async def test_the_log_of_another_is_refused(project: Project) -> None:
     await raised(errors.OperationSupersededError, operation.log())
 
 
-async def test_an_old_ref_has_no_first_seconds(client: Client, project: Project) -> None:
-    """A generation attached long after its dispatch is superseded at the second poll."""
-    ref = (await project.generate_feature("Draft")).ref
-    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-    older = client.attach(evolve(ref, request_id="older", dispatched_at=long_ago))
-
-    await raised(errors.OperationSupersededError, older)
-
-    assert now() < 4
-
-
 async def test_the_one_before_supersedes_none(emulator: Emulator, project: Project) -> None:
     """A copy of the service that is behind for long shows what was known before: a failure."""
     first = await project.generate_feature("Draft")
     emulator.finish_generation(first.request_id)
     operation = await project.generate_feature("Draft")
     emulator.fail(STATUS, edited(requestId=first.request_id), times=12)
-    assert (await operation).request_id == operation.request_id
-
-
-async def test_another_seen_once_changes_nothing(emulator: Emulator, project: Project) -> None:
-    """One answer of another generation, between two of this one, changes nothing."""
-    operation = await project.generate_feature("Draft")
-    await operation.poll()
-    emulator.fail(STATUS, edited(requestId="stale", updatedUtc=None), times=1)
-    assert (await operation.poll()).request_id == operation.request_id
     assert (await operation).request_id == operation.request_id
 
 
@@ -171,17 +132,6 @@ async def test_cancelling_leaves_others_alone(emulator: Emulator, project: Proje
     assert emulator.count("cancel_generation") == 0
 
 
-@pytest.mark.parametrize("seconds", [-3600, -60, 0, 55])
-async def test_a_clock_may_differ(emulator: Emulator, project: Project, seconds: float) -> None:
-    """A ref that seems up to a minute old may be new: the one before it is waited out."""
-    operation = await project.generate_feature("Draft")
-    dispatched_at = datetime.now(UTC) - timedelta(seconds=seconds)
-    emulator.fail(STATUS, edited(requestId="previous"), times=2)
-    async with client_of(emulator) as other:
-        attached = other.attach(evolve(operation.ref, dispatched_at=dispatched_at))
-        assert (await attached).request_id == operation.request_id
-
-
 async def test_the_feature_id_is_learned(emulator: Emulator, operation: RunOperation) -> None:
     """A run attached by its id alone knows its feature once it was seen."""
     ref = RunRef(server=emulator.url, project=operation.project, run_id=operation.run_id)
@@ -191,32 +141,3 @@ async def test_the_feature_id_is_learned(emulator: Emulator, operation: RunOpera
         assert attached.feature_id is None
         await attached.poll()
         assert attached.feature_id == operation.feature_id
-
-
-async def test_a_handle_names_itself(operation: RunOperation, client: Client) -> None:
-    """The repr says what it is and how it stands, and holds no key."""
-    assert repr(operation) == f"<RunOperation run {operation.run_id}: running>"
-    ref = GenerationRef(server=client.server, project="p", request_id="r", feature_id=1)
-    assert repr(client.attach(ref)).endswith("generation r of feature 1: not seen yet>")
-
-
-@pytest.mark.parametrize("way", ["wait", "iteration", "batch"])
-async def test_a_task_that_nobody_references_ends(project: Project, way: str) -> None:
-    """A wait keeps its own task alive, as a request in flight does."""
-    ended: list[object] = []
-
-    async def work() -> None:
-        if way == "batch":
-            ended.extend(await project.run_features(["Checkout"]))
-            return
-        operation = await project.run_feature("Checkout")
-        if way == "iteration":
-            async for _ in operation:
-                pass
-        ended.append(await operation)
-
-    asyncio.ensure_future(work())  # noqa: RUF006 - on purpose
-    for _ in range(100):
-        await asyncio.sleep(1)
-        gc.collect(1)
-    assert len(ended) == 1

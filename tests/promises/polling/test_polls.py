@@ -14,7 +14,7 @@ from tests.promises.conftest import Events
 from tests.support.observing import dispatch_runs, start_wait
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now, shift_local_clock
-from testvibe_async import Client, Phase, Project, RetryPolicy, RunOperation, RunStatus, errors
+from testvibe_async import Client, Phase, Project, RunOperation, RunStatus, errors
 from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault
 
@@ -169,22 +169,6 @@ async def test_an_older_list_changes_nothing(emulator: Emulator, client: Client)
     await gathering
 
 
-async def test_failures_of_poll_do_not_slow_a_wait(emulator: Emulator) -> None:
-    """The intervals of a wait grow with its own failures, not with those of `poll`."""
-    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
-        operation = await client.project().run_feature("Checkout")
-        wait = asyncio.ensure_future(operation.wait())
-        await asyncio.sleep(22)
-        outage = emulator.fail("get_run", Fault.status(500))
-        for _ in range(7):
-            await asyncio.sleep(0.5)
-            await raised(errors.ObservationError, operation.poll())
-        outage.remove()
-        await wait
-
-    assert now() < 34
-
-
 async def test_polls_share_it(emulator: Emulator, client: Client, operation: RunOperation) -> None:
     """Twenty polls at once, through two handles, cost one request, and return its snapshot."""
     handles = [operation, client.attach(operation.ref)]
@@ -230,17 +214,6 @@ async def test_a_younger_snapshot_is_good_enough(emulator: Emulator, project: Pr
         await asyncio.sleep(2 / 70)
 
     assert emulator.count("get_run") == 6
-
-
-async def test_what_a_wait_saw_counts(emulator: Emulator, operation: RunOperation) -> None:
-    """A poll with `max_age` takes the snapshot that a wait brought."""
-    wait = start_wait(operation)
-    await asyncio.sleep(7)
-    before = emulator.count("get_run")
-    await operation.poll(max_age=3.5)
-
-    assert emulator.count("get_run") == before
-    wait.cancel()
 
 
 async def test_what_is_over_is_free(emulator: Emulator, client: Client, project: Project) -> None:

@@ -1,16 +1,12 @@
 """Waiting for one operation, and iterating over its transitions."""
 
 import asyncio
-import gc
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
-from tests.support.batches import client_tasks
 from tests.support.observing import dispatch_runs, start_wait, statuses
 from tests.support.raising import raised
 from tests.support.timing import now
@@ -78,46 +74,6 @@ async def test_a_wait_without_time_polls_once(
     assert emulator.count("get_run") == 2
 
 
-WAYS: list[Callable[[Client, RunOperation], Awaitable[Any]]] = [
-    lambda _, operation: operation.wait(timeout=0),
-    lambda client, operation: anext(client.finished([operation], timeout=0)),
-]
-
-
-@pytest.mark.parametrize("way", WAYS, ids=["wait", "finished"])
-@pytest.mark.parametrize("is_known", [True, False])
-async def test_no_time_is_one_poll_of_an_attached_one(
-    emulator: Emulator,
-    operation: RunOperation,
-    way: Callable[[Client, RunOperation], Awaitable[Any]],
-    *,
-    is_known: bool,
-) -> None:
-    """One request, and its own error: a run that the service does not know is not waited for."""
-    ref = operation.ref if is_known else evolve(operation.ref, run_id=99999, dispatched_at=None)
-    kind = errors.WaitTimeoutError if is_known else errors.OperationNotFoundError
-    async with client_of(emulator) as client:
-        await raised(kind, way(client, client.attach(ref)))
-    assert emulator.count("get_run") == 1
-
-
-async def test_a_last_poll_that_was_not_sent_says_nothing(emulator: Emulator) -> None:
-    """Under a low limit of the rate, a time-out is no failure of the service."""
-    async with client_of(emulator, rate_limit=0.5) as client:
-        operation = await client.project().run_feature("Checkout")
-        error = await raised(errors.WaitTimeoutError, operation.wait(timeout=0.5))
-    assert (error.failures, error.__cause__) == (0, None)
-
-
-async def test_a_refused_list_causes_no_reads(emulator: Emulator, project: Project) -> None:
-    """At a time-out, a rate-limited list is no reason to read each operation by its id."""
-    operations = await dispatch_runs(project, 10)
-    emulator.fail("list_runs", Fault.status(429))
-    waits = (raised(errors.WaitTimeoutError, each.wait(timeout=0.5)) for each in operations)
-    await asyncio.gather(*waits)
-    assert emulator.count("get_run") == 0
-
-
 async def test_the_last_poll_is_short(emulator: Emulator, operation: RunOperation) -> None:
     """A service that does not answer delays the error by a second."""
     await asyncio.sleep(1)
@@ -126,21 +82,6 @@ async def test_the_last_poll_is_short(emulator: Emulator, operation: RunOperatio
     error = await raised(errors.WaitTimeoutError, operation.wait(timeout=1), match=said)
     assert now() == pytest.approx(3, abs=0.1)
     assert isinstance(error.__cause__, errors.OutcomeUnknownError)
-
-
-async def test_the_last_poll_comes_before_others(emulator: Emulator) -> None:
-    """A wait that times out does not queue behind the due polls of all other operations."""
-    async with client_of(emulator, max_connections=2) as client:
-        operation, *others = await dispatch_runs(client.project(), 60)
-        emulator.fail("list_runs", Fault.status(404))
-        emulator.fail("get_run", Fault.delay(0.3))
-        waits = [start_wait(each) for each in others]
-        wait = asyncio.ensure_future(operation.wait(timeout=4))
-        await asyncio.sleep(3.9)
-        emulator.finish_run(operation.run_id)
-        assert (await wait).is_success
-        for each in waits:
-            each.cancel()
 
 
 async def test_the_error_says_how_old_it_is(emulator: Emulator, operation: RunOperation) -> None:
@@ -209,69 +150,12 @@ async def test_a_close_waits_for_each_last_poll(emulator: Emulator) -> None:
         await asyncio.wait(waits)
 
 
-async def test_a_cancelled_last_poll(emulator: Emulator, operation: RunOperation) -> None:
-    """A last poll that other code cancels ends its wait, as any poll; the next wait has its own."""
-    first = asyncio.ensure_future(operation.wait(timeout=0))
-    polls: list[asyncio.Task[Any]] = []
-    while not polls:
-        await asyncio.sleep(0)
-        polls = [task for task in client_tasks() if task.get_name().endswith("poller")]
-    polls[0].cancel()
-    await raised(errors.ObservationError, first)
-
-    before = emulator.count("get_run")
-    await raised(errors.WaitTimeoutError, operation.wait(timeout=0))
-    assert emulator.count("get_run") == before + 1
-
-
 async def test_a_dispatch_alone_costs_no_polls(emulator: Emulator, operation: RunOperation) -> None:
     """An operation without a wait is not polled."""
     await asyncio.sleep(60)
 
     assert emulator.count("get_run") == 0
     assert (operation.status, operation.phase) == ("running", "queued")
-
-
-@pytest.mark.parametrize("way", ["iteration", "updates", "finished", "gather"])
-async def test_a_kept_cancelled_task_does_not_keep_polling(
-    emulator: Emulator, client: Client, operation: RunOperation, way: str
-) -> None:
-    """The traceback of a cancellation does not keep an iteration alive, and so no polling."""
-
-    async def follow() -> None:
-        if way == "gather":
-            await client.gather(operation)
-        elif way == "finished":
-            async for _ in client.finished([operation]):
-                pass
-        else:
-            async for _ in operation if way == "iteration" else operation.updates():
-                pass
-
-    task = asyncio.ensure_future(follow())
-    await asyncio.sleep(4)
-    task.cancel()
-    (result,) = await asyncio.gather(task, return_exceptions=True)
-    gc.collect()
-    await asyncio.sleep(0)
-    asked = emulator.count("get_run")
-    await asyncio.sleep(12)
-
-    assert isinstance(result, asyncio.CancelledError)
-    assert emulator.count("get_run") == asked
-
-
-async def test_unused_iterations_leave_no_listener(
-    emulator: Emulator, client: Client, operation: RunOperation
-) -> None:
-    """Iterations that were never stepped leave no listener behind."""
-    unasked = client.finished([operation]), aiter(operation)
-    del unasked
-    gc.collect()
-    await asyncio.sleep(60)
-
-    assert emulator.count("get_run") == 0
-    assert (await operation).is_success
 
 
 @pytest.mark.parametrize("seconds", [0, 40])
@@ -340,41 +224,6 @@ async def test_closing_ends_the_polling(emulator: Emulator, operation: RunOperat
 
     assert emulator.count("get_run") == 0
     await raised(StopAsyncIteration, anext(transitions))
-
-
-async def test_closing_wakes_the_task_that_waits(operation: RunOperation) -> None:
-    """aclose() ends an iteration for the task that waits for its next change, at once."""
-    transitions = aiter(operation)
-    await anext(transitions)
-    waiting = asyncio.ensure_future(anext(transitions))
-    await asyncio.sleep(1)
-
-    await transitions.aclose()
-
-    await raised(StopAsyncIteration, waiting)
-    assert now() == 1
-
-
-async def test_closing_drops_what_was_not_taken(operation: RunOperation) -> None:
-    """After aclose() an iteration yields nothing more, not even what had come before."""
-    transitions = aiter(operation)
-    await anext(transitions)
-    await operation
-
-    await transitions.aclose()
-
-    assert [transition async for transition in transitions] == []
-
-
-async def test_a_cancelled_step_can_be_taken_again(operation: RunOperation) -> None:
-    """Cancelling the wait for the next transition loses none."""
-    transitions = aiter(operation)
-    await anext(transitions)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1):
-            await anext(transitions)
-
-    assert (await anext(transitions)).phase is Phase.ACTIVE
 
 
 async def test_two_tasks_on_one_iteration_are_refused(operation: RunOperation) -> None:

@@ -1,7 +1,6 @@
 """Lists that fail, lag, are wrong or are cut: what they cost, and when they are suspended."""
 
 import asyncio
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,9 +10,9 @@ from tests.conftest import client_of
 from tests.promises.conftest import Events
 from tests.support.observing import COUNT, ROUNDS, dispatch_runs
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Hooks, Project, RunOperation
+from testvibe_async import Client, Hooks, Project
 from testvibe_async.events import ListPollingSuspended
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault
 
 ALL = ROUNDS * COUNT
 """How often all are read by id, at most."""
@@ -160,19 +159,6 @@ async def test_a_suspension_is_reported(emulator: Emulator, client: Client, even
     assert event.error is not None
 
 
-@pytest.mark.service(scenario=Scenario(run_queue=0, run_duration=200, failing_runs=0))
-async def test_a_list_that_earns_little(emulator: Emulator, client: Client, events: Events) -> None:
-    """A list that shows less than it costs is suspended for 60 s, again and again."""
-    emulator.fail("list_runs", Fault.body(b"[]"))
-    await client.gather(*await dispatch_runs(client.project(), 3))
-
-    suspended = events.of(ListPollingSuspended)
-    at = [request.at for request in emulator.requests if request.operation == "list_runs"]
-    assert [(event.seconds, event.error) for event in suspended] == [(60.0, None)] * 4
-    assert len(at) == 4
-    assert [later - earlier for earlier, later in pairwise(at)] == pytest.approx([63] * 3, abs=3.5)
-
-
 async def test_a_list_that_was_off_is_tried_again(emulator: Emulator, client: Client) -> None:
     """After ten minutes a list that was not there is asked for once more."""
     rule = emulator.fail("list_runs", Fault.status(404))
@@ -197,21 +183,3 @@ async def test_a_list_that_hangs(emulator: Emulator, client: Client, project: Pr
 
     assert now() <= 8 + 2 * 3.3
     assert emulator.count("list_runs") == 1
-
-
-async def test_a_failure_is_no_hurry(emulator: Emulator, client: Client, project: Project) -> None:
-    """After a list that failed, operations that were not due yet are read at their own time."""
-    emulator.fail("list_runs", Fault.status(404))
-    operations: list[RunOperation] = []
-    for _ in range(6):
-        operations += await dispatch_runs(project, 3)
-        await asyncio.sleep(0.4)
-
-    runs = await client.gather(*operations)
-
-    assert all(run.is_success for run in runs)
-    assert emulator.count("list_runs") == 1
-    assert emulator.count("get_run") <= ROUNDS * len(operations)
-    for place, operation in enumerate(operations):
-        first = next(r.at for r in emulator.requests if r.run_id == operation.ref.key[-1])
-        assert first <= place // 3 * 0.4 + 3.3

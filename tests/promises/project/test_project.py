@@ -251,14 +251,6 @@ async def test_get_generation_status_shows_the_latest(emulator: Emulator, projec
     assert end.phase is Phase.FINISHED
 
 
-async def test_get_generation_status_of_a_feature_never_generated_is_read(project: Project) -> None:
-    """get_generation_status of a feature that was never generated has None for what is unknown."""
-    generation = await project.get_generation_status(DRAFT)
-    assert (generation.feature_name, generation.sections) == (DRAFT, ())
-    assert generation.request_id is generation.overall_status is None
-    assert not generation.is_success
-
-
 async def test_get_generation_log_gives_lines(emulator: Emulator, project: Project) -> None:
     """get_generation_log returns each section with its reason and its lines."""
     operation = await project.generate_feature(DRAFT)
@@ -383,13 +375,6 @@ async def test_a_path_of_any_kind_is_written_and_read(project: Project, path: st
     await project.write_file(path, content)
     file = await project.read_file(path)
     assert (file.path, file.content, file.source) == (path, content, "stored")
-
-
-async def test_write_file_leaves_paths_alone(emulator: Emulator, project: Project) -> None:
-    """write_file leaves the allowlist to the service, whose 400 is an InvalidRequestError."""
-    error = await raised(errors.InvalidRequestError, project.write_file("tests/x.spec.ts", ""))
-    assert error.code == "invalid_request"
-    assert emulator.count("write_file") == 1
 
 
 async def test_list_configs_gives_names_and_paths(project: Project) -> None:

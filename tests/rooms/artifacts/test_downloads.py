@@ -1,6 +1,5 @@
 """Downloads from inside: threads that work on the disk, bounds that are smaller, and links."""
 
-import asyncio
 import errno
 import os
 import threading
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp.http_exceptions import BadStatusLine
 
-from tests.support.finished_run import CONTENT, SECRET, Case, downloads, until
+from tests.support.finished_run import CONTENT, SECRET, Case, downloads
 from tests.support.peer import chunked, http
 from tests.support.raising import raised
 from testvibe_async import Artifact, Client, errors
@@ -21,34 +20,6 @@ from testvibe_async._core.artifacts.host import BLOCK_BYTES
 
 STEPS = [(part_file, "_create"), (downloader, "append"), (Path, "replace")]
 """What touches the disk, and where it is looked up."""
-
-
-@pytest.mark.parametrize(("module", "step"), [*STEPS, (part_file, "_remove")])
-async def test_a_cancellation_waits_for_the_disk(
-    case: Case, module: object, step: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A cancelled download waits for its thread before it removes the file."""
-    started, go_on = threading.Event(), threading.Event()
-    whole = getattr(module, step)
-
-    def slow(*arguments: object) -> None:
-        started.set()
-        go_on.wait(10)
-        whole(*arguments)
-
-    monkeypatch.setattr(module, step, slow)
-    async with case.serving(http(200, CONTENT), len(CONTENT)):
-        task = asyncio.create_task(case.download())
-        await until(started.is_set)
-        for _ in range(3):
-            task.cancel()
-            for _step in range(10):
-                await asyncio.sleep(0)
-            assert not task.done()
-        go_on.set()
-        await raised(asyncio.CancelledError, task)
-        is_whole = step in {"replace", "_remove"}
-        assert case.files() == ({"a.zip": CONTENT} if is_whole else {})
 
 
 async def test_no_download_after_the_close(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from testvibe_async._core.artifacts.paths import MAX_BYTES, safe_paths
 
-PLAIN = ["trace/locked-out-user.zip", "screenshots/locked-out-user.png", "report/index.html"]
 RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"
 }
@@ -83,12 +82,6 @@ def test_every_path_is_below_its_directory_and_alone_there(hostile: list[str]) -
     check_apart(safe)
 
 
-@given(paths)
-def test_a_safe_path_is_safe_already(hostile: str) -> None:
-    """What came out once comes out as it is."""
-    assert one(one(hostile)) == one(hostile)
-
-
 @pytest.mark.parametrize(
     ("path", "safe"),
     [
@@ -133,31 +126,6 @@ def test_a_name_that_is_too_long_keeps_its_extension(letters: str) -> None:
     assert len(second.encode()) <= MAX_BYTES
     assert set(first) <= {letters[0], *"-.png"}
     assert second.endswith("-2.png")
-
-
-@pytest.mark.parametrize("name", ["." + "x" * 300, "a." + "x" * 300, "x" * 300, "a" * 300 + "."])
-def test_a_long_end_is_no_extension(name: str) -> None:
-    """What follows the last dot is kept only where it is as short as extensions are."""
-    assert len(one(name)) <= MAX_BYTES
-    assert "." not in one(name)[2:]
-
-
-@pytest.mark.parametrize(
-    ("paths", "safe"),
-    [
-        (
-            ["A.png", "a.png", "a-2.png", "a.png", "b/A.png", "B/a.png"],
-            ["A.png", "a-2.png", "a-2-3.png", "a-4.png", "b/A.png", "B-6/a.png"],
-        ),
-        (PLAIN, PLAIN),
-        (["a", "a-3", "a", "a"], ["a", "a-3", "a-7", "a-4"]),  # A number may be taken.
-        (["a", "a/b", "A/c"], ["a", "a-2/b", "A-3/c"]),
-        (["a/b", "a", "a/b/c"], ["a/b", "a-2", "a-3/b/c"]),
-    ],
-)
-def test_names_that_meet_all_survive(paths: list[str], safe: list[str]) -> None:
-    """The first keeps its name; others, of files and directories, get their number in the list."""
-    assert safe_paths(paths) == safe
 
 
 def test_long_lists_of_equal_paths_and_beginnings_are_distinguished() -> None:

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from tests.support.raising import raised
 from testvibe_async import Project, Run, RunRef, RunStatus, RunSummary, Verdict, errors
@@ -106,15 +105,6 @@ def test_what_runs_again(statuses: list[str], attempts: int, *, is_to_repeat: bo
     assert each.is_to_repeat(attempts) is is_to_repeat
 
 
-def test_a_row_that_is_completed_replaces_its_own() -> None:
-    """The same attempt has one row; the next one has another."""
-    each = entry(row(RowState.INTENDED))
-    each.add(row(RowState.DISPATCHED, ref=ref()))
-    each.add(row(RowState.INTENDED, 2))
-    assert [every.number for every in each.rows] == [1, 2]
-    assert each.rows[0].ref == ref()
-
-
 def source(
     features: Any, ledger: MemoryLedger, plan: Plan = PLAN, *, configs: Any = (None,)
 ) -> EntrySource:
@@ -136,92 +126,12 @@ async def entries(source: EntrySource) -> list[tuple[Any, int]]:
     return found
 
 
-async def begun() -> MemoryLedger:
-    """Return a ledger with a batch of two features, of which one was dispatched."""
-    ledger = MemoryLedger()
-    assert await entries(source(NAMES, ledger)) == [("Checkout", 0), ("Returns", 0)]
-    await ledger.insert(row(RowState.INTENDED))
-    return ledger
-
-
-@pytest.mark.parametrize("features", [NAMES, NAMES[::-1], ["checkout", "RETURNS"], None])
-async def test_the_same_call_resumes(features: Any) -> None:
-    """In the order of the first call, whether the features are named again or not."""
-    found = await entries(source(features, await begun()))
-    assert found == [("Checkout", 1), ("Returns", 0)]
-
-
-@pytest.mark.parametrize(
-    ("features", "plan", "configs"),
-    [
-        (["Checkout"], PLAN, (None,)),
-        ([*NAMES, "Wishlist"], PLAN, (None,)),
-        (NAMES, PLAN, ("Mobile",)),
-        (None, PLAN, ("Mobile",)),
-        (NAMES, evolve(PLAN, kind="generation"), None),
-        (NAMES, evolve(PLAN, site_url="https://other.example"), (None,)),
-    ],
-)
-async def test_another_batch_needs_another_key(features: Any, plan: Plan, configs: Any) -> None:
-    """A key has one request; another is refused before anything is dispatched."""
-    other = source(features, await begun(), plan, configs=configs)
-    await raised(errors.ConfigError, other.open(), match="nightly")
-
-
-async def test_another_project_has_its_own() -> None:
-    """The same key in another project is another batch."""
-    found = await entries(source(["Wishlist"], await begun(), evolve(PLAN, project="q")))
-    assert found == [("Wishlist", 0)]
-
-
-async def test_a_key_of_a_single_dispatch_is_no_batch() -> None:
-    """The error names what it is."""
-    ledger = MemoryLedger()
-    await ledger.insert(row(RowState.INTENDED, item=""))
-    await raised(errors.ConfigError, source(NAMES, ledger).open(), match="a run of feature")
-
-
 async def test_two_processes_begin_one_batch() -> None:
     """Whichever is first, the other takes over what it planned."""
     ledger = MemoryLedger()
     both = (entries(source(names, ledger)) for names in (NAMES, NAMES[::-1]))
     first, second = await asyncio.gather(*both)
     assert first == second
-
-
-async def test_a_batch_without_a_key_keeps_no_plan() -> None:
-    """Nobody could make the same call."""
-    ledger = MemoryLedger()
-    await entries(source(NAMES, ledger, evolve(PLAN, is_keyed=False)))
-    assert await ledger.rows(PLAN.key) == []
-
-
-async def test_a_generator_is_passed_again() -> None:
-    """Until it was read to its end, its features are in no plan."""
-    ledger = MemoryLedger()
-    first = source(iter(NAMES), ledger)
-    await first.open()
-    await first.read()
-    await ledger.insert(row(RowState.INTENDED))
-    await raised(errors.ConfigError, source(None, ledger).open(), match="pass it again")
-    assert await entries(source(iter(NAMES), ledger)) == [("Checkout", 1), ("Returns", 0)]
-    assert await entries(source(None, ledger)) == [("Checkout", 1), ("Returns", 0)]
-
-
-def test_a_plan_is_what_its_first_call_said() -> None:
-    """What a later call leaves out is that of the first; what it says counts for itself."""
-    first = evolve(
-        PLAN,
-        site_url="https://shop.example",
-        attempts=3,
-        on_conflict="wait",
-        missing_only=False,
-        options={"ticket": 7},
-        jobs=[Job("Checkout", "Checkout", "Mobile", 2)],
-    )
-    read = Row.from_json(first.row().to_json())
-    assert PLAN.with_stored(read) == first
-    assert evolve(PLAN, attempts=1).with_stored(read).attempts == 1
 
 
 async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,18 +64,6 @@ def refuse(*_arguments: object, **_options: object) -> None:
     raise PermissionError(13, "Permission denied")
 
 
-def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
-    """From the working directory upward, the first file found is the one that counts."""
-    write_repository_file(repository, 'project = "far"')
-    found = the_repository_file()
-    assert (found.project, found.server) == ("far", None)
-
-    near = write_repository_file(repository / "folder", f'project = "near"\nserver = "{SERVER}"')
-    write_repository_file(repository / "folder" / "deeper", 'project = "too deep"')
-    found = the_repository_file()
-    assert (found.path, found.project, found.server) == (near, "near", SERVER)
-
-
 def test_no_file_above_the_root_is_read(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,13 +216,3 @@ def test_a_private_file(user_file: Path, system: str, monkeypatch: pytest.Monkey
     assert all(is_private(user_file, mode) for mode in (0o600, 0o400))
     others = [is_private(user_file, mode) for mode in (0o640, 0o604, 0o644, 0o620, 0o601)]
     assert others == [system == "nt"] * 5
-
-
-def test_the_users_file_is_where_the_platform_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """platformdirs says where the user's file is; without that package there is none."""
-    path = files.user_file_path()
-    assert path is not None
-    assert path.parts[-2:] == ("testvibe-async", "config.toml")
-    monkeypatch.setitem(sys.modules, "platformdirs", None)
-    assert files.user_file_path() is None
-    assert files.read_user_file() is None

@@ -1,6 +1,5 @@
 """Server, key and options: where each is taken from, and what is refused before a request."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -74,24 +73,6 @@ def test_a_key_that_no_header_can_hold(key: str, fault: str, variable: str | Non
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="is empty"):  # A command reads one.
         require_api_key("")
-
-
-@pytest.mark.parametrize("around", ["{}", " {}", "{}\n", "\r\n{}\r\n", "\t{} "])
-def test_white_space_around_a_setting_is_taken_off(user_file: Path, around: str) -> None:
-    """Server, key and project are stripped, in arguments, variables and files."""
-    server, key, project = (around.format(each) for each in (HOME, KEY, "7f3c"))
-    expected = Settings(server=HOME, api_key=KEY, project="7f3c")
-    environment = {"TESTVIBE_SERVER": server, "TESTVIBE_API_KEY": key, "TESTVIBE_PROJECT": project}
-    assert load_settings(server, api_key=key, project=project, environment={}) == expected
-    assert load_settings(environment=environment) == expected
-    empty = dict.fromkeys(environment, " \n")  # A variable that is set to nothing is not set.
-    assert load_settings(server, api_key=key, project=project, environment=empty) == expected
-
-    state(user_file, f"project = {json.dumps(project)}")
-    name = json.dumps(server)
-    user_file.write_text(f"server = {name}\n[servers.{name}]\napi_key = {json.dumps(key)}\n")
-    user_file.chmod(0o600)
-    assert load_settings(environment={}) == expected
 
 
 @pytest.mark.parametrize(
@@ -265,22 +246,6 @@ def test_each_source_comes_before_the_next(user_file: Path) -> None:
     ]
 
 
-def test_no_file_is_read_needlessly(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With server, key, project and endpoints given, a broken file is not even opened."""
-    state(user_file, "[[[")
-    user_file.write_text("[[[")
-    given: dict[str, Any] = {"api_key": KEY, "project": "p", "endpoints": {}}
-    assert load_settings(HOME, **given, environment={}).project == "p"
-    environment = {"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": KEY, "TESTVIBE_PROJECT": "p"}
-    assert load_settings(endpoints={}, environment=environment).project == "p"
-    monkeypatch.setattr(
-        "testvibe_async._core.config.files.user_file_path",
-        lambda: pytest.fail("asked for the file"),
-    )
-    state(user_file, 'project = "q"')
-    assert load_settings(HOME, api_key=KEY, endpoints={}, environment={}).project == "q"
-
-
 def test_a_key_is_used_for_the_server_it_was_stored_for(user_file: Path) -> None:
     """The key of one server is not sent to another, nor below another path of its host."""
     store(user_file, HOME, f"{HOME}/one/api/v1/ops", default=HOME)
@@ -290,14 +255,6 @@ def test_a_key_is_used_for_the_server_it_was_stored_for(user_file: Path) -> None
             assert find_settings(*arguments, environment=environment).api_key is None
             with pytest.raises(ConfigError, match=f"no API key for {other}"):
                 load_settings(*arguments, environment=environment)
-
-
-def test_one_stored_server_has_one_name(user_file: Path) -> None:
-    """A server is found in the user's file however it is written there."""
-    store(user_file, "HTTPS://Home.example:443/", default="https://HOME.example/")
-    assert load_settings(environment={}).server == HOME
-    state(user_file, 'server = "https://home.EXAMPLE"\nproject = "p"')
-    assert load_settings(environment={}) == Settings(server=HOME, api_key=KEY, project="p")
 
 
 @pytest.mark.parametrize("given", [{}, {"api_key": OTHER}, {"api_key": KEY, "project": "p"}])
@@ -450,15 +407,6 @@ def test_errors_name_the_source(
     user_file.chmod(0o600)
     with pytest.raises(ConfigError, match=source):
         load_settings(environment=environment)
-
-
-def test_the_key_is_in_no_repr_of_what_was_found() -> None:
-    """What was found can be logged, whatever stands in the place of a key."""
-    for key in (KEY, "hunter2"):
-        found = find_settings(HOME, api_key=key, environment={})
-        settings = load_settings(HOME, api_key=key, environment={})
-        assert key[4:] not in f"{found!r} {settings!r} {settings}"
-        assert "source='argument'" in repr(found)
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,11 @@ from testvibe_async import FeatureStatus, RunStatus, models
 from testvibe_async._core.util.serialization import wire_name
 from testvibe_async._core.wire import openapi_document
 from testvibe_async._core.wire.endpoints import ENDPOINTS, Effect
-from testvibe_async.errors import ConflictError
 
 DOCUMENT: Any = openapi_document()
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 CHECKER = Checker()
 OPERATIONS = CHECKER.operations
-BASES = {"documented", "assumed"}
 
 MODELS: dict[Any, list[str]] = {
     models.Artifact: ["Artifact", "LinkedArtifact"],
@@ -51,13 +49,6 @@ def success(name: str) -> tuple[str, Any]:
     responses = OPERATIONS[name].definition["responses"]
     ((status, response),) = ((s, r) for s, r in responses.items() if s.startswith("2"))
     return status, response
-
-
-def answered(name: str) -> tuple[str, Any]:
-    """Return the name and the definition of the schema of an operation's answer or of its rows."""
-    schema = success(name)[1]["content"]["application/json"]["schema"]
-    reference = schema.get("items", schema)["$ref"].rpartition("/")[2]
-    return reference, SCHEMAS[reference]
 
 
 def resolved(response: Any) -> Any:
@@ -108,18 +99,6 @@ def test_its_operations_are_those_of_the_table() -> None:
     }
 
 
-def test_what_a_state_forbids_is_a_conflict() -> None:
-    """What changes a feature can be answered with 409, and with an error of its own in the table.
-
-    No read and no write of a file can.
-    """
-    conflicting = {name for name in OPERATIONS if "409" in OPERATIONS[name].definition["responses"]}
-    changing = {name for name, row in ENDPOINTS.items() if row.effect is not Effect.READS}
-    assert conflicting == changing - {"write_file"}
-    own = {name for name, row in ENDPOINTS.items() if row.conflict is not ConflictError}
-    assert own == conflicting - {"create_feature", "cancel_generation"}
-
-
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_operations_answer_alike(name: str) -> None:
     """Reads and changes answer 200, dispatches 202, a creation 201; all refuse in one shape."""
@@ -134,14 +113,6 @@ def test_operations_answer_alike(name: str) -> None:
         assert schema == {"$ref": "#/components/schemas/Error"}
         is_assumed = status == "default" or (status == "409" and not ENDPOINTS[name].is_documented)
         assert response["x-basis"] == ("assumed" if is_assumed else "documented")
-
-
-def test_everything_is_marked() -> None:
-    """Each operation, parameter, body, answer, link and field is documented or assumed."""
-    marks = {name: value.get("x-basis") for name, value in marked()}
-    assert len(marks) > 150
-    assert {name: mark for name, mark in marks.items() if mark not in BASES} == {}
-    assert {o.definition["x-name-basis"] for o in OPERATIONS.values()} == BASES
 
 
 def test_requests_are_strict_and_answers_are_not() -> None:
@@ -190,18 +161,3 @@ def test_the_documented_words_are_the_enums(place: str, words: type[StrEnum]) ->
     schema = SCHEMAS[name]["properties"][field]
     assert schema["x-words"]["documented"] == list(words)
     assert "enum" not in schema
-
-
-def test_a_dispatch_leads_to_its_polls() -> None:
-    """Links lead from a dispatch and a creation to what is read next, by the id in the answer."""
-    targets = {
-        (name, target): next(p for p in link["parameters"].items() if p[0] != "project")
-        for name in ("generate_feature", "run_feature", "create_feature")
-        for target, link in success(name)[1]["links"].items()
-    }
-    by_feature, by_run = ("feature", "$response.body#/featureId"), ("run", "$response.body#/runId")
-    for name in ("get_generation_status", "get_generation_log"):
-        assert targets["generate_feature", name] == by_feature
-    for name in ("get_run", "diagnose_run", "get_run_artifacts"):
-        assert targets["run_feature", name] == by_run
-    assert targets["create_feature", "get_feature"] == ("feature", "$response.body#/id")

@@ -16,25 +16,12 @@ from testvibe_async import RetryPolicy, errors
 from testvibe_async._core.http import session as http_session
 from testvibe_async._core.http.response_body import LARGE_BYTES, Bodies, TooLargeError
 from testvibe_async._core.wire import Endpoints
-from testvibe_async._core.wire.endpoints import ENDPOINTS
 from testvibe_async.testing import Emulator, Fault
 
 MEBIBYTE = 2**20
 STATUS = b'{"featureStatus": "generated"}'
 GZIP = "Content-Encoding: gzip"
 GZIPPED = {"Content-Encoding": "gzip"}
-
-
-def test_the_most_that_is_read_follows_from_what_an_answer_holds() -> None:
-    """64 MiB for lists, files and logs, 4 for what may have many tests, 1 for all others."""
-    most = {name: endpoint.max_bytes // MEBIBYTE for name, endpoint in ENDPOINTS.items()}
-    large = {"get_run_artifacts", "read_file", "get_generation_log"}
-    assert {name for name, size in most.items() if size == 64} == large | {
-        name for name in most if name.startswith("list_")
-    }
-    middle = {name for name, size in most.items() if size == 4}
-    assert middle == {"get_feature", "create_feature", "get_run", "diagnose_run"}
-    assert set(most.values()) == {1, 4, 64}
 
 
 def without_length(status: int, body: bytes) -> bytes:
@@ -93,14 +80,6 @@ async def test_a_compressed_answer_is_read(body: bytes, encoding: str) -> None:
         assert b"accept-encoding: gzip\r\n" in service.requests[0].lower()
 
 
-@pytest.mark.parametrize("size", [1, 9, 20, len(PACKED) - 1])
-async def test_a_gzip_that_comes_in_pieces_is_read(size: int) -> None:
-    """Wherever the network cuts it, gzip is unpacked."""
-    pieces = [PACKED[at : at + size] for at in range(0, len(PACKED), size)]
-    body = await Bodies().read(Content(pieces), GZIPPED, most=99, timeout=None)
-    assert body == b'[{"id": "g"}]'
-
-
 @pytest.mark.parametrize(
     "body",
     [PACKED[:-1], PACKED[:1], b"\x1f no gzip", PACKED + b"\x1f x", EMPTY * 16 + PACKED],
@@ -111,16 +90,6 @@ async def test_a_broken_gzip_is_a_lost_answer(body: bytes) -> None:
     async with peer(http(200, body, GZIP)) as service, service.client() as client:
         with pytest.raises(errors.OutcomeUnknownError, match=r"before the end of the body"):
             await client.list_projects()
-
-
-@pytest.mark.parametrize("status", [200, 400])
-async def test_another_encoding_is_not_guessed(status: int) -> None:
-    """An answer that is encoded as was not asked for says so, and has its status."""
-    answer = http(status, b"?", "Content-Encoding: br")
-    async with peer(answer) as service, service.client() as client:
-        with pytest.raises(errors.ResponseError, match="is encoded as 'br', and gzip") as caught:
-            await client.list_projects()
-        assert caught.value.status == status
 
 
 async def test_the_bound_is_on_the_wire_too() -> None:
@@ -174,49 +143,7 @@ async def test_two_large_answers_are_in_memory_at_once() -> None:
     assert await asyncio.gather(*tasks) == [LARGE_BYTES + 2] * 3
 
 
-async def test_a_large_answer_waits_no_longer_than_its_time_out() -> None:
-    """Where others take too long, it is as if no answer came; no place is lost by it."""
-    bodies = Bodies()
-    may_end = asyncio.Event()
-    slow = [
-        asyncio.create_task(
-            bodies.read(Content([*LARGE], may_end=may_end), {}, most=MEBIBYTE, timeout=None)
-        )
-        for _ in range(2)
-    ]
-    await asyncio.sleep(1)
-    await raised(TimeoutError, bodies.read(Content([*LARGE]), {}, most=MEBIBYTE, timeout=5.0))
-    for task in slow:
-        task.cancel()
-    await asyncio.gather(*slow, return_exceptions=True)
-    assert await bodies.read(Content([*LARGE]), {}, most=MEBIBYTE, timeout=5.0)
-
-
 BIG_LIST = b"[" + b" " * LARGE_BYTES + b" ]"
-
-
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        (Fault.body(BIG_LIST), None),
-        (Fault.body(BIG_LIST[:-1]), errors.MalformedResponseError),
-        (Fault.body(b"x" * 2 * LARGE_BYTES, status=500), errors.ServerError),
-    ],
-    ids=["whole", "cut", "an error"],
-)
-async def test_large_answers_make_room(
-    emulator: Emulator, answer: Fault, error: type[errors.VibeError] | None
-) -> None:
-    """Whether it could be decoded or not; of an error nothing is decoded later."""
-    emulator.fail("list_projects", answer)
-    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
-        for _ in range(5):
-            with pytest.raises(error) if error else nullcontext():
-                assert await asyncio.create_task(client.list_projects()) == []
-        operation = await client.project().run_feature("Checkout")
-        emulator.fail("get_run", Fault.edit(lambda digest: {**digest, "log": "x" * LARGE_BYTES}))
-        for _ in range(5):  # Polls are decoded elsewhere.
-            await operation.poll()
 
 
 async def test_a_cancelled_reader(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

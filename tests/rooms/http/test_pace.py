@@ -23,12 +23,6 @@ def test_refusals_among_many_answers_pause_nobody() -> None:
     assert pace.is_free
 
 
-def test_old_answers_do_not_count() -> None:
-    """Two refusals, and a third long after, are three times one."""
-    pace = Pace()
-    assert [pace.refuse(at, retry_after=1.0) for at in (0.0, 1.0, 3.5)] == [None] * 3
-
-
 def test_one_probe_goes_out_after_the_pause() -> None:
     """The others wait for its answer, and go on when it is accepted."""
     pace = paused()

@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.timing import now
 from testvibe_async._core.http.throttle import Throttle
-from testvibe_async.testing import VirtualTimeLoop
 
 
 @asynccontextmanager
@@ -42,13 +41,6 @@ class Traffic:
             self.throttle.accept(now())
 
 
-async def test_slots_are_given_in_order() -> None:
-    """Requests get their slots in the order in which they came."""
-    traffic = Traffic(Throttle(2))
-    await asyncio.gather(*(traffic.pass_through(number) for number in range(7)))
-    assert list(traffic.began) == list(range(7))
-
-
 @pytest.mark.parametrize("is_paused", [False, True])
 async def test_a_cancelled_request_frees_its_slot(*, is_paused: bool) -> None:
     """Cancelling a request that waits, in the queue or in a pause, loses no slot."""
@@ -73,16 +65,6 @@ async def test_a_rate_is_kept() -> None:
     await asyncio.gather(*(traffic.pass_through(number) for number in range(9, 12)))
     expected = [*(number / 4 for number in range(9)), later, later + 0.25, later + 0.5]
     assert list(traffic.began.values()) == pytest.approx(expected)
-
-
-async def test_a_timer_that_is_late_does_not_slow_the_rate() -> None:
-    """A late start does not delay the next one."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualTimeLoop)
-    loop.call_at(0.4, loop._jump, 0.2)  # something keeps the loop busy
-    traffic = Traffic(Throttle(50, rate_limit=2.0))
-    await asyncio.gather(*(traffic.pass_through(number) for number in range(4)))
-    assert list(traffic.began.values()) == pytest.approx([0, 0.6, 1.0, 1.5])
 
 
 async def test_a_pause_that_begins_as_a_slot_is_given_is_kept() -> None:
@@ -127,17 +109,3 @@ async def test_neither_queue_starves_the_other(*, many: bool, single: bool) -> N
     tasks.append(asyncio.create_task(pass_through(is_poll=single)))
     await asyncio.gather(*tasks)
     assert served.index(single) <= 4
-
-
-async def test_a_slot_is_passed_on_when_its_new_owner_is_cancelled() -> None:
-    """Cancelling a request at the moment in which it gets its slot loses no slot."""
-    throttle = Throttle(1)
-    async with slot(throttle):
-        tasks = [asyncio.create_task(Traffic(throttle).pass_through(number)) for number in range(2)]
-        await asyncio.sleep(0)
-    tasks[0].cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert tasks[0].cancelled()
-    freed_at = now()
-    async with slot(throttle):
-        assert now() == freed_at

@@ -2,22 +2,18 @@
 
 import asyncio
 import threading
-from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
-from attrs import evolve
 
 from tests.conftest import client_of
-from tests.support.peer import ONCE, http, peer
+from tests.support.peer import http, peer
 from tests.support.timing import now
-from testvibe_async import ConfigError, OutcomeUnknownError, Project
+from testvibe_async import ConfigError, Project
 from testvibe_async._core.http import transport
 from testvibe_async._core.http.clock import ServiceClock, clock_lead
 from testvibe_async._core.http.request_body import RequestBody
-from testvibe_async._core.wire.endpoints import Endpoints
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -79,32 +75,7 @@ async def test_an_impossible_date_is_no_clock_sample(date: str) -> None:
             client._transport.clock.at(asyncio.get_running_loop().time() + seconds)
 
 
-@pytest.mark.parametrize(("request_timeout", "seconds"), [(1.0, 1.0), (100.0, 2.0)])
-async def test_a_request_may_be_shorter(
-    emulator: Emulator, request_timeout: float, seconds: float
-) -> None:
-    """A request may have a shorter timeout than the client, never a longer one."""
-    request = evolve(Endpoints.LIST_PROJECTS.request(), timeout=request_timeout)
-    async with client_of(emulator, timeout=2.0, retry=ONCE) as client:
-        emulator.fail("list_projects", Fault.hang())
-        with pytest.raises(OutcomeUnknownError, match=f"within {seconds:g} s"):
-            await client._transport.call(request)
-    assert now() == pytest.approx(seconds, abs=0.1)
-
-
 DATE = {"Date": "Thu, 26 Nov 2026 10:00:00 GMT"}
-
-
-def test_a_slow_answer_and_one_without_a_date_change_nothing() -> None:
-    """A slow one was written long ago, perhaps; a proxy's has no date, and keeps what is known."""
-    clock = ServiceClock()
-    sample = partial(clock.sample, lead=clock_lead())
-    sample(DATE, sent=0.0, answered=1.1)
-    assert clock.at(2.0) is None
-    sample(DATE, sent=2.0, answered=3.0)
-    sample({}, sent=4.0, answered=4.1)
-    sample({**DATE, "Age": "5"}, sent=4.0, answered=4.1)
-    assert clock.at(8.0) == datetime(2026, 11, 26, 10, 0, 5, tzinfo=UTC)
 
 
 def test_an_answer_that_the_machine_slept_over_changes_nothing() -> None:

@@ -76,15 +76,3 @@ async def test_a_batch_is_forgotten_row_by_row() -> None:
         each.state, each.ref = RowState.FINISHED, ref(number + 1)
         await ledger.note(each)
     assert len(await ledger.rows("nightly")) == KEPT
-
-
-async def test_an_owner_is_found_by_project() -> None:
-    """Two projects may use one id."""
-    ledger = MemoryLedger()
-    other = row(
-        "other", state=RowState.DISPATCHED, ref=RunRef(server=SERVER, project="q", run_id=1)
-    )
-    other.project = "q"
-    await ledger.insert(other)
-    assert await ledger.related(SERVER, "p", [ref(1)]) == []
-    assert await ledger.related(SERVER, "q", [ref(1)]) == [other]

@@ -46,21 +46,6 @@ async def ledgers(path: Path) -> AsyncGenerator[tuple[SqliteLedger, SqliteLedger
         yield first, second
 
 
-async def stored(path: Path, key: str = "pr-1") -> list[Row]:
-    """Return what another process reads."""
-    async with SqliteLedger(path) as ledger:
-        return await ledger.rows(key)
-
-
-async def test_one_of_two_processes_has_a_row(ledgers: tuple[SqliteLedger, SqliteLedger]) -> None:
-    """However many insert a row at once, each gets the one that was first."""
-    rows = [row(clock=f"{number} 0") for number in range(40)]
-    inserts = (ledgers[number % 2].insert(each) for number, each in enumerate(rows))
-    found = await asyncio.gather(*inserts)
-    assert len({each.clock for each in found}) == 1
-    assert sum(each is mine for each, mine in zip(found, rows, strict=True)) == 1
-
-
 async def test_two_processes_create_one_file(path: Path) -> None:
     """Whichever links its file first, both use that, and leave no other."""
     async with contextlib.AsyncExitStack() as stack:
@@ -70,14 +55,6 @@ async def test_two_processes_create_one_file(path: Path) -> None:
         for number in range(8):
             assert len(await opened[-1].rows(f"{number}")) == 1
     assert {each.name for each in path.parent.iterdir()} <= {path.name, f"{path.name}-journal"}
-
-
-async def test_many_at_once_are_one_commit(path: Path) -> None:
-    """Rows that come while one transaction is written share the next."""
-    async with SqliteLedger(path) as ledger:
-        before = ledger.commits
-        await asyncio.gather(*(ledger.insert(row(f"{number}")) for number in range(500)))
-        assert ledger.commits - before <= 2
 
 
 @pytest.mark.parametrize(
@@ -126,33 +103,6 @@ async def test_a_late_note_undoes_no_decision(
     assert [each.ref for each in await ledgers[1].rows("pr-1")] == [ref()]
 
 
-async def test_a_note_is_on_the_disk_after_the_close(path: Path) -> None:
-    """Notes that nobody waits for are written by then."""
-    async with SqliteLedger(path) as ledger:
-        each = await ledger.insert(row())
-        await ledger.note(evolve(each, state=RowState.DISPATCHED, ref=ref()))
-    (found,) = await stored(path)
-    assert found.ref == ref()
-
-
-async def test_rows_of_another_process_are_related(
-    ledgers: tuple[SqliteLedger, SqliteLedger],
-) -> None:
-    """Another process's open rows and owners count, and nothing of another project or server."""
-    for each in (
-        row("open"),
-        row("owner", state=RowState.DISPATCHED, ref=ref()),
-        row("owner of another", state=RowState.DISPATCHED, ref=ref(215)),
-        row("refused", state=RowState.NOT_STARTED),
-        evolve(row("other"), project="q"),
-        evolve(row("other"), server="https://other.example"),
-    ):
-        await ledgers[0].insert(each)
-    found = await ledgers[1].related(SERVER, "p", [ref()])
-    assert sorted(each.key for each in found) == ["open", "owner"]
-    assert [each.key for each in await ledgers[1].related(SERVER, "p", [])] == ["open"]
-
-
 async def test_old_keys_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is kept for a while after its last change, as a whole; its batch's number stays."""
 
@@ -192,32 +142,6 @@ async def test_a_file_in_use_forgets_old_keys(path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(sqlite, "CHECKED_EVERY", 0.0)
         assert not await ledger.rows("old")
         assert await ledger.rows("new")
-
-
-async def test_batches_have_numbers(ledgers: tuple[SqliteLedger, SqliteLedger]) -> None:
-    """Of two processes that begin one batch, both find one number; a single dispatch has none."""
-    await asyncio.gather(*(each.insert(plan("nightly")) for each in ledgers))
-    await ledgers[1].insert(plan("weekly"))
-    await ledgers[1].insert(row())
-    await ledgers[1].insert(row("nightly", item="1"))
-    assert [
-        (number, first.key, len(rows)) for number, first, rows in await ledgers[0].batches()
-    ] == [(2, "weekly", 1), (1, "nightly", 2)]
-    assert [len(rows) for *_, rows in await ledgers[0].batches(with_rows=False)] == [0, 0]
-
-
-async def test_who_runs_a_batch(ledgers: tuple[SqliteLedger, SqliteLedger], path: Path) -> None:
-    """A batch is said to run while a process does, and by none of its files after that."""
-    first, second = ledgers
-    assert not second.is_living(1)
-    with first.living(1):
-        assert second.is_living(1)
-        assert not second.is_living(2)
-        with second.living(1):  # A second process runs it, too.
-            assert second.is_living(1)
-        assert second.is_living(1)
-    assert not second.is_living(1)
-    assert not [*path.parent.glob("*.running/*")]
 
 
 async def test_a_killed_process_runs_nothing(path: Path) -> None:
@@ -263,12 +187,6 @@ async def test_a_note_that_failed_is_told_at_the_close(path: Path) -> None:
     await asyncio.to_thread(path.with_name("away").rename, path)
     async with ledger:
         assert len(await ledger.rows("pr-1")) == 1
-
-
-async def test_a_folder_that_cannot_be_opened(tmp_path: Path) -> None:
-    """The system's own word says why."""
-    with pytest.raises(errors.ConfigError, match="can't be opened"):
-        await SqliteLedger(tmp_path / "missing" / "ledger").open()
 
 
 async def test_closed_before_it_was_opened(path: Path) -> None:

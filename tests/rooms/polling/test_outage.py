@@ -117,22 +117,6 @@ async def test_it_begins_with_the_tenth_failure() -> None:
     assert probed == [10.0, 12.4, 15.4, 18.4]
 
 
-async def test_a_probe_that_is_cancelled_ends_its_waits() -> None:
-    """Where somebody cancels the poller's task during an outage no wait hangs."""
-    async with waiting(15) as many:
-        await asyncio.sleep(20)
-        outage = many.emulator.fail("*", AWAY)
-        await asyncio.sleep(12)
-        outage.remove()
-        many.emulator.fail("*", HANGS)
-        await asyncio.sleep(4)
-        for worker in list(many.client._poller._queue.workers):
-            worker.cancel()
-        await asyncio.sleep(40)
-        results = [each.exception() for each in many.waits if each.done()]
-        assert any("cancelled" in str(result) for result in results)
-
-
 async def test_a_probe_that_nobody_waits_for_is_not_sent() -> None:
     """Where its wait ended before it was served, another operation's poll is the probe."""
     async with waiting(20) as many:

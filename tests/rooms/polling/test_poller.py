@@ -2,9 +2,7 @@
 
 import asyncio
 import gc
-import sys
 from collections.abc import AsyncGenerator
-from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 
@@ -14,9 +12,9 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import Client, Generation, Operation, Phase, Project, Ref, Run, errors
+from testvibe_async import Client, Generation, Phase, Project, Ref, Run, errors
 from testvibe_async._core.polling import PollPlan
-from testvibe_async.events import Hooks, PollFailed, StatusChanged
+from testvibe_async.events import Hooks
 from testvibe_async.testing import (
     Answer,
     Emulator,
@@ -97,48 +95,6 @@ async def test_a_service_may_ask_for_later_polls(asked: int, interval: float) ->
     assert gaps == pytest.approx([interval] * len(gaps), abs=0.31)
 
 
-async def test_a_slow_poll_delays_no_other(emulator: Emulator, project: Project) -> None:
-    """A poll that hangs delays no other operation."""
-    stuck, fine = [await project.run_feature("Checkout") for _ in range(2)]
-    emulator.fail("get_run", Fault.hang(), times=1, when=lambda r: r.run_id == stuck.run_id)
-    slow = asyncio.ensure_future(stuck.wait())
-    await fine
-
-    assert now() <= 33
-    assert (await slow).is_success
-    assert now() <= 36 + 6
-
-
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks begin eagerly from Python 3.12 on")
-async def test_waits_that_begin_inside_a_hook_cost_no_polls(emulator: Emulator) -> None:
-    """A task that begins at once, in the middle of the poller's work, schedules nothing twice."""
-    eager: Any = getattr(asyncio, "eager_task_factory", None)
-    asyncio.get_running_loop().set_task_factory(eager)
-    waits: list[asyncio.Task[Run]] = []
-    operations: dict[Ref, Operation[Run]] = {}
-    entries: set[int] = set()
-
-    def count() -> None:
-        entries.add(sum(map(len, client._poller._schedule._buckets.values())))
-
-    def wait(event: PollFailed | StatusChanged) -> None:
-        waits.append(asyncio.create_task(operations[event.ref].wait()))
-        asyncio.get_running_loop().call_soon(count)
-
-    emulator.fail("get_run", Fault.status(500), times=2)
-    hooks = Hooks(on_poll_failed=wait, on_transition=wait)
-    async with client_of(emulator, hooks=hooks) as client:
-        operation = await client.project().run_feature("Checkout")
-        operations[operation.ref] = operation
-        first = asyncio.create_task(operation.wait())
-        run = await first
-
-        assert [await wait for wait in waits] == [run] * 4
-    assert entries == {0, 1}
-    gaps = [later - earlier for earlier, later in pairwise(poll_times(emulator))]
-    assert gaps == pytest.approx([3] * len(gaps), abs=0.3)
-
-
 async def test_a_defect_ends_one_wait(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unforeseen error in a poll ends the wait, and a later wait starts anew."""
     operation = await project.run_feature("Checkout")
@@ -214,63 +170,6 @@ async def test_a_plan_that_gives_no_seconds_is_refused(emulator: Emulator, answe
         operation = await client.project().run_feature("Checkout")
         with pytest.raises(errors.ConfigError, match=r"must be a number|failed: TimeoutError\(\)"):
             await operation
-
-
-@pytest.mark.parametrize(("seconds", "most"), [(1e-9, 301), (1e308, 1)])
-async def test_a_plan_may_say_any_seconds(emulator: Emulator, seconds: float, most: int) -> None:
-    """There is one poll a tick at most, and the one at the time-out at least."""
-    async with client_of(emulator, poll_plan=a_plan_of(seconds)) as client:
-        operation = await client.project().run_feature("Checkout")
-        assert (await operation.wait(timeout=60)).is_finished
-
-    assert 1 <= emulator.count("get_run") <= most
-
-
-async def test_no_tick_as_many_begin(emulator: Emulator, client: Client, project: Project) -> None:
-    """Polls are deferred until the waits for many have all begun."""
-    operation = await project.run_feature("Checkout")
-    with client._poller.defer_ticks():
-        wait = asyncio.ensure_future(operation.wait())
-        await asyncio.sleep(20)
-        assert emulator.count("get_run") == 0
-
-    assert (await wait).is_finished
-
-
-async def test_a_poll_is_in_the_context_of_the_client(emulator: Emulator) -> None:
-    """Hooks of a poll run in the context in which the client was made, not in that of a waiter."""
-    request_id: ContextVar[str] = ContextVar("request_id", default="the client's")
-    contexts: list[str] = []
-    hooks = Hooks(on_transition=lambda _: contexts.append(request_id.get()))
-    async with client_of(emulator, hooks=hooks) as client:
-        first, second = [await client.project().run_feature("Checkout") for _ in range(2)]
-        contexts.clear()
-
-        async def wait(operation: Operation[Run], name: str) -> None:
-            request_id.set(name)
-            await operation
-
-        await asyncio.gather(wait(first, "a"), wait(second, "b"))
-
-    assert set(contexts) == {"the client's"}
-
-
-async def test_a_plan_that_fails_harms_one_wait_alone() -> None:
-    """Of several runs in one list, the one whose plan fails says so, and the others go on."""
-
-    def plan(_kind: str, _age: float, seen: Run | Generation | None) -> float:
-        if now() > 5 and isinstance(seen, Run) and seen.run_id == victim.run_id:
-            raise ZeroDivisionError
-        return 3.0
-
-    async with Emulator() as emulator, client_of(emulator, poll_plan=plan) as client:
-        victim, *others = [await client.project().run_feature("Checkout") for _ in range(5)]
-        waits = [asyncio.ensure_future(each.wait()) for each in (victim, *others)]
-        results = await asyncio.gather(*waits, return_exceptions=True)
-
-    assert isinstance(results[0], errors.ConfigError)
-    assert str(results[0]) == "poll_plan failed: ZeroDivisionError()"
-    assert all(isinstance(result, Run) for result in results[1:])
 
 
 async def test_a_closed_session_is_raised_in_each_wait() -> None:

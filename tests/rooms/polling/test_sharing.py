@@ -9,14 +9,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from tests.conftest import client_of
-from tests.support.observing import COUNT, ROUNDS, dispatch_runs, start_wait
-from tests.support.raising import raised
+from tests.support.observing import COUNT, ROUNDS, dispatch_runs
 from tests.support.timing import now
-from testvibe_async import Client, ObservationError, Project, RunOperation, RunRef
+from testvibe_async import Client, Project, RunOperation, RunRef
 from testvibe_async._core.polling import Subscription
-from testvibe_async._core.polling.reader import Reader
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault
 
 
 async def test_each_project_has_its_own_list(emulator: Emulator, client: Client) -> None:
@@ -46,50 +43,6 @@ async def test_no_outcome_is_a_row(emulator: Emulator, client: Client, project: 
 
     assert [(run.status, run.config) for run in runs] == [("passed", "Default")] * 3
     assert emulator.count("get_run") <= 3 * ROUNDS
-
-
-async def test_overdue_reads_are_spread_over_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where very many are due for a read by id at once, each round reads its share of them."""
-    monkeypatch.setattr("testvibe_async._core.polling.list_polling.CHECKS_AT_ONCE", 2)
-    scenario = Scenario(run_queue=(0, 0), run_duration=(300, 300), failing_runs=0)
-    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
-        operations = await dispatch_runs(client.project(), 100)
-        await raised(TimeoutError, asyncio.wait_for(client.gather(*operations), 150))
-
-        lists = [request.at for request in emulator.requests if request.operation == "list_runs"]
-        reads = [request.at for request in emulator.requests if request.operation == "get_run"]
-        rounds = [
-            sum(begin <= at < end for at in reads)
-            for begin, end in zip(lists, [*lists[1:], 151], strict=True)
-        ]
-        seen = {r.run_id for r in emulator.requests if r.operation == "get_run" and r.at < 135}
-        assert len(seen) == 100
-        # As many of 100 as there are such rounds in a minute; one may be a tick longer.
-        assert 5 <= max(rounds) <= 6
-
-
-async def test_a_followed_generation(emulator: Emulator, client: Client, project: Project) -> None:
-    """A followed generation stays out of the list polling of others that are only awaited."""
-    for number in range(4):
-        emulator.add_feature(f"Draft {number}", status="draft")
-    awaited = [await project.generate_feature(f"Draft {number}") for number in range(3)]
-    await asyncio.sleep(1)
-    followed = await project.generate_feature("Draft 3")
-
-    async def follow() -> int:
-        return len([change async for change in followed.updates()])
-
-    updates, _ = await asyncio.gather(follow(), client.gather(*awaited))
-
-    assert updates >= 5
-    assert emulator.count("list_features") >= 10
-    before_it, first, *_ = [
-        request.at
-        for request in emulator.requests
-        if request.operation == "get_generation_status" and request.feature == "Draft 3"
-    ]
-    assert before_it == pytest.approx(1, abs=0.1)
-    assert first <= 1 + 3.3
 
 
 TURNS = {"list_polling.ROWS": 1, "poller.OPERATIONS": 1, "reader.OPERATIONS": 2}
@@ -171,16 +124,6 @@ async def test_a_timed_end(emulator: Emulator, project: Project, operation: RunO
     loop.call_later(2, lambda: project._parts.poller.accept(operation.ref, digest))
 
     assert (await operation.wait(timeout=2)).is_success
-
-
-async def test_a_wait_that_is_cancelled_as_it_fails(operation: RunOperation) -> None:
-    """Cancelling wins over an error that arrives at the same moment."""
-    wait = start_wait(operation)
-    await asyncio.sleep(1)
-    wait.cancel()
-    Reader.end_waits(operation._polled, ObservationError("a test", ref=operation.ref))
-
-    await raised(asyncio.CancelledError, wait)
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])

@@ -3,11 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from testvibe_async import Phase, Run, RunRef, RunStatus
-from testvibe_async._core.http import outage_interval
 from testvibe_async._core.polling.kinds import PolledRun
 from testvibe_async._core.polling.list_polling import _is_time
 from testvibe_async._core.polling.schedule import standard_poll_plan
@@ -48,13 +45,6 @@ def test_a_list_that_shows_it_started_is_late_after_the_end() -> None:
 def test_the_steps_of_a_generation_grow(kind: KindName, age: float, interval: float) -> None:
     """A run is polled in even steps; the interval of a generation grows from 3 s to 10 s."""
     assert standard_poll_plan(3.0)(kind, age, None) == pytest.approx(interval)
-
-
-@given(interval=st.floats(0.001, 3600), failures=st.integers(0, 10**9))
-def test_an_outage_never_stops_or_rushes_the_polls(interval: float, failures: int) -> None:
-    """However many polls failed, the next is no sooner than usual, and within half a minute."""
-    wait = outage_interval(interval, failures)
-    assert interval <= wait <= max(interval, 30.0)
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,3 @@ def test_a_course_ignores_errors(
     (found,) = [trend.to_dict() for trend in trends_of(batches)]
     assert (found["passRate"], found["flakyRate"]) == rates
     assert (found.get("what"), found.get("failingSince", {}).get("batch")) == (change, since)
-
-
-def test_what_was_observed_before_an_interruption_is_older() -> None:
-    """A batch that was resumed after another one has the last result, whenever it began."""
-    (found,) = trends_of([batch("passed", 2), batch("failed", 1, ended=3)])
-    assert (found.words, found.change) == (["passed", "failed"], "newly failing")
-    (found,) = trends_of([batch("failed", 1), batch("passed", 2)][::-1])
-    assert (found.words, found.failing_since) == (["failed", "passed"], None)

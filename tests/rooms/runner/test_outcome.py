@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from attrs import evolve
 
 from testvibe_async import BatchItem, Run, RunStatus, RunSummary
 from testvibe_async.runner.generation_limit import GenerationLimitError
-from testvibe_async.runner.words import counted, counts_of, duration, with_config
+from testvibe_async.runner.words import counts_of
 
 EMPTY = Run(run_id=2, status=RunStatus.PASSED)
 PASSED = evolve(EMPTY, summary=RunSummary(total=1, passed=1, failed=0, other=0))
@@ -36,19 +35,3 @@ def test_counts_keep_results_apart() -> None:
         "1 passed, 1 flaky, 1 failed, 1 unknown, 1 stopped at the limit, 1 waiting, 1 skipped, "
         "1 passed with notes and re"
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, ""), (0, "0.0 s"), (9.96, "10 s"), (59.6, "1:00"), (125, "2:05"), (3600, "1:00:00")],
-)
-def test_a_duration_has_tenths_below_ten_seconds(seconds: float | None, words: str) -> None:
-    """Tenths are shown below ten seconds; from a minute on it is as on a stopwatch."""
-    assert duration(seconds) == words
-
-
-def test_numbers_and_names() -> None:
-    """A number agrees with its noun; the default configuration is not named."""
-    assert [counted(n, "batch") for n in (1, 1234)] == ["1 batch", "1,234 batches"]
-    names = [with_config("Checkout", config) for config in (None, "Default", "Mobile")]
-    assert names == ["Checkout", "Checkout", "Checkout [Mobile]"]

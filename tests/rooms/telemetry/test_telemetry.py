@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 import logging
 import re
 import sys
@@ -14,15 +13,13 @@ from typing import Any, NoReturn
 
 import pytest
 from attrs import define, evolve
-from opentelemetry import metrics
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
-from opentelemetry.metrics import CallbackOptions
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from opentelemetry.trace import StatusCode
 
 from tests.conftest import client_of
@@ -177,59 +174,6 @@ async def test_an_end_that_nobody_sees(sdk: Sdk, emulator: Emulator) -> None:
     ]
 
 
-async def test_what_is_attached_to_links_to_the_dispatch(sdk: Sdk, emulator: Emulator) -> None:
-    """The ref has the context; one without it, or with nonsense, has a span without a link."""
-    async with client_of(emulator) as client:
-        ref = (await client.project().run_feature("Checkout")).ref
-    bare, wrong = (evolve(ref, traceparent=text) for text in (None, "nonsense"))
-    for each in (Ref.from_json(ref.to_json()), bare, wrong):
-        async with client_of(emulator) as client:
-            await client.attach(each)
-    linked, *others = sdk.spans("testvibe run attached")
-    assert [link.context.span_id for link in linked.links] == [_id(sdk.span("testvibe run"))]
-    assert [span.links for span in others] == [(), ()]
-
-
-async def test_waiting_again_makes_no_other(sdk: Sdk, project: Project) -> None:
-    """One span serves all waits and polls of an operation."""
-    operation = await project.run_feature("Checkout")
-    await raised(errors.WaitTimeoutError, operation.wait(timeout=3))
-    await asyncio.gather(operation.wait(), operation.wait())
-    await operation.poll()
-    assert len(sdk.spans("testvibe run")) == 1
-    assert not sdk.spans("testvibe run attached")
-
-
-async def test_its_operations_are_below(sdk: Sdk, project: Project) -> None:
-    """Further attempts too; the counts are its attributes."""
-    await project.run_features(["Checkout", "Returns"], attempts=2)
-    batch = sdk.span("testvibe batch")
-    assert sdk.below(batch).count("testvibe run") == 3
-    attributes = dict(batch.attributes or {})
-    assert attributes["testvibe.batch.succeeded"] == 1
-    assert attributes["testvibe.batch.failed"] == 1
-    assert attributes["cicd.pipeline.result"] == "failure"
-
-
-async def test_a_batch_that_goes_on(sdk: Sdk, tmp_path: Path, emulator: Emulator) -> None:
-    """What an earlier process dispatched is attached to, with a link to its dispatch."""
-    names = ["Checkout", "Returns"]
-    async with (
-        client_of(emulator, ledger=tmp_path / "ledger") as client,
-        client.project().run_features(names, key="nightly"),
-    ):
-        await asyncio.sleep(5)
-    gc.collect()
-    async with client_of(emulator, ledger=tmp_path / "ledger") as client:
-        await client.project().run_features(names, key="nightly")
-    first, _ = sdk.spans("testvibe batch")
-    assert sdk.below(first).count("testvibe run") == 2
-    dispatched = {_id(span) for span in sdk.spans("testvibe run")}
-    links = [span.links[0] for span in sdk.spans("testvibe run attached")]
-    assert len(links) == 2
-    assert {link.context.span_id for link in links} == dispatched
-
-
 async def test_intents_have_the_context(sdk: Sdk, tmp_path: Path, emulator: Emulator) -> None:
     """A dispatch that a crash left open is found, and its span links to the dispatch."""
     emulator.fail("generate_feature", Fault.lost(), times=1)
@@ -258,20 +202,6 @@ async def test_a_dispatch_hangs_below_the_call_of_a_tool(
     assert batch.parent is not None
     assert batch.parent.span_id == agent.get_span_context().span_id
     assert sdk.below(batch) == ["testvibe run"]
-
-
-async def test_polls_hang_below_nothing(sdk: Sdk, emulator: Emulator) -> None:
-    """A poll is for whoever waits, and nobody's child, also of the span of the client's start."""
-    with sdk.tracer_provider.get_tracer("caller").start_as_current_span("start-up"):
-        client = client_of(emulator)
-    async with client:
-        operation = await client.project().run_feature("Checkout")
-        with sdk.tracer_provider.get_tracer("caller").start_as_current_span("caller"):
-            await operation
-            await operation.poll(max_age=0)
-    polls = [span for span in sdk.spans("GET") if "/runs/" in str(span.attributes)]
-    assert len(polls) > 5
-    assert {span.parent for span in polls} == {None}
 
 
 @pytest.mark.parametrize(
@@ -408,30 +338,6 @@ async def test_a_failure_costs_nothing(
     assert len(texts) == len(set(texts))
 
 
-async def test_requests_of_a_dropped_run_are_dropped(
-    sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The requests of a run that is dropped are dropped with it, and not traces of their own."""
-    sdk.tracer_provider.sampler = ALWAYS_OFF
-    monkeypatch.setattr(telemetry(), "_tracer", sdk.tracer_provider.get_tracer("dropping"))
-    operation = await project.run_feature("Checkout")
-    assert operation.ref.traceparent is not None
-    assert int(operation.ref.traceparent[-2:], 16) & 1 == 0  # not sampled
-    await operation
-    assert not sdk.spans("POST")
-
-
-@pytest.mark.parametrize(
-    "text", ["", 5, ["a"], "nonsense", f"00-{'1' * 32}-{'2' * 16}-01-" + " " * 100_000 + "\nx"]
-)
-def test_a_forged_context_costs_neither_the_ref_nor_time(text: object) -> None:
-    """What is no context of a span is left out, and the ref is good."""
-    document = REF.to_json()[:-1] + ", " + f'"traceparent": {json.dumps(text)}' + "}"
-    ref = Ref.from_json(document)
-    assert ref == REF
-    assert ref.traceparent is None
-
-
 def test_without_an_api(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Where it is not installed nothing is told, and nothing said; where it fails, a warning."""
     name = "testvibe_async._core.telemetry.otel"
@@ -445,35 +351,12 @@ def test_without_an_api(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
     assert "the collector is gone" in caplog.text
 
 
-def test_a_client_that_is_gone_counts_nothing() -> None:
-    """What counts its operations is held weakly."""
-    recording = OpenTelemetry()
-    subscriber = recording.subscriber()
-    subscriber.in_flight = lambda: {"run": 3}
-    assert [each.value for each in recording._in_flight(CallbackOptions())] == [3, 0]
-    del subscriber
-    gc.collect()
-    assert [each.value for each in recording._in_flight(CallbackOptions())] == [0, 0]
-
-
 async def test_a_context_that_fails(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A context that fails leaves the requests without a parent, and the run as it is."""
     _use(monkeypatch, TracerProvider())
     context = SimpleNamespace(attach=_raise, Context=dict)
     monkeypatch.setattr("testvibe_async._core.telemetry.otel.otel_context", context)
     assert (await (await project.run_feature("Checkout"))).is_finished
-
-
-async def test_a_dispatch_of_what_was_dispatched_before(sdk: Sdk, project: Project) -> None:
-    """An operation has one span, until its end: that of a dispatch which names it again ends."""
-    operation = await project.generate_feature("Checkout")
-    same = await project.generate_feature("Checkout", on_conflict="attach")
-    assert same.ref == operation.ref
-    assert len(sdk.spans("testvibe generation")) == 1
-    await operation
-    again, first = sorted(sdk.spans("testvibe generation"), key=lambda span: len(span.events))
-    assert not again.events
-    assert _events(first)[-1] == "transition finished generated"
 
 
 def test_a_poll_that_failed_for_others_is_no_event(sdk: Sdk) -> None:
@@ -501,23 +384,3 @@ def test_an_operation_that_is_named_twice_has_one_span(sdk: Sdk) -> None:
     assert not sdk.spans("first")
     subscriber.close()
     assert sdk.span("first")
-
-
-def test_nothing_is_recorded_before_a_provider_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API alone drops all records; the application may set a provider at any time."""
-    subscriber = OpenTelemetry().subscriber()
-    assert not subscriber.functions()
-    monkeypatch.setattr(metrics, "get_meter_provider", MeterProvider)
-    assert subscriber.functions()
-
-
-async def test_without_a_subscriber_no_event_of_a_request_is_made(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With OpenTelemetry's API alone, without hooks, and with a log that takes warnings alone."""
-    caplog.set_level(logging.WARNING, "testvibe_async")
-    async with client_of(emulator) as client:
-        transport = client._transport
-        monkeypatch.setattr(transport, "_note_finished", None)
-        await client.list_projects()
-    assert caplog.records == []

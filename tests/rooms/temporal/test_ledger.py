@@ -65,12 +65,6 @@ def ledger(engine: Engine) -> ChunkLedger:
     return ChunkLedger(engine.heartbeat)
 
 
-async def test_a_row_is_stored_once_it_is_acknowledged(engine: Engine, ledger: ChunkLedger) -> None:
-    """The last heartbeat has it when the insertion returns."""
-    await ledger.insert(row())
-    assert [each.identity for each in engine.states[-1]] == [row().identity]
-
-
 async def test_rows_share_a_heartbeat(engine: Engine, ledger: ChunkLedger) -> None:
     """Many rows at once share one heartbeat."""
     await asyncio.gather(*(ledger.insert(row(item=f"Feature {each}")) for each in range(50)))

@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -67,19 +66,6 @@ async def test_a_caller_outlasts_a_writer_that_never_began(file: SqliteFile) -> 
     async with asyncio.timeout(5):
         await writing
     await file.aclose()
-
-
-async def test_a_machine_without_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file can't be opened, rather than never, if no thread can start."""
-
-    def start(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", start)
-    opening = asyncio.ensure_future(SqliteFile(tmp_path / "file").write(insert))
-    done, _ = await asyncio.wait([opening], timeout=5)
-    assert done
-    assert isinstance(opening.exception(), RuntimeError)
 
 
 async def test_nothing_is_written_after_the_close(file: SqliteFile, tmp_path: Path) -> None:

@@ -57,28 +57,6 @@ def test_any_text_is_harmless(text: str) -> None:
     assert not OBEYED.search(escape(text))
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("::error::boo", ": :error::boo"),
-        ("\u3000::set-env name=PATH::x", "\u3000: :set-env name=PATH::x"),
-        ("a\n ::stop-commands::t\n", "a\n : :stop-commands::t\n"),
-        ("a\r::error::boo", "a\r: :error::boo"),
-        ("a ##[add-mask]b", "a # #[add-mask]b"),
-        ("###[group]", "## #[group]"),
-        ("a ##vso[task.complete result=Succeeded;]", "a # #vso[task.complete result=Succeeded;]"),
-        ("##VSO[task.setvariable]", "# #VSO[task.setvariable]"),
-        ("##teamcity[testFailed name='a']", "# #teamcity[testFailed name='a']"),
-        ("tests/a.py::test_b", "tests/a.py::test_b"),
-        ("## A title [with a link](x)", "## A title [with a link](x)"),
-        ("::", ": :"),
-    ],
-)
-def test_a_command_of_a_ci_system_becomes_text(text: str, expected: str) -> None:
-    """A space breaks each command where a CI system would read it, and nothing else is changed."""
-    assert without_commands(text) == expected
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_here_are_obeyed(command: str) -> None:
     """The tests below would fail where a command was left."""
@@ -93,13 +71,3 @@ def test_no_text_holds_a_command(text: str) -> None:
         assert not obeyed(harmless(text))
         assert harmless(harmless(text)) == harmless(text)
     assert not obeyed(without_commands(text.replace("\x1b", "")))
-
-
-@pytest.mark.parametrize(
-    "mark", "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-)
-def test_no_text_turns_the_direction_of_writing(mark: str) -> None:
-    """A mark of the direction of writing is a space, U+FFFD, or an escape."""
-    text = f"a{mark}b"
-    assert (plain(text), clean(text)) == ("a b", "a\ufffdb")
-    assert escape(text) == f"a\\u{ord(mark):04x}b"

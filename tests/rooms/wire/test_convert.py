@@ -51,57 +51,6 @@ def test_unknown_fields_are_kept_under_their_own_names(shape: Any) -> None:
     assert value == read(encode(LEAST[shape]), shape)
 
 
-@pytest.mark.parametrize(
-    ("log", "text"),
-    [("one\ntwo", "one\ntwo"), (["one", "two"], "one\ntwo"), ([], ""), ("", ""), (None, None)],
-)
-@pytest.mark.parametrize("shape", [Run, models.Diagnosis])
-def test_a_runners_log_is_a_string_or_lines(shape: Any, log: object, text: str | None) -> None:
-    """A run's log, whose type is not documented, is read from a string or a list of lines."""
-    assert read(encode(LEAST[shape] | {"log": log}), shape).log == text
-
-
-@pytest.mark.parametrize("word", ["Passed", "PASSED", "pAsSeD"])
-def test_a_status_is_found_in_any_case(word: str) -> None:
-    """The documented words are the same in capitals: of runs, features and tests."""
-    body = {"runId": 1, "status": word, "tests": [{"name": "n", "status": word}]}
-    run = read(encode(body), Run)
-    assert run.status is RunStatus.PASSED
-    assert run.tests[0].status == "passed"
-    feature = read(encode({"id": 1, "status": "GENERATED", "kind": "Suggestion"}), models.Feature)
-    assert (feature.status, feature.is_suggestion) == (models.FeatureStatus.GENERATED, True)
-    section = {"section": "s", "status": "Completed", "conclusion": "FAILURE"}
-    generation = read(encode({"featureStatus": "Failed", "sections": [section]}), Generation)
-    assert generation.is_failure
-    (only,) = generation.sections
-    assert (only.status, only.conclusion) == ("completed", "failure")
-
-
-@pytest.mark.parametrize("count", [11, 100_000])
-def test_of_very_many_faults_the_first_are_named(count: int) -> None:
-    """A list in which nothing is right costs little more than one in which ten members are not."""
-    assert list(problems(encode([0] * count), Listing[Run])) == [
-        f"expected an object, got 0 at $[{place}]" for place in range(10)
-    ]
-    tests = [0] * count
-    run, (fault, *_) = left_out(encode({"runId": 1, "status": "x", "tests": tests}), Run)
-    assert fault == "Run: expected an object, got 0 at $.tests[0]"
-    assert (run.tests, run.extra) == ((), {"tests": tests} if count == 11 else {})
-
-
-@pytest.mark.parametrize("number", [10**400, -(10**400), 10**100])
-def test_a_number_beyond_arithmetic_is_left_out(number: int) -> None:
-    """What would be too large for a report's seconds and sizes stops where it comes in."""
-    test = {"name": "n", "status": "passed", "durationMs": number}
-    document = {"runId": 1, "status": "x", "tests": [test], "summary": {"total": number}}
-    run, faults = left_out(encode(document), Run)
-    assert sorted(fault.partition(", got")[0] for fault in faults) == [
-        "CaseResult: expected a number",
-        "RunSummary: expected an integer of at most 100 digits",
-    ]
-    assert (run.tests[0].duration_ms, run.summary) == (None, RunSummary())
-
-
 def test_every_fault_is_named_with_its_place() -> None:
     """What the value can't do without is named at once, each with its place."""
     document = {"runId": None, "status": 3, "featureId": 1.5, "summary": {"total": 1.5}}
@@ -173,22 +122,6 @@ def test_the_id_of_a_dispatch_is_found(document: dict[str, Any], found: int | st
         )
     else:
         assert read(encode(document), models.DispatchedRun).run_id == found
-
-
-def test_a_field_that_is_odd_in_every_row_is_noted_once() -> None:
-    """Very many rows are one warning; each keeps its own value."""
-    rows = [{"runId": number, "status": "passed", "log": [number]} for number in range(99)]
-    listing, faults = left_out(encode(rows), Listing[Run])
-    assert faults == ["Run: expected a string, got 0 at $.log"]
-    assert [row.extra["log"] for row in listing] == [[number] for number in range(99)]
-
-    deep: Any = 1
-    for _ in range(70):
-        deep = [deep]
-    rows = [{"runId": number, "status": "passed", "new": deep} for number in range(3)]
-    listing, faults = left_out(encode(rows), Listing[Run])
-    assert faults == ["Run: nested deeper than 64 times"]
-    assert [row.extra for row in listing] == [{}] * 3
 
 
 def test_an_id_may_be_written_as_digits() -> None:
@@ -278,18 +211,6 @@ def test_any_document_is_read_or_is_unreadable(data: st.DataObject, shape: Any) 
         faults = error.problems
     assert isinstance(value, get_origin(shape) or shape) == (not faults)
     assert all(" at $" in fault for fault in faults)
-
-
-@pytest.mark.parametrize("name", ["Login", "x" * 65])
-def test_equal_values_are_held_once(name: str) -> None:
-    """Outcomes that repeat names and times hold each once; what is long is their own."""
-    digest = {"runId": 214, "status": "failed", "featureName": name}
-    digest |= {"finishedUtc": "2026-06-10T16:02:54Z", "tests": [{"name": "n", "status": "passed"}]}
-    one, other = (read(encode(digest), Run) for _ in range(2))
-    assert one == other
-    assert one.tests[0].name is other.tests[0].name
-    assert one.finished_at is other.finished_at
-    assert (one.feature_name is other.feature_name) == (name == "Login")
 
 
 LARGE_VALUES: dict[str, Any] = {

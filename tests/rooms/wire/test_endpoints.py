@@ -5,7 +5,7 @@ from typing import Any, get_args, get_overloads
 
 import pytest
 
-from tests.rooms.wire.documents import answer, places_of
+from tests.rooms.wire.documents import places_of
 from testvibe_async import Batch, BatchItem, Client
 from testvibe_async._core.polling.kinds import RECORDS
 from testvibe_async._core.telemetry.otel import KINDS as MEASURED
@@ -17,7 +17,6 @@ from testvibe_async._core.wire.endpoints import (
     custom_request,
     endpoint_overrides,
 )
-from testvibe_async._core.wire.protocol import decode
 from testvibe_async.errors import ConfigError, KindName
 from testvibe_async.mcp_server.advice import UNKNOWN
 from testvibe_async.operations import HANDLES
@@ -33,21 +32,6 @@ def test_reads_alone_are_repeatable() -> None:
     for endpoint in (*ENDPOINTS.values(), *customs):
         assert endpoint.is_repeatable == (endpoint.method == "GET")
         assert endpoint.is_repeatable == (endpoint.effect is Effect.READS)
-
-
-def test_a_custom_request_is_what_it_says() -> None:
-    """A custom request has the method, path, query and body that it was given; a POST has one."""
-    request = custom_request("POST", "/a/b%20c", query={"x": 1, "y": None}, body={"z": 2})
-    assert (request.method, request.path) == ("POST", "/api/v1/ops/a/b%20c")
-    assert (request.query, request.body) == ({"x": "1"}, {"z": 2})
-    assert decode(request, answer(200, b'{"any": [1]}')) == {"any": [1]}
-    assert [custom_request(each, "/x").body for each in ("POST", "DELETE")] == [{}, None]
-
-
-@pytest.mark.parametrize("status", [200, 202, 204, 205])
-def test_a_custom_request_may_be_answered_without_a_body(status: int) -> None:
-    """A success without a body, such as 204, is None: it is no fault where nothing is promised."""
-    assert decode(custom_request("DELETE", "/x"), answer(status)) is None
 
 
 @pytest.mark.parametrize("method", ["get", "", "GET ", "G3T", "GET\r\nX: y", "GÉT"])
@@ -69,12 +53,6 @@ def test_a_custom_path_stays_below_the_api(path: str) -> None:
     """What is no path below `/api/v1/ops`, or could lead out of it, is a ConfigError."""
     with pytest.raises(ConfigError, match="path"):
         custom_request("GET", path)
-
-
-@pytest.mark.parametrize("path", ["/x", "/x/y.z", "/...", "/a%2F..%2Fb", "/x/%2E%2E%2E", "/~a;b=c"])
-def test_a_custom_path_may_be_any_below_the_api(path: str) -> None:
-    """A path of whole segments, percent-encoded by the caller, is sent as it is."""
-    assert custom_request("GET", path).path == f"/api/v1/ops{path}"
 
 
 ASSUMED = [name for name, each in ENDPOINTS.items() if not each.is_documented]
@@ -117,19 +95,6 @@ def test_a_route_that_is_none_is_refused(route: str) -> None:
     """A route without a method, a path, its placeholders, or with more than that is refused."""
     with pytest.raises(ConfigError, match="list_runs"):
         endpoint_overrides({"list_runs": route})
-
-
-@pytest.mark.parametrize("name", ASSUMED)
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-def test_a_route_does_not_turn_a_read_into_a_change(name: str, method: str) -> None:
-    """Another route of a read is a GET, and that of anything else is not."""
-    endpoint = ENDPOINTS[name]
-    routes = {name: f"{method} {endpoint.path}/x"}
-    if (method == "GET") == (endpoint.effect is Effect.READS):
-        assert endpoint_overrides(routes)[name].method == method
-        return
-    with pytest.raises(ConfigError, match=f"'{name}' (reads, so its method must be|acts, so it)"):
-        endpoint_overrides(routes)
 
 
 TABLES = {

@@ -56,27 +56,6 @@ def test_a_link_header_is_followed(link: str) -> None:
     assert following(link=link) == {"page": "2"}
 
 
-@pytest.mark.parametrize("envelope", [{"nextCursor": "7"}, {"NextCursor": 7}])
-def test_a_cursor_is_followed(envelope: dict[str, Any]) -> None:
-    """It goes into the query beside what was asked."""
-    assert following(envelope) == {"kind": "a", "cursor": "7"}
-
-
-@pytest.mark.parametrize(
-    ("envelope", "what"),
-    [
-        ({"total": 132}, "the service says that there are 132 rows, and sent 20"),
-        ({"Total": 132}, "there are 132 rows, and sent 20"),
-        ({"hasMore": True}, "more rows than the 20 that it sent"),
-    ],
-)
-def test_a_part_is_never_taken_for_the_whole(envelope: dict[str, Any], what: str) -> None:
-    """A list that does not say where its next page is says what is missing."""
-    said = following(envelope)
-    assert isinstance(said, str)
-    assert what in said
-
-
 @pytest.mark.parametrize(
     ("link", "what"),
     [
@@ -91,8 +70,3 @@ def test_what_can_not_be_followed_is_said(link: str, what: str) -> None:
     said = following(link=f'<{link}>; rel="next"')
     assert isinstance(said, str)
     assert what in said
-
-
-def test_a_total_counts_the_rows_of_all_pages() -> None:
-    """On the last page the rows of those before are there already."""
-    assert following({"total": 132}, rows=132) is None

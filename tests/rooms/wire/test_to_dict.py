@@ -4,7 +4,6 @@ import json
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from itertools import permutations
 from types import NoneType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
@@ -14,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.promises.test_errors import is_plain
-from tests.promises.test_models import OWN_VALUES
 from tests.rooms.wire.documents import encode, json_values
 from tests.support.amounts import amount
-from testvibe_async import Run, RunStatus, RunSummary, models
+from testvibe_async import Run, RunStatus, models
 from testvibe_async._core.util.serialization import serialize, wire_name
 from testvibe_async._core.wire.convert import read
 
@@ -114,27 +112,6 @@ def test_it_is_what_the_service_sent(model: Any, data: st.DataObject) -> None:
     same = read(encode(made), model)
     assert same == value
     assert same.extra == value.extra
-
-
-@pytest.mark.parametrize(
-    "counts", list(permutations([{}, {"total": 0, "passed": None}, {"total": 0, "passed": 0}]))
-)
-def test_a_count_that_was_not_sent_is_no_zero(counts: tuple[dict[str, Any], ...]) -> None:
-    """A summary has the counts that were sent, zeros too, whatever other runs had."""
-    for sent in counts:
-        run = read(encode({"runId": 1, "status": "passed", "summary": sent}), Run)
-        assert run.to_dict()["summary"] == without_nothing(sent)
-        assert run.summary == RunSummary(0, 0, 0, 0)
-
-
-@pytest.mark.parametrize("value", OWN_VALUES, ids=lambda value: type(value).__name__)
-def test_serialize_has_the_same_with_nulls(value: Any) -> None:
-    """`serialize` writes all that `to_dict` has, and null or nothing for the rest."""
-    document = serialize(value)
-    made = value.to_dict()
-    assert made.keys() <= document.keys()
-    assert all(document[name] in (None, []) for name in document.keys() - made.keys())
-    assert all(serialize(value, nulls=False)[name] == made[name] for name in made)
 
 
 def test_what_has_no_form_is_refused() -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.rooms.wire.documents import encode, json_values, left_out, problems
-from testvibe_async import Listing, ProjectFile, Run, RunStatus
+from testvibe_async import Listing, Run, RunStatus
 from testvibe_async._core.wire import values as wire_values
 from testvibe_async._core.wire.convert import read
 from testvibe_async._core.wire.values import AT_ONCE, Rows, UnreadableError, parse
@@ -56,33 +56,6 @@ def test_of_two_lists_none_is_taken(space: bytes) -> None:
     """Which of them is meant is not guessed."""
     (problem,) = problems(space + b'{"a": [], "b": []}', Listing[Run])
     assert problem.startswith("expected a list, got ")
-
-
-@given(
-    rows=st.lists(json_values, max_size=5),
-    indent=st.sampled_from([None, 0, 2, "\t"]),
-    around=st.sampled_from([b"", b" \r\n\t"]),
-)
-def test_the_rows_are_the_same(rows: list[object], indent: int | str | None, around: bytes) -> None:
-    """However a list is spaced out, its rows are the same read one by one as all at once."""
-    body = around + json.dumps(rows, indent=indent).encode() + around
-    assert list(Rows(body)) == rows == json.loads(body)
-    assert list(Rows(b"\xef\xbb\xbf" + body, in_turns=True)) == rows
-
-
-NO_LISTS = [
-    *(b"", b" ", b"[", b"[1", b"[1,", b"[1,]", b"[,1]", b"[1 2]", b"[1}", b"7", b"null"),
-    *(b'"[1]"', b"{}", b'{"a": [], "b": []}', b'{"a": 1}', b"[NaN]", b"[1e999]", b"[\xff]"),
-]
-
-
-@pytest.mark.parametrize("body", [*NO_LISTS, b"<html>", pytest.param(b"[" * 100_000, id="deep")])
-def test_what_is_no_list_has_no_rows(body: bytes) -> None:
-    """Anything else than one list is a fault, whatever it is, and never breaks out."""
-    with pytest.raises(UnreadableError) as caught:
-        list(Rows(body, in_turns=True))
-    assert caught.value.problems
-    assert all(problem.isprintable() for problem in caught.value.problems)
 
 
 PARTS = st.sampled_from([b"{}", b'{"a":[{},{}]}', b'"},{"', b",", b",", b" "])
@@ -134,13 +107,6 @@ def test_what_is_not_json_is_shown_with_its_beginning(body: bytes) -> None:
     assert problem.startswith("expected JSON, got ")
     assert problem.isprintable()
     assert len(problem) < 300
-
-
-def test_a_large_integer_is_kept_exactly() -> None:
-    """An id beyond 64 bits is read to the last digit."""
-    assert (
-        read(b'{"runId": 123456789012345678901, "status": ""}', Run).run_id == 123456789012345678901
-    )
 
 
 @pytest.mark.parametrize(
@@ -245,15 +211,6 @@ def rows_of(size: int) -> bytes:
     return b"[" + row * (size // len(row)) + row[:-1] + b"]"
 
 
-def test_signs_in_strings_are_no_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large file may be of any text."""
-    monkeypatch.setattr(wire_values, "MAX_VALUES", 100_000)
-    content = '{"a": [1, 2], \\ "b"}:\n' * 100_000
-    assert read(encode({"path": "a", "content": content}), ProjectFile).content == content
-    lines = [content[:2000]] * 1000
-    assert parse(encode({"lines": lines})) == {"lines": lines}
-
-
 def test_too_many_values_in_a_row_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The count is of each row, and starts anew with the next."""
     monkeypatch.setattr(wire_values, "MAX_VALUES", 100_000)
@@ -277,14 +234,6 @@ def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("end", [b"", b" x", b",", b"}"])
-def test_a_large_list_that_does_not_end_well_is_a_fault(end: bytes) -> None:
-    """A list is taken for whole only if it is."""
-    body = rows_of(AT_ONCE)
-    with pytest.raises(UnreadableError, match="expected JSON"):
-        read((body if end else body[:-1]) + end, Listing[Run])
-
-
 @pytest.mark.usefixtures("_small")
 def test_a_long_row_is_not_read_in_turns() -> None:
     """The event loop is not held up by one row of many values."""
@@ -293,17 +242,6 @@ def test_a_long_row_is_not_read_in_turns() -> None:
     assert next(rows) == {"runId": 1}
     with pytest.raises(UnreadableError, match=TOO_MANY):
         next(rows)
-
-
-@pytest.mark.parametrize("around", [b'{"next": "x", "rows": %s, "total": 3}', b"  %s"])
-def test_what_stands_around_rows_is_found(around: bytes) -> None:
-    """Before them and behind them."""
-    body = around % rows_of(AT_ONCE)
-    expected = {"next": "x", "total": 3} if around.startswith(b"{") else {}
-    rows = Rows(body)
-    assert len(list(rows)) > 3000
-    assert rows.envelope == expected
-    assert read(body, Listing[Run]).extra == expected
 
 
 @pytest.mark.parametrize("size", [60_000, 70_000])

@@ -79,15 +79,6 @@ def is_stdout(stream: object) -> bool:
     return stream is sys.stdout
 
 
-def returning(value: object) -> Callable[..., Any]:
-    """Return a function that returns a value, whatever it is called with."""
-
-    def call(*_: object, **__: object) -> object:
-        return value
-
-    return call
-
-
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     """A machine on which nothing is set: a home without files, and a repository to work in."""

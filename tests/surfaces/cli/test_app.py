@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import importlib
-import logging
 import signal
 import sys
 import warnings
@@ -105,26 +104,6 @@ async def test_a_defect_shows_where_it_is_if_asked(
     loud = await call("features show nosuch -vv")
     assert "Traceback (most recent call last):" in loud.errors
     assert "NotFoundError" in loud.errors
-
-
-@pytest.mark.parametrize(
-    ("flags", "end"),
-    [
-        ("", "testvibe-async: \\x1b[2J tvb_kkkk…\n"),
-        ("-v", " WARNING \\x1b[2J tvb_kkkk…\n"),
-        ("-vvv", "\\x1b[2J tvb_kkkk…\nRuntimeError: tvb_kkkk…\n"),
-    ],
-)
-async def test_a_warning_is_harmless(
-    flags: str, end: str, call: Call, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A warning is one line, with -vv and its traceback; no key and no control character."""
-    await call("settings -vv")  # the verbosity of an earlier command has no effect
-    await call(f"settings {flags}")
-    logging.getLogger("asyncio").warning("\x1b[2J %s", KEY, exc_info=RuntimeError(KEY))
-    said = capsys.readouterr().err
-    assert said.endswith(end)
-    assert flags == "-vvv" or said.count("\n") == 1
 
 
 async def test_pause_that_is_logged_is_a_sentence(call: Call, emulator: Emulator) -> None:

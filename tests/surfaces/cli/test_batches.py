@@ -22,9 +22,8 @@ from tests.surfaces.cli.conftest import (
     ran_since,
     text_of,
     use,
-    write,
 )
-from testvibe_async import Client, SqliteLedger, StoredBatch
+from testvibe_async import Client, SqliteLedger
 from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -56,18 +55,6 @@ def end_later(emulator: Emulator, verdict: Literal["passed", "failed"], *names: 
     later(5, end)
 
 
-async def test_each_batch_is_kept(call: Call, ledger: Path) -> None:
-    """Each command that dispatches keeps one unasked, waiting or not, with no API key in it."""
-    await call("run Checkout --wait")
-    await call(f"generate {GIFT_CARD} --watch")
-    await call("run Checkout")
-    async with SqliteLedger(ledger) as opened:
-        kept = await StoredBatch.all(opened)
-    assert [each.number for each in kept] == [3, 2, 1]
-    assert [each.kind for each in kept] == ["run", "generation", "run"]
-    assert b"tvb_" not in ledger.read_bytes()  # noqa: ASYNC240
-
-
 async def test_machine_without_a_place_for_a_ledger(
     call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,19 +82,6 @@ async def test_ledger_file_of_an_option(
     (await call("report --ledger none")).refuses("there is no ledger none")
     monkeypatch.setenv("TESTVIBE_LEDGER", "own")
     assert (await call("resume")).code == 0
-
-
-async def test_resumed_batch_ends_as_it_is_reported(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its duration is that of its runs, and commands name the project only where it is another."""
-    monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
-    await interrupted(call, "run Returns Wishlist --wait", at=10)
-    resumed, reported = await call("resume"), await call("report 1")
-    assert resumed.lines[-1] == reported.lines[-1]
-    assert "\n  testvibe-async run --failed 1 --wait\n" in resumed.output
-    monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
-    (await call("resume")).refuses("there is no project 'Another'")
 
 
 async def test_resume_goes_on_as_it_was_typed_at_first(
@@ -242,48 +216,6 @@ async def test_project_by_name_is_the_same_project(
     assert len((await call("history --json")).json["batches"]) == 2
     monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
     (await call("report")).refuses("there is no project 'Another'")
-
-
-async def test_ledger_that_is_damaged(emulator: Emulator, call: Call, ledger: Path) -> None:
-    """A file that is no ledger is never taken for a new one, by no command."""
-    await call("run Checkout --wait")
-    write(ledger, "no database" * 100)
-    for command in ("resume 1", "report", "history", "run Checkout", "run --failed"):
-        (await call(command)).refuses("ledger.sqlite ")
-    assert len(emulator.runs) == 1
-
-
-async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> None:
-    """What `wait` has seen to end is over in its batch too, which is named."""
-    await interrupted(call, "run Wishlist --wait", at=10)
-    await call("run Checkout --wait")
-    assert (await call("wait 214")).errors == "Batch 1 has the results.\n"
-    assert (await call("report 1")).output.endswith(": 1 passed\n")
-    assert (await call("resume")).code == 2
-    ended = await call("wait 214")
-    assert (ended.code, ended.errors) == (0, "")
-
-
-async def test_batch_is_named_from_start_to_end(emulator: Emulator, call: Call) -> None:
-    """The number is at both ends of the output, in JSON and in the history; its name means it."""
-    typed = "run Returns Wishlist Checkout --wait --key nightly --max-in-flight 2"
-    ended = await interrupted(call, typed, at=30)
-    assert ended.lines[0] == "Batch 1 (nightly)."
-    assert "testvibe-async resume 1\n" in ended.errors
-    ended = await call("run Newsletter --wait --key other --json")
-    assert ended.json["batch"] == 2
-    both = (await call("history --json")).json["batches"]
-    assert [(each["batch"], each["key"]) for each in both] == [(1, "nightly"), (2, "other")]
-    for word in ("1", "nightly"):
-        assert (await call("report --json", word)).json["summary"]["failed"] == 1
-    (batch,) = (await call("history --json nightly")).json["batches"]
-    assert batch["batch"] == 1
-    before = len(emulator.runs)
-    await call("run --failed nightly --wait")
-    assert ran_since(emulator, before) == [("Returns", "Default")]
-    ended = await call("resume nightly")
-    assert "\nBatch 1: 3 in " in ended.output
-    assert ended.output.endswith(": 2 passed, 1 failed\n")
 
 
 async def test_other_job_ran_since(emulator: Emulator, call: Call) -> None:

@@ -260,17 +260,6 @@ async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.Monkey
     assert not [operation for operation in counts if asked[operation] != counts[operation]]
 
 
-AWAY = {
-    "a page": Fault.body(b"<title>Back soon</title>", content_type="text/html"),
-    "a redirect": Fault.status(302, body=b""),
-    "503": Fault.status(503),
-    "a page of a gateway": Fault.body(b"<html>", status=503, content_type="text/html"),
-    "no listener": Fault.reset(),
-    "no HTTP": Fault.garbage(),
-    "silence": Fault.hang(),
-}
-
-
 # Where no answer came before, a page or a redirect is all that is there: see the dialects.
 async def test_no_project_and_another_project(
     call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,7 @@ import asyncio
 import re
 import shlex
 import signal
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +15,6 @@ from tests.support.processes import ROOT
 from tests.surfaces.cli.conftest import Call, later, now, press_ctrl_c
 from testvibe_async import (
     Client,
-    Hooks,
-    RetryPolicy,
-    VibeError,
 )
 from testvibe_async.cli import app
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
 LINE = re.compile(r" *[\d.]+ s +\d+/\d+  (run \d+|generation) +(\w+) +(.*)")
 SCENARIO = Scenario()
-ONCE = RetryPolicy(attempts=1)
 
 
 @pytest.fixture
@@ -74,27 +70,6 @@ def serve(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         assert await command == 0
 
     return serving
-
-
-async def test_faults_reach_the_emulator(serve: Serve) -> None:
-    """Each fault, outage and limit is met by the requests that it is for."""
-    seen: list[tuple[str, int | None]] = []
-    hooks = Hooks(on_request=lambda event: seen.append((event.operation, event.status)))
-    options = "--fault run_feature:lost*1 --fault list_configs:418 --fault list_files:garbage*1"
-    async with serve(f"{options} --outage 20s@60s --limit 50/s", retry=ONCE, hooks=hooks) as client:
-        project = client.project()
-        assert (await project.run_feature("Checkout")).adopted
-        for call in (project.list_configs, project.list_files, project.list_files):
-            with suppress(VibeError):
-                await call()
-        await asyncio.sleep(60 - now())
-        with suppress(VibeError):
-            await project.get_feature("Checkout")
-        await asyncio.sleep(21)
-        await project.get_feature("Checkout")
-    expected = {"list_configs": [418], "list_files": [None, 200], "get_feature": [503, 200]}
-    for operation, statuses in expected.items():
-        assert [status for name, status in seen if name == operation][-2:] == statuses
 
 
 async def test_port_that_can_not_be_used(

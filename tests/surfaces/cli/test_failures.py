@@ -28,7 +28,6 @@ def case(name: str, error: str | None = None, status: str = "failed", **more: An
 
 PASSES = case("Passes", None, "passed", durationMs=4210)
 LONG = case("Long", "Error: a\n\nLocator: b\n\tc\nd\n", durationMs=9120)
-MANY = [f"line {number}" for number in range(60)]
 WAITED = "Error: no button\n\nCall log:\n  - waited {0} ms\n    at pay.ts:{0}"
 
 
@@ -56,35 +55,6 @@ async def test_failed_tests(call: Call, emulator: Emulator) -> None:
         "Checkout, run 215",
         "    it did not pass, and none of its tests says why",
         *("    one", "    two", "    three"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("error", "last"),
-    [
-        ("\n".join(MANY), "    line 39 …"),
-        ("\n".join(["Expected: 1", *MANY, "Received: 2", *MANY]), "    Received: 2 …"),
-    ],
-)
-async def test_a_long_error_is_cut(error: str, last: str, call: Call, emulator: Emulator) -> None:
-    """Of an error there are 40 lines, but what was received is never cut from what was expected."""
-    assert (await failures_of(call, emulator, case("Long", error)))[-1] == last
-
-
-@pytest.mark.usefixtures("on_terminal")
-async def test_failures_are_wrapped_to_a_terminal(
-    call: Call, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a terminal long lines go on beneath themselves."""
-    monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setenv("NO_COLOR", "1")
-    error = "Error: strict mode violation: two elements\n  - navigating, waiting until it loads"
-    lines = await failures_of(call, emulator, case("Test", error))
-    assert [line.replace("\x1b[1m", "").replace("\x1b[0m", "") for line in lines[1:]] == [
-        "    Error: strict mode violation: two",
-        "      elements",
-        "      - navigating, waiting until it",
-        "        loads",
     ]
 
 

@@ -46,17 +46,6 @@ def consented(options: str, *, asked_for: int) -> int:
     return asked_for if options == "--yes" else min(int(options[-1]), asked_for)
 
 
-async def test_stopped_watch_ends_with_the_sum(emulator: Emulator, call: Call) -> None:
-    """Stopped in the middle the last line is still the sum, and standard error names the others."""
-    ended = await interrupted(call, f"generate {GIFT_CARD} --watch --json=lines", at=10)
-    end = ended.events[-1]
-    assert (end["event"], end["exitCode"], end["summary"]["inFlight"]) == ("end", 130, 1)
-    assert "testvibe-async wait '{" in ended.errors
-    ended = await call("generate 'Draft 0' --watch --timeout 10")
-    assert (ended.code, len(emulator.active_generations())) == (4, 2)
-    assert "Still running at the service:\n  generation " in ended.errors
-
-
 @pytest.mark.parametrize("watch", ["", "--watch"])
 async def test_feature_that_is_generating(watch: str, emulator: Emulator, call: Call) -> None:
     """A conflict is printed with the option that helps, which joins the generation in flight."""

@@ -31,7 +31,6 @@ def _commands() -> list[tuple[str, ...]]:
 
 COMMANDS = _commands()
 
-MAIN = {"run", "generate", "wait", "resume"}
 
 PROJECT = "7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90"
 
@@ -44,31 +43,6 @@ async def emulator() -> AsyncGenerator[Emulator]:
     scenario = Scenario(run_queue=1, run_duration=2, failing_runs=1, generation_warm_up=1)
     async with Emulator(scenario=scenario, project_id=PROJECT) as emulator:
         yield emulator
-
-
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_help_fits_on_one_screen(
-    words: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is as wide as the terminal, of at most 24 lines, and lists what its examples use."""
-    typed = " ".join(words)
-    for width in (60, 80):
-        monkeypatch.setenv("COLUMNS", str(width))
-        ended = run(f"{typed} --help")
-        assert ended.code == 0
-        lines = [line for line in ended.lines if not re.match("  .*testvibe-async ", line)]
-        assert max(map(len, lines)) <= width
-        assert width < 80 or words[0] not in MAIN or len(ended.lines) <= 24
-    examples = "\n".join(line for line in ended.lines if line.startswith("  testvibe"))
-    options = "\n".join(line for line in ended.lines if line.startswith("  -"))
-    for option in re.findall(r" (--?[a-z][\w-]*)", re.sub("[|<>].*", "", examples)):
-        assert re.search(rf" {option}[, ]", options), option
-    whole = run(f"{typed} --help-all").output
-    assert whole.startswith(f"Usage: testvibe-async {typed}")
-    named = re.findall(r"^  (?:-\w, )?(--[\w-]+)", ended.output, re.MULTILINE)
-    assert all(f" {option}" in whole for option in named)
-    assert "--no-color" in whole
-    assert "--no-color" not in ended.output
 
 
 def test_help_names_what_people_need(run: Run) -> None:

@@ -195,27 +195,6 @@ def test_a_server_must_be_named_and_encrypted(
     assert ended.errors.startswith("TESTVIBE_API_KEY is set, and comes before the key")
 
 
-@pytest.mark.parametrize(
-    ("text", "said"), [("[[[", " is not TOML"), ("[servers.x]\n", ": the server must look like")]
-)
-def test_a_file_that_cant_be_changed_is_left_alone(
-    text: str, said: str, log_in: LogIn, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An invalid file is not overwritten; on a full disk no part of a new one is left."""
-    write(file, text)
-    log_in().refuses(f"{file}{said}")
-    assert text_of(file) == text
-    file.unlink()
-
-    def fail(_path: Path, _target: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    ended = log_in()
-    assert (ended.code, "No space left on device" in ended.errors) == (2, True)
-    assert [*file.parent.iterdir()] == []
-
-
 @pytest.mark.parametrize("answer", ["a key", "Ctrl-D"])
 def test_people_are_asked(
     answer: str, service: Service, run: Run, file: Path, request: pytest.FixtureRequest

@@ -123,15 +123,6 @@ async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call
     assert "till running" not in ended.errors
 
 
-async def test_warnings_of_the_log_are_told_otherwise(emulator: Emulator, call: Call) -> None:
-    """What the board and the end say is no line of the log too; with -v the log is whole."""
-    emulator.fail("list_runs", Fault.status(404))
-    emulator.fail("run_feature", Fault.lost(), times=2)
-    quiet = await call("run Checkout --wait")
-    assert (quiet.code, "DispatchUnknown" in quiet.errors) == (5, False)
-    assert "DispatchUnknown" in (await call("run Checkout --wait -v")).errors
-
-
 NOT_REACHABLE = rf"not reachable for (\d+) s; {UNSEEN}"
 
 
@@ -171,27 +162,6 @@ async def test_one_dispatch_that_hangs(call: Call, emulator: Emulator) -> None:
     assert (ended.code, len(emulator.runs)) == (0, 3)
     assert ended.errors.startswith("Dispatching: Checkout: no answer to its dispatch of ")
     assert ended.errors.count("; settled by ") == 1
-
-
-@pytest.mark.parametrize(
-    ("typed", "said"),
-    [
-        ("run --all --wait", "the list of features"),
-        ("run Check* --wait", "the list of features"),
-        ("generate --all --watch --yes", "the list of features"),
-        ("wait Log*", "what is in flight"),
-        ("run Checkout --wait -p 'Acme Shop'", "the list of projects"),
-    ],
-)
-async def test_list_that_hangs(typed: str, said: str, emulator: Emulator, call: Call) -> None:
-    """No list holds a command up for longer than it has time; a line says why it waits."""
-    emulator.fail("*", Fault.hang())
-    ended = await call(f"{typed} --timeout 12")
-    assert ended.code == 5
-    assert now() == pytest.approx(12, abs=0.1)
-    first, last = ended.errors.splitlines()
-    assert first == f"Still waiting for {said}: not reachable for 10 s; trying again."
-    assert " did not come within 12 s" in last
 
 
 @pytest.mark.parametrize(

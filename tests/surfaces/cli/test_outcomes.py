@@ -9,8 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.surfaces.cli.conftest import Call, Ended, answer_with, later, text_of
-from tests.surfaces.cli.test_batches import end_later
+from tests.surfaces.cli.conftest import Call, Ended, later, text_of
 from tests.surfaces.cli.test_stability import write_quarantine
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -99,15 +98,6 @@ async def test_all_outputs_agree(
     }
 
 
-@pytest.mark.parametrize("form", ["", "--json", "--json=lines", "--quiet"])
-async def test_red_exit_is_explained(form: str, call: Call, emulator: Emulator) -> None:
-    """Each output says why the exit code is red, also where only what is flaky makes it red."""
-    end_later(emulator, "failed")
-    ended = await call(f"run Returns --attempts 2 --fail-on-flaky {form}")
-    assert ended.code == 1
-    assert "flaky" in (ended.errors if form == "--quiet" else ended.output)
-
-
 SUGGESTING = {
     "run Checkout --wait": {"runs diagnose", "run --failed"},
     "run Draft --wait": {"generate"},
@@ -162,28 +152,6 @@ async def test_suggestions_work(typed: str, call: Call, emulator: Emulator) -> N
         assert answer.code in {0, 1, 3, 4, 5} or is_decided or needs_yes, (command, answer)
 
 
-async def test_document_has_the_next_commands(call: Call) -> None:
-    """A program reads the same suggestions as a person, in the same order."""
-    await call("run Checkout Wishlist --timeout 20")
-    ended = await call("report")
-    said = re.findall(r"^  (testvibe-async .+)$", ended.output + ended.errors, re.MULTILINE)
-    steps = (await call("report --json")).json["next"]
-    assert len(said) == 4
-    assert [command for step in steps for command in step["commands"]] == said
-
-
-async def test_like_failures_are_one(call: Call, emulator: Emulator) -> None:
-    """Errors that differ in a locator or a URL are shown once, and said to be alike."""
-    error = "TimeoutError: page.goto: {}\nLocator: locator('#{}')\nwaiting for getByRole('{}')"
-    tests = [
-        {"name": f"T{n}", "status": "failed", "error": error.format(f"https://x/{n}", n, n)}
-        for n in range(3)
-    ]
-    answer_with(emulator, "get_run", tests=tests)
-    lines = (await call("run Checkout --wait --quiet")).lines
-    assert lines[-3] == "  A like error, with another locator or URL, in 2 more:"
-
-
 async def test_generations_have_a_history_and_a_report(call: Call, emulator: Emulator) -> None:
     """A batch of generations is in the history, and has a report, as one of runs."""
     prepare(emulator)
@@ -207,14 +175,3 @@ async def test_report_of_a_running_batch(call: Call) -> None:
     assert "is still running" in ended.errors
     assert ended.output.endswith(": 1 passed, 1 in flight, 1 waiting\n")
     assert "resume" not in ended.errors
-
-
-async def test_dropped_dispatch_stays_unknown(call: Call, emulator: Emulator) -> None:
-    """What a person decided to leave is unknown while its batch runs, and in each later report."""
-    prepare(emulator)
-    emulator.fail("list_runs", Fault.status(404))
-    await call("run Lost Checkout --wait")
-    ended = await call("resume --unknown drop --json")
-    live = ended.json["summary"]["unknown"], ended.json["summary"]["skipped"]
-    stored = (await call("report --json")).json["summary"]
-    assert live == (stored["unknown"], stored["skipped"]) == (1, 0)

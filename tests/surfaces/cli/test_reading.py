@@ -1,8 +1,5 @@
 """Commands that read, and those for features and files: on a terminal, in a pipe, as JSON."""
 
-import io
-import json
-import re
 import sys
 from pathlib import Path
 
@@ -11,7 +8,6 @@ import pytest
 from tests.support.ci_systems import WICKED, obeyed, wicked
 from tests.surfaces.cli.conftest import Call, Give, write
 from testvibe_async.cli.app import perform
-from testvibe_async.cli.text import json_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(
@@ -174,66 +170,6 @@ async def test_a_suggestion_shows_why(call: Call) -> None:
     assert ended.output.startswith("Feature: Abandoned cart reminder\n")
 
 
-async def test_names_in_other_letters(call: Call, emulator: Emulator) -> None:
-    """A configuration is the one that is listed, once; where none is listed it is left as typed."""
-    (item,) = (await call("run Checkout --wait -c mobile -c MOBILE --json")).json["items"]
-    assert item["config"] == "Mobile"
-    emulator.fail("list_configs", Fault.status(404))
-    assert (await call("run Checkout -c Mobile")).code == 0
-    assert [run.config for run in emulator.runs.values()] == ["Mobile", "Mobile"]
-    emulator.fail("list_features", Fault.status(404))  # Then nothing can be suggested.
-    ended = await call("run Chekout --wait")
-    assert (ended.code, "did you mean" in ended.output) == (3, False)
-    assert (await call("run --all --wait")).code == 3
-
-
-async def test_a_long_remark_is_wrapped_on_a_terminal(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Words and commands that are to be copied stay whole; a pipe gets all as it is."""
-    monkeypatch.setenv("COLUMNS", "20")
-    piped = (await call("run Checkout")).errors
-    assert "To only wait, on any machine:\n" in piped
-
-    def is_stderr(stream: object) -> bool:
-        return stream is sys.stderr
-
-    monkeypatch.setattr(sys.stderr.__class__, "isatty", is_stderr)
-    shown = (await call("run Returns")).errors
-    assert "To only wait, on any\nmachine:\n  testvibe-async wait 215 --project" in shown
-    shown = (await call("run --failed 2 --wait")).errors
-    assert shown.endswith("Resume it\nwith\ntestvibe-async resume 2\n")
-
-
-async def test_json_is_json_where_the_output_is_narrow(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An output that has no letters beyond ASCII gets escapes of JSON, not of Python."""
-    rows = [{"id": 1, "name": "grüße 🦊"}]
-    emulator.fail("list_features", Fault.edit(lambda _: rows))
-    for encoding, shown in (("ascii", "gr\\u00fc\\u00dfe \\ud83e\\udd8a"), ("utf-8", "grüße 🦊")):
-        narrow = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
-        with monkeypatch.context() as patched:
-            patched.setattr(sys, "stdout", narrow)
-            await perform(["features", "list", "--json"])
-        written = narrow.buffer.getvalue().decode(encoding)
-        assert shown in written
-        assert json.loads(written)[0]["name"] == "grüße 🦊"
-
-
-def test_any_text_is_harmless_and_comes_back() -> None:
-    """The document of any name has no control character, and reads the same again."""
-    lone = (*range(0xDC00, 0xE000), *range(0xD800, 0xDC00))  # In this order no two are a pair.
-    text = "".join(map(chr, (*range(0x2100), *lone, 0xFEFF, 0x1F98A))) + WICKED
-    for ascii_only in (True, False):
-        written = json_of({"name": text, WICKED: WICKED}, ascii_only=ascii_only)
-        assert not re.search(
-            r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", written
-        )
-        assert not obeyed(written)
-        assert json.loads(written) == {"name": text, WICKED: WICKED}
-
-
 COMMANDS = [
     *("projects", "features list", "features show {id}", "doctor"),
     *("wait 214", "report", "history", "runs list", "runs show 214"),
@@ -265,13 +201,3 @@ async def test_what_came_from_the_service_is_only_text(
         assert not obeyed(ended.errors if is_text_itself else said), typed
         assert is_text_itself or not set(said) & set("\x1b\x07\x9b\r\u202e"), typed
         assert typed in NAMELESS or "[red]x[/red] " in said, (typed, said)
-
-
-async def test_no_line_of_an_error_is_obeyed(emulator: Emulator, call: Call) -> None:
-    """A refusal's own words command nothing, and no more does an answer that is unreadable."""
-    for body in (b"::error::a\n##vso[x]", json.dumps({"message": WICKED}).encode()):
-        rule = emulator.fail("get_run", Fault.body(body, status=400))
-        ended = await call("runs show 214 -vv")
-        assert ended.code != 0
-        assert not obeyed(ended.errors)
-        rule.remove()

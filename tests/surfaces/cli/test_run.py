@@ -67,28 +67,6 @@ async def test_refused_dispatches_go_to_standard_error(emulator: Emulator, call:
     assert (ended.code, ended.json["exitCode"]) == (3, 3)
 
 
-async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> None:
-    """The tests that failed come with their errors before the sum, and what to do next after it."""
-    ended = await call("run Checkout Returns --wait")
-    assert ended.code == 1
-    (run,) = (run for run in emulator.runs.values() if run.feature_name == "Returns")
-    first, *more = [case.name for case in run.cases() if case.status == "failed"]
-    story = ended.output[ended.output.index(f"\nReturns, run {run.id}: ") :]
-    assert f"\nReturns, run {run.id}: {first}\n    Error: no\\x1b[2J button\n" in story
-    assert all(f"\n    Returns, run {run.id}: {name}\n" in story for name in more)
-    assert f"To diagnose it:\n  testvibe-async runs diagnose {run.id}\n" in story
-    assert "To rerun what failed:\n  testvibe-async run --failed 1 --wait\n" in story
-    assert re.search(r"\nBatch 1: 2 in [\d.]+ s: 1 passed, 1 failed\n$", story)
-    given = f" --project {emulator.project_id}"
-    ended = await call(f"report 1{given}")
-    assert f"To diagnose it:\n  testvibe-async runs diagnose {run.id}{given}\n" in ended.output
-    ended = await call("run Checkout Returns --wait --quiet")
-    assert (ended.code, ended.errors) == (1, "")
-    assert ended.output.startswith("Returns, run ")
-    assert "passed" not in ended.output
-    assert (await call("run Checkout --wait --quiet")).output == ""
-
-
 async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call: Call) -> None:
     """After --timeout the exit code is 4, and what goes on is named with the command for it."""
     ended = await call("run Checkout Wishlist --wait --timeout 60")
@@ -198,21 +176,6 @@ async def test_report_of_a_command_that_is_killed(command: str, call: Call) -> N
     later(5, lambda: killed.append(text_of("junit.xml")))
     await interrupted(call, f"{command} --report junit.xml", at=10)
     assert (killed[0].count("<error"), "still running, or was killed" in killed[0]) == (1, True)
-
-
-async def test_features_without_tests_are_in_the_report(call: Call, emulator: Emulator) -> None:
-    """What `--all` or a glob leaves out is skipped, with the reason, in each report."""
-    said = 'message="without tests (draft)"'
-    emulator.add_feature("Proposed", kind="suggestion")
-    await interrupted(call, "run 'Check*' Wishlist --wait --report a.xml", at=10)
-    for command in ("report", "resume", "report"):
-        await call(f"{command} --report b.xml")
-        for name in ("a.xml", "b.xml"):
-            assert (text_of(name).count("<skipped"), text_of(name).count(said)) == (1, 1)
-    assert 'errors="0"' in text_of("b.xml")
-    ended = await call("run --all --wait --timeout 5 --report a.xml")
-    assert ("Proposed" in text_of("a.xml"), said in text_of("a.xml")) == (False, True)
-    assert "without" not in ended.output
 
 
 @pytest.mark.parametrize("fault", [Fault.status(401), Fault.status(503), Fault.hang(), "Ctrl-C"])
@@ -335,11 +298,3 @@ async def test_red_end_is_explained_in_quiet(emulator: Emulator, call: Call) -> 
     ended = await call("run Checkout --attempts 2 --fail-on-flaky --quiet")
     assert (ended.code, ended.output) == (1, "")
     assert ended.errors.endswith(": 1 flaky. It is still red: 1 flaky, with --fail-on-flaky\n")
-
-
-async def test_attempt_that_runs_again_says_so(emulator: Emulator, call: Call) -> None:
-    """A failed attempt does not read as the end of its feature."""
-    later(4, emulator.finish_run, 214, "failed")
-    ended = await call("run Checkout --attempts 2")
-    assert " failed; runs again\n" in ended.output
-    assert ended.output.count("runs again") == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.surfaces.cli.conftest import Call, Ended, names_in, text_of, write
+from tests.surfaces.cli.conftest import Call, Ended, write
 from testvibe_async import RunRef
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -33,23 +33,6 @@ async def failed(call: Call) -> str:
 async def refs_of(call: Call, typed: str) -> list[str]:
     """Dispatch operations, and return their refs as JSON."""
     return [json.dumps(item["ref"]) for item in (await call(f"{typed} --json")).json["items"]]
-
-
-@pytest.mark.usefixtures("failed")
-async def test_list_has_the_newest_first(call: Call, emulator: Emulator) -> None:
-    """The list has a line for each run; of one feature, or of so many."""
-    await call("run Checkout --config Mobile")
-    newest, oldest = (line.split("\t") for line in (await call("runs list")).lines)
-    assert newest[:4] == ["215", "Checkout", "Mobile", "running"]
-    assert oldest[:4] == ["214", "Returns", "Default", "failed"]
-    assert (newest[4], oldest[4]) == ("", "1 of 3 tests failed")
-    assert (await call("runs list --limit 1")).output.count("\n") == 1
-    ended = await call("runs list --feature returns --json")
-    assert [run["runId"] for run in ended.json] == [214]
-    emulator.fail("list_runs", Fault.status(404))
-    (await call("runs list")).refuses("(404 not_found)", 3)
-    assert (await call("runs show 214 --json")).json["runId"] == 214
-    assert (await call("runs diagnose 214 --json")).json["failures"]
 
 
 @pytest.mark.usefixtures("failed")
@@ -88,18 +71,6 @@ async def test_download_of_what_is_not_there(
     assert not Path("files").exists()  # noqa: ASYNC240
 
 
-async def test_wait_for_runs_by_their_ids(call: Call) -> None:
-    """Runs are waited for by id, each once, with the exit code of the worst, and leave files."""
-    await call("run Checkout Returns 'Login Functionality'")
-    ended = await call("wait 214 216 214 Checkout")
-    assert (ended.code, ended.output[-11:]) == (0, ": 2 passed\n")
-    ended = await call("wait 214 215 --report junit.xml --artifacts failed")
-    assert ended.code == 1
-    assert "\nReturns, run 215: " in ended.output
-    assert "Returns" in text_of("junit.xml")
-    assert names_in("failed") == ["run-215"]
-
-
 async def test_wait_counts_what_was_not_dispatched(
     emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,14 +93,6 @@ async def test_wait_counts_what_was_not_dispatched(
     ended = await piped("run Checkout Newsletter --json")
     assert (ended.code, ended.output.endswith(": 1 passed, 1 unknown\n")) == (5, True)
     assert "testvibe-async runs list --feature " in ended.errors
-
-
-@pytest.mark.parametrize("error", [7, {}, {"type": "Run"}])
-async def test_damaged_item_is_refused(error: object, call: Call) -> None:
-    """An item that can't be read is refused in a sentence with the name of its file."""
-    item = {"feature": "A", "verdict": "error", "ref": None, "error": error}
-    write("runs.json", json.dumps({"items": [item]}))
-    (await call("wait --file runs.json")).refuses("runs.json has neither refs, one a line, nor")
 
 
 async def test_item_of_another_release(call: Call) -> None:

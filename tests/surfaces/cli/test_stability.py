@@ -84,22 +84,6 @@ async def test_quarantined(call: Call) -> None:
     assert ended.output.count("Returns: quarantined until") == 1
 
 
-async def test_quarantine_of_the_day_judges(call: Call, emulator: Emulator) -> None:
-    """A batch, its resumption and its report are judged by the quarantine that it began with."""
-    await interrupted(call, "run Returns Checkout --wait --max-in-flight 1", at=1)
-    write_quarantine()
-    await call("run Returns --wait")
-    write(".testvibe-async.toml", "")
-    assert [(await call(f"report {number}")).code for number in (1, 2)] == [4, 0]
-    write_quarantine()
-    assert (await call("resume 1")).code == (await call("report 1")).code == 1
-    await call("run --failed 1 --wait")
-    write(".testvibe-async.toml", "")
-    assert (await call("report 1")).output.endswith(": 1 passed, 1 quarantined\n")
-    assert (await call("run --failed 2 --wait")).code == 0  # It is excused.
-    assert [run.feature_name for run in emulator.runs.values()].count("Returns") == 3
-
-
 @pytest.mark.parametrize(
     ("days", "why"),
     [(-1, "the quarantine of 'Newsletter' expired: "), (3, "unexpected pass of 'Newsletter': ")],

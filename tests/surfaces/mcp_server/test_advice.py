@@ -8,7 +8,7 @@ import pytest
 from tests.support.mcp_connection import connected
 from testvibe_async import CaseResult, FeatureStatus, Generation, Run, RunStatus, RunSummary, errors
 from testvibe_async.errors import KindName
-from testvibe_async.mcp_server.advice import NAME_PROJECT, explain
+from testvibe_async.mcp_server.advice import explain
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
 from testvibe_async.refs import GenerationRef, RunRef
@@ -107,25 +107,6 @@ async def test_a_wrong_name_leads_to_the_right_one(emulator: Emulator) -> None:
         assert "list_features shows" in await mcp.refused("get_feature")
         text = await mcp.refused("create_feature", name="Checkout", gherkin="Feature: Checkout")
         assert "get_feature shows what is there" in text
-
-
-async def test_a_project_is_named_too(emulator: Emulator) -> None:
-    """It is found by its id or its name in any case; another name leads to the list."""
-    other = emulator.add_project("Other Shop")
-    emulator.add_feature("Elsewhere", project=other)
-    async with connected(emulator) as mcp:
-        for project in ("other shop", other.id):
-            found = await mcp.result("list_features", project=project)
-            assert [each["name"] for each in found["features"]] == ["Elsewhere"]
-        assert (await mcp.result("list_features"))["total"] == len(emulator.features)
-        text = await mcp.refused("generate_feature", feature="Elsewhere", project="Othr Shop")
-        assert text == (
-            "Nothing was done: there is no project 'Othr Shop': did you mean 'Other Shop'? "
-            f"{NAME_PROJECT}"
-        )
-        emulator.fail("list_projects", Fault.status(404))
-        assert "404" in await mcp.refused("list_features", project="Other Shop")
-    assert emulator.count("generate_feature") == 0
 
 
 async def test_the_project_that_is_set_may_be_a_name(emulator: Emulator) -> None:

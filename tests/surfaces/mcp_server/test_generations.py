@@ -2,16 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import mcp_connection
 from tests.support.mcp_connection import connected, content_of, text_of, without_tests
-from tests.support.timing import shift_local_clock
 from tests.surfaces.mcp_server.test_tools import answering
-from testvibe_async import SqliteLedger, StoredBatch
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 both_services = pytest.mark.parametrize("emulator", [True, False], indirect=True)
@@ -131,19 +128,6 @@ async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator) ->
     assert requests(emulator) == 2
 
 
-async def test_a_newer_generation_is_named_in_place_of_an_old_one(emulator: Emulator) -> None:
-    """A call whose generation was superseded learns the name of the latest one."""
-    call, latest = {"feature": "Returns"}, dict[str, str]()
-    async with connected(emulator) as mcp:
-        for _ in range(2):
-            started = await mcp.result("generate_feature", **call, **latest)
-            await asyncio.sleep(60)
-            emulator.finish_generation(started["requestId"], "generated")
-            latest = {"replace": started["requestId"]}
-        assert f'`replace: "{latest["replace"]}"`' in await mcp.refused("generate_feature", **call)
-    assert requests(emulator) == 2
-
-
 @pytest.mark.parametrize(
     ("shown_by", "fault"),
     [
@@ -208,27 +192,6 @@ async def test_what_is_unknown_is_not_sent_again(emulator: Emulator) -> None:
     assert requests(emulator) == 1
 
 
-@both_services
-async def test_what_provably_did_not_begin_is_started_by_the_same_call(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A dispatch that provably had no effect is made again, and asks nobody again: one is paid."""
-    shift_local_clock(monkeypatch)
-    asked: list[str] = []
-    emulator.fail("generate_feature", Fault.status(503), times=1)
-    unseen = emulator.fail("get_generation_status", Fault.status(503), skip=4)
-    async with connected(emulator, ask=answering(asked)) as mcp:
-        assert (await mcp.result("generate_feature", feature="Returns"))["inFlight"]
-        assert not emulator.generations
-        unseen.remove()
-        content: dict[str, Any] = {"inFlight": True}
-        while content.get("inFlight"):
-            content = await mcp.result("generate_feature", feature="Returns")
-        assert content["requestId"] in emulator.generations
-    assert len(asked) == 1
-    assert len(emulator.generations) == 1
-
-
 async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> None:
     """A limit counts what was started or may have been; beyond it, no user is asked."""
     asked: list[str] = []
@@ -242,76 +205,4 @@ async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> No
         text = await mcp.refused("generate_feature", feature="Wishlist")
         assert "may start no more generations (its option --max-generations)" in text
     assert asked == []
-    assert len(emulator.generations) == 1
-
-
-@pytest.mark.parametrize("fault", [Fault.lost(), Fault.status(503)], ids=["lost", "503"])
-async def test_what_may_have_started_is_counted_once(emulator: Emulator, fault: Fault) -> None:
-    """A dispatch of unknown effect uses up its place; if it began nothing, the next one does."""
-    emulator.fail("generate_feature", fault, times=1)
-    unseen = emulator.fail("get_generation_status", Fault.status(503), skip=3, times=9)
-    async with connected(emulator, max_generations=1) as mcp:
-        while not emulator.generations:
-            await mcp.call_tool("generate_feature", {"feature": "Returns"})
-        unseen.remove()
-        assert "--max-generations" in await mcp.refused("generate_feature", feature="Wishlist")
-
-
-async def test_what_another_server_has_started_does_not_count(emulator: Emulator) -> None:
-    """A server that may start none finds a lost one of another, and sends nothing."""
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    broken = emulator.fail("get_generation_status", Fault.status(503), skip=3)
-    async with connected(emulator) as mcp:
-        await refused_in_the_end(mcp, feature="Returns")
-    broken.remove()
-    async with connected(emulator, max_generations=0) as mcp:
-        found = await mcp.result("generate_feature", feature="Returns")
-        assert "--max-generations" in await mcp.refused("generate_feature", feature="Wishlist")
-    assert found["requestId"] in emulator.generations
-    assert requests(emulator) == 1
-
-
-async def test_what_ended_after_a_restart_is_over(emulator: Emulator) -> None:
-    """A generation that the last server left in flight, and that ended since, is replaced."""
-    async with connected(emulator) as mcp:
-        first = (await mcp.result("generate_feature", feature="Returns"))["requestId"]
-    emulator.finish_generation(first, "generated")
-    async with connected(emulator) as mcp:
-        call = {"feature": "Returns", "replace": first}
-        assert (await mcp.result("generate_feature", **call))["requestId"] != first
-    assert requests(emulator) == 2
-
-
-@pytest.mark.parametrize("decision", ["resend", "drop"])
-async def test_what_a_person_decides_is_followed(
-    emulator: Emulator, machine: Path, decision: Any
-) -> None:
-    """A dispatch that stays unknown is sent again, or left, as decided; then a call pays once."""
-    path, call = machine / "ledger.sqlite", {"feature": "Returns"}
-    emulator.fail("generate_feature", Fault.status(503), times=1)
-    broken = emulator.fail("get_generation_status", Fault.status(503), skip=3)
-    async with connected(emulator, ledger=path) as mcp:
-        await refused_in_the_end(mcp, **call)
-        broken.remove()
-    async with SqliteLedger(path) as ledger:
-        (batch,) = await StoredBatch.all(ledger)
-        await ledger.decide(batch.key, decision)
-    async with connected(emulator, ledger=path) as mcp:
-        content: dict[str, Any] = {"inFlight": True}
-        while content.get("inFlight"):
-            content = await mcp.result("generate_feature", **call)
-        assert content["requestId"] in emulator.generations
-        assert (await mcp.result("generate_feature", **call))["requestId"] == content["requestId"]
-    assert len(emulator.generations) == 1
-
-
-async def test_what_was_refused_is_started_by_the_next_call(emulator: Emulator) -> None:
-    """A refusal is no generation: the same call starts one, also after several refusals."""
-    emulator.fail("generate_feature", Fault.status(409), times=3)
-    async with connected(emulator) as mcp:
-        for _ in range(3):
-            text = await mcp.refused("generate_feature", feature="Returns")
-            assert "wait_for_generation" in text
-        made = await mcp.result("generate_feature", feature="Returns")
-    assert made["requestId"] in emulator.generations
     assert len(emulator.generations) == 1

@@ -12,7 +12,6 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of
-from tests.support.mcp_connection import connected_by_http
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server, serve_http
 from testvibe_async.testing import Emulator
@@ -45,22 +44,6 @@ async def served(emulator: Emulator, *, port: int = 0, **options: Any) -> AsyncG
     finally:
         signal.raise_signal(signal.SIGTERM)
         await server
-
-
-async def test_signals_are_left_as_they_were(emulator: Emulator) -> None:
-    """After a server that a signal stopped, its signals have their previous handlers."""
-
-    def ignore(*_: object) -> None:
-        """Do nothing."""
-
-    before = [signal.signal(each, ignore) for each in (signal.SIGTERM, signal.SIGINT)]
-    async with served(emulator):
-        assert signal.getsignal(signal.SIGTERM) is not ignore
-    after = [
-        signal.signal(each, handler)
-        for each, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True)
-    ]
-    assert after == [ignore, ignore]
 
 
 WHO: list[tuple[str, str, int]] = [
@@ -106,15 +89,3 @@ async def test_a_port_in_use_and_an_empty_token_are_refused(token: str, said: st
         port = other.getsockname()[1] if token else 0
         with pytest.raises(ConfigError, match=said):
             await serve_http(make_server(), port=port, token=token, announce=print)
-
-
-async def test_a_client_goes_on_after_a_restart(emulator: Emulator) -> None:
-    """A client with a handshake, which knows nothing of the restart, calls the next tool."""
-    async with served(emulator) as url:
-        port = int(url.rpartition(":")[2].removesuffix("/mcp"))
-        connection = connected_by_http(url, TOKEN, mode="legacy")
-        mcp = await connection.__aenter__()
-        await mcp.result("run_feature", feature="Checkout")
-    async with served(emulator, port=port):
-        assert (await mcp.result("get_run", runId=214))["runId"] == 214
-        await connection.__aexit__(None, None, None)

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,7 @@ from tests.conftest import client_of
 from tests.support import mcp_connection
 from tests.support.amounts import amount
 from tests.support.mcp_connection import Mode, connected, content_of, text_of, without_tests
-from tests.support.timing import now, shift_local_clock
+from tests.support.timing import now
 from testvibe_async.mcp_server import batches
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -115,34 +114,6 @@ async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> 
             assert emulator.count("run_feature") == runs
 
 
-@pytest.mark.parametrize(
-    ("operation", "status", "call", "said"),
-    [
-        ("run_feature", 409, RUNS[0], "get_feature shows"),
-        ("list_features", 401, ("run_features", {"all": True}), "TESTVIBE_API_KEY"),
-    ],
-)
-async def test_what_was_refused_is_tried_anew(
-    emulator: Emulator, operation: str, status: int, call: tuple[str, dict[str, Any]], said: str
-) -> None:
-    """What the service refused, a dispatch or a list, is not remembered."""
-    tool, arguments = call
-    async with connected(emulator) as mcp:
-        rule = emulator.fail(operation, Fault.status(status))
-        assert said in await mcp.refused(tool, **arguments)
-        rule.remove()
-        assert "Nothing was started" not in str(await mcp.result(tool, **arguments))
-    assert runs_of_checkout(emulator) == 1
-
-
-async def test_a_run_whose_answer_was_lost_is_the_call_s_own(emulator: Emulator) -> None:
-    """A dispatch that the same call finds again was started by that call, and by no earlier one."""
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    async with connected(emulator) as mcp:
-        answer = await mcp.call_tool("run_feature", {"feature": "Checkout"})
-    assert text_of(answer).startswith('Run 214 of "Checkout" was started.')
-
-
 @pytest.mark.parametrize(("tool", "arguments"), [RUNS[0], WAITS[2][:2]], ids=str)
 async def test_a_run_that_is_unknown_is_reported(
     emulator: Emulator, tool: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -167,25 +138,6 @@ async def test_a_run_that_is_unknown_is_reported(
     assert emulator.count("run_feature") == 2
 
 
-async def test_a_batch_is_found_by_its_number_alone(emulator: Emulator) -> None:
-    """Those of this and of earlier servers; of another, the answer says where its runs are."""
-    for restart in range(2):
-        async with connected(emulator) as mcp:
-            for number in range(2 * restart + 1, 2 * restart + 3):
-                found = await mcp.result("run_features", features=["Wishlist"], timeoutSeconds=170)
-                assert found["batch"] == number
-    async with connected(emulator) as mcp:
-        for number in range(1, 5):
-            assert (await mcp.result("wait_for_batch", batch=number))["batch"] == number
-        text = await mcp.refused("wait_for_batch", batch=5)
-        assert "list_runs shows the runs, and wait_for_run waits" in text
-        without_tests(emulator)
-        made = await mcp.result("generate_feature", feature="Returns")
-        text = await mcp.refused("wait_for_batch", batch=made["batch"])
-        assert "wait_for_generation for a generation" in text
-    assert emulator.count("run_feature") == 4
-
-
 @pytest.mark.parametrize("is_repeated", [False, True], ids=["wait_for_batch", "repeated"])
 async def test_a_batch_is_continued_after_a_restart(emulator: Emulator, is_repeated: bool) -> None:  # noqa: FBT001 - a parameter
     """The next server waits for the runs in flight, and starts those that were not started yet."""
@@ -202,18 +154,6 @@ async def test_a_batch_is_continued_after_a_restart(emulator: Emulator, is_repea
     assert digest["summary"]["total"] == len(emulator.runs) == 3
     assert digest["inFlight"] is False
     assert emulator.count("run_feature") == 3
-
-
-async def test_an_old_batch_is_no_answer(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was interrupted long ago is not taken for an answer to a call of today."""
-    call: dict[str, Any] = {"features": ["Checkout"], "timeoutSeconds": 1}
-    async with connected(emulator) as mcp:
-        await mcp.result("run_features", **call)
-    monkeypatch.setattr(batches, "MAX_AGE", timedelta(0))
-    async with connected(emulator) as mcp:
-        assert (await mcp.result("run_features", **call))["batch"] == 2
 
 
 async def test_a_batch_of_the_command_line_is_only_shown(emulator: Emulator, machine: Path) -> None:
@@ -270,37 +210,6 @@ class Impatient:
 
 
 @pytest.mark.parametrize("seed", range(amount(20, few=1)))
-async def test_what_was_asked_for_is_paid(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """Each generation is paid once, with time-outs at any moment, and lost answers."""
-    shift_local_clock(monkeypatch)
-    chance = random.Random(seed)  # noqa: S311 - a schedule
-    mode = cast("Mode", chance.choice(get_args(Mode)))
-    async with (
-        Emulator(scenario=Scenario(failing_generations=0.3)) as emulator,
-        connected(emulator, mode) as mcp,
-    ):
-        client = Impatient(mcp, chance)
-        for fault in (Fault.lost(), Fault.delay(7), Fault.delay(50), Fault.status(503)):
-            if chance.random() < 0.5:
-                emulator.fail("generate_feature", fault, skip=chance.randint(0, 4), times=1)
-        for asked in range(1, 4):
-            name = chance.choice(["Checkout", "Returns", "Wishlist"])
-            status = await mcp.result("get_generation_status", feature=name)
-            replace = {"replace": status["requestId"]} if status["requestId"] else {}
-            while True:  # An answer that the client did not wait for is in what is refused.
-                content = await client.result("generate_feature", feature=name, **replace)
-                if "requestId" in content:
-                    break
-            made = content["requestId"]
-            assert made != status["requestId"]
-            # What was there before any call does not count.
-            paid = [each for each in emulator.generations.values() if each.created_at >= 0]
-            assert len(paid) == asked
-            emulator.finish_generation(made, chance.choice(["generated", "failed"]))
-            await asyncio.sleep(5)
-
-
-@pytest.mark.parametrize("seed", range(amount(20, few=1)))
 async def test_each_result_of_runs_is_obtained(seed: int) -> None:
     """A client that gives up at any moment has, by its repetitions, all results of its batch."""
     chance = random.Random(seed)  # noqa: S311 - a schedule
@@ -319,54 +228,3 @@ async def test_each_result_of_runs_is_obtained(seed: int) -> None:
         assert digest["summary"]["total"] == len(names)
         assert digest["summary"]["unknown"] == 0
         assert len(emulator.runs) <= 2 * len(names)
-
-
-@pytest.mark.parametrize("delay", [0, 7], ids=["usual", "slow"])
-async def test_a_client_of_one_second(delay: int) -> None:
-    """A client that gives up after 1 s, cancels and repeats has each of 12 results, run once."""
-    async with (
-        Emulator(scenario=Scenario(failing_runs=0.3)) as emulator,
-        connected(emulator) as mcp,
-    ):
-        features = [emulator.add_feature(f"Feature {number}").name for number in range(12)]
-        if delay:
-            emulator.fail("run_feature", Fault.delay(delay), times=4)
-
-        async def patiently(tool: str, **arguments: Any) -> dict[str, Any]:
-            for _ in range(200):
-                call = asyncio.create_task(mcp.call_tool(tool, arguments))
-                done, _ = await asyncio.wait([call], timeout=1)
-                if done and not (content := content_of(call.result())).get("inFlight"):
-                    return content
-                call.cancel()
-                await asyncio.wait([call])
-            raise AssertionError(tool)
-
-        async def run(feature: str) -> str:
-            started = await patiently("run_feature", feature=feature)
-            return str((await patiently("wait_for_run", runId=started["runId"]))["status"])
-
-        statuses = await asyncio.gather(*map(run, features))
-        assert set(statuses) <= {"passed", "failed"}
-        assert len(emulator.runs) == 12
-        listener = mcp_connection.Listener()
-        call = {"features": features}
-        first = mcp.call_tool("run_features", call, progress_callback=listener)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(first, timeout=1)
-        number = int(listener.messages[0].removeprefix("batch ").partition(":")[0])
-        digest = await patiently("wait_for_batch", batch=number)
-        assert digest["summary"]["succeeded"] + digest["summary"]["failed"] == 12
-        assert len(emulator.runs) == 24
-
-
-async def test_what_was_started_is_in_the_first_report(emulator: Emulator) -> None:
-    """A client that gives up without a word knows the batch, and the counts of its results."""
-    listener = mcp_connection.Listener()
-    async with connected(emulator) as mcp:
-        call = {"features": ["Checkout", "Wishlist"], "timeoutSeconds": 170}
-        await mcp.call_tool("run_features", call, progress_callback=listener)
-    assert listener.messages[0].startswith("batch 1: ")
-    assert listener.messages[-1] == "batch 1: 2 passed"
-    assert listener.totals[0] == 2
-    assert listener.numbers[-1] == 2

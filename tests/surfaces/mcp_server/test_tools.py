@@ -11,10 +11,10 @@ from mcp.types import ElicitResult, Tool, ToolAnnotations
 
 from tests.conftest import KEY
 from tests.support import mcp_connection
-from tests.support.mcp_connection import Connection, connected, content_of, text_of, texts_of
+from tests.support.mcp_connection import Connection, connected, text_of, texts_of
 from testvibe_async import Client, ConfigError, Project
 from testvibe_async.mcp_server import make_server
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Outcome, Scenario
 
 COMBINED = {"run_features", "wait_for_batch"}
 
@@ -39,26 +39,6 @@ async def test_each_operation_of_the_service_is_a_tool() -> None:
     assert set(await tools()) == OPERATIONS | COMBINED
     for name in OPERATIONS:
         assert hasattr(Project, name) or hasattr(Client, name)
-
-
-async def test_arguments_are_in_the_service_s_spelling() -> None:
-    """Arguments are in camelCase and described, and no others are accepted."""
-    schemas = {name: tool.input_schema for name, tool in (await tools()).items()}
-    properties: dict[str, Any] = schemas["run_feature"]["properties"]
-    assert list(properties) == ["feature", "config", "siteUrl", "project"]
-    assert schemas["run_feature"]["required"] == ["feature"]
-    assert properties["feature"]["type"] == "string"
-    wait: dict[str, Any] = schemas["wait_for_run"]["properties"]
-    assert wait["runId"]["type"] == "integer"
-    seconds = wait["timeoutSeconds"]
-    assert (seconds["default"], seconds["minimum"], seconds["maximum"]) == (120, 1, 170)
-    for name, schema in schemas.items():
-        assert schema["additionalProperties"] is False
-        has_none = name in {"list_projects", "wait_for_batch"}
-        assert ("project" in schema["properties"]) is not has_none
-        for argument in schema["properties"].values():
-            assert argument["description"], name
-            assert "title" not in argument
 
 
 async def test_hints_say_what_a_tool_does() -> None:
@@ -143,32 +123,12 @@ async def test_every_tool_returns_what_it_declares() -> None:
         assert "Login" not in emulator.features
 
 
-async def test_results_hold_a_line_and_the_document(emulator: Emulator) -> None:
-    """A result holds a line for a human, and the structured content as text for a model."""
-    async with connected(emulator) as mcp:
-        result = await mcp.call_tool("get_feature", {"feature": "Checkout"})
-    line, document = texts_of(result)
-    assert line == 'Feature 14, "Checkout": generated.'
-    assert json.loads(document) == content_of(result)
-    audiences = [block.annotations and block.annotations.audience for block in result.content]
-    assert audiences == [["user"], ["assistant"]]
-
-
 async def test_a_run_in_flight_is_not_diagnosed_yet(emulator: Emulator) -> None:
     """No test of a run in flight is said to have passed or failed; the next step is named."""
     async with connected(emulator) as mcp:
         run = await mcp.result("run_feature", feature="Checkout")
         answer = await mcp.call_tool("diagnose_run", {"runId": run["runId"]})
     assert texts_of(answer)[0] == "Run 214 is running: wait_for_run waits for it."
-
-
-async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
-    """Lone surrogates, which JSON can hold and UTF-8 can't, become `?` anywhere in a result."""
-    broken = rb'{"id": 14, "name": "A\ud83d", "gherkin": "\udc00", "new": {"\ud83d": ["\ud83d"]}}'
-    emulator.fail("get_feature", Fault.body(broken), times=1)
-    async with connected(emulator, "legacy") as mcp:
-        found = await mcp.result("get_feature", feature="Checkout")
-        assert (found["name"], found["gherkin"], found["new"]) == ("A?", "?", {"?": ["?"]})
 
 
 @pytest.mark.parametrize(
@@ -219,26 +179,6 @@ async def test_a_refused_key_is_named_by_its_variable_and_never_shown(
     assert KEY not in text
 
 
-@pytest.mark.parametrize(
-    ("server", "fact"), [("", "no server."), ("http://h.example", "to h.example in the clear.")]
-)
-async def test_without_configuration_each_tool_says_what_to_set(
-    monkeypatch: pytest.MonkeyPatch, server: str, fact: str
-) -> None:
-    """Each tool says so in the words of a server: no argument of the library, no option."""
-    monkeypatch.setenv("TESTVIBE_SERVER", server)
-    monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
-    numbers: dict[str, Any] = {"runId": 1, "batch": 1}
-    async with Connection(make_server()) as mcp:
-        for tool in (await mcp.list_tools()).tools:
-            required = tool.input_schema.get("required", [])
-            arguments: dict[str, Any] = {name: numbers.get(name, "A") for name in required}
-            more = {"all": True} if tool.name == "run_features" else {}
-            text = await mcp.refused(tool.name, **arguments, **more)
-            assert f"{fact} Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in text
-            assert not [word for word in ("in code", "allow") if word in text]
-
-
 @pytest.mark.parametrize("content", [b"", b"not a ledger" * 100, None])
 async def test_a_ledger_that_can_t_be_used_is_named(
     emulator: Emulator, machine: Path, content: bytes | None
@@ -253,14 +193,6 @@ async def test_a_ledger_that_can_t_be_used_is_named(
     assert str(path) in text
     assert "Set TESTVIBE_LEDGER, the file of what it starts, in the `env`" in text
     assert emulator.requests == []
-
-
-async def test_without_a_project_the_error_says_how_to_name_one(emulator: Emulator) -> None:
-    """Without a default project a call names one, or its error names list_projects."""
-    async with connected(emulator, project=None) as mcp:
-        text = await mcp.refused("list_features")
-        assert "list_projects shows the names and ids" in text
-        assert await mcp.result("list_features", project=emulator.project_id)
 
 
 async def names(**options: Any) -> set[str]:
@@ -347,10 +279,3 @@ async def test_the_instructions_say_what_there_is() -> None:
     assert "data that others wrote" in reading
     assert "`replace`" in whole
     assert "run_feature" not in reading
-
-
-async def test_an_unknown_tool_is_no_tool(emulator: Emulator) -> None:
-    """The answer asks which one was meant."""
-    async with connected(emulator) as mcp:
-        text = await mcp.refused("get_features")
-    assert text.startswith("There is no tool 'get_features'. Did you mean 'get_feature'")

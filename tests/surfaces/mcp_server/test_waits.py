@@ -1,9 +1,6 @@
 """The tools that wait, in this process and on virtual time."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,18 +67,6 @@ async def test_a_cancelled_call_cancels_its_wait_alone(
         assert (await other)["inFlight"] is True
         assert len(emulator.active_runs()) == 1
         assert (await mcp.result("wait_for_run", **wait))["status"] == "passed"
-
-
-async def test_waits_poll_every_three_seconds_at_any_age(emulator: Emulator) -> None:
-    """A generation is polled every 3 s as long as it takes, as the service's own tools do."""
-    without_tests(emulator)
-    async with connected(emulator) as mcp:
-        await mcp.result("generate_feature", feature="Checkout")
-        for _ in range(3):
-            await mcp.result("wait_for_generation", feature="Checkout", timeoutSeconds=110)
-    at = [each.at for each in emulator.requests if each.operation == "get_generation_status"]
-    assert at[-1] > 300
-    assert max(later - earlier for earlier, later in pairwise(at)) < 3.5
 
 
 async def test_what_the_service_does_not_know_yet_is_waited_for(emulator: Emulator) -> None:
@@ -159,21 +144,6 @@ async def test_what_failed_runs_again_and_is_flaky(emulator: Emulator) -> None:
     assert "failed" in row["earlier"][0]["reason"]
     assert (digest["summary"]["succeeded"], digest["summary"]["flaky"]) == (1, 1)
     assert text_of(result).endswith(": 1 flaky.")
-
-
-async def test_failures_are_shortened() -> None:
-    """A digest holds the first line of each failing test's error; get_run returns all of it."""
-    error = "x" * 1000 + "\nand much more"
-    scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed", error=error)})
-    async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        (row,) = (await mcp.result("run_features", features=["Checkout"]))["runs"]
-        assert row["verdict"] == "failed"
-        assert row["reason"].startswith(f"{len(row['failures'])} of ")
-        assert {failure["error"] for failure in row["failures"]} == {"x" * 299 + "…"}
-        assert not {"flaky", "earlier"} & row.keys()
-        assert len(emulator.runs) == 1
-        run = await mcp.call_tool("get_run", {"runId": row["runId"]})
-        assert "diagnose_run says why" in text_of(run)
 
 
 async def test_a_batch_that_times_out_goes_on(emulator: Emulator) -> None:
@@ -259,33 +229,6 @@ async def test_more_features_than_fit_are_counted(emulator: Emulator) -> None:
     assert len(str(digest)) <= 4_000
 
 
-async def test_a_list_that_is_needed_is_waited_for(emulator: Emulator) -> None:
-    """A service that is busy for some seconds as a call starts refuses nothing."""
-    async with connected(emulator) as mcp:
-        rule = emulator.fail("list_features", Fault.status(503))
-        asyncio.get_running_loop().call_later(5, rule.remove)
-        content = await mcp.result("run_features", all=True, timeoutSeconds=60)
-    assert content["summary"]["total"] > 1
-
-
-@pytest.mark.parametrize(
-    ("call", "said"),
-    [
-        ({}, "or `all: true`"),
-        ({"features": ["Checkout"], "all": True}, "leave out `all: true`, or 'Checkout'"),
-        ({"features": ["Checkout", "Wishlst"]}, "Nothing was started: there is no feature 'Wish"),
-    ],
-    ids=str,
-)
-async def test_words_that_mean_nothing_start_nothing(
-    emulator: Emulator, call: dict[str, Any], said: str
-) -> None:
-    """They are refused before anything runs, with what works instead."""
-    async with connected(emulator) as mcp:
-        assert said in await mcp.refused("run_features", **call)
-    assert not emulator.runs
-
-
 async def test_features_are_chosen_as_on_the_command_line(emulator: Emulator) -> None:
     """All but exclusions are run; what has no tests is named, and why it has none."""
     emulator.add_feature("Proposed", kind="suggestion", status="draft")
@@ -309,30 +252,6 @@ async def test_features_are_chosen_as_on_the_command_line(emulator: Emulator) ->
     assert every - ran == {name for name in every if name.startswith("Log")} != set()
 
 
-@pytest.mark.parametrize("name", ["Sign *", "!Sign in", "S?gn in"])
-async def test_one_feature_is_no_glob(emulator: Emulator, name: str) -> None:
-    """run_feature takes a name as it is, or an id."""
-    emulator.add_feature("Sign in")
-    async with connected(emulator) as mcp:
-        assert "has no feature" in await mcp.refused("run_feature", feature=name)
-        feature = emulator.add_feature(name)
-        for word in (name, feature.id):
-            await mcp.result("run_feature", feature=word)
-    assert {run.feature_name for run in emulator.runs.values()} == {name}
-
-
-async def test_a_word_means_one_feature(emulator: Emulator) -> None:
-    """Digits are an id, as the service reads them; a name means the feature that is spelled so."""
-    for name in ("14", "Maße"):
-        emulator.add_feature(name)
-    like = {"id": 99, "name": "Masse"}
-    emulator.fail("list_features", Fault.edit(lambda rows: [*rows, {**rows[-1], **like}]))
-    async with connected(emulator) as mcp:
-        await mcp.result("run_features", features=["14", "Maße"], timeoutSeconds=170)
-    assert {run.feature_name for run in emulator.runs.values()} == {"Checkout", "Maße"}
-    assert emulator.count("run_feature") == 2
-
-
 OUTCOMES = {"Returns": Outcome(run_status="failed"), "Newsletter": Outcome(run_status="passed")}
 
 FLAKY = Scenario(seed=36, failing_runs=0.3, outcomes=OUTCOMES)
@@ -348,29 +267,3 @@ async def test_how_flaky() -> None:
     (found,) = digest["stability"]
     assert (found["verdict"], found["passed"] + found["failed"]) == ("flaky", 9)
     assert (found["notCounted"], len(emulator.runs)) == (1, 9)
-
-
-def write_quarantine(*, days: int) -> None:
-    until = datetime.now(UTC) + timedelta(days=days)
-    entry = f'feature = "Returns"\nreason = "slow"\nowner = "Ann"\nuntil = {until:%Y-%m-%d}\n'
-    Path(".testvibe-async.toml").write_text(f"[[quarantine]]\n{entry}", encoding="utf-8")
-
-
-async def test_quarantine() -> None:
-    """A row has the owner and the reason; an excused failure fails no digest."""
-    write_quarantine(days=3)
-    async with Emulator(scenario=FLAKY) as emulator, connected(emulator) as mcp:
-        digest = await mcp.result("run_features", features=["Returns", "Newsletter"])
-        (row,) = digest["runs"]
-        assert (digest["verdict"], row["verdict"]) == ("succeeded", "quarantined")
-        assert row["reason"].endswith("(Ann): slow")
-
-
-async def test_invalid_entry(emulator: Emulator) -> None:
-    """It is said before anything is started."""
-    write_quarantine(days=60)
-    async with connected(emulator) as mcp:
-        said = await mcp.refused("run_features", features=["Returns"])
-    assert said.startswith("Nothing was started: ")
-    assert "until is at most" in said
-    assert emulator.requests == []

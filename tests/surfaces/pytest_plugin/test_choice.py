@@ -2,16 +2,11 @@
 
 import re
 from typing import Any
-from unittest.mock import AsyncMock
 
 import pytest
 
 from tests.support.inner_pytest import FEATURES, Inner, shows
-from testvibe_async.pytest_plugin import suite
 from testvibe_async.testing import Emulator, Fault
-
-without_lists = pytest.mark.parametrize("service_options", [{"lists": False}], ids=["no lists"])
-"""The mark of a test whose service has no list of features, which is an assumed route."""
 
 
 def reported(result: pytest.RunResult) -> list[str]:
@@ -138,29 +133,6 @@ def test_a_name_means_what_was_listed(
     assert service.count("list_features") == 1
 
 
-@without_lists
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--testvibe-select=Login", "--testvibe-select=Checkout"], ["Checkout", "Login"]),
-        (
-            [
-                *("--testvibe-config=Mobile", "--testvibe-config=Firefox"),
-                *("testvibe::Login[Firefox]", "--testvibe-select=C*"),
-            ],
-            ["Login[Firefox]"],
-        ),
-    ],
-    ids=["names", "node ids"],
-)
-def test_names_need_no_list(
-    inner: Inner, service: Emulator, arguments: list[str], expected: list[str]
-) -> None:
-    """Features that are named, by options or node ids, are run by their names."""
-    inner.features(*arguments).assert_outcomes(passed=len(expected))
-    assert ran(service) == expected
-
-
 @pytest.mark.parametrize(
     ("arguments", "body", "requested"),
     [
@@ -211,17 +183,3 @@ def test_a_choice_of_nothing_fails(
     shows(result, "*ERROR collecting testvibe*", said, errors=1)
     result.stdout.no_fnmatch_line("*Traceback*")
     assert service.count("run_feature") == 0
-
-
-@pytest.mark.usefixtures("service")
-def test_an_outage_at_the_start_is_waited_for(
-    inner: Inner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Lists of features and of projects have the patience of polls."""
-    calls = {name: AsyncMock(wraps=getattr(suite, name)) for name in ("select", "choose_project")}
-    for name, call in calls.items():
-        monkeypatch.setattr(suite, name, call)
-    inner.features("--testvibe-project=Acme Shop", "--collect-only")
-
-    awaited = [each for call in calls.values() for each in call.await_args_list]
-    assert [each.kwargs["max_outage"] for each in awaited] == [suite.MAX_OUTAGE] * 2

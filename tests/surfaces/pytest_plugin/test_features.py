@@ -8,8 +8,6 @@ from attrs import evolve
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
 from tests.support.inner_pytest import FEATURES, SHOP, Inner, endless, ids_told, polled, shows
-from testvibe_async._core.batch import workers
-from testvibe_async._core.dispatch import dispatcher
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 NEVER = 99
@@ -182,54 +180,6 @@ class TestUnobserved:
         shows(result, away, f"run {run_id}: not seen since * UTC*", failed=1)
         result.stdout.no_fnmatch_line("*is still*")
 
-    @pytest.mark.parametrize(
-        ("faults", "until", "said"),
-        [
-            (
-                {"run_feature": Fault.status(409)},
-                ("run_feature", NEVER),
-                "*409*; `testvibe-async generate` generates its tests*",
-            ),
-            (
-                {"run_feature": Fault.status(401)},
-                ("run_feature", NEVER),
-                "*; the key came from TESTVIBE_API_KEY; put a valid one there",
-            ),
-            (
-                {"run_feature": Fault.lost(), "list_runs": Fault.status(404)},
-                ("list_runs", 2),
-                "it may have started: *connection was lost (*reset by peer); *look at the feature*",
-            ),
-            (
-                {"run_feature": Fault.hang()},
-                ("run_feature", 1),
-                "it may have started: its dispatch was not acknowledged; *",
-            ),
-        ],
-        ids=["no tests", "key", "lost", "hangs"],
-    )
-    def test_it_is_said_once_what_to_do(  # noqa: PLR0913 - parameters
-        self,
-        *,
-        inner: Inner,
-        service: Emulator,
-        monkeypatch: pytest.MonkeyPatch,
-        faults: dict[str, Fault],
-        until: tuple[str, int],
-        said: str,
-    ) -> None:
-        """The first line has the reason, with the service's words in quotes, and the next step."""
-        for module in (workers, dispatcher):
-            monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
-        seen, (operation, times) = failing(service, faults), until
-        result = inner.feature("Login", time_out=lambda: seen.count(operation) >= times)
-
-        assert result.ret != pytest.ExitCode.OK
-        result.stdout.fnmatch_lines([said])
-        text = "\n".join(result.outlines).partition("= short test summary")[0]
-        assert text.count("told to answer") <= 1
-        assert text.count('the service says "') == text.count("told to answer")
-
 
 def test_nothing_from_the_service_is_obeyed(inner: Inner, service: Emulator) -> None:
     """Names, errors and logs command no terminal and no CI system, there or in a JUnit report."""
@@ -260,16 +210,3 @@ def test_no_line_of_a_refusal_is_obeyed(
     assert result.ret != 0
     assert "# #vso[" in result.stdout.str()
     assert not obeyed(result.stdout.str())
-
-
-@pytest.mark.usefixtures("service")
-def test_what_goes_wrong_elsewhere_is_shown_as_it_is(inner: Inner) -> None:
-    """The error of another plugin has its traceback, as in any other test."""
-
-    class Broken:
-        def pytest_runtest_call(self, item: pytest.Item) -> None:
-            raise ZeroDivisionError(f"broken at {item.name}")
-
-    result = inner.features("--testvibe-select=Login", plugins=(Broken(),))
-
-    shows(result, "*ZeroDivisionError: broken at Login", "*test_features.py:*", failed=1)

@@ -213,30 +213,3 @@ def test_a_loop_has_one_shared_client(inner: Inner, scope: str, clients: int) ->
         """
     )
     inner.asynchronous().assert_outcomes(passed=5)
-
-
-def test_virtual_time_is_refused(inner: Inner) -> None:
-    """On virtual time a fixture's client says why it can't be used, and is closed in the end."""
-    inner.pytester.makeconftest(
-        """
-        from testvibe_async.testing import VirtualTimeLoop
-        def pytest_asyncio_loop_factories(): return {"virtual": VirtualTimeLoop}
-        """
-    )
-    inner.pytester.makepyfile(
-        """
-        import pytest
-        from testvibe_async import VibeError
-
-        async def test_it(testvibe_client):
-            with pytest.raises(VibeError, match="is served outside this event loop"):
-                await testvibe_client.list_projects()
-
-        async def test_shared(testvibe_shared_client):
-            with pytest.raises(VibeError, match="serve it in the loop"):
-                await testvibe_shared_client().list_projects()
-
-        def test_plain(testvibe_client): ...
-        """
-    )
-    inner.asynchronous().assert_outcomes(passed=3)

@@ -63,23 +63,6 @@ def test_a_key_is_that_of_its_features(inner: Inner, service: Emulator) -> None:
     assert len(service.runs) == 1
 
 
-@pytest.mark.parametrize("content", [b"no ledger", None], ids=["another file", "a folder"])
-def test_what_is_no_ledger_is_refused(
-    inner: Inner, service: Emulator, tmp_path: Path, content: bytes | None
-) -> None:
-    """One sentence names the file, and nothing is sent."""
-    file = tmp_path / "ledger.sqlite"
-    if content is None:
-        file.mkdir()
-    else:
-        file.write_bytes(content)
-    result = inner.features()
-
-    shows(result, f"*{file}*", errors=1)
-    result.stdout.no_fnmatch_line("*Traceback*")
-    assert service.requests == []
-
-
 def test_a_ledger_without_a_place_is_reported(
     inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.inner_pytest import RERUN, Inner, end_together, endless, shows
+from tests.support.inner_pytest import Inner, end_together, endless, shows
 from testvibe_async.testing import Emulator
 
 
@@ -128,11 +128,3 @@ def test_a_wrong_marker_is_reported(inner: Inner, service: Emulator) -> None:
     inner.pytester.makepyfile("\n".join(["import pytest", *tests, right]))
     shows(inner(), *WRONG.values(), passed=1, errors=len(WRONG))
     assert len(service.runs) == 1
-
-
-def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator) -> None:
-    """A test that asks again for its run gets a new one."""
-    inner.pytester.makeconftest(RERUN)
-    inner.marked('"Returns"', body="assert testvibe_run.is_success")
-    inner().assert_outcomes(failed=1)
-    assert len(service.runs) == 2

@@ -2,40 +2,8 @@
 
 import pytest
 
-from tests.support.inner_pytest import Inner, shows
+from tests.support.inner_pytest import Inner
 from testvibe_async.testing import Emulator, Fault
-
-
-def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> None:
-    """pytest's file takes all options of the command line, also in strict mode.
-
-    They take precedence over the environment, and over the project's own site.
-    """
-    project = service.add_project("Blog")
-    service.add_feature("Returns", project=project)
-    inner.pytester.makepyprojecttoml(
-        f"""
-        [tool.pytest]
-        strict = true
-        testvibe = true
-        testvibe_project = "{project.id}"
-        testvibe_select = ["Re*"]
-        testvibe_config = ["Mobile"]
-        testvibe_site_url = "https://next.example"
-        testvibe_max_in_flight = 1
-        testvibe_attempts = 2
-        testvibe_timeout = 60.0
-        testvibe_poll_interval = 0.02
-        testvibe_artifacts = "found"
-        """
-    )
-    inner().assert_outcomes(failed=2)
-
-    places = {(run.project.id, run.config, run.site_url) for run in service.runs.values()}
-    assert places == {(project.id, "Mobile", "https://next.example")}
-    assert service.max_active_runs == 1
-    assert len(service.runs) == 2
-    assert list((inner.pytester.path / "found").iterdir())
 
 
 def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) -> None:
@@ -80,40 +48,6 @@ def test_a_wrong_value_is_reported(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: *{message}"])
     assert service.requests == []
-
-
-def test_a_project_is_found_by_its_name(
-    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A name will do for the session's project and for a marker's; it is looked up once."""
-    monkeypatch.setenv("TESTVIBE_PROJECT", "acme shop")
-    inner.marked(
-        '"Login", project="Acme Shop", config="Mobile"', body="assert testvibe_run.is_success"
-    )
-    inner.feature("Login").assert_outcomes(passed=2)
-    assert {run.config for run in service.runs.values()} == {"Default", "Mobile"}
-
-
-@pytest.mark.parametrize("arguments", [[], ["--testvibe", "--testvibe-project=Acme Shopp"]])
-def test_a_project_that_is_not_there_is_reported(
-    inner: Inner, service: Emulator, arguments: list[str]
-) -> None:
-    """The name that may have been meant is asked for, also by a test with a marker alone."""
-    inner.marked('"Login", project="Acme Shopp"')
-    said = "*there is no project 'Acme Shopp': did you mean 'Acme Shop'?"
-    inner(*arguments).stdout.fnmatch_lines([said])
-    assert not service.runs
-
-
-def test_a_configuration_is_one_that_is_listed(inner: Inner, service: Emulator) -> None:
-    """One that the service does not list is refused; one in other letters is the one it lists."""
-    said = "*there is no configuration 'Moblie': did you mean 'Mobile'?"
-    shows(inner.features("--testvibe-config=Moblie"), said, errors=1)
-    right = inner.feature("Login", "-v", "--testvibe-config=mobile")
-    right.stdout.fnmatch_lines(["testvibe::Login[[]Mobile[]] PASSED *"])
-    inner.marked('"Login", config="Moblie"')
-    shows(inner(), said, errors=1)
-    assert [run.config for run in service.runs.values()] == ["Mobile"]
 
 
 def test_a_service_without_configurations_takes_any(inner: Inner, service: Emulator) -> None:

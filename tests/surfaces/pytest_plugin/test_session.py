@@ -93,14 +93,3 @@ def test_a_late_id_is_not_lost(inner: Inner, service: Emulator) -> None:
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert len(service.runs) == 3
     assert ids_told(result.outlines) == set(service.runs)
-
-
-@pytest.mark.parametrize("service_options", [{"speed": 50.0}], ids=["polled together"])
-def test_the_routes_of_the_files_are_taken(inner: Inner, service: Emulator) -> None:
-    """The list of runs is polled where the settings file of the working directory says."""
-    inner.pytester.path.joinpath(".testvibe-async.toml").write_text(
-        '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n'
-    )
-    inner.features().assert_outcomes(passed=2, failed=2)
-    assert service.count("list_runs") == 0
-    assert [each for each in service.requests if each.path.endswith("/history")]

@@ -30,32 +30,6 @@ def test_each_format_has_each_kind(form: Format, kind: str) -> None:
     assert ITEMS[kind].feature_name in form.render([ITEMS[kind]])
 
 
-@each_format
-def test_each_format_keeps_what_is_known(form: Format) -> None:
-    """The errors before an attempt without an outcome are shown, and what may have started."""
-    item = attempted(ITEMS["in flight"], run_item(PASSED, FAILED))
-    assert "Timeout 5000ms exceeded." in form.render([item])
-    for kind in ("unknown", "dropped"):
-        assert "may have been dispatched" in form.render([ITEMS[kind]])
-
-
-@each_format
-def test_a_format_is_found_by_its_words(form: Format, tmp_path: Path) -> None:
-    """Its endings and its name, in any case, mean a format: of a file, before it, or as `form=`."""
-    items, title = [ITEMS["passed"]], "Nightly"
-    rendered = form.render(items, title=title)
-    for word in [form.name, *(suffix[1:] for suffix in form.suffixes)]:
-        assert report_target(f"{word.upper()}:out/a") == (form.name, Path("out/a"))
-        written = write_report(tmp_path / "a", items, form=word.upper(), title=title)
-        assert written.read_text(encoding="utf-8") == rendered
-    for suffix in form.suffixes:
-        path = f"out/A{suffix.upper()}"
-        assert report_target(path) == (form.name, Path(path))
-        written = write_report(str(tmp_path / path), items, title=title)
-        assert written == tmp_path / path
-        assert written.read_text(encoding="utf-8") == rendered
-
-
 def test_another_format_is_refused(tmp_path: Path) -> None:
     """An unknown ending or word is refused in a sentence that names the known ones."""
     for name, form in (
@@ -136,19 +110,6 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     assert (names_in(tmp_path), names_in(real.parent)) == (["link.md", "out"], ["real.md"])
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="its pipes are no files")
-def test_a_pipe_is_written_to(tmp_path: Path) -> None:
-    """What is no regular file is not replaced: its reader gets the report."""
-    pipe = tmp_path / "pipe.md"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    write_report(pipe, [], title="Nightly")
-    assert os.read(reader, 1000).startswith(b"## Nightly\n")
-    os.close(reader)
-    assert pipe.is_fifo()
-    assert names_in(tmp_path) == ["pipe.md"]
-
-
 def test_standard_output_is_not_truncated(tmp_path: Path) -> None:
     """A report at the file that standard output goes to follows what was printed before."""
     path, before = tmp_path / "out.md", os.dup(1)
@@ -161,14 +122,6 @@ def test_standard_output_is_not_truncated(tmp_path: Path) -> None:
         os.dup2(before, 1)
         os.close(before)
     assert path.read_text(encoding="utf-8").startswith("before\n## Nightly\n")
-
-
-@pytest.mark.parametrize("text", ["-", "xml:-", "MD:-"])
-def test_standard_output_is_no_target(text: str) -> None:
-    """A report can't go to the standard output of a command, which has its results."""
-    with pytest.raises(ConfigError, match="standard output"):
-        report_target(text)
-    assert report_target("xml:./-") == ("junit", Path("-"))
 
 
 def test_a_time_without_a_zone_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from attrs import evolve
 from junitparser.xunit2 import JUnitXml
 from xmlschema import XMLSchema, XMLSchemaValidationError
 
@@ -28,11 +27,6 @@ def read(xml: str) -> Any:
 def suite_of(item: Item, *files: str) -> Any:
     (suite,) = read(to_junit([item], artifacts={214: list(map(Path, files))}))
     return suite
-
-
-def case_of(item: Item) -> Any:
-    (case,) = suite_of(item)
-    return case
 
 
 def test_a_suite_for_each_run_and_a_case_for_each_test() -> None:
@@ -87,42 +81,7 @@ def test_junit_counts_what_is_flaky_as_passed() -> None:
     assert operation.is_passed
 
 
-def test_junit_has_the_first_failure_and_its_reruns() -> None:
-    """A test that failed in all attempts is one failure, the first, with one rerun for each."""
-    errors = ["Error: one", "Error: two", "Error: three"]
-    items = [run_item(CaseResult("x", "failed", error=error)) for error in errors]
-    (case,) = suite_of(made.attempted(items[2], items[0], items[1]))
-
-    (failure,) = case.result
-    assert failure.text == errors[0]
-    assert reruns(case, "rerunFailure") == [(error, "Error", error) for error in errors[1:]]
-
-
 SHOT, TRACE = "out/screenshots/locked-out-user.png", "out/trace/locked-out-user.zip"
-OTHER = CaseResult("Empty cart", "failed", error="Error: x")
-THIRD = CaseResult("Third", "failed", error="Error: x")
-
-
-@pytest.mark.parametrize(
-    ("tests", "files", "expected"),
-    [
-        (
-            (PASSED, FAILED, OTHER, THIRD),
-            (TRACE, SHOT, "out/trace/empty-cart.zip"),
-            [None, SHOT, "out/trace/empty-cart.zip", None],
-        ),
-        ((PASSED, FAILED), ("out/a.zip", "out/b.png"), [None, "out/b.png"]),
-        ((PASSED, FAILED), ("out/a.webm", "out/b.zip"), [None, "out/b.zip"]),
-        ((PASSED, PASSED), ("a.zip",), ["a.zip", None]),
-    ],
-    ids=["by its name", "of the only failure", "the most informative", "of a run that passed"],
-)
-def test_each_failed_test_has_one_attachment(
-    tests: tuple[CaseResult, ...], files: tuple[str, ...], expected: list[str | None]
-) -> None:
-    """GitLab shows one file of a test: the screenshot of its name, else a trace."""
-    outputs = [case.system_out for case in suite_of(run_item(*tests), *files)]
-    assert outputs == [each and f"[[ATTACHMENT|{each}]]" for each in expected]
 
 
 def test_output_of_a_run_is_no_attachment() -> None:
@@ -166,13 +125,6 @@ def test_reports_are_valid(later: Item, count: int) -> None:
     validate(
         to_junit([item, *made.every_kind()], artifacts=files, generation_logs={"a1b2": made.LOG})
     )
-
-
-@pytest.mark.parametrize("seconds", [0.0004, 59.9999, 1234.5, 1_000_000.25])
-def test_times_are_valid(seconds: float) -> None:
-    """Any duration has a form that both read."""
-    test = CaseResult("x", "passed", int(seconds * 1000))
-    validate(to_junit([run_item(test, finished_at=at(seconds))]))
 
 
 def test_schemas_refuse() -> None:
@@ -224,56 +176,6 @@ def test_a_test_of_ctrf() -> None:
     }
 
 
-def joined(*documents: Any) -> dict[str, list[str]]:
-    """Return the statuses of each test over several reports, as a tool outside would join them."""
-    history: dict[str, list[str]] = {}
-    for document in documents:
-        for test in document["results"]["tests"]:
-            attempts = [*test.get("retryAttempts", ()), test]
-            history.setdefault(test["testId"], []).extend(each["status"] for each in attempts)
-    return history
-
-
-def test_two_batches_are_joined_by_the_ids_of_tests() -> None:
-    """A test has one id in all batches and attempts, in whatever order and letters its feature."""
-    first = ctrf_of(ITEMS["failed"], run_item(PASSED, FAILED, config="Mobile"))
-    second = ctrf_of(run_item(PASSED, feature="Cart"), made.flaky_item(feature="LOGIN"))
-    other = ctrf_of(evolve(ITEMS["passed"], ref=evolve(made.run_ref(), project="p-2")))
-
-    passed, failed, *_, cart = joined(first, second).values()
-    assert passed == ["passed", "passed", "passed"]
-    assert failed == ["failed", "failed", "passed"]
-    assert cart == ["passed"]
-    assert len(joined(first, second)) == 5
-    assert not joined(first, second).keys() & joined(other).keys()
-
-
-def test_an_execution_is_known_by_its_run() -> None:
-    """A test in one run has one id in each report on it; what was not dispatched has none."""
-    once, again, other = (
-        cases_in(run_item(PASSED, run_id=run_id))[0]["executionId"] for run_id in (1, 1, 2)
-    )
-
-    assert once == again != other
-    assert "executionId" not in cases_in(ITEMS["refused"])[0]
-
-
-def test_ctrf_marks_what_is_flaky() -> None:
-    """A test that passed after a failure is flaky, with its retries and the attempts before."""
-    first, second = cases_in(ITEMS["flaky"])
-    (alone,) = cases_in(run_item(PASSED))
-    summary = ctrf_of(ITEMS["flaky"], run_item(FAILED))["results"]["summary"]
-
-    assert ("flaky" in first, first["retries"]) == (False, 1)
-    assert (second["status"], second["flaky"], second["retries"]) == ("passed", True, 1)
-    (attempt,) = second["retryAttempts"]
-    assert attempt.pop("attemptId") not in {second["executionId"], first["executionId"]}
-    failure = {"status": "failed", "duration": 9120, "message": MESSAGE, "trace": ERROR}
-    assert attempt == {"attempt": 1, "extra": {"runId": "215"}, **failure}
-    assert not {"flaky", "retries", "retryAttempts"} & alone.keys()
-    assert (summary["passed"], summary["failed"], summary["flaky"]) == (2, 1, 1)
-
-
 def test_the_summary() -> None:
     """The summary counts the tests by status, over the whole time; the environment is shared."""
     items = [*made.every_kind(), run_item(PASSED, site_url="https://shop.example")]
@@ -294,25 +196,6 @@ def test_the_summary() -> None:
     }
 
 
-def test_attachments_and_the_log() -> None:
-    """Files are attached to the failed tests, or else to the first; the log is shown once."""
-    names = {"a.zip": "application/zip", "b.png": "image/png"}
-    names["c.unknown"] = "application/octet-stream"
-    files = {214: [Path("out") / name for name in names]}
-    attached = [
-        {"name": name, "contentType": kind, "path": f"out/{name}"} for name, kind in names.items()
-    ]
-
-    failed = cases_in(run_item(PASSED, FAILED, FAILED, log="line"), artifacts=files)
-    passed = cases_in(run_item(PASSED, PASSED), artifacts=files)
-    (generation,) = cases_in(made.generation_item(), generation_logs={"a1b2": made.LOG})
-
-    assert [each.get("attachments") for each in failed] == [None, attached, attached]
-    assert [each.get("attachments") for each in passed] == [attached, None]
-    assert [each.get("stdout") for each in failed] == [None, ["line"], None]
-    assert generation["stdout"][0] == "Expired card:"
-
-
 def test_a_batch() -> None:
     """The outcome comes first, then a table with failures first, then each failure to unfold."""
     text = to_markdown(made.every_kind(), title="Nightly", generation_logs={"a1b2": made.LOG})
@@ -328,23 +211,6 @@ def test_a_batch() -> None:
     assert text.count("\n| ") == 9
     assert text.count("<details>") == 4
     assert "| ⏭️ | Newsletter |  | skipped&#58; it was never dispatched" in text
-
-
-def test_a_failure_of_markdown() -> None:
-    """A failure shows each failed test with its error, the log, the files, and the ids."""
-    item = run_item(PASSED, FAILED, log="\n".join(f"line {n}" for n in range(100)))
-    page = rendered(to_markdown([item], artifacts={214: [Path("out/trace/a.zip")]}))
-
-    (details,) = page.all("details")
-    (summary,) = details.all("summary")
-    error, log = (code.text for code in details.all("pre"))
-    assert summary.text == "❌ Login: 1 of 2 tests failed"
-    assert "Locked-out user sees an error failed after 9.1 s" in details.text
-    assert "Valid user signs in" not in details.text
-    assert error == f"{FAILED.error}\n"
-    assert log.startswith("… 60 earlier lines left out …\nline 60\n")
-    assert [item.text for item in details.all("li")] == ["out/trace/a.zip"]
-    assert "runId 214" in details.text
 
 
 def test_markdown_names_what_is_flaky() -> None:
@@ -377,12 +243,3 @@ def test_it_stays_below_the_limit() -> None:
     assert 3 < details < 50
     assert f"The rows of {550 - rows:,} more are left out here." in text
     assert f"The details of {50 - details} more are left out here." in text
-
-
-def test_an_empty_batch() -> None:
-    """An empty batch is a valid document, and healthy."""
-    document = ctrf_of()
-    assert document["results"]["tests"] == list(read(to_junit([]))) == []
-    assert document["results"]["environment"]["healthy"] is True
-    assert "timestamp" not in document
-    assert to_markdown([]) == "## TestVibe\n\n✅ **no operations yet**\n\n\n\n"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.amounts import amount
 from tests.surfaces.reports import items as made
-from tests.surfaces.reports.items import ERROR, FAILED, ITEMS, PASSED, Item, at, run_item
+from tests.surfaces.reports.items import ERROR, FAILED, PASSED, Item, at, run_item
 from tests.surfaces.reports.parsed import Node, parsed
 from testvibe_async import CaseResult
 from testvibe_async.reports import page as page_module
@@ -113,15 +113,6 @@ def test_a_generation_shows_its_log() -> None:
     assert not operation.all("div", "failure")
 
 
-def test_an_error_is_shown_once() -> None:
-    """The line of a refused dispatch says why, with what the service says, without an address."""
-    operation = operation_of(ITEMS["refused"])
-
-    said = 'the service says "Only generated features can run." (409 conflict)'
-    assert texts(operation.all("span", "result")) == [said]
-    assert not operation.all("pre") + operation.all("dl")
-
-
 def test_the_page_has_a_badge_and_a_filter() -> None:
     """What is flaky has a badge, a filter, a share of its own, and comes before what passed."""
     cart = run_item(PASSED, feature="Cart", config="Desktop")
@@ -141,34 +132,8 @@ def test_the_page_has_a_badge_and_a_filter() -> None:
     assert link.attributes["aria-label"] == "Login [Mobile]: passed, flaky"
 
 
-def test_the_page_lists_the_runs_before() -> None:
-    """Each earlier run is listed with its errors, unfolded where the item itself shows none."""
-    page = page_of(ITEMS["flaky"], made.attempted(run_item(FAILED), ITEMS["failed without tests"]))
-    folded, attempt = page.all("details", "attempt")
-    bars = page.all("svg", "timeline")[0].all("g")
-
-    said = "Attempt 1: run 215 failed, 1 of 2 tests failed, 35 s"
-    assert attempt.all("summary")[0].text == said
-    assert texts(attempt.all("pre")) == [ERROR]
-    assert ("open" in attempt.attributes, "open" in folded.attributes) == (True, False)
-    titles = {bar.all("title")[0].text for bar in bars if bar.attributes["data-number"] == "1"}
-    assert titles == {"Login, attempt 1: failed, 35 s", "Login, attempt 2: passed, 29 s"}
-
-
 class TestFailures:
     """The failures of a batch: first, grouped, with what shows them."""
-
-    def test_one_is_shown_whole_and_leads_to_its_run(self) -> None:
-        """A test has its whole error, a link to its run, and the command that shows its trace."""
-        files = [Path("out/it's/trace/locked-out.zip"), Path("out/data.zip")]
-        (group,) = groups_of(run_item(PASSED, FAILED), artifacts={214: files})
-        assert "open" in group.attributes
-        assert texts(group.all("summary")) == ["Login: Locked-out user sees an error"]
-        assert texts(group.all("pre")) == [ERROR]
-        (link,) = group.all("a")
-        assert link.attributes["href"] == "#operation-1"
-        command = "npx playwright show-trace 'out/it'\"'\"'s/trace/locked-out.zip'"
-        assert texts(group.all("code")) == [command]
 
     def test_equal_errors_are_one_group(self) -> None:
         """Many tests with one error are listed beneath it with their number, the rest to expand."""
@@ -340,39 +305,6 @@ def run_at(begin: float, end: float, number: int = 1) -> Item:
     times: dict[str, Any] = {"created_at": at(begin), "started_at": at(begin)}
     name = f"Feature {number}"
     return run_item(PASSED, run_id=number, feature=name, finished_at=at(end), **times)
-
-
-@pytest.mark.parametrize(
-    ("items", "bars"),
-    [
-        ([run_item(PASSED)], [("queue", 0, 8), ("succeeded", 8, 43)]),
-        ([made.generation_item()], [("failed", 0, 100)]),
-        ([ITEMS["in flight"]], [("in-flight open", 0, 100)]),
-        (
-            [run_at(20, 20), run_at(100, 100), run_at(150, 170)],
-            [("succeeded", 20, 20.3), *[("succeeded", 99.7, 100)] * 2],
-        ),
-    ],
-    ids=["queue and work", "cut off at the edge", "no end", "no duration"],
-)
-def test_an_operation_is_a_bar(items: list[Item], bars: Bars) -> None:
-    """A bar goes from the dispatch to the end, and is visible whatever its times are."""
-    assert rects(picture_of(*items)) == bars
-
-
-def test_few_have_rows_with_names() -> None:
-    """A few operations have a row each, in the order of their beginnings, and their names."""
-    svg = picture_of(run_at(60, 70, 2), run_at(10, 20, 1))
-
-    labels = [text for text in svg.all("text") if text.text.startswith("Feature")]
-    assert [(t.text, t.attributes["x"], t.attributes.get("class")) for t in labels] == [
-        ("Feature 1", "10.00%", None),
-        ("Feature 2", "70.00%", "before"),
-    ]
-    assert [rect.attributes["y"] for rect in svg.all("rect")] == ["26.00", "50.00"]
-    assert svg.attributes["height"] == "72"
-    assert [g.attributes["data-number"] for g in svg.all("g")] == ["2", "1"]
-    assert texts(svg.all("title")) == ["Feature 1: passed, 10 s", "Feature 2: passed, 10 s"]
 
 
 @pytest.mark.parametrize(

@@ -27,20 +27,6 @@ async def test_hours_pass_at_once() -> None:
     assert seen == [(0.001, 0.001), (3600, 3600), (7200, 7200)]
 
 
-async def test_waiting_for_the_remaining_time_ends() -> None:
-    """Tasks that sleep for the remaining time do not wake each other for ever."""
-
-    async def wait_until(until: float) -> int:
-        iterations = 0
-        while (left := until - now()) > 0:
-            iterations += 1
-            await asyncio.sleep(left)
-        return iterations
-
-    await asyncio.sleep(0.1 + 0.2)
-    assert max(await asyncio.gather(*(wait_until(5.3) for _ in range(3)))) <= 3
-
-
 async def test_a_thread_is_waited_for_while_nothing_is_timed() -> None:
     """Without a timer, the loop waits for threads."""
     with ThreadPoolExecutor() as pool:
@@ -89,44 +75,6 @@ class TestPeers:
         async with server:
             assert await reader.read() == b"hello"
             writer.close()
-
-    async def test_a_server_that_is_served_a_moment_later_is_found(self) -> None:
-        """A socket that listens may be given to the loop after a client has connected."""
-        listener = socket.create_server(("127.0.0.1", 0))
-        connecting = asyncio.create_task(asyncio.open_connection(*listener.getsockname()))
-        for _ in range(10):
-            await asyncio.sleep(0)
-        async with await asyncio.start_server(answer, sock=listener):
-            reader, writer = await connecting
-            assert await reader.read() == b"hello"
-            writer.close()
-        assert now() == 0
-
-    async def test_a_server_in_a_thread_of_the_loop_is_used(self) -> None:
-        """For a thread of its executor the loop waits, so a server in one may be connected to."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-
-            def serve() -> None:
-                accepted, _ = listener.accept()
-                with accepted:
-                    accepted.sendall(b"hello")
-
-            serving = asyncio.create_task(asyncio.to_thread(serve))
-            await asyncio.sleep(0)
-            async with asyncio.timeout(1):
-                reader, writer = await asyncio.open_connection(*listener.getsockname())
-                assert await reader.read() == b"hello"
-            writer.close()
-            await serving
-
-    async def test_a_cancelled_connection_holds_up_nobody(self) -> None:
-        """A task that is cancelled as it connects leaves the loop to go on."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            connecting = asyncio.create_task(asyncio.open_connection(*listener.getsockname()))
-            await asyncio.sleep(0)
-            connecting.cancel()
-            await asyncio.sleep(3600)
-            assert connecting.cancelled()
 
     @pytest.mark.parametrize("start", ["exec", "shell"])
     async def test_a_subprocess_is_refused(self, start: str) -> None:

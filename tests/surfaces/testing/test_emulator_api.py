@@ -23,12 +23,6 @@ BODIES: list[tuple[str, str, dict[str, Any], int]] = [
 ]
 """Each operation with a body, all members that the contract has, and the status of the answer."""
 
-READS = (
-    *("", "/features", CHECKOUT, f"{CHECKOUT}/generation", f"{CHECKOUT}/generation/log", "/runs"),
-    *("/runs/214", "/runs/214/diagnosis", "/runs/214/artifacts", "/files", "/configs"),
-    f"{CONTENT}?path=package.json",
-)
-
 
 @pytest.fixture
 async def strict(emulate: Emulate) -> Caller:
@@ -47,13 +41,6 @@ async def test_a_wrong_key_is_refused(call: Caller, authorization: str | None) -
         headers["Authorization"] = authorization.replace("{key}", call.emulator.api_key)
     for path in ("/api/v1/ops/projects", "/api/v2/ops/projects", "/"):
         assert (await call.send("GET", path, headers=headers)).error == (401, "unauthorized")
-
-
-async def test_the_key_and_the_project_can_be_chosen(emulate: Emulate) -> None:
-    """The scheme of the key and the project's id are read in any case."""
-    call = await emulate(api_key="tvb_mine", project_id="ABCD-1")
-    reply = await call.ops("GET", "/projects/abcd-1", Authorization="bearer tvb_mine")
-    assert reply.document["id"] == "ABCD-1"
 
 
 NOT_FOUND = [
@@ -118,29 +105,6 @@ async def test_a_wrong_request_is_refused(
     assert (await call.get("/features"), await call.get("/files")) == before
     assert len(call.emulator.runs) == 1
     assert not call.emulator.generations
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        *[("GET", path) for path in READS],
-        *[(method, path) for method, path, *_ in BODIES],
-        ("DELETE", CHECKOUT),
-    ],
-)
-async def test_an_unknown_project_is_not_found(call: Caller, method: str, path: str) -> None:
-    """Every operation of a project that does not exist is answered with 404."""
-    await call.run()
-    reply = await call.ops(method, f"/projects/other{path}", {})
-    assert reply.error == (404, "not_found")
-    assert "project" in reply.document["message"]
-
-
-async def test_a_wrong_method_is_answered_with_the_right_ones(call: Caller) -> None:
-    """A path that has other methods names them."""
-    for path, allowed in (("/features/1", "GET, PATCH, DELETE"), ("/features/1/run", "POST")):
-        reply = await call("PUT", path)
-        assert (*reply.error, reply.headers["Allow"]) == (405, "method_not_allowed", allowed)
 
 
 async def test_a_name_of_digits_and_another_project_are_apart(call: Caller) -> None:
@@ -229,16 +193,6 @@ class TestStrict:
 
 
 class TestFeatures:
-    async def test_a_created_feature_is_not_generated(self, call: Caller) -> None:
-        """Creating answers 201 with the feature, which then is found by name."""
-        await asyncio.sleep(60)
-        reply = await call("POST", "/features", NEW)
-        assert reply.status == 201
-        expected = {**NEW, "status": "draft", "updatedUtc": "2026-06-10T14:43:11Z"}
-        assert reply.document | expected == reply.document
-        assert await call.get("/features/new") == reply.document
-        assert (await call("POST", "/features/New/run", {})).error == (409, "conflict")
-
     async def test_a_change_keeps_the_tests_and_frees_the_name(self, call: Caller) -> None:
         """The feature stays generated, with its old tests; its old name can be used again."""
         await asyncio.sleep(60)
@@ -256,72 +210,8 @@ class TestFeatures:
         assert (await call("GET", WISHLIST)).status == 404
         assert (await call("POST", "/features", NEW | {"name": "Wishlist"})).status == 201
 
-    async def test_a_deleted_feature_is_not_found_but_its_runs_stay(self, call: Caller) -> None:
-        """A deleted feature is not found, but its run can still be read."""
-        run_id = await call.run("Wishlist")
-        reply = await call("DELETE", WISHLIST)
-        assert (reply.status, reply.document) == (200, OK)
-        assert (await call("GET", WISHLIST)).error == (404, "not_found")
-        assert call.emulator.count("delete_feature", feature="Wishlist") == 1
-        await asyncio.sleep(60)
-        assert (await call.get(f"/runs/{run_id}"))["featureName"] == "Wishlist"
-        assert (await call.get(f"/runs/{run_id}/diagnosis"))["status"] == "passed"
-
 
 class TestFiles:
-    async def test_a_project_has_features_settings_tests_and_scaffolding(
-        self, call: Caller
-    ) -> None:
-        """Each file of the list can be read: it has the fields of its row, and its content."""
-        rows = await call.get("/files")
-        assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
-        kinds = {row["path"]: (row["kind"], row["source"]) for row in rows}
-        assert kinds["Features/Checkout.feature"] == ("feature", "stored")
-        assert kinds["Configurations/Default.config.js"] == ("config", "template")
-        assert kinds["tests/checkout.spec.ts"] == ("spec", "stored")
-        assert kinds["package.json"] == ("scaffold", "template")
-        assert "tests/checkout-with-gift-card.spec.ts" not in kinds
-        for row in rows:
-            file = await call.get(f"{CONTENT}?path={row['path'].replace(' ', '%20')}")
-            assert file == {**row, "content": file["content"]}
-            assert file["content"].endswith("\n")
-
-    async def test_a_spec_has_a_test_for_each_scenario(self, call: Caller) -> None:
-        """Generated tests have the scenarios' names, with quotes escaped; some are skipped."""
-        text = "Feature: It's\n  Scenario: It's \\ \"it\"\n    Given a\n  @skip\n  Scenario: Not\n"
-        call.emulator.add_feature("It's", text)
-        content = (await call.get(f"{CONTENT}?path=tests/it-s.spec.ts"))["content"]
-        assert "test.describe('It\\'s'" in content
-        assert "  test('It\\'s \\\\ \\\"it\\\"'," in content
-        assert "test.step('Given a'" in content
-        assert "  test.skip('Not'," in content
-
-    async def test_features_of_one_slug_have_files_of_their_own(self, call: Caller) -> None:
-        """Two names that differ only in punctuation have two generated files."""
-        call.emulator.add_feature("a/b")
-        second = call.emulator.add_feature("a b")
-        paths = {row["path"] for row in await call.get("/files")}
-        assert {"tests/a-b.spec.ts", f"tests/a-b-{second.id}.spec.ts"} <= paths
-
-    @pytest.mark.parametrize(
-        ("path", "kind"),
-        [
-            ("Features/New.feature", "feature"),
-            ("Features/x", "feature"),
-            ("Configurations/a/b.config.js", "config"),
-            ("Configurations/Default.config.js", "config"),  # in place of a template
-        ],
-    )
-    async def test_a_written_file_is_stored(self, call: Caller, path: str, kind: str) -> None:
-        """The whole new content is read back; half a character becomes a question mark."""
-        for content in ("first, and longer", "", "zweite, mit Ümlaut", "a\ud800b"):
-            reply = await call("PUT", CONTENT, {"path": path, "content": content})
-            assert (reply.status, reply.document) == (200, OK)
-            row = {"path": path, "kind": kind, "source": "stored"}
-            file = await call.get(f"{CONTENT}?path={path}")
-            assert file == {**row, "content": content.replace("\ud800", "?")}
-            assert row in await call.get("/files")
-
     @pytest.mark.parametrize("character", ["x", "ü", '"'])
     async def test_a_file_has_256_kilobytes_at_most(self, call: Caller, character: str) -> None:
         """The limit counts bytes of UTF-8, not characters, nor their escapes."""

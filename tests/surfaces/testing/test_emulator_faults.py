@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +10,6 @@ import aiohttp
 import pytest
 from attrs import evolve
 
-from tests.support.timing import now
 from tests.surfaces.testing.conftest import Caller, Emulate
 from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
 
@@ -30,28 +28,6 @@ async def test_a_status_comes_in_place_of_the_answer(call: Caller, code: int, er
     assert reply.error == (code, error)
     assert "Retry-After" not in reply.headers
     assert call.emulator.requests[-1].status == code
-    assert not call.emulator.runs
-
-
-@pytest.mark.parametrize(
-    ("fault", "header", "expected"),
-    [
-        *[
-            (Fault.status(429, retry_after=after), "Retry-After", str(after))
-            for after in (3, 0.5, "soon")
-        ],
-        (Fault.status(429, body=b"{"), "Content-Type", "text/html"),
-        (Fault.body(b"{", status=429, content_type="a/b"), "Content-Type", "a/b"),
-    ],
-)
-async def test_an_answer_may_have_another_header_or_body(
-    call: Caller, fault: Fault, header: str, expected: str
-) -> None:
-    """Both are sent unchanged, also what is no JSON; the service does not act."""
-    call.emulator.fail("run_feature", fault)
-    reply = await call("POST", "/features/Checkout/run", {})
-    assert (reply.status, reply.headers[header]) == (429, expected)
-    assert (reply.body == b"{") is (header == "Content-Type")
     assert not call.emulator.runs
 
 
@@ -82,51 +58,6 @@ async def test_a_connection_fails_before_or_after_acting(
     assert len(call.emulator.runs) == runs
     assert call.emulator.requests[-1].status is None
     assert (await call("GET", "")).status == 200
-
-
-@pytest.mark.parametrize("rate", [7, 100])
-async def test_a_slow_answer_is_whole(call: Caller, rate: float) -> None:
-    """Head and body come at the given rate, by the loop's clock."""
-    call.emulator.fail("get_project", Fault.slow(rate))
-    began = now()
-    reply = await call("GET", "")
-    lines = ["HTTP/1.1 200 OK", *(f"{name}: {reply.headers[name]}" for name in reply.headers), ""]
-    size = len(reply.body) + sum(len(f"{line}\r\n") for line in lines)
-    assert now() - began == pytest.approx(size / rate, rel=0.1)
-    assert reply.document["name"] == "Acme Shop"
-    assert reply.headers["Date"] == "Wed, 10 Jun 2026 14:42:11 GMT"
-
-
-async def test_a_service_that_is_down_refuses(call: Caller) -> None:
-    """New connections are refused, idle ones are dropped; address and state stay the same."""
-    run_id = await call.run()
-    for _ in range(2):
-        async with call.emulator.refusing():
-            with pytest.raises(aiohttp.ClientConnectorError) as caught:
-                await call.run()
-            assert caught.value.errno == errno.ECONNREFUSED
-            with pytest.raises(aiohttp.ClientConnectorError):
-                await call.send("GET", call.emulator.artifact_url)
-        assert (await call.get(f"/runs/{run_id}"))["runId"] == run_id
-    assert len(call.emulator.runs) == 1
-
-
-async def test_an_edit_changes_the_document_of_a_success(call: Caller) -> None:
-    """The document of a success is changed, also to one that counts as false; errors are not."""
-
-    def archived(document: dict[str, Any]) -> object:
-        return document | {"status": "archived"}
-
-    call.emulator.fail("get_run", Fault.edit(archived))
-    call.emulator.fail("get_run", Fault.edit(lambda document: [document]))
-    run_id = await call.run()
-    (document,) = await call.get(f"/runs/{run_id}")
-    assert (document["runId"], document["status"]) == (run_id, "archived")
-    assert (await call("GET", "/runs/1")).error == (404, "not_found")
-    empty: list[Any] = [{}, [], False, 0, ""]
-    sent = iter(empty)
-    call.emulator.fail("get_project", Fault.edit(lambda _: next(sent)))
-    assert [await call.get("") for _ in empty] == empty
 
 
 def misspelt(_: object) -> bool:
@@ -221,22 +152,6 @@ async def test_a_client_that_has_left_does_no_harm(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_request_that_breaks_off_does_no_harm(
-    call: Caller, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A client that leaves in the middle of its body is not recorded, and nothing is logged."""
-    host, _, port = call.emulator.url.removeprefix("http://").partition(":")
-    for rest in (b"Content-Length: 9\r\n\r\nx", b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc"):
-        _, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + rest)
-        await asyncio.sleep(1)
-        writer.close()
-        await writer.wait_closed()
-        await asyncio.sleep(1)
-    assert not call.emulator.requests
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-
-
 async def test_a_body_that_can_not_be_unpacked_is_cut(call: Caller) -> None:
     """An invalid HTTP message is not recorded, and its connection is reset."""
     headers = {"Content-Encoding": "deflate"}
@@ -274,40 +189,3 @@ async def test_a_middleware_stands_before_the_service(emulate: Emulate) -> None:
     assert "Checkout" in call.emulator.features
     assert [each.operation for each in call.emulator.requests] == ["list_configs", "delete_feature"]
     assert not Emulator(middleware=Gateway()).url
-
-
-async def test_faults_and_a_middleware(emulate: Emulate) -> None:
-    """It gets the answers that faults make or edit, except those with bodies of their own."""
-    call = await emulate(middleware=Gateway())
-    call.emulator.fail("list_configs", Fault.status(503))
-    call.emulator.fail("get_project", Fault.edit(lambda _: {"edited": True}))
-    call.emulator.fail("list_files", Fault.status(502, body=b"page"))
-    call.emulator.fail("list_runs", Fault.body(b"[]"))
-    seen = [await call("GET", path) for path in ("/configs", "", "/files", "/runs")]
-    signs = [each.headers.get("X-Gateway") for each in seen]
-    assert signs == ['{"error":', '{"edited"', None, None]
-    assert json.loads(seen[1].body) == {"edited": True}
-
-
-@pytest.mark.parametrize(("rate", "burst"), [(3, 3), (0.3, 1)])
-async def test_one_request_too_many_is_refused(emulate: Emulate, rate: float, burst: int) -> None:
-    """A second's worth of requests is served at once; then 429 says when the next one is."""
-    call = await emulate(rate_limit=rate)
-    replies = [await call("GET", "/configs") for _ in range(burst + 1)]
-    assert [each.status for each in replies] == [200] * burst + [429]
-    assert replies[-1].error == (429, "rate_limited")
-    seconds = int(replies[-1].headers["Retry-After"])
-    assert seconds == (1 if rate > 1 else 4)
-    await asyncio.sleep(seconds)
-    assert (await call("GET", "/configs")).status == 200
-
-
-async def test_a_dispatch_is_found_some_seconds_later(emulate: Emulate) -> None:
-    """With a lag, what was dispatched is answered with 404 at first."""
-    call = await emulate(dispatch_lag=4)
-    path = f"/runs/{await call.run()}"
-    await call.generate()
-    for seconds, status in ((3.5, 404), (1, 200)):
-        await asyncio.sleep(seconds)
-        assert (await call("GET", path)).status == status
-        assert (await call("GET", "/features/Checkout/generation")).status == status

@@ -1,8 +1,6 @@
 """Start, the features at the start, the record of requests, and close."""
 
 import asyncio
-import contextlib
-import gc
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,33 +26,6 @@ async def test_an_emulator_listens_on_two_origins(host: str, written: str) -> No
                 assert response.status == status
 
 
-async def test_a_port_can_be_chosen() -> None:
-    """The API listens on the given port; one in use is an error, and leaves nothing open."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    async with Emulator(port=port) as emulator:
-        assert emulator.url == f"http://127.0.0.1:{port}"
-        other = Emulator(port=port)
-        with pytest.raises(OSError, match="in use"):
-            await other.start()
-        await other.aclose()
-
-
-@pytest.mark.parametrize("steps", range(6))
-async def test_a_connection_that_is_accepted_at_the_close_is_dropped(steps: int) -> None:
-    """It is dropped in each of the steps that the loop takes to accept it."""
-    emulator = Emulator()
-    await emulator.start()
-    address = ("127.0.0.1", int(emulator.url.rpartition(":")[2]))
-    with socket.create_connection(address, timeout=1) as client:
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        await emulator.aclose()
-        with contextlib.suppress(ConnectionResetError):
-            assert client.recv(1) == b""
-
-
 async def test_a_second_origin_that_fails_closes_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the second origin can't listen, the first is closed again."""
     emulator = Emulator()
@@ -68,30 +39,6 @@ async def test_a_second_origin_that_fails_closes_the_first(monkeypatch: pytest.M
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get(emulator.url)
-
-
-@pytest.mark.parametrize(
-    ("fault", "runs"),
-    [(Fault.hang(), 0), (Fault.unanswered(), 5), (Fault.slow(0.1), 5), (Fault.delay(7), 0)],
-)
-async def test_closing_is_clean(call: Caller, fault: Fault, runs: int) -> None:
-    """Closing, even twice, resets what waits for an answer; what was delayed has no effect.
-
-    Neither a task nor a socket is left, not even of idle connections.
-    """
-    await call.get("")
-    call.emulator.fail("run_feature", fault)
-    waiting = [asyncio.ensure_future(call.run()) for _ in range(5)]
-    await asyncio.sleep(1)
-    await call.emulator.aclose()
-    await call.emulator.aclose()
-    results = await asyncio.gather(*waiting, return_exceptions=True)
-    assert all(isinstance(result, aiohttp.ClientOSError) for result in results)
-    assert call.emulator.now() < 1.5
-    assert (len(call.emulator.requests), len(call.emulator.runs)) == (6, runs)
-    with pytest.raises(aiohttp.ClientConnectorError):
-        await call.get("")
-    gc.collect()
 
 
 def open_files() -> int:
@@ -175,23 +122,6 @@ async def test_requests_may_be_counted_only(emulate: Emulate) -> None:
     assert call.emulator.count("get_project") == call.emulator.count() == 1
     with pytest.raises(ValueError, match="record=False"):
         call.emulator.count("get_project", feature="Checkout")
-
-
-def test_the_shop_has_many_features_of_some_scenarios() -> None:
-    """All are generated, except one for demonstrations of generating, and one suggestion."""
-    assert not Emulator(shop=False).features
-    features = Emulator().features
-    assert len(features) >= 14
-    assert list(features) == sorted(features)
-    assert [name for name, feature in features.items() if feature.status != "generated"] == [
-        "Abandoned cart reminder",
-        "Checkout with gift card",
-    ]
-    assert features["Abandoned cart reminder"].kind == "suggestion"
-    for name, feature in features.items():
-        assert feature.gherkin.startswith(f"Feature: {name}\n")
-        assert 2 <= feature.gherkin.count("Scenario") <= 6
-        assert "    Then " in feature.gherkin
 
 
 async def test_a_folder_takes_the_place_of_the_shop(emulate: Emulate, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from uuid import UUID
 import pytest
 
 from tests.surfaces.testing.conftest import Caller, Emulate
-from testvibe_async.cli.emulator import make_emulator
 from testvibe_async.testing import Outcome
 
 FAILING = {"outcomes": {"Checkout": Outcome(run_status="failed")}}
@@ -28,17 +27,6 @@ def conclusions(status: Any) -> list[str]:
 
 
 class TestRuns:
-    async def test_a_dispatch_answers_with_the_ids(self, call: Caller) -> None:
-        """Running answers 202 with the ids of run and feature; settings are given or usual."""
-        body = {"config": "Mobile", "siteUrl": "https://staging.example"}
-        reply = await call("POST", "/features/Checkout/run", body)
-        assert reply.status == 202
-        assert set(reply.document) == {"runId", "featureId"}
-        run = await call.get(f"/runs/{reply.document['runId']}")
-        assert run | reply.document | body == run
-        usual = await call.get(f"/runs/{await call.run()}")
-        assert (usual["config"], usual["siteUrl"]) == ("Default", "https://shop.acme.example")
-
     async def test_a_run_is_queued_executes_and_ends(self, call: Caller) -> None:
         """The status is `running` until the end; the timestamps show the phases.
 
@@ -167,10 +155,6 @@ class TestRuns:
         assert list(call.emulator.generations) == [second]
         assert (await call.get("/features/Wishlist/generation"))["requestId"] == first
 
-    def test_the_emulator_of_the_command_keeps_few_runs(self) -> None:
-        """`testvibe-async emulator` can run for weeks: what it keeps is bounded."""
-        assert make_emulator()._service.retention == 10_000
-
 
 class TestGenerations:
     async def test_a_feature_generates_once_at_a_time(self, call: Caller) -> None:
@@ -184,14 +168,6 @@ class TestGenerations:
         assert (await call("POST", F + "/generate", {})).error == (409, "conflict")
         await asyncio.sleep(150)
         assert await call.generate(DRAFT) != request_id
-
-    async def test_a_feature_never_generated_has_only_some_fields(self, call: Caller) -> None:
-        """Its status only names the feature; its log is empty."""
-        status = await call.get(F + "/generation")
-        assert status.keys() == {"featureId", "featureName", "featureStatus"}
-        assert status["featureStatus"] == "draft"
-        log = await call.get(F + "/generation/log")
-        assert (log["requestId"], log["sections"]) == (None, [])
 
     async def test_a_generation_goes_from_stage_to_stage(self, call: Caller) -> None:
         """It warms up, works on one section after the other, verifies; then the feature can run."""
@@ -219,24 +195,6 @@ class TestGenerations:
         ]
         assert (await call.get(F))["updatedUtc"] == "2026-06-10T14:44:41Z"
         assert (await call("POST", F + "/run", {})).status == 202
-
-    async def test_the_log_fills_as_the_work_goes_on(self, call: Caller) -> None:
-        """Lines are added while a section is in progress; the last one shows its result."""
-        await call.generate(DRAFT)
-        lengths: list[list[int]] = []
-        log: Any = None
-        for _ in range(8):
-            log = await call.get(F + "/generation/log")
-            lengths.append([len(section["log"]) for section in log["sections"]])
-            await asyncio.sleep(20)
-        assert lengths == sorted(lengths)
-        assert lengths[:3] == [[0, 0, 0], [1, 0, 0], [3, 0, 0]]
-        first = log["sections"][0]
-        assert [*first.values()][:5] == [
-            *("gift-card-covers-the-whole-order", "Gift card covers the whole order"),
-            *("completed", "success", None),
-        ]
-        assert first["log"][-1] == "Verification: 1/1 passed."
 
     async def test_a_failed_generation_says_why(self, emulate: Emulate) -> None:
         """One section fails, its log and its reason show that, and the feature can't run.
@@ -295,44 +253,6 @@ class TestGenerations:
             assert log["statusReason"] == "Cancelled on request"
             assert log["log"] == ["Stopped: the generation was cancelled."]
 
-    async def test_a_feature_generated_before_has_a_generation(self, call: Caller) -> None:
-        """A feature that starts as generated, failed or cancelled has a past generation."""
-        call.emulator.add_feature("Broken", status="failed")
-        call.emulator.add_feature("Stopped", status="cancelled")
-        ends = {"Checkout": "success", "Broken": "failure", "Stopped": "cancelled"}
-        for name, conclusion in ends.items():
-            status = await call.get(f"/features/{name}/generation")
-            assert status["overallConclusion"] == conclusion
-            assert status["updatedUtc"] < "2026-06-10T13:42:12Z"
-            assert await call.get(f"/features/{name}/generation") == status
-            log = await call.get(f"/features/{name}/generation/log")
-            assert log["requestId"] == status["requestId"]
-            assert await call.generate(name) != status["requestId"]
-        assert len(call.emulator.generations) == 3
-
-    async def test_a_past_generation_does_not_depend_on_later_texts(self, emulate: Emulate) -> None:
-        """A past generation has the text at the start, not a later one."""
-        statuses: list[Any] = []
-        for polls_first in (True, False):
-            call = await emulate()
-            if polls_first:
-                await call.get("/features/Checkout/generation")
-            await call("PATCH", "/features/Checkout", {"gherkin": "Feature: Checkout\n"})
-            statuses.append(await call.get("/features/Checkout/generation"))
-        assert statuses[0] == statuses[1]
-
-    async def test_an_update_does_not_reach_generated_tests(self, call: Caller) -> None:
-        """Runs execute the generated tests, not the current text."""
-        text = "Feature: x\n  Scenario: Brand new\n"
-        for name in ("Gift card covers the whole order", "Brand new"):
-            await call.generate(DRAFT)
-            await asyncio.sleep(150)
-            assert (await call("PATCH", F, {"gherkin": text})).status == 200
-            run_id = await call.run(DRAFT)
-            await asyncio.sleep(60)
-            assert (await call.get(f"/runs/{run_id}"))["tests"][0]["name"] == name
-            assert (await call.get(f"/runs/{run_id}/diagnosis"))["gherkin"] == text
-
     async def test_a_generation_costs_a_credit(self, emulate: Emulate) -> None:
         """Without a credit left, a dispatch is answered with 403; a conflict costs nothing."""
         call = await emulate(credits=1)
@@ -340,31 +260,6 @@ class TestGenerations:
         for path, error in ((F, (403, "forbidden")), ("/features/Busy", (409, "conflict"))):
             assert (await call("POST", path + "/generate", {})).error == error
         assert (call.emulator.credits_left, len(call.emulator.generations)) == (0, 1)
-
-    @pytest.mark.parametrize(
-        ("share", "seconds", "status", "ends"),
-        [
-            (0, 70, "failed", ["success", "failure", "failure"]),
-            (0, 70, "cancelled", ["success", "cancelled", "cancelled"]),
-            (0, 145, "failed", ["success", "success", "failure"]),
-            (1, 145, "generated", ["success", "success", "success"]),
-        ],
-    )
-    async def test_a_test_can_end_a_generation(
-        self, emulate: Emulate, share: float, seconds: float, status: Any, ends: list[str]
-    ) -> None:
-        """`finish_generation` finishes a generation, and does not change a finished one."""
-        call = await emulate(scenario={"failing_generations": share})
-        request_id = await call.generate(DRAFT)
-        await asyncio.sleep(seconds)
-        call.emulator.finish_generation(request_id, status)
-        for _ in range(2):
-            document = await call.get(F + "/generation")
-            assert document["featureStatus"] == status
-            assert call.emulator.generations[request_id].status == status
-            assert call.emulator.features[DRAFT].status == status
-            assert conclusions(document) == ends
-            call.emulator.finish_generation(request_id, "failed")
 
     async def test_each_scenario_is_a_section(self, call: Caller) -> None:
         """Sections of one name differ; a log counts examples, and cuts lines of 600 characters."""

@@ -41,38 +41,6 @@ async def test_one_seed_gives_one_story(emulate: Emulate) -> None:
     assert other["runs"] != first["runs"]
 
 
-async def test_the_order_of_other_features_does_not_matter(emulate: Emulate) -> None:
-    """A feature's second run does not depend on other features' runs."""
-    first, second = [await emulate(scenario=REALISTIC) for _ in range(2)]
-    await first.run("Checkout")
-    await first.run("Wishlist")
-    one = first.emulator.runs[await first.run("Checkout")]
-    await second.run("Checkout")
-    other = second.emulator.runs[await second.run("Checkout")]
-    assert one.finished_at - one.created_at == other.finished_at - other.created_at
-    assert one.cases() == other.cases()
-
-
-def test_the_default_durations_are_those_of_the_service() -> None:
-    """A run takes about half a minute, a generation minutes."""
-    runs = [Scenario().plan_run("x", ordinal) for ordinal in range(200)]
-    assert 25 < sum(queue + duration for queue, duration, _ in runs) / len(runs) < 40
-    assert all(2 <= queue <= 8 and 15 <= duration <= 40 for queue, duration, _ in runs)
-    _, stages, _ = Scenario().plan_generation("x", 1, 3)
-    assert 115 <= sum(stages) <= 195
-
-
-def test_shares_decide_how_many_fail() -> None:
-    """Over many draws the share of failures is about the given one."""
-    scenario = Scenario(failing_runs=0.3, failing_generations=0.7)
-    runs = [scenario.plan_run("x", ordinal)[-1] for ordinal in range(1000)]
-    assert 250 < runs.count("failed") < 350
-    plans = [scenario.plan_generation("x", ordinal, 3) for ordinal in range(1000)]
-    failing = [section for _, _, section in plans if section is not None]
-    assert 650 < len(failing) < 750
-    assert set(failing) == {0, 1, 2}
-
-
 @pytest.mark.parametrize(
     ("share", "outcome", "errors"),
     [
@@ -144,15 +112,6 @@ def test_what_is_impossible_is_refused(kind: Any, options: dict[str, Any]) -> No
         kind(**options)
 
 
-async def test_a_run_ends_with_a_documented_status(call: Caller) -> None:
-    """A misspelt status of a run or a generation that a test finishes is refused."""
-    status: Any = "fialed"
-    with pytest.raises(ValueError, match="fialed"):
-        call.emulator.finish_run(await call.run("Checkout"), status)
-    with pytest.raises(ValueError, match="fialed"):
-        call.emulator.finish_generation(await call.generate("Wishlist"), status)
-
-
 async def test_a_failing_test_is_one_of_the_feature() -> None:
     """A misspelt name in `failing` is refused with the names that there are."""
     outcomes = {"Checkout": Outcome(failing=("No such scenario",)), "New": Outcome(failing=("x",))}
@@ -191,22 +150,6 @@ def test_a_generation_can_be_stretched(drawn: Any, status: Any, expected: object
     assert tuple(plan) == expected
 
 
-async def test_errors_are_of_several_kinds_and_have_the_tests_name(emulate: Emulate) -> None:
-    """Failing runs show timeouts, mismatches and lost networks."""
-    call = await emulate(scenario={"failing_runs": 1})
-    errors: set[str] = set()
-    failures: set[int] = set()
-    for _ in range(20):
-        run = call.emulator.runs[await call.run("Wishlist")]
-        failing = [case.error for case in run.cases() if case.error]
-        errors.update(failing)
-        failures.add(len(failing))
-    assert failures == {1, 2}
-    for kind in ("Expected: ", "TimeoutError: locator.click", "net::ERR_"):
-        assert any(kind in error for error in errors), kind
-    assert all("product" in error for error in errors)
-
-
 async def test_where_all_tests_are_skipped_the_first_one_fails(emulate: Emulate) -> None:
     """A failed run has a failing test, even if all are tagged as skipped."""
     call = await emulate(scenario={"failing_runs": 1})
@@ -227,15 +170,3 @@ async def test_speed_multiplies_time(emulate: Emulate) -> None:
     await asyncio.sleep(0.1)
     assert call.emulator.now() == 35
     assert (await call.get("/runs/214"))["finishedUtc"] == "2026-06-10T14:42:46Z"
-
-
-async def test_another_clock_drives_time(emulate: Emulate) -> None:
-    """Time follows a given clock; its zero does not matter."""
-    seconds = [1000.0]
-    call = await emulate(clock=lambda: seconds[0])
-    await call.run()
-    await asyncio.sleep(500)
-    assert (await call.get("/runs/214"))["startedUtc"] is None
-    seconds[0] += 35
-    assert (await call.get("/runs/214"))["finishedUtc"] == "2026-06-10T14:42:46Z"
-    assert call.emulator.requests[-1].at == 35

@@ -18,7 +18,7 @@ from tests.support.checker import API, Checker, closed
 from tests.support.dialects import DIALECTS
 from tests.support.recordings import RECORDINGS, dispatch_in, recording_of
 from tests.surfaces.testing.conftest import Caller, Emulate, Reply
-from testvibe_async import DispatchUnknownError, NotFoundError, Project
+from testvibe_async import DispatchUnknownError, Project
 from testvibe_async._core.wire import openapi_document
 from testvibe_async.testing import Emulator, Fault, Outcome, RecordedExchange, Recording, Replay
 
@@ -119,33 +119,12 @@ def test_what_is_new_is_named(name: str) -> None:
     assert sent <= {"query: 'cursor' is not a parameter"}
 
 
-def test_what_is_assumed_and_seen_is_named() -> None:
-    """A recording confirms the assumed routes, members and words that its answers have."""
-    seen = {
-        name: " ".join(found)
-        for (name, axis), found in news_of(recording_of("as-documented")).items()
-        if axis == "assumed"
-    }
-    assert "the route" in seen["list_runs"]
-    assert "'createdUtc'" in seen["list_runs"]
-    assert '"draft" is not one of' in seen["list_features"] + seen["get_generation_status"]
-    assert "get_run" not in seen
-
-
 async def test_what_was_not_recorded_is_not_found() -> None:
     """A call that the recording does not have is answered with 404."""
     async with replayed(recording_of("as-documented")) as (_, project):
         assert await project.list_configs()
         with pytest.raises(Exception, match="Nothing of this was recorded"):
             await project.get_feature("Another one")
-
-
-async def test_what_is_not_there_is_refused_as_the_service_does() -> None:
-    """A call of which only the refusal is known is refused in the same form."""
-    async with replayed(recording_of("errors-as-problem")) as (_, project):
-        with pytest.raises(NotFoundError) as caught:
-            await project.get_run(7)
-    assert "Nothing of this was recorded" not in caught.value.message
 
 
 async def test_instants_move_with_the_dispatch() -> None:
