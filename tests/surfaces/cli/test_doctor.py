@@ -335,9 +335,9 @@ async def test_the_page_shows_what_is_printed(call: Call, monkeypatch: pytest.Mo
     dialect = Dialect(assumed_routes="404", odd_fields=frozenset({"runnerStarted"}))
     async with Emulator(middleware=dialect) as emulator:
         use(emulator, monkeypatch)
-        ended = await call("doctor")
+        ended = await call("doctor", "--quiet")
     assert ended.code == 1
     printed = COLOURS.sub("", ended.output).replace(emulator.url, "https://testvibe.example")
     printed = re.sub(r" +$", "", printed, flags=re.MULTILINE)
-    shown = text_of(PAGE).partition("$ testvibe-async doctor\n")[2]
+    shown = text_of(PAGE).partition("$ testvibe-async doctor --quiet\n")[2]
     assert printed == shown.partition("```")[0]
