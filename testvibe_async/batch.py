@@ -77,7 +77,7 @@ class _Refs:
 
 
 class Batch(Generic[SnapshotT_co]):
-    """Many operations, dispatched as others end; made by `run_features` and `generate_features`.
+    """Many operations, dispatched as others finish; made by `run_features` and `generate_features`.
 
     For example::
 
@@ -134,7 +134,7 @@ class Batch(Generic[SnapshotT_co]):
         self._workers.mark = mark
 
     def stop(self) -> None:
-        """Dispatch no more; the batch still waits for what is in flight."""
+        """Dispatch no more; the batch still waits for the operations in flight."""
         self._workers.stop()
 
     def __del__(self) -> None:
@@ -161,7 +161,7 @@ class Batch(Generic[SnapshotT_co]):
 
     @property
     def items(self) -> list[BatchItem[SnapshotT_co]]:
-        """The present item of each feature, in the requested order.
+        """The current item of each feature, in the requested order.
 
         It may be read at any time: while the batch runs, and after it was left, cancelled or timed
         out. A dispatch without an answer is `unknown`; once the answer arrives, its item has the
@@ -193,7 +193,7 @@ class Batch(Generic[SnapshotT_co]):
         return self._workers.changes()
 
     def item_of(self, operation: Operation[Any]) -> BatchItem[SnapshotT_co] | None:
-        """Return the present item of the feature that an operation of `changes` is of.
+        """Return the current item of an operation that `changes` yielded.
 
         None if the feature has been dispatched again since.
         """
@@ -202,7 +202,7 @@ class Batch(Generic[SnapshotT_co]):
 
     @property
     def summary(self) -> BatchSummary:
-        """The present number of features with each verdict."""
+        """The current number of features with each verdict."""
         return BatchSummary.of(self.items)
 
     def __await__(self) -> Generator[Any, None, list[BatchItem[SnapshotT_co]]]:
@@ -217,7 +217,7 @@ class Batch(Generic[SnapshotT_co]):
         return [items[index] for index in sorted(items)]
 
     async def __aenter__(self) -> Self:
-        """Start to dispatch. If no features were named, list the project's features first.
+        """Start dispatching. If no features were named, list the project's features first.
 
         Raises:
             ConfigError: The batch was opened before. A batch runs once.

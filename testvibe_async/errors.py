@@ -5,7 +5,7 @@
     │                                   dispatches has sent nothing
     ├─ TransportError                   .method .url .attempts
     │  ├─ NotSentError                  DNS, refused: the service never saw it
-    │  │  └─ LedgerError              the row of a dispatch could not be stored
+    │  │  └─ LedgerError                the row of a dispatch could not be stored
     │  └─ OutcomeUnknownError           reset, time-out, truncated: it may have happened
     │     └─ DispatchUnknownError       .reason .candidates .key: the answer to a dispatch was lost
     ├─ ResponseError                    .status .code .message .method .url .retry_after
@@ -498,7 +498,7 @@ class EndpointNotFoundError(NotFoundError):
 
 
 class ConflictError(ResponseError):
-    """409: the feature's present state does not allow the call."""
+    """409: the feature's current state does not allow the call."""
 
     fact = "the feature's present state does not allow this"
     advice: str = "get_generation_status shows it"

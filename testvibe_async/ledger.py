@@ -307,7 +307,7 @@ class Ledger(ABC):
         config: str | None = None,
         project: str | None = None,
     ) -> list[Row]:
-        """Decide on dispatches that may or may not have started.
+        """Decide the fate of dispatches that are unknown.
 
         Args:
             key: The key of the dispatch, or of the batch.
@@ -445,7 +445,7 @@ _BOOT = _boot() if hasattr(time, "CLOCK_BOOTTIME") else None
 
 
 def machine_clock() -> str | None:
-    """Return the present instant by a clock that neither stops nor is set while the machine runs.
+    """Return the current time by a clock that neither stops nor is set while the machine runs.
 
     The event loop's clock stops while the machine sleeps, and the wall clock may be set.
     """
@@ -455,7 +455,7 @@ def machine_clock() -> str | None:
 
 
 def age_of(row: Row) -> float:
-    """Return the seconds for which a row certainly exists; 0 if another machine made it."""
+    """Return the minimum age of a row in seconds; 0 if another machine made it."""
     boot, _, at = (row.clock or "").partition(" ")
     if _BOOT is None or boot != _BOOT:
         return 0.0

@@ -465,7 +465,7 @@ class Diagnosis(_Answer):
     """The failed tests."""
 
     gherkin: str | None = field(default=None, repr=False)
-    """The feature's present Gherkin."""
+    """The feature's current Gherkin."""
 
     specs: tuple[ProjectFile, ...] = field(default=(), repr=False)
     """The Playwright sources that were executed."""

@@ -71,14 +71,14 @@ class ClientParts:
 
 
 class Operation(ABC, Generic[SnapshotT_co]):
-    """A run or a generation, in flight or over: `await` it, `poll` it, or iterate over it.
+    """A run or a generation, in flight or finished: `await`, `poll`, or iterate over it.
 
     For example::
 
         operation = await project.run_feature("Checkout")
         async for change in operation:
             print(change.phase, change.status)  # queued running, active running, finished passed
-        run = await operation  # it is over: this costs no request
+        run = await operation  # it has finished: this costs no request
         print(run.summary)
 
     `status` is the service's own word: `running`, `passed` or `failed` for a run, `generating`,
@@ -284,7 +284,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
         return self._polled.snapshot
 
     def __aiter__(self) -> Iteration[Transition[SnapshotT_co]]:
-        """Iterate over the transitions: the present one, then each later one, until the last.
+        """Iterate over the transitions: the current one, then each later one, until the last.
 
         A transition is a change of phase or status. The iteration may be abandoned at any time. It
         raises as `wait` does.
@@ -319,14 +319,14 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
     For example::
 
         operation = await project.run_feature("Checkout")  # once it is dispatched
-        run = await project.run_feature("Checkout").wait()  # once it is over
+        run = await project.run_feature("Checkout").wait()  # once it has finished
 
     It is a coroutine, for `asyncio.create_task`, task groups and `asyncio.gather`. Nothing is sent
     before it is awaited, which is possible once. If it never is, a warning is issued.
     """
 
     def __init__(self, dispatch: Coroutine[Any, Any, OperationT_co], call: str) -> None:
-        """Create it; nothing is sent yet.
+        """Create a pending operation; nothing is sent yet.
 
         Args:
             dispatch: The coroutine that dispatches the operation.
@@ -452,13 +452,13 @@ class RunOperation(Operation[Run]):
         return self.ref.feature_id
 
     async def diagnose(self) -> Diagnosis:
-        """Return why it failed. Source: diagnose_run."""
+        """Read the diagnosis of a failed run. Source: diagnose_run."""
         return await self._parts.transport.call(
             Endpoints.DIAGNOSE_RUN.request(project=self.project, run=self.run_id)
         )
 
     async def artifacts(self) -> Listing[Artifact]:
-        """List the files that it left, with links that expire soon. Source: get_run_artifacts."""
+        """List the files of the run, with links that expire soon. Source: get_run_artifacts."""
         return await self._parts.transport.call(
             Endpoints.GET_RUN_ARTIFACTS.request(project=self.project, run=self.run_id)
         )
@@ -471,7 +471,7 @@ class RunOperation(Operation[Run]):
         on_progress: Callable[[DownloadProgress], None] | None = None,
         max_at_once: int = 4,
     ) -> list[Path]:
-        """Download the files that it left, and return their paths.
+        """Download the files of the run, and return their paths.
 
         Wait for its end first: before, a `ConfigError` says so. See `Project.download_artifacts`.
         """
@@ -507,7 +507,7 @@ class GenerationOperation(Operation[Generation]):
         return self.ref.feature_id
 
     async def cancel(self) -> None:
-        """Cancel it, unless it is over.
+        """Cancel the generation, unless it has finished.
 
         The service cancels the feature's generation in flight, whichever it is, so this polls first
         to make sure that it is this one. Wait for the operation to see the end.
@@ -525,7 +525,7 @@ class GenerationOperation(Operation[Generation]):
             )
 
     async def log(self) -> GenerationLog:
-        """Read its log. Source: get_generation_log, which has the feature's latest one only.
+        """Read the log. Source: get_generation_log, which has only the feature's latest.
 
         Raises:
             OperationSupersededError: The service already has the log of a later generation.

@@ -63,7 +63,7 @@ class Verdict(StrEnum):
 
 @frozen(kw_only=True)
 class Quarantined(Serializable):
-    """The effect of a quarantine on an item that is over."""
+    """The effect of a quarantine on a finished item."""
 
     reason: str
     """The reason that the quarantine gives."""

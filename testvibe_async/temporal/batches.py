@@ -128,7 +128,7 @@ class TemporalBatch:
         return summary
 
     async def items(self) -> list[BatchItem[Any]]:
-        """Return the present item of each feature, in the requested order.
+        """Return the current item of each feature, in the requested order.
 
         Like those of a local batch, they may be read at any time. The items of a running chunk are
         as its worker reported them, at most some seconds ago.
@@ -177,7 +177,7 @@ class TemporalBatch:
         return count
 
     async def cancel(self) -> None:
-        """Dispatch nothing more, and wait for what is in flight. Nothing is cancelled there."""
+        """Stop dispatching, and wait for the operations in flight, which are not cancelled."""
         await self._handle.cancel()
 
 

@@ -158,7 +158,7 @@ class Chunk:
 
 
 async def _until_heard(report: Callable[[], Awaitable[None]]) -> None:
-    """Report to the engine until it hears, or has no such try any more."""
+    """Report to the engine until it acknowledges, or no longer has this try."""
     while True:
         try:
             return await report()

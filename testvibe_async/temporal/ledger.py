@@ -37,7 +37,7 @@ class ChunkLedger(MemoryLedger):
     is_immediate = False
 
     def __init__(self, send: Callable[[list[str]], Awaitable[None]]) -> None:
-        """Create it without rows; see `load`.
+        """Create a ledger without rows; see `load`.
 
         Args:
             send: Sends the state as a heartbeat, and returns once the engine has it.

@@ -73,7 +73,7 @@ class _Activities:
         activity.raise_complete_async()
 
     async def aclose(self) -> None:
-        """Give the chunks under way back to the engine, with all that is known of them."""
+        """Return the chunks under way to the engine, with all rows and items."""
         self._slots = 0
         for chunk in self._chunks.values():
             chunk.ledger.lost.set()
@@ -91,7 +91,7 @@ async def worker(
     task_queue: str = TASK_QUEUE,
     max_chunks: int = 8,
 ) -> AsyncGenerator[Worker]:
-    """Run a worker for as long as the block runs.
+    """Run a worker until the block ends.
 
     For example::
 

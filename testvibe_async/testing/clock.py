@@ -111,7 +111,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002
-        """Wait for the threads of the executor, which take real time, as long as that takes."""
+        """Wait for the threads of the executor, which take real time."""
         await super().shutdown_default_executor()
 
     def run_in_executor(  # type: ignore[override]  # typeshed's has a TypeVarTuple
@@ -120,7 +120,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         func: Callable[..., T],
         *args: Any,  # noqa: ANN401
     ) -> asyncio.Future[T]:
-        """Run a function in a thread; no timer fires before it is over."""
+        """Run a function in a thread; no timer fires before it has finished."""
         future = super().run_in_executor(executor, func, *args)
         self._jumping.threads += 1
         future.add_done_callback(self._thread_ended)

@@ -266,7 +266,7 @@ class Emulator:
         skip: int = 0,
         when: Callable[[RecordedRequest], bool] | None = None,
     ) -> Rule:
-        """Let requests fail from now on.
+        """Make matching requests fail from now on.
 
         Args:
             operation: The service's name of an operation; `"*"` for every request to the API;
@@ -296,7 +296,7 @@ class Emulator:
 
     @asynccontextmanager
     async def refusing(self) -> AsyncGenerator[None]:
-        """Be down in the body: drop all connections, and refuse new ones, on both origins."""
+        """Drop all connections, and refuse new ones on both origins, within the block."""
         await self._hang_up()
         try:
             yield

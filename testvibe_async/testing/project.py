@@ -43,7 +43,7 @@ class Feature:
     runs_dispatched: int = 0
 
     def __attrs_post_init__(self) -> None:
-        """Begin with the tests of the present text, if there are tests."""
+        """Begin with the tests of the current text, if there are tests."""
         self.slug, self.updated_at = slug(self.name), self.clock.now()
         self.generated_from = self.gherkin if self.status == "generated" else None
 
@@ -147,7 +147,7 @@ class Project:
         return feature
 
     def all_features(self) -> list[Feature]:
-        """Return the features that are not deleted, as they are now."""
+        """Return the features that are not deleted, in their current state."""
         for feature in self.features.values():
             feature.reconcile()
         return list(self.features.values())

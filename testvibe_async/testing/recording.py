@@ -126,7 +126,7 @@ class Replay(Middleware):
     """A middleware that answers in place of the service, as it was recorded."""
 
     def __init__(self, recording: Recording) -> None:
-        """Make it; one replay is for one emulator."""
+        """Create a replay, for one emulator."""
         self._exchanges = recording.exchanges
         self._ids = dict(_ids_by_name(recording.exchanges))
         self._calls = [(each.method, self._call(each.path)) for each in recording.exchanges]

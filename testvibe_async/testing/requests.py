@@ -173,7 +173,7 @@ class Rule:
     removed: bool = False
 
     def remove(self) -> None:
-        """End the rule, which may be done twice; requests that it already holds stay held."""
+        """End the rule; may be called twice. Requests that hang already continue to hang."""
         self.removed = True
 
     def applies_to(self, request: RecordedRequest) -> bool:
