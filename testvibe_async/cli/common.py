@@ -2,7 +2,7 @@
 
 `app` reads the options wherever they stand, and sets `common`; a command that calls the service
 opens `connected()`. Which settings are in force is decided in `testvibe_async._core.config`, and
-which batch a word means in `testvibe_async.runner.lookup`.
+which batch a word means in `testvibe_async.runner.batches`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from cyclopts import Group, Parameter
 from testvibe_async import ConfigError
 from testvibe_async._core.config import FoundSettings, find_settings
 from testvibe_async.cli.render import Renderer, renderer_for
-from testvibe_async.runner.ledgers import VARIABLE, default_ledger
 from testvibe_async.runner.names import choose_project, is_project_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from testvibe_async import Client, Project
-    from testvibe_async.runner.lookup import Batches, Place
+    from testvibe_async.runner.batches import Batches, Place
 
 
 MORE_OPTIONS = "More options"
@@ -100,12 +99,14 @@ class Common:
         Raises:
             OSError: Its folder is missing, and can't be created.
         """
+        from testvibe_async.runner.ledgers import default_ledger  # noqa: PLC0415 - few commands need it
+
         return self.ledger or default_ledger()
 
     @property
     def is_ledger_chosen(self) -> bool:
         """True if a person chose the file that keeps the batches."""
-        return bool(self.ledger or os.environ.get(VARIABLE))
+        return bool(self.ledger or os.environ.get("TESTVIBE_LEDGER"))
 
     @cached_property
     def output(self) -> Renderer:
@@ -208,7 +209,7 @@ async def stored_batches() -> AsyncGenerator[tuple[Batches, Place]]:
         VibeError: The service can't be asked.
     """
     from testvibe_async import SqliteLedger  # noqa: PLC0415 - as above
-    from testvibe_async.runner.lookup import Batches  # noqa: PLC0415
+    from testvibe_async.runner.batches import Batches  # noqa: PLC0415
 
     given = common.get()
     path = given.ledger_path
@@ -220,7 +221,7 @@ async def stored_batches() -> AsyncGenerator[tuple[Batches, Place]]:
 
 
 async def _place(given: Common, batches: Batches) -> Place:
-    from testvibe_async.runner.lookup import Place  # noqa: PLC0415 - as above
+    from testvibe_async.runner.batches import Place  # noqa: PLC0415 - as above
 
     found = find_settings(given.server, project=given.project)
     server = found.server.value if found.server else None
@@ -229,7 +230,7 @@ async def _place(given: Common, batches: Batches) -> Place:
         return Place(server, project)
     name = project.casefold()
     for each in await batches.headings():
-        names = {each.project.casefold(), (each.stored.project_name or "").casefold()}
+        names = {each.project.casefold(), (each.spec.project_name or "").casefold()}
         if server in {None, each.server} and name in names:
             return Place(server, each.project)
     if server is None:

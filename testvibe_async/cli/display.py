@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async.models import Phase
-from testvibe_async.runner.generation_limit import LIMITED
+from testvibe_async.runner.limit import LIMITED
 from testvibe_async.runner.words import UNSEEN, count_words, duration
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
 """`testvibe-async history`: the last batches, the course of a feature, and what changed.
 
 It reads the ledger, and asks no service. What counts as flaky and as newly failing is decided
-in `testvibe_async.runner.stability`, and which entries of the quarantine are proposed in
-`testvibe_async.runner.proposals`.
+in `testvibe_async.runner.history`, and so are the proposed entries of the quarantine.
 """
 
 from __future__ import annotations
@@ -21,19 +20,24 @@ from testvibe_async import ConfigError
 from testvibe_async._core.util import escape
 from testvibe_async.cli.common import common, stored_batches
 from testvibe_async.cli.details import first_of
+from testvibe_async.runner.history import (
+    CHANGES,
+    PASSES,
+    Trend,
+    proposed,
+    removable,
+    trends_of,
+)
 from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.outcome import Outcome
-from testvibe_async.runner.proposals import PASSES, proposed, removable
 from testvibe_async.runner.quarantine import Quarantine
-from testvibe_async.runner.stability import CHANGES, Trend, trends_of
 from testvibe_async.runner.words import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from testvibe_async.cli.render import Renderer
-    from testvibe_async.runner.kept import KeptBatch
-    from testvibe_async.runner.lookup import Batches, Place
+    from testvibe_async.runner.batches import Batches, KeptBatch, Place
 
 
 USUAL_LIMIT = 10
@@ -175,7 +179,7 @@ def _course(trend: Trend) -> Text:
     ]
     if since := trend.failing_since:
         begin = f"{since.started_at.astimezone():%d %b %H:%M}"
-        lines.append(f"failing since batch {since.title} of {begin}")
+        lines.append(f"failing since batch {since.number} of {begin}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
 
 

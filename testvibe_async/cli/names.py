@@ -19,8 +19,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import BatchItem, ConfigError, Ref, RunRef, Verdict, errors
 from testvibe_async._core.wire import KINDS
-from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
-from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.limit import LIMITED, GenerationLimitError
 from testvibe_async.runner.names import did_you_mean
 from testvibe_async.runner.words import NAME
 
@@ -65,8 +64,9 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
     if word.isdecimal():
         return [RunRef(run_id=int(word), **at)]
     found: list[Ref] = []
+    kinds: tuple[KindName, ...] = ("generation", "run")
     why = " (this service lists no runs: give the id of one)"
-    for kind in sorted(POLICIES):
+    for kind in kinds:
         seen: Sequence[Snapshot] = ()
         match kind:
             case "generation":

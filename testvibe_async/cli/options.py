@@ -24,7 +24,7 @@ from testvibe_async.cli.text import Yes, confirm
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from testvibe_async.runner.limited_ledger import LimitedLedger
+    from testvibe_async.runner.ledgers import LimitedLedger
 
 
 def _seconds(_type: object, tokens: Sequence[Token]) -> float:

@@ -224,7 +224,7 @@ class Outputs:
         return {
             "artifacts": self.fetched,
             "generation_logs": outcome.logs,
-            "left_out": outcome.left_out,
+            "left_out": outcome.spec.left_out,
             "started_at": started_at,
             "finished_at": finished_at,
         }

@@ -22,7 +22,6 @@ from testvibe_async.cli.text import TextFile, name_of, read_text, warn
 from testvibe_async.cli.watch import watching
 from testvibe_async.ledger import folded, undecided
 from testvibe_async.runner.codes import ExitCode
-from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.outcome import Outcome
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from testvibe_async.cli.watch import Watch
     from testvibe_async.errors import KindName
     from testvibe_async.ledger import Row
-    from testvibe_async.runner.kept import KeptBatch
+    from testvibe_async.runner.batches import KeptBatch
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -98,7 +97,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     suggested = given.place if is_here else None
     if (place.server, place.project) != (found.server, found.project) or given.project:
         common.set(evolve(given, server=found.server, project=found.project))
-    files = files.or_kept(found.stored.files)
+    files = files.or_kept(found.spec.files)
     async with watching(files=files, timeout=timeout) as watch:
         if suggested is not None:
             watch.know(place=suggested)
@@ -130,8 +129,10 @@ async def resume_batch(  # noqa: PLR0913 - each by name
         waits: True to wait for the operations.
     """
     may_resend = decision in {None, "resend"} or feature is not None
-    left = POLICIES[batch.kind].costs_credits * sum(
-        _is_left(item) and (may_resend or item.verdict is not Verdict.UNKNOWN)
+    left = sum(
+        batch.kind == "generation"
+        and _is_left(item)
+        and (may_resend or item.verdict is not Verdict.UNKNOWN)
         for item in batch.items
     )
     if consent is not None:
@@ -143,8 +144,7 @@ async def resume_batch(  # noqa: PLR0913 - each by name
     await watch.resume(batch)
     if decision is not None:  # Nothing is decided where the rest is refused.
         await _decide(watch, batch, decision, feature)
-    stored = evolve(batch.stored, spec=spec)
-    return await watch.perform(stored, None, batch.items, key=batch.key, waits=waits)
+    return await watch.perform(spec, None, batch.items, key=batch.key, waits=waits)
 
 
 def _is_left(item: Item) -> bool:

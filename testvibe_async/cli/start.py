@@ -20,17 +20,16 @@ from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout
 from testvibe_async.cli.resume import resume_batch
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.runner.codes import ExitCode, worst_of
-from testvibe_async.runner.generation_limit import LIMITED
-from testvibe_async.runner.kept import KeptBatch, Stored
-from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.limit import LIMITED
 from testvibe_async.runner.selection import Selection
-from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.spec import CONFLICTS, BatchSpec
 from testvibe_async.runner.words import NAME, command, counted, item_name, started
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async.cli.text import Item
+    from testvibe_async.runner.batches import KeptBatch
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
@@ -117,7 +116,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         if failed:
             return await start.rerun(features[0] if features else None)
         found = await watch.select(spec)
-        watch.know(left_out=found.unrunnable)
+        start = evolve(start, spec=evolve(spec, left_out=found.unrunnable))
+        watch.know(spec=start.spec)
         if not found.jobs:
             first = f"no feature has tests to run: generate them first, with {NAME} generate"
             raise ConfigError(f"{first} --all. {found.note}".strip())
@@ -212,7 +212,7 @@ class _Start:
         same = ("kind", "is_all", "repeat")
         is_same = (
             all(getattr(spec, each) == getattr(batch.spec, each) for each in same)
-            and (batch.stored.parent is not None) == is_rerun
+            and (batch.spec.parent is not None) == is_rerun
             and (is_rerun or {*spec.features} == {*batch.spec.features})
             and {*spec.configs} == {*batch.spec.configs}
             and spec.site_url in {None, batch.spec.site_url}
@@ -254,18 +254,15 @@ class _Start:
             return self.nothing(said)
         watch.output.note(said)
         spec = evolve(self.spec, site_url=self.spec.site_url or batch.spec.site_url)
-        start = evolve(self, spec=spec)
-        return await start.perform(jobs, Selection(features=()), parent=batch.number)
+        start = evolve(self, spec=evolve(spec, parent=batch.number))
+        return await start.perform(jobs, Selection(features=()))
 
-    async def perform(
-        self, jobs: Sequence[Item], found: Selection, *, parent: int | None = None
-    ) -> ExitCode:
+    async def perform(self, jobs: Sequence[Item], found: Selection) -> ExitCode:
         """Carry a new batch out, and return the exit code.
 
         Args:
             jobs: An item for each operation.
             found: The known state of their features.
-            parent: The number of the batch whose failures run again.
         """
         watch, spec, key = self.watch, self.spec, self.options.key
         if self.options.dry_run:
@@ -280,39 +277,35 @@ class _Start:
                 watch.output.note("What is generating is waited for first: minutes each.")
         if key is not None and watch.batches is None:
             raise ConfigError("--key needs a ledger: name a file that can be written with --ledger")
-        stored = Stored(
-            spec=spec,
+        spec = evolve(
+            spec,
             quarantine=watch.quarantine,
-            left_out=watch.outcome.left_out,
             project_name=watch.connection.project_name,
-            parent=parent,
             files=watch.outputs.files.kept,
             is_named=key is not None,
         )
         expected = spec.repeated(jobs)
-        return await watch.perform(
-            stored, jobs, expected, key=key or token_hex(8), waits=self.waits
-        )
+        return await watch.perform(spec, jobs, expected, key=key or token_hex(8), waits=self.waits)
 
     def _say_plan(self, jobs: Sequence[Item], found: Selection) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
-        output, policy = self.watch.output, POLICIES[self.spec.kind]
+        output, kind = self.watch.output, self.spec.kind
         plan = self.spec.forecast(
             self.spec.repeated(jobs),
             found.states,
             max_generations=None if self.consent is None else self.consent.max_generations,
         )
         output.rows(
-            [{"feature": job.feature_name, "config": job.config} for job in plan.dispatched],
+            [{"feature": job.feature_name, "config": job.config} for job in plan["dispatched"]],
             ("Feature", "Config"),
             lambda job: [*job.values()],
         )
         costs = ""
-        if policy.costs_credits and plan.dispatched:
-            costs = f"{_replacing(plan.dispatched, found)}, and each costs credits"
-        output.note(f"{counted(len(plan.dispatched), self.spec.kind)} would be dispatched{costs}.")
-        why = "without tests" if "missing" in policy.conflicts else "being generated"
-        ends = {ExitCode.REFUSED: plan.refused, ExitCode.IN_FLIGHT: plan.limited}
+        if kind == "generation" and plan["dispatched"]:
+            costs = f"{_replacing(plan['dispatched'], found)}, and each costs credits"
+        output.note(f"{counted(len(plan['dispatched']), kind)} would be dispatched{costs}.")
+        why = "without tests" if "missing" in CONFLICTS[kind] else "being generated"
+        ends = {ExitCode.REFUSED: plan["refused"], ExitCode.IN_FLIGHT: plan["limited"]}
         for code, items in ends.items():
             if items:
                 word = LIMITED if code is ExitCode.IN_FLIGHT else f"refused, {why}"

@@ -36,10 +36,9 @@ from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import REPORT_SECONDS, Progress, reporting
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.text import Item, reason, warn
+from testvibe_async.runner.batches import Batches, KeptBatch, Place, after_rerun
 from testvibe_async.runner.codes import ExitCode
-from testvibe_async.runner.kept import KeptBatch, Stored, after_rerun
-from testvibe_async.runner.limited_ledger import LimitedLedger
-from testvibe_async.runner.lookup import Batches, Place
+from testvibe_async.runner.ledgers import LimitedLedger
 from testvibe_async.runner.outcome import Outcome, is_left
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, select
@@ -152,7 +151,7 @@ class Watch:
 
     async def perform(
         self,
-        stored: Stored,
+        spec: BatchSpec,
         jobs: Sequence[Item] | None,
         expected: Sequence[Item],
         *,
@@ -162,22 +161,15 @@ class Watch:
         """Carry out a batch, print the results, and return the exit code.
 
         Args:
-            stored: The description of the batch, which is kept with it.
+            spec: The description of the batch, which is kept with it.
             jobs: An item for each operation to dispatch; None for those that the batch has.
             expected: An item for each operation of the batch.
             key: The key of the batch.
             waits: True to wait for the dispatched operations.
         """
-        spec = stored.spec
-        self.know(left_out=stored.left_out, spec=spec, is_waited_for=waits)
-        batch = spec.start(
-            self.connection.project,
-            jobs,
-            timeout=self.limit.remaining,
-            key=key,
-            options=stored.to_dict(),
-            quarantine=stored.quarantine or self.quarantine,
-        )
+        spec = evolve(spec, quarantine=spec.quarantine or self.quarantine)
+        self.know(spec=spec, is_waited_for=waits)
+        batch = spec.start(self.connection.project, jobs, timeout=self.limit.remaining, key=key)
         running = self._running(batch, expected)
         if waits:
             await self.collect(running, counted(len(expected), spec.kind))

@@ -13,7 +13,7 @@ from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._core.util import clean
 from testvibe_async._core.wire import KINDS
 from testvibe_async.reports.reasons import why
-from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.runner.limit import GenerationLimitError
 from testvibe_async.runner.names import GUID, did_you_mean
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from testvibe_async import ConfigError, StoredBatch, Verdict
-from testvibe_async.runner.kept import KeptBatch
-from testvibe_async.runner.quarantine import NO_QUARANTINE
+from testvibe_async.runner.batches import KeptBatch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -165,8 +164,7 @@ class Batches:
                 return each
 
         async def make() -> Batch[Any]:
-            home, quarantine = self._client.project(kept.project), kept.stored.quarantine
-            return kept.spec.start(home, None, key=kept.key, quarantine=quarantine or NO_QUARANTINE)
+            return kept.spec.start(self._client.project(kept.project), None, key=kept.key)
 
         return self._carry(make, kept.project, name)
 

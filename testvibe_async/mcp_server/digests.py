@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from testvibe_async import Operation, Ref
     from testvibe_async.models import Snapshot
-    from testvibe_async.runner.kept import KeptBatch
+    from testvibe_async.runner.batches import KeptBatch
 
 MAX_CHARACTERS = 300
 """Length of a test's name or error in a digest of many runs; `get_run` returns all of it."""
@@ -157,7 +157,7 @@ def digest(kept: KeptBatch, max_output: int, *, in_flight: bool, remark: str = "
     if kept.spec.repeat > 1:
         content["stability"] = serialize(stability_of(items))
     room, left_out = max_output - ROOM - len(text_of(content)), list[str]()
-    not_run = [{"feature": name, "reason": why} for name, why in kept.stored.left_out.items()]
+    not_run = [{"feature": name, "reason": why} for name, why in kept.spec.left_out.items()]
     listed = _listed(items, in_flight=in_flight)
     rows = (_row(item, in_flight=in_flight) for item in listed)  # Made as long as they fit.
     for name, found, count in (("runs", rows, len(listed)), ("notRun", not_run, len(not_run))):

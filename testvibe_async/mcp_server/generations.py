@@ -26,8 +26,8 @@ from testvibe_async.mcp_server.waits import Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
-from testvibe_async.runner.generation_limit import GenerationLimitError
-from testvibe_async.runner.kept import KeptBatch, Stored
+from testvibe_async.runner.batches import KeptBatch
+from testvibe_async.runner.limit import GenerationLimitError
 from testvibe_async.runner.spec import BatchSpec
 
 Replace = Annotated[
@@ -79,7 +79,7 @@ async def _has_ended(call: toolkit.Call, known: KeptBatch) -> bool:
     if ref is None:
         return False
     try:
-        has_ended = (await call.session.client.attach(ref).poll()).is_finished
+        has_ended: bool = (await call.session.client.attach(ref).poll()).is_finished
     except errors.VibeError as error:
         has_ended = isinstance(error, errors.OperationSupersededError)
     if has_ended:
@@ -182,9 +182,9 @@ async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
     async def make(key: str) -> Batch[Any]:
         latest = await _read_latest(home, target.feature)  # The user may have thought for long.
         _require_latest(latest, target.feature, replace)
-        spec = BatchSpec(kind="generation", features=[target.feature.name], site_url=siteUrl)
-        options = Stored(spec=spec, is_named=False).to_dict()
-        return spec.start(home, [target.feature], key=key, options=options)
+        names = [target.feature.name]
+        spec = BatchSpec(kind="generation", features=names, site_url=siteUrl, is_named=False)
+        return spec.start(home, [target.feature], key=key)
 
     if target.known is None:
         started = await batches.start(home, name, make)

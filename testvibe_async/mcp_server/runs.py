@@ -21,7 +21,7 @@ from testvibe_async.mcp_server.answers import Answer
 from testvibe_async.mcp_server.batches import PREFIX, Carried
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
 from testvibe_async.refs import RunRef
-from testvibe_async.runner.kept import KeptBatch, Stored
+from testvibe_async.runner.batches import KeptBatch
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
@@ -55,12 +55,8 @@ async def start(
         chosen = await select(
             home, spec, max_outage=toolkit.MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
         )
-        stored = Stored(
-            spec=spec, quarantine=quarantine, left_out=chosen.unrunnable, is_named=False
-        )
-        return spec.start(
-            home, chosen.jobs, key=key, options=stored.to_dict(), quarantine=quarantine
-        )
+        described = evolve(spec, quarantine=quarantine, left_out=chosen.unrunnable, is_named=False)
+        return described.start(home, chosen.jobs, key=key)
 
     return await call.session.batches.start(home, f"{PREFIX}run-{digest}", make)
 

@@ -25,8 +25,7 @@ from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
 from testvibe_async.mcp_server.answers import Answer, restored
 from testvibe_async.mcp_server.batches import Batches
-from testvibe_async.runner.ledgers import default_ledger
-from testvibe_async.runner.limited_ledger import LimitedLedger
+from testvibe_async.runner.ledgers import LimitedLedger, default_ledger
 from testvibe_async.runner.names import choose_project, is_project_id
 
 MAX_OUTPUT = 20_000

@@ -35,7 +35,6 @@ from testvibe_async.models import Phase
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
-from testvibe_async.runner.kept import Stored
 from testvibe_async.runner.ledgers import default_ledger
 from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
@@ -124,8 +123,9 @@ class Suite:
             site_url=options.site_url,
             attempts=options.attempts,
             max_in_flight=options.max_in_flight,
+            quarantine=Quarantine.read(),
+            is_named=options.key is not None,
         )
-        self._quarantine = Quarantine.read()
         interval = options.poll_interval
         given: dict[str, Any] = {} if interval is None else {"poll_interval": interval}
         try:
@@ -297,16 +297,11 @@ class Suite:
     def _batch(self, project: Project, jobs: _Jobs, key: str) -> Batch[Run]:
         requests = [(next(iter(futures)), config) for (_, config), futures in jobs.items()]
         spec = evolve(self._spec, site_url=requests[0][0].site_url)
-        stored = Stored(
-            spec=spec, quarantine=self._quarantine, is_named=self.options.key is not None
-        )
         return spec.start(
             project,
             [BatchItem["Run"](feature=each.word, config=config) for each, config in requests],
             timeout=self.options.timeout * ceil(len(jobs) / spec.in_flight),
             key=key,
-            options=stored.to_dict(),
-            quarantine=self._quarantine,
         )
 
     async def _finish(self, futures: _Futures, item: BatchItem[Run], project: Project) -> None:

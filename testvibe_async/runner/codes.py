@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import errors
 from testvibe_async.models import OutcomeError, UndocumentedStatusError
-from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.runner.limit import GenerationLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

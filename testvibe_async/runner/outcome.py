@@ -18,10 +18,10 @@ from testvibe_async.batch import is_refusal
 from testvibe_async.models import Run
 from testvibe_async.outcomes import BatchSummary, Verdict
 from testvibe_async.refs import RunRef
+from testvibe_async.runner.batches import after_rerun, has_failed
 from testvibe_async.runner.codes import STOPPED, ExitCode, exit_code_of, worst_of
-from testvibe_async.runner.generation_limit import LIMITED
-from testvibe_async.runner.kept import after_rerun, has_failed
-from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.history import NEWS, news_of
+from testvibe_async.runner.limit import LIMITED
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stability import deciding, stability_of
 from testvibe_async.runner.words import (
@@ -38,10 +38,16 @@ from testvibe_async.runner.words import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from testvibe_async.batch import StoredBatch
     from testvibe_async.models import GenerationLog, Snapshot
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
-    from testvibe_async.runner.kept import KeptBatch
+    from testvibe_async.runner.batches import KeptBatch
+    from testvibe_async.runner.history import Trend
+
+
+MOST_NEWS = 10
+"""Maximum number of features named for each change."""
 
 
 @frozen
@@ -102,8 +108,9 @@ class Outcome:
     parent: Self | None = None
     """The batch whose failures this runs again, as it was before; None without one."""
 
-    left_out: Mapping[str, str] = field(factory=dict[str, str])
-    """The features that were left out for want of tests, each with the reason; for reports."""
+    history: Sequence[StoredBatch] = ()
+    """Earlier batches that show whether a result is new, the latest as the last; see
+    `Batches.history_of`."""
 
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
@@ -120,7 +127,6 @@ class Outcome:
             spec=batch.spec,
             fails_on_flaky=fails_on_flaky or batch.fails_on_flaky,
             causes=() if batch.is_complete else (ExitCode.IN_FLIGHT,),
-            left_out=batch.stored.left_out,
         )
 
     @property
@@ -175,6 +181,22 @@ class Outcome:
         if self.fails_on_flaky and self.summary.flaky:
             why.append(f"{self.summary.flaky} flaky, with --fail-on-flaky")
         return f"It is still red: {'; '.join(why)}" if why else ""
+
+    @property
+    def changes(self) -> list[Trend]:
+        """What is newly failing or newly flaky, the worst first; nothing without history."""
+        return news_of(self.items, self.history)
+
+    @property
+    def news(self) -> list[str]:
+        """The same in lines, which come before all else that is said of the outcome."""
+        lines: list[str] = []
+        for change in NEWS:
+            found = [each for each in self.changes if each.change == change]
+            named = [f"  {escape(each.name)}: {each.new_since()}" for each in found[:MOST_NEWS]]
+            more = [f"  and {len(found) - MOST_NEWS:,} more"] if len(found) > MOST_NEWS else []
+            lines += [f"{change.capitalize()}:", *named, *more] if found else []
+        return lines
 
     @property
     def _deciding(self) -> Sequence[BatchItem[Snapshot]]:
@@ -293,13 +315,12 @@ class Outcome:
 
     def check_command(self, item: BatchItem[Snapshot]) -> str:
         """Return the command that shows whether the unknown dispatch of an item took effect."""
-        *words, last = POLICIES[self.spec.kind].shown_by
         feature = str(item.feature)
-        if not last.startswith("-"):
-            return self._command(*words, last, features=[feature])
+        if self.spec.kind == "generation":
+            return self._command("generation", "status", features=[feature])
         if feature.startswith("-"):  # It is not read as an option.
-            return self._command(*words, f"{last}={feature}")
-        return self._command(*words, last, feature)
+            return self._command("runs", "list", f"--feature={feature}")
+        return self._command("runs", "list", "--feature", feature)
 
     def _command(self, *words: str, features: Sequence[str] = ()) -> str:
         """Return a command for the same service; no name of a feature is read as an option."""
@@ -319,6 +340,7 @@ class Outcome:
             "kind": self.spec.kind,
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
             **({} if self.rate_limit is None else {"rateLimit": self.rate_limit}),
+            **({"changes": [each.to_news() for each in self.changes]} if self.changes else {}),
             **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
             # As in the counts for people, these are not among the others of their verdict.
             "summary": {

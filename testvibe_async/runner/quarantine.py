@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from attrs import asdict, evolve, field, frozen
+from attrs import evolve, field, frozen
 
 from testvibe_async._core.config import read_repository_file
 from testvibe_async.errors import ConfigError
@@ -112,17 +112,9 @@ class Quarantine:
         return cls([_entry(file.path, table, today) for table in file.quarantine], today)
 
     @classmethod
-    def stored(cls, options: Mapping[str, Any]) -> Self | None:
-        """Return the quarantine that a batch stored with its options; None if it stored none."""
-        stored = options.get("quarantine")
-        if stored is None:
-            return None
-        return cls([QuarantineEntry(**each) for each in stored["entries"]], stored["today"])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as a JSON object, for the options of a batch: see `stored`."""
-        entries = [asdict(each) | {"until": each.until.isoformat()} for each in self.entries]
-        return {"entries": entries, "today": self.today.isoformat()}
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Return the quarantine that the description of a batch keeps."""
+        return cls([QuarantineEntry(**each) for each in document["entries"]], document["today"])
 
     def unmatched(self, features: Listing[Feature]) -> list[str]:
         """Return a sentence for each entry whose feature a project does not have.

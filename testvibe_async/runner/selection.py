@@ -17,14 +17,13 @@ from testvibe_async.batch import select_features
 from testvibe_async.errors import ConfigError, NotFoundError, ResponseError, TransportError
 from testvibe_async.models import Config, Feature, FeatureStatus, Listing
 from testvibe_async.outcomes import BatchItem
-from testvibe_async.runner.kinds import POLICIES
 from testvibe_async.runner.names import chosen_configs, did_you_mean, some_of
+from testvibe_async.runner.spec import CONFLICTS, BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from testvibe_async.project import Project
-    from testvibe_async.runner.spec import BatchSpec
 
 
 SHOWN_NAMES = 3
@@ -168,7 +167,9 @@ def _chosen(
     left_out: list[Feature] = []
     is_wider = spec.is_all
     if spec.is_all:
-        chosen |= {each.id: each for each in select_features(listing, POLICIES[spec.kind].is_meant)}
+        is_run = spec.kind == "run"
+        meant = select_features(listing, lambda f: f.has_tests if is_run else f.needs_tests)
+        chosen |= {each.id: each for each in meant}
         left_out = [each for each in listing if each.id not in chosen]
     for word in spec.features:
         found = _named(word, listing)
@@ -181,7 +182,7 @@ def _chosen(
             left_out += [each for each in found if each.is_suggestion]
             found = [each for each in found if not each.is_suggestion]
             is_wider = is_wider or bool(found)
-            if "missing" in POLICIES[spec.kind].conflicts and not keeps_untested:
+            if "missing" in CONFLICTS[spec.kind] and not keeps_untested:
                 left_out += [each for each in found if _lacks_tests(each)]
                 found = [each for each in found if not _lacks_tests(each)]
         elif not found:

@@ -1,42 +1,38 @@
-"""The description of a batch, as a value that every surface creates and that is stored with it.
+"""The description of a batch: what every surface asks for, and what is kept with the batch.
 
 Decides the defaults, which call of the SDK performs a batch, and what the service will refuse for
-certain. It selects no features: see
-`selection`.
+certain. It selects no features: see `selection`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal, Self, assert_never
+from datetime import date
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from attrs import asdict, evolve, field, fields_dict, frozen
 
 from testvibe_async.errors import ConfigError
-from testvibe_async.runner.generation_limit import with_limit_named
-from testvibe_async.runner.kinds import POLICIES
-from testvibe_async.runner.quarantine import NO_QUARANTINE
+from testvibe_async.runner.limit import with_limit_named
+from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from testvibe_async.batch import Batch, Features
+    from testvibe_async.batch import Batch, Features, StoredBatch
     from testvibe_async.errors import KindName
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
-    from testvibe_async.runner.quarantine import Quarantine
 
 
-@frozen
-class Forecast:
-    """The known dispatches that a batch will make."""
+IN_FLIGHT: Mapping[KindName, int] = {"run": 100, "generation": 10}
+"""Default maximum number of operations in flight, by their kind."""
 
-    dispatched: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
-    refused: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
-    """Runs of a feature without tests, and generations of one that is being generated."""
-
-    limited: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
-    """Generations beyond the limit."""
+CONFLICTS: Mapping[KindName, Collection[str]] = {
+    "run": {"missing", "generating"},
+    "generation": {"generating"},
+}
+"""The states of a feature, as in a `Selection`, in which the service refuses an operation."""
 
 
 @frozen(kw_only=True)
@@ -76,6 +72,24 @@ class BatchSpec:
     repeat: int = 1
     """Number of runs of each feature, independent of their results, to show its stability."""
 
+    quarantine: Quarantine | None = None
+    """The failures that are excused; None if it is not known which were."""
+
+    left_out: Mapping[str, str] = field(factory=dict[str, str])
+    """The features that were left out for want of tests, each with the reason."""
+
+    project_name: str | None = None
+    """The name that was given for the project; None if an id was given."""
+
+    parent: int | None = None
+    """The number of the batch whose failures it runs again; None if it does not."""
+
+    files: Mapping[str, Any] = field(factory=dict[str, Any])
+    """The files to write, as the command line keeps them."""
+
+    is_named: bool = True
+    """True if a person chose the key; otherwise it is random, and not shown."""
+
     def __attrs_post_init__(self) -> None:
         """Refuse what a batch can't be."""
         url = self.site_url
@@ -83,13 +97,33 @@ class BatchSpec:
             raise ConfigError(f"the site must be a URL such as https://shop.example, not {url!r}")
         if self.repeat > 1 and self.attempts > 1:
             raise ConfigError("repeated runs take no further attempts: each run counts by itself")
-        if max(self.repeat, self.attempts) > 1 and not POLICIES[self.kind].is_repeatable:
-            raise ConfigError(f"{self.kind}s take no further attempts and no repetitions")
+        if self.kind == "generation" and max(self.repeat, self.attempts) > 1:
+            raise ConfigError("generations take no further attempts and no repetitions")
+
+    @classmethod
+    def of(cls, batch: StoredBatch) -> Self:
+        """Return the description that a batch keeps; the defaults for another program's batch."""
+        names = ("kind", "site_url", "attempts", "on_conflict")
+        facts: dict[str, Any] = {name: getattr(batch, name) for name in names}
+        try:
+            kept: dict[str, Any] = batch.options["spec"]
+            known = {name: kept[name] for name in fields_dict(cls) if name in kept}
+            if kept["quarantine"] is not None:
+                known["quarantine"] = Quarantine.from_dict(kept["quarantine"])
+            return cls(**known | facts)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return cls(**facts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object, as a batch keeps it."""
+        return asdict(
+            self, value_serializer=lambda _, __, v: v.isoformat() if isinstance(v, date) else v
+        )
 
     @property
     def in_flight(self) -> int:
         """Number of operations in flight at once; of repeated runs one, to disturb no other."""
-        usual = POLICIES[self.kind].in_flight if self.repeat == 1 else 1
+        usual = IN_FLIGHT[self.kind] if self.repeat == 1 else 1
         return usual if self.max_in_flight is None else self.max_in_flight
 
     def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
@@ -103,56 +137,44 @@ class BatchSpec:
         states: Mapping[int | str, str],
         *,
         max_generations: int | None = None,
-    ) -> Forecast:
+    ) -> dict[Literal["dispatched", "refused", "limited"], list[BatchItem[Any]]]:
         """Return what the batch will do with its jobs, for certain or at most.
 
         Args:
             jobs: An item for each operation.
             states: The states of a `Selection`.
             max_generations: Maximum number of generations; None for no limit.
+
+        Returns:
+            The jobs by their fate. Refused are runs of a feature without tests and generations of
+            one that is being generated; limited are generations beyond the limit.
         """
-        found, policy = Forecast(), POLICIES[self.kind]
+        dispatched, refused, limited = list[Any](), list[Any](), list[Any]()
         for job in jobs:
-            if self.on_conflict == "raise" and states.get(job.feature) in policy.conflicts:
-                found.refused.append(job)
-            elif max_generations is not None and len(found.dispatched) >= max_generations:
-                found.limited.append(job)
+            if self.on_conflict == "raise" and states.get(job.feature) in CONFLICTS[self.kind]:
+                refused.append(job)
+            elif max_generations is not None and len(dispatched) >= max_generations:
+                limited.append(job)
             else:
-                found.dispatched.append(job)
-        return found
+                dispatched.append(job)
+        return {"dispatched": dispatched, "refused": refused, "limited": limited}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as a JSON object, for `from_dict`."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Self:
-        """Return the spec that `to_dict` wrote; unknown members are ignored."""
-        return cls(**{name: document[name] for name in fields_dict(cls) if name in document})
-
-    def start(  # noqa: PLR0913 - each by name
+    def start(
         self,
         project: Project,
         features: Features | None,
-        configs: Sequence[str | None] | None = None,
         *,
+        key: str,
         timeout: float | None = None,
-        key: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        quarantine: Quarantine = NO_QUARANTINE,
     ) -> Batch[Any]:
-        """Return the batch, not opened yet.
+        """Return the batch, not opened yet; its finished items are marked by the quarantine.
 
         Args:
             project: The features' project.
-            features: The features or the jobs of a `Selection`, or items of an earlier batch; None
-                for those that the batch of the key has.
-            configs: The configurations that each feature runs with; None for the default one. An
-                item has its own.
+            features: The jobs of a `Selection`, or features; None for those that the batch of the
+                key has.
+            key: The key of the batch in the client's ledger, which keeps this with a new one.
             timeout: Seconds that it may take; None for as long as it takes.
-            key: The key of the batch in the client's ledger; None for none.
-            options: Values that are kept with a new key.
-            quarantine: The failures that are excused.
         """
         common: dict[str, Any] = {
             "site_url": self.site_url,
@@ -161,17 +183,14 @@ class BatchSpec:
             "timeout": timeout,
             "stop_on_failure": self.max_failures or False,
             "key": key,
-            "options": options,
+            "options": {"spec": self.to_dict()},
         }
         batch: Batch[Any]
-        match self.kind:
-            case "run":
-                batch = project.run_features(
-                    features, config=configs, attempts=self.attempts, repeat=self.repeat, **common
-                )
-            case "generation":
-                batch = project.generate_features(features, missing_only=self.is_all, **common)
-            case _:
-                assert_never(self.kind)
-        batch.mark_with(lambda item: quarantine.mark(with_limit_named(item)))
+        if self.kind == "run":
+            common |= {"attempts": self.attempts, "repeat": self.repeat}
+            batch = project.run_features(features, **common)
+        else:
+            batch = project.generate_features(features, missing_only=self.is_all, **common)
+        mark = (self.quarantine or NO_QUARANTINE).mark
+        batch.mark_with(lambda item: mark(with_limit_named(item)))
         return batch

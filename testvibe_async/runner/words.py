@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from testvibe_async._core.util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.runner.generation_limit import LIMITED
+from testvibe_async.runner.limit import LIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

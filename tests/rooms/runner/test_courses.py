@@ -10,7 +10,8 @@ import pytest
 from attrs import evolve
 
 from testvibe_async import BatchItem, ConfigError, Run, RunStatus
-from testvibe_async.runner.stability import Stability, trends_of
+from testvibe_async.runner.history import trends_of
+from testvibe_async.runner.stability import Stability
 
 START = datetime(2026, 12, 1, 5, tzinfo=UTC)
 
@@ -58,7 +59,7 @@ def batch(word: str, number: int, *, ended: int | None = None) -> Any:
         ("failed error failed", (0, 0), None, 1),
         ("failed passed failed", (0.333, 0), "newly failing", 3),
         ("failed passed", (0.5, 0), "passes again", None),
-        ("passed flaky", (0.5, 0.5), "flaky now", None),
+        ("passed flaky", (0.5, 0.5), "newly flaky", None),
         ("passed error error", (1, 0), None, None),
     ],
 )

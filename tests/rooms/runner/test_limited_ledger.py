@@ -9,8 +9,8 @@ import pytest
 
 from testvibe_async import MemoryLedger
 from testvibe_async.ledger import Row, RowState
-from testvibe_async.runner.generation_limit import GenerationLimitError
-from testvibe_async.runner.limited_ledger import LimitedLedger
+from testvibe_async.runner.ledgers import LimitedLedger
+from testvibe_async.runner.limit import GenerationLimitError
 
 
 def row(

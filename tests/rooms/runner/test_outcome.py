@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from testvibe_async import BatchItem, Run, RunStatus, RunSummary
-from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.runner.limit import GenerationLimitError
 from testvibe_async.runner.words import counts_of
 
 EMPTY = Run(run_id=2, status=RunStatus.PASSED)

@@ -22,7 +22,7 @@ from testvibe_async.mcp_server.advice import UNKNOWN
 from testvibe_async.operations import HANDLES
 from testvibe_async.refs import _KINDS
 from testvibe_async.reports.entries import ID_FIELDS
-from testvibe_async.runner.kinds import POLICIES
+from testvibe_async.runner.spec import CONFLICTS, IN_FLIGHT
 from testvibe_async.testing.api import LISTS
 
 
@@ -104,7 +104,8 @@ TABLES = {
     "handles": HANDLES,
     "metrics": MEASURED,
     "ids": ID_FIELDS,
-    "policies": POLICIES,
+    "conflicts": CONFLICTS,
+    "in flight": IN_FLIGHT,
     "advice": UNKNOWN,
     "nested answers": [
         name for name, kind in KINDS.items() if kind.dispatched_by.answer in DISPATCHED_IN

@@ -378,7 +378,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     end_later(emulator, "failed", "Checkout")
     await call(f"{typed} --attempts 2")
     ended = await call("history")
-    assert "Flaky now:\n  Checkout\n" in ended.output
+    assert "Newly flaky:\n  Checkout\n" in ended.output
     assert "Passes again:\n  Newsletter\n" in ended.output
     assert "\n\nFlaky in these 3 batches:\n  Checkout  in 1 of 3\n" in ended.output
     (flaky,) = (await call("history --json")).json["flaky"]

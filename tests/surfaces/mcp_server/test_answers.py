@@ -225,7 +225,7 @@ def test_a_digest_of_many_runs_fits(most: int) -> None:
     items = [BatchItem[Run](feature=f"F {n}", ref=REF) for n in range(100)]
     items += [BatchItem[Run](feature=f"F {n}", is_waiting=True) for n in range(MANY)]
     kept: Any = Mock(number=7, started_at=datetime.now(UTC), items=items)
-    kept.spec, kept.stored.left_out = BatchSpec(kind="run"), {}
+    kept.spec = BatchSpec(kind="run")
     short = digest(kept, most, in_flight=True).result(most)
     assert length(short) < 2_000
     assert (content_of(short)["runs"], content_of(short)["runIds"]) == ([], [1] * 100)

@@ -15,7 +15,7 @@ from testvibe_async.pytest_plugin.features import outcome_of
 from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
-from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.runner.limit import GenerationLimitError
 
 
 def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:

@@ -1,6 +1,6 @@
 """The error of a generation that was not sent, because as many as were allowed are dispatched.
 
-The limit itself is in `limited_ledger`, which loads more.
+The limit itself is enforced in `ledgers`, which loads more.
 """
 
 from __future__ import annotations
