@@ -39,7 +39,7 @@ def test_a_session_is_one_batch(inner: Inner, service: Emulator, tmp_path: Path)
         ("Returns", None): Verdict.FAILED,
     }
     assert batch.options["spec"]["attempts"] == 2
-    assert batch.options["quarantine"]["entries"] == []
+    assert batch.options["spec"]["quarantine"]["entries"] == []
     assert len(service.runs) == 5
 
 
