@@ -197,6 +197,7 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
         assert (
             world.record.is_mixed_up(name)
             or _is_superseded(world, name)
+            or _has_acted_late(world, item, name)
             or world.plan.hides_ids != "shown"
         ), f"{name} was resumed, and ended with {item.error!r} in place of its outcome"
 
@@ -234,3 +235,12 @@ def _an_answer_is_kept(world: Restarts, item: BatchItem[Any]) -> None:
 def _is_superseded(world: Restarts, name: Id) -> bool:
     """Say whether somebody else started a later generation of its feature."""
     return any(each.request_id not in world.record.owners for each in world.service.later(name))
+
+
+def _has_acted_late(world: Restarts, item: BatchItem[Any], name: Id) -> bool:
+    """Say whether the item's own lost request took effect after what had passed for its effect."""
+    posts = world.record.of(_intent(world, item))
+    lost = {post.made for post in posts if post.accepted_at is None}
+    is_late = any(each.request_id in lost for each in world.service.later(name))
+    world.seen["an own generation that replaced the one adopted"] += is_late
+    return is_late
