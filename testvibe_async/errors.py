@@ -52,7 +52,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from multidict import CIMultiDict
 
@@ -127,15 +127,43 @@ class VibeError(Serializable, Exception):
     ref: Ref | None = None
     """The operation concerned, for `client.attach(ref)`; None if there is none."""
 
+    fact: str = ""
+    """The fact, in a few words."""
+
     advice: str = ""
-    """The next step, as part of the message; empty if the message as a whole names it."""
+    """The next step; empty if the fact as a whole names it."""
+
+    what: str = ""
+    """What happened, as far as the fact does not say it."""
+
+    _restored: str | None = None
+    """The message of an error that was read from a document; None to compose it."""
+
+    def __init__(self, fact: str = "", what: str = "") -> None:
+        super().__init__(*filter(None, (fact, what)))
+        self.fact = fact or self.fact
+        self.what = what
 
     @property
     def brief(self) -> str:
         """The failure, without advice and URL, for a text of your own."""
-        if not self.advice:
-            return str(self)
-        return str(self).replace(f": {self.advice};", ":", 1).replace(f": {self.advice}", "", 1)
+        fact = self.fact or self._restored or ""
+        return f"{fact}: {self.what}" if self.what else fact
+
+    def __str__(self) -> str:
+        """Return the fact, the advice, what happened, and the request."""
+        if self._restored is not None:
+            return self._restored
+        head = f"{self.fact}: {self.advice}" if self.advice else self.fact
+        return composed(head, self._detail(), self._where())
+
+    def _detail(self) -> str:
+        """Return what happened; foreign text in quotes."""
+        return self.what
+
+    def _where(self) -> str:
+        """Return the request and its answer; empty if there is none."""
+        return ""
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle without calling `__init__`, whose arguments are keyword-only."""
@@ -144,16 +172,21 @@ class VibeError(Serializable, Exception):
     def to_dict(self) -> dict[str, Any]:
         """Return a new plain dict that `json.dumps` takes: `type`, `message`, `ref` and `cause`.
 
-        The cause is another error of this package. An error answer of the service adds its
-        `status`, its code as `error`, and its text as `said`; a failure in transit adds `what`
-        happened. Values that are None are omitted.
+        The cause is another error of this package. `what` happened is added where the message says
+        more; an error answer of the service adds its `status`, its code as `error`, and its text as
+        `said`. Values that are None are omitted.
         """
         return super().to_dict()
 
     def _members(self) -> dict[str, object]:
         cause = self.__cause__ if isinstance(self.__cause__, VibeError) else None
-        name, message = type(self).__name__, str(self)
-        return {"type": name, "message": message, "ref": self.ref, "cause": cause}
+        return {
+            "type": type(self).__name__,
+            "message": str(self),
+            "what": self.what or None,
+            "ref": self.ref,
+            "cause": cause,
+        }
 
 
 def _rebuild(kind: type[VibeError], args: tuple[object, ...], state: dict[str, Any]) -> VibeError:
@@ -201,21 +234,18 @@ class ConfigError(VibeError, ValueError):
     """
 
     def __init__(self, what: str, *, advice: str = "") -> None:
-        super().__init__(f"{what}: {advice}" if advice else what)
+        super().__init__(what)
         self.advice = advice
 
 
 class TransportError(VibeError):
     """No complete answer came from the service."""
 
+    fact: str = "no complete answer came"
     advice: str = "try again"
-    fact: ClassVar[str] = "no complete answer came"
-    """The fact, in a few words."""
 
     def __init__(self, what: str, *, method: str, url: str, attempts: int = 1) -> None:
-        super().__init__(what)
-        self.what = what
-        """A short description of the failure."""
+        super().__init__(what=what)
         self.method = method
         """The HTTP method."""
         self.url = url
@@ -228,34 +258,22 @@ class TransportError(VibeError):
         """The failure, without advice and URL, for a text of your own."""
         return self.what
 
-    def __str__(self) -> str:
-        """Return the fact, the advice, the failure, and the request."""
-        if not self.method:  # It was restored with its message.
-            return str(self.args[0])
+    def _where(self) -> str:
         tried = f"{self.attempts} attempts, " if self.attempts > 1 else ""
-        where = tried + request_text(self.method, self.url, with_host=True)
-        return composed(f"{self.fact}: {self.advice}", self._detail(), where)
-
-    def _detail(self) -> str:
-        """Return the failure without the fact."""
-        what = self.what.removeprefix("not sent: ")
-        return what.removeprefix(self.fact).lstrip(":,; ")
-
-    def _members(self) -> dict[str, object]:
-        return super()._members() | {"what": self.what}
+        return tried + request_text(self.method, self.url, with_host=True)
 
 
 class NotSentError(TransportError):
     """The request never reached the service: there was no connection, or it was withdrawn."""
 
-    fact: ClassVar[str] = "the request was not sent"
+    fact: str = "the request was not sent"
     advice: str = "check the server and the network, then try again"
 
 
 class OutcomeUnknownError(TransportError):
     """The answer was lost: the service may have executed the request."""
 
-    fact: ClassVar[str] = "the answer was lost"
+    fact: str = "the answer was lost"
 
     def __init__(self, what: str, *, method: str, url: str, attempts: int = 1) -> None:
         super().__init__(what, method=method, url=url, attempts=attempts)
@@ -272,7 +290,7 @@ class LedgerError(NotSentError):
     The ledger's own exception is the cause.
     """
 
-    fact: ClassVar[str] = "the dispatch was not sent"
+    fact: str = "the dispatch was not sent"
     advice: str = "make the ledger work, then dispatch again"
 
 
@@ -304,6 +322,11 @@ class DispatchUnknownError(OutcomeUnknownError):
         key: str | None = None,
     ) -> None:
         super().__init__(what, method=method, url=url)
+        name = plain(str(feature))
+        name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+        self.fact = f"the dispatch of feature {name!r} may have taken effect"
+        if reason == "accepted":
+            self.fact = f"feature {name!r} was dispatched, and its id is unknown"
         self.advice = advice
         self.kind: KindName = kind
         """The kind of operation that was to be dispatched."""
@@ -326,17 +349,8 @@ class DispatchUnknownError(OutcomeUnknownError):
         self.key = key
         """The key of the dispatch in the ledger, for `decide`; None if it is not known."""
 
-    def __str__(self) -> str:
-        """Return the advice first, since a second dispatch may do the work twice."""
-        if not self.method:
-            return str(self.args[0])
-        feature = plain(str(self.feature))
-        feature = feature if len(feature) <= LONGEST_NAME else f"{feature[:LONGEST_NAME]}…"
-        fact = f"the dispatch of feature {feature!r} may have taken effect"
-        if self.reason == "accepted":
-            fact = f"feature {feature!r} was dispatched, and its id is unknown"
-        where = request_text(self.method, self.url)
-        return composed(f"{fact}: {self.advice}", self.what, where)
+    def _where(self) -> str:
+        return request_text(self.method, self.url)
 
     def _members(self) -> dict[str, object]:
         return {
@@ -354,10 +368,9 @@ class DispatchUnknownError(OutcomeUnknownError):
 class ResponseError(VibeError):
     """The service answered, but not with the requested result."""
 
+    fact: str = "the service refused"
     advice: str = "see what it answered"
-    fact: ClassVar[str] = "the service refused"
-    """The fact, in a few words."""
-    is_quoted: ClassVar[bool] = True
+    is_quoted: bool = True
     """True if the message is text from outside, rather than this client's own."""
 
     def __init__(  # noqa: PLR0913 - one keyword for each part of the answer
@@ -373,6 +386,10 @@ class ResponseError(VibeError):
         is_from_service: bool | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__()
+        self.args = (message,)
+        self.hint: str = hint
+        """The likely meaning, in words for everybody; empty if the class says it."""
         self.advice = hint or self._advice(retry_after)
         self.is_from_service: bool = (
             code is not None if is_from_service is None else is_from_service
@@ -381,12 +398,8 @@ class ResponseError(VibeError):
 
         Otherwise the answer came from something else: a proxy, a login or a maintenance page.
         """
-        self.message: str = f"{message}; {hint}" if hint else message
-        """The service's text, or the beginning of an answer in another format.
-
-        If the likely meaning needs explanation, that follows.
-        """
-        super().__init__(message)
+        self.message = message
+        """The service's text, or the beginning of an answer in another format."""
         self.status = status
         """The HTTP status; None if the answer was not HTTP."""
         self.code = code
@@ -411,32 +424,29 @@ class ResponseError(VibeError):
         """Return the advice of the class, as far as the answer allows a more precise one."""
         return self.advice
 
-    def __str__(self) -> str:
-        """Return the fact, the advice, the answer's text, and the request."""
-        if not self.method:  # It was restored with its message.
-            return str(self.args[0])
-        with_host = not self.is_from_service
-        where = request_text(self.method, self.url, with_host=with_host)
-        where = f"{self._answer}, {where}" if self._answer else where
-        said = self._said().removeprefix(f"{self.fact}: ")
-        return composed(f"{self.fact}: {self.advice}", said, where)
+    @property
+    def explained(self) -> str:
+        """The message, with its likely meaning where that needs explanation."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+    def _where(self) -> str:
+        where = request_text(self.method, self.url, with_host=not self.is_from_service)
+        return f"{self._answer}, {where}" if self._answer else where
 
     @property
     def _answer(self) -> str:
         return " ".join(str(each) for each in (self.status, self.code) if each is not None)
 
-    def _said(self) -> str:
-        """Return the answer's text; foreign text in quotes."""
-        said = self.message.removesuffix(f"; {self.advice}")
+    def _detail(self) -> str:
         if not self.is_quoted:
-            return said
+            return self.message
         who = "the service says" if self.is_from_service else "the answer is"
-        return '{} "{}"'.format(who, said.replace('"', "'"))  # It can't close the quotes.
+        return '{} "{}"'.format(who, self.message.replace('"', "'"))  # It can't close the quotes.
 
     @property
     def brief(self) -> str:
         """The failure, without advice and URL, for a text of your own; foreign text is quoted."""
-        return f"{self._said()} ({self._answer})" if self._answer else self._said()
+        return f"{self._detail()} ({self._answer})" if self._answer else self._detail()
 
     def _members(self) -> dict[str, object]:
         known = {
@@ -444,6 +454,7 @@ class ResponseError(VibeError):
             "error": self.code,
             "said": self.message,
             "requestId": self.request_id,
+            "isQuoted": None if self.is_quoted else False,
         }
         return super()._members() | known
 
@@ -451,14 +462,14 @@ class ResponseError(VibeError):
 class InvalidRequestError(ResponseError):
     """400: the service could not accept the request."""
 
-    fact = "the service could not accept the request"
+    fact: str = "the service could not accept the request"
     advice: str = "correct the value that it names, and call again"
 
 
 class UnauthorizedError(ResponseError):
     """401: the API key is missing, wrong or revoked."""
 
-    fact = "the service refused the API key"
+    fact: str = "the service refused the API key"
     advice: str = "set a valid one in TESTVIBE_API_KEY, or pass api_key"
 
     def name_source(self, source: str) -> None:
@@ -469,14 +480,14 @@ class UnauthorizedError(ResponseError):
 class ForbiddenError(ResponseError):
     """403: the API key may not do this. A 403 that limits a rate is a `RateLimitedError`."""
 
-    fact = "the API key may not do this"
+    fact: str = "the API key may not do this"
     advice: str = "use another key, or have its owner allow this"
 
 
 class NotFoundError(ResponseError):
     """404: the project, feature, run or file does not exist."""
 
-    fact = "the service has nothing of that name or id"
+    fact: str = "the service has nothing of that name or id"
     advice: str = "list what exists, and check the name or id"
 
 
@@ -487,9 +498,9 @@ class EndpointNotFoundError(NotFoundError):
     names that.
     """
 
-    fact = "this service lacks this call"
+    fact: str = "this service lacks this call"
     advice: str = "name its route in Client(endpoints=…), or do without it"
-    is_quoted = False
+    is_quoted: bool = False
     operation: str = ""
     """The service's name of the operation, such as `list_runs`."""
 
@@ -500,21 +511,21 @@ class EndpointNotFoundError(NotFoundError):
 class ConflictError(ResponseError):
     """409: the feature's current state does not allow the call."""
 
-    fact = "the feature's present state does not allow this"
+    fact: str = "the feature's present state does not allow this"
     advice: str = "get_generation_status shows it"
 
 
 class GenerationInProgressError(ConflictError):
     """A generation of this feature is in flight; `ref` names it, if it could be observed."""
 
-    fact = "a generation of this feature is in flight"
+    fact: str = "a generation of this feature is in flight"
     advice: str = "wait_for_generation, then call again, or pass on_conflict to attach to it"
 
 
 class FeatureNotGeneratedError(ConflictError):
     """The feature has no tests to run, or its generation is still in flight."""
 
-    fact = "the feature has no generated tests"
+    fact: str = "the feature has no generated tests"
     advice: str = "generate them first, with generate_feature"
 
     def note_in_flight(self) -> None:
@@ -525,7 +536,7 @@ class FeatureNotGeneratedError(ConflictError):
 class FeatureBusyError(ConflictError):
     """The feature can be neither updated nor deleted while its generation is in flight."""
 
-    fact = "a generation of the feature is in flight"
+    fact: str = "a generation of the feature is in flight"
     advice: str = "wait_for_generation, then call again"
 
 
@@ -536,7 +547,7 @@ class RateLimitedError(ResponseError):
     the time to wait, if the service names one.
     """
 
-    fact = "the request was rate-limited"
+    fact: str = "the request was rate-limited"
     advice: str = "try again later, or set a rate_limit"
 
     def _advice(self, retry_after: float | None) -> str:
@@ -548,16 +559,16 @@ class RateLimitedError(ResponseError):
 class ServerError(ResponseError):
     """5xx: the service, or a gateway in front of it, failed."""
 
-    fact = "the service failed"
+    fact: str = "the service failed"
     advice: str = "try again later"
 
 
 class MalformedResponseError(ResponseError):
     """The answer is not the documented document."""
 
-    fact = "the answer could not be read"
+    fact: str = "the answer could not be read"
     advice: str = "check the server's address; testvibe-async doctor shows what differs"
-    is_quoted = False
+    is_quoted: bool = False
 
     def __init__(
         self,
@@ -569,7 +580,7 @@ class MalformedResponseError(ResponseError):
     ) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
         super().__init__(
-            f"{self.fact}: {escape('; '.join(problems[:3]))}{more}",
+            f"{escape('; '.join(problems[:3]))}{more}",
             status=status,
             method=method,
             url=url,
@@ -577,6 +588,11 @@ class MalformedResponseError(ResponseError):
         )
         self.problems = problems
         """The problems, such as `expected an integer, got 'x' at $.summary.total`."""
+
+    @property
+    def brief(self) -> str:
+        """The failure, without advice and URL, for a text of your own."""
+        return f"{self.fact}: {super().brief}"
 
 
 class IncompleteListError(ResponseError):
@@ -586,9 +602,9 @@ class IncompleteListError(ResponseError):
     `--all` and patterns. Named features do not need the list.
     """
 
-    fact = "rows of a list are missing"
+    fact: str = "rows of a list are missing"
     advice: str = "name the features, so that the list is not needed"
-    is_quoted = False
+    is_quoted: bool = False
     operation: str = ""
     """The service's name of the list, such as `list_features`."""
 
@@ -609,10 +625,9 @@ class WaitTimeoutError(VibeError, TimeoutError):
         failures: int = 0,
     ) -> None:
         state = f"is still {plain(status)}" if status else "was not seen to end"
-        what = what or f"{ref} {state}"
-        seen = _last_seen(last_seen_at, failures)
         super().__init__(
-            f"{what} after {elapsed:.3g} s of waiting: {self.advice}; nothing was cancelled{seen}"
+            f"{what or f'{ref} {state}'} after {elapsed:.3g} s of waiting",
+            f"nothing was cancelled{_last_seen(last_seen_at, failures)}",
         )
         self.ref = ref
         self.status = status
@@ -630,6 +645,9 @@ class WaitTimeoutError(VibeError, TimeoutError):
     def _members(self) -> dict[str, object]:
         return {
             **super()._members(),
+            "what": None,
+            "status": self.status,
+            "elapsed": self.elapsed,
             "lastSeenUtc": self.last_seen_at,
             "failures": self.failures or None,
         }
@@ -650,7 +668,7 @@ class ObservationError(VibeError):
     advice: str = "it may still be running, so wait for client.attach(error.ref) later"
 
     def __init__(self, what: str, *, ref: Ref) -> None:
-        super().__init__(composed(f"{ref} could not be observed: {self.advice}", what))
+        super().__init__(f"{ref} could not be observed", what)
         self.ref: Ref = ref  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
@@ -680,11 +698,11 @@ class ContradictionError(ObservationError):
 class ClientClosedError(VibeError):
     """The client is closed. Operations keep running; attach `ref` with another client."""
 
+    fact: str = "this client is closed"
     advice: str = "create another, and attach operations in flight by their refs"
 
     def __init__(self, *, ref: Ref | None = None) -> None:
-        about = f"; {ref} is still running" if ref else ""
-        super().__init__(f"this client is closed: {self.advice}{about}")
+        super().__init__(what=f"{ref} is still running" if ref else "")
         self.ref = ref
 
 
@@ -699,9 +717,9 @@ def read_error(document: Mapping[str, Any]) -> VibeError:
     document = {name: value for name, value in document.items() if value is not None}
     kind = kinds.get(document["type"], VibeError)
     error = kind.__new__(kind)
-    error.args = (document["message"],)
+    error._restored = document["message"]  # noqa: SLF001 - of this module
     known = {name: document[wire] for wire, name in _STORED.items() if wire in document}
-    error.__dict__.update({**_RESTORED, "what": error.args[0], "message": error.args[0], **known})
+    error.__dict__.update({**_UNKNOWN, "message": document["message"], **known})
     if isinstance(error, ResponseError):
         error.is_from_service = error.code is not None
     for wire, name in _STORED_TIMES.items():
@@ -719,20 +737,25 @@ def read_error(document: Mapping[str, Any]) -> VibeError:
 _STORED = {
     **{
         name: name
-        for name in ("status", "project", "kind", "feature", "reason", "failures", "what", "key")
+        for name in (
+            *("what", "status", "elapsed", "failures", "project", "kind", "feature", "reason"),
+            "key",
+        )
     },
     "error": "code",
     "said": "message",
     "requestId": "request_id",
+    "isQuoted": "is_quoted",
 }
 """The fields of a restored error, by their names in its document."""
 
 _STORED_TIMES = {"lastSeenUtc": "last_seen_at", "polledUtc": "polled_at"}
 """The fields that are instants."""
 
-_RESTORED: Mapping[str, Any] = {
+_UNKNOWN: Mapping[str, Any] = {
     "method": "",
     "url": "",
+    "hint": "",
     "attempts": 1,
     "status": None,
     "code": None,

@@ -415,16 +415,15 @@ class Run(_Answer):
             return self
         if not self.is_failure:
             raise _undocumented(f"run {self.run_id} of {_named(self)}", self)
-        what = f"run {self.run_id} of {_named(self)} {plain(self.status)}"
-        first = ""
+        fact, first = f"run {self.run_id} of {_named(self)} {plain(self.status)}", ""
         if self.executed_nothing:
-            what = f"{what}, but executed no test"
+            fact = f"{fact}, but executed no test"
         if failures := self.failures:
             error = (failures[0].error or "no error given").strip().partition("\n")[0]
             but = "but " if self.status is RunStatus.PASSED else ""
-            what = f"{what}, {but}{len(failures)} of {len(self.tests)} tests failed"
-            first = f"; first {plain(failures[0].name)!r}: {plain(error)}"
-        raise RunFailedError(f"{what}: {RunFailedError.advice}{first}", outcome=self)
+            fact = f"{fact}, {but}{len(failures)} of {len(self.tests)} tests failed"
+            first = f"first {plain(failures[0].name)!r}: {plain(error)}"
+        raise RunFailedError(fact, first, outcome=self)
 
 
 @frozen
@@ -572,12 +571,10 @@ class Generation(_Answer):
             return self
         if not self.is_failure:
             raise _undocumented(f"the generation of {_named(self)}", self)
-        message = f"the generation of {_named(self)} {plain(str(self.status))}"
+        fact = f"the generation of {_named(self)} {plain(str(self.status))}"
         if self.feature_status is FeatureStatus.CANCELLED:
-            raise GenerationCancelledError(
-                f"{message} (it was cancelled): {GenerationCancelledError.advice}", outcome=self
-            )
-        raise GenerationFailedError(f"{message}: {GenerationFailedError.advice}", outcome=self)
+            raise GenerationCancelledError(f"{fact} (it was cancelled)", outcome=self)
+        raise GenerationFailedError(fact, outcome=self)
 
 
 Snapshot: TypeAlias = Run | Generation
@@ -712,8 +709,8 @@ class DownloadProgress(Serializable):
 class OutcomeError(VibeError):
     """An operation ended without success. Raised by `raise_for_status()` alone."""
 
-    def __init__(self, what: str, *, outcome: Snapshot) -> None:
-        super().__init__(what)
+    def __init__(self, fact: str, what: str = "", *, outcome: Snapshot) -> None:
+        super().__init__(fact, what)
         self.outcome = outcome
         """The finished `Run` or `Generation`."""
 
@@ -748,8 +745,8 @@ class UndocumentedStatusError(OutcomeError):
 def _undocumented(what: str, outcome: Snapshot) -> UndocumentedStatusError:
     """Return the error for an operation that ended with an unknown word."""
     return UndocumentedStatusError(
-        f"{what} ended with the undocumented status {plain(str(outcome.status))!r}: "
-        f"{UndocumentedStatusError.advice}; it is neither success nor failure",
+        f"{what} ended with the undocumented status {plain(str(outcome.status))!r}",
+        "it is neither success nor failure",
         outcome=outcome,
     )
 

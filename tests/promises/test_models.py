@@ -432,8 +432,8 @@ def test_a_summary_has_its_counts() -> None:
     ("error", "more"),
     [
         (errors.NotSentError("refused", method="GET", url=SERVER), {"what": "refused"}),
-        (UNSEEN, {"ref": REF.to_dict(), "cause": NOT_FOUND.to_dict()}),
-        (TIME_OUT, {"ref": REF.to_dict()}),
+        (UNSEEN, {"ref": REF.to_dict(), "what": "no answer", "cause": NOT_FOUND.to_dict()}),
+        (TIME_OUT, {"ref": REF.to_dict(), "status": "running", "elapsed": 5}),
         (NOT_FOUND, {"status": 404, "error": "not_found", "said": "no run"}),
         (
             errors.ResponseError("?", status=405, method="GET", url="u"),
@@ -445,6 +445,13 @@ def test_a_summary_has_its_counts() -> None:
 def test_an_error_says_what_it_is(error: errors.VibeError, more: dict[str, Any]) -> None:
     """An error has its type and message, its ref and its cause, and what was answered, if any."""
     assert error.to_dict() == {"type": type(error).__name__, "message": str(error), **more}
+
+
+def test_a_restored_time_out_knows_how_long_it_was() -> None:
+    """What a ledger keeps of an error is enough to report it as it was."""
+    restored = errors.read_error(TIME_OUT.to_dict())
+    assert isinstance(restored, errors.WaitTimeoutError)
+    assert (str(restored), restored.elapsed, restored.status) == (str(TIME_OUT), 5, "running")
 
 
 OWN_VALUES = [

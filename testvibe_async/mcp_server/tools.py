@@ -286,7 +286,7 @@ def _listed(  # noqa: PLR0913 - each by name
     if not is_total:
         del content["total"]
     every = counted(len(found), f"matching {noun}" if len(found) < len(rows) else noun)
-    missing = f" {listing.incomplete.message}." if listing.incomplete else ""
+    missing = f" {listing.incomplete.explained}." if listing.incomplete else ""
     return Answer(f"{len(content[nouns]):,} of {every if is_total else nouns}.{missing}", content)
 
 

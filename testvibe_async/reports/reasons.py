@@ -139,12 +139,8 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
                 said = quoted(cause.message) or "no text"
                 lost = f"the service answered its dispatch with {cause.status} ({said})"
             return f"it may have started: {lost}{_found(error)}"
-        case errors.LedgerError():
-            return error.what
-        case errors.NotSentError(what=what):
-            return (
-                what if what.startswith("not sent: ") else f"the service was not reachable: {what}"
-            )
+        case errors.NotSentError():
+            return f"not sent: {error.what}"
         case errors.TransportError():
             return f"no whole answer came: {error.what}"
         case errors.OperationNotFoundError():
@@ -155,9 +151,11 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             return f"the generation of its tests failed: {_generation_reason(end, None)}"
         case errors.UnauthorizedError(advice=hint) if hint.startswith("it came from"):
             return f"{error.brief}; the key {hint.removeprefix('it ')}"
-        case errors.ResponseError(is_quoted=False):
-            return error.message
-        case errors.ResponseError(advice=hint) if error.message.endswith(f"; {hint}"):
+        case errors.MalformedResponseError():
+            return f"{error.fact}: {error.message}"
+        case errors.EndpointNotFoundError() | errors.IncompleteListError():
+            return error.explained
+        case errors.ResponseError(hint=hint) if hint:
             return f"{error.brief}; {hint}"
         case _:
             return error.brief

@@ -62,10 +62,14 @@ def test_a_mutation_is_not_done_where_the_success_says_so(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "code", "message"),
     [
-        (b"", None, "no body"),
-        (b"  \n ", None, "no body"),
-        (b"<html>\n <h1>502  Bad\tGateway</h1>", None, "a web page"),
-        (b"<html><title>502\n Bad Gateway</title>", None, "a web page titled '502 Bad Gateway'"),
+        (b"", None, "the answer has no body"),
+        (b"  \n ", None, "the answer has no body"),
+        (b"<html>\n <h1>502  Bad\tGateway</h1>", None, "the answer is a web page"),
+        (
+            b"<html><title>502\n Bad Gateway</title>",
+            None,
+            "the answer is a web page titled '502 Bad Gateway'",
+        ),
         (b"plain words", None, "plain words"),
         (b"[1, 2]", None, "[1, 2]"),
         (b'"text"', None, "text"),
@@ -88,6 +92,10 @@ def test_an_error_in_any_format_is_read(body: bytes, code: str | None, message: 
         assert error.message
     else:
         assert error.message == message
+    is_quoted = '"' in str(error)
+    assert is_quoted is not (message or "").startswith("the answer ")
+    restored = errors.read_error(error.to_dict())
+    assert (str(restored), restored.brief) == (str(error), error.brief)
 
 
 @pytest.mark.parametrize(

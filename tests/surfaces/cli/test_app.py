@@ -36,7 +36,7 @@ def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        (NotSentError("no\x1b[2J", **URL), 5, "s: the service was not reachable: no\\x1b[2J\n"),
+        (NotSentError("no\x1b[2J", **URL), 5, "s: not sent: no\\x1b[2J\n"),
         (OSError(28, "No space left on device", "x/y"), 2, "x/y: No space left on device\n"),
         (OSError("odd"), 2, "this machine: odd\n"),
         (RuntimeError("no\nsuch\x1b[2J"), 70, "internal error: RuntimeError: no such"),

@@ -403,7 +403,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def _not_recorded(self, what: str) -> LedgerError:
         url = self.parts.transport.url_of(self.request)
-        return LedgerError(f"not sent: {what}", method=self.request.method, url=url)
+        return LedgerError(what, method=self.request.method, url=url)
 
     def _new_row(self) -> Row:
         """Return the row of an attempt that is made now."""

@@ -197,7 +197,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         elif status is not None and status.casefold() == DRAFT:
             return
         raise ConfigError(
-            f"not sent: it is unknown whether feature {feature!r} has tests: its status is "
+            f"it is unknown whether feature {feature!r} has tests: its status is "
             f"{plain(str(status))!r}, which is not documented; to generate it in any case, leave "
             "out missing_only"
         )

@@ -152,7 +152,7 @@ class Machine:
         if failure is not None and dispatch.missing_only:
             if isinstance(failure, ResponseError):
                 raise failure
-            what = f"not sent: it is unknown whether the feature has tests ({failure.brief})"
+            what = f"it is unknown whether the feature has tests ({failure.brief})"
             raise self.not_sent(dispatch, what) from failure
         return True
 
@@ -169,7 +169,7 @@ class Machine:
         except OutdatedError as error:
             left = dispatch.patience_left
             if tries_left <= 0 if left is None else left < 0:
-                raise self.not_sent(dispatch, f"not sent: {error}") from error
+                raise self.not_sent(dispatch, str(error)) from error
             return State.PREPARE
         except VibeError as error:
             if dispatch.state is State.SENT:

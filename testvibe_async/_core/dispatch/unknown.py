@@ -51,8 +51,6 @@ def _loss(error: VibeError | None) -> str:
     if error is None:
         return "its answer was not received"
     what = "it was not acknowledged" if isinstance(error, ResponseError) else "the answer was lost"
-    if error.brief.startswith(what):
-        return error.brief
     return f"{what}: {error.brief}"
 
 

@@ -333,7 +333,7 @@ def _look(watch: ref[Availability]) -> None:
 
 def _not_sent(how_long: str, cause: TransportError | ResponseError) -> NotSentError:
     """Return the error of a dispatch that waited for the service in vain."""
-    what = f"not sent: no answer {how_long} ({cause.brief})"
+    what = f"no answer {how_long} ({cause.brief})"
     error = NotSentError(what, method=cause.method, url=cause.url)
     error.__cause__ = cause
     return error

@@ -66,7 +66,7 @@ def _why_not_sent(error: Exception, seconds: float | None, redact: Callable[[str
         return f"could not connect: {_why_not_connected(error)}"
     if isinstance(error, TimeoutError):
         return f"no connection to send it on within {seconds:g} s"
-    return f"not sent: {_session_failed(error, redact)}"
+    return _session_failed(error, redact)
 
 
 def _why_not_connected(error: aiohttp.ClientError) -> str:

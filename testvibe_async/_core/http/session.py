@@ -166,7 +166,7 @@ class HttpSession:
             and (body.is_repeated or isinstance(error, NEVER_CONNECTED))
         ):
             # The error belongs to a second attempt.
-            what = "the answer was lost, and the session may not send it again"
+            what = "the session may not send it again"
             return OutcomeUnknownError(what, method=method, url=url)
         return failure_of(
             error,

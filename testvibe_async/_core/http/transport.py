@@ -300,7 +300,7 @@ class Transport:
         listing.incomplete = incomplete(request, response, problem)
         # With a `limit`, a list of that length is what the caller requested.
         if str(len(listing)) != request.query.get("limit"):
-            self._warn_once(request.endpoint.name, listing.incomplete.message)
+            self._warn_once(request.endpoint.name, listing.incomplete.explained)
 
     async def fetch(
         self, request: Request[Any], *, sending: Sending | None = None, is_poll: bool = False
@@ -482,7 +482,7 @@ class Transport:
         if self._life.is_closed:
             raise ClientClosedError
         if sending is not None and sending.is_withdrawn:
-            what = "not sent: it was withdrawn"
+            what = "it was withdrawn"
             raise NotSentError(what, method=request.method, url=self.url_of(request))
 
     def url_of(self, request: Request[Any]) -> str:

@@ -189,7 +189,8 @@ def incomplete(request: Request[Any], response: Response, problem: str) -> Incom
 
 
 def _error(request: Request[Any], response: Response) -> ResponseError:
-    code, message = _said(response)
+    own_words = _own_words(response)
+    code, message = _said(response) if own_words is None else (None, own_words)
     if _lacks_endpoint(request, response.status, code):
         message = _lacking(request)
     asked_seconds = retry_after(response)
@@ -203,6 +204,8 @@ def _error(request: Request[Any], response: Response) -> ResponseError:
         url=response.url,
         retry_after=asked_seconds,
     )
+    if own_words is not None:
+        error.is_quoted = False
     if isinstance(error, EndpointNotFoundError):
         error.operation, error.route = request.endpoint.name, request.endpoint.route
     return error
@@ -260,25 +263,25 @@ def _hint(request: Request[Any], status: int, code: str | None) -> str:
     )
 
 
-def _said(response: Response) -> tuple[str | None, str]:
-    """Return an error's code and message, from the service's format or any other."""
+def _own_words(response: Response) -> str | None:
+    """Describe an error without a text to quote; None if it has one."""
     if 300 <= response.status < 400:  # noqa: PLR2004 - what HTTP calls a redirection
         target = response.headers.get("Location", "nowhere").partition("?")[0]
-        return None, (
-            f"redirects to {plain(target)}, which is not followed, as the key would go along"
-        )
+        return f"it redirects to {plain(target)}, which is not followed: the key would go along"
     if response.body_problem is not None:
-        return (
-            None,
-            f"no word why, for the rest of the answer was not read: {response.body_problem}",
-        )
+        return f"the rest of the answer was not read: {response.body_problem}"
+    if not response.body.strip():
+        return "the answer has no body"
+    page = web_page(response.body)
+    return None if page is None else f"the answer is {page}"
+
+
+def _said(response: Response) -> tuple[str | None, str]:
+    """Return an error's code and message, from the service's format or any other."""
     try:
         document = parse(response.body)
     except UnreadableError:
-        page = web_page(response.body)
-        return None, page or plain(
-            response.body[: 4 * LONGEST].decode(errors="replace")
-        ) or "no body"
+        return None, plain(response.body[: 4 * LONGEST].decode(errors="replace"))
     if isinstance(document, str):
         return None, plain(document)
     code, message = _code_and_message(document)
