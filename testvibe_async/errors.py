@@ -140,7 +140,7 @@ class VibeError(Serializable, Exception):
     """The message of an error that was read from a document; None to compose it."""
 
     def __init__(self, fact: str = "", what: str = "") -> None:
-        super().__init__(*filter(None, (fact, what)))
+        super().__init__()
         self.fact = fact or self.fact
         self.what = what
 
@@ -156,6 +156,10 @@ class VibeError(Serializable, Exception):
             return self._restored
         head = f"{self.fact}: {self.advice}" if self.advice else self.fact
         return composed(head, self._detail(), self._where())
+
+    def __repr__(self) -> str:
+        """Return the class and the message."""
+        return f"{type(self).__name__}({str(self)!r})"
 
     def _detail(self) -> str:
         """Return what happened; foreign text in quotes."""
@@ -324,9 +328,9 @@ class DispatchUnknownError(OutcomeUnknownError):
         super().__init__(what, method=method, url=url)
         name = plain(str(feature))
         name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
-        self.fact = f"the dispatch of feature {name!r} may have taken effect"
-        if reason == "accepted":
-            self.fact = f"feature {name!r} was dispatched, and its id is unknown"
+        self.fact: str = f"feature {name!r} was dispatched, and its id is unknown"
+        if reason != "accepted":
+            self.fact = f"the dispatch of feature {name!r} may have taken effect"
         self.advice = advice
         self.kind: KindName = kind
         """The kind of operation that was to be dispatched."""
@@ -387,7 +391,6 @@ class ResponseError(VibeError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.args = (message,)
         self.hint: str = hint
         """The likely meaning, in words for everybody; empty if the class says it."""
         self.advice = hint or self._advice(retry_after)
@@ -717,9 +720,9 @@ def read_error(document: Mapping[str, Any]) -> VibeError:
     document = {name: value for name, value in document.items() if value is not None}
     kind = kinds.get(document["type"], VibeError)
     error = kind.__new__(kind)
-    error._restored = document["message"]  # noqa: SLF001 - of this module
     known = {name: document[wire] for wire, name in _STORED.items() if wire in document}
-    error.__dict__.update({**_UNKNOWN, "message": document["message"], **known})
+    message = document["message"]
+    error.__dict__.update({**_UNKNOWN, "_restored": message, "message": message, **known})
     if isinstance(error, ResponseError):
         error.is_from_service = error.code is not None
     for wire, name in _STORED_TIMES.items():

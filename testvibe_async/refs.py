@@ -222,4 +222,4 @@ def build_stored(
                 values[each] = datetime.fromisoformat(values[each])
         return kind(**values)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"this {what} is damaged: {error.args[0]}") from error
+        raise ConfigError(f"this {what} is damaged: {error}") from error
