@@ -205,7 +205,7 @@ async def _list_unfinished() -> None:
     columns = ("Batch", "Key", "Started", "Items")
     output.rows(documents, columns, lambda each: [*each.values()])
     if not found:
-        output.note(f"Nothing to resume: each batch{place} is over.")
+        output.note(f"Nothing to resume: each batch{place} has finished.")
 
 
 def _decision(batch: KeptBatch, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:

@@ -126,10 +126,10 @@ def say(seen: Snapshot) -> str:
     if not seen.is_finished:
         return f"{name} is {seen.status} ({seen.phase})."
     if entry.verdict is Verdict.ERROR:
-        return f"{name} is {entry.reason}."
+        return f"{name} {entry.reason}."
     if entry.verdict is Verdict.SUCCEEDED:
-        return f"{name} is over: {entry.reason}."
-    return f"{name} is over: {reason} ({tool} says why)."
+        return f"{name} has finished: {entry.reason}."
+    return f"{name} has finished: {reason} ({tool} says why)."
 
 
 def digest(kept: KeptBatch, max_output: int, *, in_flight: bool, remark: str = "") -> Answer:

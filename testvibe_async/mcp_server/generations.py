@@ -200,7 +200,7 @@ async def wait_for_generation(
     feature: toolkit.FeatureName,
     timeoutSeconds: toolkit.TimeoutSeconds = 120,
 ) -> Answer:
-    """Wait until a feature's latest generation is over. If `inFlight`, call this again."""
+    """Wait until a feature's latest generation has finished. If `inFlight`, call this again."""
     wait, is_over = Wait(call, timeoutSeconds), True
     while True:
         latest, operation = await _latest_generation(call, feature)

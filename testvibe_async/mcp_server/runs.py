@@ -175,7 +175,7 @@ def _digest(
 async def wait_for_run(
     call: toolkit.Call, *, runId: toolkit.RunId, timeoutSeconds: toolkit.TimeoutSeconds = 120
 ) -> Answer:
-    """Wait until a run is over and return its tests. If `inFlight`, call this again."""
+    """Wait until a run has finished and return its tests. If `inFlight`, call this again."""
     client = call.session.client
     ref = RunRef(server=client.server, project=call.home.id, run_id=runId)
     operation = client.attach(ref)

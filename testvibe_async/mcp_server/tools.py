@@ -178,7 +178,7 @@ async def get_run(
         Cursor, Field(description="Only tests: `0`, then the `nextCursor` of each page.")
     ] = None,
 ) -> Answer:
-    """Read a run: its status, and once it is over the result of each test."""
+    """Read a run: its status, and once finished the result of each test."""
     run = await call.home.get_run(runId)
     if cursor is None:
         rest = f"get_run with runId {runId} and cursor '0' lists all tests, page by page."

@@ -103,7 +103,7 @@ def reason_of(item: BatchItem[Snapshot], log: GenerationLog | None = None) -> st
         case _, None:
             return one_line(why(item.error))
         case Verdict.ERROR, outcome:
-            return f"over with an undocumented status, {one_line(str(outcome.status), 24)!r}"
+            return f"finished with an undocumented status, {one_line(str(outcome.status), 24)!r}"
         case _, Generation() as generation:
             return _generation_reason(generation, log)
         case _, Run() as run:

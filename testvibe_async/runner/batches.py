@@ -226,7 +226,7 @@ class Batches:
         async for batch in self.unfinished(place):
             if not batch.is_running:
                 return batch
-        raise ConfigError(f"nothing to resume: each batch{place} is over, or still running")
+        raise ConfigError(f"nothing to resume: each batch{place} has finished, or still running")
 
     async def unfinished(self, place: Place) -> AsyncGenerator[KeptBatch]:
         """Yield the batches of a place that are not over, the latest first."""

@@ -188,7 +188,7 @@ async def test_other_servers_are_another_matter(
         assert len((await call("history --json")).json["batches"]) == 1
         place = f"of project {other.project_id} at {other.url}"
         (await call("resume")).refuses(
-            f" of project {emulator.project_id} at {emulator.url} is over, or still running"
+            f" of project {emulator.project_id} at {emulator.url} has finished, or still running"
         )
         ended = await call("run --failed 3 --wait")
         ended.refuses(f"Batch 3 is {place}, not")
@@ -288,7 +288,7 @@ async def test_batch_that_is_running(word: str, emulator: Emulator, call: Call) 
         assert (await call(f"wait --batch {word}")).code == 1
         assert (await call(f"resume {word}")).code == 1
     else:
-        (await call("resume")).refuses("is over, or still running")
+        (await call("resume")).refuses("has finished, or still running")
     assert (await running).code == 1
     assert len(emulator.runs) == 2
     assert "still running" not in (await call("report")).errors

@@ -152,14 +152,20 @@ LINES: list[tuple[Run | Generation, str]] = [
         Run(7, "running", feature_name="Login", started_at=AT),
         'Run 7 of "Login" is running (active).',
     ),
-    (Run(7, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "is over: 1 test passed."),
+    (
+        Run(7, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)),
+        "has finished: 1 test passed.",
+    ),
     (Run(7, RunStatus.PASSED), "passed, the service reports no tests (diagnose_run says why)."),
     (Run(7, RunStatus.FAILED), "failed, the service reports no tests (diagnose_run says why)."),
     (Run(7, RunStatus.FAILED, tests=(FAILED,)), "failed, 1 of 1 test failed (diagnose_run says"),
-    (Run(7, "aborted", finished_at=AT), "is over with an undocumented status, 'aborted'."),
+    (Run(7, "aborted", finished_at=AT), "finished with an undocumented status, 'aborted'."),
     (Generation(), "Generation of a feature was never started (its status is unknown)."),
     (Generation(feature_name="Login", feature_status="draft"), "(its status is draft)."),
-    (Generation(feature_name='A" is over: "B'), "Generation of \"A' is over: 'B\" was never"),
+    (
+        Generation(feature_name='A" has finished: "B'),
+        "Generation of \"A' has finished: 'B\" was never",
+    ),
     (
         Generation(
             feature_status=FeatureStatus.GENERATING,
@@ -169,7 +175,7 @@ LINES: list[tuple[Run | Generation, str]] = [
         ),
         "is generating (active).",
     ),
-    (Generation(feature_status=FeatureStatus.GENERATED), "is over: tests generated."),
+    (Generation(feature_status=FeatureStatus.GENERATED), "has finished: tests generated."),
     (Generation(feature_status=FeatureStatus.FAILED), "failed (get_generation_log says why)."),
 ]
 

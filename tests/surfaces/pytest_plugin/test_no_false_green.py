@@ -143,7 +143,7 @@ class TestExpectedFailures:
         service.fail("get_run", Fault.edit(end))
         inner.mark(XFAIL)
         inner.pytester.makepyfile(EXPECTED)
-        said = f"FAILED testvibe::Returns - run * {status}: over with an undocumented status*"
+        said = f"FAILED testvibe::Returns - run * {status}: finished with an undocumented status*"
         shows(inner.feature("Returns"), said, failed=3)
 
     @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ one of two: run, succeeded, passed: 1 of 2 tests passed, 1 skipped | skipped Non
 failed: run, failed, failed: 1 of 2 tests failed | failure TimeoutError | failed
 no tests: run, failed, passed: the service reports no tests | failure run passed | failed
 nothing executed: run, failed, passed: it passed, but executed no * | failure run passed | failed
-aborted: run, error, aborted: over with an undocumented status, 'aborted' | | passed
+aborted: run, error, aborted: finished with an undocumented status, 'aborted' | | passed
 no reason: run, failed, failed: it did not pass, and none of its * | failure run failed | failed
 generated: generation, succeeded, generated: tests generated | | passed
 cancelled: generation, failed, cancelled: it was * | failure generation cancelled | failed

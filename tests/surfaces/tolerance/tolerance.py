@@ -91,9 +91,9 @@ _DIFFERENT: Mapping[str, Mapping[Surface, Cell]] = {
         Surface.RUN_ALL: fails(_UNKNOWN_STATUS, 2),
         Surface.RUN: fails(r"undocumented status,? 'timed_out'", 5),
         Surface.GENERATE: fails(_UNKNOWN_END, 5),
-        Surface.PYTEST: fails(r"ready: over with an undocumented status", 1),
+        Surface.PYTEST: fails(r"ready: finished with an undocumented status", 1),
         Surface.TOOLS_ALL: fails(_UNKNOWN_STATUS),
-        Surface.TOOLS_ONE: fails(r"is over with an undocumented status, 'ready'"),
+        Surface.TOOLS_ONE: fails(r"finished with an undocumented status, 'ready'"),
     },
     "times-empty": dict.fromkeys(Surface, _TIME),
     "odd-fields": {
