@@ -169,6 +169,16 @@ def test_there_is_a_script_and_there_are_fragments() -> None:
     assert len(TESTS) == 1
 
 
+PARSERS = {"json": json.loads, "toml": tomllib.loads}
+DOCUMENTS = [(read, text) for language, read in PARSERS.items() for _, text in blocks(language)]
+
+
+@pytest.mark.parametrize(("read", "text"), DOCUMENTS, ids=map(str, range(len(DOCUMENTS))))
+def test_a_document_parses(read: Callable[[str], Any], text: str) -> None:
+    """Each configuration to paste is well-formed, and not empty."""
+    assert read(text)
+
+
 COMMANDS = {
     line.removeprefix("$ ")
     for _, block in blocks("console")
