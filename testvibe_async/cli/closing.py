@@ -70,6 +70,7 @@ def _as(level: Level, text: Text | str) -> Iterator[Block]:
 
 
 def _stopped(outcome: Outcome, width: int | None) -> Iterator[Block]:
+    yield from _as("result", "\n".join(outcome.news))
     # What did not end is no failure.
     known = [each for each in outcome.items if each.verdict in {Verdict.FAILED, Verdict.UNKNOWN}]
     yield from _as("result", failures_text(evolve(outcome, items=known), width=width))
@@ -78,6 +79,7 @@ def _stopped(outcome: Outcome, width: int | None) -> Iterator[Block]:
 
 
 def _ended(outcome: Outcome, width: int | None) -> Iterator[Block]:
+    yield from _as("result", "\n".join(outcome.news))
     yield from _as("result", failures_text(outcome, width=width))
     yield from _as("remark", _remarks(outcome.items))
     if outcome.spec.repeat > 1:  # It is the result, with `--quiet` too.

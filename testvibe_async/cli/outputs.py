@@ -225,6 +225,7 @@ class Outputs:
             "artifacts": self.fetched,
             "generation_logs": outcome.logs,
             "left_out": outcome.spec.left_out,
+            "history": outcome.history,
             "started_at": started_at,
             "finished_at": finished_at,
         }

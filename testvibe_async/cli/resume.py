@@ -263,7 +263,9 @@ async def report(
         return await Outputs(files, given.output).conclude(outcome)
     async with stored_batches() as (batches, place):
         found = (await batches.meant(batch, place)).judged(Quarantine.read())
+        history = await batches.history_of(found.items, found.place, before=found.number)
     outcome = Outcome.of(found, given.place, fails_on_flaky=files.fail_on_flaky)
+    outcome = evolve(outcome, history=history)
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
     given.output.say(f"{found}, {started(found.started_at)}{again}.")

@@ -12,6 +12,7 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
+    suppress,
 )
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -285,6 +286,10 @@ class Watch:
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
         outcome = self._present()
+        if self.batches is not None and outcome.number is not None:
+            with suppress(ConfigError):  # The results are not lost for it.
+                history = self.batches.history_of(outcome.items, self.place, before=outcome.number)
+                outcome = evolve(outcome, history=await history)
         with anyio.move_on_after(self.limit.ending):
             logs = await _logs_of_failures(outcome.items, self.connection.client)
             outcome = evolve(outcome, logs=logs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC
 from functools import cached_property
 from itertools import takewhile
 from operator import eq
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
+
+    from testvibe_async.runner.history import Trend
 
 
 Item = BatchItem[Snapshot]
@@ -140,6 +143,9 @@ class Entry:
     attempt: int = field(default=Factory(lambda self: len(self.item.earlier) + 1, takes_self=True))
     """The number of the attempt, from 1."""
 
+    change: Trend | None = None
+    """What is new about the feature; None for nothing, and for an earlier attempt."""
+
     left_out: str | None = None
     """The reason why the feature was not selected; None for one of the batch."""
 
@@ -151,7 +157,7 @@ class Entry:
         """The attempts before, oldest first; each of them failed, and its ref is not known."""
         bare = evolve(self.item, ref=None, error=None, quarantine=None, earlier=())
         return tuple(
-            evolve(self, item=evolve(bare, outcome=outcome), attempt=number)
+            evolve(self, item=evolve(bare, outcome=outcome), attempt=number, change=None)
             for number, outcome in enumerate(self.item.earlier, 1)
         )
 
@@ -194,6 +200,11 @@ class Entry:
     def is_flaky(self) -> bool:
         """True if it succeeded after an attempt that failed."""
         return self.item.is_flaky
+
+    @property
+    def news(self) -> str:
+        """What is new, such as `newly failing, new since batch 17, …`; empty for nothing."""
+        return f"{self.change.change}, {self.change.new_since(UTC)}" if self.change else ""
 
     @property
     def status(self) -> str:
@@ -266,6 +277,7 @@ class Entry:
             "siteUrl": _first("site_url", outcome),
             "project": _first("project", ref),
             "server": _first("server", ref),
+            "change": self.news or None,
         }
         return {name: one_line(str(fact)) for name, fact in facts.items() if fact is not None}
 

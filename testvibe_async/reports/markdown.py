@@ -31,8 +31,8 @@ _TABLE_SHARE = 0.6
 _ERROR_CHARACTERS = 4_000
 _LOG_LINES = 40
 _NAME_CHARACTERS = 200
-_FLAKY_NAMES = 10
-"""Number of flaky items that are named at the top; the table has all."""
+_NAMES = 10
+"""Number of new and of flaky items that are named at the top; the table has all."""
 
 _FLAKY_MARK = "🔁"
 
@@ -73,12 +73,17 @@ def _head(report: Report) -> str:
     mark = MARKS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
     facts = " · ".join(filter(None, (report.tests_in_words, duration(report.seconds))))
     head = f"## {_escape(report.title)}\n\n{mark} **{_escape(report.headline)}**\n\n{facts}\n\n"
+    if news := report.news:
+        lines = [f"- **{_name(each.name)}**: {_escape(each.news)}\n" for each in news[:_NAMES]]
+        head += f"🆕 **{len(news):,} new**\n\n{''.join(lines)}{_more(len(news), '- ')}\n"
     if flaky := report.flaky:
-        names = ", ".join(_name(each.name) for each in flaky[:_FLAKY_NAMES])
-        left = len(flaky) - _FLAKY_NAMES
-        more = f" and {left:,} more" if left > 0 else ""
-        head += f"{_FLAKY_MARK} **{len(flaky):,} flaky**: {names}{more}\n\n"
+        names = ", ".join(_name(each.name) for each in flaky[:_NAMES])
+        head += f"{_FLAKY_MARK} **{len(flaky):,} flaky**: {names}{_more(len(flaky), ' ')}\n\n"
     return head
+
+
+def _more(number: int, sign: str) -> str:
+    return f"{sign}and {number - _NAMES:,} more" if number > _NAMES else ""
 
 
 def _line(cells: Iterable[str]) -> str:

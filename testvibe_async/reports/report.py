@@ -14,12 +14,14 @@ from typing import Self, TypedDict, Unpack
 
 from attrs import astuple, evolve, frozen
 
+from testvibe_async.batch import StoredBatch  # noqa: TC001 - as above
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import GenerationLog  # noqa: TC001 - as above
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 from testvibe_async.reports.entries import Case, Entry, Item, between
 from testvibe_async.reports.reasons import URGENCY, CaseStatus
 from testvibe_async.reports.text import distinct, one_line
+from testvibe_async.runner.history import news_of
 from testvibe_async.runner.words import counted, counts_of
 
 
@@ -37,6 +39,10 @@ class ReportOptions(TypedDict, total=False):
 
     left_out: Mapping[str, str]
     """The features that were not selected, by their names, each with the reason: `skipped`."""
+
+    history: Sequence[StoredBatch]
+    """Earlier batches of the same features, the oldest first: what fails or is flaky and was not
+    when it ran last is named as new."""
 
     started_at: datetime | None
     """The time of the start; by default the earliest time of an item."""
@@ -87,6 +93,8 @@ class Report:
                     f"{instant} has no time zone: pass one that has, as datetime.now(UTC) does"
                 )
         # Where another one failed, or is in flight, the report is not green in any case.
+        history = options.get("history", ())
+        news = {(each.feature.casefold(), each.config): each for each in news_of(items, history)}
         dispatched = BatchSummary.of(item for item in items if item.verdict is not Verdict.SKIPPED)
         unnamed = [
             Entry(
@@ -95,6 +103,7 @@ class Report:
                 artifacts=options.get("artifacts", {}),
                 logs=options.get("generation_logs", {}),
                 is_missing=dispatched.is_success and item.verdict is Verdict.SKIPPED,
+                change=news.get(item.key),
             )
             for number, item in enumerate(items, 1)
         ] + [
@@ -122,10 +131,16 @@ class Report:
 
     @property
     def by_urgency(self) -> list[Entry]:
-        """The entries, failures first and flaky ones next, else in the order of the batch."""
+        """The entries, failures first and flaky ones next, new ones before known ones."""
         return sorted(
-            self.entries, key=lambda entry: (URGENCY.index(entry.verdict), not entry.is_flaky)
+            self.entries,
+            key=lambda each: (URGENCY.index(each.verdict), not each.is_flaky, not each.news),
         )
+
+    @property
+    def news(self) -> list[Entry]:
+        """The entries that are newly failing or newly flaky, the most urgent first."""
+        return [entry for entry in self.by_urgency if entry.news]
 
     @property
     def failures(self) -> list[tuple[Entry, Case]]:

@@ -15,6 +15,7 @@ from attrs import evolve, fields_dict, frozen
 from testvibe_async.batch import StoredBatch
 from testvibe_async.errors import ConfigError
 from testvibe_async.ledger import RowState
+from testvibe_async.models import Run
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.runner.limit import with_limit_named
 from testvibe_async.runner.names import similar_names
@@ -326,7 +327,11 @@ class Batches:
             place: The service and the project of the batch.
             before: The number of the batch.
         """
-        wanted = {item.key for item in items if any(run.is_failure for run in item.attempts)}
+        wanted = {
+            item.key
+            for item in items
+            if any(isinstance(run, Run) and run.is_failure for run in item.attempts)
+        }
         found: list[KeptBatch] = []
         earlier = [each for each in await self.here(place, kind="run") if each.number < before]
         for heading in earlier[:MOST_EARLIER]:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from testvibe_async import BatchItem, ConfigError, Run, RunStatus
-from testvibe_async.runner.history import trends_of
+from testvibe_async import BatchItem, ConfigError, Run, RunStatus, Verdict
+from testvibe_async.outcomes import Quarantined
+from testvibe_async.runner.history import news_of, trends_of
 from testvibe_async.runner.stability import Stability
 
 START = datetime(2026, 12, 1, 5, tzinfo=UTC)
@@ -71,3 +72,24 @@ def test_a_course_ignores_errors(
     (found,) = [trend.to_dict() for trend in trends_of(batches)]
     assert (found["passRate"], found["flakyRate"]) == rates
     assert (found.get("what"), found.get("failingSince", {}).get("batch")) == (change, since)
+
+
+@pytest.mark.parametrize(
+    ("words", "news"),
+    [
+        ("failed", []),
+        ("failed failed", []),
+        ("failed error passed", []),
+        ("failed passed error failed", ["newly failing, new since batch 2, 2026-12-01 07:00 UTC"]),
+        ("passed passed flaky", ["newly flaky, new since batch 2, 2026-12-01 07:00 UTC"]),
+    ],
+)
+def test_news_name_the_last_other_result(words: str, news: list[str]) -> None:
+    """What fails or is flaky is new since the last batch in which it was not; if excused, never."""
+    *earlier, present = [batch(word, number) for number, word in enumerate(words.split(), 1)]
+    found = news_of(present.items, earlier)
+    assert [f"{each.change}, {each.new_since(UTC)}" for each in found] == [
+        f"{each} (passed)" for each in news
+    ]
+    excused = Quarantined(reason="", owner="", until=START, verdict=Verdict.QUARANTINED)
+    assert news_of([evolve(item, quarantine=excused) for item in present.items], earlier) == []

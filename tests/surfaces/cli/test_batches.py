@@ -365,7 +365,12 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     typed = "run Checkout Newsletter --wait"
     await call(typed)
     end_later(emulator, "failed", "Newsletter")
-    await call(typed)
+    ended = await call(f"{typed} --quiet")
+    assert re.match(
+        r"Newly failing:\n  Newsletter: new since batch 1, \S+ \S+ \(passed\)\n", ended.output
+    )
+    (change,) = (await call("report --json")).json["changes"]
+    assert (change["feature"], change["since"]["batch"]) == ("Newsletter", 1)
     ended = await call("history")
     rows = [line.split("\t")[2:6] for line in ended.lines if "\t" in line]
     assert rows[0] == ["Items", "Passed", "Failed", "Flaky"]

@@ -2,8 +2,11 @@
 
 from datetime import datetime
 from fnmatch import fnmatchcase
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from attrs import evolve
 
 from tests.surfaces.reports import items as made
 from tests.surfaces.reports.items import FAILED, ITEMS, PASSED, Item, at, attempted, run_item
@@ -12,6 +15,7 @@ from testvibe_async import BatchItem, CaseResult, RunStatus, errors
 from testvibe_async.errors import UnknownReason
 from testvibe_async.models import FeatureStatus, GenerationLog, Section
 from testvibe_async.pytest_plugin.features import outcome_of
+from testvibe_async.reports import to_html, to_markdown
 from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
@@ -196,3 +200,19 @@ def test_facts() -> None:
 def test_headline(items: list[Item], headline: str) -> None:
     """The headline says how many did not succeed, and keeps the kinds of failure apart."""
     assert Report.of(items).headline == headline
+
+
+def test_what_is_new_comes_first() -> None:
+    """With earlier batches each format names what failed and did not before, before the others."""
+    earlier: Any = SimpleNamespace(number=17, started_at=at(0), items=[ITEMS["passed"]])
+    items = [run_item(FAILED, feature="Returns"), evolve(run_item(FAILED), name="Login")]
+    said = f"newly failing, new since batch 17, {at(0):%Y-%m-%d %H:%M} UTC (passed)"
+    history: dict[str, Any] = {"history": [earlier]}
+    properties = junit_of(*items, **history).findall(".//property[@name='change']")
+    assert [each.get("value") for each in properties] == [said]
+    tests = ctrf_of(*items, **history)["results"]["tests"]
+    assert [test["extra"].get("change") for test in tests] == [None, said]
+    assert [each.name for each in Report.of(items, **history).by_urgency] == ["Login", "Returns"]
+    assert said.replace(":", "&#58;") in to_markdown(items, **history).partition("| --- ")[0]
+    assert f"<b>Login</b>: {said}" in to_html(items, **history).partition("</header>")[0]
+    assert "new since" not in to_html(items)
