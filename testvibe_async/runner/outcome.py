@@ -289,14 +289,13 @@ class Outcome:
         unknown = [item for item in self.items if _is_undecided(item)]
         if unknown:
             checks = [*dict.fromkeys(map(self.check_command, unknown))]
-            yield Step("see whether it did start", checks, is_pending=True)
+            yield Step("check whether it started", checks, is_pending=True)
             if resume := self.resume:
                 decisions = ["resend", "adopt ID", "drop"]
                 if self.spec.kind != "run":
                     decisions.remove("adopt ID")  # A person names only a run by its id.
                 commands = [f"{resume} --unknown {each}" for each in decisions]
-                aim = "send it again, take what it is, or leave it"
-                yield Step(aim, commands, is_pending=True)
+                yield Step("settle what is unknown", commands, is_pending=True)
         refs = [item.ref for item in self.unfinished if item.ref is not None]
         if self.resume is not None and (refs or self.is_left):
             rest = "dispatch the rest" if self.failures_that_stopped else "resume the batch"
