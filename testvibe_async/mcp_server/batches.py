@@ -71,7 +71,9 @@ class Carried:
 
     async def _carry(self, make: Make, batches: Batches) -> None:
         async with await make() as batch:
-            self.kept = await batches.read(batch.key, self.project)
+            # Its items are the batch's own, so only what the ledger knows of it is read.
+            self.kept = await batches.heading(self.project, batch.key.__eq__)
+            assert self.kept is not None
             self._batch = batch
             self._note_change()
             with batches.ledger.living(self.kept.number):
@@ -122,26 +124,24 @@ class Batches:
 
     async def latest(self, home: Project, name: str) -> KeptBatch | None:
         """Return the latest batch in the ledger of the calls of a name."""
-        place = self._client.server, home.id
+        heading = await self.heading(home.id, lambda key: key.rpartition("-")[0] == name)
+        return heading and await self._read(heading.number)
+
+    async def heading(self, project: str, is_meant: Callable[[str], bool]) -> KeptBatch | None:
+        """Return the latest batch of a project with a key that is meant, without its items."""
+        place = self._client.server, project
         for each in await StoredBatch.all(self.ledger, with_items=False, limit=SEARCHED):
-            if (each.server, each.project) == place and each.key.rpartition("-")[0] == name:
-                return await self.read(each.number)
+            if (each.server, each.project) == place and is_meant(each.key):
+                return KeptBatch.of(each)
         return None
 
-    async def read(self, name: int | str, project: str | None = None) -> KeptBatch:
-        """Return a batch as it is in the ledger.
-
-        Args:
-            name: Its number, or its key.
-            project: The project that a key is of.
+    async def _read(self, number: int) -> KeptBatch:
+        """Return a batch of the ledger with its items.
 
         Raises:
             ConfigError: The ledger has none.
         """
-        server = self._client.server
-        return KeptBatch.of(
-            await StoredBatch.read(self.ledger, name, server=server, project=project)
-        )
+        return KeptBatch.of(await StoredBatch.read(self.ledger, number))
 
     async def find(self, number: int) -> tuple[KeptBatch, Carried | None]:
         """Return the batch of runs of a number, which is carried on if a tool left it.
@@ -149,7 +149,7 @@ class Batches:
         Raises:
             ConfigError: The ledger has none of that number and service.
         """
-        kept = await self.read(number)
+        kept = await self._read(number)
         if (kept.kind, kept.server) != ("run", self._client.server):
             raise ConfigError(f"batch {number} is one of {kept.kind}s at {kept.server}")
         is_left = not kept.is_over and kept.key.startswith(PREFIX)

@@ -5,15 +5,15 @@ A call starts runs, unless those of an equal call are in flight. A time-out is a
 and cancels nothing. The docstrings are what a model reads.
 """
 
-import json
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from attrs import evolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from testvibe_async import Batch, errors
+from testvibe_async import Batch, BatchItem, errors
 from testvibe_async._core.wire import serialize
 from testvibe_async.mcp_server import digests, toolkit
 from testvibe_async.mcp_server.advice import capitalized
@@ -22,8 +22,9 @@ from testvibe_async.mcp_server.batches import PREFIX, Carried
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
 from testvibe_async.refs import RunRef
 from testvibe_async.runner.batches import KeptBatch
+from testvibe_async.runner.names import chosen_configs
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
-from testvibe_async.runner.selection import select
+from testvibe_async.runner.selection import listed_configs, select
 from testvibe_async.runner.spec import BatchSpec
 
 Repeat = Annotated[
@@ -35,30 +36,27 @@ Attempts = Annotated[
 ]
 
 
-async def start(
-    call: toolkit.Call, spec: BatchSpec, *, is_one: bool = False
-) -> tuple[Carried, bool]:
+Jobs: TypeAlias = Callable[[], Awaitable[tuple[BatchSpec, Sequence[BatchItem[Any]]]]]
+"""Decides what is run: the description to keep with the batch, and an item for each run."""
+
+
+async def start(call: toolkit.Call, spec: BatchSpec, jobs: Jobs) -> tuple[Carried, bool]:
     """Start runs, unless those of an equal call are in flight: see `Batches.start`.
 
     Args:
         call: The call.
-        spec: The description of the runs.
-        is_one: True for a single run, which the service alone may refuse.
+        spec: The description of the runs, which equal calls have in common.
+        jobs: Called if there is no equal call; it may refuse.
     """
-    home, quarantine = call.home, NO_QUARANTINE if is_one else Quarantine.read()
     features = sorted({each.lower() for each in spec.features})
-    configs = [each.casefold() for each in spec.configs]
-    meaning = evolve(spec, features=features, configs=configs).to_dict() | {"isOne": is_one}
-    digest = sha256(json.dumps(meaning).encode()).hexdigest()[:16]
+    meaning = repr(evolve(spec, features=features, configs=[c.casefold() for c in spec.configs]))
 
     async def make(key: str) -> Batch[Any]:
-        chosen = await select(
-            home, spec, max_outage=toolkit.MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
-        )
-        described = evolve(spec, quarantine=quarantine, left_out=chosen.unrunnable, is_named=False)
-        return described.start(home, chosen.jobs, key=key)
+        described, found = await jobs()
+        return described.start(call.home, found, key=key)
 
-    return await call.session.batches.start(home, f"{PREFIX}run-{digest}", make)
+    name = f"{PREFIX}run-{sha256(meaning.encode()).hexdigest()[:16]}"
+    return await call.session.batches.start(call.home, name, make)
 
 
 @toolkit.tool(toolkit.ADDS)
@@ -75,8 +73,20 @@ async def run_feature(
     `generated`. While the run is in flight, the same call starts no other.
     """
     configs = () if config is None else (config,)
-    spec = BatchSpec(kind="run", features=[feature], configs=configs, site_url=siteUrl)
-    return await answer_of_one(call, await start(call, spec, is_one=True), tool="run_feature")
+    spec = BatchSpec(
+        kind="run",
+        features=[feature],
+        configs=configs,
+        site_url=siteUrl,
+        quarantine=NO_QUARANTINE,
+        is_named=False,
+    )
+
+    async def jobs() -> tuple[BatchSpec, Sequence[BatchItem[Any]]]:
+        spelled = chosen_configs(configs, await listed_configs(call.home)) if configs else [None]
+        return spec, [BatchItem(feature=feature, config=each) for each in spelled]
+
+    return await answer_of_one(call, await start(call, spec, jobs), tool="run_feature")
 
 
 async def answer_of_one(call: toolkit.Call, started: tuple[Carried, bool], *, tool: str) -> Answer:
@@ -125,8 +135,15 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         site_url=siteUrl,
         attempts=attempts,
         repeat=repeat,
+        is_named=False,
     )
-    carried, is_new = await start(call, spec)
+
+    async def jobs() -> tuple[BatchSpec, Sequence[BatchItem[Any]]]:
+        quarantine = Quarantine.read()
+        found = await select(call.home, spec, max_outage=toolkit.MAX_OUTAGE, all_word="`all: true`")
+        return evolve(spec, quarantine=quarantine, left_out=found.unrunnable), found.jobs
+
+    carried, is_new = await start(call, spec, jobs)
     await Wait(call, timeoutSeconds).on_batch(carried)
     if carried.kept is None:
         outage = call.session.outage

@@ -82,12 +82,11 @@ class Selection:
         ]
 
 
-async def select(  # noqa: PLR0913 - most by name
+async def select(
     project: Project,
     spec: BatchSpec,
     *,
     max_outage: float | None = None,
-    is_one: bool = False,
     keeps_untested: bool = False,
     all_word: str = "all",
 ) -> Selection:
@@ -99,8 +98,6 @@ async def select(  # noqa: PLR0913 - most by name
         max_outage: Maximum seconds of an outage while a required list is requested, as of
             `Project.list_features`. The client's retry policy applies to lists that only resolve
             names.
-        is_one: True if the only word is the name or the id of one feature, and no glob. It is not
-            requested: the service refuses an unknown one when it is dispatched.
         keeps_untested: True to choose features without tests too if a glob matches them, so that
             their runs are refused.
         all_word: How the surface calls the choice of all features, for messages.
@@ -118,12 +115,12 @@ async def select(  # noqa: PLR0913 - most by name
         raise ConfigError(
             f"{all_word} takes no names but exclusions: leave out {all_word}, or {wanted[0]!r}"
         )
-    needs_list = not is_one and (spec.is_all or any(map(_is_pattern, spec.features)))
+    needs_list = spec.is_all or any(map(_is_pattern, spec.features))
     # Without a list, words are names as they were typed.
     named = {word.casefold(): word for word in spec.features}
     selection = Selection(features=list(named.values()))
     is_doubtful = len(selection.features) > 1
-    if not is_one and not needs_list and not is_doubtful:
+    if not needs_list and not is_doubtful:
         try:
             known = {spec.features[0]: await project.get_feature(spec.features[0])}
             selection = evolve(selection, states=_states_of(known))
