@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
+from tests.support.amounts import by_turns, some
 from tests.support.timing import STEADY
 from testvibe_async.testing import Emulator, Fault
 
@@ -54,10 +55,11 @@ ROWS: dict[str, tuple[dict[str, Any], Change]] = {
 
 
 @pytest.mark.service(scenario=STEADY, shop=False, strict=False)
-@pytest.mark.parametrize("keyed", [True, False])
-@pytest.mark.parametrize("change", [*ROWS, "missing"])
+@pytest.mark.parametrize(
+    ("change", "keyed"), some(by_turns([*ROWS, "missing"], [True, False]), few=2)
+)
 async def test_no_lost_run_is_sent_twice(
-    emulator: Emulator, tmp_path: Path, change: str, *, keyed: bool
+    emulator: Emulator, tmp_path: Path, *, change: str, keyed: bool
 ) -> None:
     """Of five lost answers none is dispatched again, also by the next process with the key."""
     options: dict[str, Any] = dict(ROWS[change][0]) if change in ROWS else {}

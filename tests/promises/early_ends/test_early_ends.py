@@ -49,9 +49,9 @@ def test_the_table_is_whole() -> None:
 PLAYED = [
     pytest.param(cell, scene, id=str(scene))
     for cell in TABLE
-    for scene in some(scenes(cell), few=3)
+    for scene in some(scenes(cell), few=5)
 ]
-"""All scenes, or by default one of three of each cell."""
+"""All scenes, or by default one of five of each cell."""
 
 
 @pytest.mark.parametrize(("cell", "scene"), PLAYED)

@@ -8,6 +8,7 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.promises.conftest import Events
+from tests.support.amounts import some
 from tests.support.observing import COUNT, ROUNDS, dispatch_runs
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, Hooks, Project
@@ -58,7 +59,7 @@ LISTS: dict[str, tuple[Fault, int, int]] = {
 """What a list is like, how often it is asked for, and how many runs are read by id."""
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", some(LISTS, few=2))
 async def test_a_list_delays_no_run_and_costs_as_much_as_it_serves(
     emulator: Emulator, client: Client, project: Project, name: str
 ) -> None:

@@ -129,13 +129,13 @@ def test_a_name_that_is_too_long_keeps_its_extension(letters: str) -> None:
 
 
 def test_long_lists_of_equal_paths_and_beginnings_are_distinguished() -> None:
-    """Thousands of paths that are all the same, or are once they are cut, get a number each."""
-    safe = safe_paths(["a", *["a/b"] * 5_000, *["a"] * 5_000])
-    assert len(set(safe)) == 10_001
-    assert safe[-1] == "a-10001"
-    paths = [f"{'X' * 251}{number:04}" for number in range(3000)]
+    """Very many paths that are all the same, or are once they are cut, get a number each."""
+    safe = safe_paths(["a", *["a/b"] * 500, *["a"] * 500])
+    assert len(set(safe)) == 1_001
+    assert safe[-1] == "a-1001"
+    paths = [f"{'X' * 251}{number:04}" for number in range(300)]
     safe = safe_paths(["x" * 255, "X" * 255, *paths])
-    assert len({path.casefold() for path in safe}) == 3002
+    assert len({path.casefold() for path in safe}) == 302
     assert all(len(path) <= MAX_BYTES for path in safe)
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.generation import GenerationMode
 
-from tests.support.amounts import amount, by_turns
+from tests.support.amounts import amount, by_turns, some
 from tests.support.checker import API, Checker
 from testvibe_async._core.wire import openapi_document
 from testvibe_async.testing import Emulator
@@ -81,7 +81,9 @@ def serving(portal: BlockingPortal, clock: Callable[[], float]) -> Generator[dic
         yield {"base_url": emulator.url + API, "headers": headers}
 
 
-@pytest.mark.parametrize(("name", "mode"), by_turns([*OPERATIONS], [*GenerationMode]), ids=str)
+@pytest.mark.parametrize(
+    ("name", "mode"), some(by_turns([*OPERATIONS], [*GenerationMode]), few=3), ids=str
+)
 def test_each_operation_keeps_its_word(
     name: str, mode: GenerationMode, schema: Any, portal: BlockingPortal
 ) -> None:

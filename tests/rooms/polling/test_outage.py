@@ -64,7 +64,7 @@ async def test_an_outage_costs_no_more_than_normal(fault: Fault) -> None:
 
     What was not asked for by itself counts as failed too, so that its waits can end.
     """
-    async with waiting(amount(300, few=60)) as many:
+    async with waiting(amount(300, few=30)) as many:
         await asyncio.sleep(60)
         before = now()
         await asyncio.sleep(180)
@@ -88,7 +88,7 @@ async def test_an_outage_costs_no_more_than_normal(fault: Fault) -> None:
 async def test_one_probe_an_interval(offset: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever the poller's ticks fall, hanging probes do not become more and more."""
     monkeypatch.setattr(random, "random", lambda: offset)
-    async with waiting(100) as many:
+    async with waiting(30) as many:
         await asyncio.sleep(60)
         many.emulator.fail("*", HANGS)
         await asyncio.sleep(120)

@@ -63,7 +63,7 @@ def examples(words: tuple[str, ...], text: str) -> list[str]:
     return [line for line in lines if line.startswith(start) and "--help" not in line]
 
 
-@pytest.mark.parametrize("words", some(COMMANDS, few=2), ids=" ".join)
+@pytest.mark.parametrize("words", some(COMMANDS, few=4), ids=" ".join)
 async def test_examples_work(
     words: tuple[str, ...], signed_in: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

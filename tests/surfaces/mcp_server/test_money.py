@@ -8,12 +8,14 @@ import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from attrs import define
 
+from tests.support.amounts import some
 from tests.support.mcp_connection import Connection, connected, content_of, text_of
 from tests.support.timing import STEADY
 from testvibe_async.testing import Emulator, Fault
@@ -133,9 +135,9 @@ def without_id(status: Any) -> Any:
     return {**status, "requestId": None}
 
 
-@pytest.mark.parametrize("pause", [0.0, HOUR])
-@pytest.mark.parametrize("name", TOOLS)
-@pytest.mark.parametrize("mishap", MISHAPS)
+@pytest.mark.parametrize(
+    ("mishap", "name", "pause"), some(product(MISHAPS, TOOLS, [0.0, HOUR]), few=3)
+)
 async def test_one_request_is_paid_once(
     emulator: Emulator, machine: Path, mishap: str, name: str, pause: float
 ) -> None:

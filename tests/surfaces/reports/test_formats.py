@@ -10,6 +10,7 @@ import pytest
 from junitparser.xunit2 import JUnitXml
 from xmlschema import XMLSchema, XMLSchemaValidationError
 
+from tests.support.amounts import by_turns
 from tests.surfaces.reports import items as made
 from tests.surfaces.reports.items import ERROR, FAILED, ITEMS, PASSED, Item, at, run_item
 from tests.surfaces.reports.parsed import ctrf_of, rendered
@@ -116,11 +117,10 @@ LATER: dict[str, Item] = {
 }
 
 
-@pytest.mark.parametrize("later", LATER.values(), ids=LATER)
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_reports_are_valid(later: Item, count: int) -> None:
+@pytest.mark.parametrize(("later", "count"), by_turns([*LATER], [0, 1, 2]))
+def test_reports_are_valid(later: str, count: int) -> None:
     """Whatever follows attempts that failed, the elements and their order are those of both."""
-    item = made.attempted(later, *[run_item(FAILED, PASSED)] * count)
+    item = made.attempted(LATER[later], *[run_item(FAILED, PASSED)] * count)
     files = {run_id: [Path("a.zip")] for run_id in (214, 215)}
     validate(
         to_junit([item, *made.every_kind()], artifacts=files, generation_logs={"a1b2": made.LOG})

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.contract import __main__ as contract
-from tests.support.amounts import by_turns
+from tests.support.amounts import by_turns, some
 from tests.support.checker import API, Checker, closed
 from tests.support.dialects import DIALECTS
 from tests.support.recordings import RECORDINGS, dispatch_in, recording_of
@@ -50,7 +50,7 @@ async def test_lists_are_whole(name: str) -> None:
         assert dispatch_in(recording, "run")[0] in {feature.name for feature in features}
 
 
-@pytest.mark.parametrize(("name", "kind"), by_turns(RECORDINGS, ["run", "generate"]))
+@pytest.mark.parametrize(("name", "kind"), some(by_turns(RECORDINGS, ["run", "generate"]), few=3))
 async def test_a_dispatch_ends_as_recorded(name: str, kind: str) -> None:
     """By a handle, and in a batch, and also where the answer to its POST is lost."""
     recording = recording_of(name)
@@ -281,7 +281,7 @@ def test_each_dialect_has_evidence() -> None:
     assert EVIDENCE.keys() == DIALECTS.keys()
 
 
-@pytest.mark.parametrize("name", EVIDENCE)
+@pytest.mark.parametrize("name", some(EVIDENCE, few=3))
 async def test_a_dialect_differs(name: str, emulate: Emulate, as_documented: str) -> None:
     """Its answers show the difference; those of the documented service do not."""
     call = await emulate(scenario={"outcomes": OUTCOME}, **DIALECTS[name].options)

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from attrs import evolve
 
-from tests.support.amounts import FULL, by_turns
+from tests.support.amounts import FULL, by_turns, some
 from tests.support.inner_pytest import SPEED
 from tests.support.timing import STEADY
 from tests.surfaces.tolerance import tolerance_stage as stage
@@ -159,7 +159,7 @@ def cells() -> Iterator[tuple[str, Surface]]:
                 yield name, surface
 
 
-@pytest.mark.parametrize(("name", "surface"), list(cells()))
+@pytest.mark.parametrize(("name", "surface"), some(cells(), few=3))
 def test_a_cell(name: str, surface: Surface, request: pytest.FixtureRequest) -> None:
     """A user gets right results, a warning, or a clear error soon; never a wrong verdict."""
     if surface is Surface.PYTEST:
