@@ -1,9 +1,7 @@
 """The life of a client: opened and closed in any task, once, in one event loop."""
 
 import asyncio
-import gc
 import random
-import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -151,16 +149,6 @@ async def test_a_cancelled_close_still_closes(emulator: Emulator) -> None:
     assert not [task for task in asyncio.all_tasks() if "testvibe" in task.get_name()]
 
 
-async def test_opened_and_closed_in_different_tasks(emulator: Emulator) -> None:
-    """One task opens, a second uses, a third closes."""
-    client = client_of(emulator)
-    await asyncio.create_task(client.__aenter__())
-    run = await asyncio.create_task(client.project().run_feature("Checkout").wait())
-    await asyncio.create_task(client.__aexit__(None, None, None))
-
-    assert run.is_finished
-
-
 def test_a_second_loop_is_refused() -> None:
     """Another event loop gets a ConfigError that says what to do, whatever is awaited there."""
     client = Client(SERVER, api_key=KEY, project="p")
@@ -176,16 +164,6 @@ def test_a_second_loop_is_refused() -> None:
 
     asyncio.run(used_elsewhere(asyncio.run(attached())))
     asyncio.run(client.aclose())
-
-
-def test_a_client_that_did_nothing_is_silent() -> None:
-    """A client that was made and dropped holds nothing, and warns of nothing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Client(SERVER, api_key=KEY)
-        with pytest.raises(errors.ConfigError):
-            Client(SERVER, api_key="no key")
-        gc.collect()
 
 
 def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

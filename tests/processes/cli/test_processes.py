@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shlex
@@ -103,17 +102,6 @@ def test_bash_completes(run: Run) -> None:
             "printf '%s\\n' \"${COMPREPLY[@]}\"\n"
         )
         assert {*output_of(BASH, "--norc", "-c", asked).split()} == expected
-
-
-def test_text_beyond_the_encoding_is_escaped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Characters that the terminal's encoding lacks are printed as escapes."""
-    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", narrow)
-    assert run("demo --speed 400").code == 0
-    narrow.flush()
-    written = narrow.buffer.getvalue()
-    assert b"16 in " in written
-    assert b"\\u2026" in written
 
 
 USER = """

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.processes.cli.conftest import environment_of
-from tests.support.commands import Terminal, finished
+from tests.support.commands import Terminal
 from tests.surfaces.cli.conftest import Service
 from tests.surfaces.cli.test_login import keys_in
 
@@ -26,24 +26,6 @@ def shown(*arguments: str, rows: int = 24, **variables: str) -> tuple[str, int]:
         code = terminal.read_to_end()
     assert "Traceback" not in terminal.output
     return terminal.output, code
-
-
-def test_errors_and_tables(service: Service) -> None:
-    """An error is the sentence as elsewhere, wrapped; a table has a head, and no tabs."""
-    variables = environment_of(service)
-    for arguments, expected in ((("nosuch",), 2), (("features", "show", "nosuch"), 3)):
-        output, code = shown(*arguments, **variables)
-        (_, errors), _ = finished(*arguments, **variables)
-        assert code == expected
-        assert output.startswith("testvibe-async: ")
-        assert " ".join(output.split()) == errors.rstrip()
-        assert max(map(len, output.splitlines())) <= 80
-        assert "\x1b" not in output
-    output, code = shown("projects", **variables)
-    assert (code, "\x1b[1mName" in output, "\t" in output) == (0, True, False)
-    output, code = shown("doctor", **variables)
-    assert (code, "holds" in output) == (0, True)
-    assert max(map(len, COLOURS.sub("", output).replace("\r", "").split("\n"))) <= 80
 
 
 @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])

@@ -6,19 +6,17 @@ import signal
 import subprocess
 import sys
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp.server.mcpserver import MCPServer
 
 from tests.conftest import settings_of
-from tests.processes.mcp_server.test_stdio import LONG, begin, raw, receive, send
+from tests.processes.mcp_server.test_stdio import LONG
 from tests.support.commands import Terminal, environment, finished, started
-from tests.support.mcp_connection import Connection, connected_by_http
-from testvibe_async.cli.common import Common, common
+from tests.support.mcp_connection import connected_by_http
 from testvibe_async.cli.servers import mcp as command
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator
 
 WITHOUT = """
 import sys
@@ -83,44 +81,12 @@ async def test_a_token_that_was_given_is_not_shown(
     assert errors.endswith("It asks for the token that you gave.\n")
 
 
-async def test_the_ledger_is_the_file_that_is_named(
-    machine: Path, served: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What tools start is in that file."""
-    path = machine / "named.sqlite"
-    common.set(Common(ledger=path))
-    await command()
-    async with Emulator() as emulator:
-        for name, value in settings_of(emulator).items():
-            monkeypatch.setenv(name, value)
-        ((server, _),) = served
-        async with Connection(server) as mcp:
-            await mcp.result("run_feature", feature="Checkout")
-    assert path.stat().st_size
-
-
-async def test_what_a_person_sets_is_what_the_server_offers(served: list[Any]) -> None:
-    """The limits reach the server, which serves its streams without a word if it has no port."""
-    await command(tools=("get_run", "run_feature", "list_runs"), exclude_tools=("list_runs",))
-    await command(tools=("get_run", "run_feature"), read_only=True)
-    assert [options for _, options in served] == [{"announce": None}] * 2
-    offered = [{tool.name for tool in await server.list_tools()} for server, _ in served]
-    assert offered == [{"get_run", "run_feature"}, {"get_run"}]
-
-
 def test_on_a_terminal_it_says_what_it_is_for() -> None:
     """On a terminal the command says what it is for, and Ctrl-C stops it."""
     with closing(Terminal("mcp")) as terminal:
         terminal.read_until("An MCP client should start this command.")
         terminal.press_ctrl_c()
         assert terminal.read_to_end() == 0
-
-
-def test_what_can_t_be_served_is_refused() -> None:
-    """It is a usage error in a sentence, and nothing is served; the token is in a variable."""
-    (output, errors), code = finished("mcp", "--http", "0", TESTVIBE_MCP_TOKEN="")
-    assert (output, code) == ("", 2)
-    assert "the token is empty" in errors
 
 
 @pytest.mark.parametrize(("missing", "extra"), [("mcp", "mcp"), ("uvicorn", "all")])
@@ -140,14 +106,6 @@ def test_a_missing_extra_is_named_in_one_sentence(missing: str, extra: str) -> N
     assert errors.count("\n") == 1
 
 
-async def test_another_missing_module_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing module of this package is a defect, and is raised as one."""
-    monkeypatch.delitem(sys.modules, "testvibe_async.mcp_server", raising=False)
-    monkeypatch.setitem(sys.modules, "testvibe_async.mcp_server.serving", None)
-    with pytest.raises(ModuleNotFoundError):
-        await command()
-
-
 def test_nothing_else_imports_the_extra() -> None:
     """The command line does not import `mcp` before it serves."""
     load = "from testvibe_async.cli.app import NAMES, app; [app[name] for name in NAMES]"
@@ -155,17 +113,3 @@ def test_nothing_else_imports_the_extra() -> None:
     (output, _), _ = finished(python=("-c", code))
     assert "testvibe_async.cli.servers" in output.split()
     assert "mcp" not in output.split()
-
-
-@pytest.mark.parametrize("options", [(), ("-v",)], ids=["", "-v"])
-async def test_a_warning_is_logged_once(options: tuple[str, ...]) -> None:
-    """An outage is one line on standard error, with and without -v."""
-    async with Emulator() as emulator:
-        emulator.fail("list_features", Fault.status(503), times=4)
-        with raw(emulator, *options) as process:
-            await asyncio.to_thread(begin, process)
-            call = {"name": "run_features", "arguments": {"all": True, "timeoutSeconds": 2}}
-            send(process, "tools/call", id=1, params=call)
-            await asyncio.to_thread(receive, process)
-            _, errors = await asyncio.to_thread(lambda: process.communicate())  # noqa: PLW0108 - of two types
-    assert errors.count("OutageStarted") == 1

@@ -11,7 +11,6 @@ from tests.support.inner_pytest import (
     dispatched,
     end_together,
     endless,
-    fail_first_run,
     ids_told,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -74,40 +73,6 @@ def test_a_worker_that_is_killed_leaves_its_runs_to_others(inner: Inner, service
     assert result.parseoutcomes()["failed"] == 3
     result.stdout.fnmatch_lines(["*worker 'gw*' crashed while running *test_killed*"])
     assert service.count("run_feature") == 3
-
-
-def test_what_a_worker_finds_is_named(inner: Inner, service: Emulator) -> None:
-    """The summary names what was flaky in a worker; the others, without tests, cause no error."""
-    fail_first_run(service)
-    result = inner.workers("--testvibe", "--testvibe-select=Checkout", "--testvibe-attempts=2")
-
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["FLAKY testvibe::Checkout - run * failed, run * passed"])
-    assert service.count("run_feature") == 2
-
-
-@pytest.mark.parametrize("dist", ["load", "worksteal", "loadfile"])
-@pytest.mark.parametrize("second", ["Checkout", "Login"])
-def test_tests_that_ask_for_runs(inner: Inner, service: Emulator, dist: str, second: str) -> None:
-    """Tests that request the same run share it, also in two workers."""
-    inner.pytester.makepyfile(
-        f"""
-        import pytest
-
-        @pytest.mark.testvibe("Login")
-        def test_login(testvibe_run):
-            assert testvibe_run.is_success
-
-        @pytest.mark.testvibe("{second}")
-        def test_checkout(testvibe_run):
-            assert testvibe_run.is_success
-
-        @pytest.mark.testvibe
-        def test_wrong(testvibe_run): ...
-        """
-    )
-    inner.workers(f"--dist={dist}").assert_outcomes(passed=2, errors=1)
-    assert service.count("run_feature") == len({"Login", second})
 
 
 STOPPING = Scenario(

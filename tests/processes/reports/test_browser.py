@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.processes.reports.browser import EXECUTABLE, Browser, started, tab_of
-from tests.surfaces.reports.items import PASSED, every_kind, flaky_item, run_item
+from tests.surfaces.reports.items import every_kind, run_item
 from testvibe_async import CaseResult
 from testvibe_async.reports import write_report
 
@@ -20,7 +20,6 @@ pytestmark = [
 ATTACK = "<script>alert(1)</script><img src=https://x.example onerror=alert(1)>"
 SHOWN = "[...document.querySelectorAll('.operation')].filter(o => o.checkVisibility()).length"
 COUNT = "document.getElementById('count').textContent"
-BRIGHT = "[...document.querySelectorAll('.timeline g:not(.dim)')].map(bar => bar.dataset.number)"
 
 
 @pytest.fixture
@@ -125,25 +124,6 @@ async def test_filters_are_in_the_address(browser: Browser, page: Path) -> None:
     await browser.go_to("about:blank")
     await browser.go_to(url)
     assert await counts(browser) == shown
-
-
-async def test_the_first_failure_is_above_the_fold(browser: Browser, tmp_path: Path) -> None:
-    """A failure is seen without scrolling, with its error, on a small screen of a laptop."""
-    items = [*every_kind(), *(run_item(PASSED, run_id=n, feature=f"F{n}") for n in range(300, 340))]
-    await browser.set_screen(1280, "light")
-    await browser.open(write_report(tmp_path / "report.html", items))
-    bottom = "document.querySelector('.group pre').getBoundingClientRect().bottom"
-    assert await browser.evaluate(bottom) < 720
-
-
-async def test_flaky_is_a_filter(browser: Browser, tmp_path: Path) -> None:
-    """The flaky button shows what is flaky alone, dims the other bars, and adds to others."""
-    await browser.open(write_report(tmp_path / "report.html", [*every_kind(), flaky_item()]))
-    await click(browser, ".verdict.flaky")
-    assert await counts(browser) == ("1 of 8 runs and generations", 1)
-    assert await browser.evaluate(BRIGHT) == ["8", "8"]
-    await click(browser, ".verdict.error")
-    assert await counts(browser) == ("3 of 8 runs and generations", 3)
 
 
 async def test_without_a_script_all_is_there(browser: Browser, page: Path) -> None:

@@ -19,9 +19,8 @@ from tests.conftest import client_of
 from tests.processes.temporal.test_kills import FAST, dispatched, filled, some_dispatched
 from testvibe_async import ConfigError, Verdict
 from testvibe_async._core.dispatch import machine
-from testvibe_async.ledger import Ledger, Row
+from testvibe_async.ledger import Ledger
 from testvibe_async.temporal import TemporalBatch, worker
-from testvibe_async.temporal.ledger import ChunkLedger
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -117,21 +116,6 @@ async def test_limited_generations(engine: Engine) -> None:
     assert len(items) == 40
 
 
-async def test_attempts_and_configurations(engine: Engine) -> None:
-    """A feature that failed is run again, with each configuration."""
-    emulator, names = filled(30)
-    async with working(engine, emulator, "attempts"):
-        request = {"features": names, "configs": ["Desktop", "Mobile"], "attempts": 2}
-        batch = await started(engine, "attempts", **request)
-        result = await batch.result()
-        items = await batch.items()
-    assert sum(result["summary"].values()) == 60 == len(items)
-    assert [item.config for item in items[:2]] == ["Desktop", "Mobile"]
-    for item in items:
-        assert len(item.attempts) in {1, 2}
-    assert len(emulator.runs) == sum(len(item.attempts) for item in items)
-
-
 async def test_failures_over_all_chunks(engine: Engine) -> None:
     """The failures of all chunks together stop all of them."""
     emulator, names = filled(120, scenario=evolve(FAST, failing_runs=1))
@@ -140,26 +124,6 @@ async def test_failures_over_all_chunks(engine: Engine) -> None:
         result = await (await started(engine, "failures", **request)).result()
     assert 15 <= result["summary"]["failed"] < 6 * 15  # Each of six chunks alone would have 15.
     assert result["summary"].keys() == {"failed", "skipped"}
-
-
-async def test_a_row_that_is_stored_too_late(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its dispatch is not sent by this try of the chunk, but by the next one."""
-    insert, failures = ChunkLedger.insert, iter([TimeoutError()])
-
-    async def late(self: ChunkLedger, row: Row) -> Row:
-        stored = await insert(self, row)
-        if row.number and (error := next(failures, None)) is not None:
-            raise error
-        return stored
-
-    monkeypatch.setattr(ChunkLedger, "insert", late)
-    emulator, names = filled(5)
-    async with working(engine, emulator, "late"):
-        result = await (await started(engine, "late", features=names)).result()
-    assert result["summary"] == {"succeeded": len(names)}
-    assert dispatched(emulator) == Counter(names)
 
 
 async def test_live_items(engine: Engine) -> None:

@@ -12,11 +12,9 @@ from tests.support.batches import MIXED, client_tasks, verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import (
-    BatchSummary,
     Client,
     Feature,
     Project,
-    RetryPolicy,
     Verdict,
     errors,
 )
@@ -251,20 +249,6 @@ async def test_features_are_listed_once_for_all_names(emulator: Emulator, projec
     assert emulator.count("list_features") == 1
 
 
-@pytest.mark.parametrize(("retry_after", "tries", "most"), [(10, 1, 50), (None, 4, 25), (0, 4, 25)])
-async def test_a_service_that_takes_nothing_is_given_up(
-    emulator: Emulator, retry_after: int | None, tries: int, most: int
-) -> None:
-    """After five minutes of ever fewer tries the refusal is the item's error."""
-    emulator.fail("run_feature", Fault.status(429, retry_after=retry_after))
-    async with client_of(emulator, retry=RetryPolicy(attempts=tries)) as client:
-        (item,) = await client.project().run_features(["Checkout"])
-
-    assert isinstance(item.error, errors.RateLimitedError)
-    assert 300 < now() < 400
-    assert 5 < emulator.count("run_feature") < most
-
-
 async def test_a_wrong_key_is_asked_with_a_few_times(emulator: Emulator) -> None:
     """Of 500 features only as many are sent as are under way when the first is refused."""
     where, key = emulator.url, "tvb_" + "x" * 43
@@ -310,27 +294,6 @@ NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
 
 
 @steady
-async def test_the_items_are_there_at_any_moment(emulator: Emulator, project: Project) -> None:
-    """Before, while and after it runs a batch says of each feature what is known, in order."""
-    batch = project.run_features(NAMES, max_in_flight=2)
-    assert (batch.items, batch.summary) == ([], BatchSummary())
-    async with batch:
-        assert verdicts(batch.items) == ["waiting"] * 4
-        await asyncio.sleep(1)
-        assert verdicts(batch.items) == ["in flight"] * 2 + ["waiting"] * 2
-        assert [item.ref for item in batch.items if item.ref] == batch.refs
-        await asyncio.sleep(36)
-        assert verdicts(batch.items) == ["succeeded"] * 2 + ["in flight"] * 2
-        assert batch.summary == BatchSummary.of(batch.items)
-        assert repr(batch) == f"<Batch: {batch.summary}>" == "<Batch: 2 succeeded, 2 in flight>"
-        items = [item async for item in batch]
-    assert {item.feature for item in items} == {item.feature for item in batch.items}
-    assert verdicts(batch.items) == ["succeeded"] * 4
-    assert batch.summary.is_success
-    assert len(emulator.runs) == 4
-
-
-@steady
 async def test_each_change_has_its_operation(emulator: Emulator, project: Project) -> None:
     """The transitions of all operations come in one task, also of those dispatched later."""
     seen: dict[Any, list[str]] = {}
@@ -353,23 +316,3 @@ async def test_items_that_share_a_generation(emulator: Emulator, project: Projec
     assert len(emulator.generations) == 1
     assert len({item.ref for item in batch.items}) == 1
     assert len(ends) == 2
-
-
-@steady
-async def test_what_has_no_answer_is_unknown(emulator: Emulator, project: Project) -> None:
-    """What was sent and not answered may go on; its item says why that is not known."""
-    emulator.fail("run_feature", Fault.delay(20), times=2)
-    async with project.run_features(NAMES[:3], max_in_flight=2) as batch:
-        await asyncio.sleep(1)
-        assert batch.summary == BatchSummary.of(batch.items) == BatchSummary(unknown=2, waiting=1)
-        assert [item.is_waiting for item in batch.items] == [False, False, True]
-        item = batch.items[0]
-        assert item.ref is None
-        assert isinstance(item.error, errors.DispatchUnknownError)
-        assert "its answer has not come yet" in str(item.error)
-
-    assert "the batch ended before its answer came" in str(batch.items[0].error)
-    await asyncio.sleep(20)
-    item = batch.items[0]
-    assert (item.verdict, item.error) == (Verdict.IN_FLIGHT, None)
-    assert item.ref is not None

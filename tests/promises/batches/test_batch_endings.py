@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import client_of
-from tests.support.batches import MIXED, client_tasks, verdicts
+from tests.support.batches import MIXED, verdicts
 from tests.support.raising import raised
 from tests.support.shop import DRAFT
 from tests.support.timing import now
@@ -15,39 +15,6 @@ from testvibe_async import GenerationRef, Project, Verdict, errors
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = MIXED
-
-
-async def test_leaving_early_dispatches_no_more(emulator: Emulator, project: Project) -> None:
-    """Leaving after the first item dispatches no more, polls no more, and names what goes on."""
-    async with project.run_features(max_in_flight=4) as batch:
-        async for _ in batch:
-            break
-
-    dispatched = len(emulator.runs)
-    assert 4 <= dispatched <= 6
-    assert len(batch.refs) == dispatched
-    assert 1 <= len(batch.in_flight) < dispatched
-    asked = len(emulator.requests)
-    await asyncio.sleep(100)
-    assert len(emulator.requests) == asked
-    assert client_tasks() == []
-
-
-async def test_all_items_come_at_the_time_out(emulator: Emulator, project: Project) -> None:
-    """At the timeout, what is in flight has its ref and an error, and what waits is skipped."""
-    batch = project.run_features(max_in_flight=5, timeout=25)
-    items = await batch
-
-    assert now() == pytest.approx(25, abs=0.1)
-    going_on = [item for item in items if item.verdict is Verdict.IN_FLIGHT]
-    over, skipped = batch.summary.succeeded + batch.summary.failed, batch.summary.skipped
-    assert len(items) == over + len(going_on) + skipped == 15
-    assert (over > 0, skipped > 0, len(going_on)) == (True, True, 5)
-    for item in going_on:
-        assert isinstance(item.error, errors.WaitTimeoutError)
-        assert 0 < item.error.elapsed <= 25.1
-    assert batch.in_flight == [item.ref for item in going_on]
-    assert len(emulator.runs) == over + len(going_on)
 
 
 async def test_the_time_ends_a_generation_too(emulator: Emulator, project: Project) -> None:
@@ -93,23 +60,6 @@ async def test_the_time_bounds_the_list_too(emulator: Emulator, project: Project
     said = "features were not listed after 3 s"
     await raised(errors.WaitTimeoutError, project.run_features(timeout=3), match=said)
     assert now() == pytest.approx(3, abs=0.1)
-
-
-async def test_a_batch_whose_own_tasks_are_cancelled(emulator: Emulator, project: Project) -> None:
-    """A shutdown that reaches only them ends the batch too, and dispatches no more."""
-    emulator.fail("run_feature", Fault.delay(4))
-    batch = project.run_features(["Checkout", "Returns"], max_in_flight=1)
-    waiting = asyncio.ensure_future(batch)
-    await asyncio.sleep(1)
-    for task in client_tasks():
-        if task.get_name() == "testvibe_async batch":
-            task.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        async with asyncio.timeout(60):
-            await waiting
-    assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN, Verdict.SKIPPED]
-    assert emulator.count("run_feature") == 1
 
 
 async def test_cancelling_twice_keeps_the_refs(emulator: Emulator, project: Project) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
-from contextlib import suppress
 from itertools import chain, count
 from typing import Any
 
@@ -148,21 +147,3 @@ async def test_items_of_an_earlier_batch_run_again(project: Project) -> None:
     items = await project.run_features([first[0], first[3], first[3]])
     found = [(each.feature_name, each.config) for each in items]
     assert found == [("Checkout", None), ("Returns", "Mobile")]
-
-
-@pytest.mark.parametrize("is_failing", [False, True])
-async def test_an_endless_source(emulator: Emulator, project: Project, *, is_failing: bool) -> None:
-    """A lost run is settled, and sent again, though the source gives no more and does not end."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-
-    async def features() -> AsyncGenerator[str]:
-        yield "Checkout"
-        if is_failing:
-            raise LookupError
-        await asyncio.Event().wait()
-
-    async with asyncio.timeout(900), project.run_features(features()) as batch:
-        with suppress(LookupError):
-            item = await anext(batch)
-            assert item.verdict is Verdict.SUCCEEDED
-    assert len(emulator.runs) == (not is_failing)

@@ -95,18 +95,6 @@ async def test_an_outage_without_end_ends_the_batch(emulator: Emulator) -> None:
     assert {type(item.error) for item in unsent} == {NotSentError}
 
 
-@pytest.mark.parametrize("fault", [Fault.status(503), Fault.hang(), Fault.reset()])
-async def test_waits_for_an_outage_do_not_add_up(
-    emulator: Emulator, project: Project, fault: Fault
-) -> None:
-    """An outage without end costs a batch `max_outage` once, and leaves nothing unknown."""
-    emulator.fail("*", fault, when=lambda _: now() > 2)
-    batch = project.run_features(NAMES[:12], max_in_flight=4)
-    await batch
-    assert batch.summary.unknown == 0
-    assert 300 < now() < 420
-
-
 async def test_a_lost_answer_in_an_outage_without_end(emulator: Emulator, project: Project) -> None:
     """It stays unknown, and the batch searches for it no longer than it waits for the others."""
     emulator.fail("run_feature", Fault.reset(), skip=3, times=1)
@@ -117,36 +105,12 @@ async def test_a_lost_answer_in_an_outage_without_end(emulator: Emulator, projec
     assert 300 < now() < 420
 
 
-async def test_a_refusing_proxy_delays_no_other(emulator: Emulator, project: Project) -> None:
-    """Its page for one route proves nothing: that dispatch is unknown, and not repeated."""
-    refused = emulator.fail("*", Fault.status(404, body=PAGE), when=is_of_20)
-    items = await project.run_features(NAMES[18:24], max_in_flight=2)
-    assert [item.feature for item in items if item.verdict is Verdict.UNKNOWN] == ["Feature 20"]
-    assert emulator.count("run_feature") == 6
-    assert refused.hits == 1
-
-
 async def test_a_long_outage_leaves_patience(emulator: Emulator, project: Project) -> None:
     """Once the service answers, a rate-limited dispatch is retried for as long as any other."""
     emulator.fail("*", Fault.status(404, body=PAGE), skip=1, when=lambda _: now() < 280)
     emulator.fail("run_feature", Fault.status(429), when=lambda _: now() < 400)
     items = await project.run_features(NAMES[:20], max_in_flight=20)
     assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-
-
-@pytest.mark.parametrize(
-    ("fault", "kind"), [(Fault.status(404, body=PAGE), "run"), (Fault.status(500), "generate")]
-)
-async def test_a_gateway_without_the_list_of_projects_is_enough(
-    emulator: Emulator, project: Project, fault: Fault, kind: str
-) -> None:
-    """A gateway may serve the paths of one project alone."""
-    emulator.fail("list_projects", fault)
-    emulator.fail(f"{kind}_feature", Fault.reset(), skip=1, times=1)
-    start = project.run_features if kind == "run" else project.generate_features
-    items = await start(NAMES[:12], max_in_flight=2)
-    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-    assert len(emulator.runs) + len(emulator.generations) == 12
 
 
 @pytest.mark.parametrize(

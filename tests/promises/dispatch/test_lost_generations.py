@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Received, Send, Sent, client_through
 from tests.support.faults import NO_ID_WHILE_QUEUED, edited
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Operation, Project, errors
+from testvibe_async import Client, Project, errors
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -32,50 +31,6 @@ async def test_a_finished_generation_is_adopted_too(emulator: Emulator, project:
 
     assert operation.request_id == request_id
     assert (await operation).is_success
-
-
-@pytest.mark.parametrize("fault", [Fault.status(404), Fault.body(b'{"hello": 1}')])
-async def test_odd_polls_prove_nothing(
-    emulator: Emulator, project: Project, rival: Project, fault: Fault
-) -> None:
-    """An older generation that the poll before should have shown is never adopted."""
-    await rival.generate_feature("Draft").wait()
-    emulator.fail("get_generation_status", fault, times=1)
-    emulator.fail("generate_feature", Fault.reset())
-
-    await lose(project)
-
-    assert len(emulator.generations) == 1
-
-
-async def test_a_known_generation_is_not_adopted(emulator: Emulator, rival: Project) -> None:
-    """A generation that this client already has a handle on is not adopted."""
-    known: list[Operation[Any]] = []
-
-    async def race(request: Sent, send: Send) -> Received:
-        if request.method == "POST":
-            theirs = await rival.generate_feature("Draft")
-            known.append(client.attach(theirs.ref))
-            emulator.fail("generate_feature", Fault.reset())
-        return await send(request)
-
-    async with client_through(race, emulator) as client:
-        await lose(client.project())
-
-        assert not known[0].done
-
-
-async def test_one_of_a_pause_is_not_adopted(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
-    """A poll long before the POST does not prove what was there before it."""
-    emulator.fail("generate_feature", Fault.status(429, retry_after=100), times=1)
-    dispatch = asyncio.ensure_future(lose(project))
-    await asyncio.sleep(20)
-    await rival.generate_feature("Draft")
-    emulator.fail("generate_feature", Fault.reset())
-
-    await dispatch
 
 
 async def test_an_empty_id_is_not_adopted(emulator: Emulator, project: Project) -> None:
@@ -134,12 +89,3 @@ async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client
 
     assert operation.adopted
     assert emulator.count("generate_feature") == 1
-
-
-async def test_a_queued_stranger(emulator: Emulator, project: Project, rival: Project) -> None:
-    """A generation that was in flight without a `requestId` is not taken for a later one."""
-    await rival.generate_feature("Draft")
-    emulator.fail("get_generation_status", NO_ID_WHILE_QUEUED, times=1)
-    emulator.fail("generate_feature", Fault.reset(), times=1)
-
-    await lose(project)

@@ -20,7 +20,7 @@ from tests.support.dialects import Dialect
 from tests.support.peer import hooks_into, http, peer
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Project, RunOperation, RunRef, Verdict, errors
+from testvibe_async import Client, Project, RunRef, Verdict, errors
 from testvibe_async.events import Dispatched
 from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
 
@@ -83,24 +83,6 @@ async def test_the_next_ids_are_read(
     assert emulator.count("get_run") < 3 * 70
 
 
-@pytest.mark.service(lists=False, scenario=STEADY)
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_without_lists_a_run_of_somebody_else(
-    emulator: Emulator, project: Project, rival: Project, when: str
-) -> None:
-    """It is not adopted if it may have begun before, or if two may be it."""
-    await project.run_feature("Returns")
-    emulator.fail("run_feature", Fault.reset(), times=1, skip=int(when == "before"))
-    if when == "before":
-        await rival.run_feature("Checkout")
-        await asyncio.sleep(11)
-    dispatching = asyncio.create_task(_unknown(project))
-    await asyncio.sleep(0.1)
-    for _ in range(2 * (when == "after")):
-        await rival.run_feature("Checkout")
-    await dispatching
-
-
 async def test_a_list_that_fails_is_retried(emulator: Emulator, project: Project) -> None:
     """Reconciling tolerates several failed list calls."""
     emulator.fail("run_feature", Fault.lost())
@@ -109,26 +91,6 @@ async def test_a_list_that_fails_is_retried(emulator: Emulator, project: Project
     operation = await project.run_feature("checkout", config="Mobile")
     assert operation.adopted
     assert (await operation).config == "Mobile"
-
-
-@pytest.mark.parametrize("held_up", ["rest", "queue"])
-async def test_earlier_runs_are_not_ours(emulator: Emulator, rival: Project, held_up: str) -> None:
-    """A run that another caller dispatched while this dispatch was delayed is never adopted."""
-    async with client_of(emulator, max_connections=1) as client:
-        waits: list[asyncio.Future[Any]] = []
-        if held_up == "rest":
-            emulator.fail("run_feature", Fault.status(429, retry_after=25), times=1)
-        else:
-            emulator.fail("list_projects", Fault.delay(25), times=1)
-            waits.append(asyncio.ensure_future(client.list_projects()))
-            await asyncio.sleep(0)
-        dispatch = asyncio.ensure_future(_unknown(client.project()))
-        await asyncio.sleep(10)
-        emulator.fail("run_feature", Fault.reset(), skip=1)
-        await rival.run_feature("Checkout")
-        await asyncio.gather(dispatch, *waits)
-
-    assert len(emulator.runs) == 1
 
 
 async def test_a_service_without_a_clock_proves_nothing() -> None:
@@ -198,16 +160,6 @@ async def test_two_processes_at_once(emulator: Emulator, project: Project, rival
     assert len(emulator.runs) == 2
 
 
-async def test_possibly_earlier_runs(emulator: Emulator, project: Project, rival: Project) -> None:
-    """Where no id was seen before the dispatch, one that the clocks can't place is not adopted."""
-    await rival.run_feature("Checkout")
-    emulator.fail("run_feature", Fault.reset())
-    emulator.fail("list_runs", Fault.status(500), times=1)
-    error = await _unknown(project)
-    assert error.reason == "ambiguous"
-    assert [ref.key[-1] for ref in error.candidates] == [*emulator.runs]
-
-
 async def test_the_latest_run_is_read_once(emulator: Emulator, project: Project) -> None:
     """Before the first dispatches, many at once, the project's latest run is read once."""
     await asyncio.gather(*(project.run_feature("Checkout") for _ in range(5)))
@@ -266,23 +218,6 @@ async def test_another_project_blocks_nothing(emulator: Emulator, client: Client
     assert operation.adopted
     assert not waiting.done()
     assert not (await waiting).adopted
-
-
-async def test_another_sites_run(emulator: Emulator, project: Project) -> None:
-    """A run belongs to the dispatch that named its site, not to one that named another."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    emulator.fail("run_feature", Fault.lost(), times=1)
-
-    did_not, acted = await asyncio.gather(
-        project.run_feature("Checkout", site_url="https://b.example"),
-        project.run_feature("Checkout", site_url="https://a.example"),
-        return_exceptions=True,
-    )
-
-    assert isinstance(acted, RunOperation)
-    assert acted.adopted
-    assert (await acted).site_url == "https://a.example"
-    assert isinstance(did_not, errors.DispatchUnknownError)
 
 
 async def test_a_run_on_any_site(emulator: Emulator, project: Project) -> None:
@@ -350,19 +285,6 @@ async def test_an_unshown_run_of_ours(emulator: Emulator, project: Project, riva
     await asyncio.gather(_unknown(project), two_runs())
 
     assert len(emulator.runs) == 3
-
-
-async def test_nothing_is_adopted_from_an_odd_order(emulator: Emulator, project: Project) -> None:
-    """A list of as many rows as were asked for, the oldest first, may lack the newest."""
-    emulator.fail("run_feature", Fault.lost(), times=1)
-
-    def after_older_ones(rows: Any) -> Any:
-        old = {**rows[0], "createdUtc": "2026-06-01T00:00:00Z"}
-        return [*({**old, "runId": number} for number in range(1, 200)), *rows]
-
-    emulator.fail("list_runs", Fault.edit(after_older_ones), skip=1)
-    await _unknown(project)
-    assert len(emulator.runs) == 1
 
 
 @pytest.mark.service(scenario=STEADY, middleware=Dialect(refuses_limit=True))

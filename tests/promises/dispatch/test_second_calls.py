@@ -12,10 +12,8 @@ from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
     GenerationOperation,
-    GenerationRef,
     Project,
     RunOperation,
-    RunRef,
     errors,
 )
 from testvibe_async.ledger import Row, RowState
@@ -188,22 +186,6 @@ async def test_a_feature_that_is_spelled_otherwise(
     assert (await run(client, checkout)).ref == theirs.ref
     named = await client.project().run_feature("Returns", key="pr-2")
     assert (await client.project().run_feature("returns", key="pr-2")).ref == named.ref
-
-
-@pytest.mark.parametrize("kind", ["run", "generation"])
-async def test_an_attached_operation_is_not_certainly_ours(
-    client: Client, rival: Project, kind: str
-) -> None:
-    """An operation that this client has a handle on may be that of the dispatch, or another's."""
-    theirs: Any = (
-        rival.run_feature("Checkout") if kind == "run" else rival.generate_feature("Draft")
-    )
-    ref: RunRef | GenerationRef = (await theirs).ref
-    handle = client.attach(ref)
-    await intend(client, kind)
-    call: Any = run(client) if kind == "run" else generate(client)
-    error = await raised(errors.DispatchUnknownError, call)
-    assert (error.reason, error.candidates) == ("ambiguous", (handle.ref,))
 
 
 async def test_only_the_last_search_proves_an_absence(emulator: Emulator, client: Client) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from tests.support.once_only import ONCE_ONLY, once_only
 from tests.support.peer import ONCE, hooks_into
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Hooks, Project, RetryPolicy, errors
+from testvibe_async import Client, Project, errors
 from testvibe_async.events import Event, Paused, RequestFinished, Resumed, RetryScheduled
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -159,25 +158,6 @@ async def test_a_request_times_out(emulator: Emulator, timeout: float) -> None:
         assert timeout - 1e-6 <= now() - before <= timeout + 1
 
 
-async def test_reads_are_spread_over_time(emulator: Emulator) -> None:
-    """The pauses between attempts are drawn at random, below a bound that doubles."""
-    emulator.fail("list_projects", Fault.status(500))
-    policy = RetryPolicy(attempts=6, base_delay=0.5, max_delay=2.0)
-    drawn: list[list[float]] = []
-    async with client_of(emulator, retry=policy) as client:
-        for _ in range(7):  # Their budget has no more.
-            del emulator.requests[:]
-            await raised(errors.ServerError, client.list_projects())
-            times = [request.at for request in emulator.requests]
-            drawn.append([later - time for time, later in pairwise(times)])
-    for delays in drawn:
-        assert len(delays) == 5
-        bounds = (0.5, 1.0, 2.0, 2.0, 2.0)
-        assert all(-1e-9 <= d <= b + 1e-9 for d, b in zip(delays, bounds, strict=True))
-    assert len({round(delay, 6) for delays in drawn for delay in delays}) > 30
-    assert max(delays[-1] for delays in drawn) > 0.5
-
-
 async def test_retries_are_reported(emulator: Emulator, client: Client, events: Events) -> None:
     """Each repetition is an event with its error, its number and its delay."""
     emulator.fail("list_projects", Fault.status(500), times=2)
@@ -272,9 +252,6 @@ async def test_a_limit_fails_no_dispatch(emulator: Emulator, events: Events) -> 
     assert [type(event) for event in seen[:2]] == [Paused, Resumed]
 
 
-PAGE = b"<!doctype html><title>We are back soon</title>"
-
-
 PATIENT: dict[str, Callable[[Client, float], Awaitable[Any]]] = {
     "list_features": lambda client, seconds: client.project().list_features(max_outage=seconds),
     "list_projects": lambda client, seconds: client.list_projects(max_outage=seconds),
@@ -298,24 +275,6 @@ async def test_a_call_outlasts_an_outage(
     assert await PATIENT[name](client, 100)
     assert seconds <= now() < seconds + 35
     assert emulator.count(name) < 30
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.body(PAGE, content_type="text/html"),
-        Fault.body(b""),
-        Fault.status(302, body=b""),
-        Fault.status(403, body=PAGE),
-        Fault.status(404, body=PAGE),
-    ],
-    ids=["page", "empty", "redirect", "403 page", "404 page"],
-)
-async def test_a_page_is_an_outage(emulator: Emulator, project: Project, fault: Fault) -> None:
-    """As for a wait."""
-    await project.list_features()
-    emulator.fail("*", fault, when=lambda _: now() < 60)
-    assert await project.list_features(max_outage=100)
 
 
 async def test_a_refusal_for_longer_is_raised(emulator: Emulator, project: Project) -> None:
@@ -352,26 +311,3 @@ async def test_a_services_refusal_is_raised(emulator: Emulator, client: Client) 
     emulator.fail("list_configs", Fault.status(404, body=b""))
     await raised(errors.EndpointNotFoundError, client.project().list_configs(max_outage=100))
     assert emulator.count("list_configs") == 1
-
-
-@pytest.mark.parametrize("drift", [0.0, 1e-6])
-async def test_it_is_announced(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, drift: float
-) -> None:
-    """At the second failure, and its end, also with a clock that never stands still."""
-    loop, readings = asyncio.get_running_loop(), count()
-    virtual_time = loop.time
-    monkeypatch.setattr(loop, "time", lambda: virtual_time() + drift * next(readings))
-    seen: list[tuple[str, float]] = []
-
-    def note(event: Event) -> None:
-        seen.append((type(event).__name__, now()))
-
-    hooks = Hooks(on_outage_started=note, on_outage_ended=note)
-    emulator.fail("*", Fault.status(503), when=lambda _: now() < 60)
-    async with client_of(emulator, hooks=hooks) as client:
-        await client.project().list_features(max_outage=100)
-    (started, started_at), (ended, ended_at) = seen
-    assert (started, ended) == ("OutageStarted", "OutageEnded")
-    assert started_at < 10
-    assert 60 <= ended_at < 95

@@ -1,8 +1,6 @@
 """The session of a client: what it sends once, whatever it does, proved by the connection."""
 
 import asyncio
-import errno
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -67,22 +65,6 @@ async def test_a_closed_session_is_refused(emulator: Emulator) -> None:
         await raised(errors.ConfigError, client.list_projects(), match="session")
     assert emulator.count() == 0
     assert now() == 0
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"), [(401, errors.UnauthorizedError), (500, errors.ServerError)]
-)
-async def test_a_session_that_raises_for_status_changes_nothing(
-    emulator: Emulator, status: int, kind: type[errors.ResponseError]
-) -> None:
-    """A session with raise_for_status raises the client's errors, with all their fields."""
-    emulator.fail("list_projects", Fault.status(status, retry_after=3))
-    session = aiohttp.ClientSession(raise_for_status=True)
-    async with session, client_of(emulator, session=session, retry=ONCE) as client:
-        error = await raised(errors.ResponseError, client.list_projects())
-    assert type(error) is kind
-    assert (error.status, error.retry_after) == (status, 3.0)
-    assert error.code is not None
 
 
 @pytest.mark.parametrize("operation", ["write_file", "delete_feature", "list_files"])
@@ -209,14 +191,6 @@ async def test_no_key_goes_to_a_proxy_in_the_clear(
             Client("http://localhost:8765", api_key=KEY, session=session)
 
 
-async def test_a_session_that_does_not_decompress_is_overridden() -> None:
-    """Compressed answers are read though the session would leave them as they are."""
-    answer = http(200, gzip.compress(b"[]"), "Content-Encoding: gzip")
-    session = aiohttp.ClientSession(auto_decompress=False)
-    async with peer(answer) as service, session, service.client(session=session) as client:
-        assert await client.list_projects() == []
-
-
 @once_only
 async def test_a_session_that_repeats_sends_it_once(emulator: Emulator, operation: str) -> None:
     """A session subclass that retries sends what may act once, and no answer is an error."""
@@ -259,24 +233,6 @@ async def test_what_waits_for_a_connection_is_not_sent_after_a_close(emulator: E
         await asyncio.gather(read, write, return_exceptions=True)
         await write
     assert emulator.count("update_feature") == 0
-
-
-@pytest.mark.parametrize("is_text", [True, False])
-async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator, *, is_text: bool) -> None:
-    """A session that sends a body of its own with our bytes proves nothing by failing."""
-
-    async def copy(request: Sent, send: Send) -> Received:
-        if request.method == "POST":
-            body: Any = request.body
-            await request.update_body(body.decode() if is_text else await body.as_bytes())
-            await send(request)
-            raise ConnectionResetError(errno.ECONNRESET, "reset")
-        return await send(request)
-
-    async with client_through(copy, emulator) as client:
-        operation = await client.project().run_feature("Checkout")
-    assert operation.adopted
-    assert emulator.count("run_feature") == 1
 
 
 async def test_what_was_written_unseen_has_its_row(emulator: Emulator) -> None:

@@ -409,26 +409,6 @@ async def test_one_that_was_joined_is_resumed(
     assert emulator.count("generate_feature") == 2  # theirs, and the one that met a conflict
 
 
-async def test_two_processes_that_join_one_keep_it(
-    path: Path, emulator: Emulator, rival: Project
-) -> None:
-    """A process that joins a generation after another's attempt has it in a row of its own."""
-    emulator.add_feature("Broken", status="draft")
-    theirs = await rival.generate_feature("Broken")
-    emulator.fail("get_generation_status", Fault.delay(3), skip=1, times=1)
-
-    async def joined(delay: float) -> Any:
-        await asyncio.sleep(delay)
-        async with client_of(emulator, ledger=path) as client:
-            return await client.project().generate_features(
-                ["Broken"], on_conflict="attach", key=KEY
-            )
-
-    results = await asyncio.gather(joined(0), joined(1))
-    assert [item.ref for (item,) in results] == [theirs.ref, theirs.ref]
-    assert {row.ref for row in await rows_of(path) if row.outcome} == {theirs.ref}
-
-
 async def test_a_resume_without_them_uses_them(
     path: Path, emulator: Emulator, rival: Project
 ) -> None:

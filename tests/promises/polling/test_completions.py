@@ -1,16 +1,12 @@
 """Waiting for many operations: `Client.gather`, `Client.finished` and `Client.changes`."""
 
 import asyncio
-import gc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from attrs import evolve
 
-from tests.conftest import client_of
-from tests.support.amounts import amount
-from tests.support.batches import client_tasks
 from tests.support.observing import dispatch_runs
 from tests.support.raising import raised
 from testvibe_async import Client, Operation, Project, Run, RunOperation, RunRef, errors
@@ -79,26 +75,6 @@ async def test_a_closed_client_is_raised_once_for_each(client: Client) -> None:
             error = await raised(errors.ClientClosedError, anext(completions))
             assert error.ref == operation.ref
         assert [operation async for operation in completions] == []
-
-
-async def test_many_at_once(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
-    """A hundred runs awaited at once all finish, and leave no task and no warning."""
-    problems: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-    async with client_of(emulator) as client:
-        project = client.project()
-        operations = await asyncio.gather(
-            *(project.run_feature("Checkout") for _ in range(amount(1000, few=100)))
-        )
-        runs = await asyncio.gather(*operations)
-    await asyncio.sleep(0)
-    gc.collect()
-
-    assert [run.run_id for run in runs] == [operation.run_id for operation in operations]
-    assert all(run.is_success for run in runs)
-    assert client_tasks() == []
-    assert problems == []
-    assert caplog.records == []
 
 
 async def test_errors_among_outcomes(emulator: Emulator, client: Client, project: Project) -> None:

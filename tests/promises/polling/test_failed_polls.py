@@ -337,27 +337,6 @@ async def test_an_odd_status_ends_a_wait(emulator: Emulator, operation: RunOpera
     assert emulator.count("get_run") == 3 + 3  # the poll by hand is the first of these
 
 
-async def test_an_odd_field_blinds_no_wait(
-    emulator: Emulator, client: Client, project: Project, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is None, its value is kept, and the log says so once a client."""
-    odd: dict[str, Any] = {"createdUtc": "yesterday", "log": [{"line": 1}]}
-    emulator.fail("get_run", edited(**odd))
-    operations = await dispatch_runs(project, 3)
-    runs = await client.gather(*operations)
-    await project.get_run(operations[0].run_id)
-    assert [run.is_finished for run in runs] == [True] * 3
-    assert [run.extra for run in runs] == [odd] * 3
-    assert {(run.created_at, run.log) for run in runs} == {(None, None)}
-    assert sorted(warnings_in(caplog.records)) == [
-        (
-            "Run.createdUtc can't be read and is left out: expected a time such as "
-            "2026-06-10T14:32:07Z, got 'yesterday' at $.createdUtc"
-        ),
-        "Run.log can't be read and is left out: expected a string, got {'line': 1} at $.log",
-    ]
-
-
 async def test_a_number_beyond_all_sizes(emulator: Emulator, operation: RunOperation) -> None:
     """It is kept as it came, and is no number of the run."""
     emulator.fail("get_run", edited(featureId=10**400))

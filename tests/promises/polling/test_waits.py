@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
-from tests.support.observing import dispatch_runs, start_wait, statuses
+from tests.support.observing import start_wait, statuses
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Phase, Project, RunOperation, Transition, errors
@@ -94,21 +94,6 @@ async def test_the_error_says_how_old_it_is(emulator: Emulator, operation: RunOp
     assert error.last_seen_at == seen_at
     assert error.failures >= 2
     assert isinstance(error.__cause__, errors.ServerError)
-
-
-@pytest.mark.parametrize("lists", [True, False])
-async def test_a_shared_last_list(emulator: Emulator, project: Project, *, lists: bool) -> None:
-    """Waits with one deadline cost one list call, and reads of what it leaves open, or of all."""
-    operations = await dispatch_runs(project, 20)
-    for operation in operations:
-        await operation.poll()
-    if not lists:
-        emulator.fail("list_runs", Fault.status(500))
-    before = len(emulator.requests)
-    waits = (raised(errors.WaitTimeoutError, each.wait(timeout=0.5)) for each in operations)
-    await asyncio.gather(*waits)
-    sent = [request.operation for request in emulator.requests[before:]]
-    assert sent == ["list_runs", *["get_run"] * (1 if lists else 20)]
 
 
 @pytest.mark.parametrize("is_closed_first", [True, False])

@@ -292,42 +292,6 @@ async def test_list_runs_gives_the_newest_first(emulator: Emulator, project: Pro
     assert [row.run_id for row in await project.list_runs(limit=1)] == [third.run_id]
 
 
-@pytest.mark.parametrize(
-    "unfinished",
-    [
-        {"summary": None, "tests": None, "artifacts": None},
-        {"summary": {}, "tests": [], "artifacts": []},
-        {},
-    ],
-    ids=["null", "empty", "absent"],
-)
-async def test_get_run_reads_a_run(emulator: Emulator, project: Project, unfinished: Any) -> None:
-    """get_run reads the digest whatever an unfinished one has for what does not apply yet."""
-
-    def edited(run: Any) -> Any:
-        if run["status"] != "running":
-            return run
-        results = ("summary", "tests", "artifacts")
-        return {key: run[key] for key in run if key not in results} | unfinished
-
-    emulator.fail("get_run", Fault.edit(edited))
-    operation = await project.run_feature(GENERATED)
-    early = await project.get_run(operation.run_id)
-    assert (early.status, early.phase) == (RunStatus.RUNNING, Phase.QUEUED)
-    assert (early.tests, early.artifacts, early.finished_at) == ((), (), None)
-    await asyncio.sleep(10)
-    assert (await project.get_run(operation.run_id)).phase is Phase.ACTIVE
-    emulator.finish_run(operation.run_id, "failed")
-    run = await project.get_run(operation.run_id)
-    assert run.status is RunStatus.FAILED
-    assert run.summary is not None
-    assert run.summary.total == len(run.tests) > 0
-    assert run.summary.failed == len(run.failures) > 0
-    assert all((run.artifacts, run.log, run.created_at, run.finished_at))
-    assert run.extra == {}
-    assert sent_last(emulator, "get_run") == f"GET {P}/runs/{operation.run_id}"
-
-
 async def test_diagnose_run_says_why_it_failed(emulator: Emulator, project: Project) -> None:
     """diagnose_run returns the verdict, the failures, and what else there is to know."""
     operation = await project.run_feature(GENERATED)

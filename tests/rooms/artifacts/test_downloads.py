@@ -2,7 +2,6 @@
 
 import errno
 import os
-import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from tests.support.raising import raised
 from testvibe_async import Artifact, Client, errors
 from testvibe_async._core.artifacts import downloader, part_file
 from testvibe_async._core.artifacts.downloader import Downloader
-from testvibe_async._core.artifacts.host import BLOCK_BYTES
 
 STEPS = [(part_file, "_create"), (downloader, "append"), (Path, "replace")]
 """What touches the disk, and where it is looked up."""
@@ -57,32 +55,6 @@ async def test_a_full_disk_is_an_error_of_the_operating_system(
         assert error.errno == errno.ENOSPC
         assert case.files() == {}
         assert len(origin.requests) == (step != "_create")
-
-
-async def test_the_disk_is_for_threads_alone(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that may block is done in the event loop, and writes are of a block or more."""
-    threads: list[threading.Thread] = []
-    writes: list[int] = []
-
-    def spy(module: object, name: str) -> None:
-        whole = getattr(module, name)
-
-        def call(*arguments: Any) -> None:
-            threads.append(threading.current_thread())
-            writes.extend(len(each) for each in arguments if isinstance(each, bytes))
-            whole(*arguments)
-
-        monkeypatch.setattr(module, name, call)
-
-    for module, name in STEPS:
-        spy(module, name)
-    async with case.serving(http(200, b"x" * 3_000_000), 3_000_000):
-        await case.download()
-        assert len(case.files()["a.zip"]) == 3_000_000
-    assert threading.main_thread() not in threads
-    assert sum(writes) == 3_000_000
-    assert len(writes) <= 3_000_000 / BLOCK_BYTES + 1
-    assert min(writes[:-1]) >= BLOCK_BYTES
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What goes over the wire and what comes back: bodies, time-outs, the service's clock."""
 
 import asyncio
-import threading
 from typing import Any
 
 import aiohttp
@@ -9,27 +8,10 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.peer import http, peer
-from tests.support.timing import now
-from testvibe_async import ConfigError, Project
-from testvibe_async._core.http import transport
+from testvibe_async import ConfigError
 from testvibe_async._core.http.clock import ServiceClock, clock_lead
 from testvibe_async._core.http.request_body import RequestBody
-from testvibe_async.testing import Emulator, Fault
-
-
-@pytest.mark.parametrize("most", [1, 3])
-@pytest.mark.parametrize("is_own", [True, False], ids=["own-session", "passed-in"])
-async def test_requests_at_once_are_bounded(emulator: Emulator, most: int, *, is_own: bool) -> None:
-    """max_connections bounds the requests at once, also in a session that allows more."""
-    emulator.fail("*", Fault.delay(1.0))
-    async with (
-        aiohttp.ClientSession() as session,
-        client_of(emulator, max_connections=most, session=None if is_own else session) as client,
-    ):
-        await asyncio.gather(*(client.list_projects() for _ in range(6)))
-    times = [request.at for request in emulator.requests]
-    assert now() == pytest.approx(6 / most)
-    assert sorted(times) == pytest.approx([place // most for place in range(6)])
+from testvibe_async.testing import Emulator
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), {1, 2}, "\ud800"])
@@ -39,31 +21,6 @@ async def test_a_body_that_is_no_json_is_refused(emulator: Emulator, value: Any)
         with pytest.raises(ConfigError):
             await client.request("POST", "/projects", body={"x": value})
     assert emulator.count() == 0
-
-
-async def test_a_large_body_is_decoded_in_a_thread(
-    project: Project, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A body of megabytes is decoded in a thread, for a call and for a poll."""
-    threads: list[bool] = []
-
-    def spy_on(module: Any, name: str) -> None:
-        whole = getattr(module, name)
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            threads.append(threading.current_thread() is threading.main_thread())
-            return whole(*args, **kwargs)
-
-        monkeypatch.setattr(module, name, watched)
-
-    operation = await project.run_feature("Checkout")
-    emulator.finish_run(operation.run_id)
-    log = "x" * 1_100_000
-    emulator.fail("get_run", Fault.edit(lambda digest: {**digest, "log": log}))
-    spy_on(transport, "decode")
-    spy_on(type(operation._polled), "decode")
-    assert (await project.get_run(operation.run_id)).log == (await operation).log == log
-    assert threads == [False, False]
 
 
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"])

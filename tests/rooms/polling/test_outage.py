@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from itertools import pairwise
 
 import pytest
 from attrs import frozen
@@ -13,12 +12,8 @@ from tests.conftest import client_of
 from tests.support.amounts import amount
 from tests.support.observing import start_wait
 from tests.support.timing import now
-from testvibe_async import Client, Hooks, Run, RunOperation, errors
-from testvibe_async._core.http import Availability, Outlook
-from testvibe_async._core.http.clock import ServiceClock
-from testvibe_async._core.http.throttle import Throttle
-from testvibe_async._core.polling.queue import PollQueue
-from testvibe_async.events import Emitter, PollFailed
+from testvibe_async import Client, Hooks, Run, RunOperation
+from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 INTERVAL = 3.0
@@ -97,26 +92,6 @@ async def test_one_probe_an_interval(offset: float, monkeypatch: pytest.MonkeyPa
         assert 90 / INTERVAL - 1 <= many.count_since(settled) <= 90 / INTERVAL + 1
 
 
-async def test_it_begins_with_the_tenth_failure() -> None:
-    """From then on one poll an interval is a probe, a little early at the most."""
-    outage = Availability(
-        "https://testvibe.example",
-        Emitter(Hooks()),
-        max_outage=300,
-        throttle=Throttle(1),
-        clock=ServiceClock(),
-    )
-    states: list[bool] = []
-    for _ in range(10):
-        error = errors.NotSentError("refused", method="GET", url="u")
-        outage.note_failure(error, Outlook.AWAY)
-        states.append(outage.is_probing)
-    assert states == [False] * 9 + [True]
-    instants = (at / 10 for at in range(100, 200))
-    probed = [at for at in instants if outage.begin_probe(at, interval=3.0, slack=0.3)]
-    assert probed == [10.0, 12.4, 15.4, 18.4]
-
-
 async def test_a_probe_that_nobody_waits_for_is_not_sent() -> None:
     """Where its wait ended before it was served, another operation's poll is the probe."""
     async with waiting(20) as many:
@@ -130,21 +105,3 @@ async def test_a_probe_that_nobody_waits_for_is_not_sent() -> None:
         await poller._serve(polled)
         assert (len(many.failed), many.emulator.count()) == seen
         assert poller._availability.begin_probe(now(), interval=INTERVAL, slack=0.3)
-
-
-async def test_jobs_that_wait_for_nothing_let_others_run() -> None:
-    """A worker that fails thousands of polls at once pauses after every fifty."""
-    served: list[int] = []
-
-    async def serve(job: int) -> None:
-        served.append(job)
-
-    queue = PollQueue(serve, lambda _job, _error: None, max_workers=1, is_closed=lambda: False)
-    queue.put(range(200))
-    queue.start()
-    seen: list[int] = []
-    while len(served) < 200:
-        await asyncio.sleep(0)
-        seen.append(len(served))
-    assert len(seen) > 3
-    assert max(after - before for before, after in pairwise([0, *seen])) <= 50

@@ -12,9 +12,9 @@ from xmlschema import XMLSchema, XMLSchemaValidationError
 
 from tests.support.amounts import by_turns
 from tests.surfaces.reports import items as made
-from tests.surfaces.reports.items import ERROR, FAILED, ITEMS, PASSED, Item, at, run_item
+from tests.surfaces.reports.items import ERROR, FAILED, ITEMS, PASSED, Item, run_item
 from tests.surfaces.reports.parsed import ctrf_of, rendered
-from testvibe_async import CaseResult, __version__
+from testvibe_async import CaseResult
 from testvibe_async.reports import to_junit, to_markdown
 from testvibe_async.reports.markdown import MAX_BYTES
 from testvibe_async.reports.report import Report
@@ -152,10 +152,6 @@ def cases_in(*items: Item, **options: Any) -> list[dict[str, Any]]:
     return tests
 
 
-def milliseconds(seconds: float) -> int:
-    return round(1000 * at(seconds).timestamp())
-
-
 def test_a_test_of_ctrf() -> None:
     """A test has its suite, duration, message, trace and the log's lines, and no times."""
     item = run_item(PASSED, FAILED, config="Mobile", log="one\ntwo")
@@ -173,26 +169,6 @@ def test_a_test_of_ctrf() -> None:
         "type": "e2e",
         "stdout": ["one", "two"],
         "extra": {"verdict": "failed", **Report.of([item]).entries[0].facts},
-    }
-
-
-def test_the_summary() -> None:
-    """The summary counts the tests by status, over the whole time; the environment is shared."""
-    items = [*made.every_kind(), run_item(PASSED, site_url="https://shop.example")]
-    document = ctrf_of(*items, title="Nightly", started_at=at(-1), finished_at=at(200))
-
-    results = document["results"]
-    summary = results["summary"]
-    counts = {"tests": 9, "passed": 3, "failed": 5, "skipped": 1, "pending": 0, "other": 0}
-    assert summary.items() >= {**counts, "flaky": 0, "suites": 8, "duration": 201_000}.items()
-    assert (summary["start"], summary["stop"]) == (milliseconds(-1), milliseconds(200))
-    assert document["timestamp"] == "2026-06-10T16:05:31+00:00"
-    assert results["tool"] == {"name": "testvibe-async", "version": __version__}
-    assert results["environment"] == {
-        "reportName": "Nightly",
-        "testEnvironment": "https://shop.example",
-        "healthy": False,
-        "extra": {"server": "https://testvibe.example", "project": "p-1"},
     }
 
 

@@ -62,27 +62,6 @@ def test_the_outcome_comes_first() -> None:
     assert texts(page_of().all("h1")) == ["no operations yet"]
 
 
-def test_every_item_has_the_data_of_the_filters() -> None:
-    """Each item is a line with its verdict, configuration and number; failures come first."""
-    page = page_of(*made.every_kind())
-
-    assert [
-        tuple(o.attributes.get(f"data-{name}") for name in ("number", "verdict", "config"))
-        for o in operations(page)
-    ] == [
-        ("2", "failed", "Mobile"),
-        ("3", "failed", None),
-        ("4", "error", None),
-        ("5", "error", "Default"),
-        ("6", "in-flight", "Mobile"),
-        ("7", "skipped", None),
-        ("1", "succeeded", "Default"),
-    ]
-    assert operations(page)[0].attributes["id"] == "operation-2"
-    notes = texts(page.all("p", "note"))
-    assert notes == ["1 file at the service, not downloaded"]
-
-
 def test_a_failed_run() -> None:
     """Its line has the outcome; beneath are failed tests and errors, other tests, log and times."""
     item = run_item(PASSED, FAILED, log="one\ntwo", config="Mobile")

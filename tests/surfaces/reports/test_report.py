@@ -1,6 +1,5 @@
 """What all formats show: names, verdicts, reasons, tests, times; how texts and numbers look."""
 
-from datetime import datetime
 from fnmatch import fnmatchcase
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from tests.surfaces.reports import items as made
-from tests.surfaces.reports.items import FAILED, ITEMS, PASSED, Item, at, attempted, run_item
+from tests.surfaces.reports.items import FAILED, ITEMS, PASSED, Item, attempted, run_item
 from tests.surfaces.reports.parsed import ctrf_of, junit_of
 from testvibe_async import BatchItem, CaseResult, RunStatus, errors
 from testvibe_async.errors import UnknownReason
@@ -139,39 +138,6 @@ def test_statuses_that_are_not_documented(
     is_plain = expected in {CaseStatus.PASSED, CaseStatus.FAILED}
     assert case.status is expected
     assert outcome_of(case)[0] == (expected if is_plain else "skipped")
-
-
-@pytest.mark.parametrize(
-    ("item", "began_at", "queued", "took"),
-    [
-        (ITEMS["passed"], at(0), 8, 35),
-        (made.generation_item(), at(0), None, 170),
-        (ITEMS["in flight"], at(0), None, None),
-        (ITEMS["refused"], None, None, None),
-        # It finished before it started, by two clocks.
-        (run_item(PASSED, created_at=at(50), started_at=at(60), finished_at=at(43)), at(50), 10, 0),
-        (run_item(PASSED, created_at=None, started_at=None, finished_at=at(20)), at(0), None, 20),
-    ],
-)
-def test_times(
-    item: Item, began_at: datetime | None, queued: float | None, took: float | None
-) -> None:
-    """A run has its own times; without them, and for others, the dispatch is the start."""
-    times = entry_of(item).times
-
-    assert (times.began_at, times.queue_seconds, times.seconds) == (began_at, queued, took)
-
-
-def test_facts() -> None:
-    """Facts identify an item under the service's names; shared ones are the same for all items."""
-    items = [run_item(PASSED, site_url=f"https://{name}.example") for name in "ab"]
-    place = {"project": "p-1", "server": "https://testvibe.example"}
-
-    run = {"runId": "214", "featureId": "12", "config": "Default", "siteUrl": "https://a.example"}
-    assert entry_of(items[0]).facts == {**run, **place}
-    assert entry_of(made.generation_item()).facts["requestId"] == "a1b2"
-    assert entry_of(ITEMS["refused"]).facts == {}
-    assert Report.of([*items, ITEMS["refused"]]).shared_facts == place
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,6 @@ from tests.surfaces.testing.conftest import Caller, Emulate
 from testvibe_async.testing import Fault, Outcome
 
 FAILING = "Locked-out user sees an error"
-FILES = {
-    "trace": ("trace/locked-out-user-sees-an-error.zip", "application/zip"),
-    "screenshot": ("screenshots/locked-out-user-sees-an-error.png", "image/png"),
-    "report": ("report/index.html", "text/html"),
-}
-"""The path and the type of each artifact, by kind."""
 
 
 @pytest.fixture
@@ -36,41 +30,12 @@ async def content_of(call: Caller, kind: str) -> bytes:
     return (await call.send("GET", (await links_of(call))[kind])).body
 
 
-async def test_each_artifact_can_be_downloaded(failed: Caller) -> None:
-    """Those of the digest have links to another origin, without the key, to complete files."""
-    digest = await failed.get("/runs/214")
-    artifacts = await failed.get("/runs/214/artifacts")
-    assert [{**file, "url": ""} for file in artifacts] == [
-        {**file, "url": ""} for file in digest["artifacts"]
-    ]
-    assert failed.emulator.artifact_url != failed.emulator.url
-    for file in artifacts:
-        assert file["url"].startswith(failed.emulator.artifact_url + "/")
-        assert failed.emulator.api_key not in file["url"]
-        got = await failed.send("GET", file["url"])
-        assert (got.status, len(got.body)) == (200, file["size"])
-        assert (file["path"], got.headers["Content-Type"]) == FILES[file["kind"]]
-    assert [request.run_id for request in failed.emulator.artifact_requests] == [214] * 3
-
-
 async def test_an_edit_takes_a_download_as_it_is(failed: Caller) -> None:
     """`Fault.edit` gets the bytes of a file, and sends what the function returns."""
     failed.emulator.fail("download", Fault.edit(lambda content: content[:8] + b"cut"), times=1)
     failed.emulator.fail("download", Fault.edit(lambda _: {"no": "file"}), times=1, skip=1)
     bodies = [await content_of(failed, "screenshot") for _ in range(2)]
     assert bodies == [b"\x89PNG\r\n\x1a\ncut", b'{"no":"file"}']
-
-
-async def test_a_link_expires_after_whole_seconds(emulate: Emulate) -> None:
-    """It is valid for its lifetime, rounded up to whole seconds; a new one is valid again."""
-    call = await emulate(link_lifetime=0.5)
-    await call.run()
-    await asyncio.sleep(60)
-    link = (await links_of(call))["report"]
-    for seconds, status in ((0.9, 200), (0.1, 403)):
-        await asyncio.sleep(seconds)
-        assert (await call.send("GET", link)).status == status
-    assert (await call.send("GET", (await links_of(call))["report"])).status == 200
 
 
 async def test_a_link_is_good_for_its_own_file_only(failed: Caller) -> None:

@@ -76,27 +76,6 @@ async def test_an_emulator_starts_once(call: Caller) -> None:
     await Emulator().aclose()
 
 
-async def test_every_request_is_on_record(call: Caller) -> None:
-    """A record has the request as received, its run and feature, and its status."""
-    call.emulator.add_feature("a/b c")
-    await asyncio.sleep(3)
-    run_id = (await call("POST", "/features/a%2Fb%20c/run?x=%20&y", {})).document["runId"]
-    for path in (f"/runs/{run_id}", "/runs/1", "/features/none"):
-        await call("GET", path)
-    dispatch, *others = call.emulator.requests
-    assert (dispatch.operation, dispatch.method) == ("run_feature", "POST")
-    assert dispatch.path.endswith("/features/a%2Fb%20c/run")
-    assert dispatch.query == {"x": " ", "y": ""}
-    assert dispatch.headers["authorization"] == f"Bearer {call.emulator.api_key}"
-    assert (dispatch.body, dispatch.at, dispatch.status) == (b"{}", 3, 202)
-    assert (dispatch.feature, dispatch.run_id) == ("a/b c", None)
-    assert [(each.feature, each.run_id, each.status) for each in others] == [
-        ("a/b c", run_id, 200),
-        (None, None, 404),
-        (None, None, 404),
-    ]
-
-
 async def test_requests_are_counted(call: Caller) -> None:
     """Requests are counted by operation, run, feature and condition."""
     first, second = await call.run("Checkout"), await call.run("Wishlist")

@@ -42,38 +42,6 @@ async def test_one_seed_gives_one_story(emulate: Emulate) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "outcome", "errors"),
-    [
-        (
-            0,
-            Outcome(run_duration=1, failing=("product MOVES to the cart",), error="Error: no"),
-            [None, "Error: no"],
-        ),
-        (0, Outcome(run_duration=1, error="Error: no"), [None, "Error: no"]),
-        (1, Outcome(run_duration=1, run_status="passed"), [None, None]),
-    ],
-    ids=["failing tests", "an error alone", "success"],
-)
-async def test_a_feature_can_have_a_fixed_outcome(
-    emulate: Emulate, share: float, outcome: Outcome, errors: list[str | None]
-) -> None:
-    """An outcome fixes times, verdict, failing tests and error of one feature, by its name."""
-    scenario = {"failing_runs": share, "run_queue": 1, "outcomes": {"wishLIST": outcome}}
-    call = await emulate(scenario=scenario)
-    await call.run("Checkout")
-    run_id = await call.run("Wishlist")
-    await asyncio.sleep(2)
-    run = await call.get(f"/runs/{run_id}")
-    assert sorted((test["error"] for test in run["tests"]), key=str) == sorted(errors, key=str)
-    assert run["status"] == ("failed" if any(errors) else "passed")
-    if outcome.failing:
-        assert [test["error"] for test in run["tests"]] == errors
-    assert (await call.get("/runs/214"))["status"] == "running"
-    await asyncio.sleep(60)
-    assert (await call.get("/runs/214"))["status"] == ("failed" if share else "passed")
-
-
-@pytest.mark.parametrize(
     ("kind", "options"),
     [
         (Outcome, {"run_status": "fialed"}),
