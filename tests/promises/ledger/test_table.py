@@ -1,12 +1,14 @@
 """The same call with the same key, by what the row of that key says: each cell of the table.
 
 A cell is a call of each kind, made again by the same process, by the next one on the file, and by
-two at once. The dispatches that the service receives are counted.
+two at once: by default in seven of these twelve places. The dispatches that the service receives
+are counted.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +17,7 @@ from attrs import define, field
 
 from tests.conftest import client_of
 from tests.promises.ledger.conftest import KEY, killed, outcome_of
+from tests.support.amounts import some
 from tests.support.faults import NO_ID
 from tests.support.raising import raised
 from tests.support.timing import STEADY
@@ -35,8 +38,7 @@ SCENARIO = STEADY
 KINDS = ["run", "generation", "batch of runs", "batch of generations"]
 PLACES = ["one process", "the next process", "two processes at once"]
 
-kinds = pytest.mark.parametrize("kind", KINDS)
-places = pytest.mark.parametrize("place", PLACES)
+cells = pytest.mark.parametrize(("kind", "place"), some(product(KINDS, PLACES), few=2))
 
 
 @define
@@ -117,16 +119,14 @@ async def cell(emulator: Emulator, path: Path, kind: str, place: str) -> AsyncGe
         yield cell
 
 
-@kinds
-@places
+@cells
 async def test_without_a_row_it_is_dispatched(cell: Cell) -> None:
     """The first call dispatches; of two at once one does, and both have its operation."""
     assert isinstance(await cell.again(None), Ref)
     assert (cell.posts, cell.started) == (1, 1)
 
 
-@kinds
-@places
+@cells
 @pytest.mark.parametrize("is_finished", [False, True])
 async def test_a_known_operation_is_returned(cell: Cell, *, is_finished: bool) -> None:
     """In flight or finished, it is the call's operation, and nothing is sent."""
@@ -138,8 +138,7 @@ async def test_a_known_operation_is_returned(cell: Cell, *, is_finished: bool) -
     assert cell.posts == 1
 
 
-@kinds
-@places
+@cells
 async def test_while_the_first_caller_waits_both_have_its_operation(cell: Cell) -> None:
     """A call that finds an intent of a living one returns the operation that this starts."""
     cell.emulator.fail(cell.operation, Fault.delay(10), times=1)
@@ -198,8 +197,7 @@ async def test_a_slow_answer_is_awaited_by_both(emulator: Emulator, path: Path) 
     assert emulator.count("run_feature") == 1
 
 
-@kinds
-@places
+@cells
 async def test_an_operation_that_a_kill_left_is_adopted(cell: Cell, path: Path) -> None:
     """An intent without an answer whose operation is to be seen is that operation's."""
     async with killed(cell.emulator, path, cell.call, acted=True) as left:
@@ -208,8 +206,7 @@ async def test_an_operation_that_a_kill_left_is_adopted(cell: Cell, path: Path) 
     assert (cell.posts, cell.started) == (1, 1)
 
 
-@kinds
-@places
+@cells
 async def test_a_request_that_a_kill_cut_off_is_sent_again(cell: Cell, path: Path) -> None:
     """An intent that had no effect is dispatched once more, after it has expired."""
     async with killed(cell.emulator, path, cell.call, acted=False) as left:
@@ -221,8 +218,7 @@ async def test_a_request_that_a_kill_cut_off_is_sent_again(cell: Cell, path: Pat
     assert waited >= 60
 
 
-@kinds
-@places
+@cells
 async def test_a_refused_request_is_sent_again(cell: Cell) -> None:
     """What was refused is dispatched by the same call."""
     cell.emulator.fail(cell.operation, Fault.status(400), times=1)
@@ -247,8 +243,7 @@ async def _leave_unknown(cell: Cell) -> Client:
     return client
 
 
-@kinds
-@places
+@cells
 @pytest.mark.parametrize("decision", [None, "resend", "drop", "ref"])
 async def test_an_unknown_one_is_raised_until_it_is_decided(cell: Cell, decision: Any) -> None:
     """No call dispatches what may have started, unless a decision says so."""
@@ -270,8 +265,7 @@ async def test_an_unknown_one_is_raised_until_it_is_decided(cell: Cell, decision
     assert cell.posts == 1 + (decision == "resend")
 
 
-@kinds
-@places
+@cells
 async def test_another_request_is_refused(cell: Cell) -> None:
     """A key that has another feature is refused in a sentence that names both."""
     client = await cell.open()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("seed", SEEDS if FULL else SEEDS[:1])
-@pytest.mark.parametrize("name", [*CANARIES][:: 1 if FULL else 10])
+@pytest.mark.parametrize("name", [*CANARIES][:: 1 if FULL else 20])
 def test_a_mutant_is_caught(name: str, seed: int) -> None:
     """Each planted mutant breaks the invariant that it is there for, with each seed."""
     schedules = schedules_until_caught(name, seed)

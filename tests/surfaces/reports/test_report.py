@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from tests.surfaces.reports import items as made
-from tests.surfaces.reports.items import FAILED, ITEMS, PASSED, Item, attempted, run_item
+from tests.surfaces.reports.items import FAILED, ITEMS, PASSED, Item, at, attempted, run_item
 from tests.surfaces.reports.parsed import ctrf_of, junit_of
 from testvibe_async import BatchItem, CaseResult, RunStatus, errors
 from testvibe_async.errors import UnknownReason
