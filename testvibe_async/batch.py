@@ -188,6 +188,8 @@ class Batch(Generic[SnapshotT_co]):
 
         Raises:
             ConfigError: The batch was not opened with `async with`.
+            Exception: The error of the caller's generator of features, or of the ledger, which
+                ended the batch early.
         """
         self._require_open()
         return self._workers.changes()
@@ -253,9 +255,13 @@ class Batch(Generic[SnapshotT_co]):
 
         Dispatches under way get up to 10 s to be answered, so that `refs` is complete, or 1.5 s if
         the batch is cancelled.
+
+        Raises:
+            Exception: The error that ended the batch early, unless an iteration has raised it.
         """
         self._is_left = True
         kind = exception[0] if exception else None
+        is_failure = kind is None and self._workers.has_unseen_failure
         is_cancelled = isinstance(kind, type) and issubclass(kind, CancelledError)
         try:
             await self._workers.close(
@@ -263,6 +269,8 @@ class Batch(Generic[SnapshotT_co]):
             )
         finally:
             self._end_trace(failure=kind.__name__ if isinstance(kind, type) else None)
+        if is_failure:
+            self._workers.raise_failure()
 
     def _end_trace(self, *, failure: str | None) -> None:
         if self._trace is not None:

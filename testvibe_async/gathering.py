@@ -64,8 +64,9 @@ class Gathering:
         errors: dict[Operation[Any], VibeError] = {}
         with closing(Subscription(self._poller, handles)) as subscription:
             while (end := await subscription.next()) is not None:
-                operation, error = end
-                if isinstance(error, VibeError):
+                operation, event = end
+                error = event if isinstance(event, VibeError) else operation.mismatch()
+                if error is not None:
                     if not return_exceptions:
                         raise error
                     errors[operation] = error

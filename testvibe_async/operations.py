@@ -230,7 +230,10 @@ class Operation(ABC, Generic[SnapshotT_co]):
                 self._polled, began=began, deadline=None if timeout is None else began + timeout
             )
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # Its traceback holds this frame, and with it the handle.
         await self._keep_outcome()
         return self._seen()
 

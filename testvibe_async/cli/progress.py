@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 from attrs import evolve, frozen
 
-from testvibe_async import Generation, Hooks, Phase, Verdict, VibeError, WaitTimeoutError
+from testvibe_async import Generation, Hooks, Phase, Verdict, WaitTimeoutError
 from testvibe_async._core.util import escape
 from testvibe_async.cli.contact import Contact, Outage
 from testvibe_async.cli.text import Item, is_lost, item_reason
@@ -224,8 +224,8 @@ class Progress:
         """
 
         async def note() -> None:
-            # An operation that can't be observed is reported with its item.
-            with suppress(VibeError):
+            # What ends the batch early is raised by its items.
+            with suppress(Exception):
                 async for operation, transition in changes:
                     if (item := item_of(operation)) is not None:
                         self.note(item, operation.ref, transition.snapshot)

@@ -48,6 +48,11 @@ class Slots:
         self._occupied -= 1
         self._freed.set()
 
+    def note_follower(self) -> None:
+        """Note that the caller follows transitions: an iteration over items may have been left."""
+        self.has_reader = False
+        self._freed.set()
+
     def note_read(self) -> None:
         """Note that the caller has read an item."""
         self.unread -= 1

@@ -36,6 +36,7 @@ class Tasks:
         self._ended = ended
         self._running: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Task[None] | None = None
+        self._is_raised = False
         self._withdrawable: dict[asyncio.Task[Any], Entry[Any] | None] = {}
         """Tasks that read, recover or dispatch: a stop cancels each of them, unless it was sent."""
 
@@ -79,7 +80,7 @@ class Tasks:
             dispatch = entry.dispatch
             assert dispatch is not None
             dispatch.withdraw()
-            if dispatch.may_be_cancelled or not (dispatch.is_sent or spares_idle):
+            if dispatch.may_be_cancelled or not (dispatch.has_effect or spares_idle):
                 task.cancel()
 
     async def await_answers(self, seconds: float) -> None:
@@ -107,7 +108,13 @@ class Tasks:
     def raise_failure(self) -> None:
         """Raise the error of the first failed task, if any."""
         if self._failed is not None:
+            self._is_raised = True
             self._failed.result()
+
+    @property
+    def has_unseen_failure(self) -> bool:
+        """True if a task has failed, and its error was not raised."""
+        return self._failed is not None and not self._is_raised
 
     async def close(self, *, within_seconds: float) -> None:
         """Wait for all tasks, then cancel the tasks that still run, and wait for their end.

@@ -13,7 +13,7 @@ from testvibe_async._core.polling import Change, Iteration, Subscription, own_co
 from testvibe_async.models import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from testvibe_async._core.polling import PolledOperation, Poller
     from testvibe_async.errors import VibeError
@@ -76,14 +76,19 @@ class Waits(Generic[SnapshotT]):
             subscription.close()
 
     def changes(
-        self, operations: Iterable[Operation[SnapshotT]]
+        self, operations: Iterable[Operation[SnapshotT]], *, at_end: Callable[[], None]
     ) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]:
-        """Iterate over the transitions of operations, and of operations waited for later."""
+        """Iterate over the transitions of operations, and of operations waited for later.
+
+        Args:
+            operations: The operations that are waited for already.
+            at_end: Called after the last transition; raises what ended the batch early.
+        """
         follower = Subscription(self._poller, {}, wants=Change.TRANSITION, may_grow=True)
         for operation in operations:
             follower.add(self._poller.known.operation(operation.ref), operation)
         self._followers.add(follower)
-        return Iteration(follower, lambda change: change, raises=False)
+        return Iteration(follower, lambda change: change, at_end=at_end)
 
     def finish_changes(self) -> None:
         """End these iterations after the operations that they have: no more are to come."""

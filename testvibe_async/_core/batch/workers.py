@@ -139,9 +139,11 @@ class Workers(Generic[SnapshotT]):
         if self._limits.timeout is not None:
             self._deadline = self._began + self._limits.timeout
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(self._deadline) as limit:
                 await self._read_all()
         except TimeoutError:
+            if not limit.expired():  # The ledger's own, or that of the caller's generator.
+                raise
             what = "the batch's features were not listed"
             raise WaitTimeoutError(what, ref=None, status=None, elapsed=self._elapsed()) from None
         if self._deadline is not None:
@@ -450,10 +452,16 @@ class Workers(Generic[SnapshotT]):
         """Raise the failure of the first failed task, if any: an error or foreign cancellation."""
         self._tasks.raise_failure()
 
+    @property
+    def has_unseen_failure(self) -> bool:
+        """True if a task has failed, and nobody was told."""
+        return self._tasks.has_unseen_failure
+
     def changes(self) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]:
         """Iterate over the transitions of all operations, including future ones."""
+        self.slots.note_follower()
         operations = [each.operation for each in self.entries if each.operation is not None]
-        changes = self._waits.changes(operations)
+        changes = self._waits.changes(operations, at_end=self.raise_failure)
         self._finish_changes()
         return changes
 

@@ -18,7 +18,7 @@ from attrs import define, field
 from testvibe_async._core.dispatch.candidates import Decision
 from testvibe_async._core.dispatch.unknown import unknown_error
 from testvibe_async._core.util import escape
-from testvibe_async._core.util.waiting import NO_CONTEXT, is_cancelled
+from testvibe_async._core.util.waiting import NO_CONTEXT, cancelling
 from testvibe_async.errors import LedgerError, VibeError
 from testvibe_async.events import logger
 from testvibe_async.ledger import Row, RowState, machine_clock
@@ -201,6 +201,11 @@ class Dispatch(ABC, Generic[OperationT]):
         return self.state in _SENT or self.state is State.UNKNOWN
 
     @property
+    def has_effect(self) -> bool:
+        """True if it has started its operation, or may have."""
+        return self.is_sent or self.state is State.STARTED
+
+    @property
     def is_awaited(self) -> bool:
         """True while it is sent, and its operation may still become known without another call."""
         return self.state in _SENT
@@ -299,19 +304,20 @@ class Dispatch(ABC, Generic[OperationT]):
             LedgerError: It failed, or took too long.
         """
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began, limit = loop.time(), asyncio.timeout(INTENT_SECONDS)
         try:
-            async with asyncio.timeout(INTENT_SECONDS):
+            async with limit:
                 stored = await self.ledger.insert(row)
         except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled():  # It may have been stored all the same, and is not sent.
+            # It may have been stored all the same, and is not sent.
+            if isinstance(error, asyncio.CancelledError) and cancelling():
                 row.state = RowState.NOT_STARTED
                 await noted(self.ledger, row)
                 raise
-            if isinstance(error, TimeoutError):
+            if limit.expired():
                 self.set_row(row)
                 self._own = row
-            raise self._not_recorded(_why_not_recorded(error)) from error
+            raise self._not_recorded(_why_not_recorded(error, limit)) from error
         # The loop's clock stops while the machine sleeps, and the wall clock may be set back.
         age = max((datetime.now(UTC) - row.intended_at).total_seconds(), loop.time() - began)
         if stored.token == row.token and age > INTENT_SECONDS:
@@ -465,15 +471,15 @@ async def noted(ledger: Ledger, row: Row, *, is_stored: bool = True) -> None:
         async with NO_CONTEXT if ledger.is_immediate else asyncio.timeout(NOTE_SECONDS):
             await (ledger.note(row) if is_stored else ledger.insert(row))
     except (Exception, asyncio.CancelledError) as error:
-        if is_cancelled():
+        if isinstance(error, asyncio.CancelledError) and cancelling():
             raise
         what = f"{row.state} {'' if row.ref is None else row.ref.to_json()}"
         logger.error("the ledger could not note a dispatch (%r): %s", error, escape(what))
 
 
-def _why_not_recorded(error: BaseException) -> str:
+def _why_not_recorded(error: BaseException, limit: asyncio.Timeout) -> str:
     """Describe how a ledger failed to store a row."""
-    if isinstance(error, TimeoutError):
+    if limit.expired():
         return f"its ledger did not store the row within {INTENT_SECONDS:g} s"
     if isinstance(error, asyncio.CancelledError):
         return "its ledger was cancelled before it had stored the row"

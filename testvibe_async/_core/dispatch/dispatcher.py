@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from testvibe_async._core.telemetry import Attribute
     from testvibe_async.errors import KindName
     from testvibe_async.ledger import Ledger
+    from testvibe_async.models import Snapshot
     from testvibe_async.operations import ClientParts, Operation
 
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
@@ -53,6 +55,7 @@ class Dispatcher:
         self._keys = token_hex(4)
         self._count = 0
         self._under_way: dict[asyncio.Task[Any], Dispatch[Any]] = {}
+        self._keeping: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._close_deadline = 0.0
 
@@ -188,7 +191,7 @@ class Dispatcher:
             sent_at=dispatch.written_at if dispatch.is_own else None,
             previous_id=dispatch.previous_id,
             row=row,
-            keep=dispatch.keep_outcome if dispatch.is_keyed and not dispatch.item else None,
+            keep=partial(self._keep, dispatch) if dispatch.is_keyed and not dispatch.item else None,
         )
         if row.outcome is not None:
             self.parts.poller.restore(ref, row.outcome)
@@ -205,6 +208,13 @@ class Dispatcher:
                 )
             )
         return operation
+
+    async def _keep(self, dispatch: Dispatch[Any], outcome: Snapshot) -> None:
+        """Have the ledger keep an outcome, also if the caller is cancelled meanwhile."""
+        keeping = asyncio.create_task(dispatch.keep_outcome(outcome), name="testvibe_async ledger")
+        self._keeping.add(keeping)
+        keeping.add_done_callback(self._keeping.discard)
+        await asyncio.shield(keeping)
 
     async def aclose(self) -> None:
         """Cancel unsent dispatches, and wait for the answers to sent ones.
@@ -229,7 +239,7 @@ class Dispatcher:
         finally:
             for task in tasks:
                 task.cancel()
-            await wait_uncancelled(tasks)
+            await wait_uncancelled([*tasks, *self._keeping])
             await self._machine.aclose()
 
 

@@ -7,6 +7,7 @@ assumed, so that what they leave open is read run by run, by id. `candidates` de
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -167,11 +168,13 @@ class EvidenceReader:
             reading = asyncio.create_task(self._read_list(project), name="testvibe_async list")
             self._next_lists[project] = reading
             self._reading.add(reading)
-            reading.add_done_callback(self._note_read)
+            reading.add_done_callback(partial(self._note_read, project))
         return await asyncio.shield(reading)
 
-    def _note_read(self, reading: asyncio.Task[Listing[Run]]) -> None:
+    def _note_read(self, project: str, reading: asyncio.Task[Listing[Run]]) -> None:
         self._reading.discard(reading)
+        if self._next_lists.get(project) is reading:  # It was cancelled before it had begun.
+            del self._next_lists[project]
         if not reading.cancelled():
             reading.exception()  # All who waited for it may have been cancelled.
 

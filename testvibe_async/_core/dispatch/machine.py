@@ -20,6 +20,7 @@ from testvibe_async._core.dispatch.evidence import EvidenceReader, ref_of
 from testvibe_async._core.dispatch.kinds import OutdatedError
 from testvibe_async._core.dispatch.unknown import unknown_error
 from testvibe_async._core.http import call_through_outage
+from testvibe_async._core.polling import own_copy
 from testvibe_async._core.wire import SUCCESS, Endpoints, malformed, retry_after
 from testvibe_async.errors import (
     ClientClosedError,
@@ -126,7 +127,7 @@ class Machine:
             case RowState.INTENDED | RowState.LOST | RowState.ACCEPTED:
                 return State.SETTLE
             case RowState.UNKNOWN | RowState.DROPPED:
-                raise row.error or unknown_error(dispatch)
+                raise unknown_error(dispatch) if row.error is None else own_copy(row.error)
             case RowState.PLANNED:
                 raise AssertionError(row)  # `require_same` has refused it.
             case _:
@@ -216,7 +217,7 @@ class Machine:
                 began = loop.time()
                 await self._wait(dispatch)
                 waited = loop.time() - began
-            async with asyncio.timeout(SEARCH_SECONDS):
+            async with asyncio.timeout(SEARCH_SECONDS) as limit:
                 for delay in SEARCH_DELAYS:
                     await self._transport.sleep(delay)
                     evidence = await self._search(dispatch)
@@ -225,6 +226,8 @@ class Machine:
                     if not evidence.may_change and not evidence.is_answered:
                         break
         except TimeoutError:
+            if not limit.expired():  # The ledger's own.
+                raise
             dispatch.why = dispatch.why or f"no answer within {SEARCH_SECONDS:g} s"
         except NotSentError as error:  # The service is away for too long.
             dispatch.why = error.brief

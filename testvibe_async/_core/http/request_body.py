@@ -102,6 +102,8 @@ class RequestBody(aiohttp.BytesPayload):
         """True if writing began, or other code took the bytes: the request may have arrived."""
         self.is_repeated: bool = False
         """True if the body was asked to write itself a second time, in vain."""
+        self.is_held: bool = False
+        """True while `before_writing` is awaited."""
         self.refusal: Exception | None = None
         """The exception that `before_writing` raised."""
 
@@ -136,12 +138,13 @@ class RequestBody(aiohttp.BytesPayload):
         if self._is_asked:
             self.is_repeated = True
             raise NotRepeatedError("a request that may act is sent once")
-        self._is_asked = True
+        self._is_asked = self.is_held = True
         try:
             await self._before_writing()
         except Exception as error:
-            self.refusal = error
+            self.is_held, self.refusal = False, error
             raise
+        self.is_held = False
         # The request may have been abandoned meanwhile, unnoticed by the awaited callback.
         if self._is_over:
             raise NotRepeatedError("the request is over")

@@ -7,8 +7,11 @@ contains the key. This module never decides when a request is sent, nor whether 
 
 from __future__ import annotations
 
+import asyncio
+import os
 import zlib
 from datetime import UTC, datetime
+from errno import ECONNABORTED
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
@@ -22,10 +25,11 @@ from testvibe_async._core.http.failures import failure_of
 from testvibe_async._core.http.request_body import NEVER_CONNECTED, RequestBody
 from testvibe_async._core.http.response_body import Bodies, TooLargeError, UnknownEncodingError
 from testvibe_async._core.util import __version__, plain
-from testvibe_async._core.util.waiting import OFFLOAD_BYTES, offload
+from testvibe_async._core.util.waiting import OFFLOAD_BYTES, cancelling, offload
 from testvibe_async._core.wire import MAX_ERROR_BYTES, SUCCESS, Redactor, Response, too_large
 from testvibe_async.errors import (
     ConfigError,
+    LedgerError,
     MalformedResponseError,
     OutcomeUnknownError,
     VibeError,
@@ -136,7 +140,12 @@ class HttpSession:
                     await response.wait_for_close()
         except VibeError:
             raise
-        except Exception as error:  # noqa: BLE001 - a session that was passed in may raise any
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError):
+                if cancelling():
+                    raise
+                # A session that is closed cancels what requests share, such as a name's lookup.
+                error = ConnectionAbortedError(ECONNABORTED, os.strerror(ECONNABORTED))
             failure = self._failure(error, request, body, seconds)
             if isinstance(failure, OutcomeUnknownError):
                 failure.status = status
@@ -154,6 +163,9 @@ class HttpSession:
         if body is not None and isinstance(body.refusal, VibeError):
             return body.refusal
         method, url = request.method, self._server + request.path
+        if body is not None and body.is_held and isinstance(error, TimeoutError):
+            what = f"its ledger did not store the row within {seconds:g} s"
+            return LedgerError(what, method=method, url=url)
         if isinstance(error, ValueError) and "AUTH" in str(error):
             return ConfigError(
                 f"the aiohttp session has a login for {self._root.host} of its own (trust_env and "

@@ -440,12 +440,14 @@ class PolledOperation(ABC, Generic[SnapshotT]):
 
     def add(self, listener: Listener) -> None:
         """Add a listener; the first one resets the count of failures."""
-        present = [weak for weak in self.listeners if (each := weak()) is not None and each.is_open]
-        if present:
-            self.listeners = (*present, *listener.weakly)
-        else:
+        present = self.listeners
+        # To prune them at each addition would cost the square of their number.
+        if len(present) & (len(present) - 1) == 0:
+            living = ((weak, weak()) for weak in present)
+            present = tuple(weak for weak, each in living if each is not None and each.is_open)
+        if not present or not self.has_listeners:
             self.forget_failures()
-            self.listeners = listener.weakly
+        self.listeners = (*present, *listener.weakly)
 
     @property
     def request(self) -> Request[SnapshotT]:

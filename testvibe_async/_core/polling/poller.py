@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import Context
 from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -31,8 +31,7 @@ from testvibe_async._core.polling.queue import PollQueue
 from testvibe_async._core.polling.reader import Reader
 from testvibe_async._core.polling.schedule import Schedule, next_due
 from testvibe_async._core.polling.shared_polls import SharedPolls
-from testvibe_async._core.telemetry import telemetry
-from testvibe_async._core.util.waiting import is_cancelled, wait_uncancelled
+from testvibe_async._core.util.waiting import cancelling, wait_uncancelled
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -128,8 +127,7 @@ class Poller:
         self._availability.returned = self._poll_all
         self._deferrals = 0
         # A poll serves all its waits: it must not run in the context of the first one.
-        self._context = copy_context()
-        telemetry().without_span(self._context)
+        self._context = Context()
         self._shared_polls = SharedPolls(self._reader, context=self._context)
         self._last: dict[PolledOperation[Any], _LastPoll] = {}
         """The last polls that have not ended."""
@@ -202,10 +200,11 @@ class Poller:
             ClientClosedError: The client is closed.
         """
         self._check_usable(polled)
+        cancellations = cancelling()
         try:
             await self._shared_polls.poll(polled, max_age=max_age)
         except asyncio.CancelledError:
-            if self._transport.is_closed and not is_cancelled():
+            if self._transport.is_closed and cancelling() == cancellations:
                 raise ClientClosedError(ref=polled.ref) from None
             raise
 

@@ -47,21 +47,30 @@ class PollQueue(Generic[JobT]):
         self._max_workers = max_workers
         self._is_closed = is_closed
         self._jobs: deque[JobT] = deque()
+        self._urgent: deque[JobT] = deque()
+        self._is_urgent_turn = True
         self.workers: set[asyncio.Task[None]] = set()
         """The worker tasks, to be cancelled when the client closes."""
 
     def put(self, jobs: Sequence[JobT], *, is_urgent: bool = False) -> None:
-        """Add jobs, urgent ones before all others; `start` has the workers serve them."""
-        if is_urgent:
-            self._jobs.extendleft(reversed(jobs))
-        else:
-            self._jobs.extend(jobs)
+        """Add jobs; `start` has the workers serve them, and every other one is an urgent one."""
+        (self._urgent if is_urgent else self._jobs).extend(jobs)
+
+    def _next(self) -> JobT | None:
+        """Remove and return the next job: urgent ones must not keep all others waiting."""
+        self._is_urgent_turn = not self._is_urgent_turn or not self._jobs
+        jobs = self._urgent if self._is_urgent_turn and self._urgent else self._jobs
+        return jobs.popleft() if jobs else None
+
+    @property
+    def _length(self) -> int:
+        return len(self._jobs) + len(self._urgent)
 
     def start(self) -> None:
         """Start as many workers as the jobs need and the limit allows."""
         if self._is_closed():
             return
-        for _ in range(min(len(self._jobs), self._max_workers - len(self.workers))):
+        for _ in range(min(self._length, self._max_workers - len(self.workers))):
             worker = asyncio.create_task(self._work(), name="testvibe_async poller")
             self.workers.add(worker)
             worker.add_done_callback(self._note_ended)
@@ -74,22 +83,16 @@ class PollQueue(Generic[JobT]):
         """
         self.workers.discard(worker)
         if worker.cancelled() and not self._is_closed():
-            jobs = list(self._jobs)
-            self._jobs.clear()
-            for job in jobs:
+            while (job := self._next()) is not None:
                 self._abandon(job, None)
-        if self._jobs:
+        if self._length:
             self.start()
 
     async def _work(self) -> None:
         """Serve jobs until the queue is empty."""
         number = 0
-        while self._jobs:
+        while (job := self._next()) is not None:
             number += 1
-            if number % JOBS_A_TURN == 0:
-                await asyncio.sleep(0)
-                continue
-            job = self._jobs.popleft()
             try:
                 await self._serve(job)
             except asyncio.CancelledError:
@@ -102,3 +105,5 @@ class PollQueue(Generic[JobT]):
                 self._abandon(job, error)
                 if not isinstance(error, Exception):
                     raise
+            if number % JOBS_A_TURN == 0:
+                await asyncio.sleep(0)

@@ -6,6 +6,7 @@ Decides which error each of them raises. It never decides what an answer means.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._core.polling.polled import own_copy
@@ -33,6 +34,7 @@ class SharedPolls:
         self._reader = reader
         self._context = context
         self._polls: dict[PolledOperation[Any], asyncio.Task[VibeError | None]] = {}
+        self._callers: Counter[asyncio.Task[VibeError | None]] = Counter()
 
     @property
     def tasks(self) -> list[asyncio.Task[VibeError | None]]:
@@ -56,7 +58,14 @@ class SharedPolls:
             )
             self._polls[polled] = poll
             poll.add_done_callback(lambda _: self._polls.pop(polled))
-        failure = await asyncio.shield(poll)
+        self._callers[poll] += 1
+        try:
+            failure = await asyncio.shield(poll)
+        finally:
+            self._callers[poll] -= 1
+            if not self._callers[poll]:  # Nobody wants its answer any more.
+                del self._callers[poll]
+                poll.cancel()
         if failure is not None:
             raise own_copy(failure)
 

@@ -224,9 +224,10 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             while not self._mail:
                 if not self.is_open:
                     return None
+                arrival = self.arrival()
                 self.poller.awaited.add(self)
                 try:
-                    await self.arrival()
+                    await arrival
                 finally:
                     self.poller.awaited.discard(self)
             return self._mail.popleft()
@@ -286,7 +287,7 @@ class Iteration(Generic[ItemT_co]):
         item: Callable[[Any], ItemT_co | VibeError],
         *,
         timeout: float | None = None,
-        raises: bool = True,
+        at_end: Callable[[], None] | None = None,
     ) -> None:
         """Create the iteration; nothing is polled before the first step.
 
@@ -294,11 +295,12 @@ class Iteration(Generic[ItemT_co]):
             subscription: Provides the events; closed with the iteration.
             item: Makes an item from an event and its operation's item, or the error in its place.
             timeout: Seconds from the first step; None to wait without limit.
-            raises: True to raise, at the end, the errors of operations that could not be observed.
+            at_end: Called after all events, to raise what ended them; None to raise the errors of
+                operations that could not be observed.
         """
         self._subscription = subscription
         self._item = item
-        self._raises = raises
+        self._at_end = at_end
         self._timeout = timeout
         subscription.is_passive = timeout == 0
         self._began: float | None = None
@@ -331,23 +333,30 @@ class Iteration(Generic[ItemT_co]):
                 if not isinstance(item, VibeError):
                     return item
                 self._errors.append(item)
+                del item  # Once it is raised, its traceback holds this frame.
                 if len(self._errors) % OPERATIONS_A_TURN == 0:
                     await asyncio.sleep(0)
         except BaseException:
             del self  # See `Subscription.next`.
             raise
-        if self._raises and self._errors:
-            error = self._errors.popleft()
-            if self._errors and not self._is_failing:
-                self._is_failing = True
-                others = ", ".join(str(each.ref) for each in islice(self._errors, MAX_NAMED))
-                more = len(self._errors) - MAX_NAMED
-                error.add_note(
-                    f"not observed either: {others}{f' and {more} more' if more > 0 else ''}; the "
-                    "next steps of the iteration raise why"
-                )
-            raise error
+        if self._at_end is not None:
+            self._at_end()
+        elif self._errors:
+            raise self._next_error()
         raise StopAsyncIteration
+
+    def _next_error(self) -> VibeError:
+        """Return the next error of an operation; the first one names the others."""
+        error = self._errors.popleft()
+        if self._errors and not self._is_failing:
+            self._is_failing = True
+            others = ", ".join(str(each.ref) for each in islice(self._errors, MAX_NAMED))
+            more = len(self._errors) - MAX_NAMED
+            error.add_note(
+                f"not observed either: {others}{f' and {more} more' if more > 0 else ''}; the next "
+                "steps of the iteration raise why"
+            )
+        return error
 
     async def aclose(self) -> None:
         """End the iteration, and request no more polls; for `contextlib.aclosing`."""

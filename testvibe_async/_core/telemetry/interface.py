@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
-    from contextvars import Context
 
 Attribute: TypeAlias = "str | int | float | bool | None"
 """The value of an attribute; None is left out."""
@@ -72,6 +71,3 @@ class Telemetry:
     def traceparent(self) -> str | None:
         """Return the current span, in the form of W3C's Trace Context; None without one."""
         return None
-
-    def without_span(self, context: Context) -> None:
-        """Clear the current span in a context."""

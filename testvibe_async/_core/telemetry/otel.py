@@ -17,7 +17,7 @@ from attrs import fields
 from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.trace import INVALID_SPAN, Link, Span, Status, StatusCode
+from opentelemetry.trace import Link, Span, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from testvibe_async._core.telemetry.interface import Subscriber, Telemetry
@@ -35,7 +35,7 @@ from testvibe_async.models import Phase, Run
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
-    from contextvars import Context, Token
+    from contextvars import Token
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
@@ -160,11 +160,6 @@ class OpenTelemetry(Telemetry):
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
         return carrier.get("traceparent")
-
-    @_guarded
-    def without_span(self, context: Context) -> None:
-        """Clear the current span in a context."""
-        context.run(otel_context.attach, trace.set_span_in_context(INVALID_SPAN))
 
     def _in_flight(self, _options: CallbackOptions) -> Iterable[Observation]:
         """Count all operations in flight; called by the SDK, in a thread of its own."""

@@ -31,10 +31,10 @@ The function uses nothing that the event loop's thread may change.
 """
 
 
-def is_cancelled() -> bool:
-    """Return whether the running task itself was cancelled, rather than what it awaits."""
+def cancelling() -> int:
+    """Return how often the running task was cancelled; 0 if only what it awaits was."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return 0 if task is None else task.cancelling()
 
 
 async def wait_uncancelled(work: Iterable[asyncio.Future[Any]], *, until: float = inf) -> None:
