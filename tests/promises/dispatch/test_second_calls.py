@@ -194,3 +194,42 @@ async def test_only_the_last_search_proves_an_absence(emulator: Emulator, client
     emulator.fail("list_runs", Fault.status(500), when=lambda _: now() > 50)
     await raised(errors.DispatchUnknownError, run(client))
     assert emulator.count("run_feature") == 0
+
+
+@pytest.mark.parametrize("kind", ["run", "generation"])
+@pytest.mark.parametrize("offset", [0.75, 2.25, 2.5])
+async def test_two_callers_make_the_next_attempt_once(
+    emulator: Emulator, client: Client, kind: str, offset: float
+) -> None:
+    """What one of them has seen of the first attempt is no evidence against the other's second."""
+    operation = "run_feature" if kind == "run" else "generate_feature"
+    emulator.fail(operation, Fault.reset(), times=1)
+    emulator.fail(operation, Fault.delay(0.5), skip=1)
+    for read in ("list_runs", "get_generation_status"):
+        emulator.fail(read, Fault.delay(1))
+
+    async def call(caller: Client, delay: float) -> object:
+        await asyncio.sleep(delay)
+        calling: Any = run(caller) if kind == "run" else generate(caller)
+        return (await calling).ref
+
+    async with client_of(emulator, ledger=client.ledger) as other:
+        first, second = await asyncio.gather(call(client, 0), call(other, offset))
+    assert first == second
+    assert len(emulator.runs if kind == "run" else emulator.generations) == 1
+
+
+async def test_a_second_caller_does_not_repeat_what_was_accepted() -> None:
+    """An answer whose id can't be read proves the operation, though nothing shows it."""
+    async with Emulator(dispatch_lag=300) as emulator, client_of(emulator) as client:
+        emulator.fail("run_feature", Fault.edit(lambda _: {"queued": True}), times=1)
+        emulator.fail("run_feature", Fault.delay(12), times=1)
+        emulator.fail("list_runs", Fault.edit(lambda _: []))
+
+        async def call(delay: float) -> object:
+            await asyncio.sleep(delay)
+            return await run(client)
+
+        found = await asyncio.gather(call(0), call(1), return_exceptions=True)
+        assert [getattr(each, "reason", None) for each in found] == ["accepted", "accepted"]
+        assert emulator.count("run_feature") == 1

@@ -220,8 +220,9 @@ class Machine:
             async with asyncio.timeout(SEARCH_SECONDS) as limit:
                 for delay in SEARCH_DELAYS:
                     await self._transport.sleep(delay)
+                    searched = dispatch.row
                     evidence = await self._search(dispatch)
-                    if (state := _state_by(dispatch.row)) is not None:
+                    if (state := _state_by(dispatch.row, searched)) is not None:
                         return state
                     if not evidence.may_change and not evidence.is_answered:
                         break
@@ -258,10 +259,12 @@ class Machine:
             except NotSentError as error:
                 dispatch.why = error.brief
                 raise unknown_error(dispatch) from error
+            searched = dispatch.row
             evidence = await self._search(dispatch, is_last=is_last)
-            if (state := _state_by(dispatch.row)) is not None:
+            if (state := _state_by(dispatch.row, searched)) is not None:
                 return state
         is_proof = evidence.is_answered and dispatch.decision.is_nothing
+        is_proof = is_proof and not dispatch.is_accepted  # By another caller's answer.
         if is_proof and dispatch.is_persistent and dispatch.resends < MAX_RESENDS:
             dispatch.resends += 1
             nothing = self.not_sent(dispatch, "it had no effect: the service shows nothing of it")
@@ -295,9 +298,9 @@ class Machine:
             if current is None:
                 rows = await dispatch.ledger.rows(row.key)
                 current = last_row(rows, row.server, row.project, row.item)
-            if current is not None and current.state is not row.state:
+            if current is not None and not _is_as_searched(current, row):
                 dispatch.set_row(current)
-                if _state_by(current) is not None:
+                if _state_by(current, row) is not None:
                     return evidence
             attached = [ref for ref in refs if ref in self._parts.poller.known]
             decision = decide(row, evidence, related, attached=attached)
@@ -337,8 +340,20 @@ class Machine:
         return NotSentError(what, method=dispatch.request.method, url=url)
 
 
-def _state_by(row: Row | None) -> State | None:
-    """Return the state that follows from what is known of an attempt; None to search on."""
+def _is_as_searched(current: Row, searched: Row) -> bool:
+    """Return whether nothing has become known of an attempt since it was searched."""
+    return (current.identity, current.state) == (searched.identity, searched.state)
+
+
+def _state_by(row: Row | None, searched: Row | None) -> State | None:
+    """Return the state that follows from what is known of an attempt; None to search on.
+
+    Args:
+        row: The last attempt, as the ledger has it now.
+        searched: The attempt that was searched; evidence of it proves nothing of another one.
+    """
+    if row is not None and searched is not None and row.identity != searched.identity:
+        return State.RECALL
     match None if row is None else row.state:
         case RowState.DISPATCHED | RowState.FINISHED:
             return State.STARTED
