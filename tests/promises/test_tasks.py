@@ -32,13 +32,19 @@ async def names() -> AsyncGenerator[str]:
 
 async def test_what_ends_a_batch_early_is_raised(project: Project) -> None:
     """An iteration over the transitions raises it, and so does a block without an iteration."""
-    with pytest.raises(ValueError, match="my database is gone"):
+
+    async def followed() -> None:
         async with project.run_features(names()) as batch:
             async for _ in batch.changes():
                 pass
-    with pytest.raises(ValueError, match="my database is gone"):
+
+    async def unread() -> None:
         async with project.run_features(names()):
             await asyncio.sleep(60)
+
+    for run in (followed, unread):
+        with pytest.raises(ValueError, match="my database is gone"):
+            await run()
     async with project.run_features(names()) as batch:  # It is not raised twice.
         with pytest.raises(ValueError, match="my database is gone"):
             async for _ in batch:
@@ -187,7 +193,7 @@ async def test_a_second_reader_does_not_harm_the_first(project: Project) -> None
     assert await first
 
 
-async def timed_out(client: Client, operation: RunOperation) -> None:
+async def timed_out(_: Client, operation: RunOperation) -> None:
     await operation.wait(timeout=0)
 
 
@@ -236,8 +242,8 @@ async def test_a_search_that_is_cancelled_harms_no_later_one(
     """Code that cancels all tasks at once does not end the searches of the client's later calls."""
     emulator.fail("run_feature", Fault.lost(), times=2)
     call = asyncio.create_task(project.run_feature("Checkout").wait())
-    while not (lists := [each for each in asyncio.all_tasks() if "list" in each.get_name()]):
-        await asyncio.sleep(0)
+    await asyncio.sleep(0.04)
+    lists = [each for each in asyncio.all_tasks() if "list" in each.get_name()]
     lists[0].cancel()
     with suppress(errors.DispatchUnknownError):
         await call
