@@ -286,10 +286,8 @@ class Watch:
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
         outcome = self._present()
-        if self.batches is not None and outcome.number is not None:
-            with suppress(ConfigError):  # The results are not lost for it.
-                history = self.batches.history_of(outcome.items, self.place, before=outcome.number)
-                outcome = evolve(outcome, history=await history)
+        with suppress(ConfigError):  # The results are not lost for it.
+            outcome = await self._with_history(outcome)
         with anyio.move_on_after(self.limit.ending):
             logs = await _logs_of_failures(outcome.items, self.connection.client)
             outcome = evolve(outcome, logs=logs)
@@ -297,6 +295,14 @@ class Watch:
             return await self.outputs.conclude(outcome, timeout=self.limit.ending)
         finally:
             self._is_concluded = True
+
+    async def _with_history(self, outcome: Outcome) -> Outcome:
+        """Return an outcome with the earlier batches that show which results are new."""
+        if self.batches is None or outcome.number is None:
+            return outcome
+        history = await self.batches.history_of(outcome.items, self.place, before=outcome.number)
+        parent = outcome.parent and await self._with_history(outcome.parent)
+        return evolve(outcome, history=history, parent=parent)
 
     def conclude_early(self, error: BaseException) -> None:
         """Write the reports and name the operations in flight if an error ends the command."""

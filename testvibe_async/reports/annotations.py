@@ -28,12 +28,7 @@ MESSAGE_LINES = 12
 def to_annotations(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """Return a workflow command for each failure, and a warning for what is flaky.
 
-    Args:
-        items: The items of a batch, from `run_features` or `generate_features`.
-        options: See `ReportOptions`.
-
-    Raises:
-        ConfigError: A time has no time zone.
+    The arguments are those of `write_report`.
     """
     report = Report.of(items, **options)
     found = [_failure(entry, case) for entry, case in report.failures]

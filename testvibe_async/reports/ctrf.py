@@ -46,12 +46,7 @@ def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     has the status `failed`, and its raw status is the reason. A test that passed after it failed is
     `flaky`. Tests have a duration alone, operations also a start and an end.
 
-    Args:
-        items: The items of a batch, from `run_features` or `generate_features`.
-        options: See `ReportOptions`.
-
-    Raises:
-        ConfigError: A time has no time zone.
+    The arguments are those of `write_report`.
     """
     report = Report.of(items, **options)
     shared = report.shared_facts

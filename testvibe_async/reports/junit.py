@@ -47,12 +47,7 @@ def to_junit(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     failure. One that failed in several attempts has its first failure as `failure`, and a
     `rerunFailure` for each other.
 
-    Args:
-        items: The items of a batch, from `run_features` or `generate_features`.
-        options: See `ReportOptions`.
-
-    Raises:
-        ConfigError: A time has no time zone.
+    The arguments are those of `write_report`.
     """
     report = Report.of(items, **options)
     root = ET.Element("testsuites", name=report.title)

@@ -47,12 +47,9 @@ def to_markdown(
     What is flaky has a mark of its own, is named at the top, and unfolds to its earlier failures.
 
     Args:
-        items: The items of a batch, from `run_features` or `generate_features`.
+        items: As of `write_report`.
         max_bytes: The limit in bytes of UTF-8. A note says how much is left out.
-        options: See `ReportOptions`.
-
-    Raises:
-        ConfigError: A time has no time zone.
+        options: As of `write_report`.
     """
     report = Report.of(items, **options)
     entries = report.by_urgency

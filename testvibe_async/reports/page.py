@@ -57,12 +57,7 @@ def to_html(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     It works from a file, without a network, without JavaScript (except the filters), and without a
     mouse. It needs jinja2.
 
-    Args:
-        items: The items of a batch, from `run_features` or `generate_features`.
-        options: See `ReportOptions`.
-
-    Raises:
-        ConfigError: A time has no time zone, or jinja2 is not installed.
+    The arguments are those of `write_report`.
     """
     folder = options.get("folder")
     if folder is not None:

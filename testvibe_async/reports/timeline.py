@@ -7,11 +7,12 @@ the width, so that it fits any screen.
 
 from __future__ import annotations
 
-import math
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
+
+from testvibe_async.runner.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,8 @@ class Timeline:
         step = next((each for each in _TICK_SECONDS if each > least), least)
         for number in range(int(self.seconds / step) + 1):
             at = number * step
-            yield 100 * at / self.seconds, clock(at) if at < 0.94 * self.seconds else ""
+            is_shown = at < 0.94 * self.seconds
+            yield 100 * at / self.seconds, (duration(at) if at else "0") if is_shown else ""
 
 
 def timeline(report: Report) -> Timeline | None:
@@ -122,10 +124,3 @@ def _extent(left: float, right: float) -> tuple[float, float]:
     """Return the left and the width of a visible bar."""
     width = max(right - left, _LEAST_PERCENT)
     return min(left, 100 - width), width
-
-
-def clock(seconds: float) -> str:
-    """Return a point of time as on a stopwatch: `0:00`, `1:30`, `1:00:00`."""
-    minutes, left = divmod(math.floor(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

@@ -176,9 +176,7 @@ class Batches:
         """
         headings = await self.headings()
         is_number = word.isdecimal()
-        of_any = [
-            each for each in headings if word == (str(each.number) if is_number else each.key)
-        ]
+        of_any = [each for each in headings if word == str(each.number if is_number else each.key)]
         found = [each for each in of_any if is_number or place.has(each)]
         if len(found) > 1:
             titles = " and ".join(str(each.number) for each in found)
@@ -187,10 +185,10 @@ class Batches:
             return found[0]
         if of_any:
             raise ConfigError(_is_elsewhere(of_any[0], place))
-        names = [each.name for each in headings if each.name and place.has(each)]
+        keys = [each.name for each in headings if each.name and place.has(each)]
         newest = f"the newest is batch {headings[0].title}" if headings else "there is none yet"
         what = "" if is_number else "named "
-        raise ConfigError(f"there is no batch {what}{word}: {similar_names(word, names) or newest}")
+        raise ConfigError(f"there is no batch {what}{word}: {similar_names(word, keys) or newest}")
 
     async def meant(
         self, word: str | None, place: Place, *, kind: KindName | None = None
@@ -277,15 +275,13 @@ class Batches:
                 )
             settled |= {item.key for item in earlier.items if _is_settled(item)}
 
-    async def with_all_reruns(
-        self, place: Place, *, kind: KindName | None = None
-    ) -> AsyncGenerator[KeptBatch]:
+    async def with_all_reruns(self, place: Place) -> AsyncGenerator[KeptBatch]:
         """Yield the batches of a place, the latest first, each with its reruns.
 
         A rerun is a batch of its own only where its parent is not there any more.
         """
         numbers = {each.number for each in await self.headings()}
-        for heading in await self.here(place, kind=kind):
+        for heading in await self.here(place):
             if heading.spec.parent not in numbers:
                 yield await self.with_reruns(heading)
 
@@ -310,17 +306,16 @@ class Batches:
 
     async def parent_of(self, rerun: KeptBatch) -> KeptBatch | None:
         """Return the batch that a rerun reran, with its other reruns; None if there is none."""
-        for heading in await self.headings():
-            if heading.number == rerun.spec.parent:
-                return await self.with_reruns(heading, without=rerun.number)
-        return None
+        found = (each for each in await self.headings() if each.number == rerun.spec.parent)
+        heading = next(found, None)
+        return heading and await self.with_reruns(heading, without=rerun.number)
 
     async def history_of(
         self, items: Iterable[BatchItem[Any]], place: Place, *, before: int
     ) -> list[KeptBatch]:
         """Return the batches that show since when failures are new, the latest as the last.
 
-        They are read from the latest back until each feature with a failure has a result.
+        They are read until each feature with a failure has a result.
 
         Args:
             items: The items of a batch of runs.
@@ -356,11 +351,8 @@ class Batches:
                     row.state, row.outcome, row.error = RowState.FINISHED, outcome, None
                     await self.ledger.note(row)
                     keys.add((*place, row.key))
-        return [
-            each
-            for each in reversed(await self.headings())
-            if (each.server, each.project, each.key) in keys
-        ]
+        headings = reversed(await self.headings())
+        return [each for each in headings if (each.server, each.project, each.key) in keys]
 
 
 def _is_elsewhere(batch: KeptBatch, place: Place) -> str:

@@ -105,7 +105,7 @@ class Outcome:
     failure: str | None = None
     """The service, and why its last request failed; None if the service answered."""
 
-    parent: Self | None = None
+    parent: Outcome | None = None
     """The batch whose failures this runs again, as it was before; None without one."""
 
     history: Sequence[StoredBatch] = ()
@@ -137,7 +137,7 @@ class Outcome:
     @property
     def is_stopped(self) -> bool:
         """True if a signal stopped the command."""
-        return any(code in STOPPED for code in self.causes)
+        return not {*self.causes}.isdisjoint(STOPPED)
 
     @property
     def unfinished(self) -> list[BatchItem[Snapshot]]:
@@ -271,8 +271,7 @@ class Outcome:
         if self.is_stopped:
             return
         failed = [item for item in self.items if item.verdict is Verdict.FAILED]
-        runs = [str(item.outcome.run_id) for item in failed if isinstance(item.outcome, Run)]
-        if runs:
+        if runs := [str(each.outcome.run_id) for each in failed if isinstance(each.outcome, Run)]:
             which = "it" if len(runs) == 1 else "the first failure"
             yield Step(f"diagnose {which}", [self._command("runs", "diagnose", runs[0])])
         elif failed:
@@ -286,14 +285,16 @@ class Outcome:
             yield Step("rerun what failed", [self._command(*words)])
 
     def _pending_steps(self) -> Iterator[Step]:
-        unknown = [item for item in self.items if _is_undecided(item)]
+        unknown = [
+            each for each in self.items if isinstance(each.error, errors.DispatchUnknownError)
+        ]
         if unknown:
             checks = [*dict.fromkeys(map(self.check_command, unknown))]
             yield Step("check whether it started", checks, is_pending=True)
             if resume := self.resume:
-                decisions = ["resend", "adopt ID", "drop"]
-                if self.spec.kind != "run":
-                    decisions.remove("adopt ID")  # A person names only a run by its id.
+                # A person names only a run by its id.
+                adopt = ["adopt ID"] if self.spec.kind == "run" else []
+                decisions = ["resend", *adopt, "drop"]
                 commands = [f"{resume} --unknown {each}" for each in decisions]
                 yield Step("settle what is unknown", commands, is_pending=True)
         refs = [item.ref for item in self.unfinished if item.ref is not None]
@@ -329,7 +330,7 @@ class Outcome:
     @property
     def document(self) -> dict[str, Any]:
         """All of it as the document that `--json` prints."""
-        stopped, numbers = self.failures_that_stopped, self.summary.to_dict()
+        stopped, numbers, news = self.failures_that_stopped, self.summary.to_dict(), self.changes
         words = Counter(map(verdict_of, self.items))
         unseen, limited = words[UNSEEN], words[LIMITED]
         return {
@@ -339,7 +340,7 @@ class Outcome:
             "kind": self.spec.kind,
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
             **({} if self.rate_limit is None else {"rateLimit": self.rate_limit}),
-            **({"changes": [each.to_news() for each in self.changes]} if self.changes else {}),
+            **({"changes": [each.to_news() for each in news]} if news else {}),
             **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
             # As in the counts for people, these are not among the others of their verdict.
             "summary": {
@@ -379,10 +380,6 @@ def is_left(item: BatchItem[Snapshot]) -> bool:
     """Return whether `resume` may dispatch an item's operation, unknown ones included."""
     is_over = item.ref is not None or item.outcome is not None or item.is_dropped
     return not is_over and not is_refusal(item.error)
-
-
-def _is_undecided(item: BatchItem[Snapshot]) -> bool:
-    return isinstance(item.error, errors.DispatchUnknownError)
 
 
 def wait_command(refs: Sequence[Ref], options: Sequence[str] = ()) -> str:

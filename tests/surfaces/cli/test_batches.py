@@ -361,6 +361,17 @@ async def test_unfinished_batches_are_listed(call: Call) -> None:
     (await call("run --failed 3")).refuses("there is no batch 3: the newest is batch 2 (slow)")
 
 
+async def test_a_rerun_reports_what_is_new_as_report_does(emulator: Emulator, call: Call) -> None:
+    """What failed newly in a batch is new in the report of its rerun too, since the same batch."""
+    await call("run Newsletter --wait")
+    for words in ("run Newsletter", "run --failed 2 --report again.md"):
+        end_later(emulator, "failed", "Newsletter")
+        await call(f"{words} --wait")
+    await call("report 2 --report later.md")
+    for name in ("again.md", "later.md"):
+        assert "- **Newsletter**: newly failing, new since batch 1, " in text_of(name)
+
+
 async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> None:
     """The last batches are rows of numbers; what is new, flaky or passes again is named."""
     typed = "run Checkout Newsletter --wait"
