@@ -383,8 +383,7 @@ def undecided(rows: Iterable[Row]) -> list[Row]:
 def _is_meant(row: Row, feature: int | str | None, config: str | None) -> bool:
     names = {folded(str(each)) for each in (row.feature, row.name) if each is not None}
     is_feature = feature is None or folded(str(feature)) in names
-    asked = DEFAULT_CONFIG if row.config is None else row.config
-    return is_feature and (config is None or folded(config) == folded(asked))
+    return is_feature and (config is None or folded_config(config) == folded_config(row.config))
 
 
 def is_awaited(row: Row) -> bool:
@@ -420,17 +419,24 @@ def request_of(
     *, kind: str, feature: int | str, config: str | None, site_url: str | None
 ) -> tuple[object, ...]:
     """Return what is requested, such that two spellings of one request are equal."""
-    number = id_in(str(feature))
-    name = folded(str(feature)) if number is None else number
     site = None if site_url is None else folded_site(site_url)
-    return kind, name, folded(config or DEFAULT_CONFIG), site
+    return kind, _folded_feature(feature), folded_config(config), site
+
+
+def _folded_feature(feature: int | str) -> int | str:
+    number = id_in(str(feature))
+    return folded(str(feature)) if number is None else number
+
+
+def folded_config(config: str | None) -> str:
+    """Return a configuration such that two spellings of it are equal; None is the default."""
+    return folded(config or DEFAULT_CONFIG)
 
 
 def item_of(feature: int | str, config: str | None, repetition: int) -> str:
     """Return the text that identifies an item of a batch."""
-    number = id_in(str(feature))
-    name = str(feature).casefold() if number is None else number
-    return json.dumps([name, config, repetition], ensure_ascii=False)
+    which = [_folded_feature(feature), folded_config(config), repetition]
+    return json.dumps(which, ensure_ascii=False)
 
 
 def _boot() -> str | None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.faults import NO_ID
+from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import (
@@ -233,3 +234,27 @@ async def test_a_second_caller_does_not_repeat_what_was_accepted() -> None:
         found = await asyncio.gather(call(0), call(1), return_exceptions=True)
         assert [getattr(each, "reason", None) for each in found] == ["accepted", "accepted"]
         assert emulator.count("run_feature") == 1
+
+
+class Unreadable(Notes):
+    """A ledger that answers no question about what a search has shown."""
+
+    async def related(self, *_: object) -> list[Row]:
+        raise OSError("connection to the database lost")
+
+
+async def test_a_ledger_that_fails_during_a_search(emulator: Emulator) -> None:
+    """What was sent may have taken effect, which is said rather than that the ledger failed."""
+    emulator.fail("run_feature", Fault.lost())
+    async with client_of(emulator, ledger=Unreadable()) as client:
+        error = await raised(errors.DispatchUnknownError, run(client))
+        assert "could not be read: connection to the database lost" in error.what
+        (item,) = await client.project().run_features(["Returns"])
+        assert item.verdict == "unknown"
+
+
+async def test_two_spellings_of_a_configuration_are_one(project: Project) -> None:
+    """A batch dispatches a feature once for each configuration, whatever its spelling."""
+    configs = [None, "Default", "default", "Mobile", "mobile"]
+    items = await project.run_features(["Checkout"], config=configs)
+    assert [item.config for item in items] == [None, "Mobile"]

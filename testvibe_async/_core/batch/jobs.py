@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 from testvibe_async._core.util import id_in, plain
 from testvibe_async.errors import ConfigError, ResponseError, TransportError
 from testvibe_async.events import reported_logger
+from testvibe_async.ledger import folded, folded_config
 from testvibe_async.models import DEFAULT_CONFIG, Feature
 from testvibe_async.outcomes import BatchItem
 
@@ -182,9 +183,9 @@ class _Distinct:
         self._is_listed = False
         self._ids_by_name: dict[str, int] = {}
         # Tuples, since a set for each feature would take 0.2 KiB.
-        self._ids: dict[int, tuple[str | None, ...]] = {}
+        self._ids: dict[int, tuple[str, ...]] = {}
         """The configurations with which each feature was named."""
-        self._bare_names: dict[str, tuple[str | None, ...]] = {}
+        self._bare_names: dict[str, tuple[str, ...]] = {}
         """The same for names whose id is unknown."""
 
     async def is_new(self, feature: Named, config: str | None) -> bool:
@@ -214,7 +215,7 @@ class _Distinct:
         # Without the list, a feature that is named by name and by id runs twice.
         with suppress(TransportError, ResponseError):
             for row in await self._list_features():
-                self._learn(row.name.casefold(), row.id)
+                self._learn(folded(row.name), row.id)
 
     def _learn(self, name: str, number: int) -> None:
         self._ids_by_name[name] = number
@@ -222,9 +223,9 @@ class _Distinct:
             _add(config, self._ids, number)
 
 
-def _add(config: str | None, named: dict[T, tuple[str | None, ...]], key: T) -> bool:
+def _add(config: str | None, named: dict[T, tuple[str, ...]], key: T) -> bool:
     """Add a configuration to a feature's configurations; return False if it was present."""
-    configs = named.get(key, ())
+    configs, config = named.get(key, ()), folded_config(config)
     if config in configs:
         return False
     named[key] = (*configs, config)
@@ -237,10 +238,10 @@ def _identity(feature: Named) -> tuple[str | None, int | None]:
     A value that is neither has no identity, and the dispatch refuses it later.
     """
     if isinstance(feature, Feature):
-        return feature.name.casefold() or None, feature.id
+        return folded(feature.name) or None, feature.id
     if isinstance(feature, str):
         number = id_in(feature)
-        return (feature.casefold() if number is None else None), number
+        return (folded(feature) if number is None else None), number
     return None, feature if type(feature) is int else None
 
 

@@ -138,8 +138,9 @@ class Workers(Generic[SnapshotT]):
         self._began = loop.time()
         if self._limits.timeout is not None:
             self._deadline = self._began + self._limits.timeout
+        limit = asyncio.timeout_at(self._deadline)
         try:
-            async with asyncio.timeout_at(self._deadline) as limit:
+            async with limit:
                 await self._read_all()
         except TimeoutError:
             if not limit.expired():  # The ledger's own, or that of the caller's generator.

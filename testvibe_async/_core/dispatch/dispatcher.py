@@ -52,8 +52,6 @@ class Dispatcher:
         self._machine = Machine(parts)
         self._newest: defaultdict[str, Newest] = defaultdict(Newest)
         """The newest run of each project."""
-        self._keys = token_hex(4)
-        self._count = 0
         self._under_way: dict[asyncio.Task[Any], Dispatch[Any]] = {}
         self._keeping: set[asyncio.Task[None]] = set()
         self._is_closing = False
@@ -61,8 +59,7 @@ class Dispatcher:
 
     def new_key(self) -> str:
         """Return a key for a dispatch or a batch to which the caller gave none."""
-        self._count += 1
-        return f"{self._keys}-{self._count}"
+        return token_hex(16)
 
     def new(self, kind: KindName, *, project: str, key: str | None, **values: Any) -> Dispatch[Any]:  # noqa: ANN401 - the fields of a dispatch
         """Return a dispatch; sends nothing.

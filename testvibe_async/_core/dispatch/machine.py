@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, assert_never
 from attrs import evolve
 
 from testvibe_async._core.dispatch.candidates import Evidence, decide
-from testvibe_async._core.dispatch.dispatch import INTENT_SECONDS, ClaimedError, State
+from testvibe_async._core.dispatch.dispatch import INTENT_SECONDS, NOTE_SECONDS, ClaimedError, State
 from testvibe_async._core.dispatch.evidence import EvidenceReader, ref_of
 from testvibe_async._core.dispatch.kinds import OutdatedError
 from testvibe_async._core.dispatch.unknown import unknown_error
 from testvibe_async._core.http import call_through_outage
 from testvibe_async._core.polling import own_copy
+from testvibe_async._core.util import escape
 from testvibe_async._core.wire import SUCCESS, Endpoints, malformed, retry_after
 from testvibe_async.errors import (
     ClientClosedError,
@@ -30,6 +31,7 @@ from testvibe_async.errors import (
     ResponseError,
     VibeError,
 )
+from testvibe_async.events import logger
 from testvibe_async.ledger import RowState, age_of, describe, request_of
 
 if TYPE_CHECKING:
@@ -212,12 +214,13 @@ class Machine:
     async def _settle(self, dispatch: Dispatch[Any]) -> State:
         """Search for the operation a few times, as soon as the answer is lost."""
         evidence, loop, waited = Evidence(), asyncio.get_running_loop(), 0.0
+        limit = asyncio.timeout(SEARCH_SECONDS)
         try:
             if dispatch.patience is not None:
                 began = loop.time()
                 await self._wait(dispatch)
                 waited = loop.time() - began
-            async with asyncio.timeout(SEARCH_SECONDS) as limit:
+            async with limit:
                 for delay in SEARCH_DELAYS:
                     await self._transport.sleep(delay)
                     searched = dispatch.row
@@ -292,12 +295,7 @@ class Machine:
         dispatch.shown |= {ref: (operation, ref) for operation, ref in evidence.shown}
         evidence, refs = evolve(evidence, shown=[*dispatch.shown.values()]), [*dispatch.shown]
         async with self._settling:
-            related = await dispatch.ledger.related(row.server, row.project, refs)
-            # The call that made the attempt may have had its answer meanwhile.
-            current = next((each for each in related if each.identity == row.identity), None)
-            if current is None:
-                rows = await dispatch.ledger.rows(row.key)
-                current = last_row(rows, row.server, row.project, row.item)
+            related, current = await _read_rows(dispatch, row, refs)
             if current is not None and not _is_as_searched(current, row):
                 dispatch.set_row(current)
                 if _state_by(current, row) is not None:
@@ -338,6 +336,30 @@ class Machine:
         """Return the error of a dispatch that was not sent."""
         url = self._transport.url_of(dispatch.request)
         return NotSentError(what, method=dispatch.request.method, url=url)
+
+
+async def _read_rows(
+    dispatch: Dispatch[Any], row: Row, refs: list[Ref]
+) -> tuple[list[Row], Row | None]:
+    """Read the rows that may own what a search has shown, and the last attempt.
+
+    The call that made the attempt may have had its answer meanwhile, or have made another.
+
+    Raises:
+        DispatchUnknownError: The ledger failed, and the request may have taken effect.
+    """
+    try:
+        async with asyncio.timeout(NOTE_SECONDS):
+            related = await dispatch.ledger.related(row.server, row.project, refs)
+            current = next((each for each in related if each.identity == row.identity), None)
+            if current is None:
+                rows = await dispatch.ledger.rows(row.key)
+                current = last_row(rows, row.server, row.project, row.item)
+    except Exception as error:  # noqa: BLE001 - a caller's ledger may raise anything
+        logger.error("the ledger could not be read: %s", escape(repr(error)))
+        dispatch.why = f"the ledger could not be read: {str(error) or 'it took too long'}"
+        raise unknown_error(dispatch) from dispatch.failure
+    return related, current
 
 
 def _is_as_searched(current: Row, searched: Row) -> bool:
