@@ -20,7 +20,12 @@ from cyclopts import Group, Parameter
 from testvibe_async import ConfigError
 from testvibe_async._core.config import FoundSettings, find_settings
 from testvibe_async.cli.render import Renderer, renderer_for
-from testvibe_async.runner.names import choose_project, is_project_id
+from testvibe_async.runner.names import (
+    LEDGER_VARIABLE,
+    choose_project,
+    default_ledger,
+    is_project_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -99,14 +104,12 @@ class Common:
         Raises:
             OSError: Its folder is missing, and can't be created.
         """
-        from testvibe_async.runner.ledgers import default_ledger  # noqa: PLC0415 - few commands need it
-
         return self.ledger or default_ledger()
 
     @property
     def is_ledger_chosen(self) -> bool:
         """True if a person chose the file that keeps the batches."""
-        return bool(self.ledger or os.environ.get("TESTVIBE_LEDGER"))
+        return bool(self.ledger or os.environ.get(LEDGER_VARIABLE))
 
     @cached_property
     def output(self) -> Renderer:

@@ -25,8 +25,8 @@ from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
 from testvibe_async.mcp_server.answers import Answer, restored
 from testvibe_async.mcp_server.batches import Batches
-from testvibe_async.runner.ledgers import LimitedLedger, default_ledger
-from testvibe_async.runner.names import choose_project, is_project_id
+from testvibe_async.runner.ledgers import LimitedLedger
+from testvibe_async.runner.names import choose_project, default_ledger, is_project_id
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""

@@ -35,8 +35,7 @@ from testvibe_async.models import Phase
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
-from testvibe_async.runner.ledgers import default_ledger
-from testvibe_async.runner.names import choose_project, chosen_configs
+from testvibe_async.runner.names import choose_project, chosen_configs, default_ledger
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, listed_configs, select
 from testvibe_async.runner.spec import BatchSpec

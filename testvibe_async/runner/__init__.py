@@ -3,12 +3,11 @@
 This package knows no terminal, no protocol and no test framework. Each module is imported by
 itself, so that a command loads only the modules it needs:
 
-- `names`: resolution of the names of projects and configurations
+- `names`: resolution of the names of projects, configurations and the ledger's file
 - `spec`: the description of a batch, which is kept with it, and its forecast
 - `selection`: selected features and configurations: names, ids, globs, exclusions, all
 - `quarantine`: expected failures with a person responsible for each, which fail no batch
-- `ledgers`: the ledger file that the surfaces share, and the limit on generations, enforced where
-  each is sent; `limit`: the error of the others
+- `ledgers`: the limit on generations, enforced where each is sent; `limit`: the error of the others
 - `batches`: the batches of a ledger, and the one that a command means
 - `waits`: operations that were dispatched before, as items
 - `words`: how items, counts, durations and commands are written; `codes`: the exit codes

@@ -1,4 +1,4 @@
-"""The ledger of the surfaces: the file that they share, and the limit on generations.
+"""The ledger of the surfaces, which limits generations.
 
 Generations cost credits, so none is sent without permission, also of a resumed batch. The limit is
 enforced where each is sent; who may grant permission is decided elsewhere.
@@ -6,8 +6,6 @@ enforced where each is sent; who may grant permission is decided elsewhere.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testvibe_async.ledger import Ledger, Row, RowState
@@ -17,27 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from testvibe_async.refs import Ref
-
-
-VARIABLE = "TESTVIBE_LEDGER"
-"""The environment variable that names another file."""
-
-
-def default_ledger() -> Path:
-    """Return the path of the ledger file: `TESTVIBE_LEDGER`, or the one in the state folder.
-
-    The folder is created if it is missing.
-
-    Raises:
-        OSError: It can't be created.
-    """
-    if named := os.environ.get(VARIABLE, "").strip():
-        return Path(named)
-    import platformdirs  # noqa: PLC0415 - the library alone does not have it
-
-    folder = platformdirs.user_state_path("testvibe-async")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder / "ledger.sqlite"
 
 
 class LimitedLedger(Ledger):

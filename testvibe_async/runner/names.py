@@ -1,4 +1,4 @@
-"""Resolution of the names of projects and configurations, with suggestions for unknown ones.
+"""Resolution of the names of projects, configurations and the ledger's file.
 
 The command line, the pytest plugin and the MCP server read names from people and models. Only the
 projects that a name needs are requested from the service.
@@ -6,8 +6,10 @@ projects that a name needs are requested from the service.
 
 from __future__ import annotations
 
+import os
 import re
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testvibe_async._core.util import escape
@@ -28,6 +30,9 @@ MAX_NAMES = 3
 
 SHOWN_NAMES = 5
 """Maximum number of names shown if none is similar."""
+
+LEDGER_VARIABLE = "TESTVIBE_LEDGER"
+"""The environment variable that names the file of the ledger."""
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
@@ -122,3 +127,20 @@ def chosen_configs(wanted: Iterable[str], listing: Listing[Config]) -> list[str]
             )
         chosen[known or config] = None
     return list(chosen)
+
+
+def default_ledger() -> Path:
+    """Return the path of the ledger file: `TESTVIBE_LEDGER`, or the one in the state folder.
+
+    The folder is created if it is missing.
+
+    Raises:
+        OSError: It can't be created.
+    """
+    if named := os.environ.get(LEDGER_VARIABLE, "").strip():
+        return Path(named)
+    import platformdirs  # noqa: PLC0415 - the library alone does not have it
+
+    folder = platformdirs.user_state_path("testvibe-async")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / "ledger.sqlite"
