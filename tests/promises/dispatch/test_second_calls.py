@@ -1,6 +1,7 @@
 """A call whose key has an open row, of another process or another day: what it finds and does."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from testvibe_async import (
     Client,
     GenerationOperation,
     Project,
+    Ref,
     RunOperation,
     errors,
 )
@@ -239,7 +241,7 @@ async def test_a_second_caller_does_not_repeat_what_was_accepted() -> None:
 class Unreadable(Notes):
     """A ledger that answers no question about what a search has shown."""
 
-    async def related(self, *_: object) -> list[Row]:
+    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:  # noqa: ARG002
         raise OSError("connection to the database lost")
 
 
@@ -258,3 +260,17 @@ async def test_two_spellings_of_a_configuration_are_one(project: Project) -> Non
     configs = [None, "Default", "default", "Mobile", "mobile"]
     items = await project.run_features(["Checkout"], config=configs)
     assert [item.config for item in items] == [None, "Mobile"]
+
+
+async def test_a_slow_answer_shows_what_was_newest_when_it_was_asked_for(
+    emulator: Emulator, client: Client, rival: Project
+) -> None:
+    """A run that somebody started while an answer was on its way is not taken for a later one."""
+    emulator.fail("run_feature", Fault.slow(10), times=1)
+    slow = asyncio.ensure_future(run(client, "Wishlist"))
+    await asyncio.sleep(1)
+    theirs = await rival.run_feature("Checkout")
+    await slow
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    ours = await client.project().run_feature("Checkout", key="ours")
+    assert (ours.adopted, ours.ref == theirs.ref) == (False, False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 
 from testvibe_async._core.dispatch.candidates import BEFORE_SECONDS
 from testvibe_async._core.dispatch.dispatch import Dispatch
@@ -51,6 +51,9 @@ class RunDispatch(Dispatch[RunOperation]):
     newest: Newest
     """The newest run of the project."""
 
+    _sent: Moment | None = field(default=None, init=False)
+    """The moment right before the request of the last attempt is written."""
+
     def _build_request(self) -> Request[DispatchedRun]:
         body = {"config": self.config, "siteUrl": self.site_url}
         return Endpoints.RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
@@ -80,9 +83,11 @@ class RunDispatch(Dispatch[RunOperation]):
 
     def note_started(self, ref: Ref) -> None:
         """Note the run that the dispatch started: runs of later dispatches have higher ids."""
-        self.newest.note_dispatched(cast("RunRef", ref).run_id)
+        assert self._sent is not None
+        self.newest.note_dispatched(cast("RunRef", ref).run_id, sent=self._sent)
 
     def _before(self) -> dict[str, Any]:
+        self._sent = Moment.now()
         return {"before": self.newest.id, "is_before_known": self.newest.is_known}
 
     @asynccontextmanager

@@ -11,11 +11,11 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from testvibe_async._core.dispatch.candidates import BEFORE_SECONDS
-from testvibe_async._core.http import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from testvibe_async._core.http import Moment
     from testvibe_async.models import Run
 
 UNLISTED_AT_ONCE = 4
@@ -56,11 +56,11 @@ class Newest:
         if run_id > (self.id or 0):
             self.id = run_id
 
-    def note_dispatched(self, run_id: int) -> None:
-        """Note a run that was dispatched just now, so that no older one has a higher id."""
+    def note_dispatched(self, run_id: int, *, sent: Moment) -> None:
+        """Note the run of a dispatch: no run from before it was sent has a higher id."""
         self.note(run_id)
         if run_id == self.id:
-            self._known_at = Moment.now()
+            self._known_at = sent
 
     def note_list(self, rows: Sequence[Run] | None, *, at: Moment) -> None:
         """Note the newest runs, newest first; None if the service has no such list."""
