@@ -316,3 +316,15 @@ async def test_items_that_share_a_generation(emulator: Emulator, project: Projec
     assert len(emulator.generations) == 1
     assert len({item.ref for item in batch.items}) == 1
     assert len(ends) == 2
+
+
+@steady
+async def test_one_that_is_closed_is_followed_no_more(project: Project) -> None:
+    """A batch goes on after its changes are closed, and adds nothing to them."""
+    async with project.run_features(NAMES, max_in_flight=1) as batch:
+        changes = batch.changes()
+        await anext(changes)
+        await changes.aclose()
+        items = [item async for item in batch]
+    assert len(items) == 4
+    await raised(StopAsyncIteration, anext(changes))

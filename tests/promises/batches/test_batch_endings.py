@@ -112,3 +112,12 @@ async def test_many_features_end_in_turns(emulator: Emulator, project: Project) 
             waiting.append(batch.summary.waiting)
             await asyncio.sleep(0)
     assert max(before - after for before, after in pairwise(waiting)) <= 150
+
+
+async def test_leaving_ends_the_iteration_of_another_task(project: Project) -> None:
+    """Leaving a batch ends the iteration of a task that waits for the next item."""
+    async with project.run_features(["Checkout"]) as batch:
+        other = asyncio.ensure_future(anext(batch))
+        await asyncio.sleep(1)
+
+    await raised(StopAsyncIteration, asyncio.wait_for(other, 60))

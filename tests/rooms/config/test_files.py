@@ -216,3 +216,13 @@ def test_a_private_file(user_file: Path, system: str, monkeypatch: pytest.Monkey
     assert all(is_private(user_file, mode) for mode in (0o600, 0o400))
     others = [is_private(user_file, mode) for mode in (0o640, 0o604, 0o644, 0o620, 0o601)]
     assert others == [system == "nt"] * 5
+
+
+def test_the_users_file_is_where_the_platform_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """platformdirs says where the user's file is; without that package there is none."""
+    path = files.user_file_path()
+    assert path is not None
+    assert path.parts[-2:] == ("testvibe-async", "config.toml")
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert files.user_file_path() is None
+    assert files.read_user_file() is None

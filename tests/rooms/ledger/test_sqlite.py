@@ -218,3 +218,17 @@ async def test_a_path_below_a_file(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigError, match="can't be opened"):
         await ledger.open()
     await ledger.aclose()
+
+
+async def test_who_runs_a_batch(ledgers: tuple[SqliteLedger, SqliteLedger], path: Path) -> None:
+    """A batch is said to run while a process does, and by none of its files after that."""
+    first, second = ledgers
+    assert not second.is_living(1)
+    with first.living(1):
+        assert second.is_living(1)
+        assert not second.is_living(2)
+        with second.living(1):  # A second process runs it, too.
+            assert second.is_living(1)
+        assert second.is_living(1)
+    assert not second.is_living(1)
+    assert not [*path.parent.glob("*.running/*")]

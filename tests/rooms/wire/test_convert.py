@@ -232,3 +232,13 @@ def test_a_large_unknown_value_is_left_out(value: Any) -> None:
     run, faults = left_out(encode(document), Run)
     assert run.extra == {"other": "y"}
     assert faults == ["Run: only 64 KiB of an answer's other fields are kept"]
+
+
+@pytest.mark.parametrize(
+    ("log", "text"),
+    [("one\ntwo", "one\ntwo"), (["one", "two"], "one\ntwo"), ([], ""), ("", ""), (None, None)],
+)
+@pytest.mark.parametrize("shape", [Run, models.Diagnosis])
+def test_a_runners_log_is_a_string_or_lines(shape: Any, log: object, text: str | None) -> None:
+    """A run's log, whose type is not documented, is read from a string or a list of lines."""
+    assert read(encode(LEAST[shape] | {"log": log}), shape).log == text

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.promises.test_errors import is_plain
+from tests.promises.test_models import OWN_VALUES
 from tests.rooms.wire.documents import encode, json_values
 from tests.support.amounts import amount
 from testvibe_async import Run, RunStatus, models
@@ -118,3 +119,13 @@ def test_what_has_no_form_is_refused() -> None:
     """A value that JSON can't hold is named by its class."""
     with pytest.raises(TypeError, match="object has no form in JSON"):
         serialize(object())
+
+
+@pytest.mark.parametrize("value", OWN_VALUES, ids=lambda value: type(value).__name__)
+def test_serialize_has_the_same_with_nulls(value: Any) -> None:
+    """`serialize` writes all that `to_dict` has, and null or nothing for the rest."""
+    document = serialize(value)
+    made = value.to_dict()
+    assert made.keys() <= document.keys()
+    assert all(document[name] in (None, []) for name in document.keys() - made.keys())
+    assert all(serialize(value, nulls=False)[name] == made[name] for name in made)
