@@ -506,20 +506,20 @@ CODES = {
     "service away": 5,
 }
 STORY: dict[str, dict[str, Facts]] = {
-    "passed": {
-        "report": (0, 1, {"succeeded": 1}, []),
-        "run --failed --wait": (0, None, {}, []),
-        "resume": (2, None, {}, []),
-        "wait 214": (0, None, {"succeeded": 1}, []),
-    },
     "failed": {
         "report": (1, 1, BOTH, []),
         "run --failed --wait": (1, 2, {"failed": 1}, []),
         "resume": (2, None, {}, []),
         "wait 214 215": (1, None, BOTH, []),
     },
-    **dict.fromkeys(("time-out", "Ctrl-C", "SIGTERM", "SIGKILL"), LEFT),
+    "passed": {
+        "report": (0, 1, {"succeeded": 1}, []),
+        "run --failed --wait": (0, None, {}, []),
+        "resume": (2, None, {}, []),
+        "wait 214": (0, None, {"succeeded": 1}, []),
+    },
     "full disk": LEFT | FULL,
+    **dict.fromkeys(("time-out", "Ctrl-C", "SIGTERM", "SIGKILL"), LEFT),
     "service away": LEFT | AWAY,
 }
 
