@@ -303,29 +303,7 @@ def routes_of(server: str = HOME, **options: Any) -> dict[str, str]:
 
 
 HISTORY = "GET /projects/{project}/history"
-OTHER_HISTORY = "GET /history/{project}"
 STOP = "POST /projects/{project}/features/{feature}/stop"
-
-
-def test_routes_come_from_arguments_and_files(user_file: Path) -> None:
-    """Each route is the repository's, else the user's; endpoints that are passed replace both."""
-    assert routes_of() == {}
-    store(user_file, default=HOME)
-    with user_file.open("a") as file:
-        file.write(f'[endpoints]\nlist_runs = "{HISTORY}"\ncancel_generation = "{STOP}"\n')
-    assert routes_of() == {"list_runs": HISTORY, "cancel_generation": STOP}
-
-    place = state(user_file, f'[endpoints]\nlist_runs = "{OTHER_HISTORY}"\n')
-    assert routes_of() == {"list_runs": OTHER_HISTORY, "cancel_generation": STOP}
-    found = find_settings(HOME, environment={}).endpoints
-    assert found["list_runs"] == Setting(OTHER_HISTORY, str(place))
-    assert found["cancel_generation"] == Setting(STOP, str(user_file))
-
-    assert routes_of(endpoints={}) == {}
-    given = {"list_configs": "GET /projects/{project}/c"}
-    assert routes_of(endpoints=given) == given
-    found = find_settings(HOME, endpoints=given, environment={}).endpoints
-    assert found == {"list_configs": Setting(given["list_configs"], "argument")}
 
 
 @pytest.mark.parametrize(
@@ -381,7 +359,23 @@ def test_a_key_that_others_can_read_is_refused(user_file: Path) -> None:
     assert load_settings(api_key=OTHER, environment={}).api_key == OTHER
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (KEY, "tvb_Ab3A…"),
+        (f"Bearer {KEY}\nand {OTHER}!", "Bearer tvb_Ab3A…\nand tvb_yyyy…!"),
+        (f"{KEY}trailing", "tvb_Ab3A…"),
+        ("tvb_… and tvb_short", "tvb_… and tvb_short"),
+    ],
+)
+def test_of_a_key_only_the_beginning_is_shown(text: str, shown: str) -> None:
+    """Each key in a text is cut down; what is none stays."""
+    assert masked(text) == shown
+
+
 SET = {"TESTVIBE_SERVER": HOME}
+
+
 HOW_TO_SET = ", log in with testvibe-async login, or give it in code"
 
 
@@ -407,17 +401,3 @@ def test_errors_name_the_source(
     user_file.chmod(0o600)
     with pytest.raises(ConfigError, match=source):
         load_settings(environment=environment)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (KEY, "tvb_Ab3A…"),
-        (f"Bearer {KEY}\nand {OTHER}!", "Bearer tvb_Ab3A…\nand tvb_yyyy…!"),
-        (f"{KEY}trailing", "tvb_Ab3A…"),
-        ("tvb_… and tvb_short", "tvb_… and tvb_short"),
-    ],
-)
-def test_of_a_key_only_the_beginning_is_shown(text: str, shown: str) -> None:
-    """Each key in a text is cut down; what is none stays."""
-    assert masked(text) == shown

@@ -25,7 +25,7 @@ from tests.support.mcp_connection import connected
 from tests.support.raising import raised
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
-from testvibe_async import BatchSummary, Client, Project, Ref, RunRef, errors
+from testvibe_async import BatchSummary, Project, Ref, RunRef, errors
 from testvibe_async._core.telemetry import Telemetry, otel, telemetry
 from testvibe_async._core.telemetry.otel import OpenTelemetry
 from testvibe_async.batch import _result_of
@@ -223,24 +223,6 @@ async def test_a_pause_is_measured(sdk: Sdk, emulator: Emulator, project: Projec
     emulator.fail("*", Fault.status(429, retry_after=2), times=5)
     await project.run_features(["Checkout", "Returns", "Wishlist", "Gift card"])
     assert sdk.metric("testvibe.pause.duration")[()].count >= 1
-
-
-async def test_what_is_in_flight(sdk: Sdk, emulator: Emulator, client: Client) -> None:
-    """All clients are summed up, as far as they are alive, and what is over does not count."""
-    run = await client.project().run_feature("Checkout")
-    generation = await client.project().generate_feature(DRAFT)
-    async with client_of(emulator) as other:
-        kept = await other.project().run_feature("Returns")
-        points = sdk.metric("testvibe.operations.in_flight")
-        counts = {key: point.value for key, point in points.items()}
-        assert counts == {("run",): 2, ("generation",): 1}
-    assert not kept.done
-    points = sdk.metric("testvibe.operations.in_flight")
-    assert points["run",].value == 1  # those of a closed client do not count
-    await run
-    await generation
-    points = sdk.metric("testvibe.operations.in_flight")
-    assert {key: point.value for key, point in points.items()} == {("run",): 0, ("generation",): 0}
 
 
 async def test_operations_work_without_opentelemetry(

@@ -163,15 +163,6 @@ async def test_resume_goes_on_with_all_that_runs_again(emulator: Emulator, call:
     assert ended.output.endswith(": 1 passed, 2 failed\n")
 
 
-async def test_resume_asks_before_it_pays(emulator: Emulator, call: Call) -> None:
-    """A batch with generations left is not resumed for want of a yes."""
-    await call("generate Newsletter --watch --max-generations 0")
-    assert ": Batch 1, started 20" in (await call("resume")).errors
-    assert not emulator.generations
-    assert (await call("resume --yes")).code == 0
-    assert len(emulator.generations) == 1
-
-
 async def test_other_servers_are_another_matter(
     emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,19 +99,6 @@ async def test_generations_are_polled_less_often(emulator: Emulator, call: Call)
     assert "; 2 operations not seen since " in ended.output
 
 
-async def test_outage_until_the_time_out(emulator: Emulator, call: Call) -> None:
-    """What was not seen at the time-out is exit code 5, and is not said to go on."""
-    out_from(emulator, 10)
-    ended = await call("run Checkout Returns --wait --timeout 30")
-    assert ended.code == 5
-    assert ended.output.endswith("\nBatch 1: 2 in 30 s: 2 not seen\n")
-    said = ended.output + ended.errors
-    assert "till running" not in said
-    assert re.search(r"\nNot seen since [\d:]+, results unknown:\n", ended.errors)
-    for word in ("http", "GET", "Error", "WARNING", "poll", "list_runs"):
-        assert word not in said.partition("testvibe-async wait")[0]
-
-
 async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call) -> None:
     """Stopped in an outage, a command says since when its runs were not seen."""
     out_from(emulator, 10)

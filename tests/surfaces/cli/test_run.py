@@ -67,40 +67,6 @@ async def test_refused_dispatches_go_to_standard_error(emulator: Emulator, call:
     assert (ended.code, ended.json["exitCode"]) == (3, 3)
 
 
-async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call: Call) -> None:
-    """After --timeout the exit code is 4, and what goes on is named with the command for it."""
-    ended = await call("run Checkout Wishlist --wait --timeout 60")
-    assert ended.code == 4
-    assert now() == pytest.approx(60, abs=1)
-    (run,) = emulator.active_runs()
-    assert ended.output.endswith("\nBatch 1: 2 in 1:00: 1 passed, 1 in flight\n")
-    assert ended.output.count("\n\n") == 1  # Nothing stands between the progress and the counts.
-    assert f"Still running at the service:\n  run {run.id}  Wishlist\n" in ended.errors
-    ended = await call(words_of_wait(ended))
-    assert ended.code == 0
-    assert re.search(r"\n1 in \d+:\d\d: 1 passed\n$", ended.output)
-
-
-async def test_what_passes_at_last_is_flaky(emulator: Emulator, call: Call) -> None:
-    """An item that failed and then passed is a success, with all its runs and artifacts."""
-    later(10, emulator.finish_run, 214, "failed")
-    ended = await call("run Checkout Newsletter --wait --attempts 3 --json --artifacts failed")
-    item, _ = ended.json["items"]
-    assert (ended.code, ended.json["summary"]["flaky"]) == (0, 1)
-    assert (item["verdict"], item["isFlaky"]) == ("succeeded", True)
-    assert [run["status"] for run in item["runs"]] == ["failed", "passed"]
-    assert item["outcome"]["status"] == "passed"
-    assert names_in("failed") == ["run-214"]
-    ended = await call("report")
-    assert (ended.code, ended.output[-20:]) == (0, ": 1 passed, 1 flaky\n")
-    later(10, lambda: emulator.finish_run(217, "failed"))
-    ended = await call("run Checkout --wait --attempts 2 --fail-on-flaky")
-    assert (ended.code, (await call("report")).code) == (1, 1)
-    ended = await call("run Returns --wait --attempts 2")
-    assert (ended.code, ended.output[-12:]) == (1, "s: 1 failed\n")
-    assert "Returns (attempt 2), run 220: " in ended.output
-
-
 @pytest.mark.parametrize("fault", [Fault.delay(100), Fault.hang()])
 async def test_dispatch_that_is_not_answered_is_unknown(
     fault: Fault, emulator: Emulator, call: Call

@@ -103,20 +103,6 @@ async def test_item_of_another_release(call: Call) -> None:
     assert (await call("wait --file runs.json")).code == 5
 
 
-async def test_runs_and_generations_together(call: Call) -> None:
-    """One wait takes both kinds; a name means what the feature has in flight."""
-    (run,) = await refs_of(call, "run Checkout")
-    (generation,) = await refs_of(call, f"generate {GIFT_CARD}")
-    ended = await call("wait", run, generation)
-    assert (ended.code, ended.output[-24:]) == (0, ": 1 passed, 1 generated\n")
-    await call("run Checkout Returns")
-    await call("generate Newsletter")
-    ended = await call("wait checkout")
-    assert (ended.code, ended.output.count("1/1")) == (0, 1)
-    assert (await call("wait Newsletter")).output.endswith(": 1 generated\n")
-    (await call("wait Checkout")).refuses("testvibe-async: nothing of 'Checkout' is in flight\n")
-
-
 async def test_unknown_run(emulator: Emulator, call: Call) -> None:
     """A run that the service does not know is an error; one of another server is refused."""
     refs = await refs_of(call, "run Checkout")

@@ -1,18 +1,14 @@
 """Generations cost credits: none is paid for twice by any tool, spelling, retry or restart."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 from tests.support import mcp_connection
-from tests.support.mcp_connection import connected, content_of, text_of, without_tests
+from tests.support.mcp_connection import connected, without_tests
 from tests.surfaces.mcp_server.test_tools import answering
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-both_services = pytest.mark.parametrize("emulator", [True, False], indirect=True)
-"""With the lists that are assumed, and without."""
 
 
 @pytest.fixture
@@ -25,51 +21,8 @@ async def emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-async def refused_in_the_end(mcp: mcp_connection.Connection, **arguments: Any) -> str:
-    """Call the tool until nothing is in flight, and return the error's text."""
-    while not (result := await mcp.call_tool("generate_feature", arguments)).is_error:
-        assert content_of(result)["inFlight"] is True
-    return text_of(result)
-
-
 def requests(emulator: Emulator) -> int:
     return emulator.count("generate_feature")
-
-
-async def test_the_same_call_generates_once(emulator: Emulator) -> None:
-    """A repetition pays nothing: at once, in flight, by another server, after a restart."""
-    number = str(emulator.features["Returns"].id)
-    async with connected(emulator) as mcp:
-        both = (mcp.result("generate_feature", feature=name) for name in ("Returns", "RETURNS"))
-        first, second = await asyncio.gather(*both)
-        assert first["requestId"] == second["requestId"]
-        third = await mcp.result("generate_feature", feature=number)
-        assert third["requestId"] == first["requestId"]
-        assert third["note"].startswith("Nothing was started: your call at")
-        async with connected(emulator) as other:
-            fourth = await other.result("generate_feature", feature="Returns")
-            assert fourth == third
-        async with connected(emulator, ledger="other.sqlite") as stranger:
-            text = await stranger.refused("generate_feature", feature="Returns")
-            assert "wait_for_generation" in text
-        await mcp.finished("wait_for_generation", feature="Returns")
-        text = await mcp.refused("generate_feature", feature="Returns")
-        assert "has tests already, and run_feature runs them" in text
-        assert f'`replace: "{first["requestId"]}"`' in text
-    assert requests(emulator) == 1
-
-
-@pytest.mark.parametrize("ledger", [None, "other.sqlite"], ids=["one ledger", "two ledgers"])
-async def test_two_servers_at_once_generate_once(emulator: Emulator, ledger: str | None) -> None:
-    """With one ledger both have the generation; else the service refuses the later dispatch."""
-    async with connected(emulator) as one, connected(emulator, ledger=ledger) as other:
-        answers = await asyncio.gather(
-            *(mcp.call_tool("generate_feature", {"feature": "Returns"}) for mcp in (one, other))
-        )
-    refused = [text_of(each) for each in answers if each.is_error]
-    assert len(refused) == (ledger is not None)
-    assert all("wait_for_generation" in text for text in refused)
-    assert len(emulator.generations) == 1
 
 
 @pytest.mark.parametrize("status", ["generated", "failed", "cancelled"])
@@ -173,23 +126,6 @@ async def test_what_is_in_flight_elsewhere_is_waited_for(emulator: Emulator) -> 
             text = await mcp.refused("generate_feature", feature=str(running.id), **arguments)
             assert "wait_for_generation" in text
     assert requests(emulator) == 0
-
-
-@both_services
-async def test_what_is_unknown_is_not_sent_again(emulator: Emulator) -> None:
-    """While it is unknown whether a dispatch began, no repetition sends another."""
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    broken = emulator.fail("get_generation_status", Fault.status(503), skip=3)
-    async with connected(emulator) as mcp:
-        for _ in range(3):
-            text = await refused_in_the_end(mcp, feature="Returns")
-            assert "It may have started" in text
-        with_date = {"feature": "Returns", "replace": "2026-01-01T00:00:00Z"}
-        assert "It may have started" in await refused_in_the_end(mcp, **with_date)
-        broken.remove()
-        found = await mcp.result("generate_feature", feature="Returns")
-    assert found["requestId"] in emulator.generations
-    assert requests(emulator) == 1
 
 
 async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> None:

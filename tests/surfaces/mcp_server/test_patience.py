@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -14,7 +13,6 @@ from tests.support import mcp_connection
 from tests.support.amounts import amount
 from tests.support.mcp_connection import Mode, connected, content_of, text_of, without_tests
 from tests.support.timing import now
-from testvibe_async.mcp_server import batches
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 WAITS: list[tuple[str, dict[str, Any], int]] = [
@@ -47,53 +45,6 @@ async def test_a_wait_has_an_end(
     assert all(earlier < later for earlier, later in pairwise(listener.numbers))
 
 
-RUNS: list[tuple[str, dict[str, Any]]] = [
-    ("run_feature", {"feature": "Checkout"}),
-    ("run_features", {"features": ["Checkout", "Wishlist"], "timeoutSeconds": 2}),
-]
-
-all_runs = pytest.mark.parametrize(("tool", "arguments"), RUNS, ids=str)
-
-
-def runs_of_checkout(emulator: Emulator) -> int:
-    return sum(run.feature_name == "Checkout" for run in emulator.runs.values())
-
-
-def ids_in(content: dict[str, Any]) -> set[int]:
-    return set(content.get("runIds", [content.get("runId")]))
-
-
-@all_runs
-async def test_what_is_in_flight_is_not_started_again(
-    emulator: Emulator, tool: str, arguments: dict[str, Any]
-) -> None:
-    """Equal calls, at once or while the runs are in flight, have the same runs; later ones new."""
-    async with connected(emulator) as mcp:
-        for number in (1, 2):
-            first, second = await asyncio.gather(*(mcp.result(tool, **arguments) for _ in range(2)))
-            third = await mcp.result(tool, **arguments)
-            assert ids_in(first) == ids_in(second) == ids_in(third)
-            assert ids_in(first) <= set(emulator.runs)
-            assert "Nothing was started: your call at" in third["note"]
-            assert runs_of_checkout(emulator) == number
-            await asyncio.sleep(170)
-    assert not [each for each in asyncio.all_tasks() if "Carried" in repr(each)]
-
-
-@all_runs
-async def test_a_call_that_was_given_up_started_its_runs(
-    emulator: Emulator, tool: str, arguments: dict[str, Any]
-) -> None:
-    """A client that gave up before anything was answered repeats its call, and has those runs."""
-    emulator.fail("run_feature", Fault.delay(7))
-    async with connected(emulator) as mcp:
-        await mcp.give_up(tool, **arguments)
-        await asyncio.sleep(7)
-        content = await mcp.result(tool, **arguments)
-        assert ids_in(content) == set(emulator.runs)
-    assert runs_of_checkout(emulator) == 1
-
-
 async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> None:
     """The same features are the same call, a feature named twice runs once; others are another."""
     number = str(emulator.features["Checkout"].id)
@@ -112,30 +63,6 @@ async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> 
             call = {"features": features, "config": config, "project": home, "timeoutSeconds": 1}
             await mcp.result("run_features", **call)
             assert emulator.count("run_feature") == runs
-
-
-@pytest.mark.parametrize(("tool", "arguments"), [RUNS[0], WAITS[2][:2]], ids=str)
-async def test_a_run_that_is_unknown_is_reported(
-    emulator: Emulator, tool: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is not in flight, and the answer says what to check before a call that starts another.
-
-    The same call looks for it again, and starts another once its request has expired.
-    """
-    emulator.fail("list_runs", Fault.status(404))
-    emulator.fail("get_run", Fault.status(404))
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    async with connected(emulator) as mcp:
-        for _ in range(2):
-            answer = await mcp.call_tool(tool, arguments)
-            assert "check list_runs of" in " ".join(mcp_connection.texts_of(answer))
-            if tool == "run_features":
-                digest = content_of(answer)
-                assert (digest["verdict"], digest["inFlight"]) == ("unknown", False)
-            assert emulator.count("run_feature") == 1
-        monkeypatch.setattr(batches, "UNKNOWN_AGE", timedelta(0))
-        await mcp.result(tool, **arguments)
-    assert emulator.count("run_feature") == 2
 
 
 @pytest.mark.parametrize("is_repeated", [False, True], ids=["wait_for_batch", "repeated"])

@@ -1,7 +1,6 @@
 """What comes between a client and the service: faults, a middleware, a limit of the rate."""
 
 import asyncio
-import errno
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,35 +28,6 @@ async def test_a_status_comes_in_place_of_the_answer(call: Caller, code: int, er
     assert "Retry-After" not in reply.headers
     assert call.emulator.requests[-1].status == code
     assert not call.emulator.runs
-
-
-@pytest.mark.parametrize(
-    ("fault", "error", "runs"),
-    [
-        (Fault.reset(), aiohttp.ClientOSError, 0),
-        (Fault.lost(), aiohttp.ClientOSError, 1),
-        (Fault.hang(), TimeoutError, 0),
-        (Fault.unanswered(), TimeoutError, 1),
-        (Fault.cut_head(), aiohttp.ServerDisconnectedError, 1),
-        (Fault.truncated(), aiohttp.ClientPayloadError, 1),
-        (Fault.slow(0.01), TimeoutError, 1),
-        (Fault.garbage(), aiohttp.ClientResponseError, 0),
-    ],
-    ids=lambda value: getattr(value, "kind", None),
-)
-async def test_a_connection_fails_before_or_after_acting(
-    call: Caller, fault: Fault, error: type[Exception], runs: int
-) -> None:
-    """It is reset, silent for hours, or ends too soon, or no HTTP comes; only some leave a run."""
-    call.emulator.fail("run_feature", fault)
-    with pytest.raises(error) as caught:
-        async with asyncio.timeout(10_000):
-            await call("POST", "/features/Checkout/run", {})
-    if error is aiohttp.ClientOSError:
-        assert getattr(caught.value, "errno", None) == errno.ECONNRESET
-    assert len(call.emulator.runs) == runs
-    assert call.emulator.requests[-1].status is None
-    assert (await call("GET", "")).status == 200
 
 
 def misspelt(_: object) -> bool:
@@ -93,19 +63,6 @@ async def test_an_error_of_a_function_is_named(
     assert [record.exc_info is not None for record in caplog.records] == [True]
     assert call.emulator.requests[-1].status == 500
     rule.remove()
-    assert (await call("GET", "")).status == 200
-
-
-async def test_delays_and_edits_go_together_with_other_faults(call: Caller) -> None:
-    """Delays add up; of the faults that end a request, only the first applies."""
-    call.emulator.fail("get_project", Fault.delay(2))
-    ending = call.emulator.fail("get_project", Fault.status(500), times=1)
-    hidden = call.emulator.fail("*", Fault.status(503), times=1)
-    call.emulator.fail("*", Fault.delay(3))
-    assert (await call("GET", "")).status == 500
-    assert call.emulator.now() == 5
-    assert (ending.hits, hidden.hits) == (1, 0)
-    assert (await call("GET", "")).status == 503
     assert (await call("GET", "")).status == 200
 
 
