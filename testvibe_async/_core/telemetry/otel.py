@@ -116,10 +116,10 @@ class OpenTelemetry(Telemetry):
     def is_set(self) -> bool:
         """True once the application has set a provider: the API's own ones drop all records."""
         if not self._is_set:
-            providers = {trace: trace.get_tracer_provider(), metrics: metrics.get_meter_provider()}
-            self._is_set = any(
-                not type(provider).__module__.startswith(api.__name__)
-                for api, provider in providers.items()
+            tracers, meters = trace.get_tracer_provider(), metrics.get_meter_provider()
+            self._is_set = not (
+                type(tracers).__module__.startswith(trace.__name__)
+                and type(meters).__module__.startswith(metrics.__name__)
             )
         return self._is_set
 
