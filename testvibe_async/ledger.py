@@ -468,6 +468,14 @@ def age_of(row: Row) -> float:
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - float(at))
 
 
+def seconds_between(earlier: Row, later: Row) -> float | None:
+    """Return the seconds between two rows; None if no clock that is not set has seen both."""
+    (boot, _, began), (other, _, ended) = (
+        (row.clock or "").partition(" ") for row in (earlier, later)
+    )
+    return float(ended) - float(began) if boot and boot == other else None
+
+
 def describe(
     *,
     kind: str,

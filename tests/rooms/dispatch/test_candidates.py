@@ -40,7 +40,8 @@ def row(feature: int | str = "Checkout", **values: Any) -> Row:
         "before": 213,
         "is_before_known": True,
     }
-    return Row(**known | values)
+    values = known | values
+    return Row(**{"clock": f"boot {values['intended_at'].timestamp()}", **values})
 
 
 def run(number: int = 214, **values: Any) -> Run:
@@ -112,6 +113,13 @@ def test_a_run_is_compared_with_a_request(
 OWNER = row(key="owner", state=RowState.DISPATCHED, ref=ref(214))
 TWIN = row(key="twin")
 LATER_TWIN = row(key="twin", intended_at=AT + timedelta(seconds=1))
+AFTERWARDS = row(
+    "Returns",
+    key="later",
+    state=RowState.DISPATCHED,
+    ref=ref(215),
+    intended_at=AT + timedelta(seconds=75),
+)
 EARLIER_TWIN = row(key="twin", intended_at=AT - timedelta(seconds=1))
 
 
@@ -151,10 +159,13 @@ EARLIER_TWIN = row(key="twin", intended_at=AT - timedelta(seconds=1))
         (
             row(),
             shown(run(), run(215)),
-            [evolve(TWIN, intended_at=AT - timedelta(200))],
+            [evolve(TWIN, clock="boot 0")],
             "ambiguous",
         ),
         (row(), shown(run()), [evolve(EARLIER_TWIN, kind="generation")], ref(214)),
+        # What began after a later dispatch is not ours, unless only a clock says that it is later.
+        (row(), shown(run(216)), [AFTERWARDS], "nothing"),
+        (row(), shown(run(216)), [evolve(AFTERWARDS, clock="another machine 0")], ref(216)),
     ],
 )
 def test_a_lost_dispatch_is_decided(

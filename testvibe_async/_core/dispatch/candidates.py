@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from testvibe_async._core.util import id_in
-from testvibe_async.ledger import Row, RowState, folded, folded_site, is_awaited, request_of
+from testvibe_async.ledger import (
+    Row,
+    RowState,
+    folded,
+    folded_site,
+    is_awaited,
+    request_of,
+    seconds_between,
+)
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
 from testvibe_async.refs import RunRef
 
@@ -183,7 +191,8 @@ def _last_id(row: Row, others: Iterable[Row]) -> int | None:
         each.ref.run_id
         for each in others
         if isinstance(each.ref, RunRef)
-        and (each.intended_at - row.intended_at).total_seconds() > row.expires_after
+        and (seconds := seconds_between(row, each)) is not None
+        and seconds > row.expires_after
     ]
     return min(ids, default=None)
 
@@ -195,8 +204,8 @@ def _may_own(other: Row, row: Row, operations: Iterable[Snapshot]) -> bool:
     """
     if not other.is_open or other.kind != row.kind:
         return False
-    seconds = (row.intended_at - other.intended_at).total_seconds()
-    if seconds > other.expires_after + BEFORE_SECONDS:
+    seconds = seconds_between(other, row)
+    if seconds is not None and seconds > other.expires_after + BEFORE_SECONDS:
         return False
     return any(fit(other, operation) is not Fit.OTHERS for operation in operations)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from testvibe_async._core.dispatch.dispatch import Dispatch
     from testvibe_async._core.dispatch.dispatcher import Dispatcher
     from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch
+    from testvibe_async.errors import KindName
     from testvibe_async.models import Generation
     from testvibe_async.operations import ClientParts, Operation, RunOperation
     from testvibe_async.refs import GenerationRef
@@ -65,7 +66,8 @@ class Starter:
         self, dispatch: Dispatch[Any], *, on_conflict: str, deadline: float | None
     ) -> Operation[Any]:
         """Dispatch a run or a generation; see `run` and `generate`."""
-        start: Any = self.generate if dispatch.kind == "generation" else self.run
+        starts: dict[KindName, Any] = {"run": self.run, "generation": self.generate}
+        start = starts[dispatch.kind]
         operation: Operation[Any] = await start(
             dispatch, on_conflict=on_conflict, deadline=deadline
         )

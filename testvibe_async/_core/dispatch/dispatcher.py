@@ -10,7 +10,7 @@ import asyncio
 from collections import defaultdict
 from functools import partial
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never, cast
 
 from attrs import evolve
 
@@ -78,9 +78,13 @@ class Dispatcher:
             "is_keyed": key is not None,
             **values,
         }
-        if kind == "generation":
-            return GenerationDispatch(**common)
-        return RunDispatch(newest=self._newest[project], **common)
+        match kind:
+            case "run":
+                return RunDispatch(newest=self._newest[project], **common)
+            case "generation":
+                return GenerationDispatch(**common)
+            case _:
+                assert_never(kind)
 
     async def dispatch(self, dispatch: Dispatch[OperationT]) -> OperationT:
         """Start an operation. A cancelled caller stops the dispatch only if nothing was sent.

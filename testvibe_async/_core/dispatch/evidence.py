@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from attrs import evolve
 
@@ -71,9 +71,13 @@ class EvidenceReader:
             ClientClosedError: The client is closed.
         """
         try:
-            if row.kind == "generation":
-                return await self._generation(row)
-            return await self._runs(row, is_last=is_last)
+            match row.kind:
+                case "run":
+                    return await self._runs(row, is_last=is_last)
+                case "generation":
+                    return await self._generation(row)
+                case _:
+                    assert_never(row.kind)
         except ClientClosedError:
             raise
         except ResponseError as error:
