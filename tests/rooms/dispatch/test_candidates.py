@@ -40,8 +40,9 @@ def row(feature: int | str = "Checkout", **values: Any) -> Row:
         "before": 213,
         "is_before_known": True,
     }
-    values = known | values
-    return Row(**{"clock": f"boot {values['intended_at'].timestamp()}", **values})
+    known |= values
+    known.setdefault("clock", f"boot {known['intended_at'].timestamp()}")
+    return Row(**known)
 
 
 def run(number: int = 214, **values: Any) -> Run:
