@@ -42,7 +42,7 @@ _COMMANDS = {
         "generation": "service:generation",
         "wait": "resume:wait",
         "resume": "resume:resume",
-        "report": "resume:report",
+        "report": "history:report",
         "history": "history:history",
     },
     "The project": {
@@ -147,7 +147,8 @@ def parse(arguments: Sequence[str]) -> Callable[[], Any]:
     # A flag with an optional value is more than cyclopts has.
     typed = [_FLAGS.get(each, each) for each in arguments[is_help:]] + ["--help"] * is_help
     is_whole = "--help-all" in arguments
-    app.help_formatter = CompactHelp(is_whole=is_whole)
+    hidden = {option for option, names in _UNUSED.items() if typed and typed[0] in names}
+    app.help_formatter = CompactHelp(is_whole=is_whole, hidden=hidden)
     app.help_epilogue = None if is_whole else "All options: --help-all"
     if not typed or typed[0] in app.help_flags:
         for name in NAMES:  # Their modules have the lines of the overall help.
@@ -174,6 +175,19 @@ def parse(arguments: Sequence[str]) -> Callable[[], Any]:
 _ALONE = {"demo", "emulator", "--show-completion"}
 """The commands that call no service but their own."""
 
+
+_KEEPING = {"run", "generate", "wait", "resume", "report", "history", "settings", "mcp"}
+"""The commands that keep or read batches."""
+
+_UNUSED = {
+    "--server": _ALONE,
+    "--project": _ALONE | {"login", "logout", "projects", "use"},
+    "--ledger": {*NAMES} - _KEEPING,
+    "--allow-http": _ALONE | {"history", "report", "logout"},
+    "--json": _ALONE | {"mcp", "worker"},
+    "--quiet": _ALONE | {"mcp", "worker"},
+}
+"""Options of every command, and the commands whose help omits each: it has no effect there."""
 
 _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
 """Flags, and the form in which cyclopts accepts them."""
@@ -207,14 +221,18 @@ class CompactHelp:
     is_whole: bool
     """True if all options and the complete texts are printed."""
 
+    hidden: set[str]
+    """The options that are omitted."""
+
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG002
         """Print a table of commands or options."""
         is_listed = self.is_whole or panel.format == "command"
-        if not panel.entries or (str(panel.title).startswith(MORE_OPTIONS) and not is_listed):
+        entries = [each for each in panel.entries if not self.hidden.intersection(each.names)]
+        if not entries or (str(panel.title).startswith(MORE_OPTIONS) and not is_listed):
             return
         table = Table.grid(padding=(0, 2))
         table.add_column(min_width=NAME_CELLS if panel.format == "parameter" else None)
-        for entry in panel.entries:
+        for entry in entries:
             table.add_row(f"  {self._names(entry)}", Text(self._description(entry)))
         if is_listed:
             console.print(f"\n{panel.title}", style="bold")

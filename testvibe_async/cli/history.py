@@ -1,6 +1,6 @@
-"""`testvibe-async history`: the last batches, the course of a feature, and what changed.
+"""`testvibe-async report` and `history`: a batch, the last ones, and the course of a feature.
 
-It reads the ledger, and asks no service. What counts as flaky and as newly failing is decided
+They read the ledger, and ask no service. What counts as flaky and as newly failing is decided
 in `testvibe_async.runner.history`, and so are the proposed entries of the quarantine.
 """
 
@@ -12,14 +12,19 @@ from fnmatch import fnmatchcase
 from sys import maxsize
 from typing import TYPE_CHECKING, Annotated, Any
 
+from attrs import evolve
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from rich.text import Text
 
 from testvibe_async import ConfigError
 from testvibe_async._core.util import escape
-from testvibe_async.cli.common import common, stored_batches
+from testvibe_async.cli.common import MORE, common, stored_batches
 from testvibe_async.cli.details import first_of
+from testvibe_async.cli.options import Files
+from testvibe_async.cli.outputs import Outputs
+from testvibe_async.cli.text import warn
+from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - as above
 from testvibe_async.runner.history import (
     CHANGES,
     PASSES,
@@ -31,7 +36,8 @@ from testvibe_async.runner.history import (
 from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.outcome import Outcome
 from testvibe_async.runner.quarantine import Quarantine
-from testvibe_async.runner.words import counted, duration
+from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.words import NAME, command, counted, duration, seconds_of, started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +57,72 @@ QUARANTINE_DAYS = 14
 
 SHOWN = 20
 """Maximum number of features named for each change."""
+
+
+async def report(
+    batch: str | None = None,
+    /,
+    *,
+    temporal: Annotated[str | None, Parameter(metavar="KEY"), MORE] = None,
+    files: Files = Files(),
+) -> ExitCode:
+    """Report on a batch, also while it is running, without asking the service.
+
+    What 'run --failed' ran again of it since is part of it: each as a further attempt.
+
+    For example:
+
+        testvibe-async report
+        testvibe-async report 12 --report junit.xml --report report.html
+
+    The exit codes are those of run --wait.
+
+    Args:
+        batch: Its number or its key; by default the last batch of this project, with the batch
+            that it reran.
+        temporal: The workflow id of a batch on Temporal: report on that. TEMPORAL_ADDRESS names
+            its server.
+        files: The files to write.
+    """
+    if files.artifacts is not None:
+        raise ConfigError(
+            "a report asks no service, so it takes no --artifacts: to download those of a "
+            f"run, {NAME} runs download ID DIR"
+        )
+    given = common.get()
+    if temporal is not None:
+        outcome = await _outcome_of_workflow(temporal)
+        return await Outputs(files, given.output).conclude(outcome)
+    async with stored_batches() as (batches, place):
+        found = (await batches.meant(batch, place)).judged(Quarantine.read())
+        history = await batches.history_of(found.items, found.place, before=found.number)
+    outcome = Outcome.of(found, given.place, fails_on_flaky=files.fail_on_flaky)
+    outcome = evolve(outcome, history=history)
+    reruns = "".join(f", batch {number}" for number in found.reruns)
+    again = f", with what ran again{reruns}" if reruns else ""
+    given.output.say(f"{found}, {started(found.started_at)}{again}.")
+    if found.is_running:
+        warn(f"{found} is still running.")
+    return await Outputs(files, given.output).conclude(outcome)
+
+
+async def _outcome_of_workflow(key: str) -> Outcome:
+    """Return the outcome of a batch on Temporal, as far as it is known.
+
+    Raises:
+        ConfigError: No server of Temporal is configured, or it can't tell.
+    """
+    from testvibe_async.temporal import UNREACHABLE, TemporalBatch, connect  # noqa: PLC0415
+
+    try:
+        items = await TemporalBatch(await connect(), key).items()
+    except UNREACHABLE as error:
+        raise ConfigError(f"Temporal did not report batch {key!r}: {error}") from error
+    is_run = all(item.ref is None or item.ref.kind == "run" for item in items)
+    marked = [*map(Quarantine.read().mark, items)]
+    spec = BatchSpec(kind="run" if is_run else "generation")
+    place = common.get().place
+    return Outcome(items=marked, seconds=seconds_of(marked), spec=spec, place=place)
 
 
 async def history(
@@ -108,6 +180,9 @@ async def history(
     for each in batches:
         if each.is_running:
             output.note(f"{each} is still running.")
+        elif not each.is_over:
+            again = command("resume", str(each.unfinished))
+            output.note(f"{each} has not finished; to resume it: {again}")
     return output.show(
         {"batches": documents, "flaky": flaky, "changes": changed},
         lambda _: _sections(changed, flaky, len(batches)),
@@ -223,6 +298,7 @@ def _document(batch: KeptBatch) -> dict[str, Any]:
         "kind": batch.kind,
         "startedUtc": batch.started_at,
         "isRunning": batch.is_running,
+        "isOver": batch.is_over,
         "server": batch.server,
         "project": batch.project,
         "seconds": outcome.seconds,

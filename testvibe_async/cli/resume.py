@@ -1,4 +1,4 @@
-"""`testvibe-async wait`, `resume` and `report`: earlier dispatches.
+"""`testvibe-async wait` and `resume`: earlier dispatches.
 
 Decides which operations or which batch is meant, and the decision on unknown dispatches. To resume
 a batch is to make the same call with its key, which is decided in `testvibe_async.batch`.
@@ -17,21 +17,16 @@ from testvibe_async import ConfigError, Run, RunRef, Verdict
 from testvibe_async.cli.common import MORE, common, stored_batches
 from testvibe_async.cli.names import OperationName, operations_of, read_dispatches, read_ref
 from testvibe_async.cli.options import Consent, Files, Timeout
-from testvibe_async.cli.outputs import Outputs
-from testvibe_async.cli.text import TextFile, name_of, read_text, warn
+from testvibe_async.cli.text import TextFile, name_of, read_text
 from testvibe_async.cli.watch import watching
 from testvibe_async.ledger import folded, undecided
-from testvibe_async.runner.codes import ExitCode
-from testvibe_async.runner.outcome import Outcome
-from testvibe_async.runner.quarantine import Quarantine
+from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads it
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.waits import completions_of, item_of
 from testvibe_async.runner.words import (
     NAME,
     counted,
-    counts_of,
     item_name,
-    seconds_of,
     started,
 )
 
@@ -51,7 +46,6 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     *,
     unknown: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     feature: str | None = None,
-    list_: Annotated[bool, Parameter(name="--list")] = False,
     timeout: Timeout = None,
     consent: Consent = Consent(),
     files: Files = Files(),
@@ -76,14 +70,10 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         unknown: What to do with a dispatch that may have started (resend, adopt ID, drop): resend
             may do the work twice, adopt takes the id of the run that it was.
         feature: The feature that --unknown is for, as it is shown; all by default.
-        list_: Only list the batches of this project that are not over.
         timeout: Maximum duration of the batch.
         consent: The generations that may be dispatched, if any are left. By default it asks.
         files: The files to write.
     """
-    if list_:
-        await _list_unfinished()
-        return ExitCode.PASSED
     if feature is not None and not unknown:
         raise ConfigError("--feature needs --unknown")
     given = common.get()
@@ -189,25 +179,6 @@ def _other_name(row: Row, run: Run) -> str | None:
     return f"it is a run of {run.feature_name!r}, and {asked!r} was requested"
 
 
-async def _list_unfinished() -> None:
-    output = common.get().output
-    async with stored_batches() as (batches, place):
-        found = [each async for each in batches.unfinished(place)]
-    documents = [
-        {
-            "batch": each.number,
-            "key": each.name,
-            "startedUtc": each.started_at,
-            "counts": counts_of(each.items),
-        }
-        for each in found
-    ]
-    columns = ("Batch", "Key", "Started", "Items")
-    output.rows(documents, columns, lambda each: [*each.values()])
-    if not found:
-        output.note(f"Nothing to resume: each batch{place} has finished.")
-
-
 def _decision(batch: KeptBatch, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
     """Return the decision on unknown dispatches that words are.
 
@@ -225,72 +196,6 @@ def _decision(batch: KeptBatch, words: Sequence[str]) -> Literal["resend", "drop
             raise ConfigError(
                 "--unknown takes resend, drop, or adopt and the id of a run: --unknown adopt 214"
             )
-
-
-async def report(
-    batch: str | None = None,
-    /,
-    *,
-    temporal: Annotated[str | None, Parameter(metavar="KEY"), MORE] = None,
-    files: Files = Files(),
-) -> ExitCode:
-    """Report on a batch, also while it is running, without asking the service.
-
-    What 'run --failed' ran again of it since is part of it: each as a further attempt.
-
-    For example:
-
-        testvibe-async report
-        testvibe-async report 12 --report junit.xml --report report.html
-
-    The exit codes are those of run --wait.
-
-    Args:
-        batch: Its number or its key; by default the last batch of this project, with the batch
-            that it reran.
-        temporal: The workflow id of a batch on Temporal: report on that. TEMPORAL_ADDRESS names
-            its server.
-        files: The files to write.
-    """
-    if files.artifacts is not None:
-        raise ConfigError(
-            "a report asks no service, so it takes no --artifacts: to download those of a "
-            f"run, {NAME} runs download ID DIR"
-        )
-    given = common.get()
-    if temporal is not None:
-        outcome = await _outcome_of_workflow(temporal)
-        return await Outputs(files, given.output).conclude(outcome)
-    async with stored_batches() as (batches, place):
-        found = (await batches.meant(batch, place)).judged(Quarantine.read())
-        history = await batches.history_of(found.items, found.place, before=found.number)
-    outcome = Outcome.of(found, given.place, fails_on_flaky=files.fail_on_flaky)
-    outcome = evolve(outcome, history=history)
-    reruns = "".join(f", batch {number}" for number in found.reruns)
-    again = f", with what ran again{reruns}" if reruns else ""
-    given.output.say(f"{found}, {started(found.started_at)}{again}.")
-    if found.is_running:
-        warn(f"{found} is still running.")
-    return await Outputs(files, given.output).conclude(outcome)
-
-
-async def _outcome_of_workflow(key: str) -> Outcome:
-    """Return the outcome of a batch on Temporal, as far as it is known.
-
-    Raises:
-        ConfigError: No server of Temporal is configured, or it can't tell.
-    """
-    from testvibe_async.temporal import UNREACHABLE, TemporalBatch, connect  # noqa: PLC0415
-
-    try:
-        items = await TemporalBatch(await connect(), key).items()
-    except UNREACHABLE as error:
-        raise ConfigError(f"Temporal did not report batch {key!r}: {error}") from error
-    is_run = all(item.ref is None or item.ref.kind == "run" for item in items)
-    marked = [*map(Quarantine.read().mark, items)]
-    spec = BatchSpec(kind="run" if is_run else "generation")
-    place = common.get().place
-    return Outcome(items=marked, seconds=seconds_of(marked), spec=spec, place=place)
 
 
 async def wait(

@@ -197,10 +197,22 @@ class Watch:
                     self.output.say(f"{heading}.")
                 self.know(number=heading.number, resumable=heading.number)
                 stack.enter_context(self.batches.ledger.living(heading.number))
+                if self.output.has_estimate and is_awaited:
+                    await self._estimate(self.batches, heading)
             self.progress.follow(expected, lambda: batch.items, is_awaited=is_awaited)
             following = self.progress.following(batch.changes(), batch.item_of)
             await stack.enter_async_context(following)
             yield batch
+
+    async def _estimate(self, batches: Batches, batch: KeptBatch) -> None:
+        """Estimate from now on when a batch ends, by its history."""
+        # A log is read afterwards, and has no use for it.
+        from testvibe_async.cli.estimate import remaining_seconds, usual_seconds  # noqa: PLC0415
+
+        usual, progress = await usual_seconds(batches, self.place, batch), self.progress
+        progress.estimate = lambda: remaining_seconds(
+            progress.rows, usual, in_flight=batch.spec.in_flight, now=progress.clock()
+        )
 
     @contextmanager
     def _noting_what_is_not_kept(self) -> Generator[None]:

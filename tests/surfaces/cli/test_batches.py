@@ -341,14 +341,13 @@ async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Cal
 
 
 async def test_unfinished_batches_are_listed(call: Call) -> None:
-    """`resume --list` has what is not over, and says so if nothing is left."""
+    """`history` names what is not over, with the command that resumes it."""
     await call("run Checkout --wait")
     await interrupted(call, "run Wishlist --wait --key slow", at=10)
-    ended = await call("resume --list")
-    assert re.fullmatch(r"2\tslow\t.*\t1 in flight\n", ended.output)
+    left = "Batch 2 (slow) has not finished; to resume it: testvibe-async resume 2\n"
+    assert (await call("history")).errors == left
     await call("resume slow")
-    ended = await call("resume --list")
-    assert (ended.output, ended.errors[:18]) == ("", "Nothing to resume:")
+    assert (await call("history")).errors == ""
     (await call("run --failed 3")).refuses("there is no batch 3: the newest is batch 2 (slow)")
 
 
