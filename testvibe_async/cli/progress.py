@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
-from attrs import evolve, frozen
+from attrs import define, evolve
 
 from testvibe_async import Generation, Hooks, Phase, Verdict, WaitTimeoutError
 from testvibe_async._core.util import escape
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         AsyncGenerator,
         AsyncIterator,
         Callable,
-        Collection,
         Generator,
         Mapping,
         Sequence,
@@ -54,7 +53,7 @@ _BAD = {"failed", "error", "unknown", "cancelled"}
 _NOT_OVER = {Verdict.IN_FLIGHT, Verdict.WAITING, Verdict.SKIPPED}
 
 
-@frozen(kw_only=True)
+@define(kw_only=True, eq=False)
 class Row:
     """One item, as last observed. Instants are seconds of the event loop's clock."""
 
@@ -78,6 +77,12 @@ class Row:
 
     runs_again: bool = False
     """True for an attempt that failed, and after which the next one follows."""
+
+    end: Snapshot | None = None
+    """The end of its operation, after which the batch may dispatch the item again."""
+
+    reported: object = None
+    """The state that was reported last."""
 
     @property
     def is_shown(self) -> bool:
@@ -163,14 +168,8 @@ class Progress:
         self._is_awaited = True
         self._rows: dict[str, Row] = {}
         """The rows by their items in the ledger, in the order asked."""
-        self._finished: dict[str, Snapshot] = {}
-        """The ends of operations after which the batch may dispatch an item again."""
         self._sent: dict[str, float] = {}
         """The times when dispatches without an answer were first observed, by their ids."""
-        self._overdue: Collection[str] = ()
-        """The items whose dispatch is shown to have no answer."""
-        self._said: dict[str, object] = {}
-        """The states that were reported."""
         self._changed: list[Row] = []
         """The changes to report."""
         self._is_noted = False
@@ -211,8 +210,7 @@ class Progress:
         self.started = self.clock()  # The time of a question before does not count.
         self.contact.start()
         for item in planned:
-            row = Row(item=evolve(item, outcome=None, error=None), since=self.started)
-            self._set(_key(item), row)
+            self._note(self._row(evolve(item, outcome=None, error=None)))
 
     @asynccontextmanager
     async def following(
@@ -241,54 +239,48 @@ class Progress:
 
     def note(self, item: Item, ref: Ref, snapshot: Snapshot | None) -> None:
         """Note an observation of the operation of an item; its end is reported with the item."""
-        key = _key(item)
-        row = self._row(key, item)
+        row = self._row(item)
         if row.is_final:
             return
-        if row.item.ref not in {None, ref}:
-            row = self._repeated(key, row)
+        self._note_repetition(row, ref)
         if snapshot is not None and snapshot.is_finished:
-            self._finished[key] = snapshot
+            row.end = snapshot
             return
-        since = row.since if row.item.ref == ref else self.clock()
-        name = (snapshot and snapshot.feature_name) or row.item.name
-        item = evolve(row.item, ref=ref, name=name)
-        self._set(key, Row(item=item, since=since, snapshot=snapshot))
+        row.since = row.since if row.item.ref == ref else self.clock()
+        row.item = evolve(
+            row.item, ref=ref, name=(snapshot and snapshot.feature_name) or row.item.name
+        )
+        row.snapshot, row.dispatch = snapshot, None
+        self._note(row)
 
     def end(self, item: Item) -> None:
         """Note that the batch does nothing more for an item."""
-        key = _key(item)
-        row = self._row(key, item)
-        if row.item.ref not in {None, item.ref}:
-            row = self._repeated(key, row)
-        is_over = item.verdict not in _NOT_OVER or is_lost(item)
-        item = evolve(item, name=row.item.name or item.name)
-        ended = self.clock() if is_over else None
-        self._finished.pop(key, None)
-        last = item.outcome or row.snapshot
-        row = evolve(row, item=item, snapshot=last, dispatch=None, is_final=True, ended=ended)
-        self._set(key, row)
+        row = self._row(item)
+        self._note_repetition(row, item.ref)
+        row.item = evolve(item, name=row.item.name or item.name)
+        row.snapshot, row.dispatch, row.is_final = item.outcome or row.snapshot, None, True
+        row.ended = self.clock() if item.verdict not in _NOT_OVER or is_lost(item) else None
+        self._note(row)
 
-    def _repeated(self, key: str, row: Row) -> Row:
-        """Report the end of an attempt that failed, and return the row of the next one."""
-        outcome = self._finished.pop(key, None)
-        if outcome is None:  # It was another operation than the one of the item.
-            return row
-        item, now = row.item, self.clock()
-        again = evolve(row, item=evolve(item, outcome=outcome), ended=now)
-        self._changed.append(evolve(again, is_final=True, runs_again=True))
-        return Row(item=evolve(item, ref=None, earlier=(*item.earlier, outcome)), since=now)
+    def _note_repetition(self, row: Row, ref: Ref | None) -> None:
+        """Report the attempt before as failed, if the operation of an item is another one now."""
+        if row.item.ref in {None, ref} or row.end is None:
+            return
+        item, ended = row.item, self.clock()
+        failed = evolve(row, item=evolve(item, outcome=row.end), snapshot=row.end, ended=ended)
+        self._changed.append(evolve(failed, is_final=True, runs_again=True))
+        row.item = evolve(item, ref=None, earlier=(*item.earlier, row.end))
+        row.snapshot = row.end = None
 
-    def _row(self, key: str, item: Item) -> Row:
-        return self._rows.get(key) or Row(item=evolve(item, ref=None), since=self.clock())
+    def _row(self, item: Item) -> Row:
+        return self._rows.setdefault(_key(item), Row(item=item, since=self.clock()))
 
-    def _set(self, key: str, row: Row) -> None:
-        """Replace a row, and report it if its state is another one."""
-        self._rows[key] = row
+    def _note(self, row: Row) -> None:
+        """Report a row, if its state is another one."""
         state = row.item.ref, row.word
-        if row.is_shown and self._said.get(key) != state:
-            self._said[key] = state
-            self._changed.append(row)
+        if row.is_shown and row.reported != state:
+            row.reported = state
+            self._changed.append(evolve(row))
 
     def report(self, output: Renderer, *, during: str) -> None:
         """Print what changed since the last call.
@@ -314,16 +306,12 @@ class Progress:
     def _changes(self) -> list[Row]:
         """Return what changed since the last call."""
         now = self.clock()
-        overdue = {
-            key: dispatch
-            for key, dispatch in self.unanswered.items()
-            if now - self._sent.setdefault(dispatch.id, now) >= QUIET_SECONDS
-        }
-        for key in dict.fromkeys((*self._overdue, *overdue)):
-            row = self._rows.get(key)
-            if row is not None and not row.is_final:
-                self._set(key, evolve(row, dispatch=overdue.get(key)))
-        self._overdue = overdue
+        for key, row in self._rows.items():
+            dispatch = self.unanswered.get(key)
+            if dispatch is not row.dispatch and not row.is_final:
+                sent = self._sent.setdefault(dispatch.id, now) if dispatch else 0.0
+                row.dispatch = dispatch if now - sent >= QUIET_SECONDS else None
+                self._note(row)
         changed, self._changed = self._changed, []
         return changed
 
@@ -344,8 +332,7 @@ class Progress:
         """
         if item.outcome is not None or item.ref is None:
             return item
-        key = _key(item)
-        row = self._row(key, item)
+        row = self._row(item)
         item = evolve(item, name=row.item.name)
         if outage is None or item.is_unseen or is_lost(item):
             return item
@@ -376,8 +363,7 @@ class Progress:
     @property
     def in_flight(self) -> list[Ref]:
         """Refs of the awaited operations that were not observed to be over."""
-        open_ = [row for key, row in self._rows.items() if key not in self._finished]
-        refs = [row.item.ref for row in open_ if row.ended is None]
+        refs = [row.item.ref for row in self.rows if (row.end or row.ended) is None]
         return [ref for ref in refs if ref is not None and self._is_awaited]
 
     @property
