@@ -247,3 +247,25 @@ async def test_an_iteration_raises_too(emulator: Emulator, operation: RunOperati
 
     await raised(errors.UnauthorizedError, anext(transitions))
     await raised(StopAsyncIteration, anext(transitions))
+
+
+async def test_impatient_waits_leave_room_for_patient_ones(emulator: Emulator) -> None:
+    """The last polls of many time-outs, which come first, do not keep all others waiting."""
+    emulator.fail("get_run", Fault.delay(0.3))
+    emulator.fail("list_runs", Fault.status(404))
+
+    async def be_impatient(operation: RunOperation) -> None:
+        while not operation.done:
+            await raised(errors.WaitTimeoutError, operation.wait(timeout=0))
+
+    async with client_of(emulator, max_connections=4, poll_interval=1.0) as client:
+        project = client.project()
+        awaited = await project.run_feature("Checkout")
+        others = [await project.run_feature("Returns") for _ in range(20)]
+        tasks = [asyncio.create_task(be_impatient(each)) for each in others]
+        try:
+            async with asyncio.timeout(60):
+                assert (await awaited).is_success
+        finally:
+            for task in tasks:
+                task.cancel()
