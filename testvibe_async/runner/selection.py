@@ -7,6 +7,7 @@ lists: then words are names as they were typed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,12 @@ from testvibe_async.errors import ConfigError, NotFoundError, ResponseError, Tra
 from testvibe_async.models import Config, Feature, FeatureStatus, Listing
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean, some_of
-from testvibe_async.runner.spec import CONFLICTS, BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from testvibe_async.project import Project
+    from testvibe_async.runner.spec import BatchSpec
 
 
 SHOWN_NAMES = 3
@@ -87,7 +88,6 @@ async def select(
     spec: BatchSpec,
     *,
     max_outage: float | None = None,
-    keeps_untested: bool = False,
     all_word: str = "all",
 ) -> Selection:
     """Return the features and configurations that a batch is about.
@@ -98,8 +98,6 @@ async def select(
         max_outage: Maximum seconds of an outage while a required list is requested, as of
             `Project.list_features`. The client's retry policy applies to lists that only resolve
             names.
-        keeps_untested: True to choose features without tests too if a glob matches them, so that
-            their runs are refused.
         all_word: How the surface calls the choice of all features, for messages.
 
     Raises:
@@ -115,31 +113,32 @@ async def select(
         raise ConfigError(
             f"{all_word} takes no names but exclusions: leave out {all_word}, or {wanted[0]!r}"
         )
-    needs_list = spec.is_all or any(map(_is_pattern, spec.features))
-    # Without a list, words are names as they were typed.
-    named = {word.casefold(): word for word in spec.features}
-    selection = Selection(features=list(named.values()))
-    is_doubtful = len(selection.features) > 1
-    if not needs_list and not is_doubtful:
-        try:
-            known = {spec.features[0]: await project.get_feature(spec.features[0])}
-            selection = evolve(selection, states=_states_of(known))
-        except NotFoundError:
-            is_doubtful = True
-        except (ResponseError, TransportError):
-            pass  # Its dispatch says more.
-    if needs_list or is_doubtful:
-        try:
-            outlasted = max_outage if needs_list else None
-            listing = await project.list_features(max_outage=outlasted)
-            selection = _chosen(spec, listing, keeps_untested=keeps_untested, all_word=all_word)
-        except (ResponseError, TransportError):
-            if needs_list:
-                raise
+    if spec.is_all or any(map(_is_pattern, spec.features)):
+        listing = await project.list_features(max_outage=max_outage)
+        selection = _chosen(spec, listing, all_word=all_word)
+    else:
+        selection = await _resolved(project, spec, all_word=all_word)
     if not spec.configs:
         return selection
     listed = await listed_configs(project)
     return evolve(selection, configs=chosen_configs(spec.configs, listed))
+
+
+async def _resolved(project: Project, spec: BatchSpec, *, all_word: str) -> Selection:
+    """Return the features of names and ids; as they were typed, if the service does not say.
+
+    Raises:
+        ConfigError: There is no such feature.
+    """
+    words = list({word.casefold(): word for word in spec.features}.values())
+    try:
+        if len(words) == 1:
+            with suppress(NotFoundError):
+                feature = await project.get_feature(words[0])
+                return Selection(features=words, states=_states_of({words[0]: feature}))
+        return _chosen(spec, await project.list_features(), all_word=all_word)
+    except (ResponseError, TransportError):  # Its dispatch says more.
+        return Selection(features=words)
 
 
 async def listed_configs(project: Project) -> Listing[Config]:
@@ -150,9 +149,7 @@ async def listed_configs(project: Project) -> Listing[Config]:
         return Listing()
 
 
-def _chosen(
-    spec: BatchSpec, listing: Listing[Feature], *, keeps_untested: bool, all_word: str
-) -> Selection:
+def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Selection:
     """Return the meaning of words, by a list.
 
     Raises:
@@ -162,9 +159,8 @@ def _chosen(
     excluding: list[str] = []
     excluded: set[int | str] = set()
     left_out: list[Feature] = []
-    is_wider = spec.is_all
+    is_run, is_wider = spec.kind == "run", spec.is_all
     if spec.is_all:
-        is_run = spec.kind == "run"
         meant = select_features(listing, lambda f: f.has_tests if is_run else f.needs_tests)
         chosen |= {each.id: each for each in meant}
         left_out = [each for each in listing if each.id not in chosen]
@@ -176,12 +172,9 @@ def _chosen(
                 excluding.append(word)
                 excluded |= {each.id for each in found}
                 continue
-            left_out += [each for each in found if each.is_suggestion]
-            found = [each for each in found if not each.is_suggestion]
-            is_wider = is_wider or bool(found)
-            if "missing" in CONFLICTS[spec.kind] and not keeps_untested:
-                left_out += [each for each in found if _lacks_tests(each)]
-                found = [each for each in found if not _lacks_tests(each)]
+            is_wider = True
+            left_out += [each for each in found if _is_unfit(each, is_run=is_run)]
+            found = [each for each in found if not _is_unfit(each, is_run=is_run)]
         elif not found:
             _refuse_unlisted(word, listing, all_word=all_word)
             chosen[word.casefold()] = word
@@ -267,6 +260,7 @@ def _state_of(feature: Feature) -> str | None:
     return "ready" if feature.has_tests else "missing"
 
 
-def _lacks_tests(feature: Feature) -> bool:
-    """Return whether a feature certainly has no tests, so that a run would be refused."""
-    return _state_of(feature) in {"missing", "generating"}
+def _is_unfit(feature: Feature, *, is_run: bool) -> bool:
+    """Return whether a glob leaves a feature out: a run of it would certainly be refused."""
+    lacks_tests = _state_of(feature) in {"missing", "generating"}
+    return feature.is_suggestion or (is_run and lacks_tests)
