@@ -5,7 +5,8 @@ and nothing outside this folder imports it. What is decided where:
 
 - `app`: which commands there are, each by name and module, how one and the options of every command
   are parsed, and its help
-- one module for each command or group: what its options mean, and which calls it makes
+- `service`, `history`, `settings`, `emulator`, `servers`, `doctor`: the other commands, what their
+  options mean, and which calls they make
 - `common`: the options of every command, the client, and the ledger file; `options`: those of
   commands that wait, and who allows generations, which cost credits
 - `render`: the five outputs (terminal, pipe, results alone, JSON, JSON lines); one of them is
@@ -18,7 +19,7 @@ A command that dispatches goes down these stairs:
 - `start`, `resume`: what the options mean, and what a batch may cost
 - `watch`: the order of it, from the client to the exit code; `stop`: Ctrl-C, and `--timeout`
 - `progress`: the items of its batch with what was last seen; `contact`: whether the service
-  answers; `display`: how that looks
+  answers; `estimate`: the time that is left; `display`: how that looks
 - `closing`: what is printed last, with single errors from `details`; `outputs`: reports, artifacts,
   and what GitHub shows
 
