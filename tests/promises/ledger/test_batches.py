@@ -418,3 +418,12 @@ async def test_a_resume_without_them_uses_them(
     await ran(path, emulator, ["Draft"], attempts=2, on_conflict="wait", timeout=1)
     (item,) = await ran(path, emulator)
     assert (item.verdict, len(item.attempts)) == (Verdict.FAILED, 2)
+
+
+async def test_what_waits_for_a_slot(path: Path, emulator: Emulator) -> None:
+    """Of operations beyond the limit none is polled then; they keep the refs of the ledger."""
+    await ran(path, emulator, FEATURES, timeout=1)
+    before = emulator.count("get_run")
+    items = await ran(path, emulator, max_in_flight=1, timeout=5)
+    assert verdicts(items) == ["in flight"] * 3
+    assert emulator.count("get_run") - before <= 4

@@ -242,3 +242,15 @@ def test_a_large_unknown_value_is_left_out(value: Any) -> None:
 def test_a_runners_log_is_a_string_or_lines(shape: Any, log: object, text: str | None) -> None:
     """A run's log, whose type is not documented, is read from a string or a list of lines."""
     assert read(encode(LEAST[shape] | {"log": log}), shape).log == text
+
+
+@pytest.mark.parametrize("count", [11, 100_000])
+def test_of_very_many_faults_the_first_are_named(count: int) -> None:
+    """A list in which nothing is right costs little more than one in which ten members are not."""
+    assert list(problems(encode([0] * count), Listing[Run])) == [
+        f"expected an object, got 0 at $[{place}]" for place in range(10)
+    ]
+    tests = [0] * count
+    run, (fault, *_) = left_out(encode({"runId": 1, "status": "x", "tests": tests}), Run)
+    assert fault == "Run: expected an object, got 0 at $.tests[0]"
+    assert (run.tests, run.extra) == ((), {"tests": tests} if count == 11 else {})

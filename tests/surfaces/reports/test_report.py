@@ -1,5 +1,6 @@
 """What all formats show: names, verdicts, reasons, tests, times; how texts and numbers look."""
 
+from datetime import datetime
 from fnmatch import fnmatchcase
 from types import SimpleNamespace
 from typing import Any
@@ -182,3 +183,24 @@ def test_what_is_new_comes_first() -> None:
     assert said.replace(":", "&#58;") in to_markdown(items, **history).partition("| --- ")[0]
     assert f"<b>Login</b>: {said}" in to_html(items, **history).partition("</header>")[0]
     assert "new since" not in to_html(items)
+
+
+@pytest.mark.parametrize(
+    ("item", "began_at", "queued", "took"),
+    [
+        (ITEMS["passed"], at(0), 8, 35),
+        (made.generation_item(), at(0), None, 170),
+        (ITEMS["in flight"], at(0), None, None),
+        (ITEMS["refused"], None, None, None),
+        # It finished before it started, by two clocks.
+        (run_item(PASSED, created_at=at(50), started_at=at(60), finished_at=at(43)), at(50), 10, 0),
+        (run_item(PASSED, created_at=None, started_at=None, finished_at=at(20)), at(0), None, 20),
+    ],
+)
+def test_times(
+    item: Item, began_at: datetime | None, queued: float | None, took: float | None
+) -> None:
+    """A run has its own times; without them, and for others, the dispatch is the start."""
+    times = entry_of(item).times
+
+    assert (times.began_at, times.queue_seconds, times.seconds) == (began_at, queued, took)
