@@ -211,7 +211,7 @@ class Renderer:
 class Pipe(Renderer):
     """A line for each change, for a log that people read."""
 
-    levels = ("result", "remark", "note", "warning")
+    levels: Collection[Level] = ("result", "remark", "note", "warning")
     _counted_at = 0.0
 
     def change(self, row: Row, progress: Progress) -> None:
@@ -308,7 +308,7 @@ class Json(Renderer):
 
     def __init__(self, console: Console, *, is_quiet: bool) -> None:
         super().__init__(console)
-        self.levels = {"warning"} if is_quiet else {"note", "warning"}
+        self.levels: Collection[Level] = {"warning"} if is_quiet else {"note", "warning"}
 
     def document(self, value: object) -> None:
         """Print one document."""
