@@ -78,6 +78,27 @@ class RowState(StrEnum):
 OPEN_STATES = frozenset({RowState.INTENDED, RowState.LOST, RowState.ACCEPTED, RowState.UNKNOWN})
 """The states of a row whose operation may still be found."""
 
+_RANKS = {
+    RowState.PLANNED: 0,
+    RowState.INTENDED: 0,
+    RowState.LOST: 0,
+    RowState.UNKNOWN: 1,
+    RowState.NOT_STARTED: 2,
+    RowState.ACCEPTED: 3,  # It outweighs what a search took for a proof that nothing started.
+    RowState.DROPPED: 4,
+    RowState.DISPATCHED: 7,
+    RowState.FINISHED: 8,
+}
+"""How much is known in each state."""
+
+_ADOPTED_RANKS = _RANKS | {
+    RowState.DISPATCHED: 5,
+    RowState.UNKNOWN: 5,  # The adopted operation proved to be another's.
+    RowState.NOT_STARTED: 6,
+    RowState.DROPPED: 6,
+}
+"""The same for a row whose operation is or was adopted: an answer outweighs a search."""
+
 
 _PROCESS = token_hex(4)
 _tokens = count()
@@ -178,6 +199,25 @@ class Row(Serializable):
     def ref_id(self) -> str | None:
         """The identity of the operation as one text, for a database; None if it is not known."""
         return None if self.ref is None else ref_id(self.ref)
+
+    @property
+    def rank(self) -> int:
+        """How much is known of the attempt, for `replaces`, and for a database."""
+        return (_ADOPTED_RANKS if self.adopted else _RANKS)[self.state]
+
+    def replaces(self, stored: Row) -> bool:
+        """Return whether this row replaces the stored one of the same identity.
+
+        Both must be of one insertion (`token`). If they have different operations, that of an
+        answer replaces the other one, and an adopted operation replaces none. Otherwise the row
+        must know as much as the stored one (`rank`): a late note undoes neither an outcome nor a
+        decision.
+        """
+        if self.token != stored.token:
+            return False
+        if self.ref is not None and stored.ref is not None and self.ref_id != stored.ref_id:
+            return not self.adopted
+        return self.rank >= stored.rank
 
     def contradiction(self, answer: Any) -> str | None:  # noqa: ANN401 - an answer that names an operation
         """Return how an answer contradicts the request; None if it does not.
@@ -284,10 +324,9 @@ class Ledger(ABC):
     async def note(self, row: Row) -> None:
         """Replace the stored row of the same identity and token, now that more is known.
 
-        Does nothing if no such row is stored, or if that would forget an operation or a decision. A
-        stored row with a ref is replaced by one with the same ref, or with a ref that is not
-        `adopted`; and, if both are `adopted`, by one without a ref, which takes it back. A stored
-        row without a ref that is not open is not replaced by one that is.
+        Does nothing if no such row is stored, or if the row does not replace it: `Row.replaces` has
+        the rule. In SQL, with the columns `ref`, `adopted` and `rank`, it is `CASE WHEN ref <> :ref
+        THEN NOT :adopted ELSE rank <= :rank END`.
         """
 
     @abstractmethod

@@ -12,11 +12,11 @@ from testvibe_async.ledger import Ledger, Row, RowState
 from testvibe_async.testing import Emulator
 
 TABLE = """CREATE TABLE dispatches (id TEXT PRIMARY KEY, key TEXT, place TEXT, ref TEXT,
-    adopted INTEGER, token TEXT, document TEXT)"""
+    rank INTEGER, token TEXT, document TEXT)"""
 
-NOTE = """UPDATE dispatches SET ref = :ref, adopted = :adopted, document = :document
-    WHERE id = :id AND token = :token AND (ref IS NULL OR ref = :ref
-        OR (:ref IS NOT NULL AND NOT :adopted) OR (adopted AND :adopted AND :ref IS NULL))"""
+NOTE = """UPDATE dispatches SET ref = :ref, rank = :rank, document = :document
+    WHERE id = :id AND token = :token
+        AND CASE WHEN ref <> :ref THEN NOT :adopted ELSE rank <= :rank END"""
 
 
 class OwnLedger(Ledger):
@@ -30,9 +30,7 @@ class OwnLedger(Ledger):
         self.database.close()
 
     async def insert(self, row: Row) -> Row:
-        insert = (
-            "INSERT INTO dispatches VALUES (:id, :key, :place, :ref, :adopted, :token, :document)"
-        )
+        insert = "INSERT INTO dispatches VALUES (:id, :key, :place, :ref, :rank, :token, :document)"
         cursor = self.database.execute(f"{insert} ON CONFLICT DO NOTHING", _values(row))
         return row if cursor.rowcount else self._read("id = ?", row.id)[0]
 
@@ -53,7 +51,7 @@ class OwnLedger(Ledger):
 
 def _values(row: Row) -> dict[str, Any]:
     place = f"{row.server} {row.project}"
-    own = {"id": row.id, "key": row.key, "place": place, "ref": row.ref_id}
+    own = {"id": row.id, "key": row.key, "place": place, "ref": row.ref_id, "rank": row.rank}
     return {**own, "adopted": row.adopted, "token": row.token, "document": row.to_json()}
 
 

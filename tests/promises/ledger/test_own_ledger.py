@@ -62,29 +62,66 @@ async def test_rows_come_by_number(ledger: Ledger) -> None:
     assert await ledger.rows("pr-3") == []
 
 
-async def test_a_note_replaces_a_row(ledger: Ledger) -> None:
-    """What became known is read back; a found operation replaces none that an answer named."""
-    row = row_of()
-    await ledger.insert(row)
-    row.state, row.ref = RowState.DISPATCHED, ref_of(1)
-    await ledger.note(row)
-    (stored,) = await ledger.rows("pr-1")
-    assert (stored.state, stored.ref) == (RowState.DISPATCHED, ref_of(1))
-    if not isinstance(ledger, MemoryLedger):  # Its rows are those of its one process.
-        await ledger.note(evolve(row, ref=ref_of(2), adopted=True))
-        (stored,) = await ledger.rows("pr-1")
-        assert (stored.ref, stored.adopted) == (ref_of(1), False)
+S = RowState
+
+Fact = tuple[RowState, int | None, bool]
+"""The state, the run, and whether it is adopted."""
+
+NOTES: list[tuple[Fact, Fact, bool]] = [
+    # What is known is not forgotten, and an outcome least of all.
+    ((S.INTENDED, None, False), (S.LOST, None, False), True),
+    ((S.DISPATCHED, 1, False), (S.LOST, None, False), False),
+    ((S.DISPATCHED, 1, True), (S.LOST, None, False), False),
+    ((S.DISPATCHED, 1, False), (S.FINISHED, 1, False), True),
+    ((S.DISPATCHED, 1, False), (S.FINISHED, 1, True), True),
+    ((S.FINISHED, 1, False), (S.DISPATCHED, 1, False), False),
+    ((S.FINISHED, 1, True), (S.DISPATCHED, 1, False), False),
+    ((S.FINISHED, 1, True), (S.UNKNOWN, None, True), False),
+    # The answer to a dispatch outweighs what a search found, in whichever order they come.
+    ((S.LOST, None, False), (S.DISPATCHED, 1, True), True),
+    ((S.DISPATCHED, 1, True), (S.DISPATCHED, 1, False), True),
+    ((S.DISPATCHED, 1, True), (S.DISPATCHED, 2, False), True),
+    ((S.FINISHED, 1, True), (S.DISPATCHED, 2, False), True),
+    ((S.DISPATCHED, 1, True), (S.DISPATCHED, 2, True), False),
+    ((S.DISPATCHED, 1, False), (S.DISPATCHED, 2, True), False),
+    ((S.DISPATCHED, 1, False), (S.FINISHED, 2, True), False),
+    # What the service accepted has started; only a decision leaves it at that.
+    ((S.ACCEPTED, None, False), (S.NOT_STARTED, None, False), False),
+    ((S.ACCEPTED, None, False), (S.UNKNOWN, None, False), False),
+    ((S.NOT_STARTED, None, False), (S.ACCEPTED, None, False), True),
+    ((S.ACCEPTED, None, False), (S.DROPPED, None, False), True),
+    # A late note undoes no decision, unless it names the operation.
+    ((S.NOT_STARTED, None, False), (S.LOST, None, False), False),
+    ((S.NOT_STARTED, None, False), (S.UNKNOWN, None, False), False),
+    ((S.DROPPED, None, False), (S.LOST, None, False), False),
+    ((S.DROPPED, None, False), (S.UNKNOWN, None, False), False),
+    ((S.DROPPED, None, False), (S.DISPATCHED, 1, False), True),
+    # An adopted operation that proves to be another's is taken back, and decided again.
+    ((S.DISPATCHED, 1, True), (S.UNKNOWN, None, True), True),
+    ((S.DISPATCHED, 1, False), (S.UNKNOWN, None, True), False),
+    ((S.UNKNOWN, None, True), (S.DISPATCHED, 2, True), True),
+    ((S.UNKNOWN, None, True), (S.NOT_STARTED, None, True), True),
+    ((S.NOT_STARTED, None, True), (S.UNKNOWN, None, True), False),
+]
 
 
-async def test_an_answer_outweighs_a_search(ledger: Ledger) -> None:
-    """The operation that an answer names replaces one that another process has found."""
-    row = row_of()
-    await ledger.insert(row)
-    for run_id, adopted in ((2, True), (1, False)):
-        row.state, row.ref, row.adopted = RowState.DISPATCHED, ref_of(run_id), adopted
-        await ledger.note(row)
-    (stored,) = await ledger.rows("pr-1")
-    assert (stored.ref, stored.adopted) == (ref_of(1), False)
+async def test_a_note_forgets_nothing(ledger: Ledger) -> None:
+    """Of two notes on one attempt, by two processes, the one that knows more is kept."""
+    for number, (first, then, is_replaced) in enumerate(NOTES):
+        row = await ledger.insert(row_of(f"{number}"))
+        for state, run_id, adopted in (first, then):
+            ref = None if run_id is None else ref_of(run_id)
+            await ledger.note(evolve(row, state=state, ref=ref, adopted=adopted))
+        (stored,) = await ledger.rows(f"{number}")
+        found = stored.state, stored.ref and stored.ref.key[-1], stored.adopted
+        assert found == (then if is_replaced else first), (first, then)
+
+
+async def test_a_note_is_of_one_insertion(ledger: Ledger) -> None:
+    """A call whose row was not stored notes nothing on that of another call."""
+    await ledger.insert(row_of())
+    await ledger.note(row_of(state=S.DISPATCHED, ref=ref_of(1)))
+    assert [row.state for row in await ledger.rows("pr-1")] == [S.INTENDED]
 
 
 async def test_related_rows_are_open_or_own_an_operation(ledger: Ledger) -> None:

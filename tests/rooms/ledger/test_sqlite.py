@@ -57,52 +57,6 @@ async def test_two_processes_create_one_file(path: Path) -> None:
     assert {each.name for each in path.parent.iterdir()} <= {path.name, f"{path.name}-journal"}
 
 
-@pytest.mark.parametrize(
-    ("first", "then", "expected"),
-    [
-        # What an answer says outweighs what was found, in whichever order they come.
-        ((214, False), (215, True), (214, False)),
-        ((214, True), (215, False), (215, False)),
-        ((214, True), (215, True), (214, True)),
-        ((None, False), (214, True), (214, True)),
-        ((214, True), (214, False), (214, False)),
-        # What is known is not forgotten.
-        ((214, True), (None, False), (214, True)),
-        ((214, False), (None, False), (214, False)),
-    ],
-)
-async def test_which_of_two_notes_is_kept(
-    ledgers: tuple[SqliteLedger, SqliteLedger],
-    first: tuple[int | None, bool],
-    then: tuple[int | None, bool],
-    expected: tuple[int, bool],
-) -> None:
-    """Two processes that have one row may come to know different things of it."""
-    mine = await ledgers[0].insert(row())
-    for ledger, (number, adopted) in zip(ledgers, (first, then), strict=True):
-        known = None if number is None else ref(number)
-        state = RowState.LOST if known is None else RowState.DISPATCHED
-        await ledger.note(evolve(mine, ref=known, adopted=adopted, state=state))
-        await ledger.rows("pr-1")  # A note is written soon, and before what follows it.
-    (found,) = await ledgers[1].rows("pr-1")
-    assert (found.ref, found.adopted) == (ref(expected[0]), expected[1])
-
-
-@pytest.mark.parametrize("then", [RowState.LOST, RowState.UNKNOWN])
-@pytest.mark.parametrize("decided", [RowState.NOT_STARTED, RowState.DROPPED])
-async def test_a_late_note_undoes_no_decision(
-    ledgers: tuple[SqliteLedger, SqliteLedger], decided: RowState, then: RowState
-) -> None:
-    """What another process still had to note comes too late, unless it names the operation."""
-    mine = await ledgers[0].insert(row())
-    await ledgers[0].note(evolve(mine, state=decided))
-    await ledgers[0].rows("pr-1")
-    await ledgers[1].note(evolve(mine, state=then))
-    assert [each.state for each in await ledgers[1].rows("pr-1")] == [decided]
-    await ledgers[1].note(evolve(mine, state=RowState.DISPATCHED, ref=ref()))
-    assert [each.ref for each in await ledgers[1].rows("pr-1")] == [ref()]
-
-
 async def test_old_keys_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is kept for a while after its last change, as a whole; its batch's number stays."""
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import fields
+
 from testvibe_async.ledger import Ledger, Row
 
 if TYPE_CHECKING:
@@ -47,11 +49,17 @@ class MemoryLedger(Ledger):
         return row
 
     async def note(self, row: Row) -> None:
-        """Take over what became known of a row, which is the stored one, unless it is another's."""
+        """Take over what became known of a row, into the stored object: its callers share it."""
         there = self._rows.get(row.key)
         stored = there.get(_place(row)) if isinstance(there, dict) else there
-        if stored is row:
-            self._note(row)
+        if stored is None:
+            return
+        if stored is not row:
+            if stored.identity != row.identity or not row.replaces(stored):
+                return
+            for each in fields(Row):
+                setattr(stored, each.name, getattr(row, each.name))
+        self._note(stored)
 
     def _note(self, row: Row) -> None:
         number = id(row)

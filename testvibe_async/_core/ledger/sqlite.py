@@ -23,7 +23,7 @@ from testvibe_async._core.ledger.memory import MemoryLedger
 from testvibe_async._core.util import plain
 from testvibe_async._core.util.group_commit import GroupCommit
 from testvibe_async.errors import ConfigError
-from testvibe_async.ledger import Ledger, Row, ref_id
+from testvibe_async.ledger import OPEN_STATES, Ledger, Row, ref_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable
@@ -35,7 +35,7 @@ T = TypeVar("T")
 APPLICATION_ID = 0x54564C31
 """The application id in the file's header, so that no other program's file passes for a ledger."""
 
-VERSION = 1
+VERSION = 2
 """The version of the tables."""
 
 KEPT_FOR = timedelta(days=90)
@@ -47,14 +47,16 @@ CHECKED_EVERY = 86_400.0
 BUSY_SECONDS = 30.0
 """Maximum seconds to wait for another process's transaction."""
 
+_OPEN = f"state IN ({', '.join(repr(str(state)) for state in sorted(OPEN_STATES))})"
+
 _TABLES = (
     """CREATE TABLE rows (
-        id TEXT PRIMARY KEY, key TEXT NOT NULL, place TEXT NOT NULL, is_open INTEGER NOT NULL,
-        ref TEXT, adopted INTEGER NOT NULL, token TEXT NOT NULL, changed_at TEXT NOT NULL,
+        id TEXT PRIMARY KEY, key TEXT NOT NULL, place TEXT NOT NULL, state TEXT NOT NULL,
+        ref TEXT, rank INTEGER NOT NULL, token TEXT NOT NULL, changed_at TEXT NOT NULL,
         document TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX rows_by_key ON rows (key)",
     "CREATE INDEX rows_by_ref ON rows (place, ref) WHERE ref IS NOT NULL",
-    "CREATE INDEX open_rows ON rows (place) WHERE is_open",
+    f"CREATE INDEX open_rows ON rows (place) WHERE {_OPEN}",
     """CREATE TABLE batches (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL,
         place TEXT NOT NULL)""",
@@ -63,12 +65,10 @@ _TABLES = (
 
 _INSERT = "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-# The answer to a dispatch outweighs what another process found by searching, and what another
-# process still wants to note does not outweigh a decision, or the proof that nothing started.
+# `Row.replaces` in SQL.
 _NOTE = """
-UPDATE rows SET is_open = ?4, ref = ?5, adopted = ?6, changed_at = ?8, document = ?9, checksum = ?10
-WHERE id = ?1 AND token = ?7 AND (ref IS NULL AND (is_open OR NOT ?4) OR ref = ?5
-    OR (?5 IS NOT NULL AND NOT ?6) OR (adopted AND ?6 AND ?5 IS NULL))
+UPDATE rows SET state = ?4, ref = ?5, rank = ?6, changed_at = ?8, document = ?9, checksum = ?10
+WHERE id = ?1 AND token = ?7 AND CASE WHEN ref <> ?5 THEN NOT ?11 ELSE rank <= ?6 END
 """
 
 
@@ -130,24 +130,25 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
 
     async def insert(self, row: Row) -> Row:
         """Store a row durably, unless one of its identity is there; return the stored one."""
-        values, is_batch, place = _values(row), row.number == 0, _place(row.server, row.project)
+        values, is_batch = _values(row), row.number == 0
+        identity, key, place = values[:3]
 
         def work(connection: sqlite3.Connection) -> str | None:
             if connection.execute(_INSERT, values).rowcount:
                 if is_batch:
                     connection.execute(
                         "INSERT OR IGNORE INTO batches (id, key, place) VALUES (?, ?, ?)",
-                        (row.id, row.key, place),
+                        (identity, key, place),
                     )
                 return None
-            return _document(connection, row.id)
+            return _document(connection, identity)
 
         there = await self._do(work)
         return row if there is None else Row.from_json(there)
 
     async def note(self, row: Row) -> None:
         """Replace a row, with the next transaction; an adoption is waited for."""
-        values = _values(row)
+        values = (*_values(row), row.adopted)
         if row.adopted:
             await self._do(lambda connection: connection.execute(_NOTE, values))
         else:
@@ -164,7 +165,7 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
         ids = [ref_id(ref) for ref in refs]
 
         def work(connection: sqlite3.Connection) -> list[Row]:
-            found = _rows(connection, "place = ? AND is_open", (place,))
+            found = _rows(connection, f"place = ? AND {_OPEN}", (place,))
             return found + _rows(connection, f"place = ? AND ref IN ({marks})", (place, *ids))
 
         return await self._do(work)
@@ -295,10 +296,10 @@ def _place(server: str, project: str) -> str:
     return f"{server} {project}"
 
 
-def _values(row: Row) -> tuple[object, ...]:
+def _values(row: Row) -> tuple[Any, ...]:
     document, identity = row.to_json(), row.id
     changed_at = datetime.now(UTC).isoformat(timespec="seconds")
-    place, own = _place(row.server, row.project), (row.is_open, row.ref_id, row.adopted, row.token)
+    place, own = _place(row.server, row.project), (row.state, row.ref_id, row.rank, row.token)
     return identity, row.key, place, *own, changed_at, document, _checksum(identity, document)
 
 
