@@ -48,8 +48,16 @@ async def test_an_insertion_is_a_claim(ledger: Ledger) -> None:
     assert await ledger.insert(first) is first
     again = await ledger.insert(row_of(expires_after=2.0))
     assert again.expires_after == 1.0
-    for other in (row_of(number=2), row_of(item="x"), row_of("pr-2"), row_of(project="q")):
-        assert await ledger.insert(other) is other
+    staging = "https://staging.example"
+    differing = (
+        {"number": 2},
+        {"item": "x"},
+        {"key": "pr-2"},
+        {"project": "q"},
+        {"server": staging},
+    )
+    for values in differing:
+        assert await ledger.insert(other := row_of(**values)) is other
 
 
 async def test_rows_come_by_number(ledger: Ledger) -> None:
@@ -134,7 +142,9 @@ async def test_related_rows_are_open_or_own_an_operation(ledger: Ledger) -> None
     }
     for key, (state, ref) in states.items():
         await ledger.insert(row_of(key, state=state, ref=ref))
-    await ledger.insert(row_of("elsewhere", project="q"))
+    for place in ({"project": "q"}, {"server": "https://staging.example"}):
+        await ledger.insert(row_of("elsewhere", **place))
+        await ledger.insert(row_of("theirs", state=S.FINISHED, ref=ref_of(9), **place))
     found = await ledger.related(PLACE["server"], PLACE["project"], [ref_of(1), ref_of(9)])
     assert sorted(row.key for row in found) == ["open", "owner"]
 

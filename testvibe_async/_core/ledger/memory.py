@@ -30,8 +30,8 @@ class MemoryLedger(Ledger):
         """The rows of each key: nearly always one of a single dispatch, or those of a batch."""
         self._open: dict[int, Row] = {}
         """The open rows, by the identity of the object."""
-        self._owners: dict[tuple[str, object], Row] = {}
-        """The last row that had each operation, by project and id."""
+        self._owners: dict[tuple[str, str, object], Row] = {}
+        """The last row that had each operation, by server, project and id."""
         self._closed: dict[int, Row] = {}
         """The other rows, in the order in which they were closed."""
 
@@ -69,7 +69,7 @@ class MemoryLedger(Ledger):
         self._open.pop(number, None)
         self._closed[number] = row
         if row.ref is not None:
-            self._owners[row.project, row.ref.key[-1]] = row
+            self._owners[row.server, row.project, row.ref.key[-1]] = row
         if len(self._closed) > KEPT_ROWS:
             self._forget(self._closed.pop(next(iter(self._closed))))
 
@@ -79,8 +79,10 @@ class MemoryLedger(Ledger):
             rows.pop(_place(row), None)
         if not isinstance(rows, dict) or not rows:
             self._rows.pop(row.key, None)
-        if row.ref is not None and self._owners.get(owner := (row.project, row.ref.key[-1])) is row:
-            del self._owners[owner]
+        if row.ref is not None:
+            owner = row.server, row.project, row.ref.key[-1]
+            if self._owners.get(owner) is row:
+                del self._owners[owner]
 
     async def rows(self, key: str) -> list[Row]:
         """Return the rows of a key, in the order of their numbers."""
@@ -88,13 +90,15 @@ class MemoryLedger(Ledger):
         rows = [there] if isinstance(there, Row) else there.values()
         return sorted(rows, key=lambda row: row.number)
 
-    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:  # noqa: ARG002 - a client has one server
+    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:
         """Return the rows of a project that are open, or own one of some operations."""
-        found = [row for row in self._open.values() if row.project == project]
-        owners = (self._owners.get((project, ref.key[-1])) for ref in refs)
+        found = [
+            row for row in self._open.values() if (row.server, row.project) == (server, project)
+        ]
+        owners = (self._owners.get((server, project, ref.key[-1])) for ref in refs)
         return [*found, *(row for row in owners if row is not None and not row.is_open)]
 
 
 def _place(row: Row) -> tuple[str, int]:
-    """Return what identifies a row among those of its key: a client has few projects."""
-    return f"{row.project} {row.item}", row.number
+    """Return what identifies a row among those of its key, which nearly all have one project."""
+    return f"{row.server} {row.project} {row.item}", row.number
