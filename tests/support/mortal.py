@@ -17,16 +17,17 @@ class MortalLedger(SqliteLedger):
         """End the process that uses it: what the file does not have by now is lost."""
         self.is_killed = True
         lost, self._waiting = self._waiting, []
-        for _, written in lost:
+        self._unwritten = []
+        for _, written, _ in lost:
             if written is not None:
                 written.cancel()
 
-    async def _write_all(self) -> None:
+    async def _write_all(self, *, is_last: bool = False) -> None:
         await asyncio.sleep(self.seconds)
-        await super()._write_all()
+        await super()._write_all(is_last=is_last)
 
-    def _add(self, work: Any, written: "asyncio.Future[Any] | None") -> None:
+    def _add(self, work: Any, written: "asyncio.Future[Any] | None", failed: Any) -> None:
         if not self.is_killed:
-            super()._add(work, written)
+            super()._add(work, written, failed)
         elif written is not None:
             written.cancel()

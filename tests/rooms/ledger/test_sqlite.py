@@ -125,22 +125,36 @@ async def test_a_busy_file_is_named(
     assert len(await ledgers[0].rows("pr-1")) == 1
 
 
+async def test_a_note_is_written_once_a_lock_has_gone(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A note that failed is logged with its operation, and disables nothing that follows."""
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+    async with SqliteLedger(path) as ledger:
+        first = await ledger.insert(row())
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await ledger.note(evolve(first, ref=ref(), state=RowState.DISPATCHED))
+            with pytest.raises(errors.ConfigError, match="in use by another process"):
+                await ledger.rows("pr-1")
+        assert "run 214" in caplog.text
+        assert await ledger.insert(each := row("pr-2")) is each
+        assert [each.ref for each in await ledger.rows("pr-1")] == [ref()]
+
+
 async def test_a_note_that_failed_is_told_at_the_close(path: Path) -> None:
-    """Nobody waits for it: the next call and the close say so, and then the file may be opened."""
+    """While the file is away, each call and the close say so; the note is written after that."""
     ledger = SqliteLedger(path)
     await ledger.open()
     first = await ledger.insert(row())
     await asyncio.to_thread(path.rename, path.with_name("away"))
     await ledger.note(evolve(first, ref=ref(), state=RowState.DISPATCHED))
-    with pytest.raises(errors.ConfigError, match="was deleted or replaced"):
-        await ledger.rows("pr-1")
-    with pytest.raises(errors.ConfigError, match="was deleted or replaced"):
-        await ledger.insert(row("pr-2"))
-    with pytest.raises(errors.ConfigError, match="was deleted or replaced"):
-        await ledger.aclose()
+    for failing in (ledger.rows("pr-1"), ledger.insert(row("pr-2")), ledger.aclose()):
+        with pytest.raises(errors.ConfigError, match="was deleted or replaced"):
+            await failing
     await asyncio.to_thread(path.with_name("away").rename, path)
     async with ledger:
-        assert len(await ledger.rows("pr-1")) == 1
+        assert [each.ref for each in await ledger.rows("pr-1")] == [ref()]
 
 
 async def test_closed_before_it_was_opened(path: Path) -> None:

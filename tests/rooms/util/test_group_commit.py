@@ -39,6 +39,10 @@ def insert(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO numbers VALUES (1)")
 
 
+def never(error: Exception) -> None:
+    raise error
+
+
 def cancel_all() -> None:
     """Cancel all other tasks, as a loop does that shuts down."""
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
@@ -47,7 +51,7 @@ def cancel_all() -> None:
 
 async def test_a_writer_that_never_began_loses_no_record(file: SqliteFile, tmp_path: Path) -> None:
     """A record is written at the close, although its writer was cancelled before its first step."""
-    file.write_soon(insert)
+    file.write_soon(insert, never)
     cancel_all()
     close = asyncio.ensure_future(file.aclose())
     await asyncio.sleep(0)
@@ -73,20 +77,47 @@ async def test_nothing_is_written_after_the_close(file: SqliteFile, tmp_path: Pa
     await file.aclose()
     with pytest.raises(ValueError, match="it is closed"):
         await file.write(insert)
-    file.write_soon(insert)
+    file.write_soon(insert, never)
     await file.aclose()
     with closing(sqlite3.connect(tmp_path / "file")) as connection:
         assert connection.execute("SELECT n FROM numbers").fetchall() == []
 
 
-async def test_a_failure_that_nobody_waits_for_is_kept(file: SqliteFile) -> None:
-    """It is the file's, for its owner to raise; those that waited get it as well."""
+async def test_a_record_that_nobody_waits_for_is_tried_again(file: SqliteFile) -> None:
+    """Those that waited get the error; it is written with the next transaction that succeeds."""
+    errors: list[Exception] = []
+    problems = [RuntimeError("first"), RuntimeError("second")]
 
-    def fail(_connection: sqlite3.Connection) -> None:
-        raise RuntimeError("no")
+    def fail_twice(connection: sqlite3.Connection) -> None:
+        if problems:
+            raise problems.pop(0)
+        insert(connection)
 
-    file.write_soon(fail)
-    with pytest.raises(RuntimeError, match="no"):
-        await file.write(insert)
-    assert isinstance(file.failure, RuntimeError)
+    file.write_soon(fail_twice, errors.append)
+    for problem in ("first", "second"):
+        with pytest.raises(RuntimeError, match=problem):
+            await file.write(insert)
+    (count,) = await file.write(
+        lambda connection: connection.execute("SELECT count(*) FROM numbers").fetchone()
+    )
+    assert count == 1
+    assert [str(error) for error in errors] == ["first"]
     await file.aclose()
+    assert file.take_failure() is None
+
+
+async def test_the_close_tries_again(file: SqliteFile) -> None:
+    """A record that still can't be written is an error once, and may be written after that."""
+    problems = [RuntimeError("first"), RuntimeError("second")]
+
+    def fail_twice(connection: sqlite3.Connection) -> None:
+        if problems:
+            raise problems.pop(0)
+        insert(connection)
+
+    file.write_soon(fail_twice, lambda _error: None)
+    await file.aclose()
+    await file.aclose()
+    assert not problems
+    assert str(file.take_failure()) == "second"
+    assert file.take_failure() is None

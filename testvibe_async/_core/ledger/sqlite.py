@@ -20,10 +20,11 @@ from zlib import crc32
 from filelock import FileLock, Timeout
 
 from testvibe_async._core.ledger.memory import MemoryLedger
-from testvibe_async._core.util import plain
+from testvibe_async._core.util import escape, plain
 from testvibe_async._core.util.group_commit import GroupCommit
 from testvibe_async.errors import ConfigError
-from testvibe_async.ledger import OPEN_STATES, Ledger, Row, ref_id
+from testvibe_async.events import logger
+from testvibe_async.ledger import OPEN_STATES, Ledger, Row, RowState, ref_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable
@@ -62,6 +63,9 @@ _TABLES = (
         place TEXT NOT NULL)""",
     "CREATE INDEX batches_by_key ON batches (key)",
 )
+
+_AWAITED = (RowState.NOT_STARTED, RowState.DROPPED)
+"""The states that a decision, or a proof, gives a row."""
 
 _INSERT = "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -147,12 +151,25 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
         return row if there is None else Row.from_json(there)
 
     async def note(self, row: Row) -> None:
-        """Replace a row, with the next transaction; an adoption is waited for."""
+        """Replace a row, with the next transaction.
+
+        A decision, an adoption and the proof that nothing started are waited for. Other notes are
+        written later if they can't be written now.
+        """
         values = (*_values(row), row.adopted)
-        if row.adopted:
-            await self._do(lambda connection: connection.execute(_NOTE, values))
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_NOTE, values)
+
+        if row.adopted or row.state in _AWAITED:
+            await self._do(work)
         else:
-            self.write_soon(lambda connection: connection.execute(_NOTE, values))
+            self.write_soon(work, lambda error: self._log(error, values))
+
+    def _log(self, error: Exception, values: tuple[Any, ...]) -> None:
+        """Log a note that could not be written: the operation must not be lost with the file."""
+        what = escape(f"{values[3]} {values[4] or ''} {values[0]}")
+        logger.error("%s; a dispatch will be noted later: %s", self._failed(error), what)
 
     async def rows(self, key: str) -> list[Row]:
         """Return the rows of a key, in the order of their numbers, of any server and project."""
@@ -247,8 +264,6 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
         return ConfigError(f"the ledger {self.path} {_problem(error)}")
 
     def _commit(self, works: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
-        if self.failure is not None:
-            raise self.failure
         if self._connection is not None and self._identity != _identity(self.path):
             raise _RefusedError(_GONE)
         if time.monotonic() >= self._checked_at + CHECKED_EVERY:

@@ -1,7 +1,8 @@
 """Writing in a thread, with many records in one transaction.
 
 All records that arrive while one transaction is written go into the next, so that many records at
-once cost one commit. Callers decide what is written, and where.
+once cost one commit. A record that no caller waits for, and that could not be written, goes into
+the next transaction again. Callers decide what is written, and where.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from testvibe_async._core.util.waiting import wait_uncancelled
 
 T = TypeVar("T")
 ConnectionT = TypeVar("ConnectionT")
-Job: TypeAlias = tuple[Callable[[ConnectionT], Any], "asyncio.Future[Any] | None"]
+Job: TypeAlias = tuple[
+    Callable[[ConnectionT], Any],
+    "asyncio.Future[Any] | None",
+    "Callable[[Exception], object] | None",
+]
+"""A function, and its waiting caller, or else what is called if it fails for the first time."""
 
 
 class GroupCommit(ABC, Generic[ConnectionT]):
@@ -27,10 +33,12 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         """Create it; the thread starts with the first call."""
         self._executor: ThreadPoolExecutor | None = None
         self._waiting: list[Job[ConnectionT]] = []
+        self._unwritten: list[Callable[[ConnectionT], Any]] = []
+        """What no caller waits for, and the last transaction could not write: oldest first."""
         self._writing: asyncio.Task[None] | None = None
         self._is_closed = False
-        self.failure: Exception | None = None
-        """The error of a record that no caller waited for."""
+        self._failure: Exception | None = None
+        """The reason why; None once they are written."""
         self.commits: int = 0
         """Number of committed transactions."""
 
@@ -41,19 +49,22 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         a `ValueError` once it is closed.
         """
         written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._add(work, written)
+        self._add(work, written, None)
         return await written
 
-    def write_soon(self, work: Callable[[ConnectionT], Any]) -> None:
-        """Schedule a call of a function with the connection, after all others; see `failure`.
+    def write_soon(
+        self, work: Callable[[ConnectionT], Any], failed: Callable[[Exception], object]
+    ) -> None:
+        """Schedule a call of a function with the connection, after all others.
 
-        Does nothing once it is closed.
+        If it fails, `failed` is called, and the function is called again with each later
+        transaction until it succeeds. Does nothing once it is closed.
         """
-        self._add(work, None)
+        self._add(work, None, failed)
 
     def take_failure(self) -> Exception | None:
-        """Return the error of a record that no caller waited for, once."""
-        error, self.failure = self.failure, None
+        """Return the reason why records that no caller waits for could not be written, once."""
+        error, self._failure = self._failure, None
         return error
 
     async def aclose(self) -> None:
@@ -63,7 +74,8 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             if self._writing is not None:
                 await wait_uncancelled([self._writing])
         finally:
-            await self._write_all()  # Its task may have been cancelled before its first step.
+            # The writer's task may have been cancelled before its first step.
+            await self._write_all(is_last=self._executor is not None)
             executor, self._executor = self._executor, None
             if executor is not None:
                 loop = asyncio.get_running_loop()
@@ -80,14 +92,19 @@ class GroupCommit(ABC, Generic[ConnectionT]):
     def _disconnect(self) -> None:
         """Close the connection; runs in the thread."""
 
-    def _add(self, work: Callable[[ConnectionT], Any], written: asyncio.Future[Any] | None) -> None:
+    def _add(
+        self,
+        work: Callable[[ConnectionT], Any],
+        written: asyncio.Future[Any] | None,
+        failed: Callable[[Exception], object] | None,
+    ) -> None:
         if self._is_closed:  # It would connect again, and never disconnect.
             if written is not None:
                 written.set_exception(ValueError("nothing can be written: it is closed"))
             return
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="testvibe_async writer")
-        self._waiting.append((work, written))
+        self._waiting.append((work, written, failed))
         if self._writing is None or self._writing.done():
             self._start()
 
@@ -99,28 +116,35 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         if self._waiting and ended is self._writing:  # It was cancelled before its first step.
             self._start()
 
-    async def _write_all(self) -> None:
+    async def _write_all(self, *, is_last: bool = False) -> None:
         """Write all pending records, one transaction after the other, even if cancelled."""
         loop = asyncio.get_running_loop()
-        while self._waiting:
+        while self._waiting or (is_last and self._unwritten):
+            is_last = False
             jobs, self._waiting = self._waiting, []
-            works: list[Callable[[ConnectionT], Any]] = [work for work, _ in jobs]
+            earlier, self._unwritten = self._unwritten, []
+            works: list[Callable[[ConnectionT], Any]] = [*earlier, *(work for work, *_ in jobs)]
             try:
                 writing = loop.run_in_executor(self._executor, self._commit, works)
                 with suppress(asyncio.CancelledError):  # The thread commits it anyway.
                     await wait_uncancelled([writing])
                 results = writing.result()
             except Exception as error:  # noqa: BLE001 - the waiting callers get it
+                self._unwritten = earlier
                 self._fail(jobs, error)
                 continue
             self.commits += 1
-            for (_, written), result in zip(jobs, results, strict=True):
+            self._failure = None
+            for (_, written, _), result in zip(jobs, results[len(earlier) :], strict=True):
                 if written is not None and not written.done():  # otherwise it was cancelled
                     written.set_result(result)
 
     def _fail(self, jobs: list[Job[ConnectionT]], error: Exception) -> None:
-        if any(written is None for _, written in jobs):
-            self.failure = error
-        for _, written in jobs:
-            if written is not None and not written.done():
+        for work, written, failed in jobs:
+            if failed is not None:
+                self._unwritten.append(work)
+                failed(error)
+            elif written is not None and not written.done():
                 written.set_exception(error)
+        if self._unwritten:
+            self._failure = error
