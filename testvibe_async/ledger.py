@@ -13,6 +13,7 @@ import os
 import time
 import unicodedata
 from abc import ABC, abstractmethod
+from asyncio import gather
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import count
@@ -21,7 +22,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
-from attrs import define, field, fields
+from attrs import define, evolve, field, fields
 
 from testvibe_async._core.util import id_in
 from testvibe_async._core.util.serialization import Serializable, wire_name
@@ -357,11 +358,12 @@ class Ledger(ABC):
             project: The id of the project, if the key has rows in several.
 
         Returns:
-            The rows that were decided.
+            The rows as they are stored now: an answer that came meanwhile outweighs the decision.
 
         Raises:
-            ConfigError: The decision is none of these; nothing is unknown; or the ref is for
-                several dispatches, of another project or kind, or owned by another row.
+            ConfigError: The decision is none of these; nothing is unknown; the ref is for several
+                dispatches, of another project or kind, or owned by another row; or the decision
+                can't be stored. A ledger of your own raises its own error if it can't.
         """
         if not isinstance(decision, Ref) and decision not in {"resend", "drop"}:
             raise ConfigError(f"the decision must be 'resend', 'drop' or a ref, not {decision!r}")
@@ -378,10 +380,9 @@ class Ledger(ABC):
             raise ConfigError(f"{what} is unknown under key {key!r}")
         if isinstance(decision, Ref):
             await self._check_ref(decision, found)
-        for row in found:
-            _apply(decision, row)
-            await self.note(row)
-        return found
+        await gather(*(self.note(_decided(decision, row)) for row in found))
+        identities = {row.identity for row in found}
+        return [row for row in await self.rows(key) if row.identity in identities]
 
     async def _check_ref(self, ref: Ref, found: Sequence[Row]) -> None:
         """Refuse a ref that can't be the operation of a dispatch."""
@@ -430,13 +431,12 @@ def is_awaited(row: Row) -> bool:
     return row.state is RowState.INTENDED and age_of(row) < row.expires_after
 
 
-def _apply(decision: Decision, row: Row) -> None:
+def _decided(decision: Decision, row: Row) -> Row:
+    """Return a row with a decision."""
     if isinstance(decision, Ref):
-        row.state, row.ref, row.adopted, row.error = RowState.DISPATCHED, decision, True, None
-    elif decision == "resend":
-        row.state = RowState.NOT_STARTED
-    else:
-        row.state = RowState.DROPPED
+        return evolve(row, state=RowState.DISPATCHED, ref=decision, adopted=True, error=None)
+    state = RowState.NOT_STARTED if decision == "resend" else RowState.DROPPED
+    return evolve(row, state=state)
 
 
 def ref_id(ref: Ref) -> str:

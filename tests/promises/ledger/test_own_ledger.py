@@ -11,7 +11,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.support.ledgers import OwnLedger
 from testvibe_async import MemoryLedger, RunRef, SqliteLedger
-from testvibe_async.ledger import Ledger, Row, RowState
+from testvibe_async.ledger import Decision, Ledger, Row, RowState
 from testvibe_async.testing import Emulator, Fault
 
 LEDGERS: dict[str, Callable[[Path], Ledger]] = {
@@ -130,6 +130,23 @@ async def test_a_note_is_of_one_insertion(ledger: Ledger) -> None:
     await ledger.insert(row_of())
     await ledger.note(row_of(state=S.DISPATCHED, ref=ref_of(1)))
     assert [row.state for row in await ledger.rows("pr-1")] == [S.INTENDED]
+
+
+@pytest.mark.parametrize("decision", ["resend", "drop", ref_of(2)])
+async def test_an_answer_outweighs_a_decision(
+    ledger: Ledger, decision: Decision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decision returns what is stored: the operation, if its answer came meanwhile."""
+    row = await ledger.insert(row_of())
+    note = ledger.note
+
+    async def note_late(decided: Row) -> None:
+        await note(evolve(row, state=S.DISPATCHED, ref=ref_of(1)))
+        await note(decided)
+
+    monkeypatch.setattr(ledger, "note", note_late)
+    (stored,) = await ledger.decide("pr-1", decision)
+    assert (stored.state, stored.ref) == (S.DISPATCHED, ref_of(1))
 
 
 async def test_related_rows_are_open_or_own_an_operation(ledger: Ledger) -> None:

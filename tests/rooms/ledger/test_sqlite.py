@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from testvibe_async import RunRef, errors
 from testvibe_async._core.ledger import SqliteLedger, sqlite
-from testvibe_async.ledger import Row, RowState
+from testvibe_async.ledger import Decision, Row, RowState
 
 SERVER = "https://testvibe.example"
 
@@ -140,6 +140,27 @@ async def test_a_note_is_written_once_a_lock_has_gone(
         assert "run 214" in caplog.text
         assert await ledger.insert(each := row("pr-2")) is each
         assert [each.ref for each in await ledger.rows("pr-1")] == [ref()]
+
+
+@pytest.mark.parametrize("decision", ["resend", "drop", ref()])
+async def test_a_decision_is_stored_when_it_returns(
+    path: Path, monkeypatch: pytest.MonkeyPatch, decision: Decision
+) -> None:
+    """Another process finds it; one that can't be stored is an error, and is not stored later."""
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+    states = "SELECT state FROM rows"
+    async with SqliteLedger(path) as ledger:
+        await ledger.insert(row())
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN")
+            assert other.execute(states).fetchall() == [("intended",)]  # It may be read until then.
+            with pytest.raises(errors.ConfigError, match="in use by another process"):
+                await ledger.decide("pr-1", decision)
+            other.execute("ROLLBACK")
+            assert [each.state for each in await ledger.rows("pr-1")] == [RowState.INTENDED]
+            (decided,) = await ledger.decide("pr-1", decision)
+            assert other.execute(states).fetchall() == [(decided.state,)]
+            assert decided.state is not RowState.INTENDED
 
 
 async def test_a_note_that_failed_is_told_at_the_close(path: Path) -> None:
