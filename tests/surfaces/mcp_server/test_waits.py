@@ -267,3 +267,18 @@ async def test_how_flaky() -> None:
     (found,) = digest["stability"]
     assert (found["verdict"], found["passed"] + found["failed"]) == ("flaky", 9)
     assert (found["notCounted"], len(emulator.runs)) == (1, 9)
+
+
+async def test_failures_are_shortened() -> None:
+    """A digest holds the first line of each failing test's error; get_run returns all of it."""
+    error = "x" * 1000 + "\nand much more"
+    scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed", error=error)})
+    async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
+        (row,) = (await mcp.result("run_features", features=["Checkout"]))["runs"]
+        assert row["verdict"] == "failed"
+        assert row["reason"].startswith(f"{len(row['failures'])} of ")
+        assert {failure["error"] for failure in row["failures"]} == {"x" * 299 + "…"}
+        assert not {"flaky", "earlier"} & row.keys()
+        assert len(emulator.runs) == 1
+        run = await mcp.call_tool("get_run", {"runId": row["runId"]})
+        assert "diagnose_run says why" in text_of(run)
