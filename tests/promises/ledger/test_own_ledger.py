@@ -49,7 +49,7 @@ async def test_an_insertion_is_a_claim(ledger: Ledger) -> None:
     again = await ledger.insert(row_of(expires_after=2.0))
     assert again.expires_after == 1.0
     staging = "https://staging.example"
-    differing = (
+    differing: tuple[dict[str, Any], ...] = (
         {"number": 2},
         {"item": "x"},
         {"key": "pr-2"},

@@ -57,26 +57,44 @@ async def test_two_processes_create_one_file(path: Path) -> None:
     assert {each.name for each in path.parent.iterdir()} <= {path.name, f"{path.name}-journal"}
 
 
-async def test_old_keys_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Clock(datetime):
+    """A wall clock that is some days off."""
+
+    days = 0
+
+    @classmethod
+    def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # noqa: ARG003
+        return datetime.now(UTC) + timedelta(days=cls.days)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
+    monkeypatch.setattr(sqlite, "datetime", Clock)
+    monkeypatch.setattr(Clock, "days", 0)
+    return Clock
+
+
+ENDED = {RowState.FINISHED, RowState.NOT_STARTED, RowState.DROPPED, RowState.PLANNED}
+
+
+def ended(key: str, **values: Any) -> Row:
+    return row(key, state=RowState.FINISHED, ref=ref(), **values)
+
+
+async def test_old_keys_are_forgotten(path: Path, clock: type[Clock]) -> None:
     """A key is kept for a while after its last change, as a whole; its batch's number stays."""
-
-    class Then(datetime):
-        days = -100
-
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # noqa: ARG003
-            return datetime.now(UTC) + timedelta(days=cls.days)
-
-    monkeypatch.setattr(sqlite, "datetime", Then)
+    clock.days = -100
     async with SqliteLedger(path) as ledger:
         for key in ("old", "used"):
             await ledger.insert(plan(key))
-            await ledger.insert(row(key, item="1"))
-    Then.days = -15
+            await ledger.insert(ended(key, item="1"))
+    clock.days = -15
     async with SqliteLedger(path) as ledger:
-        await ledger.insert(row("used", item="2"))
+        await ledger.insert(ended("used", item="2"))
         assert len(await ledger.batches()) == 2
-    Then.days = 0
+    clock.days = 0
+    async with SqliteLedger(path) as ledger:
+        await ledger.insert(row("now"))
     async with SqliteLedger(path) as ledger:
         assert await ledger.rows("old") == []
         assert len(await ledger.rows("used")) == 3
@@ -84,16 +102,43 @@ async def test_old_keys_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatc
         assert [number for number, *_ in await ledger.batches()] == [3, 2]
 
 
-async def test_a_file_in_use_forgets_old_keys(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that runs for months need not be restarted for it."""
+@pytest.mark.parametrize("state", sorted({*RowState} - ENDED))
+async def test_what_has_not_ended_is_kept(path: Path, clock: type[Clock], state: RowState) -> None:
+    """A row whose operation is unknown, or not observed to finish, keeps its key's rows."""
+    clock.days = -1000
     async with SqliteLedger(path) as ledger:
-        await ledger.insert(row("old"))
-        with sqlite3.connect(path) as connection:
-            connection.execute("UPDATE rows SET changed_at = '2020-01-01T00:00:00+00:00'")
-        connection.close()
+        await ledger.insert(ended("old", item="1"))
+        await ledger.insert(row("old", item="2", state=state))
+    clock.days = 0
+    for _ in range(2):
+        async with SqliteLedger(path) as ledger:
+            assert len(await ledger.rows("old")) == 2
+            await ledger.insert(row("now"))
+
+
+@pytest.mark.parametrize("days", [-20_000, 400])
+async def test_a_wrong_clock_deletes_nothing(path: Path, clock: type[Clock], days: int) -> None:
+    """Neither a clock that is wrong now does, nor a row that was written by one."""
+    async with SqliteLedger(path) as ledger:
+        await ledger.insert(ended("a"))
+    clock.days = days
+    async with SqliteLedger(path) as ledger:
+        assert len(await ledger.rows("a")) == 1
+        await ledger.insert(ended("b"))
+    clock.days = 0
+    async with SqliteLedger(path) as ledger:
+        assert len(await ledger.rows("a")) == 1
+
+
+async def test_a_file_in_use_forgets_old_keys(path: Path, clock: type[Clock]) -> None:
+    """A service that runs for months need not be restarted for it."""
+    clock.days = -100
+    async with SqliteLedger(path) as ledger:
+        await ledger.insert(ended("old"))
+        clock.days = 0
         await ledger.insert(row("new"))
         assert await ledger.rows("old")
-        monkeypatch.setattr(sqlite, "CHECKED_EVERY", 0.0)
+        ledger._cleaned_at -= sqlite.CLEANED_EVERY
         assert not await ledger.rows("old")
         assert await ledger.rows("new")
 

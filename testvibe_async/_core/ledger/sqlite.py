@@ -13,6 +13,7 @@ import sqlite3
 import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from zlib import crc32
@@ -40,10 +41,10 @@ VERSION = 2
 """The version of the tables."""
 
 KEPT_FOR = timedelta(days=90)
-"""Retention of a key's rows after the last change."""
+"""Retention of a key's rows after the last change, once all of them have ended."""
 
-CHECKED_EVERY = 86_400.0
-"""Seconds after which a process opens its file again: that checks it, and deletes old rows."""
+CLEANED_EVERY = 86_400.0
+"""Seconds after which a process deletes old rows again."""
 
 BUSY_SECONDS = 30.0
 """Maximum seconds to wait for another process's transaction."""
@@ -64,6 +65,11 @@ _TABLES = (
     "CREATE INDEX batches_by_key ON batches (key)",
 )
 
+_FORGET = f"""
+DELETE FROM rows WHERE key IN (SELECT key FROM rows GROUP BY key
+    HAVING max(changed_at) < ? AND NOT max({_OPEN} OR state = '{RowState.DISPATCHED}'))
+"""  # noqa: S608 - our own text
+
 _AWAITED = (RowState.NOT_STARTED, RowState.DROPPED)
 """The states that a decision, or a proof, gives a row."""
 
@@ -80,7 +86,7 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
     """A ledger in a file: `Client(ledger="testvibe.sqlite")`, or open it with `async with`.
 
     Any number of processes of one machine may use the file at once. Rows are kept for 90 days after
-    the last change of their key.
+    the last change of their key, and until all of them have ended.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -94,7 +100,7 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
         """The file."""
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
-        self._checked_at = 0.0
+        self._cleaned_at = 0.0
 
     def __repr__(self) -> str:
         """Return a text with the file's path."""
@@ -266,12 +272,13 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
     def _commit(self, works: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
         if self._connection is not None and self._identity != _identity(self.path):
             raise _RefusedError(_GONE)
-        if time.monotonic() >= self._checked_at + CHECKED_EVERY:
-            self._disconnect()
         if self._connection is None:
             self._connection, self._identity = _connected(self.path)
-            self._checked_at = time.monotonic()
+            self._cleaned_at = -inf
         connection = self._connection
+        if time.monotonic() >= self._cleaned_at + CLEANED_EVERY:
+            _forget_old(connection)
+            self._cleaned_at = time.monotonic()
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = [work(connection) for work in works]
@@ -354,16 +361,20 @@ def _connected(path: Path) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
     connection = _open(path)
     try:
         _check(connection)
-        oldest = (datetime.now(UTC) - KEPT_FOR).isoformat(timespec="seconds")
-        connection.execute(
-            "DELETE FROM rows WHERE key IN "
-            "(SELECT key FROM rows GROUP BY key HAVING max(changed_at) < ?)",
-            (oldest,),
-        )
     except sqlite3.Error:
         connection.close()
         raise
     return connection, _identity(path)
+
+
+def _forget_old(connection: sqlite3.Connection) -> None:
+    """Delete old keys: by the last change that is not in the future, as a clock may be wrong."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    newest = "SELECT max(changed_at) FROM rows WHERE changed_at <= ?"
+    ((last,),) = connection.execute(newest, (now,))
+    if last is not None:
+        oldest = datetime.fromisoformat(last) - KEPT_FOR
+        connection.execute(_FORGET, (oldest.isoformat(timespec="seconds"),))
 
 
 def _open(path: Path) -> sqlite3.Connection:
