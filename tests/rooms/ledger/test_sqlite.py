@@ -143,6 +143,14 @@ async def test_a_file_in_use_forgets_old_keys(path: Path, clock: type[Clock]) ->
         assert await ledger.rows("new")
 
 
+async def test_large_rows_are_stored_compactly(path: Path) -> None:
+    """A file is not much larger than its rows: opening it reads all of it."""
+    rows = [row(f"{number}", plan={"text": "x" * 1500}) for number in range(200)]
+    async with SqliteLedger(path) as ledger:
+        await asyncio.gather(*map(ledger.insert, rows))
+    assert path.stat().st_size < 1.5 * sum(len(each.to_json()) for each in rows)  # noqa: ASYNC240
+
+
 async def test_a_killed_process_runs_nothing(path: Path) -> None:
     """Its lock ends with it, although the file is left."""
     ledger = SqliteLedger(path)

@@ -53,9 +53,9 @@ _OPEN = f"state IN ({', '.join(repr(str(state)) for state in sorted(OPEN_STATES)
 
 _TABLES = (
     """CREATE TABLE rows (
-        id TEXT PRIMARY KEY, key TEXT NOT NULL, place TEXT NOT NULL, state TEXT NOT NULL,
+        id TEXT NOT NULL UNIQUE, key TEXT NOT NULL, place TEXT NOT NULL, state TEXT NOT NULL,
         ref TEXT, rank INTEGER NOT NULL, token TEXT NOT NULL, changed_at TEXT NOT NULL,
-        document TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID""",
+        document TEXT NOT NULL, checksum INTEGER NOT NULL)""",
     "CREATE INDEX rows_by_key ON rows (key)",
     "CREATE INDEX rows_by_ref ON rows (place, ref) WHERE ref IS NOT NULL",
     f"CREATE INDEX open_rows ON rows (place) WHERE {_OPEN}",

@@ -123,7 +123,8 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             is_last = False
             jobs, self._waiting = self._waiting, []
             earlier, self._unwritten = self._unwritten, []
-            works: list[Callable[[ConnectionT], Any]] = [*earlier, *(work for work, *_ in jobs)]
+            works: list[Callable[[ConnectionT], Any]] = [work for work, *_ in jobs]
+            works[:0] = earlier
             try:
                 writing = loop.run_in_executor(self._executor, self._commit, works)
                 with suppress(asyncio.CancelledError):  # The thread commits it anyway.
