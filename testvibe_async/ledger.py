@@ -501,7 +501,7 @@ def machine_clock() -> str | None:
 
 def age_of(row: Row) -> float:
     """Return the minimum age of a row in seconds; 0 if another machine made it."""
-    boot, _, at = (row.clock or "").partition(" ")
+    boot, _, at = (row.clock or "").rpartition(" ")
     if _BOOT is None or boot != _BOOT:
         return 0.0
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - float(at))
@@ -510,7 +510,7 @@ def age_of(row: Row) -> float:
 def seconds_between(earlier: Row, later: Row) -> float | None:
     """Return the seconds between two rows; None if no clock that is not set has seen both."""
     (boot, _, began), (other, _, ended) = (
-        (row.clock or "").partition(" ") for row in (earlier, later)
+        (row.clock or "").rpartition(" ") for row in (earlier, later)
     )
     return float(ended) - float(began) if boot and boot == other else None
 

@@ -26,7 +26,7 @@ AT_ONCE = 2**18
 PIECE_BYTES = 2**14
 """Number of bytes that are parsed at once of a larger document, or of a list of rows."""
 
-MAX_VALUES = 500_000
+MAX_VALUES = 200_000
 """Maximum number of values in one row of a list, or in another large document.
 
 60 MiB of empty objects would take 1.5 GiB.
