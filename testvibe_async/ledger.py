@@ -326,8 +326,8 @@ class Ledger(ABC):
         """Replace the stored row of the same identity and token, now that more is known.
 
         Does nothing if no such row is stored, or if the row does not replace it: `Row.replaces` has
-        the rule. In SQL, with the columns `ref`, `adopted` and `rank`, it is `CASE WHEN ref <> :ref
-        THEN NOT :adopted ELSE rank <= :rank END`.
+        the rule. With columns for `ref_id` and `rank`, it is in SQL
+        ``CASE WHEN ref <> :ref THEN NOT :adopted ELSE rank <= :rank END``.
         """
 
     @abstractmethod
@@ -358,7 +358,7 @@ class Ledger(ABC):
             project: The id of the project, if the key has rows in several.
 
         Returns:
-            The rows as they are stored now: an answer that came meanwhile outweighs the decision.
+            The rows as they are stored now. An answer that came meanwhile outweighs the decision.
 
         Raises:
             ConfigError: The decision is none of these; nothing is unknown; the ref is for several
