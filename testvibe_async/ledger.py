@@ -325,8 +325,8 @@ class Ledger(ABC):
     async def note(self, row: Row) -> None:
         """Replace the stored row of the same identity and token, now that more is known.
 
-        Does nothing if no such row is stored, or if the row does not replace it: `Row.replaces` has
-        the rule. With columns for `ref_id` and `rank`, it is in SQL
+        Does nothing if no such row is stored, or if the row does not replace it. ``Row.replaces``
+        has the rule. With columns for `ref_id` and `rank`, it is in SQL
         ``CASE WHEN ref <> :ref THEN NOT :adopted ELSE rank <= :rank END``.
         """
 
