@@ -134,7 +134,7 @@ class VibeError(Serializable, Exception):
     """The next step; empty if the fact as a whole names it."""
 
     what: str = ""
-    """What happened, as far as the fact does not say it."""
+    """The cause or the circumstances, as far as the fact does not name them."""
 
     _restored: str | None = None
     """The message of an error that was read from a document; None to compose it."""

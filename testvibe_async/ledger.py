@@ -90,7 +90,7 @@ _RANKS = {
     RowState.DISPATCHED: 7,
     RowState.FINISHED: 8,
 }
-"""How much is known in each state."""
+"""The rank of each state: the more is known, the higher."""
 
 _ADOPTED_RANKS = _RANKS | {
     RowState.DISPATCHED: 5,
@@ -203,7 +203,7 @@ class Row(Serializable):
 
     @property
     def rank(self) -> int:
-        """How much is known of the attempt, for `replaces`, and for a database."""
+        """The rank of what is known of the attempt, for `replaces` and for a database."""
         return (_ADOPTED_RANKS if self.adopted else _RANKS)[self.state]
 
     def replaces(self, stored: Row) -> bool:

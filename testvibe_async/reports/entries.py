@@ -144,7 +144,7 @@ class Entry:
     """The number of the attempt, from 1."""
 
     change: Trend | None = None
-    """What is new about the feature; None for nothing, and for an earlier attempt."""
+    """The news of the feature; None if there is none, and for an earlier attempt."""
 
     left_out: str | None = None
     """The reason why the feature was not selected; None for one of the batch."""
@@ -203,7 +203,7 @@ class Entry:
 
     @property
     def news(self) -> str:
-        """What is new, such as `newly failing, new since batch 17, …`; empty for nothing."""
+        """The news in words: `newly failing, new since batch 17, …`; empty if there is none."""
         return f"{self.change.change}, {self.change.new_since(UTC)}" if self.change else ""
 
     @property

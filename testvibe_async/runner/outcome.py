@@ -184,7 +184,7 @@ class Outcome:
 
     @property
     def changes(self) -> list[Trend]:
-        """What is newly failing or newly flaky, the worst first; nothing without history."""
+        """The newly failing and newly flaky features, worst first; none without history."""
         return news_of(self.items, self.history)
 
     @property

@@ -34,7 +34,7 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         self._executor: ThreadPoolExecutor | None = None
         self._waiting: list[Job[ConnectionT]] = []
         self._unwritten: list[Callable[[ConnectionT], Any]] = []
-        """What no caller waits for, and the last transaction could not write: oldest first."""
+        """Jobs without a waiting caller that the last transaction could not write, oldest first."""
         self._writing: asyncio.Task[None] | None = None
         self._is_closed = False
         self._failure: Exception | None = None
