@@ -19,7 +19,7 @@ from testvibe_async.cli.details import Line, end_of, error_lines, first_of, text
 from testvibe_async.cli.text import Item, is_lost, item_reason
 from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.text import essence, likeness
-from testvibe_async.runner.stability import stability_of
+from testvibe_async.runner.trends import stability_of
 from testvibe_async.runner.words import clock_time, item_name
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 `app` reads the options wherever they stand, and sets `common`; a command that calls the service
 opens `connected()`. Which settings are in force is decided in `testvibe_async._core.config`, and
-which batch a word means in `testvibe_async.runner.batches`.
+which batch a word means in `testvibe_async.runner.history`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from testvibe_async import Client, Project
-    from testvibe_async.runner.batches import Batches, Place
+    from testvibe_async.runner.history import Batches, Place
 
 
 MORE_OPTIONS = "More options"
@@ -212,7 +212,7 @@ async def stored_batches() -> AsyncGenerator[tuple[Batches, Place]]:
         VibeError: The service can't be asked.
     """
     from testvibe_async import SqliteLedger  # noqa: PLC0415 - as above
-    from testvibe_async.runner.batches import Batches  # noqa: PLC0415
+    from testvibe_async.runner.history import Batches  # noqa: PLC0415
 
     given = common.get()
     path = given.ledger_path
@@ -224,7 +224,7 @@ async def stored_batches() -> AsyncGenerator[tuple[Batches, Place]]:
 
 
 async def _place(given: Common, batches: Batches) -> Place:
-    from testvibe_async.runner.batches import Place  # noqa: PLC0415 - as above
+    from testvibe_async.runner.history import Place  # noqa: PLC0415 - as above
 
     found = find_settings(given.server, project=given.project)
     server = found.server.value if found.server else None

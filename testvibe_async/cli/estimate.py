@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.progress import Row
     from testvibe_async.cli.text import Item
-    from testvibe_async.runner.batches import Batches, KeptBatch, Place
+    from testvibe_async.runner.history import Batches, KeptBatch, Place
 
     Durations: TypeAlias = Mapping[tuple[str, str | None], float]
     """The usual seconds of features with their configurations, by the keys of their items."""

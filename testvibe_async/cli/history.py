@@ -1,7 +1,7 @@
 """`testvibe-async report` and `history`: a batch, the last ones, and the course of a feature.
 
 They read the ledger, and ask no service. What counts as flaky and as newly failing is decided
-in `testvibe_async.runner.history`, and so are the proposed entries of the quarantine.
+in `testvibe_async.runner.trends`, and so are the proposed entries of the quarantine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from testvibe_async.cli.options import Files
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.text import warn
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - as above
-from testvibe_async.runner.history import (
+from testvibe_async.runner.names import similar_names
+from testvibe_async.runner.outcome import Outcome
+from testvibe_async.runner.quarantine import Quarantine
+from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.trends import (
     CHANGES,
     PASSES,
     Trend,
@@ -33,17 +37,13 @@ from testvibe_async.runner.history import (
     removable,
     trends_of,
 )
-from testvibe_async.runner.names import similar_names
-from testvibe_async.runner.outcome import Outcome
-from testvibe_async.runner.quarantine import Quarantine
-from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.words import NAME, command, counted, duration, seconds_of, started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from testvibe_async.cli.render import Renderer
-    from testvibe_async.runner.batches import Batches, KeptBatch, Place
+    from testvibe_async.runner.history import Batches, KeptBatch, Place
 
 
 USUAL_LIMIT = 10

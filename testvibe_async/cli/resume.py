@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, Run, RunRef, Verdict
+from testvibe_async import BatchItem, ConfigError, Run, RunRef, Verdict, VibeError
 from testvibe_async.cli.common import MORE, common, stored_batches
 from testvibe_async.cli.names import OperationName, operations_of, read_dispatches, read_ref
 from testvibe_async.cli.options import Consent, Files, Timeout
 from testvibe_async.cli.text import TextFile, name_of, read_text
 from testvibe_async.cli.watch import watching
 from testvibe_async.ledger import folded, undecided
+from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads it
 from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.runner.waits import completions_of, item_of
 from testvibe_async.runner.words import (
     NAME,
     counted,
@@ -33,11 +33,12 @@ from testvibe_async.runner.words import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from testvibe_async import Client, Operation
     from testvibe_async.cli.text import Item
     from testvibe_async.cli.watch import Watch
     from testvibe_async.errors import KindName
     from testvibe_async.ledger import Row
-    from testvibe_async.runner.batches import KeptBatch
+    from testvibe_async.runner.history import KeptBatch
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -280,3 +281,50 @@ async def wait(
             for each in await watch.batches.record(watch.progress.items):
                 watch.output.note(f"{each} has the results.")
         return code
+
+
+async def completions_of(
+    client: Client, operations: Sequence[Operation[Any]], *, timeout: float | None
+) -> AsyncGenerator[Item]:
+    """Yield operations' items as they complete; at the timeout, the items of all others.
+
+    Args:
+        client: The client of the operations.
+        operations: The operations.
+        timeout: Seconds to wait; None for as long as it takes.
+
+    Raises:
+        VibeError: The error concerns no single operation.
+    """
+    by_key = {each.ref.key: each for each in operations}
+    finished = client.finished(operations, timeout=timeout)
+    for _ in by_key:
+        error = None
+        try:
+            operation: Operation[Any] = await anext(finished)
+        except VibeError as caught:
+            if caught.ref is None:
+                raise
+            operation, error = by_key[caught.ref.key], caught
+        yield item_of(operation, error)
+
+
+def item_of(operation: Operation[Any], error: VibeError | None = None) -> Item:
+    """Return the item of an operation, as last observed.
+
+    Args:
+        operation: The operation.
+        error: The error with which the wait for it ended; None if it is over, or waited for.
+    """
+    ref, snapshot = operation.ref, operation.snapshot
+    name = snapshot.feature_name if snapshot else None
+    config: str | None = getattr(snapshot, "config", None)
+    feature = snapshot.feature_id if snapshot else getattr(ref, "feature_id", None)
+    return BatchItem(
+        feature=ref.to_json(),
+        name=name or (str(ref) if feature is None else f"feature {feature}"),
+        config=None if config == DEFAULT_CONFIG else config,
+        ref=ref,
+        outcome=None if error else operation.outcome,
+        error=error,
+    )

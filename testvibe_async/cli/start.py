@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async.cli.text import Item
-    from testvibe_async.runner.batches import KeptBatch
+    from testvibe_async.runner.history import KeptBatch
 
 
 async def run(  # noqa: PLR0913 - each an option of its own

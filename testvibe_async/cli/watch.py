@@ -37,8 +37,8 @@ from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import REPORT_SECONDS, Progress, reporting
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.text import Item, reason, warn
-from testvibe_async.runner.batches import Batches, KeptBatch, Place, after_rerun
 from testvibe_async.runner.codes import ExitCode
+from testvibe_async.runner.history import Batches, KeptBatch, Place, after_rerun
 from testvibe_async.runner.ledgers import LimitedLedger
 from testvibe_async.runner.outcome import Outcome, is_left
 from testvibe_async.runner.quarantine import Quarantine

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from testvibe_async import ConfigError, StoredBatch, Verdict
-from testvibe_async.runner.batches import KeptBatch
+from testvibe_async.runner.history import KeptBatch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -17,7 +17,7 @@ from testvibe_async.reports.entries import Case, Entry
 from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import one_line
 from testvibe_async.runner.outcome import Outcome
-from testvibe_async.runner.stability import stability_of
+from testvibe_async.runner.trends import stability_of
 from testvibe_async.runner.words import counted, counts_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from testvibe_async import Operation, Ref
     from testvibe_async.models import Snapshot
-    from testvibe_async.runner.batches import KeptBatch
+    from testvibe_async.runner.history import KeptBatch
 
 MAX_CHARACTERS = 300
 """Length of a test's name or error in a digest of many runs; `get_run` returns all of it."""

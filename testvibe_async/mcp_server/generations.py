@@ -26,7 +26,7 @@ from testvibe_async.mcp_server.waits import Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
-from testvibe_async.runner.batches import KeptBatch
+from testvibe_async.runner.history import KeptBatch
 from testvibe_async.runner.limit import GenerationLimitError
 from testvibe_async.runner.spec import BatchSpec
 

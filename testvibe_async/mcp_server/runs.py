@@ -21,7 +21,7 @@ from testvibe_async.mcp_server.answers import Answer
 from testvibe_async.mcp_server.batches import PREFIX, Carried
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
 from testvibe_async.refs import RunRef
-from testvibe_async.runner.batches import KeptBatch
+from testvibe_async.runner.history import KeptBatch
 from testvibe_async.runner.names import chosen_configs
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.selection import listed_configs, select

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from testvibe_async.runner.history import Trend
+    from testvibe_async.runner.trends import Trend
 
 
 Item = BatchItem[Snapshot]

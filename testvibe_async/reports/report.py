@@ -21,7 +21,7 @@ from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 from testvibe_async.reports.entries import Case, Entry, Item, between
 from testvibe_async.reports.reasons import URGENCY, CaseStatus
 from testvibe_async.reports.text import distinct, one_line
-from testvibe_async.runner.history import news_of
+from testvibe_async.runner.trends import news_of
 from testvibe_async.runner.words import counted, counts_of
 
 

@@ -8,9 +8,8 @@ itself, so that a command loads only the modules it needs:
 - `selection`: selected features and configurations: names, ids, globs, exclusions, all
 - `quarantine`: expected failures with a person responsible for each, which fail no batch
 - `ledgers`: the limit on generations, enforced where each is sent; `limit`: the error of the others
-- `batches`: the batches of a ledger, and the one that a command means
-- `waits`: operations that were dispatched before, as items
+- `history`: the batches of a ledger file, and the one that a command means
 - `words`: how items, counts, durations and commands are written; `codes`: the exit codes
 - `outcome`: the counts, the exit code, the news and the next commands of a batch
-- `stability`: what repeated runs show of a feature; `history`: what many batches show
+- `trends`: what repeated runs show of a feature, and what many batches show
 """

@@ -1,225 +1,391 @@
-"""The history of features: what the batches of a ledger show of them, one after the other.
+"""The history of a ledger file: its batches, the one that a command means, and their reruns.
 
-Decides what counts as newly failing and newly flaky, since when, and which entries a quarantine
-should have or lose. Results are in the order in which they were observed: a batch that was resumed
-has some from before its interruption. Pure; it reads no ledger, and writes no file.
+A batch is named by its number or its key; without either, the latest of the project in force is
+meant. Projects are compared by their ids. Decides what counts as failed for a rerun, and how a
+batch and the reruns of its failures are one. It never asks the service.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Self
 
-from attrs import frozen
+from attrs import evolve, fields_dict, frozen
 
-from testvibe_async._core.util.serialization import Serializable
+from testvibe_async.batch import StoredBatch
+from testvibe_async.errors import ConfigError
+from testvibe_async.ledger import RowState
 from testvibe_async.models import Run
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.runner.words import with_config
+from testvibe_async.runner.names import similar_names
+from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.words import command
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime, tzinfo
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
-    from testvibe_async.batch import StoredBatch
-    from testvibe_async.runner.quarantine import Quarantine, QuarantineEntry
+    from testvibe_async import SqliteLedger
+    from testvibe_async.errors import KindName
+    from testvibe_async.models import Snapshot
+    from testvibe_async.runner.quarantine import Quarantine
 
 
-CHANGES = ("newly failing", "newly flaky", "passes again")
-"""The changes that the last batch may bring, the worst first."""
-
-NEWS = CHANGES[:2]
-"""The changes that a person should look at."""
-
-PASSES = 10
-"""Number of passes in a row after which an entry of the quarantine may be removed."""
+MOST_EARLIER = 50
+"""Number of earlier batches in which a feature's last result is looked for."""
 
 
 @frozen(kw_only=True)
-class Trend(Serializable):
-    """One feature with one configuration, over the batches in which it ran."""
+class KeptBatch(StoredBatch):
+    """A batch of a ledger with its description; its items are marked by its quarantine."""
 
-    feature: str
-    config: str | None = None
-    """The configuration; None for the default one."""
+    spec: BatchSpec
 
-    course: Sequence[tuple[StoredBatch | None, str]]
-    """Each batch with the feature's result, as of `result_of`; None is the present batch."""
+    fails_on_flaky: bool
+    """True if its command was to fail if a feature was flaky."""
 
-    is_last: bool
-    """True if the last batch of all is one of these."""
+    unfinished: int
+    """The number of the batch to resume if it is not over: its own, or that of a rerun."""
 
-    @property
-    def name(self) -> str:
-        """The feature's name, and the configuration if one was named."""
-        return with_config(self.feature, self.config)
+    reruns: Sequence[int] = ()
+    """The batches that reran its failures, if they are part of its items."""
 
-    @property
-    def words(self) -> list[str]:
-        """Its result in each batch, the oldest first: `passed`, `flaky`, `failed` or `other`."""
-        return [word for _, word in self.course]
+    @classmethod
+    def of(cls, batch: StoredBatch) -> Self:
+        """Return a batch of a ledger with its description."""
+        spec = BatchSpec.of(batch)
+        facts = {name: getattr(batch, name) for name in fields_dict(StoredBatch)}
+        facts["items"] = [*map(spec.mark, batch.items)]
+        is_strict = bool(spec.files.get("fail_on_flaky"))
+        return cls(**facts, spec=spec, fails_on_flaky=is_strict, unfinished=batch.number)
 
-    @property
-    def before(self) -> tuple[StoredBatch | None, str] | None:
-        """The batch with a result before the last batch, and the result; None without one."""
-        known = (each for each in reversed(self.course[:-1]) if each[1] != "other")
-        return next(known, None)
+    def __str__(self) -> str:
+        """Return its name in a sentence: `Batch 12 (nightly)`."""
+        return f"Batch {self.title}"
 
     @property
-    def change(self) -> str | None:
-        """The change with the last batch, one of `CHANGES`; None for none."""
-        if not self.is_last or self.before is None:
-            return None
-        before, now = self.before[1], self.words[-1]
-        if now == "failed" and before != "failed":
-            return "newly failing"
-        if now == "flaky" and before != "flaky":
-            return "newly flaky"
-        return "passes again" if now == "passed" and before == "failed" else None
+    def name(self) -> str | None:
+        """The key that a person chose; None without one."""
+        return self.key if self.spec.is_named else None
 
     @property
-    def failing_since(self) -> StoredBatch | None:
-        """The first batch that failed without a pass since; None if the last passed."""
-        first = None
-        for batch, word in self.course:
-            if word == "failed":
-                first = first or batch
-            elif word != "other":
-                first = None
-        return first
+    def title(self) -> str:
+        """The batch's number and name, to follow the word batch: `12 (nightly)`."""
+        return f"{self.number}" + (f" ({self.name})" if self.name else "")
 
-    def new_since(self, zone: tzinfo | None = None) -> str:
-        """Return since when the change is new: `new since batch 17, 2026-11-30 09:12 (passed)`.
+    @property
+    def place(self) -> Place:
+        """The service and the project that it is of."""
+        return Place(self.server, self.project)
+
+    def judged(self, quarantine: Quarantine) -> Self:
+        """Return it marked by a quarantine, unless it is by the one that held when it ran."""
+        if self.spec.quarantine is not None:
+            return self
+        return evolve(
+            self,
+            items=[*map(quarantine.mark, self.items)],
+            spec=evolve(self.spec, quarantine=quarantine),
+        )
+
+    def after(self, rerun: KeptBatch) -> Self:
+        """Return it after a rerun of its failures."""
+        return evolve(
+            self,
+            items=after_rerun(self.items, rerun.items),
+            fails_on_flaky=self.fails_on_flaky or rerun.fails_on_flaky,
+            is_running=self.is_running or rerun.is_running,
+            is_over=self.is_over and rerun.is_over,
+            unfinished=rerun.number if self.is_over else self.unfinished,
+            reruns=(*self.reruns, rerun.number),
+        )
+
+    @property
+    def failed(self) -> list[BatchItem[Snapshot]]:
+        """Its items that a rerun is to run again: see `has_failed`."""
+        return [item for item in self.items if has_failed(item)]
+
+
+@frozen
+class Place:
+    """The service and the project in force, if known."""
+
+    server: str | None
+    project: str | None
+    """Its id."""
+
+    def has(self, batch: StoredBatch) -> bool:
+        """Return whether a batch is one of here."""
+        return self.server in {None, batch.server} and self.project in {None, batch.project}
+
+    def __str__(self) -> str:
+        """Return it as the end of a sentence, such as ` of project P at https://…`."""
+        project = f" of project {self.project}" if self.project else ""
+        return f"{project} at {self.server}" if self.server else project
+
+
+class Batches:
+    """The batches of a ledger file. A *heading* is one without its items, which is quickly read."""
+
+    def __init__(self, ledger: SqliteLedger) -> None:
+        """Create it, without I/O.
 
         Args:
-            zone: The zone of the time, which is named; None for that of this place.
+            ledger: The file, which is open.
         """
-        batch, word = self.before or (None, "")
-        if batch is None:
-            return ""
-        at = f"{batch.started_at.astimezone(zone):%Y-%m-%d %H:%M}"
-        return f"new since batch {batch.number}, {at}{f' {zone}' if zone else ''} ({word})"
+        self.ledger: SqliteLedger = ledger
+        self._headings: list[KeptBatch] | None = None
 
-    def to_news(self) -> dict[str, object]:
-        """Return the change as a document, with the batch since which it is new."""
-        batch, word = self.before or (None, None)
-        since = batch and {"batch": batch.number, "createdUtc": batch.started_at, "result": word}
-        return {"feature": self.feature, "config": self.config, "what": self.change, "since": since}
+    async def headings(self, *, again: bool = False) -> list[KeptBatch]:
+        """Return the headings of all batches, the latest first; read once, unless `again`."""
+        if self._headings is None or again:
+            found = await StoredBatch.all(self.ledger, with_items=False)
+            self._headings = [*map(KeptBatch.of, found)]
+        return self._headings
 
-    def is_one_of(self, names: Collection[str]) -> bool:
-        """Return whether it is meant by one of these names, which are in lower case."""
-        return self.feature.casefold() in names or self.name.casefold() in names
+    async def here(self, place: Place, *, kind: KindName | None = None) -> list[KeptBatch]:
+        """Return the headings of a place, the latest first.
 
-    @property
-    def counted(self) -> int:
-        """The number of batches with a result; errors and outages do not count."""
-        return len(self.words) - self.words.count("other")
+        Args:
+            place: The service and the project. Where one of them is not in force, it is that of the
+                latest batch.
+            kind: The kind of their operations; None for any.
+        """
+        found: list[KeptBatch] = []
+        for heading in await self.headings():
+            if kind in {None, heading.kind} and place.has(heading):
+                place = heading.place
+                found.append(heading)
+        return found
 
-    def rate(self, word: str) -> float:
-        """Return the share of batches with a result that had this one."""
-        return self.words.count(word) / (self.counted or 1)
+    async def read(self, heading: KeptBatch) -> KeptBatch:
+        """Read a batch with its items."""
+        return KeptBatch.of(await StoredBatch.read(self.ledger, heading.number))
 
-    def _members(self) -> dict[str, object]:
-        since = self.failing_since
-        return {
-            "name": self.name,
-            "batches": self.counted,
-            **{word: self.words.count(word) for word in ("passed", "flaky", "failed")},
-            "passRate": round(self.rate("passed"), 3),
-            "flakyRate": round(self.rate("flaky"), 3),
-            "what": self.change,
-            "failingSince": since and {"batch": since.number, "createdUtc": since.started_at},
+    async def find(self, key: str, place: Place) -> KeptBatch | None:
+        """Return the heading of the batch that has a key in a place; None if there is none."""
+        headings = await self.headings(again=True)
+        return next((each for each in headings if each.key == key and place.has(each)), None)
+
+    async def named(self, word: str, place: Place) -> KeptBatch:
+        """Return the heading of the batch of a number or a key.
+
+        Raises:
+            ConfigError: There is no such batch, or there are several in other projects.
+        """
+        headings = await self.headings()
+        is_number = word.isdecimal()
+        of_any = [each for each in headings if word == str(each.number if is_number else each.key)]
+        found = [each for each in of_any if is_number or place.has(each)]
+        if len(found) > 1:
+            titles = " and ".join(str(each.number) for each in found)
+            raise ConfigError(f"batches {titles} have the key {word!r}: name one by its number")
+        if found:
+            return found[0]
+        if of_any:
+            raise ConfigError(_is_elsewhere(of_any[0], place))
+        keys = [each.name for each in headings if each.name and place.has(each)]
+        newest = f"the newest is batch {headings[0].title}" if headings else "there is none yet"
+        what = "" if is_number else "named "
+        raise ConfigError(f"there is no batch {what}{word}: {similar_names(word, keys) or newest}")
+
+    async def meant(
+        self, word: str | None, place: Place, *, kind: KindName | None = None
+    ) -> KeptBatch:
+        """Return the batch that a word means, with its reruns.
+
+        Args:
+            word: A number or a key; None for the latest batch of the place, or the one that it
+                reran.
+            place: The service and the project in force.
+            kind: The kind of its operations, if no word names the batch; None for any.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if word is not None:
+            return await self.with_reruns(await self.named(word, place))
+        by_number = {each.number: each for each in await self.headings()}
+        for heading in await self.here(place, kind=kind):
+            while (parent := by_number.get(heading.spec.parent or 0)) is not None:
+                heading = parent  # noqa: PLW2901 - up to the first
+            return await self.with_reruns(heading)
+        what = "" if kind is None else f" of {kind}s"
+        raise ConfigError(f"there is no batch{what}{place} yet")
+
+    async def to_resume(self, word: str | None, place: Place) -> KeptBatch:
+        """Return the batch that `resume` is about: without a word, the latest that is not over.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if word is not None:
+            return await self.read(await self.named(word, place))
+        for heading in await self.here(place):
+            batch = await self.read(heading)
+            if not batch.is_over and not batch.is_running:
+                return batch
+        raise ConfigError(f"nothing to resume: each batch{place} has finished, or still running")
+
+    async def to_rerun(self, word: str | None, place: Place, quarantine: Quarantine) -> KeptBatch:
+        """Return the batch of runs whose failures are to run again, with its reruns.
+
+        Args:
+            word: As in `meant`.
+            place: The service and the project in force.
+            quarantine: The failures that are excused, in a batch that kept none.
+
+        Raises:
+            ConfigError: There is no such batch, it has no runs, is another project's, or is still
+                running; or none is named, the latest is over without a failure, and an earlier one
+                has a failure that did not pass since.
+        """
+        batch = (await self.meant(word, place, kind="run")).judged(quarantine)
+        if batch.kind == "generation":
+            names = [item.feature_name for item in batch.failed]
+            again = f"; to repeat what failed: {command('generate', *names)}" if names else ""
+            raise ConfigError(f"{batch} has generations, and --failed repeats runs{again}")
+        if not place.has(batch):
+            raise ConfigError(_is_elsewhere(batch, place))
+        if batch.is_running:
+            raise ConfigError(f"{batch} is still running: wait for its end")
+        if word is None and batch.is_over and not batch.failed:
+            await self._require_settled(batch, place, quarantine)
+        return batch
+
+    async def _require_settled(
+        self, latest: KeptBatch, place: Place, quarantine: Quarantine
+    ) -> None:
+        """Refuse to rerun nothing, if an earlier failure did not pass since."""
+        settled: set[tuple[str, str | None]] = set()
+        for heading in await self.here(place, kind="run"):
+            earlier = (await self.read(heading)).judged(quarantine)
+            if any(item.key not in settled for item in earlier.failed):
+                raise ConfigError(
+                    f"{latest}, the last one, has no failures. {heading} has "
+                    "failures that have not passed since. To rerun those: "
+                    + command("run", "--failed", str(heading.number), "--wait")
+                )
+            settled |= {item.key for item in earlier.items if _is_settled(item)}
+
+    async def with_all_reruns(self, place: Place) -> AsyncGenerator[KeptBatch]:
+        """Yield the batches of a place, the latest first, each with its reruns.
+
+        A rerun is a batch of its own only where its parent is not there any more.
+        """
+        numbers = {each.number for each in await self.headings()}
+        for heading in await self.here(place):
+            if heading.spec.parent not in numbers:
+                yield await self.with_reruns(heading)
+
+    async def with_reruns(self, heading: KeptBatch, *, without: int | None = None) -> KeptBatch:
+        """Read a batch with its reruns but one, as further attempts of its items."""
+        reruns = await self.reruns_of(heading.number, without=without)
+        return reduce(KeptBatch.after, reruns, await self.read(heading))
+
+    async def reruns_of(self, number: int, *, without: int | None = None) -> list[KeptBatch]:
+        """Return the reruns of a batch, and theirs, the oldest first.
+
+        Args:
+            number: The number of the batch.
+            without: The number of a rerun to omit, with its own; None for all.
+        """
+        numbers, found = {number}, list[KeptBatch]()
+        for heading in reversed(await self.headings()):
+            if heading.spec.parent in numbers and heading.number != without:
+                numbers.add(heading.number)
+                found.append(await self.read(heading))
+        return found
+
+    async def parent_of(self, rerun: KeptBatch) -> KeptBatch | None:
+        """Return the batch that a rerun reran, with its other reruns; None if there is none."""
+        found = (each for each in await self.headings() if each.number == rerun.spec.parent)
+        heading = next(found, None)
+        return heading and await self.with_reruns(heading, without=rerun.number)
+
+    async def history_of(
+        self, items: Iterable[BatchItem[Any]], place: Place, *, before: int
+    ) -> list[KeptBatch]:
+        """Return the batches that show since when failures are new, the latest as the last.
+
+        They are read until each feature with a failure has a result.
+
+        Args:
+            items: The items of a batch of runs.
+            place: The service and the project of the batch.
+            before: The number of the batch.
+        """
+        wanted = {
+            item.key
+            for item in items
+            if any(isinstance(run, Run) and run.is_failure for run in item.attempts)
         }
+        found: list[KeptBatch] = []
+        earlier = [each for each in await self.here(place, kind="run") if each.number < before]
+        for heading in earlier[:MOST_EARLIER]:
+            if wanted:
+                found.insert(0, await self.read(heading))
+                wanted -= {item.key for item in found[0].items if item.attempts}
+        return found
+
+    async def record(self, items: Iterable[BatchItem[Snapshot]]) -> list[KeptBatch]:
+        """Note the outcomes of operations in the ledger; return the batches that dispatched them.
+
+        A failed operation is left as it is while a process runs its batch: further attempts are
+        that one's to make.
+        """
+        known = {item.ref: item.outcome for item in items if item.ref and item.outcome}
+        keys: set[tuple[str, str, str]] = set()
+        outcomes = {ref.key: outcome for ref, outcome in known.items()}
+        for place in {(ref.server, ref.project) for ref in known}:
+            for row in await self.ledger.related(*place, list(known)):
+                outcome = outcomes.get(row.ref.key) if row.ref else None
+                if row.state is RowState.DISPATCHED and outcome is not None:
+                    row.state, row.outcome, row.error = RowState.FINISHED, outcome, None
+                    await self.ledger.note(row)
+                    keys.add((*place, row.key))
+        headings = reversed(await self.headings())
+        return [each for each in headings if (each.server, each.project, each.key) in keys]
 
 
-def trends_of(
-    batches: Sequence[StoredBatch], present: Iterable[BatchItem[Any]] = ()
-) -> list[Trend]:
-    """Return the course of each feature, in the order of its first run.
+def _is_elsewhere(batch: KeptBatch, place: Place) -> str:
+    """Return that a batch is not of the place in force, and what to do."""
+    return f"{batch} is{batch.place}, not{place}: name them by --server and --project"
+
+
+def has_failed(item: BatchItem[Snapshot]) -> bool:
+    """Return whether to run an item again may help: it failed, or could not be started.
+
+    Excused failures are none. An expired quarantine and an unexpected pass make a batch red, but no
+    run that passed is run again for them.
+    """
+    verdict = evolve(item, quarantine=None).verdict
+    is_excused = item.verdict is Verdict.QUARANTINED
+    is_not_started = verdict is Verdict.ERROR and item.ref is None
+    return (verdict is Verdict.FAILED and not is_excused) or is_not_started
+
+
+def _is_settled(item: BatchItem[Snapshot]) -> bool:
+    """Return whether an item passed, expected or not, or failed as expected."""
+    has_passed = evolve(item, quarantine=None).verdict is Verdict.SUCCEEDED
+    return has_passed or item.verdict is Verdict.QUARANTINED
+
+
+def after_rerun(
+    items: Iterable[BatchItem[Any]], rerun: Iterable[BatchItem[Any]]
+) -> list[BatchItem[Any]]:
+    """Return the items of a batch after a rerun, whose runs are further attempts of its failures.
 
     Args:
-        batches: The batches, the one that ended last as the last one.
-        present: The items of a batch that is not among them, as the last one.
+        items: The items of the batch.
+        rerun: Those of the rerun. What it has not dispatched is as it was.
     """
-    courses: dict[tuple[str, str | None], list[tuple[StoredBatch | None, list[Any]]]] = {}
-    for batch in batches:
-        for key, items in _by_key(batch.items).items():
-            courses.setdefault(key, []).append((batch, items))
-    for course in courses.values():
-        course.sort(key=lambda each: _observed_at(*each))
-    now = _by_key(present)
-    for key, items in now.items():
-        courses.setdefault(key, []).append((None, items))
-    last = None if now else batches[-1] if batches else None
-    return [
-        Trend(
-            feature=course[-1][1][0].feature_name,
-            config=key[1],
-            course=[(batch, result_of(items)) for batch, items in course],
-            is_last=course[-1][0] is last,
-        )
-        for key, course in courses.items()
-    ]
-
-
-def news_of(items: Iterable[BatchItem[Any]], earlier: Sequence[StoredBatch]) -> list[Trend]:
-    """Return what is newly failing or newly flaky with these items, the worst first.
-
-    An excused failure is no news, and without a result in an earlier batch nothing is.
-    """
-    present = [item for item in items if item.verdict is not Verdict.QUARANTINED]
-    found = [trend for trend in trends_of(earlier, present) if trend.change in NEWS]
-    return sorted(found, key=lambda trend: NEWS.index(str(trend.change))) if present else []
-
-
-def _by_key(items: Iterable[BatchItem[Any]]) -> Mapping[Any, list[BatchItem[Any]]]:
-    found: dict[tuple[str, str | None], list[BatchItem[Any]]] = {}
+    again = {
+        (item.feature, item.config): item
+        for item in rerun
+        if item.verdict not in {Verdict.SKIPPED, Verdict.WAITING}
+    }
+    found: list[BatchItem[Any]] = []
     for item in items:
-        found.setdefault(item.key, []).append(item)
+        last = again.pop((item.feature, item.config), None) if has_failed(item) else None
+        found.append(evolve(last, earlier=(*item.attempts, *last.earlier)) if last else item)
     return found
-
-
-def result_of(items: Iterable[BatchItem[Any]]) -> str:
-    """Return how a feature ended in a batch: `passed`, `flaky`, `failed` or `other`."""
-    items = list(items)
-    runs = [run for item in items for run in item.attempts]
-    is_passed, is_failed = any(r.is_success for r in runs), any(r.is_failure for r in runs)
-    if is_passed and is_failed:
-        return "flaky"
-    if is_failed and all(item.outcome is None for item in items):
-        return "other"  # It failed once, and its next attempt has no result.
-    return "failed" if is_failed else "passed" if is_passed else "other"
-
-
-def _observed_at(batch: StoredBatch | None, items: Iterable[BatchItem[Any]]) -> datetime:
-    """Return when the last run of a feature in a batch ended; the begin of the batch if unknown."""
-    assert batch is not None
-    runs = [run for item in items for run in item.attempts]
-    return max((run.finished_at for run in runs if run.finished_at), default=batch.started_at)
-
-
-def proposed(batches: Sequence[StoredBatch], quarantine: Quarantine) -> list[Trend]:
-    """Return the flaky features without an entry, the flakiest first, each once."""
-    known = {each.feature.casefold() for each in quarantine.entries if each.feature}
-    flaky = [each for each in trends_of(batches) if "flaky" in each.words]
-    flaky.sort(key=lambda each: -each.rate("flaky"))
-    by_feature = {each.feature.casefold(): each for each in reversed(flaky)}
-    return [each for each in reversed(by_feature.values()) if each.feature.casefold() not in known]
-
-
-def removable(batches: Sequence[StoredBatch], quarantine: Quarantine) -> list[QuarantineEntry]:
-    """Return the entries whose feature or test passed in each of the last runs, if enough."""
-    return [
-        entry for entry in quarantine.entries if [*_last_results(entry, batches)] == [True] * PASSES
-    ]
-
-
-def _last_results(entry: QuarantineEntry, batches: Sequence[StoredBatch]) -> Iterator[bool]:
-    """Yield whether each run that an entry covers passed it, the last run first."""
-    count = 0
-    for batch in reversed(batches):
-        for item in reversed(batch.items):
-            names = {str(each).casefold() for each in (item.feature, item.feature_name)}
-            for run in reversed(item.attempts):
-                if count < PASSES and isinstance(run, Run) and entry.covers(names, run):
-                    count += 1
-                    yield entry.is_passed(run)

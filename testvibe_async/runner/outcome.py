@@ -18,12 +18,11 @@ from testvibe_async.batch import is_refusal
 from testvibe_async.models import Run
 from testvibe_async.outcomes import BatchSummary, Verdict
 from testvibe_async.refs import RunRef
-from testvibe_async.runner.batches import after_rerun, has_failed
 from testvibe_async.runner.codes import STOPPED, ExitCode, exit_code_of, worst_of
-from testvibe_async.runner.history import NEWS, news_of
+from testvibe_async.runner.history import after_rerun, has_failed
 from testvibe_async.runner.limit import LIMITED
 from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.runner.stability import deciding, stability_of
+from testvibe_async.runner.trends import NEWS, deciding, news_of, stability_of
 from testvibe_async.runner.words import (
     UNSEEN,
     command,
@@ -42,8 +41,8 @@ if TYPE_CHECKING:
     from testvibe_async.models import GenerationLog, Snapshot
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
-    from testvibe_async.runner.batches import KeptBatch
-    from testvibe_async.runner.history import Trend
+    from testvibe_async.runner.history import KeptBatch
+    from testvibe_async.runner.trends import Trend
 
 
 MOST_NEWS = 10

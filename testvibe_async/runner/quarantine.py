@@ -19,7 +19,7 @@ from testvibe_async.outcomes import BatchItem, Quarantined, Verdict
 from testvibe_async.runner.names import similar_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -68,16 +68,12 @@ class QuarantineEntry:
         feature = f"of {self.feature!r}" if self.feature else ""
         return f"test {self.test!r} {feature}".strip() if self.test else f"{self.feature!r}"
 
-    def covers(self, names: set[str], run: Run) -> bool:
-        """Return whether a run has to do with it.
-
-        Args:
-            names: Names of the feature, in lower case.
-            run: The finished run.
-        """
-        tests = {test.name.casefold() for test in run.tests}
-        is_feature = self.feature is None or self.feature.casefold() in names
-        return is_feature and (self.test is None or self.test.casefold() in tests)
+    def covers(self, item: BatchItem[Any], run: Run) -> bool:
+        """Return whether one of an item's finished runs has to do with it."""
+        names = (item.feature, item.name, run.feature_name, run.feature_id)
+        if self.feature is not None and self.feature.casefold() not in _folded(names):
+            return False
+        return self.test is None or self.test.casefold() in _folded(t.name for t in run.tests)
 
     def is_passed(self, run: Run) -> bool:
         """Return True if a run passed everything that the entry covers."""
@@ -141,9 +137,7 @@ class Quarantine:
 
     def _effect_on(self, item: BatchItem[Any], run: Run) -> Quarantined | None:
         """Return the effect on an item and its finished run; None if no entry covers it."""
-        names = (item.feature, item.name, run.feature_name, run.feature_id)
-        folded = {str(name).casefold() for name in names if name is not None}
-        covering = [each for each in self.entries if each.covers(folded, run)]
+        covering = [each for each in self.entries if each.covers(item, run)]
         if not covering or not (run.is_success or run.is_failure):
             return None
         for entry in covering:
@@ -157,8 +151,8 @@ class Quarantine:
         if _has_passed(run):
             return _effect(covering[0], Verdict.SUCCEEDED)
         is_whole = any(each.test is None for each in covering)
-        excused = {each.test.casefold() for each in covering if each.test}
-        failed = {test.name.casefold() for test in run.failures}
+        excused = _folded(each.test for each in covering)
+        failed = _folded(test.name for test in run.failures)
         listed = sum(test.status != "passed" for test in run.tests)
         counted = run.summary.failed + run.summary.other if run.summary else 0
         # A test that did not pass and is not listed may be another.
@@ -168,6 +162,10 @@ class Quarantine:
 
 NO_QUARANTINE = Quarantine()
 """The quarantine that excuses nothing."""
+
+
+def _folded(names: Iterable[object]) -> set[str]:
+    return {str(name).casefold() for name in names if name is not None}
 
 
 def _has_passed(run: Run) -> bool:

@@ -191,6 +191,9 @@ class BatchSpec:
             batch = project.run_features(features, **common)
         else:
             batch = project.generate_features(features, missing_only=self.is_all, **common)
-        mark = (self.quarantine or NO_QUARANTINE).mark
-        batch.mark_with(lambda item: mark(with_limit_named(item)))
+        batch.mark_with(self.mark)
         return batch
+
+    def mark(self, item: BatchItem[Any]) -> BatchItem[Any]:
+        """Return an item of the batch, with the effect of its quarantine and of the limit."""
+        return (self.quarantine or NO_QUARANTINE).mark(with_limit_named(item))

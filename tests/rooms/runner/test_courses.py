@@ -11,8 +11,7 @@ from attrs import evolve
 
 from testvibe_async import BatchItem, ConfigError, Run, RunStatus, Verdict
 from testvibe_async.outcomes import Quarantined
-from testvibe_async.runner.history import news_of, trends_of
-from testvibe_async.runner.stability import Stability
+from testvibe_async.runner.trends import Stability, news_of, trends_of
 
 START = datetime(2026, 12, 1, 5, tzinfo=UTC)
 
