@@ -13,7 +13,7 @@ import os
 import time
 import unicodedata
 from abc import ABC, abstractmethod
-from asyncio import gather
+from asyncio import gather, sleep
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import count
@@ -107,7 +107,7 @@ _tokens = count()
 
 @define(kw_only=True, eq=False)
 class Row(Serializable):
-    """One attempt to dispatch an operation; with number 0, the description of a batch."""
+    """One attempt to dispatch an operation, or the description of a batch."""
 
     server: str
     """The service's scheme and host, and its path prefix, if any."""
@@ -122,7 +122,10 @@ class Row(Serializable):
     """The feature, configuration and repetition in a batch; empty for a single dispatch."""
 
     number: int = 1
-    """The number of the attempt, from 1; 0 for the description of a batch."""
+    """The number of the attempt, from 1.
+
+    The description of a batch has the identity of a single dispatch: a key is that of one of them.
+    """
 
     kind: KindName
     """Which kind of operation is dispatched."""
@@ -179,12 +182,17 @@ class Row(Serializable):
     """The reason why there is no operation or no outcome, if one is known."""
 
     plan: dict[str, Any] | None = None
-    """The description of a batch, if the number is 0: plain JSON."""
+    """The description of a batch, if the row is one: plain JSON."""
 
     @property
     def identity(self) -> tuple[str, str, str, str, int]:
         """The fields that are unique in a ledger."""
         return self.server, self.project, self.key, self.item, self.number
+
+    @property
+    def is_plan(self) -> bool:
+        """True if it describes a batch."""
+        return self.state is RowState.PLANNED
 
     @property
     def is_open(self) -> bool:
@@ -338,13 +346,14 @@ class Ledger(ABC):
     async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:
         """Return the rows of a project that are open, or own one of some operations."""
 
-    async def decide(
+    async def decide(  # noqa: PLR0913 - each by name
         self,
         key: str,
         decision: Decision,
         *,
         feature: int | str | None = None,
         config: str | None = None,
+        server: str | None = None,
         project: str | None = None,
     ) -> list[Row]:
         """Decide the fate of dispatches that are unknown.
@@ -352,9 +361,11 @@ class Ledger(ABC):
         Args:
             key: The key of the dispatch, or of the batch.
             decision: `"resend"` to dispatch again with the next call of that key, `"drop"` to leave
-                it unknown, or the ref of the operation, which the next call polls.
+                it unknown, or the ref of the operation, which the next call polls. `"resend"` takes
+                up to a minute: until then, a lost request may still take effect.
             feature: The feature, as requested; None for all of the key that are unknown.
             config: Its configuration, if it is unknown with several; None for any.
+            server: The service, if the key has rows of several.
             project: The id of the project, if the key has rows in several.
 
         Returns:
@@ -367,22 +378,44 @@ class Ledger(ABC):
         """
         if not isinstance(decision, Ref) and decision not in {"resend", "drop"}:
             raise ConfigError(f"the decision must be 'resend', 'drop' or a ref, not {decision!r}")
-        rows = [row for row in await self.rows(key) if project in {None, row.project}]
-        if len({(row.server, row.project) for row in rows}) > 1:
-            raise ConfigError(f"key {key!r} has rows in several projects: name the project")
-        found = [row for row in undecided(rows) if _is_meant(row, feature, config)]
+
+        def is_meant(row: Row) -> bool:
+            return _is_meant(row, feature=feature, config=config)
+
+        found = await self._undecided(key, server, project, is_meant)
+        if decision == "resend":
+            await sleep(max(map(_seconds_left, found), default=0.0))
+            found = await self._undecided(key, server, project, is_meant)
+        if not found:
+            what = "nothing" if feature is None else f"nothing of feature {feature!r}"
+            raise ConfigError(f"{what} is unknown under key {key!r}")
         if decision == "resend" and any(row.state is RowState.ACCEPTED for row in found):
             raise ConfigError(
                 "the service accepted it, so it started: decide 'drop', or name its operation"
             )
-        if not found:
-            what = "nothing" if feature is None else f"nothing of feature {feature!r}"
-            raise ConfigError(f"{what} is unknown under key {key!r}")
         if isinstance(decision, Ref):
             await self._check_ref(decision, found)
         await gather(*(self.note(_decided(decision, row)) for row in found))
         identities = {row.identity for row in found}
         return [row for row in await self.rows(key) if row.identity in identities]
+
+    async def _undecided(
+        self,
+        key: str,
+        server: str | None,
+        project: str | None,
+        is_meant: Callable[[Row], bool],
+    ) -> list[Row]:
+        """Return the rows of a key, in one place, that a decision may settle."""
+        rows = [
+            row
+            for row in await self.rows(key)
+            if server in {None, row.server} and project in {None, row.project}
+        ]
+        for name in ("server", "project"):
+            if len({getattr(row, name) for row in rows}) > 1:
+                raise ConfigError(f"name the {name}: key {key!r} has rows of several")
+        return [row for row in undecided(rows) if is_meant(row)]
 
     async def _check_ref(self, ref: Ref, found: Sequence[Row]) -> None:
         """Refuse a ref that can't be the operation of a dispatch."""
@@ -416,11 +449,17 @@ def _is_from_before(ref: Ref, before: int | str | None) -> bool:
 
 def undecided(rows: Iterable[Row]) -> list[Row]:
     """Return the last rows of each item that are unknown, and that a decision may settle."""
-    last = {row.item: row for row in rows if row.number}
+    last = {row.item: row for row in rows}
     return [row for row in last.values() if row.is_open and not is_awaited(row)]
 
 
-def _is_meant(row: Row, feature: int | str | None, config: str | None) -> bool:
+def _seconds_left(row: Row) -> float:
+    """Return the seconds for which a lost request may still take effect, as far as is known."""
+    is_known = row.state is RowState.LOST and _is_of_this_boot(row)
+    return max(0.0, row.expires_after - age_of(row)) if is_known else 0.0
+
+
+def _is_meant(row: Row, *, feature: int | str | None, config: str | None) -> bool:
     names = {folded(str(each)) for each in (row.feature, row.name) if each is not None}
     is_feature = feature is None or folded(str(feature)) in names
     return is_feature and (config is None or folded_config(config) == folded_config(row.config))
@@ -501,10 +540,14 @@ def machine_clock() -> str | None:
 
 def age_of(row: Row) -> float:
     """Return the minimum age of a row in seconds; 0 if another machine made it."""
-    boot, _, at = (row.clock or "").rpartition(" ")
-    if _BOOT is None or boot != _BOOT:
+    if not _is_of_this_boot(row):
         return 0.0
+    _, _, at = (row.clock or "").rpartition(" ")
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - float(at))
+
+
+def _is_of_this_boot(row: Row) -> bool:
+    return _BOOT is not None and (row.clock or "").startswith(f"{_BOOT} ")
 
 
 def seconds_between(earlier: Row, later: Row) -> float | None:

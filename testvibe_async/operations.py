@@ -24,6 +24,7 @@ from testvibe_async._core.wire import Endpoints
 from testvibe_async.errors import (
     ContradictionError,
     ObservationError,
+    OperationNotFoundError,
     OperationSupersededError,
 )
 from testvibe_async.models import Generation, Phase, Run, Snapshot
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from testvibe_async._core.artifacts import Downloader
     from testvibe_async._core.http import Transport
     from testvibe_async._core.polling import PolledOperation, Poller, PollPlan
-    from testvibe_async.errors import KindName
+    from testvibe_async.errors import KindName, VibeError
     from testvibe_async.ledger import Row
     from testvibe_async.models import (
         Artifact,
@@ -230,11 +231,12 @@ class Operation(ABC, Generic[SnapshotT_co]):
                 self._polled, began=began, deadline=None if timeout is None else began + timeout
             )
             if error is not None:
+                await self._keep_end(error)
                 try:
                     raise error
                 finally:
                     del error  # Its traceback holds this frame, and with it the handle.
-        await self._keep_outcome()
+        await self._keep_end()
         return self._seen()
 
     async def result(self, *, timeout: float | None = None) -> SnapshotT_co:
@@ -269,14 +271,16 @@ class Operation(ABC, Generic[SnapshotT_co]):
         require_age("max_age", max_age)
         if not self.done:
             await self._parts.poller.poll(self._polled, max_age=max_age)
-        await self._keep_outcome()
+        await self._keep_end()
         return self._seen()
 
-    async def _keep_outcome(self) -> None:
-        """Have the ledger keep the outcome of a dispatch with a key, once."""
-        if self._keep is not None and (outcome := self.outcome) is not None:
+    async def _keep_end(self, error: VibeError | None = None) -> None:
+        """Have the ledger keep the end of a dispatch with a key, once."""
+        is_unknown = isinstance(error, OperationNotFoundError)
+        end = error if is_unknown else self.outcome or self.mismatch()
+        if self._keep is not None and end is not None:
             keep, self._keep = self._keep, None
-            await keep(outcome)
+            await keep(end)
 
     def _seen(self) -> SnapshotT_co:
         if self._polled.snapshot is None:

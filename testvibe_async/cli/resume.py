@@ -167,7 +167,8 @@ async def _decide(
             is_meant = is_meant and (feature is None or folded(feature) in map(folded, names))
             if is_meant and (problem := row.contradiction(run) or _other_name(row, run)):
                 raise ConfigError(f"{decision} is not what was dispatched: {problem}")
-    await ledger.decide(batch.key, decision, feature=feature, config=config, project=batch.project)
+    place = {"server": batch.server, "project": batch.project}
+    await ledger.decide(batch.key, decision, feature=feature, config=config, **place)
 
 
 def _other_name(row: Row, run: Run) -> str | None:

@@ -50,7 +50,7 @@ class LimitedLedger(Ledger):
         Raises:
             GenerationLimitError: It is one more than are allowed.
         """
-        is_intent = row.number > 0 and row.state is RowState.INTENDED
+        is_intent = row.state is RowState.INTENDED
         if is_intent:
             self.unanswered[row.item] = row
         if not is_intent or row.kind != "generation":

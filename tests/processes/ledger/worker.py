@@ -45,10 +45,10 @@ class DyingLedger(SqliteLedger):
 
     async def insert(self, row: Row) -> Row:
         """Die before or after the row of an attempt."""
-        if self.step == "before the row" and row.number:
+        if self.step == "before the row" and not row.is_plan:
             die()
         stored = await super().insert(row)
-        if self.step == "after the row" and row.number:
+        if self.step == "after the row" and not row.is_plan:
             die()
         return stored
 

@@ -33,7 +33,7 @@ SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
 async def rows_of(path: Path) -> list[Row]:
     """Return the attempts of the batch in a file."""
     async with SqliteLedger(path) as ledger:
-        return [row for row in await ledger.rows(KEY) if row.number]
+        return [row for row in await ledger.rows(KEY) if not row.is_plan]
 
 
 async def test_a_finished_batch(path: Path, emulator: Emulator) -> None:
@@ -66,6 +66,19 @@ async def test_a_batch_that_was_left(path: Path, emulator: Emulator, most: int) 
         assert verdicts(batch.items) == ["in flight"] * most + ["skipped"] * (3 - most)
     items = await ran(path, emulator, FEATURES)
     assert verdicts(items) == ENDS
+    assert emulator.count("run_feature") == 3
+
+
+async def test_a_generator_that_is_resumed_with_the_rest(path: Path, emulator: Emulator) -> None:
+    """What was in flight is waited for, although the generator yields only what is left."""
+    async with (
+        client_of(emulator, ledger=path) as first,
+        first.project().run_features(iter(FEATURES), key=KEY, max_in_flight=1),
+    ):
+        await asyncio.sleep(10)
+    items = await ran(path, emulator, iter(FEATURES[1:]))
+    assert [item.feature for item in items] == [*FEATURES[1:], FEATURES[0]]
+    assert verdicts(items) == [*ENDS[1:], ENDS[0]]
     assert emulator.count("run_feature") == 3
 
 

@@ -49,7 +49,10 @@ async def test_what_is_no_decision(path: Path, emulator: Emulator) -> None:
 async def test_all_of_a_key(path: Path, emulator: Emulator, decision: Decision, posts: int) -> None:
     """What is dropped is left alone; what is to be sent again is dispatched by the next call."""
     await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     assert [row.feature for row in await decide(path, decision)] == FEATURES
+    assert (loop.time() - began > 60) is (decision == "resend")
     expected = ["unknown"] * 3 if decision == "drop" else ENDS
     assert verdicts(await ran(path, emulator)) == expected
     assert emulator.count("run_feature") == posts
@@ -138,6 +141,41 @@ async def test_a_wrong_one_is_seen(
     await decide(path, ref, "Checkout")
     assert verdicts(await ran(path, emulator)) == ENDS
     assert emulator.count("run_feature", feature="Checkout") == 1
+
+
+@pytest.mark.parametrize("run_id", ["another feature's", "missing"])
+async def test_a_wrong_one_of_a_single_call_is_replaced(
+    emulator: Emulator, client: Client, rival: Project, run_id: str
+) -> None:
+    """The wait that shows it raises, and another operation may be named after that."""
+    project = client.project()
+    hidden = emulator.fail("list_runs", Fault.status(404), skip=1)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    await raised(errors.DispatchUnknownError, project.run_feature("Checkout", key="pr-1"))
+    ref = ref_of(emulator, "Checkout")
+    theirs = await rival.run_feature("Returns")
+    wrong = theirs.run_id if run_id == "another feature's" else 9999
+    await client.ledger.decide("pr-1", evolve(ref, run_id=wrong))
+    expected = errors.ContradictionError, errors.OperationNotFoundError
+    await raised(expected, project.run_feature("Checkout", key="pr-1").wait())
+    await client.ledger.decide("pr-1", ref)
+    hidden.remove()
+    assert (await project.run_feature("Checkout", key="pr-1").wait()).run_id == ref.run_id
+    assert emulator.count("run_feature", feature="Checkout") == 1
+
+
+async def test_a_key_of_two_servers(path: Path, emulator: Emulator) -> None:
+    """The decision names the server whose dispatch is meant."""
+    async with Emulator(scenario=SCENARIO) as other:
+        servers = [emulator, other]
+        for each in servers:
+            await leave_unknown(path, each, ["Checkout"])
+        async with SqliteLedger(path) as ledger:
+            await raised(errors.ConfigError, ledger.decide(KEY, "drop"), match="name the server")
+            (row,) = await ledger.decide(KEY, "drop", server=other.url)
+        assert row.server == other.url
+        results = [verdicts(await ran(path, each)) for each in servers]
+    assert results == [["succeeded"], ["unknown"]]
 
 
 async def test_one_from_before_the_dispatch_is_refused(

@@ -47,9 +47,7 @@ ROWS = {
         before=213,
         clock="boot 1.5",
     ),
-    "planned": Row(
-        **PLACE, number=0, kind="run", state=RowState.PLANNED, plan={"jobs": None, "options": {}}
-    ),
+    "planned": Row(**PLACE, kind="run", state=RowState.PLANNED, plan={"jobs": None, "options": {}}),
 }
 
 

@@ -197,6 +197,21 @@ async def test_a_slow_answer_is_awaited_by_both(emulator: Emulator, path: Path) 
     assert emulator.count("run_feature") == 1
 
 
+@pytest.mark.parametrize("first", ["one", "many"])
+async def test_a_key_is_of_one_call_or_of_a_batch(
+    emulator: Emulator, path: Path, first: str
+) -> None:
+    """Of a call and a batch of one key, made at once, one is refused."""
+    async with client_of(emulator, ledger=path) as one, client_of(emulator, ledger=path) as other:
+        batch = other.project().run_features(["Checkout"], key=KEY)
+        calls: list[Any] = [one.project().run_feature("Checkout", key=KEY), batch]
+        results = await asyncio.gather(
+            *(calls if first == "one" else reversed(calls)), return_exceptions=True
+        )
+    assert sum(isinstance(result, ConfigError) for result in results) == 1
+    assert emulator.count("run_feature") == 1
+
+
 @cells
 async def test_an_operation_that_a_kill_left_is_adopted(cell: Cell, path: Path) -> None:
     """An intent without an answer whose operation is to be seen is that operation's."""

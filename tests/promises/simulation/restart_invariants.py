@@ -152,7 +152,7 @@ def _is_intended(world: Restarts, kind: str, item: BatchItem[Any], created_at: f
         (each.kind, each.feature, each.config) == (kind, item.feature, config)
         and created_at >= world.service.time_of(each.intended_at) - SLACK_BEFORE
         for each in world.rows
-        if each.number
+        if not each.is_plan
     )
 
 

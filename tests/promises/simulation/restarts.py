@@ -227,7 +227,7 @@ class Restarts:
         timeout = life.after if life.end == "time-out" else None
         if not plan.is_batch:
             return SingleCall(project, plan, key)
-        is_known = any(row.number == 0 for row in await ledger.rows(key))
+        is_known = any(row.is_plan for row in await ledger.rows(key))
         features = None if is_known and detangle.flip(0.5) else (*READY, "Draft")
         options: dict[str, Any] = {
             "max_in_flight": plan.max_in_flight,

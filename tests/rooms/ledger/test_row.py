@@ -46,7 +46,7 @@ async def test_a_decision_on_several_projects() -> None:
     kept = MemoryLedger()
     for project in ("p", "q"):
         await kept.insert(Row(**PLACE, project=project, state=RowState.ACCEPTED))
-    with pytest.raises(errors.ConfigError, match="rows in several projects"):
+    with pytest.raises(errors.ConfigError, match="name the project"):
         await kept.decide("k", "drop")
     with pytest.raises(errors.ConfigError, match="the service accepted it"):
         await kept.decide("k", "resend", project="p")

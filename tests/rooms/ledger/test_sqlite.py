@@ -27,7 +27,7 @@ def row(key: str = "pr-1", **values: Any) -> Row:
 
 def plan(key: str) -> Row:
     """Return the first row of a batch."""
-    return row(key, number=0, state=RowState.PLANNED, plan={"jobs": None})
+    return row(key, state=RowState.PLANNED, plan={"jobs": None})
 
 
 def ref(number: int = 214) -> RunRef:

@@ -64,7 +64,7 @@ async def test_what_costs_nothing_is_not_counted(limit: LimitedLedger) -> None:
     """Runs, descriptions of batches and joined operations are stored in any case."""
     limit.allowed = 0
     await limit.insert(row("run", "run"))
-    await limit.insert(row("batch", number=0, state=RowState.PLANNED))
+    await limit.insert(row("batch", state=RowState.PLANNED))
     await limit.insert(row("joined", state=RowState.DISPATCHED))
     with pytest.raises(GenerationLimitError):
         await limit.insert(row("generation"))

@@ -126,7 +126,7 @@ async def test_ledger_that_takes_nothing_is_no_silent_service(
     insert = SqliteLedger.insert
 
     async def fail(ledger: SqliteLedger, row: Row) -> Row:
-        if row.number and row.state == "intended":
+        if row.state == "intended":
             raise OSError(28, "No space left on device")
         return await insert(ledger, row)
 

@@ -7,6 +7,7 @@ features are read. It never dispatches.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterable, AsyncIterator, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -23,6 +24,7 @@ from testvibe_async.outcomes import BatchItem
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from testvibe_async.ledger import Row
     from testvibe_async.models import Listing
 
 T = TypeVar("T")
@@ -45,6 +47,11 @@ class Job:
     config: str | None = None
     repetition: int = 1
     """The number of the job among the jobs of the same feature and configuration."""
+
+
+def job_of(row: Row) -> Job:
+    """Return the job that a row of a batch is of."""
+    return Job(row.feature, row.name, row.config, json.loads(row.item)[2])
 
 
 class JobSource:

@@ -51,7 +51,6 @@ class Plan:
             server=self.server,
             project=self.project,
             key=self.key,
-            number=0,
             kind=self.kind,
             site_url=self.site_url,
             state=RowState.PLANNED,
@@ -70,7 +69,7 @@ class Plan:
         Raises:
             ConfigError: The row is of a single dispatch, or of a batch of another kind or site.
         """
-        if row.number or row.plan is None:
+        if row.plan is None:
             single = describe(kind=row.kind, feature=row.feature, config=row.config)
             raise ConfigError(
                 f"key {row.key!r} is that of {single}, not of a batch: take another key"

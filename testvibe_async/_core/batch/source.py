@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from testvibe_async._core.batch.entry import Entry
+from testvibe_async._core.batch.jobs import job_of
 from testvibe_async.errors import ConfigError
 from testvibe_async.ledger import item_of
 
@@ -87,7 +88,7 @@ class EntrySource:
         own = [row for row in rows if (row.server, row.project) == place]
         for row in own:
             self._rows[row.item].append(row)
-        return min(own, key=lambda row: row.number, default=None)
+        return next((row for row in own if not row.item), None)
 
     async def _use_stored_jobs(self) -> None:
         stored = self.plan.jobs
@@ -117,13 +118,18 @@ class EntrySource:
             jobs.append(job)
         return jobs
 
+    async def _next_job(self) -> Job | None:
+        """Return the next job; after those of a generator, the ones that only the ledger has."""
+        if self._planned is not None:
+            index = len(self.entries)
+            return self._planned[index] if index < len(self._planned) else None
+        if (job := await self._jobs.read()) is not None:
+            return job
+        return next((job_of(rows[0]) for item, rows in self._rows.items() if item), None)
+
     async def read(self) -> Entry[Any] | None:
         """Return the next entry; None after the last."""
-        if self._planned is None:
-            job = await self._jobs.read()
-        else:
-            index = len(self.entries)
-            job = self._planned[index] if index < len(self._planned) else None
+        job = await self._next_job()
         if job is None:
             self.is_over = True
             if self.plan.is_keyed and self._planned is None:  # Now all of them are known.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from attrs import frozen
 
 from testvibe_async._core.batch.entry import Entry, is_refusal
-from testvibe_async._core.batch.jobs import Job
+from testvibe_async._core.batch.jobs import Job, job_of
 from testvibe_async._core.wire import KINDS, read
 from testvibe_async.errors import ConfigError, DispatchUnknownError, read_error
 from testvibe_async.ledger import Row, RowState, item_of
@@ -190,13 +190,10 @@ def _entries(jobs: Sequence[Sequence[Any]] | None, rows: Sequence[Row]) -> list[
     """Return the entries of a batch; those of a generator as far as they were dispatched."""
     by_item: dict[str, list[Row]] = {}
     for row in rows:
-        if row.number:
+        if not row.is_plan:
             by_item.setdefault(row.item, []).append(row)
     if jobs is None:
-        found = [
-            Job(own[0].feature, own[0].name, own[0].config, json.loads(item)[2])
-            for item, own in by_item.items()
-        ]
+        found = [job_of(own[0]) for own in by_item.values()]
     else:
         found = [Job(*job) for job in jobs]
     items = [item_of(job.feature, job.config, job.repetition) for job in found]

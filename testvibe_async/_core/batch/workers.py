@@ -16,13 +16,12 @@ from testvibe_async._core.batch.entry import Entry, is_futile, is_key_refused
 from testvibe_async._core.batch.slots import Slots
 from testvibe_async._core.batch.tasks import Tasks
 from testvibe_async._core.batch.waits import Waits
-from testvibe_async._core.dispatch import CLOSE_SECONDS, TestsMadeError, noted
+from testvibe_async._core.dispatch import CLOSE_SECONDS, TestsMadeError, noted, refute
 from testvibe_async._core.polling import Iteration, Mailbox
 from testvibe_async.errors import (
     ClientClosedError,
     ContradictionError,
     NotSentError,
-    OperationNotFoundError,
     RateLimitedError,
     VibeError,
     WaitTimeoutError,
@@ -55,9 +54,6 @@ REFUSED_SECONDS = 300.0
 
 MAX_FUTILE = 3
 """Number of features in a row that fail as every other would, at which dispatching stops."""
-
-_REFUTING = (OperationNotFoundError, ContradictionError)
-"""The errors which show that an operation that was found, or named, is not that of a dispatch."""
 
 
 class Workers(Generic[SnapshotT]):
@@ -262,8 +258,7 @@ class Workers(Generic[SnapshotT]):
         if row.state is RowState.FINISHED:
             return
         row.error = error
-        if row.adopted and isinstance(error, _REFUTING):  # Another operation may be named.
-            row.state, row.ref = RowState.UNKNOWN, None
+        refute(row, error)
         await noted(self._ledger, row)
 
     async def _insert(self, entry: Entry[SnapshotT], row: Row) -> None:

@@ -5,7 +5,7 @@ Exported for other packages: a `Starter` starts operations, described by a `Disp
 """
 
 from testvibe_async._core.dispatch.conflicts import GenerateConflict, RunConflict, Starter
-from testvibe_async._core.dispatch.dispatch import Dispatch, State, noted
+from testvibe_async._core.dispatch.dispatch import Dispatch, State, noted, refute
 from testvibe_async._core.dispatch.dispatcher import CLOSE_SECONDS, Dispatcher
 from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch, TestsMadeError
 
@@ -21,4 +21,5 @@ __all__ = [
     "State",
     "TestsMadeError",
     "noted",
+    "refute",
 ]

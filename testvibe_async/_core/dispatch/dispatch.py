@@ -19,7 +19,12 @@ from testvibe_async._core.dispatch.candidates import Decision
 from testvibe_async._core.dispatch.unknown import unknown_error
 from testvibe_async._core.util import escape
 from testvibe_async._core.util.waiting import NO_CONTEXT, cancelling
-from testvibe_async.errors import LedgerError, VibeError
+from testvibe_async.errors import (
+    ContradictionError,
+    LedgerError,
+    OperationNotFoundError,
+    VibeError,
+)
 from testvibe_async.events import logger
 from testvibe_async.ledger import Row, RowState, machine_clock
 
@@ -369,11 +374,14 @@ class Dispatch(ABC, Generic[OperationT]):
         is_stored, self._is_stored = self._is_stored, True
         await noted(self.ledger, row, is_stored=is_stored)
 
-    async def keep_outcome(self, outcome: Snapshot) -> None:
-        """Note in the ledger how the operation ended."""
+    async def keep(self, end: Snapshot | VibeError) -> None:
+        """Note in the ledger how the operation ended, or that it can't be the one wanted."""
         assert self.row is not None
-        self.row.outcome = outcome
-        await self.note(RowState.FINISHED)
+        if not isinstance(end, VibeError):
+            self.row.outcome = end
+            await self.note(RowState.FINISHED)
+        elif refute(self.row, end):
+            await self.note(RowState.UNKNOWN, error=end)
 
     async def join(self, ref: Ref) -> None:
         """Store an operation that serves the purpose of the dispatch, as one that it started.
@@ -475,6 +483,21 @@ async def noted(ledger: Ledger, row: Row, *, is_stored: bool = True) -> None:
             raise
         what = f"{row.state} {'' if row.ref is None else row.ref.to_json()}"
         logger.error("the ledger could not note a dispatch (%r): %s", error, escape(what))
+
+
+_REFUTING = (OperationNotFoundError, ContradictionError)
+"""The errors which show that an operation that was found, or named, is not that of a dispatch."""
+
+
+def refute(row: Row, error: VibeError) -> bool:
+    """Take an adopted operation from a row if an error refutes it; return whether it does.
+
+    Another operation may be named then.
+    """
+    is_refuted = row.adopted and isinstance(error, _REFUTING)
+    if is_refuted:
+        row.state, row.ref = RowState.UNKNOWN, None
+    return is_refuted
 
 
 def _why_not_recorded(error: BaseException, limit: asyncio.Timeout) -> str:

@@ -27,7 +27,7 @@ from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, reported
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.dispatch import Dispatch
     from testvibe_async._core.telemetry import Attribute
-    from testvibe_async.errors import KindName
+    from testvibe_async.errors import KindName, VibeError
     from testvibe_async.ledger import Ledger
     from testvibe_async.models import Snapshot
     from testvibe_async.operations import ClientParts, Operation
@@ -210,9 +210,9 @@ class Dispatcher:
             )
         return operation
 
-    async def _keep(self, dispatch: Dispatch[Any], outcome: Snapshot) -> None:
-        """Have the ledger keep an outcome, also if the caller is cancelled meanwhile."""
-        keeping = asyncio.create_task(dispatch.keep_outcome(outcome), name="testvibe_async ledger")
+    async def _keep(self, dispatch: Dispatch[Any], end: Snapshot | VibeError) -> None:
+        """Have the ledger keep an operation's end, also if the caller is cancelled meanwhile."""
+        keeping = asyncio.create_task(dispatch.keep(end), name="testvibe_async ledger")
         self._keeping.add(keeping)
         keeping.add_done_callback(self._keeping.discard)
         await asyncio.shield(keeping)

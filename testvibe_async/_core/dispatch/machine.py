@@ -388,8 +388,6 @@ def _state_by(row: Row | None, searched: Row | None) -> State | None:
 def last_row(rows: list[Row], server: str, project: str, item: str) -> Row | None:
     """Return the last row of a dispatch among those of its key."""
     own = [row for row in rows if (row.server, row.project) == (server, project)]
-    if item == "" and any(row.number == 0 for row in own):
-        return next(row for row in own if row.number == 0)
     return max((row for row in own if row.item == item), key=lambda row: row.number, default=None)
 
 
@@ -401,7 +399,7 @@ def require_same(dispatch: Dispatch[Any], row: Row) -> None:
     """
     names = ("kind", "feature", "config", "site_url")
     asked, stored = ({name: getattr(each, name) for name in names} for each in (dispatch, row))
-    if not row.number:
+    if row.is_plan:
         what = f"a batch of {row.kind}s"
     elif request_of(**asked) == request_of(**stored):
         return

@@ -140,7 +140,7 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
 
     async def insert(self, row: Row) -> Row:
         """Store a row durably, unless one of its identity is there; return the stored one."""
-        values, is_batch = _values(row), row.number == 0
+        values, is_batch = _values(row), row.is_plan
         identity, key, place = values[:3]
 
         def work(connection: sqlite3.Connection) -> str | None:
