@@ -50,7 +50,7 @@ def blocks(
         instead: A sentence in place of the results, as where nothing was to be done.
     """
     if is_cut:
-        return [*_unfinished(outcome)]
+        return [*_news(outcome), *_unfinished(outcome)]
     if instead:
         level: Level = "warning" if outcome.exit_code else "note"
         said = chain(_as(level, instead), _whole(outcome))
@@ -69,8 +69,12 @@ def _as(level: Level, text: Text | str) -> Iterator[Block]:
         yield level, Text(text) if isinstance(text, str) else text
 
 
-def _stopped(outcome: Outcome, width: int | None) -> Iterator[Block]:
+def _news(outcome: Outcome) -> Iterator[Block]:
     yield from _as("result", "\n".join(outcome.news))
+
+
+def _stopped(outcome: Outcome, width: int | None) -> Iterator[Block]:
+    yield from _news(outcome)
     # What did not end is no failure.
     known = [each for each in outcome.items if each.verdict in {Verdict.FAILED, Verdict.UNKNOWN}]
     yield from _as("result", failures_text(evolve(outcome, items=known), width=width))
@@ -79,7 +83,7 @@ def _stopped(outcome: Outcome, width: int | None) -> Iterator[Block]:
 
 
 def _ended(outcome: Outcome, width: int | None) -> Iterator[Block]:
-    yield from _as("result", "\n".join(outcome.news))
+    yield from _news(outcome)
     yield from _as("result", failures_text(outcome, width=width))
     yield from _as("remark", _remarks(outcome.items))
     if outcome.spec.repeat > 1:  # It is the result, with `--quiet` too.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from testvibe_async import RateLimitedError
+from testvibe_async import Hooks, RateLimitedError
 from testvibe_async.runner.words import clock_time, counted, duration
 
 if TYPE_CHECKING:
@@ -59,6 +59,23 @@ class Outage:
 class Contact:
     """Observed reachability of the service."""
 
+    error: VibeError | None = None
+    """The error with which the client announced the present outage; None without one."""
+
+    refusal: RateLimitedError | None = None
+    """The rate limit that the last dispatch met; None if the dispatch was accepted."""
+
+    _seen_at: datetime | None = None
+    """The time of the last good answer, by this machine's clock."""
+
+    _is_limited = False
+    """True if the last answer was a refusal for its rate limit."""
+
+    _is_stopped = False
+
+    _outage: Outage | None = None
+    """The outage at the last call of `notice`."""
+
     def __init__(self, clock: Callable[[], float]) -> None:
         """Create it; nothing is known of the service yet.
 
@@ -67,17 +84,17 @@ class Contact:
         """
         self._clock = clock
         self._answered_at = clock()
-        self._seen_at: datetime | None = None
-        """The time of the last good answer, by this machine's clock."""
-        self.error: VibeError | None = None
-        """The error with which the client announced the present outage; None without one."""
-        self._is_limited = False
-        """True if the last answer was a refusal for its rate limit."""
-        self._is_stopped = False
-        self.refusal: RateLimitedError | None = None
-        """The rate limit that the last dispatch met; None if the dispatch was accepted."""
-        self._outage: Outage | None = None
-        """The outage at the last call of `notice`."""
+
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks to make the client with."""
+        return Hooks(
+            on_dispatched=self._note_dispatch,
+            on_request=self._note_request,
+            on_outage_started=self._note_outage,
+            on_outage_ended=self._note_answer,
+            on_retry=self._note_retry,
+        )
 
     def start(self) -> None:
         """Count the time without an answer from now on: none was due before."""
@@ -97,9 +114,8 @@ class Contact:
         status: int | None = getattr(self.error, "status", None)
         if status is None:
             return "not reachable"
-        if status >= 500:  # noqa: PLR2004 - it failed
-            return f"the service has answered with nothing but errors ({status})"
-        return f"the service has answered with pages that are not its own ({status})"
+        what = "pages that are not its own" if status < 500 else "nothing but errors"  # noqa: PLR2004
+        return f"the service has answered with {what} ({status})"
 
     def outage(self, in_flight: Collection[Ref]) -> Outage | None:
         """Return the outage at this moment; None if the service answers.
@@ -123,30 +139,26 @@ class Contact:
             return evolve(before, is_over=True)
         return self._outage if before is None else None
 
-    def note_dispatch(self, _event: object) -> None:
-        """Note that the service takes dispatches."""
+    def _note_dispatch(self, _event: object) -> None:
         self.refusal = None
 
-    def note_retry(self, event: RetryScheduled) -> None:
-        """Note a dispatch that is rate-limited."""
+    def _note_retry(self, event: RetryScheduled) -> None:
         if isinstance(event.error, RateLimitedError) and event.error.method == "POST":
             self.refusal = event.error
 
-    def note_request(self, event: RequestFinished) -> None:
+    def _note_request(self, event: RequestFinished) -> None:
         """Note an answer; a refusal may not be the service's own, nor anything during an outage."""
         if self.error is not None or event.operation == "download_artifacts":  # Of another host.
             return
         self._is_limited = event.status == 429  # noqa: PLR2004 - too many requests
         if event.status is not None and event.status < 400:  # noqa: PLR2004 - no refusal
-            self.note_answer()
+            self._note_answer(event)
 
-    def note_answer(self, _event: object = None) -> None:
-        """Note a good answer."""
+    def _note_answer(self, _event: object) -> None:
         self.error, self._is_limited = None, False
         self._answered_at = self._clock()
         self._seen_at = datetime.now(UTC)
 
-    def note_outage(self, event: OutageStarted) -> None:
-        """Note that the client announces an outage."""
+    def _note_outage(self, event: OutageStarted) -> None:
         if not self._is_stopped:
             self.error = event.error

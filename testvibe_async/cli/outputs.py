@@ -52,15 +52,14 @@ class Outputs:
         """The files that were requested."""
         self.output: Renderer = output
         """The output for notes."""
-        self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
-        self._is_summarized = False
         self.unwritten: set[Path] = set()
         """The reports that could not be written."""
-        self._sent: set[Path] = set()
-        """Reports that went into a pipe or a device, which get none twice."""
-        self._tasks: list[asyncio.Task[None]] = []
         self.fetched: dict[int, list[Path]] = {}
         """The existing files of each run, by its id."""
+        self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._written: set[Path] = set()
+        """What takes no second report: pipes, devices, and the summary of a CI step."""
 
     def fetch(self, item: Item, client: Client) -> None:
         """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""
@@ -105,35 +104,21 @@ class Outputs:
         from testvibe_async.reports.files import stream_at, write_reports  # noqa: PLC0415
 
         streams = {path for _, path in self.files.targets if stream_at(path)}
-        left_out = self._sent if is_over else streams
+        left_out = self._written if is_over else streams
         targets = [each for each in self.files.targets if each[1] not in left_out]
         errors = write_reports(targets, items, **options)
         if is_over:
-            self._sent |= streams - errors.keys()
+            self._written |= streams - errors.keys()
         return errors
-
-    def announce(self, outcome: Outcome) -> None:
-        """Annotate each failure, in a job of GitHub, and print the paths of the reports."""
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            from testvibe_async.reports.files import to_annotations  # noqa: PLC0415 - as above
-
-            lines = to_annotations(outcome.items, **self._options(outcome))
-            is_red = outcome.exit_code not in {ExitCode.PASSED, ExitCode.USAGE}
-            if is_red and not lines.startswith("::error"):  # It is red without a failure.
-                lines = f"::error::{outcome.line.replace('%', '%25')}\n{lines}"
-            self.output.annotate(lines)
-        for _, path in self.files.targets:
-            if path not in self.unwritten:
-                self.output.note(f"Report: {path}")
 
     def _write_summary(self, items: Sequence[Item], options: ReportOptions) -> None:
         """Add the results to the summary of a CI step, once, unless a report goes there."""
         path = Path(os.environ.get("GITHUB_STEP_SUMMARY", ""))
-        if not path.name or self._is_summarized or path in (p for _, p in self.files.targets):
+        if not path.name or path in self._written | {p for _, p in self.files.targets}:
             return
         from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `_report`
 
-        self._is_summarized = True
+        self._written.add(path)
         try:
             with path.open("a", encoding="utf-8") as file:
                 room = max(SUMMARY_BYTES - file.tell(), 0)
@@ -144,19 +129,23 @@ class Outputs:
     async def conclude(self, outcome: Outcome, *, timeout: float | None = None) -> ExitCode:
         """Write the reports, print the results, fetch the artifacts, and return the exit code.
 
-        The files are about what the exit code is about: of a rerun, the batch that it reran.
-
         Args:
             outcome: The results. Of a command that did not wait, they are only printed.
             timeout: Seconds that artifacts may still take; None for as long as it takes.
         """
-        if outcome.is_waited_for:
-            await asyncio.to_thread(self.write, outcome.whole)
-            outcome = evolve(outcome, is_reported=not self.unwritten)
-        self.output.finished(outcome)
-        if outcome.is_waited_for:
-            self.announce(outcome.whole)
-            await self.finish(outcome.whole, timeout=timeout)
+        if not outcome.is_waited_for:
+            self.output.finished(outcome)
+            return outcome.exit_code
+        self._publish(outcome)
+        if self._tasks:
+            try:
+                with anyio.move_on_after(timeout):
+                    await asyncio.gather(*self._tasks)
+            finally:
+                self.stop()
+            self._note_artifacts()
+            if any(self.fetched.values()):
+                self.write(outcome.whole)
         return evolve(outcome, is_reported=not self.unwritten).exit_code
 
     def conclude_early(self, outcome: Outcome, cause: VibeError | None) -> None:
@@ -167,12 +156,32 @@ class Outputs:
             cause: The error; None for a signal, or an error that is not of the SDK.
         """
         self.stop()
+        self._publish(outcome, cause=cause, is_cut=not outcome.is_stopped)
+        self._note_artifacts()
+
+    def _publish(
+        self, outcome: Outcome, *, cause: VibeError | None = None, is_cut: bool = False
+    ) -> None:
+        """Write the reports, print the results, annotate failures, and name the reports.
+
+        The files are about what the exit code is about: of a rerun, the batch that it reran.
+        """
         # Without an item the reports of an earlier job would stay, perhaps those of a success.
         known = outcome.whole if outcome.items else evolve(outcome, items=[_the_batch(cause)])
         self.write(known)
-        self.output.finished(outcome, is_cut=not outcome.is_stopped)
-        self.announce(known)
-        self._note_artifacts()
+        outcome = evolve(outcome, is_reported=not self.unwritten)
+        self.output.finished(outcome, is_cut=is_cut)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            from testvibe_async.reports.files import to_annotations  # noqa: PLC0415 - as above
+
+            lines = to_annotations(known.items, **self._options(known))
+            is_red = known.exit_code not in {ExitCode.PASSED, ExitCode.USAGE}
+            if is_red and not lines.startswith("::error"):  # It is red without a failure.
+                lines = f"::error::{known.line.replace('%', '%25')}\n{lines}"
+            self.output.annotate(lines)
+        for _, path in self.files.targets:
+            if path not in self.unwritten:
+                self.output.note(f"Report: {path}")
 
     def _note_artifacts(self) -> None:
         """Print the folder of the artifacts, if there are any, and the number still missing."""
@@ -183,24 +192,6 @@ class Outputs:
                 f"Artifacts of {counted(more, 'run')} are not there yet: "
                 f"{NAME} runs download ID DIR"
             )
-
-    async def finish(self, outcome: Outcome, *, timeout: float | None) -> None:
-        """Wait for the artifacts, and write the reports again if there are any.
-
-        Args:
-            outcome: The results.
-            timeout: Seconds to wait; None for as long as it takes.
-        """
-        if not self._tasks:
-            return
-        try:
-            with anyio.move_on_after(timeout):
-                await asyncio.gather(*self._tasks)
-        finally:
-            self.stop()
-        self._note_artifacts()
-        if any(self.fetched.values()):
-            await asyncio.to_thread(self.write, outcome)
 
     def stop(self) -> None:
         """Fetch no more."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 from attrs import define, evolve
 
-from testvibe_async import Generation, Hooks, Phase, Verdict, WaitTimeoutError
+from testvibe_async import Generation, Phase, Verdict, WaitTimeoutError
 from testvibe_async._core.util import escape
 from testvibe_async.cli.contact import Contact, Outage
 from testvibe_async.cli.text import Item, is_lost, item_reason
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
     Changes: TypeAlias = AsyncIterator[tuple[Operation[Any], Transition[Any]]]
     """The transitions of operations, each with its operation."""
-
-REPORT_SECONDS = 0.5
-"""Seconds between two reports of changes."""
 
 QUIET_SECONDS = 5.0
 """Seconds after which a dispatch without an answer is shown."""
@@ -75,11 +72,11 @@ class Row:
     ended: float | None = None
     """The time when it was observed to be over, or abandoned; None before."""
 
+    intended: str = ""
+    """The id of the dispatch without an answer that was observed last."""
+
     runs_again: bool = False
     """True for an attempt that failed, and after which the next one follows."""
-
-    end: Snapshot | None = None
-    """The end of its operation, after which the batch may dispatch the item again."""
 
     reported: object = None
     """The state that was reported last."""
@@ -161,31 +158,15 @@ class Progress:
         """The time when the command began to work on them."""
         self.unanswered: Mapping[str, Dispatch] = {}
         """The dispatches without an answer, by their items in the ledger."""
-        self.estimate: Callable[[], float | None] = lambda: None
-        """Returns the seconds after which all is likely to be over; None if that is unknown."""
         self._planned: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
         self._is_awaited = True
         self._rows: dict[str, Row] = {}
         """The rows by their items in the ledger, in the order asked."""
-        self._sent: dict[str, float] = {}
-        """The times when dispatches without an answer were first observed, by their ids."""
         self._changed: list[Row] = []
         """The changes to report."""
         self._is_noted = False
         """True once a dispatch without an answer was noted."""
-
-    @property
-    def hooks(self) -> Hooks:
-        """The hooks to make the client with."""
-        contact = self.contact
-        return Hooks(
-            on_dispatched=contact.note_dispatch,
-            on_request=contact.note_request,
-            on_outage_started=contact.note_outage,
-            on_outage_ended=contact.note_answer,
-            on_retry=contact.note_retry,
-        )
 
     @property
     def elapsed(self) -> float:
@@ -242,38 +223,45 @@ class Progress:
         row = self._row(item)
         if row.is_final:
             return
-        self._note_repetition(row, ref)
         if snapshot is not None and snapshot.is_finished:
-            row.end = snapshot
+            row.snapshot = snapshot
             return
+        self._note_attempts(row, item)
         row.since = row.since if row.item.ref == ref else self.clock()
-        row.item = evolve(
-            row.item, ref=ref, name=(snapshot and snapshot.feature_name) or row.item.name
-        )
-        row.snapshot, row.dispatch = snapshot, None
+        name = (snapshot and snapshot.feature_name) or row.item.name
+        row.item, row.snapshot, row.dispatch = evolve(item, ref=ref, name=name), snapshot, None
         self._note(row)
 
     def end(self, item: Item) -> None:
         """Note that the batch does nothing more for an item."""
         row = self._row(item)
-        self._note_repetition(row, item.ref)
+        self._note_attempts(row, item)
         row.item = evolve(item, name=row.item.name or item.name)
         row.snapshot, row.dispatch, row.is_final = item.outcome or row.snapshot, None, True
         row.ended = self.clock() if item.verdict not in _NOT_OVER or is_lost(item) else None
         self._note(row)
 
-    def _note_repetition(self, row: Row, ref: Ref | None) -> None:
+    def _note_attempts(self, row: Row, item: Item) -> None:
         """Report the attempt before as failed, if the operation of an item is another one now."""
-        if row.item.ref in {None, ref} or row.end is None:
-            return
-        item, ended = row.item, self.clock()
-        failed = evolve(row, item=evolve(item, outcome=row.end), snapshot=row.end, ended=ended)
-        self._changed.append(evolve(failed, is_final=True, runs_again=True))
-        row.item = evolve(item, ref=None, earlier=(*item.earlier, row.end))
-        row.snapshot = row.end = None
+        known = row.item
+        for outcome in item.earlier[len(known.earlier) :]:
+            failed = evolve(known, outcome=outcome)
+            self._changed.append(
+                Row(
+                    item=failed,
+                    since=row.since,
+                    snapshot=outcome,
+                    is_final=True,
+                    ended=self.clock(),
+                    runs_again=True,
+                )
+            )
+            known = evolve(known, ref=None, earlier=failed.attempts)
+        row.item = known
 
     def _row(self, item: Item) -> Row:
-        return self._rows.setdefault(_key(item), Row(item=item, since=self.clock()))
+        key = item_of(item.feature, item.config, item.repetition)
+        return self._rows.setdefault(key, Row(item=item, since=self.clock()))
 
     def _note(self, row: Row) -> None:
         """Report a row, if its state is another one."""
@@ -290,30 +278,32 @@ class Progress:
             during: What the command does, if it shows no progress: only outages are noted then, and
                 the first dispatch that is not acknowledged.
         """
-        changed, outage = self._changes(), self.contact.notice(self.in_flight)
-        unanswered = [] if self._is_noted else [row for row in changed if row.dispatch][:1]
-        if during:
-            self._is_noted = self._is_noted or bool(unanswered)
-            notes = [*(f"{row.name}: {row.result}" for row in unanswered), outage]
-            for note in filter(None, notes):
-                output.note(f"{during}: {note}.")
+        self._note_unanswered()
+        changed, self._changed = self._changed, []
+        outage = self.contact.notice(self.in_flight)
+        if not during:
+            for row in changed:
+                output.change(row, self)
+            if outage is not None:
+                output.outage(outage, self)
+            output.frame(self)
             return
-        for row in changed:
-            output.change(row, self)
-        if outage is not None:
-            output.outage(outage, self)
+        unanswered = [f"{row.name}: {row.result}" for row in changed if row.dispatch]
+        for note in filter(None, (*unanswered[: not self._is_noted], outage)):
+            output.note(f"{during}: {note}.")
+        self._is_noted = self._is_noted or bool(unanswered)
 
-    def _changes(self) -> list[Row]:
-        """Return what changed since the last call."""
+    def _note_unanswered(self) -> None:
+        """Report the dispatches that have had no answer for some time."""
         now = self.clock()
         for key, row in self._rows.items():
-            dispatch = self.unanswered.get(key)
-            if dispatch is not row.dispatch and not row.is_final:
-                sent = self._sent.setdefault(dispatch.id, now) if dispatch else 0.0
-                row.dispatch = dispatch if now - sent >= QUIET_SECONDS else None
+            dispatch = None if row.is_final else self.unanswered.get(key)
+            if dispatch is not None and dispatch.id != row.intended:
+                row.intended, row.since = dispatch.id, now
+            shown = dispatch if now - row.since >= QUIET_SECONDS else None
+            if shown is not row.dispatch:
+                row.dispatch = shown
                 self._note(row)
-        changed, self._changed = self._changed, []
-        return changed
 
     @property
     def items(self) -> list[Item]:
@@ -363,8 +353,9 @@ class Progress:
     @property
     def in_flight(self) -> list[Ref]:
         """Refs of the awaited operations that were not observed to be over."""
-        refs = [row.item.ref for row in self.rows if (row.end or row.ended) is None]
-        return [ref for ref in refs if ref is not None and self._is_awaited]
+        open_rows = (row for row in self._rows.values() if row.ended is None and self._is_awaited)
+        open_rows = (row for row in open_rows if not (row.snapshot and row.snapshot.is_finished))
+        return [row.item.ref for row in open_rows if row.item.ref is not None]
 
     @property
     def has_waiting(self) -> bool:
@@ -372,13 +363,9 @@ class Progress:
         return any(row.item.ref is None and not row.is_final for row in self._rows.values())
 
 
-def _key(item: Item) -> str:
-    return item_of(item.feature, item.config, item.repetition)
-
-
 @contextmanager
 def reporting(progress: Progress, output: Renderer, *, during: str = "") -> Generator[None]:
-    """Report all changes twice a second, and a frame at each interval, while this is open.
+    """Report all changes at each interval of the output while this is open.
 
     An error of the output, as where the reader has closed the pipe, ends the body of this and is
     raised here: in a hook of the client it would be logged and lost.
@@ -388,24 +375,20 @@ def reporting(progress: Progress, output: Renderer, *, during: str = "") -> Gene
         output: The output.
         during: As of `Progress.report`.
     """
-    loop, errors, due_at = asyncio.get_running_loop(), list[Exception](), 0.0
+    loop, errors = asyncio.get_running_loop(), list[Exception]()
     timer: asyncio.Handle
 
-    def frame() -> None:
-        nonlocal timer, due_at
-        timer = loop.call_later(output.interval, frame)
+    def report() -> None:
+        nonlocal timer
+        timer = loop.call_later(output.interval, report)
         try:
-            if loop.time() >= due_at:
-                due_at = loop.time() + REPORT_SECONDS
-                progress.report(output, during=during)
-            if not during:
-                output.frame(progress)
+            progress.report(output, during=during)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
             timer.cancel()
             errors.append(error)
             scope.cancel()
 
-    timer = loop.call_soon(frame)
+    timer = loop.call_soon(report)
     try:
         with anyio.CancelScope() as scope:
             yield

@@ -41,7 +41,7 @@ FRAME_SECONDS = 0.125
 """Seconds between two frames of a live table."""
 
 REPORT_SECONDS = 0.5
-"""Seconds between two reports of changes."""
+"""Seconds between two reports of changes, where nothing is drawn."""
 
 FEW = 20
 """Of so many operations a pipe gets a line for each change, of more one for each result."""
@@ -57,13 +57,10 @@ class Renderer:
     """Results alone, and why an exit code is red, as with `--quiet`; the base of the others."""
 
     interval: float = REPORT_SECONDS
-    """Seconds between two frames."""
+    """Seconds between two reports of changes, each with a frame."""
 
     levels: Collection[Level] = ("result", "warning")
     """The levels that are printed."""
-
-    has_estimate: bool = False
-    """True if the time that is left is shown."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -252,7 +249,6 @@ class Terminal(Pipe):
     """A live table on a terminal; at the end it stays if there are enough lines for all of it."""
 
     interval = FRAME_SECONDS
-    has_estimate = True
     _live: Live
     _size: tuple[int, int]
 

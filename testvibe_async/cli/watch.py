@@ -10,8 +10,10 @@ import asyncio
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
+    ExitStack,
     asynccontextmanager,
     contextmanager,
+    nullcontext,
     suppress,
 )
 from math import inf
@@ -34,7 +36,7 @@ from testvibe_async.cli.exits import shown_elsewhere
 from testvibe_async.cli.names import keep
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.outputs import Outputs
-from testvibe_async.cli.progress import REPORT_SECONDS, Progress, reporting
+from testvibe_async.cli.progress import Progress, reporting
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.text import Item, reason, warn
 from testvibe_async.runner.codes import ExitCode
@@ -55,6 +57,9 @@ if TYPE_CHECKING:
 
 STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
 
+DISPATCH_SECONDS = 0.125
+"""Seconds between two checks whether anything is left to dispatch, if nothing is waited for."""
+
 
 class Watch:
     """The operations of one command, and the display of their progress."""
@@ -70,6 +75,15 @@ class Watch:
 
     generations: LimitedLedger
     """The ledger of the client, which limits generations: to none, until someone allows some."""
+
+    _reruns: Sequence[KeptBatch] = ()
+    """The reruns of the batch, which are part of its outcome."""
+
+    _is_new = True
+    """True if the command itself starts all of its operations, or waits for them."""
+
+    _is_concluded = False
+    """True once the results are printed."""
 
     def __init__(self, files: Files, stop: Stop) -> None:
         """Make it, before anything is known.
@@ -87,13 +101,7 @@ class Watch:
         self.outputs: Outputs = Outputs(files, given.output)
         self.quarantine: Quarantine = Quarantine.read()
         """The failures that are expected here."""
-        self._reruns: Sequence[KeptBatch] = ()
-        """The reruns of the batch, which are part of its outcome."""
         self._stop = stop
-        self._is_new = True
-        """True if the command itself starts all of its operations, or waits for them."""
-        self._is_concluded = False
-        """True once the results are printed."""
         # A service that ends with the command can be asked by no other command.
         place = given.place if given.api_key is None else None
         self.outcome: Outcome = Outcome(items=(), place=place, fails_on_flaky=files.fail_on_flaky)
@@ -171,12 +179,7 @@ class Watch:
         spec = evolve(spec, quarantine=spec.quarantine or self.quarantine)
         self.know(spec=spec, is_waited_for=waits)
         batch = spec.start(self.connection.project, jobs, timeout=self.limit.remaining, key=key)
-        running = self._running(batch, expected)
-        if waits:
-            await self.collect(running, counted(len(expected), spec.kind))
-        else:
-            async with running as completed:
-                await self._dispatch_all(completed)
+        await self.collect(self._running(batch, expected), counted(len(expected), spec.kind))
         if self.batches is not None:
             with self._noting_what_is_not_kept():
                 await self.batches.ledger.rows(key)  # It waits until all is written.
@@ -188,31 +191,19 @@ class Watch:
     ) -> AsyncGenerator[Batch[Any]]:
         """Open a batch, and mark it in the ledger as running until it is left."""
         is_awaited = self.outcome.is_waited_for
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(batch)
+        async with batch:
+            living = ExitStack()
             if self.batches is not None:
                 heading = await self.batches.find(batch.key, self.place)
                 assert heading is not None
                 if is_awaited:  # Otherwise it is named at the end.
                     self.output.say(f"{heading}.")
                 self.know(number=heading.number, resumable=heading.number)
-                stack.enter_context(self.batches.ledger.living(heading.number))
-                if self.output.has_estimate and is_awaited:
-                    await self._estimate(self.batches, heading)
+                living.enter_context(self.batches.ledger.living(heading.number))
             self.progress.follow(expected, lambda: batch.items, is_awaited=is_awaited)
-            following = self.progress.following(batch.changes(), batch.item_of)
-            await stack.enter_async_context(following)
-            yield batch
-
-    async def _estimate(self, batches: Batches, batch: KeptBatch) -> None:
-        """Estimate from now on when a batch ends, by its history."""
-        # A log is read afterwards, and has no use for it.
-        from testvibe_async.cli.estimate import remaining_seconds, usual_seconds  # noqa: PLC0415
-
-        usual, progress = await usual_seconds(batches, self.place, batch), self.progress
-        progress.estimate = lambda: remaining_seconds(
-            progress.rows, usual, in_flight=batch.spec.in_flight, now=progress.clock()
-        )
+            with living:
+                async with self.progress.following(batch.changes(), batch.item_of):
+                    yield batch
 
     @contextmanager
     def _noting_what_is_not_kept(self) -> Generator[None]:
@@ -237,6 +228,11 @@ class Watch:
         self.progress.unanswered = self.generations.unanswered
         try:
             yield
+        except BaseException:
+            if not self._is_concluded:
+                with suppress(ConfigError):
+                    self.outcome = await self._with_history(self._present())
+            raise
         finally:
             if isinstance(ledger, SqliteLedger):
                 with self._noting_what_is_not_kept():
@@ -258,29 +254,21 @@ class Watch:
             return MemoryLedger()
         return ledger
 
-    async def _dispatch_all(self, batch: Batch[Any]) -> None:
-        """Wait until nothing of a batch is left to dispatch."""
-        recording = asyncio.create_task(self._record(batch))
-        with reporting(self.progress, self.output, during="Dispatching"):
-            while not recording.done() and self.progress.has_waiting:
-                await asyncio.wait([recording], timeout=REPORT_SECONDS / 4)
-            recording.cancel()
-            await asyncio.wait([recording])
-
     async def collect(
         self, completions: AbstractAsyncContextManager[AsyncIterator[Item]], title: str
     ) -> None:
-        """Show operations until all are over.
+        """Show operations until all are over, or dispatched if the command waits for none.
 
         Args:
             completions: A batch, or another context whose iterator yields items as they complete.
             title: The number of operations in words, for the log of a CI system.
         """
-        output, progress = self.output, self.progress
-        with output.live(progress, title), reporting(progress, output):
+        output, progress, waits = self.output, self.progress, self.outcome.is_waited_for
+        shown = output.live(progress, title) if waits else nullcontext()
+        with shown, reporting(progress, output, during="" if waits else "Dispatching"):
             async with completions as completed:
                 try:
-                    await self._record(completed)
+                    await (self._record(completed) if waits else self._dispatch_all(completed))
                 except asyncio.CancelledError:
                     progress.contact.stop()
                     self.outputs.stop()
@@ -289,6 +277,16 @@ class Watch:
                     if progress.has_waiting and is_shown:
                         warn(STOPPING.format(signal=self._stop.name))
                     raise
+
+    async def _dispatch_all(self, completed: AsyncIterator[Item]) -> None:
+        """Wait until nothing is left to dispatch."""
+        recording = asyncio.create_task(self._record(completed))
+        while self.progress.has_waiting and not recording.done():
+            await asyncio.wait([recording], timeout=DISPATCH_SECONDS)
+        recording.cancel()
+        await asyncio.wait([recording])
+        if not recording.cancelled():
+            recording.result()
 
     async def _record(self, completed: AsyncIterator[Item]) -> None:
         async for item in completed:
@@ -303,10 +301,8 @@ class Watch:
         with anyio.move_on_after(self.limit.ending):
             logs = await _logs_of_failures(outcome.items, self.connection.client)
             outcome = evolve(outcome, logs=logs)
-        try:
-            return await self.outputs.conclude(outcome, timeout=self.limit.ending)
-        finally:
-            self._is_concluded = True
+        self._is_concluded = True
+        return await self.outputs.conclude(outcome, timeout=self.limit.ending)
 
     async def _with_history(self, outcome: Outcome) -> Outcome:
         """Return an outcome with the earlier batches that show which results are new."""
@@ -320,9 +316,8 @@ class Watch:
         """Write the reports and name the operations in flight if an error ends the command."""
         self.outputs.stop()
         if not self._is_concluded:
-            is_stopped = isinstance(error, asyncio.CancelledError)
             outcome = evolve(self._present(), is_waited_for=True)
-            if is_stopped:
+            if isinstance(error, asyncio.CancelledError):
                 stop = self._stop.exit_code or ExitCode.INTERRUPTED
                 outcome = evolve(outcome, causes={*outcome.causes, stop})
             self.outputs.conclude_early(outcome, error if isinstance(error, VibeError) else None)
@@ -366,11 +361,10 @@ async def watching(
             watch.limit = TimeLimit(
                 timeout, server=server.value, progress=watch.progress, output=watch.output
             )
-            async with AsyncExitStack() as stack:
-                await stack.enter_async_context(watch.keeping())
+            async with watch.keeping(), AsyncExitStack() as stack:
                 opened = connected(
                     max_outage=MAX_OUTAGE_SECONDS,
-                    hooks=watch.progress.hooks,
+                    hooks=watch.progress.contact.hooks,
                     ledger=watch.generations,
                 )
                 async with watch.limit.waiting_for("the list of projects"):

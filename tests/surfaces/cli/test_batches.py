@@ -362,6 +362,15 @@ async def test_a_rerun_reports_what_is_new_as_report_does(emulator: Emulator, ca
         assert "- **Newsletter**: newly failing, new since batch 1, " in text_of(name)
 
 
+async def test_what_is_new_is_named_after_ctrl_c(emulator: Emulator, call: Call) -> None:
+    """A command that was stopped names what fails newly, as one that has finished does."""
+    await call("run Newsletter --wait")
+    end_later(emulator, "failed", "Newsletter")
+    ended = await interrupted(call, "run Newsletter Wishlist --wait", at=40)
+    assert ended.code == 130
+    assert "Newly failing:\n  Newsletter: new since batch 1, " in ended.output
+
+
 async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> None:
     """The last batches are rows of numbers; what is new, flaky or passes again is named."""
     typed = "run Checkout Newsletter --wait"
