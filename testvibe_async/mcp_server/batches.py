@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from testvibe_async import ConfigError, StoredBatch, Verdict
-from testvibe_async.runner.history import KeptBatch
+from testvibe_async.runner.history import KeptBatch, Place
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,23 +40,23 @@ SEARCHED = 200
 class Carried:
     """A batch that this process carries, in a task of its own."""
 
-    def __init__(self, make: Make, batches: Batches, *, project: str, name: str) -> None:
+    def __init__(self, make: Make, ledger: SqliteLedger, place: Place, key: str) -> None:
         """Begin to carry it.
 
         Args:
             make: Makes the batch, and does not open it; it may refuse.
-            batches: The batches of the process.
-            project: The id of the batch's project.
-            name: The name of the call that started the batch.
+            ledger: The file that keeps it.
+            place: Its service and its project.
+            key: Its key.
         """
-        self.project: str = project
-        self.name: str = name
+        self.place: Place = place
+        self.key: str = key
         self.kept: KeptBatch | None = None
         """The batch as the ledger has it when it is opened, with its number; None before."""
         self.changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when an operation changes and at the end."""
         self._batch: Batch[Any] | None = None
-        self.task: asyncio.Task[None] = asyncio.create_task(self._carry(make, batches))
+        self.task: asyncio.Task[None] = asyncio.create_task(self._carry(make, ledger))
         self.task.add_done_callback(self._end)
 
     @property
@@ -69,14 +69,13 @@ class Carried:
         """True if each of its operations has an id, or none is to come."""
         return self.task.done() or (bool(self.items) and all(item.ref for item in self.items))
 
-    async def _carry(self, make: Make, batches: Batches) -> None:
+    async def _carry(self, make: Make, ledger: SqliteLedger) -> None:
         async with await make() as batch:
-            # Its items are the batch's own, so only what the ledger knows of it is read.
-            self.kept = await batches.heading(self.project, batch.key.__eq__)
-            assert self.kept is not None
-            self._batch = batch
+            server, project = self.place.server, self.place.project
+            stored = await StoredBatch.read(ledger, self.key, server=server, project=project)
+            self.kept, self._batch = KeptBatch.of(stored), batch
             self._note_change()
-            with batches.ledger.living(self.kept.number):
+            with ledger.living(stored.number):
                 async with aclosing(batch.changes()) as changes:
                     async for _ in changes:
                         self._note_change()
@@ -96,7 +95,7 @@ class Batches:
 
     def __init__(self, client: Client, ledger: SqliteLedger) -> None:
         """Create it, without any."""
-        self.ledger: SqliteLedger = ledger
+        self._ledger = ledger
         self._client = client
         self._carried: list[Carried] = []
         self._starting = asyncio.Lock()
@@ -112,27 +111,23 @@ class Batches:
             make: Makes a new batch, under a key that equal calls of other processes have at the
                 same time.
         """
+        place = Place(self._client.server, home.id)
         async with self._starting:
-            for each in self._in_flight():
-                if (each.project, each.name) == (home.id, name):
+            for each in self._in_flight(place):
+                if _name_of(each.key) == name:
                     return each, False
             latest = await self.latest(home, name)
             if latest is not None and _is_in_flight(latest):
                 return self.resume(latest), False
             key = f"{name}-{latest.number if latest else 0}"
-            return self._carry(partial(make, key), home.id, name), True
+            return self._carry(partial(make, key), place, key), True
 
     async def latest(self, home: Project, name: str) -> KeptBatch | None:
         """Return the latest batch in the ledger of the calls of a name."""
-        heading = await self.heading(home.id, lambda key: key.rpartition("-")[0] == name)
-        return heading and await self._read(heading.number)
-
-    async def heading(self, project: str, is_meant: Callable[[str], bool]) -> KeptBatch | None:
-        """Return the latest batch of a project with a key that is meant, without its items."""
-        place = self._client.server, project
-        for each in await StoredBatch.all(self.ledger, with_items=False, limit=SEARCHED):
-            if (each.server, each.project) == place and is_meant(each.key):
-                return KeptBatch.of(each)
+        place = Place(self._client.server, home.id)
+        for each in await StoredBatch.all(self._ledger, with_items=False, limit=SEARCHED):
+            if place.has(each) and _name_of(each.key) == name:
+                return await self._read(each.number)
         return None
 
     async def _read(self, number: int) -> KeptBatch:
@@ -141,7 +136,7 @@ class Batches:
         Raises:
             ConfigError: The ledger has none.
         """
-        return KeptBatch.of(await StoredBatch.read(self.ledger, number))
+        return KeptBatch.of(await StoredBatch.read(self._ledger, number))
 
     async def find(self, number: int) -> tuple[KeptBatch, Carried | None]:
         """Return the batch of runs of a number, which is carried on if a tool left it.
@@ -157,23 +152,21 @@ class Batches:
 
     def resume(self, kept: KeptBatch) -> Carried:
         """Carry a batch on that an earlier process, or an earlier call, has left."""
-        name = kept.key.rpartition("-")[0]
-        for each in self._in_flight():
-            number = each.kept.number if each.kept else None
-            if number == kept.number or (number is None and each.name == name):
+        for each in self._in_flight(kept.place):
+            if each.key == kept.key:
                 return each
 
         async def make() -> Batch[Any]:
             return kept.spec.start(self._client.project(kept.project), None, key=kept.key)
 
-        return self._carry(make, kept.project, name)
+        return self._carry(make, kept.place, kept.key)
 
-    def _in_flight(self) -> list[Carried]:
+    def _in_flight(self, place: Place) -> list[Carried]:
         self._carried = [each for each in self._carried if not each.task.done()]
-        return self._carried
+        return [each for each in self._carried if each.place == place]
 
-    def _carry(self, make: Make, project: str, name: str) -> Carried:
-        self._carried.append(carried := Carried(make, self, project=project, name=name))
+    def _carry(self, make: Make, place: Place, key: str) -> Carried:
+        self._carried.append(carried := Carried(make, self._ledger, place, key))
         return carried
 
     async def aclose(self) -> None:
@@ -183,6 +176,11 @@ class Batches:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _name_of(key: str) -> str:
+    """Return the name of the calls that started the batch of a key."""
+    return key.rpartition("-")[0]
 
 
 def _is_in_flight(kept: KeptBatch) -> bool:

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from testvibe_async._core.util import __version__, clean
 from testvibe_async.models import DEFAULT_CONFIG
-from testvibe_async.reports.reasons import CaseStatus
+from testvibe_async.reports.reasons import FORMS
 from testvibe_async.reports.report import Report, ReportOptions
 
 if TYPE_CHECKING:
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 _TOOL = "testvibe-async"
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://pypi.org/project/testvibe-async")
 _STATUSES = ("passed", "failed", "skipped", "pending", "other")
-_OURS = {
-    CaseStatus.ERROR: "failed",
-    CaseStatus.UNKNOWN: "failed",
-    CaseStatus.PENDING: "failed",
-    CaseStatus.QUARANTINED: "other",
-}
-"""Statuses that the specification lacks or, without an outcome, would let pass a gate."""
-
 _TYPES = MimeTypes()
 """The types of files by their endings, independent of the machine's settings."""
 
@@ -122,7 +114,7 @@ def _attempt(case: Case, test_id: str, entry: Entry) -> dict[str, Any]:
 
 def _result(case: Case) -> dict[str, Any]:
     return {
-        "status": _OURS.get(case.status, case.status),
+        "status": FORMS[case.status][1],
         "duration": round(1000 * (case.seconds or 0)),
         "message": case.message,
         "trace": case.error,

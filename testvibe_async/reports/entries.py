@@ -20,7 +20,7 @@ from testvibe_async._core.util.serialization import wire_name
 from testvibe_async.errors import KindName
 from testvibe_async.models import DEFAULT_CONFIG, CaseResult, GenerationLog, Snapshot
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.reports.reasons import STATUSES, CaseStatus, reason_of, status_of, why
+from testvibe_async.reports.reasons import VERDICTS, CaseStatus, reason_of, status_of, why
 from testvibe_async.reports.text import cut, distinct, one_line, tail
 from testvibe_async.runner.words import verdict_of, with_config
 
@@ -234,13 +234,12 @@ class Entry:
 
     @property
     def _generation_log(self) -> GenerationLog | None:
-        return self.logs.get(_first("request_id", self.item.outcome, self.item.ref))
+        return self.logs.get(self._fact("request_id"))
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the artifacts were downloaded to."""
-        run_id = _first("run_id", self.item.outcome, self.item.ref)
-        return tuple(self.artifacts.get(run_id, ()))
+        return tuple(self.artifacts.get(self._fact("run_id"), ()))
 
     @property
     def remote_files(self) -> int:
@@ -250,36 +249,32 @@ class Entry:
     @property
     def times(self) -> Times:
         """The times of the operation."""
-        outcome, ref = self.item.outcome, self.item.ref
-        started_at = _first("started_at", outcome)
-        queued_at = _first("created_at", outcome)
+        fact = self._fact
+        started_at, queued_at = fact("started_at"), fact("created_at")
         if started_at is None:
-            queued_at = queued_at or _first("dispatched_at", ref)
+            queued_at = queued_at or fact("dispatched_at")
         # Of a generation, the service reports only the time of its last change.
-        finished_at = _first("finished_at", outcome) or _first("updated_at", outcome)
+        finished_at = fact("finished_at") or fact("updated_at")
         return Times(queued_at=queued_at, started_at=started_at, finished_at=finished_at)
 
     @property
     def ids(self) -> dict[str, int | str]:
         """The operation's id, by the service's own name for it; empty if it is not known."""
-        sources = self.item.outcome, self.item.ref
-        found = {wire_name(name): _first(name, *sources) for name in ID_FIELDS.values()}
+        found = {wire_name(name): self._fact(name) for name in ID_FIELDS.values()}
         return {name: each for name, each in found.items() if each is not None}
 
     @cached_property
     def facts(self) -> dict[str, str]:
         """The ids and the place of the operation, by the service's own names."""
-        outcome, ref = self.item.outcome, self.item.ref
-        facts = {
-            **self.ids,
-            "featureId": _first("feature_id", outcome, ref),
-            "config": self.config,
-            "siteUrl": _first("site_url", outcome),
-            "project": _first("project", ref),
-            "server": _first("server", ref),
-            "change": self.news or None,
-        }
+        places = ("feature_id", "config", "site_url", "project", "server")
+        facts = {wire_name(name): self._fact(name) for name in places}
+        facts = {**self.ids, **facts, "config": self.config, "change": self.news or None}
         return {name: one_line(str(fact)) for name, fact in facts.items() if fact is not None}
+
+    def _fact(self, name: str) -> Any:  # noqa: ANN401 - each attribute has its own type
+        """Return an attribute of the outcome, or else of the ref."""
+        found = (getattr(each, name, None) for each in (self.item.outcome, self.item.ref))
+        return next((value for value in found if value is not None), None)
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
@@ -291,7 +286,7 @@ class Entry:
         names = distinct(one_line(test.name) or "(no name)" for test in results)
         cases = [self._case(*each) for each in zip(results, names, strict=True)]
         if self.verdict in {Verdict.FAILED, Verdict.QUARANTINED}:
-            is_shown = any(case.status is STATUSES[self.verdict] for case in cases)
+            is_shown = any(case.status is VERDICTS[self.verdict][0] for case in cases)
         else:
             failures = (case for attempt in self.earlier for case in attempt.failures)
             is_shown = all(case.name in names and not case.is_operation for case in failures)
@@ -330,7 +325,7 @@ class Entry:
         if self.item.error:  # The whole reason, without the attempt.
             reasons = [*(reasons if self.verdict is Verdict.UNKNOWN else ()), why(self.item.error)]
         return self._as_case(
-            CaseStatus.ERROR if self.is_missing else STATUSES[self.verdict],
+            CaseStatus.ERROR if self.is_missing else VERDICTS[self.verdict][0],
             "\n".join(reasons),
             tuple(attempt.as_failure() for attempt in self.earlier),
         )
@@ -351,12 +346,6 @@ class Entry:
             attempt=self.attempt,
             earlier=earlier,
         )
-
-
-def _first(name: str, *sources: object) -> Any:  # noqa: ANN401 - each attribute has its own type
-    """Return the attribute of the first source that has it."""
-    found = (getattr(source, name, None) for source in sources)
-    return next((value for value in found if value is not None), None)
 
 
 def _seconds(milliseconds: float | None) -> float | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Unpack
 from xml.etree import ElementTree as ET
 
 from testvibe_async._core.util import clean
-from testvibe_async.reports.reasons import CaseStatus
+from testvibe_async.reports.reasons import FORMS, CaseStatus
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import one_line
 
@@ -22,17 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from testvibe_async.reports.entries import Case, Entry, Item
-
-_RESULTS = {
-    CaseStatus.FAILED: "failure",
-    CaseStatus.ERROR: "error",
-    CaseStatus.UNKNOWN: "error",
-    CaseStatus.PENDING: "error",
-    CaseStatus.SKIPPED: "skipped",
-    CaseStatus.QUARANTINED: "skipped",
-    CaseStatus.OTHER: "skipped",
-}
-"""The element of a test that did not pass. The format has no other ones."""
 
 
 def to_junit(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
@@ -87,9 +76,9 @@ def _case(entry: Entry, case: Case) -> ET.Element:
     failures = [each for each in (*case.earlier, case) if each.is_failed]
     # A failed test shows its first failure; the schema has any other result behind the attempts.
     first = [_result(entry, failures.pop(0))] if case.is_failed else []
-    last = [_result(entry, case)] if case.status in _RESULTS and not case.is_failed else []
+    last = [] if case.is_failed or case.status is CaseStatus.PASSED else [_result(entry, case)]
     tag = "flakyFailure" if case.status is CaseStatus.PASSED else "rerunFailure"
-    element.extend([*first, *(_rerun(tag, entry, each) for each in failures), *last])
+    element.extend([*first, *(_result(entry, each, tag) for each in failures), *last])
     if output := _output(case):
         ET.SubElement(element, "system-out").text = output
     return element
@@ -108,19 +97,15 @@ def _output(case: Case) -> str:
     return "\n".join(part for part in (attachment, log) if part)
 
 
-def _result(entry: Entry, case: Case) -> ET.Element:
+def _result(entry: Entry, case: Case, rerun: str | None = None) -> ET.Element:
+    """Return the element of a result, or of a failed attempt that another one followed."""
+    tag = rerun or FORMS[case.status][0] or ""
     is_quarantined = case.status is CaseStatus.QUARANTINED
-    message = entry.reason if is_quarantined else _message(case)
-    result = ET.Element(_RESULTS[case.status], message=message)
-    if result.tag != "skipped":
+    result = ET.Element(tag, message=entry.reason if is_quarantined else _message(case))
+    if tag != "skipped":
         result.set("type", _type(entry, case))
-        result.text = case.error or None
-    return result
-
-
-def _rerun(tag: str, entry: Entry, case: Case) -> ET.Element:
-    result = ET.Element(tag, message=_message(case), type=_type(entry, case))
-    ET.SubElement(result, "stackTrace").text = case.error or None
+        text = ET.SubElement(result, "stackTrace") if rerun else result
+        text.text = case.error or None
     return result
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from testvibe_async._core.util import clean
 from testvibe_async.outcomes import Verdict
-from testvibe_async.reports.reasons import MARKS
+from testvibe_async.reports.reasons import VERDICTS
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import cut, one_line, tail
 from testvibe_async.runner.words import duration
@@ -67,7 +67,7 @@ def to_markdown(
 
 
 def _head(report: Report) -> str:
-    mark = MARKS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
+    _, mark = VERDICTS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
     facts = " · ".join(filter(None, (report.tests_in_words, duration(report.seconds))))
     head = f"## {_escape(report.title)}\n\n{mark} **{_escape(report.headline)}**\n\n{facts}\n\n"
     if news := report.news:
@@ -125,7 +125,7 @@ def _failure(case: Case) -> str:
 
 
 def _mark(entry: Entry) -> str:
-    return _FLAKY_MARK if entry.is_flaky else MARKS[entry.verdict]
+    return _FLAKY_MARK if entry.is_flaky else VERDICTS[entry.verdict][1]
 
 
 def _result(entry: Entry) -> str:

@@ -45,32 +45,34 @@ class CaseStatus(StrEnum):
     """An undocumented status without an error."""
 
 
-STATUSES = {
-    Verdict.FAILED: CaseStatus.FAILED,
-    Verdict.ERROR: CaseStatus.ERROR,
-    Verdict.UNKNOWN: CaseStatus.UNKNOWN,
-    Verdict.IN_FLIGHT: CaseStatus.PENDING,
-    Verdict.WAITING: CaseStatus.PENDING,
-    Verdict.SKIPPED: CaseStatus.SKIPPED,
-    Verdict.QUARANTINED: CaseStatus.QUARANTINED,
-    Verdict.SUCCEEDED: CaseStatus.PASSED,
+VERDICTS = {
+    Verdict.FAILED: (CaseStatus.FAILED, "❌"),
+    Verdict.ERROR: (CaseStatus.ERROR, "⚠️"),
+    Verdict.UNKNOWN: (CaseStatus.UNKNOWN, "❓"),
+    Verdict.IN_FLIGHT: (CaseStatus.PENDING, "⏳"),
+    Verdict.WAITING: (CaseStatus.PENDING, "⏭️"),
+    Verdict.SKIPPED: (CaseStatus.SKIPPED, "⏭️"),
+    Verdict.QUARANTINED: (CaseStatus.QUARANTINED, "🚧"),
+    Verdict.SUCCEEDED: (CaseStatus.PASSED, "✅"),
 }
-"""The status of the case that stands for an operation, by its verdict; the most urgent first."""
+"""By verdict, the most urgent first: the status of the case that stands for an operation, and its
+symbol."""
 
-MARKS = {
-    Verdict.SUCCEEDED: "✅",
-    Verdict.FAILED: "❌",
-    Verdict.QUARANTINED: "🚧",
-    Verdict.ERROR: "⚠️",
-    Verdict.UNKNOWN: "❓",
-    Verdict.IN_FLIGHT: "⏳",
-    Verdict.WAITING: "⏭️",
-    Verdict.SKIPPED: "⏭️",
-}
-"""The symbols of the verdicts."""
-
-URGENCY = tuple(STATUSES)
+URGENCY = tuple(VERDICTS)
 """The verdicts, the most urgent first."""
+
+FORMS = {
+    CaseStatus.PASSED: (None, "passed"),
+    CaseStatus.FAILED: ("failure", "failed"),
+    CaseStatus.ERROR: ("error", "failed"),
+    CaseStatus.UNKNOWN: ("error", "failed"),
+    CaseStatus.PENDING: ("error", "failed"),
+    CaseStatus.SKIPPED: ("skipped", "skipped"),
+    CaseStatus.QUARANTINED: ("skipped", "other"),
+    CaseStatus.OTHER: ("skipped", "other"),
+}
+"""By status, its element in JUnit and its word in CTRF, which have no others. What has no outcome
+passes no gate."""
 
 
 def status_of(test: CaseResult) -> CaseStatus:
