@@ -597,9 +597,9 @@ class Project:
         """Create a dispatch; sends nothing."""
         return self._dispatcher.new(
             kind,
+            self._dispatcher.new_record(_checked_key(key)),
             project=self.id,
             parts=self._parts,
-            key=_checked_key(key),
             is_persistent=key is not None,
             feature=_named(feature),
             name=feature.name if isinstance(feature, Feature) else None,

@@ -36,5 +36,5 @@ def shift_local_clock(patch: pytest.MonkeyPatch, lead: Callable[[], float] = now
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) + timedelta(seconds=lead())
 
-    for module in ("ledger", "_core.dispatch.dispatch"):
+    for module in ("ledger", "_core.dispatch.dispatch", "_core.dispatch.record"):
         patch.setattr(f"testvibe_async.{module}.datetime", Shifted)

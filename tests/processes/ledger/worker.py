@@ -12,7 +12,8 @@ import time
 from typing import Any
 
 from testvibe_async import Client, SqliteLedger, VibeError
-from testvibe_async._core.dispatch import dispatch, machine
+from testvibe_async._core.dispatch import dispatch
+from testvibe_async._core.dispatch import search as searches
 from testvibe_async._core.http.request_body import RequestBody
 from testvibe_async.ledger import Row, RowState
 
@@ -82,7 +83,7 @@ def crash_at(step: str) -> None:
 
     RequestBody.write_with_length = send  # type: ignore[method-assign, assignment]
     if step == "during the search":
-        setattr(machine.Machine, "_search", search)  # noqa: B010 - it is the core's own
+        setattr(searches.Searcher, "search", search)  # noqa: B010 - it is the core's own
 
 
 async def work(options: dict[str, Any]) -> None:

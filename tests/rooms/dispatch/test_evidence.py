@@ -8,7 +8,7 @@ from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from testvibe_async import Client, errors
 from testvibe_async._core.dispatch import evidence
-from testvibe_async._core.dispatch.dispatch import noted
+from testvibe_async._core.dispatch.record import noted
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault
 

@@ -45,7 +45,7 @@ INSIDE = {
     "row": "testvibe_async._core.dispatch.dispatch.Dispatch.before_writing",
     "expiry": "testvibe_async._core.dispatch.dispatch.Dispatch.sleep",
     "recall": "testvibe_async._core.dispatch.machine.Machine._recall",
-    "decision": "testvibe_async._core.dispatch.machine.decide",
+    "decision": "testvibe_async._core.dispatch.search.decide",
     "evidence": "testvibe_async._core.dispatch.evidence.EvidenceReader.read",
     "the newest": "testvibe_async._core.dispatch.newest.Newest.is_known",
     "the latest": "testvibe_async._core.dispatch.kinds.GenerationDispatch._before",
@@ -471,11 +471,11 @@ def _ref_is_not_stored(row: Row) -> Row:
 )
 def _row_comes_after_the_first_byte(patch: pytest.MonkeyPatch) -> None:
     async def insert_later(_before: Any, dispatch: Any) -> None:
-        row = dispatch._own = dispatch._new_row()
-        dispatch.set_row(row)
+        row, ledger = dispatch._new_row(), dispatch.record.ledger
+        dispatch.record._take(row)
 
         def insert() -> None:
-            asyncio.ensure_future(dispatch.ledger.insert(row))  # noqa: RUF006 - it may be lost
+            asyncio.ensure_future(ledger.insert(row))  # noqa: RUF006 - it may be lost
 
         asyncio.get_running_loop().call_later(0.3, insert)
 

@@ -16,7 +16,7 @@ from testvibe_async._core.batch.entry import Entry, is_futile, is_key_refused
 from testvibe_async._core.batch.slots import Slots
 from testvibe_async._core.batch.tasks import Tasks
 from testvibe_async._core.batch.waits import Waits
-from testvibe_async._core.dispatch import CLOSE_SECONDS, TestsMadeError, noted, refute
+from testvibe_async._core.dispatch import CLOSE_SECONDS, Record, TestsMadeError, noted, refute
 from testvibe_async._core.polling import Iteration, Mailbox
 from testvibe_async.errors import (
     ClientClosedError,
@@ -331,9 +331,9 @@ class Workers(Generic[SnapshotT]):
         finally:
             if not dispatch.is_sent:  # A sent dispatch is kept: it may be answered after a stop.
                 entry.dispatch = None
-        if operation is None and dispatch.ref is not None:
+        if operation is None and (ref := dispatch.record.ref) is not None:
             # It was withdrawn while its ledger stored the operation.
-            operation = cast("Operation[SnapshotT]", operation_of(dispatch.ref, self._parts))
+            operation = cast("Operation[SnapshotT]", operation_of(ref, self._parts))
         if operation is None and dispatch.is_sent:
             raise dispatch.unknown("the batch ended before its answer came")
         outage = self._parts.transport.availability.error if self._is_timed_out else None
@@ -345,15 +345,20 @@ class Workers(Generic[SnapshotT]):
         """Return a dispatch of an entry, which reports its rows to the entry."""
         plan, job, row = self.plan, entry.job, entry.row
         is_over = row is not None and row.state is RowState.FINISHED
-        return self._dispatcher.new(
-            plan.kind,
-            project=plan.project,
-            parts=self._parts,
+        record = Record(
+            ledger=self._ledger,
             key=plan.key,
             is_keyed=plan.is_keyed,
             item=entry.item,
             row=None if is_over else row,
             previous=row if is_over else None,
+            on_row=entry.add,
+        )
+        return self._dispatcher.new(
+            plan.kind,
+            record,
+            project=plan.project,
+            parts=self._parts,
             feature=job.feature,
             name=job.name,
             config=job.config,
@@ -363,7 +368,6 @@ class Workers(Generic[SnapshotT]):
             # With `stop_on_failure`, the unknown result stops the batch.
             is_persistent=not self._limits.stop_on_failure,
             gate=self._gate,
-            on_row=entry.add,
         )
 
     def _end(self, entry: Entry[SnapshotT], error: VibeError | None) -> None:

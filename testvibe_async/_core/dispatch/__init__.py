@@ -5,9 +5,10 @@ Exported for other packages: a `Starter` starts operations, described by a `Disp
 """
 
 from testvibe_async._core.dispatch.conflicts import GenerateConflict, RunConflict, Starter
-from testvibe_async._core.dispatch.dispatch import Dispatch, State, noted, refute
+from testvibe_async._core.dispatch.dispatch import Dispatch, State
 from testvibe_async._core.dispatch.dispatcher import CLOSE_SECONDS, Dispatcher
 from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch, TestsMadeError
+from testvibe_async._core.dispatch.record import Record, noted, refute
 
 __all__ = [
     "CLOSE_SECONDS",
@@ -15,6 +16,7 @@ __all__ = [
     "Dispatcher",
     "GenerateConflict",
     "GenerationDispatch",
+    "Record",
     "RunConflict",
     "RunDispatch",
     "Starter",

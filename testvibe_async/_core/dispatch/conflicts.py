@@ -113,7 +113,7 @@ class Starter:
                 await self._transport.sleep(UNSEEN_CONFLICT_SECONDS)
             elif on_conflict == "attach":
                 await dispatch.join(running.ref)
-                joined = dispatch.ref
+                joined = dispatch.record.ref
                 if joined is None or joined == running.ref:
                     return running
                 return GenerationOperation(cast("GenerationRef", joined), self.parts, adopted=True)

@@ -1,8 +1,8 @@
-"""One dispatch, which must not happen twice: its state, and its row in the ledger.
+"""One dispatch, which must not happen twice: what is requested, and how far it is.
 
 A `Dispatch` is the only owner of that state. The transport reports to it, a batch withdraws it, and
-`machine` decides what follows from each state. The two kinds, in `kinds`, decide what is sent, and
-what must be known before.
+`machine` decides what follows from each state. Its rows are in `record`, what was found of it in
+`unknown`. The two kinds, in `kinds`, decide what is sent, and what must be known before.
 """
 
 from __future__ import annotations
@@ -15,43 +15,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from attrs import define, field
 
-from testvibe_async._core.dispatch.candidates import Decision
-from testvibe_async._core.dispatch.unknown import unknown_error
-from testvibe_async._core.util import escape
-from testvibe_async._core.util.waiting import NO_CONTEXT, cancelling
-from testvibe_async.errors import (
-    ContradictionError,
-    LedgerError,
-    OperationNotFoundError,
-    VibeError,
-)
-from testvibe_async.events import logger
+from testvibe_async._core.dispatch.record import INTENT_SECONDS, NotRecordedError, refute
+from testvibe_async._core.dispatch.unknown import Search, unknown_error
+from testvibe_async._core.util.waiting import NO_CONTEXT
+from testvibe_async.errors import LedgerError, VibeError
 from testvibe_async.ledger import Row, RowState, machine_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    from testvibe_async._core.dispatch.record import Record
     from testvibe_async._core.wire import Request
     from testvibe_async.errors import DispatchUnknownError, KindName
-    from testvibe_async.ledger import Ledger
     from testvibe_async.models import Snapshot
     from testvibe_async.operations import ClientParts, Operation
     from testvibe_async.refs import Ref
-
-INTENT_SECONDS = 5.0
-"""Maximum age in seconds of a row when its request is written; with an older one it is not sent."""
-
-NOTE_SECONDS = 10.0
-"""Seconds in which a ledger must note what became known."""
 
 LATE_SECONDS = 60.0
 """Minimum seconds that a service may take to act on a request; nothing can check it."""
 
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
-
-UNSEEN = Decision(reason="unseen")
-"""The decision without any evidence."""
 
 
 class State(Enum):
@@ -88,14 +71,6 @@ class State(Enum):
 _SENT = (State.SENT, State.SETTLE, State.EXPIRE)
 
 
-class ClaimedError(VibeError):
-    """Another call has inserted the row of this attempt: the request must not be written."""
-
-    def __init__(self, row: Row) -> None:
-        super().__init__("another call makes this attempt")
-        self.row = row
-
-
 @define(eq=False, kw_only=True)
 class Dispatch(ABC, Generic[OperationT]):
     """One dispatch, which must not happen twice."""
@@ -107,27 +82,14 @@ class Dispatch(ABC, Generic[OperationT]):
     """The class of the operation's handle."""
 
     parts: ClientParts
-    ledger: Ledger
+    record: Record
+    """Its rows in the ledger."""
+
     project: str
     feature: int | str
     name: str | None = None
     site_url: str | None = None
     config: str | None = None
-
-    key: str
-    """The key of its rows."""
-
-    item: str = ""
-    """The item of a batch that its rows are of; empty for a single dispatch."""
-
-    row: Row | None = None
-    """The row of the last attempt, by any process; None if there was none."""
-
-    previous: Row | None = None
-    """The row of an attempt that has finished, after which this is the next one."""
-
-    is_keyed: bool = False
-    """True if the ledger may have rows of it."""
 
     patience: float | None = None
     """Seconds for which a rate-limited request is retried; None to follow the retry policy."""
@@ -141,28 +103,11 @@ class Dispatch(ABC, Generic[OperationT]):
     gate: AbstractAsyncContextManager[Any] = NO_CONTEXT
     """Held while it is prepared and sent."""
 
-    on_row: Callable[[Row], object] | None = None
-    """Called with each row of another attempt."""
-
     state: State = field(default=State.IDLE, init=False)
     """The progress of the dispatch, changed only by the methods here and by the machine."""
 
-    failure: VibeError | None = field(default=None, init=False)
-    """The reason why the answer of the last attempt is not known."""
-
-    decision: Decision = field(default=UNSEEN, init=False)
-    """The result of the last answered search for its operation."""
-
-    shown: dict[Ref, tuple[Snapshot, Ref]] = field(
-        factory=dict["Ref", "tuple[Snapshot, Ref]"], init=False
-    )
-    """The operations that any search for it has shown: a later list may leave one out."""
-
-    why: str = field(default="", init=False)
-    """The reason why the last search could not show more; empty if there is none."""
-
-    is_misrouted: bool = field(default=False, init=False)
-    """True if its answer was not the service's own, while other routes were answered."""
+    search: Search = field(factory=Search, init=False)
+    """What is known of its operation, if the answer was lost."""
 
     resends: int = field(default=0, init=False)
     """Number of attempts after one that had expired without effect."""
@@ -181,12 +126,6 @@ class Dispatch(ABC, Generic[OperationT]):
 
     written_at: float | None = field(default=None, init=False)
     """The loop's clock when it was last sent; None if this dispatch has sent nothing."""
-
-    _own: Row | None = field(default=None, init=False)
-    """The row of the last attempt that this dispatch itself made; others' are only read."""
-
-    _is_stored: bool = field(default=True, init=False)
-    """False until the ledger is given a row whose request was written unseen."""
 
     _began: float = field(default=0.0, init=False)
     _withdrawal: asyncio.Event | None = field(default=None, init=False)
@@ -216,22 +155,6 @@ class Dispatch(ABC, Generic[OperationT]):
         return self.state in _SENT
 
     @property
-    def is_accepted(self) -> bool:
-        """True if the service accepted it, by an answer whose id can't be read."""
-        return self.row is not None and self.row.state is RowState.ACCEPTED
-
-    @property
-    def is_own(self) -> bool:
-        """True if this dispatch made the last attempt."""
-        return self.row is self._own is not None
-
-    @property
-    def is_anothers(self) -> bool:
-        """True while the attempt is that of another call, which may still have its answer."""
-        is_intended = self.row is not None and self.row.state is RowState.INTENDED
-        return is_intended and self.row is not self._own
-
-    @property
     def may_be_cancelled(self) -> bool:
         """True if it is under way, and so far without effect."""
         return self.state in {State.RECALL, State.PREPARE, State.SEND}
@@ -248,15 +171,11 @@ class Dispatch(ABC, Generic[OperationT]):
         """The `requestId` of the previous generation; None for a run, or if it is unknown."""
         return None
 
-    @property
-    def ref(self) -> Ref | None:
-        """The operation of the last attempt, if it is known."""
-        return None if self.row is None else self.row.ref
-
     def begin(self) -> None:
         """Note that the dispatch is under way, with nothing sent yet."""
         # The rows of a batch are read at its start.
-        is_to_recall = self.row is not None or (self.is_keyed and not self.item)
+        record = self.record
+        is_to_recall = record.row is not None or (record.is_keyed and not record.item)
         self.state = State.RECALL if is_to_recall else State.PREPARE
         self._began = asyncio.get_running_loop().time()
 
@@ -289,49 +208,14 @@ class Dispatch(ABC, Generic[OperationT]):
             ClaimedError: Another call makes this attempt.
             LedgerError: The ledger failed, or took too long.
         """
-        row = self._new_row()
-        if self.ledger.is_immediate:
-            stored = await self.ledger.insert(row)
-        else:
-            stored = await self._inserted(row)
-        if stored.token != row.token:
-            self.set_row(stored)
-            raise ClaimedError(stored)
-        self.set_row(row)
-        self._own = row
-        if self.is_withdrawn:  # Meanwhile: nobody else notes that it is not sent.
-            await self.note(RowState.NOT_STARTED)
-
-    async def _inserted(self, row: Row) -> Row:
-        """Have a ledger that takes its time store a row, in time.
-
-        Raises:
-            LedgerError: It failed, or took too long.
-        """
-        loop = asyncio.get_running_loop()
-        began, limit = loop.time(), asyncio.timeout(INTENT_SECONDS)
         try:
-            async with limit:
-                stored = await self.ledger.insert(row)
-        except (Exception, asyncio.CancelledError) as error:
-            # It may have been stored all the same, and is not sent.
-            if isinstance(error, asyncio.CancelledError) and cancelling():
-                row.state = RowState.NOT_STARTED
-                await noted(self.ledger, row)
-                raise
-            if limit.expired():
-                self.set_row(row)
-                self._own = row
-            raise self._not_recorded(_why_not_recorded(error, limit)) from error
-        # The loop's clock stops while the machine sleeps, and the wall clock may be set back.
-        age = max((datetime.now(UTC) - row.intended_at).total_seconds(), loop.time() - began)
-        if stored.token == row.token and age > INTENT_SECONDS:
-            self.set_row(row)
-            self._own = row
-            raise self._not_recorded(
-                f"its row was stored after {age:.3g} s, and {INTENT_SECONDS:g} s are allowed"
-            )
-        return stored
+            await self.record.claim(self._new_row())
+        except NotRecordedError as error:
+            url = self.parts.transport.url_of(self.request)
+            what = error.fact
+            raise LedgerError(what, method=self.request.method, url=url) from error.__cause__
+        if self.is_withdrawn:  # Meanwhile: nobody else notes that it is not sent.
+            await self.record.note(RowState.NOT_STARTED)
 
     def mark_written(self, now: float) -> None:
         """Note that writing begins: from now on, the request may have arrived."""
@@ -344,68 +228,33 @@ class Dispatch(ABC, Generic[OperationT]):
         """
         if self.state is not State.SEND:
             return
-        if self.row is not self._own or self.row is None:
-            self._own, self._is_stored = self._new_row(), False
-            self.set_row(self._own)
+        self.record.claim_unseen(self._new_row)
         self.mark_written(sent)
 
     async def mark_refused(self, error: VibeError) -> None:
         """Note that this attempt provably had no effect: it was not sent, or clearly refused."""
-        is_under_way = self.state in {State.SEND, State.SENT} and self.row is self._own
-        if is_under_way and self.row is not None and self.row.state is RowState.INTENDED:
-            await self.note(RowState.NOT_STARTED, error=error)
+        if self.state in {State.SEND, State.SENT}:
+            await self.record.note_refused(error)
         if self.state is State.SENT:
             self.state = State.SEND
 
-    async def note(
-        self,
-        state: RowState,
-        *,
-        ref: Ref | None = None,
-        error: VibeError | None = None,
-        adopted: bool = False,
-    ) -> None:
-        """Note in the ledger what became known of the last attempt."""
-        row = self.row
-        assert row is not None
-        row.state, row.error = state, error
-        if ref is not None:
-            row.ref, row.adopted = ref, adopted
-        is_stored, self._is_stored = self._is_stored, True
-        await noted(self.ledger, row, is_stored=is_stored)
-
     async def keep(self, end: Snapshot | VibeError) -> None:
         """Note in the ledger how the operation ended, or that it can't be the one wanted."""
-        assert self.row is not None
+        row = self.record.row
+        assert row is not None
         if not isinstance(end, VibeError):
-            self.row.outcome = end
-            await self.note(RowState.FINISHED)
-        elif refute(self.row, end):
-            await self.note(RowState.UNKNOWN, error=end)
+            row.outcome = end
+            await self.record.note(RowState.FINISHED)
+        elif refute(row, end):
+            await self.record.note(RowState.UNKNOWN, error=end)
 
     async def join(self, ref: Ref) -> None:
-        """Store an operation that serves the purpose of the dispatch, as one that it started.
-
-        Where another process has made the attempt, the operation is that of the next one, unless
-        the row there names its own.
-        """
-        is_stored = False
-        while not is_stored:
-            row = self._new_row()
-            row.state, row.ref, row.adopted = RowState.DISPATCHED, ref, True
-            stored = await self.ledger.insert(row)
-            self.set_row(stored)
-            is_stored = stored.token == row.token or stored.ref is not None
-
-    def set_row(self, row: Row) -> None:
-        """Note the row of another attempt, or the present one as another process knows it."""
-        self.row = row
-        if self.on_row is not None:
-            self.on_row(row)
+        """Store an operation that serves the purpose of the dispatch, as one that it started."""
+        await self.record.join(self._new_row, ref)
 
     def unknown(self, what: str) -> DispatchUnknownError:
         """Return the error of a dispatch whose operation is not known yet, for a reason."""
-        self.why = what
+        self.search.why = what
         return unknown_error(self)
 
     def end(self) -> None:
@@ -415,19 +264,15 @@ class Dispatch(ABC, Generic[OperationT]):
         elif self.state is not State.STARTED and self.state is not State.UNKNOWN:
             self.state = State.IDLE
 
-    def _not_recorded(self, what: str) -> LedgerError:
-        url = self.parts.transport.url_of(self.request)
-        return LedgerError(what, method=self.request.method, url=url)
-
     def _new_row(self) -> Row:
         """Return the row of an attempt that is made now."""
-        last = self.row or self.previous
+        record = self.record
         return Row(
             server=self.parts.transport.server,
             project=self.project,
-            key=self.key,
-            item=self.item,
-            number=1 if last is None else last.number + 1,
+            key=record.key,
+            item=record.item,
+            number=record.next_number,
             kind=self.kind,
             feature=self.feature,
             name=self.name,
@@ -463,47 +308,3 @@ class Dispatch(ABC, Generic[OperationT]):
     def slot(self) -> AbstractAsyncContextManager[None]:
         """Return what is held while the request is under way."""
         return NO_CONTEXT
-
-
-async def noted(ledger: Ledger, row: Row, *, is_stored: bool = True) -> None:
-    """Have a ledger note what became known of a row; a failure is only logged, with the row.
-
-    The operation must not be lost with the ledger.
-
-    Args:
-        ledger: The ledger.
-        row: The row.
-        is_stored: False to insert the row.
-    """
-    try:
-        async with NO_CONTEXT if ledger.is_immediate else asyncio.timeout(NOTE_SECONDS):
-            await (ledger.note(row) if is_stored else ledger.insert(row))
-    except (Exception, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError) and cancelling():
-            raise
-        what = f"{row.state} {'' if row.ref is None else row.ref.to_json()}"
-        logger.error("the ledger could not note a dispatch (%r): %s", error, escape(what))
-
-
-_REFUTING = (OperationNotFoundError, ContradictionError)
-"""The errors which show that an operation that was found, or named, is not that of a dispatch."""
-
-
-def refute(row: Row, error: VibeError) -> bool:
-    """Take an adopted operation from a row if an error refutes it; return whether it does.
-
-    Another operation may be named then.
-    """
-    is_refuted = row.adopted and isinstance(error, _REFUTING)
-    if is_refuted:
-        row.state, row.ref = RowState.UNKNOWN, None
-    return is_refuted
-
-
-def _why_not_recorded(error: BaseException, limit: asyncio.Timeout) -> str:
-    """Describe how a ledger failed to store a row."""
-    if limit.expired():
-        return f"its ledger did not store the row within {INTENT_SECONDS:g} s"
-    if isinstance(error, asyncio.CancelledError):
-        return "its ledger was cancelled before it had stored the row"
-    return f"its row could not be stored: {error}"

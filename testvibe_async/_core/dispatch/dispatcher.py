@@ -17,6 +17,7 @@ from attrs import evolve
 from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch
 from testvibe_async._core.dispatch.machine import Machine
 from testvibe_async._core.dispatch.newest import Newest
+from testvibe_async._core.dispatch.record import Record
 from testvibe_async._core.telemetry import telemetry
 from testvibe_async._core.util import escape
 from testvibe_async._core.util.waiting import wait_uncancelled
@@ -61,23 +62,21 @@ class Dispatcher:
         """Return a key for a dispatch or a batch to which the caller gave none."""
         return token_hex(16)
 
-    def new(self, kind: KindName, *, project: str, key: str | None, **values: Any) -> Dispatch[Any]:  # noqa: ANN401 - the fields of a dispatch
+    def new_record(self, key: str | None) -> Record:
+        """Return the record of a single dispatch, with the caller's key or a new one."""
+        return Record(ledger=self.ledger, key=key or self.new_key(), is_keyed=key is not None)
+
+    def new(self, kind: KindName, record: Record, *, project: str, **values: Any) -> Dispatch[Any]:  # noqa: ANN401 - the fields of a dispatch
         """Return a dispatch; sends nothing.
 
         Args:
             kind: The kind of the operation.
+            record: The rows of the dispatch.
             project: The project's id.
-            key: The caller's key; None for a new one.
             values: Further fields of a `Dispatch`.
         """
-        common: dict[str, Any] = {
-            "parts": self.parts,
-            "ledger": self.ledger,
-            "project": project,
-            "key": key or self.new_key(),
-            "is_keyed": key is not None,
-            **values,
-        }
+        common: dict[str, Any] = {"parts": self.parts, "record": record, "project": project}
+        common |= values
         match kind:
             case "run":
                 return RunDispatch(newest=self._newest[project], **common)
@@ -118,7 +117,7 @@ class Dispatcher:
             raise
         if task.cancelled() and self._is_closing:
             # Before it was sent, unless its ledger was slow to store a dispatched operation.
-            raise ClientClosedError(ref=dispatch.ref)
+            raise ClientClosedError(ref=dispatch.record.ref)
         result = task.result()
         if isinstance(result, DispatchUnknownError):
             raise result
@@ -161,7 +160,7 @@ class Dispatcher:
                     trace.add({"testvibe.reason": result.reason})
                 return result
             finally:
-                if dispatch.ref is None:
+                if dispatch.record.ref is None:
                     trace.end(failure=failure)
 
     async def _start(self, dispatch: Dispatch[OperationT]) -> OperationT | DispatchUnknownError:
@@ -179,7 +178,8 @@ class Dispatcher:
                 )
             )
             return error
-        row = dispatch.row
+        record = dispatch.record
+        row = record.row
         assert row is not None
         assert row.ref is not None
         # Telemetry ends the span of an operation when the ref of its handles is gone: the ledger
@@ -188,11 +188,11 @@ class Dispatcher:
         operation = cast("type[OperationT]", dispatch.operation_class)(
             ref,
             dispatch.parts,
-            adopted=row.adopted or not dispatch.is_own,
-            sent_at=dispatch.written_at if dispatch.is_own else None,
+            adopted=row.adopted or not record.is_own,
+            sent_at=dispatch.written_at if record.is_own else None,
             previous_id=dispatch.previous_id,
             row=row,
-            keep=partial(self._keep, dispatch) if dispatch.is_keyed and not dispatch.item else None,
+            keep=partial(self._keep, dispatch) if record.is_keyed and not record.item else None,
         )
         if row.outcome is not None:
             self.parts.poller.restore(ref, row.outcome)

@@ -107,7 +107,7 @@ class RunDispatch(Dispatch[RunOperation]):
 
     def slot(self) -> AbstractAsyncContextManager[None]:
         """Limit the dispatches that no list would show, if another process may look for them."""
-        return NO_CONTEXT if self.newest.is_listed or not self.is_keyed else self._unlisted()
+        return NO_CONTEXT if self.newest.is_listed or not self.record.is_keyed else self._unlisted()
 
 
 class TestsMadeError(VibeError):

@@ -1,20 +1,72 @@
-"""The error of a dispatch that may have taken effect: what was seen, and advice."""
+"""What is known of a dispatch whose answer was lost, and the error that says so."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from attrs import define, field
+
+from testvibe_async._core.dispatch.candidates import Decision, Evidence
 from testvibe_async._core.wire import KINDS
 from testvibe_async.errors import DispatchUnknownError, NotFoundError, ResponseError
 
 if TYPE_CHECKING:
-    from testvibe_async._core.dispatch.candidates import Decision
     from testvibe_async._core.dispatch.dispatch import Dispatch
     from testvibe_async.errors import UnknownReason, VibeError
+    from testvibe_async.models import Snapshot
+    from testvibe_async.refs import Ref
 
 MAX_NAMED = 3
 """Maximum number of candidates that an error's text names."""
+
+NOT_ASKED = Evidence()
+"""The evidence before the first search."""
+
+UNSEEN = Decision(reason="unseen")
+"""The decision without any evidence."""
+
+
+@define(eq=False)
+class Search:
+    """What the searches for the operation of a dispatch have shown."""
+
+    failure: VibeError | None = None
+    """The reason why the answer of the last attempt is not known."""
+
+    is_misrouted: bool = False
+    """True if that answer was not the service's own, while other routes were answered."""
+
+    evidence: Evidence = NOT_ASKED
+    """The result of the last search."""
+
+    decision: Decision = UNSEEN
+    """The decision by the last search that was answered."""
+
+    shown: dict[Ref, tuple[Snapshot, Ref]] = field(factory=dict["Ref", "tuple[Snapshot, Ref]"])
+    """The operations that any search has shown: a later list may leave one out."""
+
+    why: str = ""
+    """The reason why the last search could not show more; empty if there is none."""
+
+    @property
+    def is_futile(self) -> bool:
+        """True if the service could not be asked, and another search would not be answered."""
+        return not self.evidence.is_answered and not self.evidence.may_change
+
+    @property
+    def shows_nothing(self) -> bool:
+        """True if nothing that could be the operation is to be seen."""
+        return self.evidence.is_answered and self.decision.is_nothing
+
+    def note_lost(self, failure: VibeError, *, is_misrouted: bool) -> None:
+        """Note why the answer of an attempt is not known."""
+        self.failure, self.is_misrouted = failure, is_misrouted
+
+    def note(self, decision: Decision) -> None:
+        """Note what follows from the last search."""
+        if self.evidence.is_answered or self.decision.reason == "unseen":
+            self.decision, self.why = decision, self.evidence.why
 
 
 def unknown_error(dispatch: Dispatch[Any], *, needs_decision: bool = False) -> DispatchUnknownError:
@@ -24,13 +76,14 @@ def unknown_error(dispatch: Dispatch[Any], *, needs_decision: bool = False) -> D
         dispatch: The dispatch.
         needs_decision: True if no further search can settle it.
     """
-    decision, why = dispatch.decision, dispatch.why
+    search, record = dispatch.search, dispatch.record
+    decision, failure = search.decision, search.failure
     reason: UnknownReason = decision.reason
-    if dispatch.is_accepted and reason != "ambiguous":
+    if record.is_accepted and reason != "ambiguous":
         reason = "accepted"
-    shown = _shown(dispatch, decision, reason, why)
+    shown = _shown(dispatch, decision, reason, search.why)
     error = DispatchUnknownError(
-        "; ".join(filter(None, (_hint(dispatch.failure), shown, _loss(dispatch.failure)))),
+        "; ".join(filter(None, (_hint(failure), shown, _loss(failure)))),
         advice=_advice(dispatch, reason, needs_decision=needs_decision),
         method=dispatch.request.method,
         url=dispatch.parts.transport.url_of(dispatch.request),
@@ -39,10 +92,10 @@ def unknown_error(dispatch: Dispatch[Any], *, needs_decision: bool = False) -> D
         feature=dispatch.feature,
         reason=reason,
         candidates=decision.candidates,
-        key=dispatch.key,
+        key=record.key,
         polled_at=None if reason == "unseen" else datetime.now(UTC),
     )
-    error.__cause__ = dispatch.failure
+    error.__cause__ = failure
     return error
 
 
@@ -64,7 +117,7 @@ def _advice(dispatch: Dispatch[Any], reason: UnknownReason, *, needs_decision: b
     shown_by = KINDS[dispatch.kind].shown_by
     if reason == "accepted":
         return f"look for it in {shown_by}, and do not dispatch it again"
-    if dispatch.is_keyed:
+    if dispatch.record.is_keyed:
         if needs_decision:
             return f"check {shown_by}, then settle it with ledger.decide"
         return f"make the same call again, or check {shown_by} and use ledger.decide"
