@@ -16,7 +16,7 @@ from rich.text import Text
 from testvibe_async import Run, Verdict, errors
 from testvibe_async._core.util import escape
 from testvibe_async.cli.details import Line, end_of, error_lines, first_of, text_of
-from testvibe_async.cli.text import Item, is_lost, item_reason
+from testvibe_async.cli.text import Item, item_reason
 from testvibe_async.reports.entries import Entry
 from testvibe_async.reports.text import essence, likeness
 from testvibe_async.runner.trends import stability_of
@@ -166,16 +166,12 @@ def failures_text(outcome: Outcome, *, width: int | None) -> Text:
         width: Cells that a line may take; None for lines of any length.
     """
     failed = [item for item in outcome.items if item.verdict is Verdict.FAILED]
-    # An operation in flight may be one that the key may not see any more.
-    without = [
-        item
-        for item in outcome.items
-        if item.verdict is Verdict.ERROR or (item.verdict is Verdict.IN_FLIGHT and is_lost(item))
-    ]
     unknown = [item for item in outcome.items if item.verdict is Verdict.UNKNOWN]
+    bad = [item for item in outcome.items if item.is_bad]
+    others = [item for item in bad if item.verdict not in {Verdict.FAILED, Verdict.UNKNOWN}]
     texts = [
         *_grouped((each for item in failed for each in _failures_of(item, outcome)), width),
-        *_grouped(_reasons(without), width, most=NAMED),
+        *_grouped(_reasons(others), width, most=NAMED),
         *_grouped(_reasons(unknown, prefix="unknown: "), width, most=NAMED),
     ]
     return Text("\n\n").join(texts)

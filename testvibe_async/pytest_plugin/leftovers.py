@@ -1,12 +1,12 @@
 """The runs that a session leaves in flight, and how to wait for them.
 
 The workers of pytest-xdist each note what they dispatched, and what they saw finish; the controller
-combines that. pytest loads this module at every start, so it imports nothing of this package.
+combines that. pytest loads this module at every start, so it imports nothing of this package
+before there are such runs.
 """
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
@@ -32,16 +32,20 @@ def note_runs(config: pytest.Config, seen: Mapping[tuple[str, str, int], bool]) 
 
 def describe_runs(config: pytest.Config) -> list[str]:
     """Return lines that count the runs in flight, and say how to wait for them; none without."""
-    in_flight: dict[tuple[str, str], list[str]] = {}
-    for (*place, run_id), is_finished in config.stash.setdefault(_RUNS, {}).items():
-        if not is_finished:
-            in_flight.setdefault((place[0], place[1]), []).append(str(run_id))
+    runs = config.stash.setdefault(_RUNS, {})
+    in_flight = [run for run, is_finished in runs.items() if not is_finished]
     if not in_flight:
         return []
-    count = sum(map(len, in_flight.values()))
+    from testvibe_async import RunRef  # noqa: PLC0415 - see above
+    from testvibe_async.runner.outcome import wait_command  # noqa: PLC0415 - see above
+
+    places: dict[tuple[str, str], list[RunRef]] = {}
+    for server, project, run_id in in_flight:
+        ref = RunRef(server=server, project=project, run_id=run_id)
+        places.setdefault((server, project), []).append(ref)
+    count = len(in_flight)
     what, them = ("this", "it") if count == 1 else (f"these {count}", "them")
-    lines = [f"Nothing was cancelled: {what} may still be running. To wait for {them}:"]
-    for (server, project), ids in in_flight.items():
-        words = ["testvibe-async", "wait", *ids, "--project", project, "--server", server]
-        lines.append(f"  {shlex.join(words)}")
-    return lines
+    return [
+        f"Nothing was cancelled: {what} may still be running. To wait for {them}:",
+        *(f"  {wait_command(refs)}" for refs in places.values()),
+    ]

@@ -27,11 +27,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import Client, Hooks, Run, RunRef, SqliteLedger, errors
+from testvibe_async import Client, Hooks, Run, SqliteLedger, errors
 from testvibe_async._core.artifacts import safe_paths
 from testvibe_async.batch import Batch, StoredBatch
-from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, StatusChanged
-from testvibe_async.models import Phase
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import Project
+    from testvibe_async.events import OutageEnded, OutageStarted
     from testvibe_async.pytest_plugin.leftovers import SeenRuns
     from testvibe_async.pytest_plugin.options import Options
 
@@ -113,8 +112,7 @@ class Suite:
         self.options: Options = options
         self.planned: Sequence[RunRequest] = ()
         """The runs of the session's batch, the same in each of its processes."""
-        self.seen: SeenRuns = {}
-        """The runs that this process dispatched, or saw finish."""
+        self._batches: list[Batch[Run]] = []
         self._key = key
         self._spec = BatchSpec(
             kind="run",
@@ -136,8 +134,6 @@ class Suite:
             project=options.project,
             ledger=ledger,
             hooks=Hooks(
-                on_dispatched=self._follow,
-                on_transition=self._follow,
                 on_outage_started=tell,
                 on_outage_ended=tell,
             ),
@@ -233,6 +229,16 @@ class Suite:
         """Close the client; nothing is cancelled at the service, see `seen`."""
         self._stack.close()
 
+    @property
+    def seen(self) -> SeenRuns:
+        """The runs of this process."""
+        return {
+            (ref.server, ref.project, ref.run_id): item.outcome is not None
+            for batch in self._batches
+            for item in batch.items
+            if (ref := item.ref) is not None
+        }
+
     def _dispatch(self, requests: Sequence[RunRequest], key: str, delay: float = 0.0) -> None:
         futures: _Futures = {request: Future() for request in requests}
         self._portal.start_task_soon(self._run_all, futures, key, delay)
@@ -278,6 +284,7 @@ class Suite:
         finishing: list[asyncio.Task[None]] = []
         try:
             async with self._batch(project, jobs, key) as batch:
+                self._batches.append(batch)
                 ledger = self._client.ledger
                 assert isinstance(ledger, SqliteLedger)
                 place = {"server": self._client.server, "project": project.id}
@@ -363,14 +370,6 @@ class Suite:
             self._lists[what, of] = asyncio.ensure_future(call())
         found: T = await self._lists[what, of]
         return found
-
-    def _follow(self, event: Dispatched | StatusChanged) -> None:
-        if isinstance(event.ref, RunRef):
-            run = (event.ref.server, event.ref.project, event.ref.run_id)
-            if isinstance(event, Dispatched):
-                self.seen.setdefault(run, False)
-            elif event.transition.phase is Phase.FINISHED:
-                self.seen[run] = True
 
 
 def _directory(request: RunRequest, run: Run) -> str:

@@ -358,10 +358,10 @@ def has_failed(item: BatchItem[Snapshot]) -> bool:
     Excused failures are none. An expired quarantine and an unexpected pass make a batch red, but no
     run that passed is run again for them.
     """
-    verdict = evolve(item, quarantine=None).verdict
-    is_excused = item.verdict is Verdict.QUARANTINED
-    is_not_started = verdict is Verdict.ERROR and item.ref is None
-    return (verdict is Verdict.FAILED and not is_excused) or is_not_started
+    bare = evolve(item, quarantine=None)
+    if bare.verdict is Verdict.FAILED:
+        return item.verdict is not Verdict.QUARANTINED
+    return bare.is_bad and bare.verdict is not Verdict.UNKNOWN and item.ref is None
 
 
 def _is_settled(item: BatchItem[Snapshot]) -> bool:
