@@ -98,6 +98,8 @@ class Availability:
         self._away: set[str] = set()
         """The names of such calls whose last answer shows that the service is away."""
         self._failures = 0
+        self.is_probing: bool = False
+        """True if so many requests in a row have failed that the poller sends probes alone."""
         self._probe_at = -inf
         self._held_since: float | None = None
         """The beginning of the outage for which dispatches are held, though it is not announced."""
@@ -135,7 +137,7 @@ class Availability:
             return
         since, was_probing = self.since, self.is_probing
         self.since = self.failure = None
-        self._failures = 0
+        self._failures, self.is_probing = 0, False
         if self.is_announced:
             self.is_announced = False
             seconds = asyncio.get_running_loop().time() - since
@@ -154,6 +156,7 @@ class Availability:
             self.note_answer()
             return
         self._failures += 1
+        self.is_probing = self._failures >= MIN_FAILURES
         self.failure, self.outlook = error, outlook
         self.since = asyncio.get_running_loop().time() if self.since is None else self.since
 
@@ -192,11 +195,6 @@ class Availability:
             self._hooks.emit(OutageStarted(self._server, self.failure))
 
     # Polls: during an outage, one of all the operations in flight is sent each interval.
-
-    @property
-    def is_probing(self) -> bool:
-        """True if so many requests in a row have failed that the poller sends probes alone."""
-        return self._failures >= MIN_FAILURES
 
     def begin_probe(self, now: float, *, interval: float, slack: float) -> bool:
         """Return whether a poll is to be sent as the next probe of an outage.

@@ -90,6 +90,7 @@ class HttpSession:
         *,
         timeout: float,
         before_writing: Callable[[], Awaitable[None]] | None = None,
+        on_finished: Callable[[int | None], None] | None = None,
     ) -> Response:
         """Send one request, once, and read the response to its end.
 
@@ -98,6 +99,7 @@ class HttpSession:
             timeout: Seconds that the request may take, unless it sets fewer itself.
             before_writing: Awaited once the request has its connection, before the first byte is
                 written. An exception from it stops the request. None for a read.
+            on_finished: Called at the end, with the status of the answer if one came.
 
         Raises:
             NotSentError: The service provably never received the request.
@@ -152,6 +154,8 @@ class HttpSession:
         finally:
             if body is not None:
                 body.end()
+            if on_finished is not None:
+                on_finished(status)
         # Out here, the failure is not chained to aiohttp's error, which may hold the key in a
         # header.
         raise failure from failure.__cause__

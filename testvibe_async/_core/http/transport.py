@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from attrs import define
 
 from testvibe_async._core.http.availability import Availability
-from testvibe_async._core.http.clock import ServiceClock, clock_lead
+from testvibe_async._core.http.clock import ServiceClock
 from testvibe_async._core.http.pages import read_pages
 from testvibe_async._core.http.retry import (
     MAX_TOKENS,
@@ -355,7 +356,7 @@ class Transport:
         self.note_retry(request, error, attempt=attempt, delay=delay)
         return delay, cost
 
-    async def fetch_once(  # noqa: C901, PLR0912 - one attempt, step by step, with few calls
+    async def fetch_once(
         self,
         request: Request[Any],
         *,
@@ -385,28 +386,20 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._routes and (route := self._routes.get(request.endpoint.name)) is not None:
             request = request.routed(route)
-        is_read = sending is None and request.endpoint.is_repeatable and request.body is None
-        before_writing = None if is_read else partial(self._before_writing, request, sending)
         await self._throttle.acquire(is_poll=is_poll)
-        sent, lead, status = loop.time(), clock_lead(), None
-        if self.availability.timer is None:
-            self.availability.watch(sent)
+        sent, lead = loop.time(), time.time() - time.monotonic()
+        is_read = sending is None and request.endpoint.is_repeatable and request.body is None
+        is_measured = self._hooks.is_enabled(RequestFinished)
         try:
-            if life.is_closed:  # Waiting for the slot may have taken minutes.
-                raise ClientClosedError
-            if on_sent is not None:
-                on_sent()
-            try:
-                response = await self._http.send(
-                    request, timeout=self.timeout, before_writing=before_writing
-                )
-                status = response.status
-            finally:
-                if self._hooks.is_enabled(RequestFinished):
-                    self._note_finished(request, status, loop.time() - sent)
-            answered = loop.time()
-            self.clock.sample(response.headers, sent=sent, lead=lead, answered=answered)
-            if status not in SUCCESS:
+            self._note_slot(sent, on_sent)
+            response = await self._http.send(
+                request,
+                timeout=self.timeout,
+                before_writing=None if is_read else partial(self._before_writing, request, sending),
+                on_finished=partial(self._note_finished, request, sent) if is_measured else None,
+            )
+            self.clock.sample(response.headers, sent=sent, lead=lead, answered=loop.time())
+            if response.status not in SUCCESS:
                 raise_for_status(request, response)
         except (TransportError, ResponseError) as error:
             self._throttle.abandon()
@@ -419,20 +412,34 @@ class Transport:
             self._throttle.abandon()
             raise
         else:
-            if sending is not None:
-                sending.mark_answered(sent)
-            if self._budget.tokens < MAX_TOKENS:
-                self._budget.give_back(1)
-            if self._throttle.accept(answered):
-                self._hooks.emit(Resumed(self.server))
+            self._note_success(sending, sent)
             return response
         finally:
             self._throttle.release()
 
-    def _note_finished(self, request: Request[Any], status: int | None, seconds: float) -> None:
+    def _note_slot(self, sent: float, on_sent: Callable[[], object] | None) -> None:
+        """Note that a request has its slot."""
+        if self._life.is_closed:  # To wait for the slot may have taken minutes.
+            raise ClientClosedError
+        if self.availability.timer is None:
+            self.availability.watch(sent)
+        if on_sent is not None:
+            on_sent()
+
+    def _note_finished(self, request: Request[Any], sent: float, status: int | None) -> None:
         """Emit the event of a request that has ended, whatever its result."""
         name, method, url = request.endpoint.name, request.method, self.url_of(request)
+        seconds = asyncio.get_running_loop().time() - sent
         self._hooks.emit(RequestFinished(name, method, url, status=status, seconds=seconds))
+
+    def _note_success(self, sending: Sending | None, sent: float) -> None:
+        """Note that a request was answered with a success."""
+        if sending is not None:
+            sending.mark_answered(sent)
+        if self._budget.tokens < MAX_TOKENS:
+            self._budget.give_back(1)
+        if self._throttle.accept(asyncio.get_running_loop().time()):
+            self._hooks.emit(Resumed(self.server))
 
     async def _note_failure(
         self, error: TransportError | ResponseError, sending: Sending | None, sent: float

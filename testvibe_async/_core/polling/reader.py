@@ -77,7 +77,8 @@ class Reader:
                 if retries
                 else self._transport.fetch_once(request, is_poll=True, on_sent=on_sent)
             )
-            polled.asked_seconds = retry_after(response)
+            is_asked = "Retry-After" in response.headers
+            polled.asked_seconds = retry_after(response) if is_asked else None
             unreadable: list[UnreadableField] = []
             if len(response.body) < OFFLOAD_BYTES:
                 snapshot = polled.decode(response, unreadable)
