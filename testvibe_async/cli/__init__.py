@@ -23,7 +23,7 @@ A command that dispatches goes down these stairs:
 - `closing`: what is printed last, with single errors from `details`; `outputs`: reports, artifacts,
   and what GitHub shows
 
-What was typed is understood and completed by `names`.
+What was typed is understood by `names`.
 """
 
 from __future__ import annotations

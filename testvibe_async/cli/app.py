@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import inspect
 import io
-import re
 import signal
 import sys
-from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from attrs import evolve, frozen
@@ -21,7 +19,7 @@ from rich.text import Text
 
 from testvibe_async import ConfigError
 from testvibe_async._core.util import __version__
-from testvibe_async.cli.common import MORE_OPTIONS, Common, common
+from testvibe_async.cli.common import OF_EVERY_COMMAND, Common, common
 from testvibe_async.cli.exits import ENDING, log_to_standard_error, report
 from testvibe_async.cli.render import new_console
 from testvibe_async.runner.codes import ExitCode
@@ -62,7 +60,6 @@ _COMMANDS = {
         "emulator": "emulator:emulator",
         "mcp": "servers:mcp",
         "worker": "servers:worker",
-        "--show-completion": "names:show_completion",
     },
 }
 """The function or `App` of each command or group, by their help's sections."""
@@ -73,7 +70,7 @@ NAMES = [name for commands in _COMMANDS.values() for name in commands]
 _HELP = """Generate and run TestVibe features, or try that out without a service.
 
 The server, the API key and the project come from options, variables and files:
-`testvibe-async settings --help-all` says in which order.
+`testvibe-async settings --help` says in which order.
 
 Exit codes: 0 passed, 1 failed, 2 usage error, 3 refused by the service, 4 still running,
 5 the service can't be reached, 130 stopped with Ctrl-C.
@@ -93,7 +90,9 @@ app: App = App(
 for _group, _commands in zip(_GROUPS, _COMMANDS.values(), strict=True):
     for _name, _place in _commands.items():
         app.command(f"testvibe_async.cli.{_place}", name=_name, group=_group)
-app["--help"].group = app["--version"].group = _GROUPS[-1]
+app.register_install_completion_command()
+for _name in ("--help", "--version", "--install-completion"):
+    app[_name].group = _GROUPS[-1]
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -145,12 +144,12 @@ def parse(arguments: Sequence[str]) -> Callable[[], Any]:
     log_to_standard_error(0)
     is_help = arguments[:1] == ["help"]
     # A flag with an optional value is more than cyclopts has.
-    typed = [_FLAGS.get(each, each) for each in arguments[is_help:]] + ["--help"] * is_help
-    is_whole = "--help-all" in arguments
-    hidden = {option for option, names in _UNUSED.items() if typed and typed[0] in names}
-    app.help_formatter = CompactHelp(is_whole=is_whole, hidden=hidden)
-    app.help_epilogue = None if is_whole else "All options: --help-all"
-    if not typed or typed[0] in app.help_flags:
+    typed = ["--json-lines" if each == "--json=lines" else each for each in arguments[is_help:]]
+    typed += ["--help"] * is_help
+    is_overall = not typed or typed[0] in app.help_flags
+    app.help_formatter = HelpPage(is_overall=is_overall)
+    app.help_epilogue = None if is_overall else f"{OF_EVERY_COMMAND}: {NAME} --help"
+    if is_overall:
         for name in NAMES:  # Their modules have the lines of the overall help.
             app[name]
     options: dict[str, Any] = {
@@ -172,25 +171,8 @@ def parse(arguments: Sequence[str]) -> Callable[[], Any]:
     return lambda: command(*bound.args, **bound.kwargs)
 
 
-_ALONE = {"demo", "emulator", "--show-completion"}
+_ALONE = {"demo", "emulator"}
 """The commands that call no service but their own."""
-
-
-_KEEPING = {"run", "generate", "wait", "resume", "report", "history", "settings", "mcp"}
-"""The commands that keep or read batches."""
-
-_UNUSED = {
-    "--server": _ALONE,
-    "--project": _ALONE | {"login", "logout", "projects", "use"},
-    "--ledger": {*NAMES} - _KEEPING,
-    "--allow-http": _ALONE | {"history", "report", "logout"},
-    "--json": _ALONE | {"mcp", "worker"},
-    "--quiet": _ALONE | {"mcp", "worker"},
-}
-"""Options of every command, and the commands whose help omits each: it has no effect there."""
-
-_FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
-"""Flags, and the form in which cyclopts accepts them."""
 
 
 def _listing(words: list[str]) -> list[str]:
@@ -207,36 +189,31 @@ def _escape_unencodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-EXAMPLES = 3
-"""Maximum number of examples in a short help."""
-
 NAME_CELLS = 24
-"""Minimum width of the column of option names, so that all panels of a help align."""
+"""Minimum width of the column of names, so that all panels of a help align."""
 
 
 @frozen
-class CompactHelp:
+class HelpPage:
     """Prints the parts of a help, as the `HelpFormatter` of cyclopts."""
 
-    is_whole: bool
-    """True if all options and the complete texts are printed."""
-
-    hidden: set[str]
-    """The options that are omitted."""
+    is_overall: bool
+    """True for the help of all commands, which alone has the options of each of them."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG002
         """Print a table of commands or options."""
-        is_listed = self.is_whole or panel.format == "command"
-        entries = [each for each in panel.entries if not self.hidden.intersection(each.names)]
-        if not entries or (str(panel.title).startswith(MORE_OPTIONS) and not is_listed):
+        if not panel.entries or (panel.title == OF_EVERY_COMMAND and not self.is_overall):
             return
         table = Table.grid(padding=(0, 2))
-        table.add_column(min_width=NAME_CELLS if panel.format == "parameter" else None)
-        for entry in entries:
-            table.add_row(f"  {self._names(entry)}", Text(self._description(entry)))
-        if is_listed:
-            console.print(f"\n{panel.title}", style="bold")
+        table.add_column(min_width=NAME_CELLS)
+        for entry in panel.entries:
+            names = [entry.positional_label, *entry.shorts, *entry.names]
+            value = f" {entry.metavar}" if entry.metavar and not entry.positional_label else ""
+            description = _description(entry, is_command=panel.format == "command")
+            table.add_row(f"  {', '.join(filter(None, names))}{value}", Text(description))
+        console.print(panel.title, style="bold")
         console.print(table)
+        console.print()
 
     def render_usage(self, console: Console, _options: ConsoleOptions, usage: Text) -> None:
         """Print the usage."""
@@ -244,32 +221,21 @@ class CompactHelp:
 
     def render_description(self, console: Console, _options: ConsoleOptions, text: object) -> None:
         """Print the prose, and the examples as they stand."""
-        prose, _, rest = str(getattr(text, "primary_renderable", "")).partition("For example:\n\n")
-        examples, _, more = rest.partition("\n\n")
-        paragraphs = [*prose.split("\n\n"), examples, *more.split("\n\n")]
-        if examples and not self.is_whole:
-            paragraphs = [paragraphs[0], "\n".join(examples.splitlines()[:EXAMPLES])]
-        for each in filter(None, map(str.rstrip, paragraphs)):
+        for each in str(getattr(text, "primary_renderable", "")).rstrip().split("\n\n"):
             is_example = each.startswith(" ")
-            shown = indent(dedent(each), "  ") if is_example else " ".join(each.split())
-            console.print(shown, markup=False, soft_wrap=is_example)
-            console.print()
+            shown = each if is_example else " ".join(each.split())
+            console.print(f"{shown}\n", markup=False, soft_wrap=is_example)
 
-    def _names(self, entry: HelpEntry) -> str:
-        """Return the names of an option: the short one first, and aliases in a whole help."""
-        long = entry.names if self.is_whole else entry.names[:1]
-        names = [entry.positional_label, *entry.shorts, *long]
-        value = f" {entry.metavar}" if entry.metavar and not entry.positional_label else ""
-        return ", ".join(filter(None, names)) + value
 
-    def _description(self, entry: HelpEntry) -> str:
-        text = " ".join(str(entry.description.primary_renderable).split())
-        if not self.is_whole:
-            return re.split(r"[.:;] ", text, maxsplit=1)[0].rstrip(".")
-        notes = {"one of": entry.choices, "variable": entry.env_var, "default": entry.default}
-        said = "; ".join(
-            f"{name} {value if isinstance(value, str) else ', '.join(value)}"
-            for name, value in notes.items()
-            if value
-        )
-        return f"{text} [{said}]" if said else text
+def _description(entry: HelpEntry, *, is_command: bool) -> str:
+    """Return what an entry says of a command in a sentence, or of an option with its values."""
+    text = " ".join(str(entry.description.primary_renderable).split())
+    if is_command:
+        return text.partition(". ")[0].rstrip(".")
+    notes = {"one of": entry.choices, "variable": entry.env_var, "default": entry.default}
+    said = "; ".join(
+        f"{name} {value if isinstance(value, str) else ', '.join(value)}"
+        for name, value in notes.items()
+        if value
+    )
+    return f"{text} [{said}]" if said else text

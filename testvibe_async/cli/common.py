@@ -34,50 +34,41 @@ if TYPE_CHECKING:
     from testvibe_async.runner.history import Batches, Place
 
 
-MORE_OPTIONS = "More options"
-"""The title of the options that only `--help-all` shows, or its beginning."""
-
-MORE = Parameter(group=Group(MORE_OPTIONS, sort_key=1))
-"""Makes an option one of those."""
-
-_USUAL = Parameter(group=Group("Options of every command", sort_key=8))
-
-_MORE = Parameter(group=Group(f"{MORE_OPTIONS} of every command", sort_key=9))
+OF_EVERY_COMMAND = "Options of every command"
+"""The title of these options in the overall help."""
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group(OF_EVERY_COMMAND, sort_key=9))
 @frozen(kw_only=True)
 class Common:
     """The options that every command has."""
 
-    server: Annotated[str | None, _USUAL] = None
+    server: str | None = None
     """The service's address; else TESTVIBE_SERVER, else what was stored."""
 
-    project: Annotated[str | None, Parameter(name=("--project", "-p"), metavar="NAME"), _USUAL] = (
-        None
-    )
+    project: Annotated[str | None, Parameter(name=("--project", "-p"), metavar="NAME")] = None
     """The project's id or name; else TESTVIBE_PROJECT, else what was stored."""
 
-    ledger: Annotated[Path | None, Parameter(metavar="FILE"), _MORE] = None
+    ledger: Annotated[Path | None, Parameter(metavar="FILE")] = None
     """The file that keeps the batches; else TESTVIBE_LEDGER, else one in your state folder."""
 
-    allow_http: Annotated[bool, _MORE] = False
+    allow_http: bool = False
     """Send the key unencrypted to an http:// server other than this machine."""
 
-    json: Annotated[bool, Parameter(name=("--json", "-j")), _USUAL] = False
+    json: Annotated[bool, Parameter(name=("--json", "-j"))] = False
     """JSON for programs; nothing else is on standard output. --json=lines prints a list as an
     object a line, and what waits prints one for each change as it comes."""
 
     json_lines: Annotated[bool, Parameter(show=False)] = False
     """The option `--json=lines`, as cyclopts receives it."""
 
-    quiet: Annotated[bool, Parameter(name=("--quiet", "-q")), _MORE] = False
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"))] = False
     """Print only results and errors."""
 
-    no_color: Annotated[bool, _MORE] = False
+    no_color: bool = False
     """Print no colours; the variable NO_COLOR does the same."""
 
-    verbose: Annotated[int, Parameter(name=("--verbose", "-v"), count=True), _MORE] = 0
+    verbose: Annotated[int, Parameter(name=("--verbose", "-v"), count=True)] = 0
     """Log events to standard error; -vv logs more, and a traceback on failure."""
 
     api_key: Annotated[str | None, Parameter(parse=False)] = None

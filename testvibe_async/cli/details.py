@@ -61,29 +61,18 @@ def run_details(run: Run, *, width: int | None = None) -> Text:
     )
 
 
-def diagnosis_details(
-    diagnosis: Diagnosis, *, with_sources: bool = False, width: int | None = None
-) -> Text:
-    """Return the whole errors of a run that failed, and the end of its log.
-
-    Args:
-        diagnosis: The run's.
-        with_sources: True to include the tests' sources and the feature's Gherkin.
-        width: Cells that a line may take; None for lines of any length.
-    """
+def diagnosis_details(diagnosis: Diagnosis, *, width: int | None = None) -> Text:
+    """Return the whole errors of a run that failed, and the end of its log."""
     failures = (
         [(f"  {escape(test.name)}", "red"), *error_lines(test.error, limit=None, width=width)]
         for test in diagnosis.failures
     )
     is_passed = diagnosis.status is RunStatus.PASSED and not diagnosis.failures
-    sources = {escape(each.path): each.content for each in diagnosis.specs}
-    sources["Gherkin"] = diagnosis.gherkin
     return _page(
         _run_facts(diagnosis),
         *failures,
         [("It passed: there is nothing to diagnose.", "")] if is_passed else [],
         _titled("Log", _log(diagnosis.log, width)),
-        *(_titled(title, _source(text)) for title, text in sources.items() if with_sources),
     )
 
 
@@ -104,17 +93,11 @@ def generation_details(generation: Generation) -> Text:
     return _page([heading, *facts], sections)
 
 
-def log_details(log: GenerationLog, *, limit: int | None = None, width: int | None = None) -> Text:
-    """Return the log of a generation, each section's reason first.
-
-    Args:
-        log: The log.
-        limit: Maximum lines of each section, from its end; None for all.
-        width: Cells that a line may take; None for lines of any length.
-    """
+def log_details(log: GenerationLog, *, width: int | None = None) -> Text:
+    """Return the log of a generation, each section's reason first."""
     if not log.sections:
         return Text(escape(f"{_feature(log)} has no generation log."))
-    return _page(*(_section(section, limit, width) for section in log.sections))
+    return _page(*(_section(section, width) for section in log.sections))
 
 
 def size(number: int | None) -> str:
@@ -148,13 +131,12 @@ def _test(test: CaseResult, width: int | None) -> list[Line]:
     return [head, *error_lines(test.error, limit=SHORT_ERROR_LINES, width=width)]
 
 
-def _section(section: SectionLog, limit: int | None, width: int | None) -> list[Line]:
+def _section(section: SectionLog, width: int | None) -> list[Line]:
     word = section.conclusion or section.state or "queued"
     lines = [_styled(f"{section.title or section.section}: {word}", section.conclusion)]
     if section.status_reason:
         lines.append((_indented(escape(section.status_reason), width), "bold"))
-    log = section.log if limit is None else section.log[-limit:]
-    return lines + [(_indented(escape(each), width), "") for each in log]
+    return lines + [(_indented(escape(each), width), "") for each in section.log]
 
 
 def error_lines(
@@ -190,11 +172,6 @@ def first_of(lines: Sequence[str], most: int) -> list[str]:
     """Return the first lines, and how many more there are."""
     more = [f"  and {len(lines) - most} more"] if len(lines) > most else []
     return [*lines[:most], *more]
-
-
-def _source(text: str | None) -> list[Line]:
-    """Return source text with its indentation."""
-    return [(f"    {escape(each.expandtabs())}", "") for each in (text or "").splitlines()]
 
 
 def _plain_lines(text: str) -> list[str]:

@@ -7,9 +7,8 @@ in `testvibe_async.runner.trends`, and so are the proposed entries of the quaran
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from fnmatch import fnmatchcase
-from sys import maxsize
 from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import evolve
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from testvibe_async import ConfigError
 from testvibe_async._core.util import escape
-from testvibe_async.cli.common import MORE, common, stored_batches
+from testvibe_async.cli.common import common, stored_batches
 from testvibe_async.cli.details import first_of
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.outputs import Outputs
@@ -63,7 +62,7 @@ async def report(
     batch: str | None = None,
     /,
     *,
-    temporal: Annotated[str | None, Parameter(metavar="KEY"), MORE] = None,
+    temporal: Annotated[str | None, Parameter(metavar="KEY")] = None,
     files: Files = Files(),
 ) -> ExitCode:
     """Report on a batch, also while it is running, without asking the service.
@@ -128,7 +127,6 @@ async def _outcome_of_workflow(key: str) -> Outcome:
 async def history(
     *names: str,
     limit: Annotated[PositiveInt | None, Parameter(name=("--limit", "-n"))] = None,
-    days: PositiveInt | None = None,
     quarantine: bool = False,
 ) -> None:
     """Show the last batches of a project, which runs were flaky, and what changed with the last.
@@ -140,25 +138,19 @@ async def history(
         testvibe-async history
         testvibe-async history Checkout
         testvibe-async history 'nightly-*'
-        testvibe-async history --days 7
         testvibe-async history --limit 30 --json
         testvibe-async history --quarantine
 
     Args:
         names: Features, or batches by their numbers or keys, also by a glob such as
             'nightly-*'; else the last batches.
-        limit: Maximum number of batches; 10 if both are omitted, or 20 with --quarantine.
-        days: Only batches of the last so many days.
+        limit: Maximum number of batches; 10 by default, or 20 with --quarantine.
         quarantine: Propose entries of the quarantine for flaky features, as the repository's file
             takes them; the owner is to be filled in. Say which entries may leave it.
     """
-    usual = QUARANTINE_LIMIT if quarantine else USUAL_LIMIT
-    most = limit or (usual if days is None else maxsize)
+    most = limit or (QUARANTINE_LIMIT if quarantine else USUAL_LIMIT)
     async with stored_batches() as (stored, place):
         batches, features = await _meant(stored, names, place, most)
-    if days is not None:
-        oldest = datetime.now(UTC) - timedelta(days=days)
-        batches = [each for each in batches if each.started_at >= oldest]
     output = common.get().output
     if quarantine:
         return _propose([each for each in batches if each.kind == "run"], output)
@@ -175,8 +167,7 @@ async def history(
         columns = ("Batch", "Kind", "Items", "Passed", "Failed", "Flaky", "Other", "Took")
         output.table(columns, map(_row, batches, documents), is_headed=True)
     else:
-        when = "" if days is None else f" of the last {counted(days, 'day')}"
-        output.note(f"There is no batch{when}{place} yet.")
+        output.note(f"There is no batch{place} yet.")
     for each in batches:
         if each.is_running:
             output.note(f"{each} is still running.")

@@ -1,19 +1,15 @@
-"""Resolution of names that people give: features, operations, refs as text; and their completion.
+"""Resolution of names that people give: features, operations, and refs as text.
 
 Decides what to suggest for an unknown name, and asks the service for a list only if a name needs
-it. Without such a list, names are used as they were typed. Names that were listed are cached on
-this machine, so that completion with the Tab key is quick and sends no request. No decision depends
-on the cache: an unreadable or unwritable one is ignored. The script of a shell is cyclopts's.
+it. Without such a list, names are used as they were typed.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, assert_never, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, assert_never, cast
 
-import platformdirs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
@@ -21,11 +17,9 @@ from testvibe_async import BatchItem, ConfigError, Ref, RunRef, Verdict, errors
 from testvibe_async._core.wire import KINDS
 from testvibe_async.runner.limit import LIMITED, GenerationLimitError
 from testvibe_async.runner.names import did_you_mean
-from testvibe_async.runner.words import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from testvibe_async.cli.common import Connection
     from testvibe_async.cli.text import Item
@@ -43,7 +37,6 @@ async def suggesting(connection: Connection, feature: str | None) -> AsyncGenera
             raise
         with suppress(errors.ResponseError, errors.TransportError):
             names = [each.name for each in await connection.project.list_features()]
-            keep(features=names)
             if suggestion := did_you_mean(feature, names):
                 error.add_note(suggestion)
         raise
@@ -96,15 +89,11 @@ def read_ref(text: str) -> Ref:
         raise ConfigError(f"{error}; quote it for the shell with '…'") from error
 
 
-def read_dispatches(text: str, file: str) -> tuple[list[Ref], list[Item], KindName]:
-    """Return the refs in a file, the items of a batch that have none, and the kind of the batch.
-
-    Args:
-        text: Refs, one a line, or the document of a batch that `--json` prints.
-        file: What to call the file in a message.
+def read_dispatches(text: str) -> tuple[list[Ref], list[Item], KindName]:
+    """Return the refs in a text, the items of a batch that have none, and the kind of the batch.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: It has neither refs, one a line, nor the batch that `--json` prints.
     """
     refs: list[Ref] = []
     undispatched: list[Item] = []
@@ -117,7 +106,7 @@ def read_dispatches(text: str, file: str) -> tuple[list[Ref], list[Item], KindNa
                 undispatched.append(_undispatched(each))
     except (ConfigError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
-            f"{file} has neither refs, one a line, nor a batch that 'run --json' printed"
+            "standard input has neither refs, one a line, nor a batch that 'run --json' printed"
         ) from error
     return refs, undispatched, kind
 
@@ -149,68 +138,5 @@ def _undispatched(document: dict[str, Any]) -> Item:
     )
 
 
-Shell: TypeAlias = Literal["bash", "zsh", "fish", "powershell"]
-
-
-def show_completion(*, shell: Shell | None = None) -> None:
-    """Print a script that lets your shell complete commands and options when you press Tab.
-
-    For example:
-
-        eval "$(testvibe-async --show-completion --shell bash)"
-        testvibe-async --show-completion --shell zsh > ~/.zfunc/_testvibe-async
-
-    Args:
-        shell: The shell; by default the one that this was called from.
-    """
-    # Other commands do without these.
-    from cyclopts.completion.detect import ShellDetectionError, detect_shell  # noqa: PLC0415
-
-    from testvibe_async.cli.app import app  # noqa: PLC0415
-
-    try:
-        shell = shell or detect_shell()
-    except ShellDetectionError as error:
-        raise ConfigError(
-            "which shell this is can't be seen: pass --shell bash, zsh, fish or powershell"
-        ) from error
-    sys.stdout.write(app.generate_completion(shell=shell))
-
-
-MOST_NAMES = 2000
-"""Maximum number of names kept of a kind."""
-
-
-def _completer(*kinds: str) -> Callable[[object], list[str]]:
-    """Return what offers the names of some kinds."""
-    return lambda _context: [name for kind in kinds for name in listed(kind)]
-
-
-FeatureName: TypeAlias = Annotated[str, Parameter(completer=_completer("features"))]
-"""The name or id of a feature."""
-
-RunId: TypeAlias = Annotated[int, Parameter(completer=_completer("runs"), validator=Number(gt=0))]
+RunId: TypeAlias = Annotated[int, Parameter(validator=Number(gt=0))]
 """The id of a run."""
-
-OperationName: TypeAlias = Annotated[str, Parameter(completer=_completer("features", "runs"))]
-"""The argument of `wait`."""
-
-
-def keep(**kinds: Iterable[object]) -> None:
-    """Keep the names of each kind, in place of the names from an earlier list."""
-    with suppress(OSError, ValueError):
-        for kind, found in kinds.items():
-            path = _path(kind)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("\n".join([*map(str, found)][:MOST_NAMES]), encoding="utf-8")
-
-
-def listed(kind: str) -> list[str]:
-    """Return the names of a kind that were listed last."""
-    with suppress(OSError, ValueError):
-        return list(filter(None, _path(kind).read_text(encoding="utf-8").split("\n")))
-    return []
-
-
-def _path(kind: str) -> Path:
-    return platformdirs.user_cache_path(NAME) / f"{kind}.txt"

@@ -18,7 +18,6 @@ from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the an
 from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
-from testvibe_async.cli.common import MORE
 from testvibe_async.cli.text import Yes, confirm
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Files:
     artifacts: Annotated[Path | None, Parameter(metavar="DIR")] = None
     """Download the artifacts of failed runs; to this folder, with a folder for each run."""
 
-    fail_on_flaky: Annotated[bool, MORE] = False
+    fail_on_flaky: bool = False
     """Exit with 1 where something was flaky, too."""
 
     @property
@@ -149,11 +148,7 @@ class Consent:
 class BatchOptions:
     """The options of a command for its batch."""
 
-    dry_run: Annotated[bool, MORE] = False
-    """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
-    one that the command would end with, if known."""
-
-    key: Annotated[str | None, Parameter(metavar="KEY"), MORE] = None
+    key: Annotated[str | None, Parameter(metavar="KEY")] = None
     """Your own name for the batch. The same command with the same key resumes it; other commands
     take the key in place of its number."""
 

@@ -7,17 +7,19 @@ a batch is to make the same call with its key, which is decided in `testvibe_asy
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from attrs import evolve
 from cyclopts import Parameter
 
 from testvibe_async import BatchItem, ConfigError, Run, RunRef, Verdict, VibeError
-from testvibe_async.cli.common import MORE, common, stored_batches
-from testvibe_async.cli.names import OperationName, operations_of, read_dispatches, read_ref
+from testvibe_async.cli.common import common, stored_batches
+from testvibe_async.cli.names import operations_of, read_dispatches, read_ref
 from testvibe_async.cli.options import Consent, Files, Timeout
-from testvibe_async.cli.text import TextFile, name_of, read_text
+from testvibe_async.cli.text import STDIN, read_text
 from testvibe_async.cli.watch import watching
 from testvibe_async.ledger import folded, undecided
 from testvibe_async.models import DEFAULT_CONFIG
@@ -200,34 +202,25 @@ def _decision(batch: KeptBatch, words: Sequence[str]) -> Literal["resend", "drop
             )
 
 
-async def wait(
-    *operations: OperationName,
-    batch: Annotated[str | None, MORE] = None,
-    file: TextFile | None = None,
-    timeout: Timeout = None,
-    files: Files = Files(),
-) -> ExitCode:
+async def wait(*operations: str, timeout: Timeout = None, files: Files = Files()) -> ExitCode:
     """Wait for runs and generations that were dispatched before, by any client.
 
     An operation is the id of a run, the name of a feature for what it has in flight, or a ref: what
-    the other commands print of an operation with --json. A file has refs, one a line, or the batch
-    that 'run --json' or 'generate --json' printed. A feature of a batch that was refused, or
-    whose dispatch is unknown, is named, and counts for the exit code.
+    the other commands print of an operation with --json. Standard input has refs, one a line, or
+    the batch that 'run --json' or 'generate --json' printed. A feature of a batch that was refused,
+    or whose dispatch is unknown, is named, and counts for the exit code.
 
     For example:
 
         testvibe-async wait 214 215 --timeout 120 --report junit.xml
         testvibe-async wait Checkout
-        testvibe-async wait --file runs.json
-        testvibe-async run Checkout --json | testvibe-async wait --file -
+        testvibe-async wait < runs.json
+        testvibe-async run Checkout --json | testvibe-async wait
 
     The exit codes are those of run --wait.
 
     Args:
-        operations: Ids of runs, names of features, or refs as JSON.
-        batch: A batch of the ledger, by its number or its key: what it has in flight. Nothing is
-            dispatched.
-        file: A file with refs or a batch; - for standard input.
+        operations: Ids of runs, names of features, or refs as JSON; else those on standard input.
         timeout: Maximum time to wait.
         files: The files to write.
     """
@@ -235,24 +228,13 @@ async def wait(
     named = [read_ref(each) for each in operations if each.startswith("{")]
     others: list[Item] = []
     kind: KindName = "run"
-    if file is not None:
-        refs, others, kind = read_dispatches(read_text(file), name_of(file))
-        if not refs and not others:
-            raise ConfigError(f"there is nothing to wait for in {name_of(file)}")
-        named += refs
-    elif not operations and batch is None:
+    if not operations and not sys.stdin.isatty():
+        named, others, kind = read_dispatches(read_text(Path(STDIN)))
+    if not (words or named or others):
         raise ConfigError(
-            "which operations? Give run ids, features or refs, or --file FILE with the output of "
-            f"'run --json'; to continue the last batch: {NAME} resume"
+            "nothing to wait for: give run ids, features or refs, or the output of 'run --json' "
+            f"on standard input; to continue the last batch: {NAME} resume"
         )
-    if batch is not None:
-        async with stored_batches() as (batches, place):
-            found = await batches.named(batch, place)
-            items = (await batches.read(found)).items
-        named += [each.ref for each in items if each.is_unfinished and each.ref]
-        others += [each for each in items if not each.is_unfinished]
-        kind = found.kind
-        common.set(evolve(common.get(), server=found.server, project=found.project))
 
     async with watching(files=files, timeout=timeout) as watch:
         watch.know(spec=BatchSpec(kind=kind))

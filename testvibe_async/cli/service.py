@@ -15,7 +15,7 @@ from testvibe_async import ConfigError
 from testvibe_async._core.util import escape
 from testvibe_async.cli import details
 from testvibe_async.cli.common import connected
-from testvibe_async.cli.names import FeatureName, RunId, keep, suggesting
+from testvibe_async.cli.names import RunId, suggesting
 from testvibe_async.cli.text import TextFile, Yes, confirm, read_text, tests_of
 
 features: App = App(name="features", help="List, read, add, change and delete features.")
@@ -34,7 +34,6 @@ async def list_features() -> None:
     """
     async with connected() as connection:
         found = await connection.project.list_features()
-    keep(features=[each.name for each in found])
     connection.output.rows(
         found,
         ("Id", "Name", "Status", "Kind", "Updated"),
@@ -43,25 +42,21 @@ async def list_features() -> None:
 
 
 @features.command(name="show")
-async def show_feature(feature: FeatureName, /, *, gherkin: bool = False) -> None:
+async def show_feature(feature: str, /) -> None:
     """Show one feature: its Gherkin on standard output, and its facts on standard error.
 
     For example:
 
         testvibe-async features show "Login Functionality"
-        testvibe-async features show 12 --gherkin > login.feature
+        testvibe-async features show 12 > login.feature
 
     Args:
         feature: Its id, or its name in any case.
-        gherkin: Show the Gherkin and nothing else, byte for byte.
     """
     async with connected() as connection, suggesting(connection, feature):
         found = await connection.project.get_feature(feature)
     output = connection.output
     output.document(found)
-    if gherkin:
-        output.data(found.gherkin or "")
-        return
     facts = [str(found.id), found.name, found.status, found.kind]
     updated = f"updated {found.updated_at:%Y-%m-%d %H:%M} UTC" if found.updated_at else None
     output.note("  ".join(escape(fact) for fact in [*facts, updated] if fact) + "\n")
@@ -91,7 +86,7 @@ async def create(name: str, /, *, file: TextFile) -> None:
 
 @features.command
 async def update(
-    feature: FeatureName,
+    feature: str,
     /,
     *,
     file: TextFile | None = None,
@@ -119,7 +114,7 @@ async def update(
 
 @features.command
 async def delete(
-    feature: FeatureName,
+    feature: str,
     /,
     *,
     yes: Yes = False,
@@ -187,7 +182,7 @@ runs: App = App(name="runs", help="List runs, show one, and download its artifac
 @runs.command(name="list")
 async def list_runs(
     *,
-    feature: FeatureName | None = None,
+    feature: str | None = None,
     limit: PositiveInt | None = None,
 ) -> None:
     """List runs, the newest first.
@@ -203,7 +198,6 @@ async def list_runs(
     """
     async with connected() as connection, suggesting(connection, feature):
         found = await connection.project.list_runs(feature=feature, limit=limit)
-    keep(runs=[run.run_id for run in found])
     connection.output.rows(
         found,
         ("Run", "Feature", "Config", "Status", "Tests", "Created"),
@@ -232,23 +226,20 @@ async def show_run(run: RunId, /) -> None:
 
 
 @runs.command
-async def diagnose(run: RunId, /, *, sources: bool = False) -> None:
-    """Show why a run failed: whole errors, the end of its log, and the sources if asked to.
+async def diagnose(run: RunId, /) -> None:
+    """Show why a run failed: whole errors, and the end of its log; with --json the sources too.
 
     For example:
 
         testvibe-async runs diagnose 214
-        testvibe-async runs diagnose 214 --sources | less
+        testvibe-async runs diagnose 214 --json | jq -r '.specs[].content'
 
     Args:
         run: The run's id.
-        sources: Show the tests' sources and the feature's Gherkin too; --json always has them.
     """
     async with connected() as connection:
         found = await connection.project.diagnose_run(run)
-    connection.output.show(
-        found, lambda width: details.diagnosis_details(found, with_sources=sources, width=width)
-    )
+    connection.output.show(found, lambda width: details.diagnosis_details(found, width=width))
 
 
 @runs.command
@@ -292,7 +283,7 @@ generation: App = App(
 
 
 @generation.command
-async def status(feature: FeatureName, /) -> None:
+async def status(feature: str, /) -> None:
     """Show the state of a feature's latest generation, section by section.
 
     For example:
@@ -309,27 +300,23 @@ async def status(feature: FeatureName, /) -> None:
 
 
 @generation.command
-async def log(feature: FeatureName, /, *, lines: PositiveInt | None = None) -> None:
+async def log(feature: str, /) -> None:
     """Show the log of a feature's latest generation, each section's reason first.
 
     For example:
 
         testvibe-async generation log Checkout
-        testvibe-async generation log Checkout --lines 5
 
     Args:
         feature: Its id, or its name in any case.
-        lines: Number of lines of each section, from its end; all by default.
     """
     async with connected() as connection, suggesting(connection, feature):
         found = await connection.project.get_generation_log(feature)
-    connection.output.show(
-        found, lambda width: details.log_details(found, limit=lines, width=width)
-    )
+    connection.output.show(found, lambda width: details.log_details(found, width=width))
 
 
 @generation.command
-async def cancel(feature: FeatureName, /) -> None:
+async def cancel(feature: str, /) -> None:
     """Cancel a feature's generation, dispatched by any client.
 
     For example:

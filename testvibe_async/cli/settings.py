@@ -156,20 +156,18 @@ def store_project(server: str, project: str) -> Path:
     return path
 
 
-def login(*, stdin: bool = False) -> None:
+def login() -> None:
     """Store an API key on this machine, for one server.
 
-    It asks for what it needs, tries the key on the service, and writes it to your own configuration
-    file, which no other user can read. A key that is stored for one server is sent to no other.
+    It asks for what it needs, or reads the key from a pipe or a file, and tries it on the service.
+    It is kept in your own configuration file, which no other user can read. A key that is stored
+    for one server is sent to no other.
 
     For example:
 
         testvibe-async login
         testvibe-async login --server https://testvibe.example
-        testvibe-async login --server https://testvibe.example --stdin < key.txt
-
-    Args:
-        stdin: Read the key from standard input; the default if that is no terminal.
+        testvibe-async login --server https://testvibe.example < key.txt
     """
     import asyncio  # noqa: PLC0415 - `settings` does without it, and without tomlkit
 
@@ -177,7 +175,7 @@ def login(*, stdin: bool = False) -> None:
     named = given.server or os.environ.get("TESTVIBE_SERVER") or _ask_server()
     server = server_name(named)
     require_encrypted(server, allow_http=given.allow_http)
-    typed = _ask_key() if sys.stdin.isatty() and not stdin else sys.stdin.readline()
+    typed = _ask_key() if sys.stdin.isatty() else sys.stdin.readline()
     api_key = require_api_key(typed)
     try:
         projects = asyncio.run(_try(server, api_key, allow_http=given.allow_http))

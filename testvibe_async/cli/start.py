@@ -14,16 +14,13 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import BatchItem, ConfigError
-from testvibe_async.cli.common import MORE
-from testvibe_async.cli.names import FeatureName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout
 from testvibe_async.cli.resume import resume_batch
 from testvibe_async.cli.watch import Watch, watching
-from testvibe_async.runner.codes import ExitCode, worst_of
-from testvibe_async.runner.limit import LIMITED
+from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads it
 from testvibe_async.runner.selection import Selection
-from testvibe_async.runner.spec import CONFLICTS, BatchSpec
-from testvibe_async.runner.words import NAME, command, counted, item_name, started
+from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.words import NAME, command, counted, started
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,14 +30,14 @@ if TYPE_CHECKING:
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
-    *features: FeatureName,
+    *features: str,
     all_: bool = False,
     wait: Annotated[bool, Parameter(name=("--wait", "-w", "--watch"))] = False,
     config: Annotated[tuple[str, ...], Parameter(name=("--config", "-c"), metavar="NAME")] = (),
     site_url: Annotated[str | None, Parameter(metavar="URL")] = None,
     timeout: Timeout = None,
-    max_in_flight: Annotated[PositiveInt | None, MORE] = None,
-    max_failures: Annotated[PositiveInt | None, MORE] = None,
+    max_in_flight: PositiveInt | None = None,
+    max_failures: PositiveInt | None = None,
     attempts: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     repeat: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     failed: bool = False,
@@ -108,7 +105,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
         attempts=attempts or 1,
         repeat=repeat or 1,
     )
-    files = Files() if options.dry_run else files
     async with watching(files=files, timeout=timeout) as watch:
         start = _Start(watch=watch, spec=spec, options=options, waits=wait)
         if (existing := await watch.existing(options.key)) is not None:
@@ -125,13 +121,13 @@ async def run(  # noqa: PLR0913 - each an option of its own
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own
-    *features: FeatureName,
+    *features: str,
     all_: bool = False,
     watch: Annotated[bool, Parameter(name=("--watch", "-w", "--wait"))] = False,
     on_conflict: Literal["raise", "attach", "wait"] = "raise",
     site_url: Annotated[str | None, Parameter(metavar="URL")] = None,
     timeout: Timeout = None,
-    max_in_flight: Annotated[PositiveInt | None, MORE] = None,
+    max_in_flight: PositiveInt | None = None,
     consent: Consent = Consent(),
     options: BatchOptions = BatchOptions(),
 ) -> ExitCode:
@@ -222,9 +218,6 @@ class _Start:
                 f"{batch} has this key, and other features or options: resume it with "
                 f"{command('resume', str(batch.number))}, or take another --key"
             )
-        if self.options.dry_run:
-            self.watch.output.note(f"{batch} has this key: the command would resume it.")
-            return ExitCode.PASSED
         spec = evolve(spec, site_url=batch.spec.site_url)
         return await resume_batch(self.watch, batch, spec, consent=self.consent, waits=self.waits)
 
@@ -265,8 +258,6 @@ class _Start:
             found: The known state of their features.
         """
         watch, spec, key = self.watch, self.spec, self.options.key
-        if self.options.dry_run:
-            return self._say_plan(jobs, found)
         if self.consent is not None:
             what = counted(len(jobs), "feature") + _replacing(jobs, found)
             question = f"Generate {what}? Each costs credits." if found.is_wider else None
@@ -286,31 +277,6 @@ class _Start:
         )
         expected = spec.repeated(jobs)
         return await watch.perform(spec, jobs, expected, key=key or token_hex(8), waits=self.waits)
-
-    def _say_plan(self, jobs: Sequence[Item], found: Selection) -> ExitCode:
-        """Print the dispatches that would be made, and their possible cost."""
-        output, kind = self.watch.output, self.spec.kind
-        plan = self.spec.forecast(
-            self.spec.repeated(jobs),
-            found.states,
-            max_generations=None if self.consent is None else self.consent.max_generations,
-        )
-        output.rows(
-            [{"feature": job.feature_name, "config": job.config} for job in plan["dispatched"]],
-            ("Feature", "Config"),
-            lambda job: [*job.values()],
-        )
-        costs = ""
-        if kind == "generation" and plan["dispatched"]:
-            costs = f"{_replacing(plan['dispatched'], found)}, and each costs credits"
-        output.note(f"{counted(len(plan['dispatched']), kind)} would be dispatched{costs}.")
-        why = "without tests" if "missing" in CONFLICTS[kind] else "being generated"
-        ends = {ExitCode.REFUSED: plan["refused"], ExitCode.IN_FLIGHT: plan["limited"]}
-        for code, items in ends.items():
-            if items:
-                word = LIMITED if code is ExitCode.IN_FLIGHT else f"refused, {why}"
-                output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
-        return worst_of(code for code, items in ends.items() if items)
 
 
 def _replacing(jobs: Sequence[Item], found: Selection) -> str:

@@ -12,8 +12,6 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from shutil import get_terminal_size
-from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import anyio
@@ -21,7 +19,6 @@ from cyclopts import Parameter
 
 from testvibe_async import BatchItem, ConfigError, Run, VibeError, WaitTimeoutError
 from testvibe_async._core.util import COMMAND, OBEYED, escape
-from testvibe_async.runner.words import NAME
 
 if TYPE_CHECKING:
     import re
@@ -66,13 +63,9 @@ def is_lost(item: Item) -> bool:
     return item.error is not None and not isinstance(item.error, WaitTimeoutError)
 
 
-_NO_BREAK = "\0"
-"""Stands for a space at which no line may break; no text that is printed has one."""
-
-
 def warn(text: str) -> None:
     """Write to standard error, with `--quiet` and `--json` too."""
-    sys.stderr.write(wrapped(escape_lines(text)) + "\n")
+    sys.stderr.write(escape_lines(text) + "\n")
 
 
 def json_of(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
@@ -102,26 +95,8 @@ def escape_lines(text: str) -> str:
     return "\n".join("\t".join(map(escape, line.split("\t"))) for line in text.split("\n"))
 
 
-def wrapped(text: str) -> str:
-    """Return a text for standard error, wrapped between words on a terminal.
-
-    What is to be copied stays whole: a line that begins with a space, and a command to the end of
-    its line.
-    """
-    if not sys.stderr.isatty():
-        return text
-    width = max(get_terminal_size().columns, 20)
-    return "\n".join(
-        line if line.startswith(" ") else _filled(line, width) for line in text.split("\n")
-    )
-
-
-def _filled(line: str, width: int) -> str:
-    words, name, command = line.partition(f"{NAME} ")
-    whole = words + (name + command).replace(" ", _NO_BREAK)
-    filled = fill(whole, width, break_long_words=False, break_on_hyphens=False)
-    return filled.replace(_NO_BREAK, " ")
-
+STDIN = "-"
+"""The name of standard input, where a file or a ref is asked for."""
 
 TextFile: TypeAlias = Annotated[Path, Parameter(name=("--file", "-f"), allow_leading_hyphen=True)]
 """The type of an option that names a file with a text; `-` for standard input.
@@ -144,18 +119,14 @@ def read_text(path: Path) -> str:
         ConfigError: It can't be read, or is not UTF-8.
     """
     try:
-        if str(path) == "-":
+        if str(path) == STDIN:
             return sys.stdin.buffer.read().decode()
         return path.read_bytes().decode()
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{name_of(path)} is no text in UTF-8 (byte {error.start})") from error
-
-
-def name_of(path: Path) -> str:
-    """Return what to call the source of a text in a message."""
-    return "standard input" if str(path) == "-" else str(path)
+        name = "standard input" if str(path) == STDIN else path
+        raise ConfigError(f"{name} is no text in UTF-8 (byte {error.start})") from error
 
 
 def ask(question: str) -> str:

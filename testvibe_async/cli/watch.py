@@ -33,7 +33,6 @@ from testvibe_async import (
 )
 from testvibe_async.cli.common import Connection, common, connected, require_settings
 from testvibe_async.cli.exits import shown_elsewhere
-from testvibe_async.cli.names import keep
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import Progress, reporting
@@ -125,7 +124,6 @@ class Watch:
                 all_word="--all",
             )
         if found.listing is not None:
-            keep(features=[each.name for each in found.listing])
             for sentence in self.quarantine.unmatched(found.listing):
                 warn(sentence)
         if found.note and found.jobs:

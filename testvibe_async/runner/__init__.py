@@ -4,7 +4,7 @@ This package knows no terminal, no protocol and no test framework. Each module i
 itself, so that a command loads only the modules it needs:
 
 - `names`: resolution of the names of projects, configurations and the ledger's file
-- `spec`: the description of a batch, which is kept with it, and its forecast
+- `spec`: the description of a batch, which is kept with it
 - `selection`: selected features and configurations: names, ids, globs, exclusions, all
 - `quarantine`: expected failures with a person responsible for each, which fail no batch
 - `ledgers`: the limit on generations, enforced where each is sent; `limit`: the error of the others

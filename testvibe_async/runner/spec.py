@@ -1,7 +1,7 @@
 """The description of a batch: what every surface asks for, and what is kept with the batch.
 
-Decides the defaults, which call of the SDK performs a batch, and what the service will refuse for
-certain. It selects no features: see `selection`.
+Decides the defaults, and which call of the SDK performs a batch. It selects no features: see
+`selection`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from testvibe_async.runner.limit import with_limit_named
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from testvibe_async.batch import Batch, Features, StoredBatch
     from testvibe_async.errors import KindName
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 
 IN_FLIGHT: Mapping[KindName, int] = {"run": 100, "generation": 10}
 """Default maximum number of operations in flight, by their kind."""
-
-CONFLICTS: Mapping[KindName, Collection[str]] = {
-    "run": {"missing", "generating"},
-    "generation": {"generating"},
-}
-"""The states of a feature, as in a `Selection`, in which the service refuses an operation."""
 
 
 @frozen(kw_only=True)
@@ -130,34 +124,6 @@ class BatchSpec:
         """Return an item for each run of these jobs."""
         numbers = range(1, self.repeat + 1)
         return [evolve(job, repetition=number) for job in jobs for number in numbers]
-
-    def forecast(
-        self,
-        jobs: Iterable[BatchItem[Any]],
-        states: Mapping[int | str, str],
-        *,
-        max_generations: int | None = None,
-    ) -> dict[Literal["dispatched", "refused", "limited"], list[BatchItem[Any]]]:
-        """Return what the batch will do with its jobs, for certain or at most.
-
-        Args:
-            jobs: An item for each operation.
-            states: The states of a `Selection`.
-            max_generations: Maximum number of generations; None for no limit.
-
-        Returns:
-            The jobs by their fate. Refused are runs of a feature without tests and generations of
-            one that is being generated; limited are generations beyond the limit.
-        """
-        dispatched, refused, limited = list[Any](), list[Any](), list[Any]()
-        for job in jobs:
-            if self.on_conflict == "raise" and states.get(job.feature) in CONFLICTS[self.kind]:
-                refused.append(job)
-            elif max_generations is not None and len(dispatched) >= max_generations:
-                limited.append(job)
-            else:
-                dispatched.append(job)
-        return {"dispatched": dispatched, "refused": refused, "limited": limited}
 
     def start(
         self,

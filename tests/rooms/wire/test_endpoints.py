@@ -22,7 +22,7 @@ from testvibe_async.mcp_server.advice import UNKNOWN
 from testvibe_async.operations import HANDLES
 from testvibe_async.refs import _KINDS
 from testvibe_async.reports.entries import ID_FIELDS
-from testvibe_async.runner.spec import CONFLICTS, IN_FLIGHT
+from testvibe_async.runner.spec import IN_FLIGHT
 from testvibe_async.testing.api import LISTS
 
 
@@ -104,7 +104,6 @@ TABLES = {
     "handles": HANDLES,
     "metrics": MEASURED,
     "ids": ID_FIELDS,
-    "conflicts": CONFLICTS,
     "in flight": IN_FLIGHT,
     "advice": UNKNOWN,
     "nested answers": [

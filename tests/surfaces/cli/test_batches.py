@@ -265,7 +265,7 @@ async def test_stream_that_was_not_read(emulator: Emulator, call: Call, ledger: 
 
 @pytest.mark.parametrize("word", ["", "1", "nightly"])
 async def test_batch_that_is_running(word: str, emulator: Emulator, call: Call) -> None:
-    """It is reported so far, its failures are not repeated, and `resume` and `wait` share it."""
+    """It is reported so far, its failures are not repeated, and `resume` shares it."""
     running = asyncio.create_task(
         call("run Returns Wishlist --wait --key nightly --max-in-flight 1")
     )
@@ -277,7 +277,6 @@ async def test_batch_that_is_running(word: str, emulator: Emulator, call: Call) 
     assert "Batch 1 (nightly) is still running.\n" in (await call("history")).errors
     (await call(f"run --wait --failed {word}")).refuses("Batch 1 (nightly) is still running")
     if word:
-        assert (await call(f"wait --batch {word}")).code == 1
         assert (await call(f"resume {word}")).code == 1
     else:
         (await call("resume")).refuses("has finished, or still running")
@@ -410,7 +409,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
 
 
 async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few batches are shown, or those of so many days, or so many; it says if none is left."""
+    """A few batches are shown, or so many; it says if there is none."""
     assert history.USUAL_LIMIT == 10
     monkeypatch.setattr(history, "USUAL_LIMIT", 2)
     ended = await call("history")
@@ -422,7 +421,7 @@ async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPat
     await call("run Checkout --wait --quiet")
     assert "\nNothing changed with the last batch.\n" in (await call("history")).output
     await call("run Checkout --wait --quiet")
-    for options, number in (("", 2), ("--days 7", 3), ("--days 7 --limit 1", 1)):
+    for options, number in (("", 2), ("--limit 1", 1)):
         assert len((await call(f"history --json {options}")).json["batches"]) == number
 
 

@@ -206,12 +206,6 @@ AT_LENGTH = [
         "\n    Error: a\n    Locator: b\n            c\n    d\n\nLog\n    1 failed\n",
     ),
     pytest.param(
-        "runs diagnose 214 --sources",
-        DIAGNOSIS,
-        "|failed\n\ntests/checkout.spec.ts\n    test('Long', () => {\n            x();|"
-        "\n\nGherkin\n    Feature: Checkout\n    \n      Scenario: Long\n",
-    ),
-    pytest.param(
         "generation status Checkout",
         GENERATION,
         "Generation of Checkout: failed\n  request   r-1\n  updated   2026-06-10 16:02:01|"
@@ -226,11 +220,6 @@ AT_LENGTH = [
         LOG,
         "A guest: failure\n    No\n    one\n    two\n    three\n\n|"
         "voucher: in_progress\n    four\n\nkit: queued\n",
-    ),
-    pytest.param(
-        "generation log Checkout --lines 1",
-        LOG,
-        "A guest: failure\n    No\n    three\n\nvoucher: in_progress\n    four\n\n|",
     ),
 ]
 

@@ -50,8 +50,6 @@ def consented(options: str, *, asked_for: int) -> int:
 async def test_feature_that_is_generating(watch: str, emulator: Emulator, call: Call) -> None:
     """A conflict is printed with the option that helps, which joins the generation in flight."""
     await call(f"generate {GIFT_CARD}")
-    ended = await call(f"generate {GIFT_CARD} --dry-run")
-    assert (ended.code, ended.lines) == (3, [])
     ended = await call(f"generate {GIFT_CARD} {watch}")
     assert ended.code == 3
     assert "--on-conflict attach" in ended.output + ended.errors
@@ -148,42 +146,6 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
     assert (ended.code, len(emulator.generations)) == (4, 1)
     ended = await call("generate 'Draft 3' --max-generations 0")
     assert ended.errors.endswith(":\n  testvibe-async resume 3\n")  # Nothing is in flight.
-
-
-@pytest.mark.parametrize(
-    ("typed", "expected", "said"),
-    [
-        (
-            "run 'Draft 1'",
-            (3, 0),
-            "0 runs would be dispatched.\n1 refused, without tests: Draft 1.\n",
-        ),
-        ("run 'Draft 1' Checkout", (3, 1), "1 refused, without tests: Draft 1.\n"),
-        ("run Checkout -c Default -c Mobile", (0, 2), "2 runs would be dispatched"),
-        ("run Checkout --repeat 3", None, "3 runs"),
-        ("generate Draft* --max-generations 1", (4, 1), "\n3 stopped at the limit: Draft 1, Draft"),
-        ("generate 'Draft 1' --max-generations 0", (4, 0), "0 generations would be dispatched.\n"),
-        ("generate Draft*", (0, 4), "4 generations would be dispatched, and each costs credits.\n"),
-        (
-            "generate Draft* Checkout Wish*",
-            (0, 6),
-            "6 generations would be dispatched, replacing the tests of 2, and each costs ",
-        ),
-    ],
-)
-async def test_dry_run_is_what_would_happen(
-    typed: str, expected: tuple[int, int] | None, said: str, emulator: Emulator, call: Call
-) -> None:
-    """Its exit code, its rows and its price are those of the command without it."""
-    ended = await call(f"{typed} --dry-run")
-    assert said in ended.errors
-    assert not emulator.runs
-    assert not emulator.generations
-    if expected is not None:
-        assert (ended.code, len(ended.lines)) == expected
-        consent = "" if "generat" not in typed or "--max-generations" in typed else "--yes"
-        ended = await call(f"{typed} {consent}")
-        assert (ended.code, len(ended.lines)) == expected
 
 
 @pytest.mark.parametrize(

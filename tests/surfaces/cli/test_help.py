@@ -1,4 +1,4 @@
-"""The help: one screen for what most people need, and examples that work; and completion."""
+"""The help: what each command does, and examples that work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.amounts import some
-from tests.surfaces.cli.conftest import Call, Run, write
+from tests.surfaces.cli.conftest import Call, Run
 from testvibe_async.cli import app
 from testvibe_async.reports.files import FORMATS
 from testvibe_async.testing import Emulator, Scenario
@@ -63,15 +63,16 @@ def examples(words: tuple[str, ...], text: str) -> list[str]:
     return [line for line in lines if line.startswith(start) and "--help" not in line]
 
 
+@pytest.mark.usefixtures("signed_in")
 @pytest.mark.parametrize("words", some(COMMANDS, few=4), ids=" ".join)
 async def test_examples_work(
-    words: tuple[str, ...], signed_in: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each example of each help can be typed as it stands: it is no wrong call, and no defect."""
     monkeypatch.setenv("COLUMNS", "200")
-    prepare(signed_in)
+    prepare()
     await call("run Checkout 'Login Functionality' --wait --quiet --key nightly-1")
-    found = examples(words, (await call(*words, "--help-all")).output)
+    found = examples(words, (await call(*words, "--help")).output)
     assert found or words[0] in ELSEWHERE
     for example in dict.fromkeys(found):
         typed = shlex.split(re.split(r" [|<>] ", example)[0])[1:]
@@ -89,54 +90,7 @@ async def test_examples_work(
         assert is_known or ended.code in {0, 1, 3, 4}, (example, ended.errors)
 
 
-def prepare(emulator: Emulator) -> None:
+def prepare() -> None:
     """Put in place what the examples name."""
     for name in ("login.feature", "gift-cards.feature", "mobile.config.js"):
         Path(name).write_text("Feature: x\n\n  Scenario: y\n    Given z\n", encoding="utf-8")
-    ref = f'{{"testvibe": "run", "version": 2, "server": "{emulator.url}", "project": '
-    Path("runs.json").write_text(f'{ref}"{emulator.project_id}", "runId": 214}}', encoding="utf-8")
-
-
-def test_the_shell_is_seen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without --shell it is the shell from which it was called, or must be named."""
-
-    def script(_app: object, *, shell: str) -> str:
-        return f"for {shell}"
-
-    def ps(*_: object, **__: object) -> None:
-        raise OSError
-
-    monkeypatch.setattr("cyclopts.App.generate_completion", script)
-    monkeypatch.setenv("ZSH_VERSION", "5")
-    assert run("--show-completion").output == "for zsh"
-    for name in ("ZSH_VERSION", "BASH_VERSION", "FISH_VERSION", "SHELL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("subprocess.run", ps)
-    run("--show-completion").refuses("pass --shell bash, zsh, fish or powershell")
-
-
-async def test_names_that_were_listed_are_completed(
-    signed_in: Emulator, call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tab offers what the service listed last; a cache that can't be read or written is none."""
-
-    async def offered(typed: str) -> list[str]:
-        ended = await call(f"__complete {typed}")
-        assert ended.code == 0
-        return [line.partition("\t")[0] for line in ended.lines]
-
-    assert signed_in
-    monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
-    await call("run Checkout")
-    await call("features list")
-    await call("runs list")
-    assert "Login Functionality" in await offered("run Log")
-    assert "214" in await offered("runs show ''")
-    assert "214" in await offered("wait ''")
-    path = machine / "cache" / "testvibe-async" / "features.txt"
-    write(path, b"\xff")
-    assert "Login Functionality" not in await offered("run Log")
-    path.unlink()
-    path.mkdir()
-    assert (await call("features list")).code == 0
-    assert "Login Functionality" not in await offered("run Log")

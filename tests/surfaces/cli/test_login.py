@@ -64,7 +64,7 @@ def keys_in(file: Path) -> dict[str, str]:
     return {server: entry["api_key"] for server, entry in servers.items()}
 
 
-@pytest.mark.parametrize("flags", ["", "--stdin", "--json"])
+@pytest.mark.parametrize("flags", ["", "--json"])
 def test_a_key_is_stored_and_removed(
     flags: str, service: Service, run: Run, log_in: LogIn, file: Path
 ) -> None:

@@ -96,7 +96,7 @@ async def test_a_feature_lives_and_dies(
     created = await call("features create", name, "--file", "gift.feature", "--json")
     assert (created.code, emulator.features[name].gherkin) == (0, GHERKIN)
     number = created.json["id"]
-    assert (await call(f"features show {number} --gherkin --quiet")).output == GHERKIN
+    assert (await call(f"features show {number} --json")).json["gherkin"] == GHERKIN
     shown = name.replace("\x1b", "\\x1b")
     assert f"{number}\t{shown}\t" in (await call("features list")).output
     assert f"{number}  {shown}  " in (await call("features show", name.upper())).errors
@@ -111,7 +111,7 @@ async def test_a_feature_lives_and_dies(
     assert (await call("features show Presents")).code == 3
 
 
-@pytest.mark.parametrize("options", ["", "--gherkin", "--quiet"])
+@pytest.mark.parametrize("options", ["", "--quiet"])
 async def test_a_feature_goes_through_a_file_and_back(  # the recipe of the page
     options: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +173,7 @@ async def test_a_suggestion_shows_why(call: Call) -> None:
 COMMANDS = [
     *("projects", "features list", "features show {id}", "doctor"),
     *("wait 214", "report", "history", "runs list", "runs show 214"),
-    "runs diagnose 214 --sources",
+    "runs diagnose 214",
     *("run {id} --wait", "run {id} --wait -vv", "run {id} --wait --json=lines"),
     *("generate Checkout --watch", "generate Checkout --watch -v", "run {id}"),
     *("generation status {id}", "generation log {id}", "generate Checkout"),

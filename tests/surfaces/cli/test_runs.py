@@ -79,7 +79,7 @@ async def test_wait_counts_what_was_not_dispatched(
     async def piped(typed: str) -> Ended:
         document = (await call(typed)).output.encode()
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(document)))
-        return await call("wait --file -")
+        return await call("wait")
 
     for form in ("", "--wait"):
         ended = await piped(f"run Checkout {GIFT_CARD} {form} --json")
@@ -95,12 +95,31 @@ async def test_wait_counts_what_was_not_dispatched(
     assert "testvibe-async runs list --feature " in ended.errors
 
 
-async def test_item_of_another_release(call: Call) -> None:
-    """An error of a class that is not known here can't be understood, and is no defect."""
-    error = {"type": "LaterError", "message": "x"}
-    item = {"feature": "A", "verdict": "error", "ref": None, "error": error}
-    write("runs.json", json.dumps({"items": [item]}))
-    assert (await call("wait --file runs.json")).code == 5
+LATER = {"type": "LaterError", "message": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("", 2, "nothing to wait for: "),
+        ("Feature: Login\n", 2, "standard input has neither refs, one a line, nor a batch that "),
+        # An error of a class that is not known here can't be understood, and is no defect.
+        (
+            json.dumps(
+                {"items": [{"feature": "A", "verdict": "error", "ref": None, "error": LATER}]}
+            ),
+            5,
+            "",
+        ),
+    ],
+)
+async def test_input_that_names_nothing(
+    text: str, code: int, said: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no ref and no batch is refused, without advice on quoting for the shell."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    ended = await call("wait")
+    assert (ended.code, said in ended.errors, "quote" in ended.errors) == (code, True, False)
 
 
 async def test_unknown_run(emulator: Emulator, call: Call) -> None:
@@ -116,17 +135,3 @@ async def test_unknown_run(emulator: Emulator, call: Call) -> None:
     emulator.fail("list_runs", Fault.status(404))
     ended = await call("wait Checkout")
     ended.refuses("(this service lists no runs: give the id of one)\n")
-
-
-@pytest.mark.parametrize("name", ["login.feature", "-"])
-async def test_file_that_is_not_json(
-    name: str, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error names the file, and has no advice on quoting for the shell."""
-    write(name, "Feature: Login\n")
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Feature: Login\n")))
-    shown = "standard input" if name == "-" else name
-    (await call(f"wait --file {name}")).refuses(
-        f"testvibe-async: {shown} has neither refs, one a line, nor a batch that 'run --json' "
-        "printed\n"
-    )
