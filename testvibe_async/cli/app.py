@@ -90,7 +90,7 @@ app: App = App(
 for _group, _commands in zip(_GROUPS, _COMMANDS.values(), strict=True):
     for _name, _place in _commands.items():
         app.command(f"testvibe_async.cli.{_place}", name=_name, group=_group)
-app.register_install_completion_command()
+app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType]
 for _name in ("--help", "--version", "--install-completion"):
     app[_name].group = _GROUPS[-1]
 
