@@ -21,7 +21,7 @@ from benchmarks.results import measure, table
 from testvibe_async import Client, RetryPolicy, RunRef
 from testvibe_async._core.http import outage_interval
 from testvibe_async._core.http.retry import retry_delay
-from testvibe_async._core.polling import Subscription
+from testvibe_async._core.polling import EndWait
 from testvibe_async._core.polling.schedule import standard_poll_plan
 from testvibe_async._core.wire.endpoints import Endpoints
 from testvibe_async._core.wire.protocol import Response, decode
@@ -195,11 +195,11 @@ def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
 
     async def prepare() -> tuple[Client, list[object]]:
         client = _client(answer)
-        kept: list[object] = [subscription := Subscription(client._poller)]
+        kept: list[object] = [wait := EndWait(client._poller)]
         for run in range(IN_FLIGHT):
             ref = RunRef(server=REF.server, project=PROJECT, run_id=run)
             kept.append(polled := client._poller.known.operation(ref, sent_at=0.0))
-            client._poller.listen(polled, subscription)
+            client._poller.listen(polled, wait)
         _stop_timer(client._poller)
         return client, kept
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from attrs import frozen
 
 from testvibe_async._core.config import require_age, require_timeout
-from testvibe_async._core.polling import Change, Iteration, Subscription
+from testvibe_async._core.polling import Change, EndWait, Iteration, Subscription
 from testvibe_async._core.wire import Endpoints
 from testvibe_async.errors import (
     ContradictionError,
@@ -227,7 +227,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
         timeout = require_timeout(timeout)
         if not self.done:
             began = asyncio.get_running_loop().time()
-            error = await Subscription(self._parts.poller).end_of(
+            error = await EndWait(self._parts.poller).end_of(
                 self._polled, began=began, deadline=None if timeout is None else began + timeout
             )
             if error is not None:

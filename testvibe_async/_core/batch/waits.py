@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
-from testvibe_async._core.polling import Change, Iteration, Subscription, own_copy
+from testvibe_async._core.polling import Change, EndWait, Iteration, Subscription, own_copy
 from testvibe_async.models import Snapshot
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Waits(Generic[SnapshotT]):
     def __init__(self, poller: Poller) -> None:
         """Create it without waits; `poller` polls the operations in flight."""
         self._poller = poller
-        self._open: dict[Subscription, PolledOperation[Any]] = {}
+        self._open: dict[EndWait, PolledOperation[Any]] = {}
         self._followers: WeakSet[Subscription] = WeakSet()
         self._is_closed = False
 
@@ -55,25 +55,25 @@ class Waits(Generic[SnapshotT]):
         now = asyncio.get_running_loop().time()
         if deadline is not None and now >= deadline:
             return polled.timed_out(elapsed=now - began)
-        subscription = Subscription(self._poller)
-        self._open[subscription] = polled
+        wait = EndWait(self._poller)
+        self._open[wait] = polled
         try:
-            return await subscription.end_of(polled, began=began, deadline=deadline)
+            return await wait.end_of(polled, began=began, deadline=deadline)
         finally:
-            del self._open[subscription]
+            del self._open[wait]
 
     def fail(self, error: VibeError) -> None:
         """End all waits with an error, such as a refusal of the key."""
-        for subscription, polled in self._open.items():
+        for wait, polled in self._open.items():
             own = own_copy(error)
             own.ref = polled.ref
-            subscription.notify(polled, own)
+            wait.notify(polled, own)
 
     def close(self) -> None:
         """End all waits without a result, and request no more polls."""
         self._is_closed = True
-        for subscription in self._open:
-            subscription.close()
+        for wait in self._open:
+            wait.close()
 
     def changes(
         self, operations: Iterable[Operation[SnapshotT]], *, at_end: Callable[[], None]

@@ -1,9 +1,9 @@
-"""Subscriptions: the one way to wait, for one operation or for many.
+"""Subscriptions: the way to follow operations, by iterating over their events.
 
-A `Subscription` is the listener of its operations and the mailbox of their events, for one task: a
-wait, an iteration, a batch's worker. It starts no task, and cancelling one subscription ends no
-other. The operations hold it weakly, so an iteration that is dropped ends by itself; the poller
-holds it while its task waits. The poller decides when operations are polled.
+A `Subscription` is the listener of its operations and the mailbox of their events, for one task. It
+starts no task, and cancelling one subscription ends no other. The operations hold it weakly, so an
+iteration that is dropped ends by itself; the poller holds it while its task waits. The poller
+decides when operations are polled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from weakref import ref as weak_ref
 
 from testvibe_async._core.polling.polled import OPERATIONS_A_TURN, Change, own_copy
 from testvibe_async._core.util.waiting import NO_CONTEXT
-from testvibe_async.errors import ClientClosedError, VibeError
+from testvibe_async.errors import VibeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ class Mailbox(Generic[ItemT]):
 
 
 class Subscription(Mailbox[tuple[Any, Any]]):
-    """The events of one operation, or of many with an item for each, in order of arrival.
+    """The events of operations, with an item for each, in order of arrival.
 
     An event is one of three: a `Transition`; the `VibeError` that ends the observation of an
     operation; or None for an end, if only ends are wanted. After its last event an operation is
@@ -89,7 +89,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
     def __init__(
         self,
         poller: Poller,
-        items: dict[PolledOperation[Any], tuple[Any, ...]] | None = None,
+        items: dict[PolledOperation[Any], tuple[Any, ...]],
         *,
         wants: Change = Change.END,
         may_grow: bool = False,
@@ -99,8 +99,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         Args:
             poller: Polls the operations.
             items: Operations, and for each the items that accompany its events; an operation's
-                items are removed with its last event. None for the end of a single operation, which
-                `listen` names; its item is None.
+                items are removed with its last event.
             wants: The changes that are events: the end alone, each transition, or updates too.
             may_grow: True to stay open until `finish` is called, so that operations can be added.
         """
@@ -108,12 +107,13 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         self._arrival = None
         self.poller: Poller = poller
         """Polls the operations."""
-        self._items = items
+        self._items: dict[PolledOperation[Any], tuple[Any, ...]] | None = items
+        """The operations whose last event has not come yet; None once closed."""
         self._new: Iterator[PolledOperation[Any]] | None = iter([*items]) if items else None
         self._may_grow = may_grow
         self.wants: Change = wants
         """The changes that are events."""
-        self.is_open: bool = items is None or bool(items) or may_grow
+        self.is_open: bool = bool(items) or may_grow
         """True while more events may come."""
         self.is_passive: bool = False
         """True to have nothing polled: the one poll of a wait without time follows."""
@@ -150,39 +150,6 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         if polled.is_finished or (self.wants is not Change.END and polled.is_known):
             self.notify(polled)
 
-    async def end_of(
-        self, polled: PolledOperation[Any], *, began: float, deadline: float | None
-    ) -> VibeError | None:
-        """Wait for the end of a single operation, and close; at the deadline, poll it once more.
-
-        Args:
-            polled: The operation.
-            began: The loop's clock when the caller began to wait, for the error.
-            deadline: The loop's clock at which to stop waiting; None for no limit.
-
-        Returns:
-            The error that ended the observation; None if the operation has finished, or after
-            `close`.
-        """
-        loop = asyncio.get_running_loop()
-        self.is_passive = deadline is not None and deadline <= loop.time()
-        self.poller.awaited.add(self)
-        try:
-            self.listen(polled)
-            async with NO_CONTEXT if deadline is None else asyncio.timeout_at(deadline):
-                await self.arrival()
-            _, error = self.take() or (None, None)
-        except TimeoutError:
-            await self.poller.poll_last([polled])
-            _, error = self.take() or (None, None)
-            is_unanswered = error is None or isinstance(error, ClientClosedError)
-            if is_unanswered and not polled.is_finished:
-                error = polled.timed_out(elapsed=loop.time() - began)
-        finally:
-            self.poller.awaited.discard(self)
-            self.close()
-        return error
-
     def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
         """Queue an event of an operation.
 
@@ -190,12 +157,9 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             polled: The operation.
             error: The error that ends the observation; None if the operation's state has changed.
         """
-        if not self.is_open or (self._items is not None and polled not in self._items):
+        if not self.is_open or self._items is None or polled not in self._items:
             return
-        items: tuple[Any, ...] = (None,)
-        if self._items is None:
-            self.is_open = False
-        elif error is None and not polled.is_finished:
+        if error is None and not polled.is_finished:
             items = self._items[polled]
         else:
             items = self._items.pop(polled)
