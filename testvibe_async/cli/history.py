@@ -7,6 +7,7 @@ in `testvibe_async.runner.trends`, and so are the proposed entries of the quaran
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,14 +17,15 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from rich.text import Text
 
-from testvibe_async import ConfigError
+from testvibe_async import ConfigError, VibeError
 from testvibe_async._core.util import escape
-from testvibe_async.cli.common import common, stored_batches
+from testvibe_async.cli.common import common, connected, stored_batches
 from testvibe_async.cli.details import first_of
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.text import warn
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - as above
+from testvibe_async.runner.history import KeptBatch
 from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.outcome import Outcome
 from testvibe_async.runner.quarantine import Quarantine
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from testvibe_async.cli.render import Renderer
-    from testvibe_async.runner.history import Batches, KeptBatch, Place
+    from testvibe_async.runner.history import Batches, Place
 
 
 USUAL_LIMIT = 10
@@ -80,7 +82,7 @@ async def report(
         batch: Its number or its key; by default the last batch of this project, with the batch
             that it reran.
         temporal: The workflow id of a batch on Temporal: report on that. TEMPORAL_ADDRESS names
-            its server.
+            its server. The service is asked for names of features without a result.
         files: The files to write.
     """
     if files.artifacts is not None:
@@ -117,6 +119,13 @@ async def _outcome_of_workflow(key: str) -> Outcome:
         items = await TemporalBatch(await connect(), key).items()
     except UNREACHABLE as error:
         raise ConfigError(f"Temporal did not report batch {key!r}: {error}") from error
+    if any(item.name is None and item.outcome is None for item in items):
+        # A request has ids, and only a result has the name; the service may be unknown here.
+        with suppress(VibeError):
+            async with connected() as connection:
+                listed = await connection.project.list_features()
+            names: dict[object, str] = {feature.id: feature.name for feature in listed}
+            items = [evolve(each, name=each.name or names.get(each.feature)) for each in items]
     is_run = all(item.ref is None or item.ref.kind == "run" for item in items)
     marked = [*map(Quarantine.read().mark, items)]
     spec = BatchSpec(kind="run" if is_run else "generation")
@@ -245,7 +254,8 @@ def _course(trend: Trend) -> Text:
     ]
     if since := trend.failing_since:
         begin = f"{since.started_at.astimezone():%d %b %H:%M}"
-        lines.append(f"failing since batch {since.number} of {begin}")
+        title = since.title if isinstance(since, KeptBatch) else since.number
+        lines.append(f"failing since batch {title} of {begin}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
 
 

@@ -124,8 +124,17 @@ def count_words(words: Iterable[str]) -> str:
 
 
 def seconds_of(items: Iterable[BatchItem[Any]]) -> float:
-    """Return for how long the runs of a batch took, from the first to the last, as far as known."""
-    runs = [item.outcome for item in items if item.outcome is not None]
-    begins = [at for run in runs if (at := getattr(run, "created_at", None))]
-    ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
-    return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
+    """Return how long a batch took, from its first operation to its last, as far as known.
+
+    A generation has neither begin nor end; its dispatch and its last change stand for them.
+    """
+    over = [item for item in items if item.outcome is not None]
+    runs = [(getattr(item.outcome, "created_at", None), item.ref) for item in over]
+    begins = [at for begin, ref in runs if (at := begin or (ref and ref.dispatched_at))]
+    ends = [
+        at
+        for item in over
+        for at in [getattr(item.outcome, "finished_at", getattr(item.outcome, "updated_at", None))]
+        if at
+    ]
+    return max((max(ends) - min(begins)).total_seconds(), 0.0) if begins and ends else 0.0

@@ -24,8 +24,9 @@ from tests.surfaces.cli.conftest import (
     text_of,
     use,
 )
-from testvibe_async import Client, SqliteLedger
+from testvibe_async import BatchItem, Client, SqliteLedger, temporal
 from testvibe_async.cli import history
+from testvibe_async.temporal import TemporalBatch
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -39,7 +40,11 @@ SCENARIO = Scenario(
     generation_warm_up=5,
     generation_section=20,
     failing_generations=0,
-    outcomes={"Returns": Outcome(run_status="failed"), "Wishlist": Outcome(run_duration=400)},
+    outcomes={
+        "Returns": Outcome(run_status="failed"),
+        "Wishlist": Outcome(run_duration=400),
+        "Address book": Outcome(generation_status="failed"),
+    },
 )
 GIFT_CARD = "'Checkout with gift card'"
 MATRIX = "-c Default -c Mobile"
@@ -339,6 +344,34 @@ async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Cal
     assert len(emulator.requests) == requests
 
 
+async def test_generations_took_their_time(call: Call) -> None:
+    """`history` says how long a batch of generations took, of a failed one too."""
+    assert (await call("generate 'Address book' --watch")).code == 1
+    seconds = (await call("history --json")).json["batches"][0]["seconds"]
+    assert 20 < seconds < 120
+    assert (await call("history")).lines[1].split("\t")[-1].startswith("1:")
+
+
+async def test_a_running_batch_on_temporal_has_names(
+    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `report --temporal` knows by its id alone has its name in the project."""
+    number = emulator.features["Checkout"].id
+
+    async def items(_self: TemporalBatch) -> list[BatchItem[Any]]:
+        return [BatchItem(feature=number, is_waiting=True)]
+
+    async def connect() -> None:
+        """Connect to nothing."""
+
+    monkeypatch.setattr(temporal, "connect", connect)
+    monkeypatch.setattr(TemporalBatch, "__init__", lambda *_: None)
+    monkeypatch.setattr(TemporalBatch, "items", items)
+    assert (await call("report --temporal k --json")).json["items"][0]["feature"] == "Checkout"
+    emulator.fail("list_features", Fault.status(503))
+    assert (await call("report --temporal k --json")).json["items"][0]["feature"] == str(number)
+
+
 async def test_unfinished_batches_are_listed(call: Call) -> None:
     """`history` names what is not over, with the command that resumes it."""
     await call("run Checkout --wait")
@@ -375,7 +408,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     typed = "run Checkout Newsletter --wait"
     await call(typed)
     end_later(emulator, "failed", "Newsletter")
-    ended = await call(f"{typed} --quiet")
+    ended = await call(f"{typed} --quiet --key main")
     assert re.match(
         r"Newly failing:\n  Newsletter: new since batch 1, \S+ \S+ \(passed\)\n", ended.output
     )
@@ -386,7 +419,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     assert rows[0] == ["Items", "Passed", "Failed", "Flaky"]
     assert rows[1:] == [["2", "2", "0", "0"], ["2", "1", "1", "0"]]
     assert "\nNewly failing:\n  Newsletter\n" in ended.output
-    assert "\n  failing since batch 2 of " in (await call("history newsletter")).output
+    assert "\n  failing since batch 2 (main) of " in (await call("history newsletter")).output
     document = (await call("history --json --limit 1")).json
     assert len(document["batches"]) == 1
     assert (await call("history --json")).json["changes"][0]["what"] == "newly failing"
