@@ -38,7 +38,7 @@ from testvibe_async.runner.trends import (
     removable,
     trends_of,
 )
-from testvibe_async.runner.words import NAME, command, counted, duration, seconds_of, started
+from testvibe_async.runner.words import NAME, command, counted, duration, started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,7 +130,7 @@ async def _outcome_of_workflow(key: str) -> Outcome:
     marked = [*map(Quarantine.read().mark, items)]
     spec = BatchSpec(kind="run" if is_run else "generation")
     place = common.get().place
-    return Outcome(items=marked, seconds=seconds_of(marked), spec=spec, place=place)
+    return Outcome(items=marked, spec=spec, place=place)
 
 
 async def history(

@@ -44,7 +44,7 @@ from testvibe_async.runner.ledgers import LimitedLedger
 from testvibe_async.runner.outcome import Outcome, is_left
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, select
-from testvibe_async.runner.words import counted, seconds_of
+from testvibe_async.runner.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
@@ -334,7 +334,7 @@ class Watch:
             items=items,
             resumable=next(iter(open_reruns), self.outcome.resumable),
             fails_on_flaky=fails_on_flaky,
-            seconds=self.progress.elapsed if self._is_new else seconds_of(items),
+            waited_seconds=self.progress.elapsed if self._is_new else 0.0,
             refusal=self.progress.contact.refusal,
             failure=failure and f"{self.limit.host}: {failure}",
         )

@@ -70,8 +70,8 @@ class Outcome:
     items: Sequence[BatchItem[Snapshot]]
     """One for each operation."""
 
-    seconds: float = 0.0
-    """Duration in seconds; 0 if unknown."""
+    waited_seconds: float = 0.0
+    """Seconds that the command itself has waited; 0 if it did not start all of the operations."""
 
     spec: BatchSpec = field(factory=lambda: BatchSpec(kind="run"))
     """The description of the batch; the defaults without one."""
@@ -119,7 +119,6 @@ class Outcome:
         """Return the outcome of a batch of a ledger, marked by its quarantine."""
         return cls(
             items=batch.items,
-            seconds=seconds_of(batch.items),
             place=place,
             number=batch.number,
             resumable=None if batch.is_running or batch.is_over else batch.unfinished,
@@ -127,6 +126,12 @@ class Outcome:
             fails_on_flaky=fails_on_flaky or batch.fails_on_flaky,
             causes=() if batch.is_complete else (ExitCode.IN_FLIGHT,),
         )
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds, by the service's own times where all have them; 0 if unknown."""
+        by_service = seconds_of(self.items)
+        return (by_service if not self.unfinished else 0.0) or self.waited_seconds or by_service
 
     @property
     def summary(self) -> BatchSummary:

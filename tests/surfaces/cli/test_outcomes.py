@@ -65,7 +65,7 @@ async def mixed(call: Call, emulator: Emulator, *words: str) -> Ended:
 async def test_all_outputs_agree(
     call: Call, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The end of the command, its later report, its history and each format count alike."""
+    """The end of the command, its report, its history and each format have one count and span."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     files = ("a.xml", "a.json", "a.md", "a.html")
     ended = await mixed(call, emulator, *(word for name in files for word in ("-r", name)))
@@ -77,7 +77,8 @@ async def test_all_outputs_agree(
         **dict.fromkeys(("failed", "quarantined", "errors", "unknown", "flaky", "skipped"), 1),
         "succeeded": 2,
     }
-    assert f"{COUNTS}; stopped after" in (await call("report")).output
+    line = next(each for each in ended.output.splitlines() if each.startswith("Batch 1: "))
+    assert line in (await call("report")).output
     history = (await call("history --json")).json["batches"][0]
     assert [history[each] for each in ("passed", "failed", "flaky", "other")] == [1, 1, 1, 4]
     suites = {suite.get("name"): suite for suite in ET.fromstring(text_of("a.xml"))}  # noqa: S314
@@ -91,6 +92,7 @@ async def test_all_outputs_agree(
     words = {"passed": "succeeded", "flaky": "succeeded"}
     assert verdicts == {name: words.get(word, word) for name, word in MIXED.items()}
     assert COUNTS in text_of("a.md")
+    assert f" · {line.partition(' in ')[2].partition(':')[0]}\n" in text_of("a.md")
     assert COUNTS in text_of("a.html")
     annotated = re.findall(r"^::(\w+) title=([\w ]+)", ended.output, re.MULTILINE)
     assert {*annotated} == {
