@@ -207,8 +207,8 @@ def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
         schedule = poller._schedule
         poller._timer_tick = max(schedule._ticks)
         poller._tick()
-        while poller._queue.workers:  # Workers start others.
-            await asyncio.gather(*poller._queue.workers)
+        while poller._polls.workers:  # Workers start others.
+            await asyncio.gather(*poller._polls.workers)
         _stop_timer(poller)
         return sum(len(due) for bucket in schedule._buckets.values() for due in bucket.values())
 

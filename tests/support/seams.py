@@ -20,7 +20,7 @@ def assert_released(client: Client, connections: int) -> None:
     held = connections - throttle._free
     assert held <= 0, f"{held} slots of the throttle are still held"
     assert all(slot.done() for queue in throttle._queues for slot in queue), "a slot is waited for"
-    assert not poller._queue.workers, "the poller still works"
+    assert not poller._polls.workers, "the poller still works"
     assert poller._timer is None or poller._timer.cancelled(), "the poller has a timer"
     ours = [task for task in asyncio.all_tasks() if task.get_name().startswith("testvibe_async")]
     assert not ours, f"tasks go on: {ours}"

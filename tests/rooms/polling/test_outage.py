@@ -102,6 +102,6 @@ async def test_a_probe_that_nobody_waits_for_is_not_sent() -> None:
         polled.listeners = ()
         poller._availability._probe_at = now()
         seen = len(many.failed), many.emulator.count()
-        await poller._serve(polled)
+        await poller._polls._make(polled)
         assert (len(many.failed), many.emulator.count()) == seen
         assert poller._availability.begin_probe(now(), interval=INTERVAL, slack=0.3)

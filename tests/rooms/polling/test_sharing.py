@@ -45,7 +45,7 @@ async def test_no_outcome_is_a_row(emulator: Emulator, client: Client, project: 
     assert emulator.count("get_run") <= 3 * ROUNDS
 
 
-TURNS = {"list_polling.ROWS": 1, "poller.OPERATIONS": 1, "reader.OPERATIONS": 2}
+TURNS = {"list_polling.ROWS": 1, "polls.OPERATIONS": 1, "reader.OPERATIONS": 2}
 """How often a list is interrupted after so many, and in how many places."""
 
 

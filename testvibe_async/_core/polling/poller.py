@@ -16,18 +16,15 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, frozen
-
 from testvibe_async._core.polling.known import KnownOperations
-from testvibe_async._core.polling.list_polling import ListPolling, Lists
+from testvibe_async._core.polling.list_polling import Lists
 from testvibe_async._core.polling.polled import (
     OPERATIONS_A_TURN,
     Change,
     Listener,
     PolledOperation,
-    own_copy,
 )
-from testvibe_async._core.polling.queue import PollQueue
+from testvibe_async._core.polling.polls import LastPoll, ListCall, Poll, Polls
 from testvibe_async._core.polling.reader import Reader
 from testvibe_async._core.polling.schedule import Schedule, next_due
 from testvibe_async._core.polling.shared_polls import SharedPolls
@@ -35,11 +32,10 @@ from testvibe_async._core.util.waiting import cancelling, wait_uncancelled
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
-    ObservationError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator, Iterable, Sequence
+    from collections.abc import Generator, Iterable
 
     from testvibe_async._core.http import Transport
     from testvibe_async._core.polling.schedule import PollPlan
@@ -50,35 +46,6 @@ if TYPE_CHECKING:
 
 LAST_POLL_SECONDS = 1.0
 """Maximum seconds by which a wait outlasts its time-out, for one last poll."""
-
-
-@define(eq=False)
-class _LastPoll:
-    """The last poll of an operation whose waits have timed out."""
-
-    ended: asyncio.Future[None]
-    is_sent: bool = False
-
-    def note_sent(self) -> None:
-        """Note that it has its slot: without an answer, the service is silent."""
-        self.is_sent = True
-
-
-@frozen
-class _ListCall:
-    """A list call to make."""
-
-    list_polling: ListPolling
-    due: list[PolledOperation[Any]]
-    early: list[PolledOperation[Any]]
-    """Operations due soon that are listed with the others: one more row costs no request."""
-    is_urgent: bool = False
-    """True if it serves waits that have timed out."""
-
-    @property
-    def operations(self) -> list[PolledOperation[Any]]:
-        """All operations that the list is asked about."""
-        return [*self.due, *self.early]
 
 
 class Poller:
@@ -117,11 +84,13 @@ class Poller:
         """The subscriptions that a task waits for: nothing else may reference the task."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
-        self._queue: PollQueue[PolledOperation[Any] | _ListCall] = PollQueue(
-            self._serve,
-            self._abandon,
-            max_workers=max_concurrent_polls,
-            is_closed=lambda: transport.is_closed,
+        self._polls = Polls(
+            transport,
+            self._reader,
+            self._plan_poll,
+            interval=interval,
+            slack=self._schedule.tick_seconds,
+            max_at_once=max_concurrent_polls,
         )
         self._availability = transport.availability
         self._availability.returned = self._poll_all
@@ -129,8 +98,6 @@ class Poller:
         # A poll serves all its waits: it must not run in the context of the first one.
         self._context = Context()
         self._shared_polls = SharedPolls(self._reader, context=self._context)
-        self._last: dict[PolledOperation[Any], _LastPoll] = {}
-        """The last polls that have not ended."""
         self._to_queue: list[PolledOperation[Any]] = []
         """The operations whose last poll is queued at the end of this turn of the event loop."""
 
@@ -215,12 +182,12 @@ class Poller:
         state.
         """
         loop = asyncio.get_running_loop()
-        began, last = loop.time(), dict[PolledOperation[Any], _LastPoll]()
+        began, last = loop.time(), dict[PolledOperation[Any], LastPoll]()
         for polled in operations:
             if polled.is_finished or self._transport.is_closed:
                 continue
-            if (poll := self._last.get(polled)) is None:
-                poll = self._last[polled] = _LastPoll(loop.create_future())
+            if (poll := self._polls.last.get(polled)) is None:
+                poll = self._polls.last[polled] = LastPoll(loop.create_future())
                 if not self._to_queue:
                     loop.call_soon(self._queue_last, context=self._context)
                 self._to_queue.append(polled)
@@ -228,8 +195,8 @@ class Poller:
         if last:
             await asyncio.wait([each.ended for each in last.values()], timeout=LAST_POLL_SECONDS)
         for polled, poll in last.items():
-            if self._last.get(polled) is poll:
-                del self._last[polled]
+            if self._polls.last.get(polled) is poll:
+                del self._polls.last[polled]
                 if poll.is_sent and (polled.seen_at or 0.0) < began:
                     self._reader.note_silence(polled, seconds=LAST_POLL_SECONDS)
 
@@ -243,13 +210,7 @@ class Poller:
         tick = self._schedule.tick_of(asyncio.get_running_loop().time())
         for key, operations in by_list.items():
             self._assign(key, operations, tick, is_urgent=True)
-        self._queue.start()
-
-    def _end_poll(self, polled: PolledOperation[Any]) -> None:
-        """Note that an operation is not polled at present."""
-        polled.is_in_progress = False
-        if self._last and (last := self._last.pop(polled, None)) and not last.ended.done():
-            last.ended.set_result(None)
+        self._polls.start()
 
     def _plan_poll(self, polled: PolledOperation[Any]) -> None:
         """Plan an operation's next poll, if it may have a listener and no poll is planned."""
@@ -297,7 +258,7 @@ class Poller:
         for key, operations in self._schedule.take_due(tick).items():
             self._assign(key, operations, tick)
         self._set_timer()
-        self._queue.start()
+        self._polls.start()
 
     def _assign(
         self,
@@ -310,93 +271,18 @@ class Poller:
         """Queue the due operations of one list."""
         list_polling, now = self.lists[key], asyncio.get_running_loop().time()
         if self._availability.is_probing or not list_polling.is_worth_it(len(due), now):
-            self._queue.put(due, is_urgent=is_urgent)
+            self._polls.put(due, is_urgent=is_urgent)
             return
         listed: list[PolledOperation[Any]] = []
         unlisted: list[PolledOperation[Any]] = []
         for polled in due:
             (listed if list_polling.may_show(polled) else unlisted).append(polled)
         # Operations that no list can show go first: the list call may turn out to be of no use.
-        rest: list[PolledOperation[Any] | _ListCall] = [*listed]
+        rest: list[Poll] = [*listed]
         if list_polling.is_worth_it(len(listed), now):
             early = self._schedule.take_early(key, tick, may_show=list_polling.may_show)
-            rest = [_ListCall(list_polling, listed, early, is_urgent)]
-        self._queue.put([*unlisted, *rest], is_urgent=is_urgent)
-
-    def _serve(self, job: PolledOperation[Any] | _ListCall) -> Awaitable[None]:
-        """Serve one queued poll."""
-        if isinstance(job, _ListCall):
-            return self._poll_by_list(job)
-        if self._availability.is_probing:
-            is_probe = job.has_listeners and self._availability.begin_probe(
-                asyncio.get_running_loop().time(),
-                interval=self._interval,
-                slack=self._schedule.tick_seconds,
-            )
-            if not is_probe:
-                return self._fail_with_others(job)
-        return self._read(job)
-
-    def _abandon(self, job: PolledOperation[Any] | _ListCall, error: BaseException | None) -> None:
-        """End the waits of operations whose poll was cancelled, or failed unexpectedly."""
-        what = "the poller's task was cancelled" if error is None else f"unforeseen: {error!r}"
-        for polled in [job] if isinstance(job, PolledOperation) else job.operations:
-            self._end_poll(polled)
-            failure = ObservationError(what, ref=polled.ref)
-            failure.__cause__ = error
-            self._reader.end_waits(polled, failure)
-
-    async def _poll_by_list(self, call: _ListCall) -> None:
-        """Ask a list about operations, and queue a read by id for each that it leaves open."""
-        if call.is_urgent:
-            for polled in call.due:
-                if (last := self._last.get(polled)) is not None:
-                    last.note_sent()
-        listed = await call.list_polling.poll(call.operations)
-        if listed is not None:  # Or refused for the rate limit, which is an answer too.
-            self._availability.note_answer()
-        to_read: Sequence[PolledOperation[Any]] = call.due
-        rescheduled: Sequence[PolledOperation[Any]] = call.early
-        if listed is not None:
-            to_read, rescheduled = listed.to_read, listed.running
-        # The reads start before thousands are rescheduled, which takes several turns of the loop.
-        self._queue.put(to_read, is_urgent=call.is_urgent)
-        self._queue.start()
-        if listed is not None:
-            await self._reader.apply_rows(listed)
-        for number, polled in enumerate(rescheduled, start=1):
-            polled.is_in_progress = False
-            if self._last:
-                self._end_poll(polled)
-            self._plan_poll(polled)
-            if number % OPERATIONS_A_TURN == 0:
-                await asyncio.sleep(0)
-
-    async def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
-        """Note that a poll of an operation would fail like the last one, and plan its next poll."""
-        self._end_poll(polled)
-        outage = self._availability
-        if outage.failure is not None and polled.has_listeners:
-            polled.polled_at = asyncio.get_running_loop().time()
-            error = own_copy(outage.failure)
-            self._reader.handle_failure(polled, error, outage.outlook, is_shared=True)
-        self._plan_poll(polled)
-
-    async def _read(self, polled: PolledOperation[Any]) -> None:
-        """Read one operation by its id, and plan its next poll."""
-        error = None
-        last = self._last.get(polled) if self._last else None
-        try:
-            if polled.has_listeners:
-                on_sent = None if last is None else last.note_sent
-                error = await self._reader.read(polled, retries=False, on_sent=on_sent)
-            if error is not None:
-                self._reader.note_failure(polled, error)
-        finally:
-            self._end_poll(polled)
-        if polled.undocumented or polled.assumed_since is not None:
-            self._reader.check_status(polled)
-        self._plan_poll(polled)
+            rest = [ListCall(list_polling, listed, early, is_urgent)]
+        self._polls.put([*unlisted, *rest], is_urgent=is_urgent)
 
     def _poll_all(self) -> None:
         """Poll all operations now, after an outage."""
@@ -405,7 +291,7 @@ class Poller:
         tick = self._schedule.tick_of(asyncio.get_running_loop().time())
         for key, operations in self._schedule.take_due(inf).items():
             self._assign(key, operations, tick)
-        self._queue.start()
+        self._polls.start()
 
     async def aclose(self) -> None:
         """Stop polling, and end all waits with a `ClientClosedError`."""
@@ -413,7 +299,7 @@ class Poller:
             self._timer.cancel()
         # A poll that runs this call would wait for itself: see `Dispatcher.aclose`.
         here, this = asyncio.get_running_loop(), asyncio.current_task()
-        tasks = [*self._queue.workers, *self._shared_polls.tasks]
+        tasks = [*self._polls.workers, *self._shared_polls.tasks]
         tasks = [task for task in tasks if task.get_loop() is here and task is not this]
         for task in tasks:
             task.cancel()
@@ -424,8 +310,8 @@ class Poller:
 
     async def _end_waits(self) -> None:
         """End the waits for all operations, and let other tasks run in between."""
-        for polled in list(self._last):
-            self._end_poll(polled)
+        for polled in list(self._polls.last):
+            self._polls.end(polled)
         # Includes unscheduled operations: their poll may have been in the cancelled workers.
         for number, polled in enumerate(self.known.close(), start=1):
             if polled.listeners:
