@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from testvibe_async._core.wire.convert import read
 from testvibe_async._core.wire.endpoints import ENDPOINTS, Request
-from testvibe_async._core.wire.leftovers import UnreadableField
+from testvibe_async._core.wire.extra import UnreadableField
 from testvibe_async._core.wire.protocol import Response
 from testvibe_async._core.wire.values import UnreadableError
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from testvibe_async._core.dispatch import Dispatch
     from testvibe_async.errors import VibeError
     from testvibe_async.operations import Operation
+    from testvibe_async.refs import Ref
 
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
@@ -113,7 +114,7 @@ class Entry(Generic[SnapshotT]):
     def end(self, error: VibeError | None) -> BatchItem[SnapshotT]:
         """Note that the batch stops work on the entry, and the error if any; return its item."""
         self.error = error
-        self.final = self._item(error, is_final=True)
+        self.final = self._final_item(error)
         return self.final
 
     def current(self) -> BatchItem[SnapshotT]:
@@ -121,25 +122,33 @@ class Entry(Generic[SnapshotT]):
         if self.final is not None:
             is_late = self.final.ref is None and self.state is RowState.DISPATCHED
             if is_late and isinstance(self.error, DispatchUnknownError):  # It was answered since.
-                return self._item(None, is_final=True)
+                return self._final_item(None)
             return self.final
         error = self.error
         if self.dispatch is not None and self.is_sent:
             error = self.dispatch.unknown("its answer has not come yet")
-        return self._item(error)
+        ref = self.rows[-1].ref if self.state is RowState.DISPATCHED else None
+        return self._item(ref, error=error, is_waiting=ref is None and error is None)
 
-    def _item(self, error: VibeError | None, *, is_final: bool = False) -> BatchItem[SnapshotT]:
-        row, state = self.row, self.state
-        is_known = state in {RowState.DISPATCHED, RowState.FINISHED}
-        # A failed attempt counts if the attempt that was to follow is not dispatched.
-        has_outcome = error is None and bool(self.outcomes) and (is_final or self.final is not None)
-        has_outcome = has_outcome and state is not RowState.DISPATCHED
-        outcome = self.outcomes[-1] if has_outcome else None
-        ref = row.ref if row is not None and is_known else None
-        if outcome is not None and ref is None:
-            ref = next((each.ref for each in reversed(self.rows) if each.ref is not None), None)
-        if not is_final and outcome is None and state is RowState.FINISHED:
-            ref = None  # The next attempt follows.
+    def _final_item(self, error: VibeError | None) -> BatchItem[SnapshotT]:
+        """Return the item of an entry that has ended.
+
+        The last outcome counts, also if the attempt that was to follow is not dispatched.
+        """
+        refs = [row.ref for row in self.rows if row.ref is not None]
+        if error is None and self.outcomes and self.state is not RowState.DISPATCHED:
+            return self._item(refs[-1] if refs else None, outcome=self.outcomes[-1])
+        is_known = self.state in {RowState.DISPATCHED, RowState.FINISHED}
+        return self._item(self.rows[-1].ref if is_known else None, error=error)
+
+    def _item(
+        self,
+        ref: Ref | None,
+        *,
+        outcome: SnapshotT | None = None,
+        error: VibeError | None = None,
+        is_waiting: bool = False,
+    ) -> BatchItem[SnapshotT]:
         return BatchItem(
             feature=self.job.feature,
             name=self.job.name,
@@ -148,8 +157,8 @@ class Entry(Generic[SnapshotT]):
             ref=ref,
             outcome=outcome,
             error=error,
-            is_waiting=not is_final and ref is None and error is None and outcome is None,
-            is_dropped=state is RowState.DROPPED,
+            is_waiting=is_waiting,
+            is_dropped=self.state is RowState.DROPPED,
             earlier=tuple(self.outcomes if outcome is None else self.outcomes[:-1]),
         )
 

@@ -14,8 +14,8 @@ from testvibe_async._core.wire.endpoints import (
     endpoint_overrides,
     openapi_document,
 )
+from testvibe_async._core.wire.extra import EXTRA, UnreadableField
 from testvibe_async._core.wire.kinds import GENERATION, KINDS, RUN, Kind
-from testvibe_async._core.wire.leftovers import EXTRA, UnreadableField
 from testvibe_async._core.wire.paging import next_page
 from testvibe_async._core.wire.protocol import (
     MAX_ERROR_BYTES,

@@ -28,12 +28,12 @@ from attrs import NOTHING, fields, has
 from cattrs import Converter
 
 from testvibe_async._core.util.serialization import wire_name
-from testvibe_async._core.wire.leftovers import (
+from testvibe_async._core.wire.extra import (
     EXTRA,
     MAX_EXTRA_BYTES,
-    Leftovers,
+    ExtraMembers,
     UnreadableField,
-    leftovers,
+    extra_members,
     size_of,
 )
 from testvibe_async._core.wire.scalars import (
@@ -135,13 +135,13 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
         document = Rows(body)
     else:
         document = None if is_optional and not body.strip() else parse(body)
-    token = leftovers.set(Leftovers([] if unreadable is None else unreadable))
+    token = extra_members.set(ExtraMembers([] if unreadable is None else unreadable))
     try:
         return cast("T", _hook_of(shape)(document, shape))
     except UNREADABLE as error:
         raise UnreadableError(*_within("$", error).problems) from error
     finally:
-        leftovers.reset(token)
+        extra_members.reset(token)
 
 
 def _within(place: str, *errors: Exception) -> FaultsError:
@@ -309,7 +309,7 @@ def _model_hook(model: type[Any]) -> Hook:
         if faults or is_open or not is_whole or not values.keys() >= needed:
             missing = [wire for wire in required if members.get(wire) is None]
             _require_none(missing, [fault for wire, fault in faults.items() if wire in deciding])
-            values[EXTRA] = _leftovers(model, members, known, faults)
+            values[EXTRA] = _extra_of(model, members, known, faults)
             if is_open:
                 values[EXTRA][END] = None
         return model(**values)
@@ -324,14 +324,14 @@ def _require_none(missing: Sequence[str], unreadable: Sequence[FaultsError]) -> 
         raise _within("", *faults, *unreadable)
 
 
-def _leftovers(
+def _extra_of(
     model: type[Any],
     members: Mapping[str, object],
     known: Mapping[str, object],
     faults: Mapping[str, FaultsError],
 ) -> dict[str, object]:
     """Note the unreadable members; return them and the unknown ones, as far as they are kept."""
-    noted = leftovers.get()
+    noted = extra_members.get()
     for wire, fault in faults.items():
         noted.add(model, wire, _within("$", fault).problems[0])
     return {

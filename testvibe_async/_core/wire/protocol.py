@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from testvibe_async._core.wire.endpoints import Request
-    from testvibe_async._core.wire.leftovers import UnreadableField
+    from testvibe_async._core.wire.extra import UnreadableField
 
 T = TypeVar("T")
 

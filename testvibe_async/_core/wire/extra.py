@@ -37,7 +37,7 @@ class UnreadableField:
     """The reason why the field could not be read."""
 
 
-class Leftovers:
+class ExtraMembers:
     """The fields of one answer that were left out."""
 
     def __init__(self, fields: list[UnreadableField]) -> None:
@@ -68,7 +68,7 @@ class Leftovers:
         return True
 
 
-leftovers: ContextVar[Leftovers] = ContextVar("the fields of an answer that were left out")
+extra_members: ContextVar[ExtraMembers] = ContextVar("the fields of an answer that were left out")
 
 
 def size_of(value: object, most: int) -> int | None:
