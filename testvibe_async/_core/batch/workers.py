@@ -319,27 +319,35 @@ class Workers(Generic[SnapshotT]):
         if row is not None and row.state is RowState.DISPATCHED and row.ref is not None:
             return cast("Operation[SnapshotT]", operation_of(row.ref, self._parts, adopted=True))
         dispatch = entry.dispatch = self._dispatch_of(entry)
-        operation: Operation[Any] | None = None
         try:
             sending = self._starter.start(
                 dispatch, on_conflict=self.plan.on_conflict or "raise", deadline=self._deadline
             )
             operation = await self._tasks.withdrawable(sending, entry)
-        except (NotSentError, WaitTimeoutError) as error:
-            if isinstance(error, WaitTimeoutError) or not dispatch.is_withdrawn:
+        except NotSentError:
+            if not dispatch.is_withdrawn:
                 raise
+            operation = None
         finally:
             if not dispatch.is_sent:  # A sent dispatch is kept: it may be answered after a stop.
                 entry.dispatch = None
-        if operation is None and (ref := dispatch.record.ref) is not None:
-            # It was withdrawn while its ledger stored the operation.
-            operation = cast("Operation[SnapshotT]", operation_of(ref, self._parts))
-        if operation is None and dispatch.is_sent:
+        return self._withdrawn(dispatch) if operation is None else operation
+
+    def _withdrawn(self, dispatch: Dispatch[Any]) -> Operation[SnapshotT] | None:
+        """Return the operation of a dispatch that was withdrawn; None if nothing was sent.
+
+        Raises:
+            DispatchUnknownError: It was sent, and its answer has not come.
+            VibeError: The batch timed out in an outage, which is the reason.
+        """
+        if (ref := dispatch.record.ref) is not None:  # Its ledger was about to store it.
+            return cast("Operation[SnapshotT]", operation_of(ref, self._parts))
+        if dispatch.is_sent:
             raise dispatch.unknown("the batch ended before its answer came")
         outage = self._parts.transport.availability.error if self._is_timed_out else None
-        if operation is None and outage is not None:
+        if outage is not None:
             raise outage
-        return operation
+        return None
 
     def _dispatch_of(self, entry: Entry[SnapshotT]) -> Dispatch[Any]:
         """Return a dispatch of an entry, which reports its rows to the entry."""
