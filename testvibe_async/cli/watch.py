@@ -10,7 +10,6 @@ import asyncio
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
-    ExitStack,
     asynccontextmanager,
     contextmanager,
     nullcontext,
@@ -39,7 +38,7 @@ from testvibe_async.cli.progress import Progress, reporting
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.text import Item, reason, warn
 from testvibe_async.runner.codes import ExitCode
-from testvibe_async.runner.history import Batches, KeptBatch, Place, after_rerun
+from testvibe_async.runner.history import Batches, KeptBatch, Place, after_rerun, running
 from testvibe_async.runner.ledgers import LimitedLedger
 from testvibe_async.runner.outcome import Outcome, is_left
 from testvibe_async.runner.quarantine import Quarantine
@@ -189,19 +188,15 @@ class Watch:
     ) -> AsyncGenerator[Batch[Any]]:
         """Open a batch, and mark it in the ledger as running until it is left."""
         is_awaited = self.outcome.is_waited_for
-        async with batch:
-            living = ExitStack()
-            if self.batches is not None:
-                heading = await self.batches.find(batch.key, self.place)
-                assert heading is not None
+        ledger = None if self.batches is None else self.batches.ledger
+        async with running(batch, ledger, self.place) as kept:
+            if kept is not None:
                 if is_awaited:  # Otherwise it is named at the end.
-                    self.output.say(f"{heading}.")
-                self.know(number=heading.number, resumable=heading.number)
-                living.enter_context(self.batches.ledger.living(heading.number))
+                    self.output.say(f"{kept}.")
+                self.know(number=kept.number, resumable=kept.number)
             self.progress.follow(expected, lambda: batch.items, is_awaited=is_awaited)
-            with living:
-                async with self.progress.following(batch.changes(), batch.item_of):
-                    yield batch
+            async with self.progress.following(batch.changes(), batch.item_of):
+                yield batch
 
     @contextmanager
     def _noting_what_is_not_kept(self) -> Generator[None]:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from testvibe_async import ConfigError, StoredBatch, Verdict
-from testvibe_async.runner.history import KeptBatch, Place
+from testvibe_async.runner.history import KeptBatch, Place, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,15 +70,13 @@ class Carried:
         return self.task.done() or (bool(self.items) and all(item.ref for item in self.items))
 
     async def _carry(self, make: Make, ledger: SqliteLedger) -> None:
-        async with await make() as batch:
-            server, project = self.place.server, self.place.project
-            stored = await StoredBatch.read(ledger, self.key, server=server, project=project)
-            self.kept, self._batch = KeptBatch.of(stored), batch
+        batch = await make()
+        async with running(batch, ledger, self.place) as self.kept:
+            self._batch = batch
             self._note_change()
-            with ledger.living(stored.number):
-                async with aclosing(batch.changes()) as changes:
-                    async for _ in changes:
-                        self._note_change()
+            async with aclosing(batch.changes()) as changes:
+                async for _ in changes:
+                    self._note_change()
 
     def _note_change(self) -> None:
         changed, self.changed = self.changed, asyncio.Event()

@@ -29,10 +29,10 @@ from attrs.validators import instance_of
 
 from testvibe_async import Client, Hooks, Run, SqliteLedger, errors
 from testvibe_async._core.artifacts import safe_paths
-from testvibe_async.batch import Batch, StoredBatch
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
+from testvibe_async.runner.history import Place, running
 from testvibe_async.runner.names import choose_project, chosen_configs, default_ledger
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, listed_configs, select
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import Project
+    from testvibe_async.batch import Batch
     from testvibe_async.events import OutageEnded, OutageStarted
     from testvibe_async.pytest_plugin.leftovers import SeenRuns
     from testvibe_async.pytest_plugin.options import Options
@@ -283,15 +284,13 @@ class Suite:
         )
         finishing: list[asyncio.Task[None]] = []
         try:
-            async with self._batch(project, jobs, key) as batch:
-                self._batches.append(batch)
-                ledger = self._client.ledger
-                assert isinstance(ledger, SqliteLedger)
-                place = {"server": self._client.server, "project": project.id}
-                with ledger.living((await StoredBatch.read(ledger, key, **place)).number):
-                    async for item in batch:
-                        own = jobs[str(item.feature).casefold(), item.config]
-                        finishing.append(asyncio.create_task(self._finish(own, item, project)))
+            ledger, place = self._client.ledger, Place(self._client.server, project.id)
+            assert isinstance(ledger, SqliteLedger)
+            self._batches.append(batch := self._batch(project, jobs, key))
+            async with running(batch, ledger, place):
+                async for item in batch:
+                    own = jobs[str(item.feature).casefold(), item.config]
+                    finishing.append(asyncio.create_task(self._finish(own, item, project)))
             await asyncio.gather(*finishing)
         except Exception as error:  # noqa: BLE001 - likewise
             failure = error

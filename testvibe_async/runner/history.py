@@ -7,6 +7,7 @@ batch and the reruns of its failures are one. It never asks the service.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,7 +25,7 @@ from testvibe_async.runner.words import command
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
 
-    from testvibe_async import SqliteLedger
+    from testvibe_async import Batch, SqliteLedger
     from testvibe_async.errors import KindName
     from testvibe_async.models import Snapshot
     from testvibe_async.runner.quarantine import Quarantine
@@ -123,6 +124,30 @@ class Place:
         return f"{project} at {self.server}" if self.server else project
 
 
+@asynccontextmanager
+async def running(
+    batch: Batch[Any], ledger: SqliteLedger | None, place: Place
+) -> AsyncGenerator[KeptBatch | None]:
+    """Open a batch, and mark it as running in the ledger's file until it is left.
+
+    Args:
+        batch: The batch, which is not opened yet.
+        ledger: The file that keeps it; None if no file does.
+        place: Its service and its project.
+
+    Yields:
+        The batch as the file has it now, with its number; None without a file.
+    """
+    async with batch:
+        if ledger is None:
+            yield None
+            return
+        where = {"server": place.server, "project": place.project}
+        kept = KeptBatch.of(await StoredBatch.read(ledger, batch.key, **where))
+        with ledger.living(kept.number):
+            yield kept
+
+
 class Batches:
     """The batches of a ledger file. A *heading* is one without its items, which is quickly read."""
 
@@ -135,9 +160,9 @@ class Batches:
         self.ledger: SqliteLedger = ledger
         self._headings: list[KeptBatch] | None = None
 
-    async def headings(self, *, again: bool = False) -> list[KeptBatch]:
-        """Return the headings of all batches, the latest first; read once, unless `again`."""
-        if self._headings is None or again:
+    async def headings(self) -> list[KeptBatch]:
+        """Return the headings of all batches, the latest first; read once."""
+        if self._headings is None:
             found = await StoredBatch.all(self.ledger, with_items=False)
             self._headings = [*map(KeptBatch.of, found)]
         return self._headings
@@ -163,8 +188,8 @@ class Batches:
 
     async def find(self, key: str, place: Place) -> KeptBatch | None:
         """Return the heading of the batch that has a key in a place; None if there is none."""
-        headings = await self.headings(again=True)
-        return next((each for each in headings if each.key == key and place.has(each)), None)
+        found = (each for each in await self.headings() if each.key == key and place.has(each))
+        return next(found, None)
 
     async def named(self, word: str, place: Place) -> KeptBatch:
         """Return the heading of the batch of a number or a key.
