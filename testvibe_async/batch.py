@@ -237,7 +237,7 @@ class Batch(Generic[SnapshotT_co]):
         self._trace = telemetry().trace(
             "testvibe batch",
             {
-                "testvibe.attempts": self._workers.plan.attempts or 1,
+                "testvibe.attempts": self._workers.plan.attempts,
                 "cicd.pipeline.name": "testvibe batch",
             },
         )

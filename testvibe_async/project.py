@@ -552,6 +552,13 @@ class Project:
         missing_only: bool = False,
     ) -> Batch[Any]:
         """Create a batch; None stands for what its first call said."""
+        said: dict[str, Any] = {}
+        if attempts is not None:
+            said["attempts"] = require_count("attempts", attempts)
+        if on_conflict is not None:
+            said["on_conflict"] = on_conflict
+        if missing_only:
+            said["missing_only"] = True
         plan = Plan(
             kind=kind,
             server=self._transport.server,
@@ -559,10 +566,9 @@ class Project:
             key=_checked_key(key) or self._dispatcher.new_key(),
             is_keyed=key is not None,
             site_url=require_site(site_url),
-            attempts=None if attempts is None else require_count("attempts", attempts),
-            on_conflict=on_conflict,
-            missing_only=missing_only or None,
             options=_checked_options(options),
+            said=said,
+            **said,
         )
         entries = EntrySource(plan, source, self._dispatcher.ledger)
         return Batch(Workers(limits, entries, self._starter))

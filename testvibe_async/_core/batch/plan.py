@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Plan:
-    """The settings common to all features of a batch; None stands for those of its first call."""
+    """The settings common to all features of a batch."""
 
     kind: KindName
     server: str
@@ -29,14 +29,19 @@ class Plan:
     """True if the caller named the batch, so that the same call resumes it."""
 
     site_url: str | None = None
-    attempts: int | None = None
+    """The site of all operations; None for that of the first call, or the project's own."""
+
+    attempts: int = 1
     """Maximum number of runs of a feature in total."""
 
-    on_conflict: str | None = None
+    on_conflict: str = "raise"
     """The reaction to a feature whose state does not allow the dispatch."""
 
-    missing_only: bool | None = None
+    missing_only: bool = False
     """True to generate nothing of a feature that has tests by then."""
+
+    said: Mapping[str, Any] = field(factory=dict[str, Any])
+    """Which of the last three this call sets itself; the others are those of the first call."""
 
     options: Mapping[str, Any] = field(factory=dict[str, Any])
     """Further values that the caller wants back: plain JSON."""
@@ -55,9 +60,9 @@ class Plan:
             site_url=self.site_url,
             state=RowState.PLANNED,
             plan={
-                "attempts": self.attempts or 1,
-                "onConflict": self.on_conflict or "raise",
-                "missingOnly": bool(self.missing_only),
+                "attempts": self.attempts,
+                "onConflict": self.on_conflict,
+                "missingOnly": self.missing_only,
                 "options": dict(self.options),
                 "jobs": jobs,
             },
@@ -79,16 +84,19 @@ class Plan:
                 f"key {row.key!r} is that of a batch of {_words(row.kind, row.site_url)}, not of "
                 f"{_words(self.kind, self.site_url)}: take another key"
             )
-        stored = row.plan
-        jobs = stored["jobs"]
+        stored, jobs = row.plan, row.plan["jobs"]
+        settings = {
+            "attempts": stored["attempts"],
+            "on_conflict": stored["onConflict"],
+            "missing_only": stored["missingOnly"],
+            **self.said,
+        }
         return evolve(
             self,
             site_url=row.site_url,
-            attempts=self.attempts or stored["attempts"],
-            on_conflict=self.on_conflict or stored["onConflict"],
-            missing_only=self.missing_only or stored["missingOnly"],
             options=stored["options"],
             jobs=None if jobs is None else [Job(*job) for job in jobs],
+            **settings,
         )
 
 

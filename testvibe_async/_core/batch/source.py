@@ -49,37 +49,37 @@ class EntrySource:
         self._planned: list[Job] | None = None
         """The jobs of the batch, once they are known."""
 
-    async def open(self) -> None:
-        """Read what the ledger has of the batch, and have it keep the batch.
+    async def open(self) -> Plan:
+        """Read what the ledger has of the batch, and have it keep the batch; return its plan.
 
         Raises:
             ConfigError: The key has another request.
             VibeError: The features must be listed, and can't be.
         """
-        if not self.plan.is_keyed:
-            self.plan = evolve(self.plan, missing_only=self._is_missing_only)
-            return
-        first = await self._read_rows()
+        plan = evolve(self.plan, missing_only=self._is_missing_only)
+        if not plan.is_keyed:
+            self.plan = plan
+            return plan
+        first, is_new = await self._read_rows(), False
         if first is None:
             if not self.is_lazy:
                 self._planned = await self._read_jobs()
-            row = evolve(self.plan, jobs=self._planned, missing_only=self._is_missing_only).row()
-            stored = await self._ledger.insert(row)
-            self._first = stored
-            if stored.token == row.token:
-                self.plan = self.plan.with_stored(row)
-                return
-            first = stored  # Another process was faster.
-            await self._read_rows()
+            row = evolve(plan, jobs=self._planned).row()
+            first = await self._ledger.insert(row)
+            is_new = first.token == row.token
+            if not is_new:  # Another process was faster.
+                await self._read_rows()
         self._first = first
         self.plan = self.plan.with_stored(first)
-        await self._use_stored_jobs()
+        if not is_new:
+            await self._use_stored_jobs()
+        return self.plan
 
     @property
     def _is_missing_only(self) -> bool:
         """True if it was requested, or if no generation is of a feature that the caller named."""
         is_unnamed = self.plan.kind == "generation" and not self._jobs.is_named
-        return bool(self.plan.missing_only) or is_unnamed
+        return self.plan.missing_only or is_unnamed
 
     async def _read_rows(self) -> Row | None:
         """Read the batch's rows; return the first, if there is one."""

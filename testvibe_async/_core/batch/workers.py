@@ -69,6 +69,10 @@ class Workers(Generic[SnapshotT]):
         """
         self.source = source
         """Reads the entries."""
+        self.entries: Sequence[Entry[SnapshotT]] = source.entries
+        """The entries read so far."""
+        self.plan: Plan = source.plan
+        """The settings common to all entries; complete once the batch's rows are read."""
         self.completed: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
         """The index and item of each entry, as it completes.
 
@@ -100,16 +104,6 @@ class Workers(Generic[SnapshotT]):
         self._is_stopped = False
         self._is_timed_out = False
         self._is_closed = False
-
-    @property
-    def plan(self) -> Plan:
-        """The settings common to all entries."""
-        return self.source.plan
-
-    @property
-    def entries(self) -> Sequence[Entry[SnapshotT]]:
-        """The entries read so far."""
-        return self.source.entries
 
     @property
     def is_over(self) -> bool:
@@ -149,7 +143,7 @@ class Workers(Generic[SnapshotT]):
 
     async def _read_all(self) -> None:
         """Read the batch's rows, and all features, unless a generator provides them."""
-        await self.source.open()
+        self.plan = await self.source.open()
         while not self.source.is_lazy and not self.source.is_over:
             await self._read()
             if len(self.entries) % READ_A_TURN == 0:
@@ -167,16 +161,12 @@ class Workers(Generic[SnapshotT]):
             raise
         if entry is None:
             self._finish_changes()
-        elif entry.has_ended(self._attempts):
+        elif entry.has_ended(self.plan.attempts):
             self._complete(entry, None)
         elif self._is_stopped:
             self._end(entry, None)
         else:
             self._ready.append(entry)
-
-    @property
-    def _attempts(self) -> int:
-        return self.plan.attempts or 1
 
     def _hire(self) -> None:
         """Start a worker, if there may be work for one more."""
@@ -307,7 +297,7 @@ class Workers(Generic[SnapshotT]):
         if self.plan.is_keyed:
             row.outcome = outcome
             await noted(self._ledger, row)
-        return entry.is_to_repeat(self._attempts) and not self._is_stopped
+        return entry.is_to_repeat(self.plan.attempts) and not self._is_stopped
 
     async def _dispatch(self, entry: Entry[SnapshotT]) -> Operation[SnapshotT] | None:
         """Dispatch an entry; return None if it was withdrawn before it was sent.
@@ -321,7 +311,7 @@ class Workers(Generic[SnapshotT]):
         dispatch = entry.dispatch = self._dispatch_of(entry)
         try:
             sending = self._starter.start(
-                dispatch, on_conflict=self.plan.on_conflict or "raise", deadline=self._deadline
+                dispatch, on_conflict=self.plan.on_conflict, deadline=self._deadline
             )
             operation = await self._tasks.withdrawable(sending, entry)
         except NotSentError:
@@ -371,7 +361,7 @@ class Workers(Generic[SnapshotT]):
             name=job.name,
             config=job.config,
             site_url=plan.site_url,
-            missing_only=bool(plan.missing_only),
+            missing_only=plan.missing_only,
             patience=REFUSED_SECONDS,
             # With `stop_on_failure`, the unknown result stops the batch.
             is_persistent=not self._limits.stop_on_failure,
