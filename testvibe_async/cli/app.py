@@ -163,7 +163,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], Any]:
     if command is not _read:  # It is the help, or the version.
         return lambda: command(*bound.args, **bound.kwargs)
     read, given = command(*bound.args, **bound.kwargs)
-    command, bound, _ = app.parse_args(_listing([*read, *typed[end:]]), **options)
+    command, bound, _ = app.parse_args([*read, *typed[end:]], **options)
     log_to_standard_error(given.verbose)
     if {*read[:1]} & _ALONE and evolve(given, verbose=0, no_color=False) != Common():
         raise ConfigError("this command asks no service, and takes no option for one")
@@ -173,13 +173,6 @@ def parse(arguments: Sequence[str]) -> Callable[[], Any]:
 
 _ALONE = {"demo", "emulator"}
 """The commands that call no service but their own."""
-
-
-def _listing(words: list[str]) -> list[str]:
-    """Return the words of a call; a group that is called without a command lists what it has."""
-    is_bare = not any(each[:1] != "-" for each in words[1:2])
-    is_listed = is_bare and words and words[0] in NAMES and "list" in app[words[0]]
-    return [words[0], "list", *words[1:]] if is_listed else words
 
 
 def _escape_unencodable() -> None:
@@ -211,9 +204,8 @@ class HelpPage:
             value = f" {entry.metavar}" if entry.metavar and not entry.positional_label else ""
             description = _description(entry, is_command=panel.format == "command")
             table.add_row(f"  {', '.join(filter(None, names))}{value}", Text(description))
-        console.print(panel.title, style="bold")
+        console.print(f"\n{panel.title}", style="bold")
         console.print(table)
-        console.print()
 
     def render_usage(self, console: Console, _options: ConsoleOptions, usage: Text) -> None:
         """Print the usage."""
@@ -224,7 +216,7 @@ class HelpPage:
         for each in str(getattr(text, "primary_renderable", "")).rstrip().split("\n\n"):
             is_example = each.startswith(" ")
             shown = each if is_example else " ".join(each.split())
-            console.print(f"{shown}\n", markup=False, soft_wrap=is_example)
+            console.print(f"\n{shown}", markup=False, soft_wrap=is_example)
 
 
 def _description(entry: HelpEntry, *, is_command: bool) -> str:

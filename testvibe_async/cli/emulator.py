@@ -15,7 +15,7 @@ import sys
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import anyio
 from cyclopts import Parameter
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
 
-Speed = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
-"""The type of an option that says how many times faster than usual the service works."""
+Positive: TypeAlias = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 
 RETENTION = 10_000
 """Maximum number of runs, and of generations, that the service keeps, which take some 20 MiB."""
@@ -40,33 +39,21 @@ RETENTION = 10_000
 _KINDS = ("reset", "lost", "hang", "unanswered", "truncated", "cut_head", "garbage")
 """The faults that an option can name, by the class methods of `Fault`."""
 
-_NUMBER = r"\d+(?:\.\d+)?"
-_FORMS = {
-    "--fault": (
-        rf"(?P<operation>[a-z_]+|\*):(?P<what>[1-5]\d\d|{'|'.join(_KINDS)})(?:\*(?P<times>\d+))?",
-        "OPERATION:WHAT*TIMES, such as run_feature:503*3; WHAT is a status, or one of "
-        + ", ".join(_KINDS),
-    ),
-    "--outage": (
-        rf"(?P<seconds>{_NUMBER})s@(?P<start>{_NUMBER})s",
-        "SECONDSs@STARTs, such as 20s@60s",
-    ),
-    "--limit": (rf"(?P<rate>{_NUMBER})/s", "NUMBER/s, such as 100/s"),
-}
-"""Syntax of some options' values, as a pattern and as a description for people."""
+_FAULT = re.compile(
+    rf"(?P<operation>[a-z_]+|\*):(?P<what>[1-5]\d\d|{'|'.join(_KINDS)})(?:\*(?P<times>\d+))?"
+    r"(?:@(?P<start>[\d.]+)s\+(?P<seconds>[\d.]+)s)?"
+)
 
 
 async def emulator(  # noqa: PLR0913 - each an option of its own
     *,
     port: Port = 8765,
     features: Path | None = None,
-    speed: Speed = 1.0,
+    speed: Positive = 1.0,
     seed: int = 0,
     credits: NonNegativeInt | None = None,  # noqa: A002 - the service's own word
-    strict: bool = False,
     fault: tuple[str, ...] = (),
-    outage: tuple[str, ...] = (),
-    limit: str | None = None,
+    limit: Positive | None = None,
 ) -> None:
     """Serve an emulated TestVibe on this machine until Ctrl-C.
 
@@ -78,7 +65,7 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         testvibe-async emulator
         testvibe-async emulator --port 0 --speed 20 > emulator.env
         testvibe-async emulator --features my-features --seed 7
-        testvibe-async emulator --fault 'run_feature:503*3' --outage 20s@60s
+        testvibe-async emulator --fault 'run_feature:503*3' --fault '*:503@60s+20s'
 
     Args:
         port: The port on 127.0.0.1; 0 for any that is free.
@@ -87,13 +74,11 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
             those of the real service: at 4, what a report calls a minute takes 15 s.
         seed: Seed of the random durations and test results.
         credits: Maximum number of generations that may be dispatched; unlimited by default.
-        strict: Refuse fields and query parameters that are not documented.
-        fault: A failure, as OPERATION:WHAT or OPERATION:WHAT*TIMES; repeat it for several. The
-            operation is the service's name for it, or * for all; WHAT is an HTTP status, reset,
-            hang or garbage, or after it has taken effect lost, unanswered, cut_head or truncated.
-        outage: An outage, such as 20s@60s: 503 for 20 s, from 60 s after the start on, in seconds
-            of the emulated service; repeat it for several.
-        limit: The rate of requests that are served, such as 100/s; one more is answered with 429.
+        fault: A failure, as OPERATION:WHAT, with *TIMES or with @60s+20s for 20 s from 60 s after
+            the start on, in seconds of the emulated service; repeat it for several. The operation
+            is the service's name for it, or * for all; WHAT is an HTTP status, reset, hang or
+            garbage, or after it has taken effect lost, unanswered, cut_head or truncated.
+        limit: Maximum number of requests a second that are served; others are answered with 429.
     """
     service = make_emulator(
         features=features,
@@ -101,13 +86,10 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         credits=credits,
         speed=speed,
         port=port,
-        strict=strict,
-        rate_limit=None if limit is None else float(_parsed("--limit", limit)["rate"]),
+        rate_limit=limit,
     )
     for text in fault:
         _add_fault(service, text)
-    for text in outage:
-        _add_outage(service, text)
     try:
         await service.start()
     except OSError as error:
@@ -136,30 +118,24 @@ def make_emulator(**options: Any) -> Emulator:  # noqa: ANN401 - Emulator's own
 
 
 def _add_fault(service: Emulator, text: str) -> None:
-    found = _parsed("--fault", text)
-    what, times = found["what"], found["times"]
+    found = _FAULT.fullmatch(text)
+    if found is None:
+        raise ConfigError(
+            f"--fault {text!r} is not understood: write OPERATION:WHAT*TIMES, such as "
+            "run_feature:503*3, or OPERATION:WHAT@60s+20s; WHAT is a status, or one of "
+            + ", ".join(_KINDS)
+        )
+    operation, what, times, start, seconds = found.groups()
+    begin, end = (float(start), float(start) + float(seconds)) if start else (0.0, inf)
     try:
         service.fail(
-            found["operation"],
+            operation,
             Fault.status(int(what)) if what.isdecimal() else getattr(Fault, what)(),
             times=int(times) if times else None,
+            when=lambda request: begin <= request.at < end,
         )
     except ValueError as error:
         raise ConfigError(f"--fault {text}: {error}") from error
-
-
-def _add_outage(service: Emulator, text: str) -> None:
-    found = _parsed("--outage", text)
-    start, seconds = float(found["start"]), float(found["seconds"])
-    service.fail("*", Fault.status(503), when=lambda request: start <= request.at < start + seconds)
-
-
-def _parsed(option: str, text: str) -> re.Match[str]:
-    form, said = _FORMS[option]
-    found = re.fullmatch(form, text)
-    if found is None:
-        raise ConfigError(f"{option} {text!r} is not understood: write {said}")
-    return found
 
 
 def _announce(service: Emulator) -> None:
@@ -185,21 +161,16 @@ def _stop_signals() -> Generator[Callable[[], Awaitable[object]]]:
         yield signals.__anext__
 
 
-async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.0) -> ExitCode:
+async def demo() -> ExitCode:
     """Generate one feature and run all of them at once, against an emulator of its own.
 
     It takes about 15 seconds and needs no account: nothing leaves this machine.
-
-    Args:
-        features: A folder of .feature files to use, instead of a small shop's.
-        seed: Seed of the random durations and test results.
-        speed: Factor by which it is faster than the real service.
     """
     # The emulator does without them.
     from testvibe_async.cli.options import Consent  # noqa: PLC0415
     from testvibe_async.cli.start import generate, run  # noqa: PLC0415
 
-    async with make_emulator(features=features, scenario=_scenario(seed), speed=speed) as emulator:
+    async with make_emulator(scenario=_DEMO) as emulator:
         common.set(
             Common(server=emulator.url, project=emulator.project_id, api_key=emulator.api_key)
         )
@@ -216,15 +187,14 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
     return ExitCode.PASSED if code is ExitCode.FAILED else code
 
 
-def _scenario(seed: int) -> Scenario:
-    """Return the behaviour of the service: the real one's in seconds, with more failures."""
-    return Scenario(
-        seed=seed,
-        generation_warm_up=(0.9, 1.2),
-        generation_section=(0.9, 1.2),
-        verification=(0.5, 0.8),
-        failing_generations=0.0,
-        run_queue=(0.3, 2.0),
-        run_duration=(1.7, 6.0),
-        failing_runs=0.25,
-    )
+_DEMO = Scenario(
+    seed=3,
+    generation_warm_up=(0.9, 1.2),
+    generation_section=(0.9, 1.2),
+    verification=(0.5, 0.8),
+    failing_generations=0.0,
+    run_queue=(0.3, 2.0),
+    run_duration=(1.7, 6.0),
+    failing_runs=0.25,
+)
+"""The behaviour of the service in the demo: the real one's in seconds, with more failures."""

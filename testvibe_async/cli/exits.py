@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cyclopts import CoercionError, CycloptsError, Token, exceptions
+from cyclopts import Argument, CycloptsError, exceptions
 
 from testvibe_async import VibeError, errors
 from testvibe_async._core.config import masked
@@ -67,31 +67,17 @@ def _usage_sentence(error: CycloptsError) -> str:
 
 def _what(error: CycloptsError, command: str) -> str:
     """Return the library's own sentence, unless ours says more."""
-    typed = error.unused_tokens[0] if error.unused_tokens else ""
     match error:
         case exceptions.UnusedCliTokensError():
+            typed = error.unused_tokens[0] if error.unused_tokens else ""
             return f"{typed!r} is more than {command} takes: put a name of several words in quotes"
-        case exceptions.UnknownCommandError() if typed.startswith("-"):
-            return f"no command stands before {typed}: its options come after it"
-        case CoercionError(token=Token(keyword="--json")):
-            return "the only value of --json is --json=lines"
-        case CoercionError(token=Token(value=typed), target_type=kind) if kind in {int, float}:
-            whole = "whole " if kind is int else ""
-            return f"{_name_of(error)} takes a {whole}number, not {typed!r}"
-        case exceptions.MissingArgumentError():
-            return f"{_name_of(error)} needs a value"
+        case exceptions.MissingArgumentError(argument=Argument(name=name)):
+            return f"{name if name.startswith('--') else name.upper()} needs a value"
         case _:
             pass
-    text = str(error)
-    if text.endswith("..."):  # Some of the commands look like all of them.
-        text = text.partition(" Available commands: ")[0]
+    # Some of the commands look like all of them.
+    text = str(error).partition(" Available commands: ")[0]
     return text[:1].lower() + text[1:]
-
-
-def _name_of(error: CycloptsError) -> str:
-    """Return the option, or the argument in capitals, that an error is about."""
-    name = "it" if error.argument is None else error.argument.name
-    return name if name.startswith("--") else name.upper()
 
 
 def report(error: BaseException) -> ExitCode:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, assert_never, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
+from attrs import evolve
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from testvibe_async import BatchItem, ConfigError, Ref, RunRef, Verdict, errors
+from testvibe_async import ConfigError, Ref, RunRef, Verdict, errors
 from testvibe_async._core.wire import KINDS
+from testvibe_async.batch import item_from_dict
 from testvibe_async.runner.limit import LIMITED, GenerationLimitError
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator
 
     from testvibe_async.cli.common import Connection
     from testvibe_async.cli.text import Item
@@ -56,22 +58,14 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
     at: dict[str, Any] = {"server": connection.client.server, "project": project.id}
     if word.isdecimal():
         return [RunRef(run_id=int(word), **at)]
-    found: list[Ref] = []
-    kinds: tuple[KindName, ...] = ("generation", "run")
+    async with suggesting(connection, word):
+        made = await project.get_generation_status(word)
+    seen: list[Snapshot] = [made] if made.request_id and made.feature_id else []
     why = " (this service lists no runs: give the id of one)"
-    for kind in kinds:
-        seen: Sequence[Snapshot] = ()
-        match kind:
-            case "generation":
-                async with suggesting(connection, word):
-                    made = await project.get_generation_status(word)
-                seen = [made] if made.request_id and made.feature_id else []
-            case "run":
-                with suppress(errors.NotFoundError):
-                    seen, why = await project.list_runs(feature=word), ""
-            case _:
-                assert_never(kind)
-        found += [KINDS[kind].ref_of(each, **at) for each in seen if not each.is_finished]
+    with suppress(errors.NotFoundError):
+        seen += await project.list_runs(feature=word)
+        why = ""
+    found = [KINDS[each.kind].ref_of(each, **at) for each in seen if not each.is_finished]
     if not found:
         raise ConfigError(f"nothing of {word!r} is in flight{why}")
     return found
@@ -97,13 +91,17 @@ def read_dispatches(text: str) -> tuple[list[Ref], list[Item], KindName]:
     """
     refs: list[Ref] = []
     undispatched: list[Item] = []
+    kind: KindName = "run"
     try:
-        kind, documents = _documents_in(text)
+        documents = _documents_in(text)
+        if len(documents) == 1 and "items" in documents[0]:
+            kind = "generation" if documents[0].get("kind") == "generation" else "run"
+            documents = documents[0]["items"]
         for each in documents:
-            if each.get("testvibe") is not None or each["ref"] is not None:
+            if each.get("testvibe") or each["ref"]:
                 refs.append(Ref.from_dict(each.get("ref", each)))
             else:
-                undispatched.append(_undispatched(each))
+                undispatched.append(_undispatched(kind, each))
     except (ConfigError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
             "standard input has neither refs, one a line, nor a batch that 'run --json' printed"
@@ -111,31 +109,20 @@ def read_dispatches(text: str) -> tuple[list[Ref], list[Item], KindName]:
     return refs, undispatched, kind
 
 
-def _documents_in(text: str) -> tuple[KindName, Iterable[dict[str, Any]]]:
-    """Return the refs or the items in a text, and the kind of the batch that has them.
-
-    Raises:
-        ValueError: It is no JSON.
-    """
-    with suppress(ValueError):  # More than one line of JSON.
-        document = json.loads(text)
-        if "items" in document:
-            kind: KindName = "generation" if document.get("kind") == "generation" else "run"
-            return kind, cast("list[dict[str, Any]]", document["items"])
-    return "run", [json.loads(line) for line in text.splitlines() if line.strip()]
+def _documents_in(text: str) -> list[dict[str, Any]]:
+    """Return the JSON objects in a text: one, or one a line."""
+    with suppress(ValueError):
+        return [json.loads(text)]
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
-def _undispatched(document: dict[str, Any]) -> Item:
+def _undispatched(kind: KindName, document: dict[str, Any]) -> Item:
     """Return the item without an operation that `--json` has printed."""
-    error = None if document["error"] is None else errors.read_error(document["error"])
-    return BatchItem(
-        feature=document["feature"],
-        name=document.get("name"),
-        config=document.get("config"),
-        repetition=document.get("repetition", 1),
-        error=GenerationLimitError() if document["verdict"] == LIMITED else error,
-        is_dropped=document["verdict"] == Verdict.UNKNOWN and error is None,
-    )
+    known = {name: value for name, value in document.items() if value is not None}
+    item = item_from_dict(kind, known)
+    if known["verdict"] == LIMITED:
+        return evolve(item, error=GenerationLimitError())
+    return evolve(item, is_dropped=known["verdict"] == Verdict.UNKNOWN and item.error is None)
 
 
 RunId: TypeAlias = Annotated[int, Parameter(validator=Number(gt=0))]

@@ -85,30 +85,18 @@ class Files:
 
     @property
     def kept(self) -> dict[str, object]:
-        """The values as JSON, as a batch keeps them, with the folder that they were typed in."""
-        reports = [f"{form}:{path}" for form, path in self.targets]
-        artifacts = None if self.artifacts is None else str(self.artifacts)
-        return {
-            **asdict(self),
-            "folder": str(Path.cwd()),
-            "report": reports,
-            "artifacts": artifacts,
-        }
+        """The values as JSON, as a batch keeps them."""
+        return {**asdict(self), "artifacts": self.artifacts and str(self.artifacts)}
 
     def or_kept(self, kept: Mapping[str, Any]) -> Files:
         """Return these values, and those that a batch keeps where none was given.
 
-        Paths are relative to the folder that they were typed in; where that is not there, as on
-        another machine, to this one.
+        Their paths are relative to the present folder, as they would be if they were typed again.
         """
-        typed_in = Path(kept.get("folder") or "")
-        base = typed_in if typed_in.is_dir() else Path()
-        # Without its prefix, which is the format, and which is there in any case.
-        reports = (each.partition(":") for each in kept.get("report", ()))
         artifacts = kept.get("artifacts")
         return Files(
-            report=self.report or tuple(f"{form}:{base / path}" for form, _, path in reports),
-            artifacts=self.artifacts or (base / artifacts if artifacts else None),
+            report=self.report or tuple(kept.get("report", ())),
+            artifacts=self.artifacts or (Path(artifacts) if artifacts else None),
             fail_on_flaky=self.fail_on_flaky or bool(kept.get("fail_on_flaky")),
         )
 

@@ -88,11 +88,6 @@ class Renderer:
         del progress, title
         return nullcontext()
 
-    def busy(self, text: str) -> AbstractContextManager[object]:
-        """Show that a command works while this is open."""
-        del text
-        return nullcontext()
-
     def finished(self, outcome: Outcome, *, is_cut: bool = False, instead: str = "") -> None:
         """Print the outcome of operations, and the next commands.
 
@@ -293,10 +288,6 @@ class Terminal(Pipe):
             self.console.clear()
             self._start(progress)
         self._live.refresh()
-
-    def busy(self, text: str) -> AbstractContextManager[object]:
-        """Show a spinner while this is open."""
-        return self.console.status(text, spinner="line")
 
 
 class Json(Renderer):

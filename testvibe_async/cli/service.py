@@ -23,6 +23,7 @@ features: App = App(name="features", help="List, read, add, change and delete fe
 files: App = App(name="files", help="Read and write the project's files.")
 
 
+@features.default
 @features.command(name="list")
 async def list_features() -> None:
     """List the project's features.
@@ -179,6 +180,7 @@ async def put(path: str, /, *, file: TextFile) -> None:
 runs: App = App(name="runs", help="List runs, show one, and download its artifacts.")
 
 
+@runs.default
 @runs.command(name="list")
 async def list_runs(
     *,
@@ -243,7 +245,7 @@ async def diagnose(run: RunId, /) -> None:
 
 
 @runs.command
-async def download(run: RunId, directory: Path, *, kind: tuple[str, ...] = ()) -> None:
+async def download(run: RunId, directory: Path, /, *, kind: tuple[str, ...] = ()) -> None:
     """Download the files that a run left.
 
     For example:
@@ -265,10 +267,7 @@ async def download(run: RunId, directory: Path, *, kind: tuple[str, ...] = ()) -
                     f"run {run} has no files of kind {' or '.join(kind)}; it has "
                     f"{', '.join(sorted(there))}"
                 )
-        with output.busy(f"Downloading the files of run {run}"):
-            paths = await connection.project.download_artifacts(
-                run, directory, kinds=set(kind) or None
-            )
+        paths = await connection.project.download_artifacts(run, directory, kinds=set(kind) or None)
     output.document(paths)
     for path in paths:
         output.say(str(path))

@@ -184,9 +184,9 @@ def test_other_missing_module_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> No
 
 GUESSES = {
     "nosuch": 'unknown command "nosuch"; see testvibe-async --help',
-    "run x --json=foo": "the only value of --json is --json=lines",
-    "runs show last": "RUN takes a whole number, not 'last'",
-    "--gherkin": "no command stands before --gherkin",
+    "run x --json=foo": 'invalid value for --json: unable to convert "foo"',
+    "runs show last": 'invalid value for RUN: unable to convert "last" into int',
+    "--gherkin": 'unknown command "--gherkin"',
 }
 """Words that are no command, or no option, and what is usually meant."""
 
@@ -219,8 +219,8 @@ WRONG = {
     "report --artifacts failed": "--artifacts",
     "emulator --fault run_feature": "--fault 'run_feature' is not understood: write OPERATION:",
     "emulator --fault walk:503": "--fault walk:503: No operation is named 'walk'",
-    "emulator --outage 20@60": "write SECONDSs@STARTs",
-    "emulator --limit 100": "--limit '100' is not understood: write NUMBER/s",
+    "emulator --fault *:503@20+60": "write OPERATION:WHAT*TIMES",
+    "emulator --limit 100/s": 'invalid value for --limit: unable to convert "100/s"',
 }
 """Calls that can't be meant so."""
 

@@ -93,12 +93,12 @@ async def test_ledger_file_of_an_option(
 async def test_resume_goes_on_as_it_was_typed_at_first(
     emulator: Emulator, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The options of the command that began it are used again, its files too, from any folder."""
+    """The options of the command that began it are used again, its files too, in this folder."""
     typed = "--attempts 2 --max-in-flight 1 --report a.md --artifacts failed"
     await interrupted(call, f"run Returns Checkout --wait {typed}", at=10)
-    here = Path.cwd()
-    (here / "a.md").unlink()
-    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     ended = await call("resume")
     again = [run.id for run in emulator.runs.values() if run.feature_name == "Returns"]
     assert (len(emulator.runs), len(again)) == (3, 2)
@@ -364,8 +364,11 @@ async def test_a_running_batch_on_temporal_has_names(
     async def connect() -> None:
         """Connect to nothing."""
 
+    def connected_to(*_: object) -> None:
+        """Know nothing."""
+
     monkeypatch.setattr(temporal, "connect", connect)
-    monkeypatch.setattr(TemporalBatch, "__init__", lambda *_: None)
+    monkeypatch.setattr(TemporalBatch, "__init__", connected_to)
     monkeypatch.setattr(TemporalBatch, "items", items)
     assert (await call("report --temporal k --json")).json["items"][0]["feature"] == "Checkout"
     emulator.fail("list_features", Fault.status(503))

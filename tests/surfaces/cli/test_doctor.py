@@ -50,7 +50,7 @@ def subjects_of(lines: list[str]) -> set[str]:
 async def test_all_holds(call: Call, signed_in: Emulator) -> None:
     """Of a service that does what the contract says each line says so; --run dispatches one run."""
     ended = await call("doctor --run Checkout")
-    assert (ended.code, ended.errors) == (0, "")
+    assert (ended.code, ended.errors.count("\n")) == (0, 1)
     head = f"{signed_in.url}, project Acme Shop\n\nholds\tserver\tanswers, and accepts the key\n"
     assert ended.output.startswith(head)
     assert ended.output.endswith("\n\nAll that was checked holds.\n")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,8 +116,9 @@ async def _examine(run: str | None) -> Examination:
         max_connections=1,
         max_outage=30.0,
     )
-    said = "A run is dispatched and watched: about half a minute."
-    with shown_elsewhere(), nullcontext() if run is None else given.output.busy(said):
+    if run is not None:
+        given.output.note("A run is dispatched and watched: about half a minute.")
+    with shown_elsewhere():
         async with client:
             examination = Examination(client, settings, run)
             await examination.perform()
