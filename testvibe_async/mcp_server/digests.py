@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async import BatchItem, BatchSummary, Generation, RunRef, Verdict
+from testvibe_async import BatchItem, Generation, RunRef, Verdict
 from testvibe_async._core.wire import serialize
 from testvibe_async.mcp_server.advice import capitalized, described, explain, reason_of
 from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, quoted, text_of
@@ -18,7 +18,7 @@ from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import one_line
 from testvibe_async.runner.outcome import Outcome
 from testvibe_async.runner.trends import stability_of
-from testvibe_async.runner.words import counted, counts_of
+from testvibe_async.runner.words import counted, counts_of, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -141,12 +141,12 @@ def digest(kept: KeptBatch, max_output: int, *, in_flight: bool, remark: str = "
         in_flight: True if it is waited for.
         remark: Text to append to the note.
     """
-    items, summary = kept.items, BatchSummary.of(kept.items)
+    items, outcome = kept.items, Outcome.of(kept, ())
     note = " ".join(filter(None, [_step_of(kept, in_flight=in_flight), remark])) or None
     content: Document = {
         "batch": kept.number,
         "verdict": Verdict.IN_FLIGHT if in_flight else _verdict_of(items),
-        "summary": {"total": summary.total, **serialize(summary)},
+        "summary": {"total": len(items), **outcome.numbers},
         "inFlight": in_flight,
         "note": note,
         "startedAt": serialize(kept.started_at),
@@ -167,7 +167,7 @@ def digest(kept: KeptBatch, max_output: int, *, in_flight: bool, remark: str = "
             left_out.append(f"{counted(missing, 'more row')} of {name}")
     if left_out:
         content["leftOut"] = f"{', '.join(left_out)}: list_runs and list_features show them."
-    line = f"{Outcome.of(kept, ()).line}."
+    line = f"{outcome.line}."
     if not_run:
         line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
     return Answer(f"{line} {note or ''}".rstrip(), content)
@@ -191,7 +191,7 @@ def _verdict_of(items: Sequence[BatchItem[Any]]) -> str:
 def _row(item: BatchItem[Any], *, in_flight: bool) -> Document:
     """Return what is known of an item, with the first failed tests."""
     entry = Entry(item=item)
-    row: Document = {"feature": item.feature_name, "verdict": item.verdict, **entry.ids}
+    row: Document = {"feature": item.feature_name, "verdict": verdict_of(item), **entry.ids}
     if item.error is not None and (item.is_bad or item.is_unseen):
         # In flight, what is unknown is being reconciled: nobody need do anything.
         row["reason"] = described(item.error) if in_flight else explain(item.error, ["feature"])

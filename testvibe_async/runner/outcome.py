@@ -249,6 +249,19 @@ class Outcome:
         return counts_of(self.items) + why
 
     @property
+    def numbers(self) -> dict[str, int]:
+        """The same for programs: each item has one verdict, in the words of the counts."""
+        numbers, words = self.summary.to_dict(), Counter(map(verdict_of, self.items))
+        unseen, limited = words[UNSEEN], words[LIMITED]
+        return {
+            **numbers,
+            "inFlight": numbers["inFlight"] - unseen,
+            "notSeen": unseen,
+            "errors": numbers["errors"] - limited,
+            "stoppedAtLimit": limited,
+        }
+
+    @property
     def line(self) -> str:
         """All of it in a line, such as `Batch 12: 20 in 1:35: 18 passed, 2 failed`."""
         took = f" in {duration(self.seconds)}" if self.seconds else ""
@@ -334,9 +347,7 @@ class Outcome:
     @property
     def document(self) -> dict[str, Any]:
         """All of it as the document that `--json` prints."""
-        stopped, numbers, news = self.failures_that_stopped, self.summary.to_dict(), self.changes
-        words = Counter(map(verdict_of, self.items))
-        unseen, limited = words[UNSEEN], words[LIMITED]
+        stopped, news = self.failures_that_stopped, self.changes
         return {
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
@@ -346,14 +357,7 @@ class Outcome:
             **({} if self.rate_limit is None else {"rateLimit": self.rate_limit}),
             **({"changes": [each.to_news() for each in news]} if news else {}),
             **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
-            # As in the counts for people, these are not among the others of their verdict.
-            "summary": {
-                **numbers,
-                "inFlight": numbers["inFlight"] - unseen,
-                "notSeen": unseen,
-                "errors": numbers["errors"] - limited,
-                "stoppedAtLimit": limited,
-            },
+            "summary": self.numbers,
             "items": [self._item_document(item) for item in self.items],
             "next": [{"aim": each.aim, "commands": each.commands} for each in self.steps],
         }

@@ -12,7 +12,7 @@ from mcp.types import CallToolResult
 
 from tests.support.amounts import by_turns
 from tests.support.mcp_connection import Listener, connected, content_of, texts_of
-from testvibe_async import BatchItem, CaseResult, Run, RunRef, RunStatus
+from testvibe_async import BatchItem, CaseResult, Run, RunRef, RunStatus, errors
 from testvibe_async.mcp_server.answers import restored, visible
 from testvibe_async.mcp_server.digests import digest
 from testvibe_async.runner.spec import BatchSpec
@@ -229,11 +229,14 @@ def test_a_digest_of_many_runs_fits(most: int) -> None:
     short = digest(kept, most, in_flight=True).result(most)
     assert length(short) < 2_000
     assert (content_of(short)["runs"], content_of(short)["runIds"]) == ([], [1] * 100)
+    unseen = errors.WaitTimeoutError(ref=REF, status=None, elapsed=60, failures=3)
+    items.append(BatchItem[Run](feature="G", ref=REF, error=unseen))
     items += [BatchItem[Run](feature=f"G {n}", ref=REF, outcome=outcome) for n in range(MANY)]
     answer = digest(kept, most, in_flight=True).result(most)
     document = content_of(answer)
     assert length(answer) <= most
     assert document["summary"]["failed"] == document["summary"]["waiting"] == MANY
+    assert (document["summary"]["inFlight"], document["summary"]["notSeen"]) == (100, 1)
     assert {(row["verdict"], row["moreFailures"]) for row in document["runs"]} == {("failed", 4)}
     assert "more rows of runs: list_runs and" in document["leftOut"]
     assert document["inFlight"] is True
