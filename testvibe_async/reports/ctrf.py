@@ -99,7 +99,7 @@ def _test(entry: Entry, case: Case, project: str | None) -> dict[str, Any]:
             "flaky": case.is_flaky or None,
             "stdout": case.log and case.log.split("\n"),
             "attachments": [_attachment(file) for file in entry.files if is_shown],
-            "extra": {"verdict": entry.verdict, **entry.facts, **quarantine},
+            "extra": {"verdict": entry.word, **entry.facts, **quarantine},
         }
     )
 

@@ -197,6 +197,11 @@ class Entry:
         return self.item.verdict
 
     @property
+    def word(self) -> str:
+        """The verdict in a word, as it is counted: what was not seen is not in flight."""
+        return verdict_of(self.item)
+
+    @property
     def is_flaky(self) -> bool:
         """True if it succeeded after an attempt that failed."""
         return self.item.is_flaky
@@ -210,7 +215,7 @@ class Entry:
     def status(self) -> str:
         """The service's own status if there is an outcome, else the verdict in a word."""
         status = self.item.outcome.status if self.item.outcome else None
-        return one_line(status or "", 24) or verdict_of(self.item)
+        return one_line(status or "", 24) or self.word
 
     @cached_property
     def reason(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from testvibe_async._core.util import clean
 from testvibe_async.outcomes import Verdict
-from testvibe_async.reports.reasons import VERDICTS
+from testvibe_async.reports.reasons import URGENCY, VERDICTS
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import cut, one_line, tail
 from testvibe_async.runner.words import duration
@@ -67,7 +67,8 @@ def to_markdown(
 
 
 def _head(report: Report) -> str:
-    _, mark = VERDICTS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
+    verdicts = (each.verdict for each in report.entries)
+    _, mark = VERDICTS[min(verdicts, key=URGENCY.index, default=Verdict.SUCCEEDED)]
     facts = " · ".join(filter(None, (report.tests_in_words, duration(report.seconds))))
     head = f"## {_escape(report.title)}\n\n{mark} **{_escape(report.headline)}**\n\n{facts}\n\n"
     if news := report.news:

@@ -174,7 +174,7 @@ def _read(path: Path, most: int) -> bytes:
 
 def proportions(report: Report) -> list[tuple[str, float, float]]:
     """Return the word, the left and the width of each verdict's share, in percent."""
-    found = Counter("flaky" if each.is_flaky else each.verdict for each in report.by_urgency)
+    found = Counter("flaky" if each.is_flaky else each.word for each in report.by_urgency)
     widths = [100 * number / len(report.entries) for number in found.values()]
     return list(zip(found, accumulate([0, *widths]), widths, strict=False))
 

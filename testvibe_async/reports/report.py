@@ -154,10 +154,9 @@ class Report:
         return [entry for entry in self.entries if entry.is_flaky]
 
     @property
-    def verdicts(self) -> dict[Verdict, int]:
+    def verdicts(self) -> dict[str, int]:
         """The number of entries of each verdict that occurs, failures first."""
-        found = Counter(entry.verdict for entry in self.entries)
-        return {verdict: found[verdict] for verdict in URGENCY if found[verdict]}
+        return Counter(entry.word for entry in self.by_urgency)
 
     @property
     def configs(self) -> list[str]:

@@ -51,7 +51,7 @@ class _Bar:
         """The word, the left and the width of the time in the queue, if any, and of the work."""
         if self.start > self.begin:
             yield "queue", *_extent(self.begin, self.start)
-        yield self.entry.verdict, *_extent(self.start, self.end)
+        yield self.entry.word, *_extent(self.start, self.end)
 
 
 @frozen
