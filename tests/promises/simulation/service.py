@@ -134,6 +134,8 @@ class SimulatedService:
         faults = plan.dispatch_faults if is_dispatch else ()
         name = detangle.choice(faults or [*FAULTS, *(LOST_ANSWERS if is_dispatch else ())])
         detangle.note(f"fault: {name} for {request.operation}")
+        if is_dispatch and name == "truncated":
+            self._record.post(request).is_unreadable = True
         return [FAULTS[name]]
 
     def act(self, exchange: Exchange) -> Answer:
