@@ -53,7 +53,7 @@ _COMMANDS = {
         "projects": "settings:projects",
         "use": "settings:use",
         "settings": "settings:settings",
-        "doctor": "doctor:doctor",
+        "doctor": "doctor.command:doctor",
     },
     "Tools": {
         "demo": "emulator:demo",
@@ -213,10 +213,11 @@ class HelpPage:
 
     def render_description(self, console: Console, _options: ConsoleOptions, text: object) -> None:
         """Print the prose, and the examples as they stand."""
-        for each in str(getattr(text, "primary_renderable", "")).rstrip().split("\n\n"):
+        paragraphs = str(getattr(text, "primary_renderable", "")).rstrip().split("\n\n")
+        for number, each in enumerate(paragraphs):
             is_example = each.startswith(" ")
             shown = each if is_example else " ".join(each.split())
-            console.print(f"\n{shown}", markup=False, soft_wrap=is_example)
+            console.print("\n" * (number > 0) + shown, markup=False, soft_wrap=is_example)
 
 
 def _description(entry: HelpEntry, *, is_command: bool) -> str:

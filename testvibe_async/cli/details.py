@@ -76,28 +76,22 @@ def diagnosis_details(diagnosis: Diagnosis, *, width: int | None = None) -> Text
     )
 
 
-def generation_details(generation: Generation) -> Text:
-    """Return the state of a feature's latest generation, section by section."""
+def generation_details(
+    generation: Generation, log: GenerationLog | None, *, width: int | None = None
+) -> Text:
+    """Return a feature's latest generation, each section with its log if there is one."""
     name = _feature(generation)
     if generation.request_id is None:
         return Text(escape(f"{name} was never generated."))
     heading = (escape(f"Generation of {name}: {generation.status or 'unknown'}"), "bold")
     updated = _instant(generation.updated_at)
-    sections = (
-        _styled(
-            f"  {each.conclusion or each.status or 'queued':<12}  {each.section}", each.conclusion
-        )
-        for each in generation.sections
-    )
     facts = _facts(("request", generation.request_id), ("updated", updated))
-    return _page([heading, *facts], sections)
-
-
-def log_details(log: GenerationLog, *, width: int | None = None) -> Text:
-    """Return the log of a generation, each section's reason first."""
-    if not log.sections:
-        return Text(escape(f"{_feature(log)} has no generation log."))
-    return _page(*(_section(section, width) for section in log.sections))
+    logged = [_section(each, width) for each in log.sections] if log else []
+    states = [
+        _styled(f"{each.section}: {each.conclusion or each.status or 'queued'}", each.conclusion)
+        for each in generation.sections
+    ]
+    return _page([heading, *facts], *(logged or [states]))
 
 
 def size(number: int | None) -> str:

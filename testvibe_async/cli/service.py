@@ -6,12 +6,13 @@ How a run looks is decided in `details`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 
 from cyclopts import App
 from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
-from testvibe_async import ConfigError
+from testvibe_async import ConfigError, NotFoundError
 from testvibe_async._core.util import escape
 from testvibe_async.cli import details
 from testvibe_async.cli.common import connected
@@ -277,41 +278,31 @@ async def download(run: RunId, directory: Path, /, *, kind: tuple[str, ...] = ()
 
 generation: App = App(
     name="generation",
-    help="Show the status of a feature's latest generation, or cancel it.",
+    help="Show a feature's latest generation, or cancel it.",
 )
 
 
-@generation.command
-async def status(feature: str, /) -> None:
-    """Show the state of a feature's latest generation, section by section.
+@generation.command(name="show")
+async def show_generation(feature: str, /) -> None:
+    """Show a feature's latest generation: each section with its state, its reason and its log.
 
     For example:
 
-        testvibe-async generation status Checkout
-        testvibe-async generation status Checkout --json | jq -r .featureStatus
+        testvibe-async generation show Checkout
+        testvibe-async generation show Checkout --json | jq -r .generation.featureStatus
 
     Args:
         feature: Its id, or its name in any case.
     """
     async with connected() as connection, suggesting(connection, feature):
         found = await connection.project.get_generation_status(feature)
-    connection.output.show(found, lambda _: details.generation_details(found))
-
-
-@generation.command
-async def log(feature: str, /) -> None:
-    """Show the log of a feature's latest generation, each section's reason first.
-
-    For example:
-
-        testvibe-async generation log Checkout
-
-    Args:
-        feature: Its id, or its name in any case.
-    """
-    async with connected() as connection, suggesting(connection, feature):
-        found = await connection.project.get_generation_log(feature)
-    connection.output.show(found, lambda width: details.log_details(found, width=width))
+        log = None
+        with suppress(NotFoundError):  # None is there yet.
+            log = await connection.project.get_generation_log(feature)
+    connection.output.show(
+        {"generation": found, "log": log},
+        lambda width: details.generation_details(found, log, width=width),
+    )
 
 
 @generation.command

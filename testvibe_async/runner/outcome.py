@@ -293,7 +293,7 @@ class Outcome:
             yield Step(f"diagnose {which}", [self._command("runs", "diagnose", runs[0])])
         elif failed:
             feature = str(failed[0].feature)
-            yield Step("read why", [self._command("generation", "log", features=[feature])])
+            yield Step("read why", [self._command("generation", "show", features=[feature])])
             names = [str(item.feature) for item in failed]
             again = self._command("generate", "--watch", features=names)
             yield Step("generate what failed again, which costs credits", [again])
@@ -334,7 +334,7 @@ class Outcome:
         """Return the command that shows whether the unknown dispatch of an item took effect."""
         feature = str(item.feature)
         if self.spec.kind == "generation":
-            return self._command("generation", "status", features=[feature])
+            return self._command("generation", "show", features=[feature])
         if feature.startswith("-"):  # It is not read as an option.
             return self._command("runs", "list", f"--feature={feature}")
         return self._command("runs", "list", "--feature", feature)

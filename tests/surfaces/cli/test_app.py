@@ -226,8 +226,7 @@ WRONG = {
 
 REFUSED = {
     "files put ../x -f /dev/null": "(400 invalid_request)",
-    "generation status Chekout": "; did you mean 'Checkout'?",
-    "generation log Chekout": "; did you mean 'Checkout'?",
+    "generation show Chekout": "; did you mean 'Checkout'?",
     "runs show 999": "(404 not_found)",
     "wait Chekout": "; did you mean 'Checkout'?",
 }

@@ -206,18 +206,18 @@ AT_LENGTH = [
         "\n    Error: a\n    Locator: b\n            c\n    d\n\nLog\n    1 failed\n",
     ),
     pytest.param(
-        "generation status Checkout",
+        "generation show Checkout",
         GENERATION,
         "Generation of Checkout: failed\n  request   r-1\n  updated   2026-06-10 16:02:01|"
-        " UTC\n\n  failure       guest\n  in_progress   voucher\n",
+        " UTC\n\nguest: failure\n\nvoucher: queued\n",
     ),
     pytest.param(
-        "generation status Checkout", {"featureId": 12}, "feature 12 was never generated.\n"
+        "generation show Checkout", {"featureId": 12}, "feature 12 was never generated.\n"
     ),
-    pytest.param("generation log Checkout", FEATURE, "Checkout has no generation log.\n"),
     pytest.param(
-        "generation log Checkout",
-        LOG,
+        "generation show Checkout",
+        LOG | {"requestId": "r-1"},
+        "Generation of Checkout: unknown\n|"
         "A guest: failure\n    No\n    one\n    two\n    three\n\n|"
         "voucher: in_progress\n    four\n\nkit: queued\n",
     ),

@@ -96,8 +96,12 @@ async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None
 async def test_cancel(emulator: Emulator, call: Call) -> None:
     """A generation is cancelled as long as it is in flight; its status and log are JSON too."""
     await call("generate 'Draft 0'")
-    assert (await call("generation status 'DRAFT 0' --json")).json["featureStatus"] == "generating"
-    assert (await call("generation log 'Draft 0' --json")).json["sections"]
+    shown = (await call("generation show 'DRAFT 0' --json")).json
+    assert shown["generation"]["featureStatus"] == "generating"
+    assert shown["log"]["sections"]
+    emulator.fail("get_generation_log", Fault.status(404))
+    ended = await call("generation show 'Draft 0'")
+    assert shown["generation"]["sections"][0]["section"] in ended.output
     ended = await call("generation cancel 'Draft 0'")
     assert (ended.code, ended.output) == (0, "The generation of Draft 0 is cancelled.\n")
     assert emulator.active_generations() == []
@@ -203,4 +207,4 @@ async def test_a_decision_is_not_kept_where_its_price_is_refused(
     assert (ended.code, emulator.count("generate_feature")) == (2, 1)
     reported = await call("report")
     assert reported.code == 5
-    assert "generation status" in reported.output + reported.errors
+    assert "generation show" in reported.output + reported.errors

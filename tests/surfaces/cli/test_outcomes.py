@@ -111,13 +111,13 @@ SUGGESTING = {
     "run Checkout Returns": {"resume", "wait"},
     "run Wishlist --timeout 9": {"resume", "wait"},
     "run Checkout Returns --max-in-flight 1 --max-failures 1": {"resume", "runs diagnose"},
-    "generate Doomed --watch": {"generation log", "generate"},
+    "generate Doomed --watch": {"generation show", "generate"},
     "generate Doomed Draft": {"resume", "wait"},
     "generate Doomed --max-generations 0": {"resume"},
     "run Lost --wait": {"runs list", "resume"},
     "run --wait -- -lost": {"runs list", "resume"},
-    "generate Lost --watch --timeout 30": {"generation status", "resume"},
-    "generate --watch --timeout 30 -- -lost": {"generation status", "resume"},
+    "generate Lost --watch --timeout 30": {"generation show", "resume"},
+    "generate --watch --timeout 30 -- -lost": {"generation show", "resume"},
     "run Draft Generating --wait": {"generate"},
 }
 """Commands, and the beginnings of the commands that they suggest."""

@@ -176,7 +176,7 @@ COMMANDS = [
     "runs diagnose 214",
     *("run {id} --wait", "run {id} --wait -vv", "run {id} --wait --json=lines"),
     *("generate Checkout --watch", "generate Checkout --watch -v", "run {id}"),
-    *("generation status {id}", "generation log {id}", "generate Checkout"),
+    *("generation show {id}", "generate Checkout"),
 ]
 """Those that leave something in flight are the last ones."""
 NAMELESS = ("doctor", "wait 214", "history", "run {id}", "generate Checkout")

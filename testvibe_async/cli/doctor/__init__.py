@@ -1,6 +1,6 @@
 """`testvibe-async doctor`: what a service does, where it differs, and the consequences.
 
-For other modules: the command. What is decided where:
+What is decided where:
 
 - `command`: the options, what is printed, and the exit code
 - `examination`: which calls of the client are made, in which order
@@ -8,7 +8,3 @@ For other modules: the command. What is decided where:
 - `findings`: the table of checks, and what a difference means for the commands
 - `recording`: what passed, with synthetic values
 """
-
-from testvibe_async.cli.doctor.command import doctor
-
-__all__ = ["doctor"]
