@@ -16,14 +16,12 @@ and nothing outside this folder imports it. What is decided where:
 
 A command that dispatches goes down these stairs:
 
-- `start`, `resume`: what the options mean, and what a batch may cost
+- `start`, `resume`, `wait`: what the options mean, and what a batch may cost
 - `watch`: the order of it, from the client to the exit code; `stop`: Ctrl-C, and `--timeout`
 - `progress`: the items of its batch with what was last seen; `contact`: whether the service
   answers; `display`: how that looks
 - `closing`: what is printed last, with single errors from `details`; `outputs`: reports, artifacts,
   and what GitHub shows
-
-What was typed is understood by `names`.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _COMMANDS = {
         "runs": "service:runs",
         "generate": "start:generate",
         "generation": "service:generation",
-        "wait": "resume:wait",
+        "wait": "wait:wait",
         "resume": "resume:resume",
         "report": "history:report",
         "history": "history:history",

@@ -8,22 +8,24 @@ which batch a word means in `testvibe_async.runner.history`.
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from attrs import field, frozen
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
-from testvibe_async import ConfigError
+from testvibe_async import ConfigError, errors
 from testvibe_async._core.config import FoundSettings, find_settings
 from testvibe_async.cli.render import Renderer, renderer_for
 from testvibe_async.runner.names import (
     LEDGER_VARIABLE,
     choose_project,
     default_ledger,
+    did_you_mean,
     is_project_id,
 )
 
@@ -231,3 +233,22 @@ async def _place(given: Common, batches: Batches) -> Place:
         return Place(server, project)
     async with connected() as connection:
         return Place(server, connection.project_id)
+
+
+@asynccontextmanager
+async def suggesting(connection: Connection, feature: str | None) -> AsyncGenerator[None]:
+    """Add to a refusal for an unknown feature, if one is named, what its name may have meant."""
+    try:
+        yield
+    except errors.NotFoundError as error:
+        if feature is None or isinstance(error, errors.EndpointNotFoundError):
+            raise
+        with suppress(errors.ResponseError, errors.TransportError):
+            names = [each.name for each in await connection.project.list_features()]
+            if suggestion := did_you_mean(feature, names):
+                error.add_note(suggestion)
+        raise
+
+
+RunId: TypeAlias = Annotated[int, Parameter(validator=Number(gt=0))]
+"""The id of a run."""

@@ -12,7 +12,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any
 
-from attrs import evolve
+from attrs import asdict, evolve
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from rich.text import Text
@@ -21,7 +21,7 @@ from testvibe_async import ConfigError, VibeError
 from testvibe_async._core.util import escape
 from testvibe_async.cli.common import common, connected, stored_batches
 from testvibe_async.cli.details import first_of
-from testvibe_async.cli.options import Files
+from testvibe_async.cli.options import Files, Reports
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.text import warn
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - as above
@@ -38,7 +38,7 @@ from testvibe_async.runner.trends import (
     removable,
     trends_of,
 )
-from testvibe_async.runner.words import NAME, command, counted, duration, started
+from testvibe_async.runner.words import command, counted, duration, started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ async def report(
     /,
     *,
     temporal: Annotated[str | None, Parameter(metavar="KEY")] = None,
-    files: Files = Files(),
+    reports: Reports = Reports(),
 ) -> ExitCode:
     """Report on a batch, also while it is running, without asking the service.
 
@@ -83,14 +83,9 @@ async def report(
             that it reran.
         temporal: The workflow id of a batch on Temporal: report on that. TEMPORAL_ADDRESS names
             its server. The service is asked for names of features without a result.
-        files: The files to write.
+        reports: The reports to write.
     """
-    if files.artifacts is not None:
-        raise ConfigError(
-            "a report asks no service, so it takes no --artifacts: to download those of a "
-            f"run, {NAME} runs download ID DIR"
-        )
-    given = common.get()
+    given, files = common.get(), Files(**asdict(reports))
     if temporal is not None:
         outcome = await _outcome_of_workflow(temporal)
         return await Outputs(files, given.output).conclude(outcome)

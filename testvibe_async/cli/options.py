@@ -59,8 +59,8 @@ Timeout: TypeAlias = Annotated[
 
 @Parameter(name="*")
 @frozen(kw_only=True)
-class Files:
-    """The options that name files to write at the end, and how to exit."""
+class Reports:
+    """The options that name reports to write at the end, and how to exit."""
 
     report: Annotated[
         tuple[str, ...],
@@ -68,9 +68,6 @@ class Files:
     ] = ()
     """Write a report, as .xml, .json, .md or .html; md:PATH, where the ending does not say it. May
     be repeated."""
-
-    artifacts: Annotated[Path | None, Parameter(metavar="DIR")] = None
-    """Download the artifacts of failed runs; to this folder, with a folder for each run."""
 
     fail_on_flaky: bool = False
     """Exit with 1 where something was flaky, too."""
@@ -82,6 +79,15 @@ class Files:
         from testvibe_async.reports.files import report_target  # noqa: PLC0415
 
         return [report_target(text) for text in self.report]
+
+
+@Parameter(name="*")
+@frozen(kw_only=True)
+class Files(Reports):
+    """The options that name files to write at the end, and how to exit."""
+
+    artifacts: Annotated[Path | None, Parameter(metavar="DIR")] = None
+    """Download the artifacts of failed runs; to this folder, with a folder for each run."""
 
     @property
     def kept(self) -> dict[str, object]:

@@ -1,46 +1,32 @@
-"""`testvibe-async wait` and `resume`: earlier dispatches.
+"""`testvibe-async resume`: the rest of an interrupted batch.
 
-Decides which operations or which batch is meant, and the decision on unknown dispatches. To resume
-a batch is to make the same call with its key, which is decided in `testvibe_async.batch`.
+Decides which batch is meant, and the decision on unknown dispatches. To resume a batch is to make
+the same call with its key, which is decided in `testvibe_async.batch`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from contextlib import aclosing
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import BatchItem, ConfigError, Run, RunRef, Verdict, VibeError
+from testvibe_async import ConfigError, Run, RunRef, Verdict
 from testvibe_async.cli.common import common, stored_batches
-from testvibe_async.cli.names import operations_of, read_dispatches, read_ref
 from testvibe_async.cli.options import Consent, Files, Timeout
-from testvibe_async.cli.text import STDIN, read_text
 from testvibe_async.cli.watch import watching
 from testvibe_async.ledger import folded, undecided
-from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads it
-from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.runner.words import (
-    NAME,
-    counted,
-    item_name,
-    started,
-)
+from testvibe_async.runner.words import counted, item_name, started
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import Sequence
 
-    from testvibe_async import Client, Operation
     from testvibe_async.cli.text import Item
     from testvibe_async.cli.watch import Watch
-    from testvibe_async.errors import KindName
     from testvibe_async.ledger import Row
     from testvibe_async.runner.history import KeptBatch
+    from testvibe_async.runner.spec import BatchSpec
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -200,114 +186,3 @@ def _decision(batch: KeptBatch, words: Sequence[str]) -> Literal["resend", "drop
             raise ConfigError(
                 "--unknown takes resend, drop, or adopt and the id of a run: --unknown adopt 214"
             )
-
-
-async def wait(*operations: str, timeout: Timeout = None, files: Files = Files()) -> ExitCode:
-    """Wait for runs and generations that were dispatched before, by any client.
-
-    An operation is the id of a run, the name of a feature for what it has in flight, or a ref: what
-    the other commands print of an operation with --json. Standard input has refs, one a line, or
-    the batch that 'run --json' or 'generate --json' printed. A feature of a batch that was refused,
-    or whose dispatch is unknown, is named, and counts for the exit code.
-
-    For example:
-
-        testvibe-async wait 214 215 --timeout 120 --report junit.xml
-        testvibe-async wait Checkout
-        testvibe-async wait < runs.json
-        testvibe-async run Checkout --json | testvibe-async wait
-
-    The exit codes are those of run --wait.
-
-    Args:
-        operations: Ids of runs, names of features, or refs as JSON; else those on standard input.
-        timeout: Maximum time to wait.
-        files: The files to write.
-    """
-    words = [each for each in operations if not each.startswith("{")]
-    named = [read_ref(each) for each in operations if each.startswith("{")]
-    others: list[Item] = []
-    kind: KindName = "run"
-    if not operations and not sys.stdin.isatty():
-        named, others, kind = read_dispatches(read_text(Path(STDIN)))
-    if not (words or named or others):
-        raise ConfigError(
-            "nothing to wait for: give run ids, features or refs, or the output of 'run --json' "
-            f"on standard input; to continue the last batch: {NAME} resume"
-        )
-
-    async with watching(files=files, timeout=timeout) as watch:
-        watch.know(spec=BatchSpec(kind=kind))
-        client = watch.connection.client
-        async with watch.limit.waiting_for("what is in flight"):
-            seen = await asyncio.gather(*(operations_of(watch.connection, word) for word in words))
-        all_named = {ref.key: ref for each in (named, *seen) for ref in each}
-        # One of another server is refused before any is waited for.
-        awaited = [client.attach(ref) for ref in all_named.values()]
-        in_flight = {each.ref.key: item_of(each) for each in awaited}
-        mark = watch.quarantine.mark
-
-        async def completions() -> AsyncGenerator[Item]:
-            for item in others:
-                yield item
-            async for item in completions_of(client, awaited, timeout=watch.limit.remaining):
-                assert item.ref is not None
-                in_flight[item.ref.key] = mark(item)
-                yield item
-
-        progress = watch.progress
-        progress.follow([*in_flight.values(), *others], lambda: [*in_flight.values(), *others])
-        async with progress.following(client.changes(awaited), item_of):
-            await watch.collect(aclosing(completions()), counted(len(in_flight), "operation"))
-        code = await watch.conclude()
-        if watch.batches is not None:
-            for each in await watch.batches.record(watch.progress.items):
-                watch.output.note(f"{each} has the results.")
-        return code
-
-
-async def completions_of(
-    client: Client, operations: Sequence[Operation[Any]], *, timeout: float | None
-) -> AsyncGenerator[Item]:
-    """Yield operations' items as they complete; at the timeout, the items of all others.
-
-    Args:
-        client: The client of the operations.
-        operations: The operations.
-        timeout: Seconds to wait; None for as long as it takes.
-
-    Raises:
-        VibeError: The error concerns no single operation.
-    """
-    by_key = {each.ref.key: each for each in operations}
-    finished = client.finished(operations, timeout=timeout)
-    for _ in by_key:
-        error = None
-        try:
-            operation: Operation[Any] = await anext(finished)
-        except VibeError as caught:
-            if caught.ref is None:
-                raise
-            operation, error = by_key[caught.ref.key], caught
-        yield item_of(operation, error)
-
-
-def item_of(operation: Operation[Any], error: VibeError | None = None) -> Item:
-    """Return the item of an operation, as last observed.
-
-    Args:
-        operation: The operation.
-        error: The error with which the wait for it ended; None if it is over, or waited for.
-    """
-    ref, snapshot = operation.ref, operation.snapshot
-    name = snapshot.feature_name if snapshot else None
-    config: str | None = getattr(snapshot, "config", None)
-    feature = snapshot.feature_id if snapshot else getattr(ref, "feature_id", None)
-    return BatchItem(
-        feature=ref.to_json(),
-        name=name or (str(ref) if feature is None else f"feature {feature}"),
-        config=None if config == DEFAULT_CONFIG else config,
-        ref=ref,
-        outcome=None if error else operation.outcome,
-        error=error,
-    )

@@ -15,8 +15,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 from testvibe_async import ConfigError, NotFoundError
 from testvibe_async._core.util import escape
 from testvibe_async.cli import details
-from testvibe_async.cli.common import connected
-from testvibe_async.cli.names import RunId, suggesting
+from testvibe_async.cli.common import RunId, connected, suggesting
 from testvibe_async.cli.text import TextFile, Yes, confirm, read_text, tests_of
 
 features: App = App(name="features", help="List, read, add, change and delete features.")

@@ -216,7 +216,6 @@ WRONG = {
     "run Checkout --key 12": "--key '12': a key is not blank",
     "generate": "which features?",
     "wait {nosuch": "quote it for the shell",
-    "report --artifacts failed": "--artifacts",
     "emulator --fault run_feature": "--fault 'run_feature' is not understood: write OPERATION:",
     "emulator --fault walk:503": "--fault walk:503: No operation is named 'walk'",
     "emulator --fault *:503@20+60": "write OPERATION:WHAT*TIMES",
