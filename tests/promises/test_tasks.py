@@ -15,7 +15,6 @@ from tests.support.ledgers import Notes
 from testvibe_async import (
     Client,
     Project,
-    Run,
     RunOperation,
     WaitTimeoutError,
     errors,
@@ -77,19 +76,6 @@ async def test_a_cancellation_of_what_requests_share(
         await project.list_features()
     with pytest.raises(errors.ObservationError, match="connection was lost"):
         await operation.poll()
-
-
-async def test_gather_returns_what_contradicts_the_request(
-    client: Client, project: Project, emulator: Emulator
-) -> None:
-    """An outcome of another configuration is that operation's error, and at once."""
-    emulator.fail("get_run", Fault.edit(lambda run: run | {"config": "Default"}))
-    mobile = await project.run_feature("Checkout", config="Mobile")
-    run = await project.run_feature("Returns")
-    found = await client.gather(mobile, run, return_exceptions=True)
-    assert [type(each) for each in found] == [errors.ContradictionError, Run]
-    with pytest.raises(errors.ContradictionError):
-        await client.gather(mobile, run)
 
 
 async def test_each_caller_has_an_error_of_its_own(emulator: Emulator) -> None:
@@ -179,18 +165,6 @@ async def test_a_poll_that_nobody_waits_for_ends(project: Project, emulator: Emu
     polls[1].cancel()
     await asyncio.sleep(600)
     assert len(emulator.requests) == number
-
-
-async def test_a_second_reader_does_not_harm_the_first(project: Project) -> None:
-    """One iteration is for one task; the other is told, and the first one goes on."""
-    changes = aiter(await project.run_feature("Checkout"))
-    await anext(changes)
-    first = asyncio.create_task(anext(changes))
-    await asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match="two tasks"):
-        await anext(changes)
-    gc.collect()
-    assert await first
 
 
 async def timed_out(_: Client, operation: RunOperation) -> None:

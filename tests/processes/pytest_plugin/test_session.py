@@ -40,7 +40,7 @@ def test_a_session_of_others_is_left_alone(inner: Inner) -> None:
     inner.pytester.makeconftest(LOADED)
     inner.pytester.makepyprojecttoml('[tool.pytest]\nstrict = true\nfilterwarnings = ["error"]')
     inner.pytester.makepyfile("def test_plain(): pass")
-    others = ("asyncio", "anyio", "detangle", "hypothesispytest", "schemathesis")
+    others = ("asyncio", "anyio", "detangle", "hypothesispytest")
     without = (word for other in others for word in ("-p", f"no:{other}"))
     result = inner.pytester.run(sys.executable, "-W", "error", "-m", "pytest", *without)
 

@@ -17,13 +17,8 @@ from testvibe_async.testing import Fault
 @pytest.mark.parametrize(
     ("fault", "kind", "sent"),
     [
-        (Fault.reset(), errors.OutcomeUnknownError, 2),
         (Fault.truncated(), errors.OutcomeUnknownError, 2),
-        (Fault.hang(), errors.OutcomeUnknownError, 2),
-        (Fault.garbage(), errors.MalformedResponseError, 1),
-        (Fault.status(500), errors.ServerError, 2),
         (Fault.status(503, retry_after=0), errors.ServerError, 2),
-        (Fault.status(429), errors.RateLimitedError, 2),
         (Fault.status(400), errors.ResponseError, 1),
         (Fault.body(b"", status=204), errors.ResponseError, 1),
         (Fault.body(b"x", status=206), errors.ResponseError, 1),
@@ -33,13 +28,16 @@ from testvibe_async.testing import Fault
 async def test_a_download_meets_a_fault(
     tmp_path: Path, fault: Fault, kind: type[errors.VibeError], sent: int
 ) -> None:
-    """Each raises its own error after the attempts of the policy, and one that passes nothing."""
+    """Each raises its own error after the attempts of the policy; one that passes costs a retry.
+
+    The matrix of `test_faults` has the other faults.
+    """
     twice = RetryPolicy(attempts=2, base_delay=0)
     async with finished_run(tmp_path, retry=twice) as case:
         rule = case.emulator.fail("download", fault)
         error = await raised(errors.VibeError, case.download(kinds={"trace"}))
         assert type(error) is kind
-        assert downloads(case) in ({sent, 2 * sent} if fault.kind == "reset" else {sent})
+        assert downloads(case) == sent
         if isinstance(error, errors.TransportError):
             assert error.attempts == sent
         assert case.files() == {}

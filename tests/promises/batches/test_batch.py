@@ -48,28 +48,6 @@ async def test_no_more_than_32_are_dispatched_at_once(emulator: Emulator) -> Non
         assert emulator.count("run_feature") == 64
 
 
-async def test_one_that_can_not_start_is_an_item(project: Project) -> None:
-    """A 404 or 409 is the item's error, and the others go on."""
-    items = await project.run_features(["Checkout", "No such", "Checkout with gift card"])
-
-    assert items[0].outcome is not None
-    assert (items[1].ref, items[1].outcome) == (None, None)
-    assert isinstance(items[1].error, errors.NotFoundError)
-    assert isinstance(items[2].error, errors.FeatureNotGeneratedError)
-
-
-async def test_one_that_can_not_be_seen_is_an_item(emulator: Emulator, project: Project) -> None:
-    """A run that can't be observed is an item with its ref and the error."""
-    emulator.fail("get_run", Fault.status(403), when=lambda request: request.run_id == 214)
-
-    items = await project.run_features(["Checkout", "Returns"])
-
-    (bad,) = [item for item in items if item.error]
-    assert isinstance(bad.error, errors.ForbiddenError)
-    assert bad.ref is not None
-    assert bad.error.ref == bad.ref
-
-
 async def test_generations_in_a_batch(emulator: Emulator, project: Project) -> None:
     """Without features a batch of generations takes those without tests, suggestions left out."""
     emulator.add_feature("Gift cards", status="failed")
@@ -90,16 +68,6 @@ async def test_each_feature_runs_with_each_configuration(
     assert [(item.feature, item.config) for item in items] == asked
     assert [item.outcome.config for item in items if item.outcome] == ["Mobile", "Default"] * 2
     assert len(emulator.runs) == 4
-
-
-async def test_runs_wait_for_their_tests(emulator: Emulator, project: Project) -> None:
-    """With on_conflict="wait" each run follows the generation in flight, and none is paid for."""
-    emulator.add_feature("Draft", status="draft")
-    await project.generate_feature("Draft")
-    configs = ["Default", "Mobile"]
-    items = await project.run_features(["Draft", "Checkout"], config=configs, on_conflict="wait")
-    assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 4
-    assert (len(emulator.generations), len(emulator.runs)) == (1, 4)
 
 
 async def test_without_time_nothing_is_sent(project: Project, emulator: Emulator) -> None:
@@ -198,6 +166,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("config", [], "config names no configuration"),
     ("key", " ", "a key is a text of your own"),
     ("options", [1], "options"),
+    ("max_unread", -1, "max_unread"),
+    ("max_unread", True, "max_unread"),
     ("features", "15", r"features must be several, not '15': pass \['15'\]"),
 ]
 
@@ -207,7 +177,7 @@ def test_a_wrong_option_is_refused(project: Project, option: str, value: Any, sa
     """Each is refused by the call, in one sentence that says what it takes."""
     with pytest.raises(errors.ConfigError, match=said):
         project.run_features(**{option: value})
-    if option not in {"attempts", "config"}:
+    if option not in {"attempts", "config", "max_unread"}:
         with pytest.raises(errors.ConfigError, match=said):
             project.generate_features(**{option: value})
 

@@ -36,14 +36,6 @@ async def test_all_attempts_are_used(emulator: Emulator, project: Project) -> No
     assert client_tasks() == []
 
 
-async def test_the_time_out_ends_the_attempts(emulator: Emulator, project: Project) -> None:
-    """At the time-out the attempt in flight goes on, and the item keeps those that failed."""
-    (item,) = await project.run_features(["Returns"], attempts=100, timeout=16)
-
-    assert len(emulator.runs) == 3
-    assert (len(item.earlier), item.verdict) == (2, Verdict.IN_FLIGHT)
-
-
 @pytest.mark.parametrize("tries", [1, 4])
 async def test_a_withdrawn_attempt_fails(emulator: Emulator, tmp_path: Path, tries: int) -> None:
     """Also where that attempt was about to be sent, or refused, when the time was up."""

@@ -48,22 +48,6 @@ async def test_each_goes_as_soon_as_it_comes(emulator: Emulator, project: Projec
     assert len(emulator.runs) == 4
 
 
-async def test_its_error_ends_the_batch(emulator: Emulator, project: Project) -> None:
-    """What a generator raises reaches the caller; what was dispatched before is known."""
-
-    async def failing() -> AsyncGenerator[str]:
-        yield "Checkout"
-        await asyncio.sleep(1)
-        raise LookupError("no more names")
-
-    batch = project.run_features(failing())
-    await raised(LookupError, batch, match="no more names")
-
-    assert [ref.key[-1] for ref in batch.refs] == list(emulator.runs)
-    assert [item.verdict for item in batch.items] == [Verdict.IN_FLIGHT]
-    assert client_tasks() == []
-
-
 @pytest.mark.parametrize("end", ["time", "failure", "left", "cancelled"])
 async def test_a_stuck_source_ends_too(emulator: Emulator, project: Project, end: str) -> None:
     """A source that waits for ever is left alone when the batch ends, however it ends."""

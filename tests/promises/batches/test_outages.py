@@ -154,16 +154,6 @@ async def test_the_time_out_ends_the_wait_for_it(emulator: Emulator, project: Pr
     assert 0 < len(unsent) <= 40
 
 
-@pytest.mark.parametrize("count", [1, 3])
-async def test_what_expired_without_effect_is_sent_again(
-    emulator: Emulator, project: Project, count: int
-) -> None:
-    """Once the request has expired, a whole list without its run is enough; nothing else waits."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    assert_each_ran_once(emulator, await project.run_features(NAMES[:count], max_in_flight=2))
-    assert 65 < now() < 110
-
-
 async def test_a_second_answer_may_be_lost(emulator: Emulator, project: Project) -> None:
     """The run that it started is not taken for that of the first, which started nothing."""
     emulator.fail("run_feature", Fault.reset(), times=1, when=is_of_20)

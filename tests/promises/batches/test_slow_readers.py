@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support.timing import STEADY
-from testvibe_async import Project, errors
+from testvibe_async import Project
 from testvibe_async.testing import Emulator
 
 SCENARIO = STEADY
@@ -52,13 +52,6 @@ async def test_runs_are_held_back_on_request(
         await anext(batch)
         await asyncio.sleep(600)
         assert emulator.count("run_feature") == dispatched
-
-
-@pytest.mark.parametrize("wrong", [-1, 1.5, True, "3"])
-def test_a_wrong_number_of_unread_items_is_refused(project: Project, wrong: int) -> None:
-    """`max_unread` is a whole number, 0 or more."""
-    with pytest.raises(errors.ConfigError, match="max_unread"):
-        project.run_features(["Checkout"], max_unread=wrong)
 
 
 def drafts(emulator: Emulator, count: int) -> list[str]:

@@ -41,18 +41,6 @@ async def test_attaching_returns_the_one_in_flight(emulator: Emulator, project: 
     assert len(emulator.generations) == 1
 
 
-async def test_waiting_dispatches_after_it(emulator: Emulator, project: Project) -> None:
-    """on_conflict="wait" waits for the one in flight and then starts its own."""
-    running = await project.generate_feature("Draft")
-
-    own = await project.generate_feature("Draft", on_conflict="wait")
-
-    assert running.done
-    assert own.request_id != running.request_id
-    assert not own.adopted
-    assert list(emulator.generations) == [running.request_id, own.request_id]
-
-
 async def test_each_before_is_awaited(emulator: Emulator, project: Project, rival: Project) -> None:
     """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
     theirs = await rival.generate_feature("Draft")
@@ -157,17 +145,6 @@ async def test_an_ended_one_is_not_waited_for(emulator: Emulator, project: Proje
 
     assert emulator.count("generate_feature") - asked == 3
     assert now() - began == pytest.approx(2, abs=0.1)
-
-
-async def test_a_run_waits_for_its_tests(emulator: Emulator, project: Project) -> None:
-    """on_conflict="wait" of a run waits for the generation in flight, and runs what it made."""
-    generation = await project.generate_feature("Draft")
-
-    run = await project.run_feature("Draft", on_conflict="wait")
-
-    assert generation.done
-    assert (await run).is_success
-    assert len(emulator.generations) == 1
 
 
 async def test_a_run_waits_for_each(emulator: Emulator, project: Project, rival: Project) -> None:

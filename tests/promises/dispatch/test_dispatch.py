@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.promises.conftest import Events
 from tests.support.batches import client_tasks
-from tests.support.peer import ONCE, hooks_into, no_connection
+from tests.support.peer import ONCE, hooks_into
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Project, RunOperation, errors
@@ -55,16 +55,6 @@ async def test_an_answer_that_contradicts_the_request_names_no_operation(
     assert operation.feature_id == feature.id
     assert operation.adopted
     assert emulator.count("run_feature") == 1
-
-
-@pytest.mark.parametrize("run_id", [0, -1])
-async def test_an_id_that_is_none_is_searched_for(
-    emulator: Emulator, project: Project, run_id: int
-) -> None:
-    """A 202 with an id below 1 was accepted; its run is found by its higher id."""
-    emulator.fail("run_feature", Fault.edit(lambda answer: answer | {"runId": run_id}), times=1)
-    operation = await project.run_feature("Checkout")
-    assert operation.run_id == max(emulator.runs)
 
 
 async def test_the_id_of_another_run_is_searched_for(emulator: Emulator, project: Project) -> None:
@@ -145,18 +135,6 @@ async def dispatch_into(
     return caller
 
 
-async def test_a_cancelled_caller_prevents_a_second_post(
-    emulator: Emulator, project: Project
-) -> None:
-    """A POST whose caller was cancelled is not repeated, where it otherwise would be."""
-    caller = await dispatch_into(Fault.status(429, retry_after=3), emulator, project)
-    caller.cancel()
-    await asyncio.sleep(60)
-
-    assert emulator.count("run_feature") == 1
-    assert emulator.runs == {}
-
-
 @pytest.mark.parametrize("status", [401, 502])
 async def test_a_session_that_retries_sends_no_second_post(emulator: Emulator, status: int) -> None:
     """A middleware that repeats what was refused or failed sends nothing, and the error says so."""
@@ -175,26 +153,6 @@ async def test_a_session_that_retries_sends_no_second_post(emulator: Emulator, s
 
     assert status in tries
     assert emulator.count("run_feature") == 1
-
-
-async def test_what_is_sent_and_then_finds_no_connection_may_have_acted(emulator: Emulator) -> None:
-    """A middleware's second try that finds no connection does not prove the first undone."""
-    tries: list[str] = []
-
-    async def retry(request: Sent, send: Send) -> Received:
-        try:
-            return await send(request)
-        except aiohttp.ClientError:
-            tries.append(request.method)
-            raise no_connection() from None
-
-    async with client_through(retry, emulator) as client:
-        emulator.fail("generate_feature", Fault.lost(), times=1)
-        operation = await client.project().generate_feature("Draft")
-
-    assert tries == ["POST"]
-    assert operation.adopted
-    assert emulator.count("generate_feature") == 1
 
 
 def at_each_end(act: Callable[[Any], Awaitable[None]]) -> aiohttp.ClientSession:

@@ -11,7 +11,7 @@ from tests.conftest import client_of
 from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, RetryPolicy, RunOperation, errors
+from testvibe_async import Client, RunOperation, errors
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault
 
@@ -53,14 +53,6 @@ async def test_each_attempt_has_a_row(client: Client, notes: Notes, emulator: Em
     assert notes.steps == [INTENDED, NOT_STARTED] * 2 + [INTENDED, DISPATCHED]
     assert [row.number for row in notes.told] == [1, 1, 2, 2, 3, 3]
     assert isinstance(notes.told[1].error, errors.RateLimitedError)
-
-
-async def test_no_connection_leaves_no_row(emulator: Emulator, notes: Notes) -> None:
-    """Without a connection there is no row."""
-    await emulator.aclose()
-    async with client_of(emulator, ledger=notes, retry=RetryPolicy(attempts=1)) as c:
-        await raised(errors.NotSentError, c.project().run_feature("Checkout"))
-    assert notes.steps == []
 
 
 @pytest.mark.parametrize("error", [OSError("no space left on device"), asyncio.CancelledError()])

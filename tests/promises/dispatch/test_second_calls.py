@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
-from tests.support.faults import NO_ID
 from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
@@ -19,7 +18,7 @@ from testvibe_async import (
     RunOperation,
     errors,
 )
-from testvibe_async.ledger import Row, RowState
+from testvibe_async.ledger import Row
 from testvibe_async.testing import Emulator, Fault
 
 EXPIRES = 65.0
@@ -79,14 +78,6 @@ async def test_it_is_sent_again_once_it_has_expired(emulator: Emulator, client: 
     assert (len(emulator.runs), len(emulator.generations)) == (1, 1)
 
 
-async def test_the_operations_of_other_rows_are_not_it(emulator: Emulator, client: Client) -> None:
-    """What another key has dispatched is its own."""
-    await intend(client)
-    theirs = await client.project().run_feature("Checkout", key="pr-2")
-    assert (await run(client)).ref != theirs.ref
-    assert emulator.count("run_feature") == 2
-
-
 async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client) -> None:
     """A service without a list of runs leaves it unknown, once the other call must have ended."""
     await intend(client)
@@ -131,38 +122,6 @@ async def test_a_day_later(emulator: Emulator, client: Client) -> None:
     await run(client)
     assert now() - began <= (8 + EXPIRES)
     assert emulator.count("run_feature") == 1
-
-
-async def test_lost_attempts_of_one_request_are_interchangeable(
-    emulator: Emulator, client: Client, rival: Project
-) -> None:
-    """Of two open rows of one request the older one has the only run; the other is sent again."""
-    first = await intend(client, state=RowState.LOST)
-    await intend(client, key="pr-2", state=RowState.LOST)
-    theirs = await rival.run_feature("Checkout")
-    second = asyncio.ensure_future(client.project().run_feature("Checkout", key="pr-2"))
-    await asyncio.sleep(1)
-    assert (await run(client)).ref == theirs.ref
-    assert (await second).run_id != theirs.run_id
-    assert first.ref == theirs.ref
-    assert len(emulator.runs) == 2
-
-
-async def test_an_unreadable_row_proves_nothing(emulator: Emulator, client: Client) -> None:
-    """Of a list with a row that can't be read, it is unknown what is not shown."""
-    await intend(client)
-    emulator.fail("list_runs", Fault.edit(lambda rows: [{"runId": "x"}, *rows]))
-    await raised(errors.DispatchUnknownError, run(client))
-    assert emulator.count("run_feature") == 0
-
-
-async def test_a_status_that_names_no_generation(emulator: Emulator, client: Client) -> None:
-    """A status without a `requestId` shows nothing of the dispatch."""
-    await intend(client, "generation", before="r1")
-    emulator.fail("get_generation_status", NO_ID)
-    error = await raised(errors.DispatchUnknownError, generate(client))
-    assert "which generation" in error.what
-    assert error.reason == "unseen"
 
 
 @pytest.mark.parametrize("is_polling", [False, True])

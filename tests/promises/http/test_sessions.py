@@ -235,23 +235,6 @@ async def test_what_waits_for_a_connection_is_not_sent_after_a_close(emulator: E
     assert emulator.count("update_feature") == 0
 
 
-async def test_what_was_written_unseen_has_its_row(emulator: Emulator) -> None:
-    """A session that copies the body is no reason to dispatch a key twice."""
-
-    async def copy(request: Sent, send: Send) -> Received:
-        if request.method == "POST":
-            body: Any = request.body
-            await request.update_body(await body.as_bytes())
-        return await send(request)
-
-    async with client_through(copy, emulator) as client:
-        operation = await client.project().run_feature("Checkout", key="pr-1")
-        assert await client.project().run_feature("Checkout", key="pr-1") == operation
-        (row,) = await client.ledger.rows("pr-1")
-    assert row.ref == operation.ref
-    assert emulator.count("run_feature") == 1
-
-
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -268,11 +251,3 @@ async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeErr
         forged.post(where, exception=error, repeat=True)  # pyright: ignore[reportUnknownMemberType]
         async with Client(SERVER, api_key=KEY, project="p", retry=ONCE) as client:
             await raised(kind, client.project().run_feature("Checkout"))
-
-
-@pytest.mark.parametrize("status", [303, 408])
-async def test_statuses_prove_nothing(emulator: Emulator, project: Project, status: int) -> None:
-    """303 and 408 do not prove that nothing began: the run is looked for."""
-    emulator.fail("run_feature", Fault.status(status))
-    error = await raised(errors.DispatchUnknownError, project.run_feature("Checkout"))
-    assert error.reason == "absent"

@@ -104,7 +104,7 @@ async def test_after_an_outage_it_is_resumed(path: Path, emulator: Emulator) -> 
 
 
 REFUSALS = {
-    **{str(status): Fault.status(status) for status in (400, 401, 403, 404, 409, 500)},
+    **{str(status): Fault.status(status) for status in (401, 404, 409, 500)},
     "a page": Fault.status(403, body=b"<html><title>Blocked</title></html>"),
     "a redirect": Fault.status(302),
     "no document": Fault.body(b"{"),
@@ -183,15 +183,6 @@ async def test_missing_tests_that_were_generated_meanwhile(
             assert verdicts(items) == ["succeeded", "succeeded"]
     assert all(isinstance(item.outcome, Generation) for item in every)
     assert len(emulator.generations) == 2
-
-
-async def test_what_was_lost_is_dispatched(path: Path, emulator: Emulator) -> None:
-    """Where a whole list shows nothing of a request that has expired, it is sent again."""
-    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
-    began = now()
-    assert verdicts(await ran(path, emulator)) == ENDS
-    assert emulator.count("run_feature") == 3 + 3
-    assert now() - began > 65
 
 
 async def test_what_is_unknown_stays_so(path: Path, emulator: Emulator) -> None:
@@ -324,23 +315,6 @@ async def test_a_refusal_that_passes(path: Path, emulator: Emulator, status: int
     assert verdicts(await ran(path, emulator, ["Checkout"], timeout=1000)) == ["error"]
     rule.remove()
     assert verdicts(await ran(path, emulator)) == ["succeeded"]
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.status(400, body=b"bad request"),
-        Fault.status(403, body=b"<html>blocked</html>"),
-        Fault.status(404, body=b"<html>nothing here</html>"),
-    ],
-)
-async def test_a_proxys_word_is_not_final(path: Path, emulator: Emulator, fault: Fault) -> None:
-    """What a proxy refused is uncertain: the next batch finds or dispatches it."""
-    rule = emulator.fail("run_feature", fault)
-    await ran(path, emulator, FEATURES, timeout=30)
-    rule.remove()
-    assert verdicts(await ran(path, emulator)) == ENDS
-    assert len(emulator.runs) == 3
 
 
 @pytest.mark.parametrize("reason", ["absent", "ambiguous", "unseen"])

@@ -45,7 +45,7 @@ async def test_failures_slow_the_polling_of_one(emulator: Emulator, project: Pro
     [
         Fault.body(b'{"runId": 1, "status": "passed"}'),
         Fault.body(b'{"runId": 214, "status": 7}'),
-        *(Fault.garbage(), Fault.truncated(), Fault.reset(), Fault.status(429), Fault.status(418)),
+        *(Fault.garbage(), Fault.reset(), Fault.status(429), Fault.status(418)),
     ],
 )
 async def test_two_unusable_answers_do_not_end_a_wait(
@@ -366,22 +366,7 @@ async def test_fields_without_end_are_not_logged_without_end(
     assert len(caplog.records) == 100
 
 
-async def test_ids_may_be_digits(emulator: Emulator, client: Client, project: Project) -> None:
-    """A list whose ids are texts, and whose statuses are capitals, serves as any other."""
-
-    def odd(row: dict[str, Any]) -> dict[str, Any]:
-        return row | {"runId": str(row["runId"]), "status": row["status"].upper()}
-
-    emulator.fail("list_runs", Fault.edit(lambda rows: [*map(odd, rows)]))
-    operations = await dispatch_runs(project, 50)
-    await client.gather(*operations)
-    assert emulator.count("get_run") < 2.5 * len(operations)
-
-
-WORDS = [
-    *("executing", "Executing", "starting", "in progress", "In Progress", "InProgress"),
-    *("in-progress", "IN_PROGRESS", "planning", "Queued", "pending"),
-]
+WORDS = ["executing", "In Progress", "in-progress", "IN_PROGRESS", "planning", "Queued", "pending"]
 
 
 def while_in_flight(**members: Any) -> Fault:
@@ -418,7 +403,7 @@ ODD: list[tuple[str, dict[str, Any]]] = [
     *(("run", {"status": "Odd", "finishedUtc": end}) for end in (None, "0001-01-01T00:00:00Z")),
     *(
         ("generation", {"featureStatus": "Odd", "overallStatus": word, "overallConclusion": None})
-        for word in ("in_progress", "InProgress", "in progress", "Queued")
+        for word in ("InProgress", "Queued")
     ),
 ]
 """Words that are not documented, and what says that the operation goes on."""
@@ -442,7 +427,7 @@ async def test_an_odd_word_without_an_end_means_in_flight(
 
 
 YEAR_ONE: list[str | int] = [
-    *(f"0001-01-01T00:00:00{end}" for end in ("Z", "", ".0000000", "+00:00", "+02:00")),
+    *(f"0001-01-01T00:00:00{end}" for end in ("Z", ".0000000", "+02:00")),
     *("/Date(-62135596800000)/", -62135596800, -62135596800000),
 ]
 
