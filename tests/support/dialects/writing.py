@@ -7,14 +7,11 @@ number of rows before its page.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
-from uuid import UUID
 
 import attrs
 
@@ -37,8 +34,6 @@ _WORDS = frozenset(
 _END_MARKS = frozenset({"finishedUtc", "overallConclusion"})
 _IDS = frozenset({"id", "runId", "featureId"})
 _TESTS = frozenset({"tests", "failures"})
-_ELSEWHERE = timezone(timedelta(hours=2))
-_DROPPED_BITS = 80  # of 128: 48 are left, which a double holds exactly
 _STATUSES = frozenset(HTTPStatus)
 _HTML = "text/html; charset=utf-8"
 _IIS = """\
@@ -57,8 +52,6 @@ _LOGIN = """\
 <html lang="en"><head><meta charset="utf-8"><title>Sign in</title></head>
 <body><form method="post" action="/account/login"><input type="password"></form></body></html>
 """
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_DONE = {"ok": True}
 ODD: Mapping[str, Callable[[Any], object]] = {
     "durationMs": lambda number: f"{number}ms",
     "error": lambda text: {"message": text, "stack": text.splitlines()},
@@ -86,23 +79,15 @@ def written(answer: Answer, dialect: Dialect, request: RecordedRequest) -> Answe
             answer = _json_in_dialect(answer, dialect, request)
         except Refusal as refusal:
             answer = error_in_dialect(refusal.answer(), dialect)
-        answer = _encoded(answer, dialect)
-    if dialect.gzip and answer.body and "gzip" in request.headers.get("Accept-Encoding", ""):
-        answer = attrs.evolve(
-            answer,
-            body=gzip.compress(answer.body, mtime=0),
-            headers={**answer.headers, "Content-Encoding": "gzip"},
-        )
+        if answer.content_type == JSON_TYPE:
+            answer = attrs.evolve(answer, content_type=dialect.content_type)
     return answer
 
 
 def _json_in_dialect(answer: Answer, dialect: Dialect, request: RecordedRequest) -> Answer:
     if answer.status >= HTTPStatus.BAD_REQUEST:
         return error_in_dialect(answer, dialect)
-    document: object = json.loads(answer.body)
-    if document == _DONE and dialect.empty_mutations:
-        return Answer(204, b"", content_type="")
-    document = translate(document, dialect)
+    document = translate(json.loads(answer.body), dialect)
     if isinstance(document, list):
         return _list(answer, cast("list[object]", document), dialect, request)
     if answer.status == HTTPStatus.ACCEPTED:
@@ -123,24 +108,12 @@ def _list(answer: Answer, rows: list[object], dialect: Dialect, request: Recorde
 
 
 def _dispatched(ids: dict[str, object], dialect: Dialect) -> object:
-    if not dialect.dispatch_feature_id:
-        del ids["featureId"]
     if dialect.dispatch_shape == "data":
         return {"data": ids}
     if dialect.dispatch_shape == "kind":
         kind, key = ("run", "runId") if "runId" in ids else ("generation", "requestId")
         return {kind: {"id": ids.pop(key), **ids}}
     return ids
-
-
-def _encoded(answer: Answer, dialect: Dialect) -> Answer:
-    """Return the answer with the dialect's `Content-Type` and byte order mark, if it is JSON."""
-    is_json = answer.content_type == JSON_TYPE
-    content_type = dialect.content_type if is_json else answer.content_type
-    mark = _BYTE_ORDER_MARK if dialect.byte_order_mark and "html" not in content_type else b""
-    return attrs.evolve(
-        answer, body=mark * bool(answer.body) + answer.body, content_type=content_type
-    )
 
 
 def error_in_dialect(answer: Answer, dialect: Dialect) -> Answer:
@@ -150,7 +123,7 @@ def error_in_dialect(answer: Answer, dialect: Dialect) -> Answer:
     if dialect.errors in {"iis", "nginx"}:
         return attrs.evolve(error_page(answer.status, dialect.errors), headers=answer.headers)
     document: dict[str, str] = json.loads(answer.body)
-    code, message = document["error"], document["message"]
+    message = document["message"]
     bodies: dict[str, object] = {
         "problem": {
             # 15.5 is about 4xx, 15.6 about 5xx
@@ -159,9 +132,7 @@ def error_in_dialect(answer: Answer, dialect: Dialect) -> Answer:
             "status": answer.status,
             "detail": message,
         },
-        "nested": {"error": {"code": code, "message": message}},
         "text": message,
-        "capitalized": {"Error": code, "Message": message},
     }
     content_type = _PROBLEM_TYPE if dialect.errors == "problem" else answer.content_type
     body = json_body(bodies.get(dialect.errors, document))
@@ -252,34 +223,21 @@ def _member(name: str, value: object, dialect: Dialect, *, of_tests: bool) -> ob
         return None if value is None else ODD[name](value)
     if name in _IDS and dialect.ids_as_text and isinstance(value, int):
         return str(value)
-    if isinstance(value, str):
-        if name in _WORDS:
-            return _word(value if of_tests else dialect.words.get(value, value), dialect.case)
-        if name == "requestId" and dialect.request_id_as_number:
-            return UUID(value).int >> _DROPPED_BITS
+    if isinstance(value, str) and name in _WORDS:
+        return _word(value if of_tests else dialect.words.get(value, value), dialect.case)
     return translate(value, dialect, of_tests=of_tests or name in _TESTS)
 
 
 def _word(word: str, case: str) -> str:
-    return {"upper": word.upper(), "title": word.title().replace("_", "")}.get(case, word)
+    return word.title().replace("_", "") if case == "title" else word
 
 
 def _time(value: object, style: str) -> object:
     if style == "empty":
         return ""
-    if style == "seconds" or not isinstance(value, str):
-        return value
-    at = datetime.fromisoformat(value)
-    seconds = int(at.timestamp())
-    written = {
-        "seven_digits": value.replace("Z", ".1234567Z"),
-        "offset": at.astimezone(_ELSEWHERE).isoformat(),
-        "no_zone": value.removesuffix("Z"),
-        "epoch_seconds": seconds,
-        "epoch_milliseconds": seconds * 1000,
-        "date_call": f"/Date({seconds * 1000})/",
-    }
-    return written[style]
+    if style == "seven_digits" and isinstance(value, str):
+        return value.replace("Z", ".1234567Z")
+    return value
 
 
 def error_page(status: int, server: str) -> Answer:
