@@ -18,15 +18,6 @@ from testvibe_async.testing import Emulator, Fault
 SERVER = "https://testvibe.example"
 
 
-async def test_a_project_is_named_by_a_text(emulator: Emulator) -> None:
-    """An id of another type is refused before anything is sent that would then have no name."""
-    wrong: Any = 42
-    client = client_of(emulator)
-
-    with pytest.raises(errors.ConfigError, match="project_id must be a str, not 42"):
-        client.project(wrong)
-
-
 async def test_many_waits_time_out_in_turns(emulator: Emulator, client: Client) -> None:
     """Other tasks run while thousands of waits end, and their errors are collected."""
     emulator.fail("*", Fault.hang())
@@ -164,18 +155,6 @@ def test_a_second_loop_is_refused() -> None:
 
     asyncio.run(used_elsewhere(asyncio.run(attached())))
     asyncio.run(client.aclose())
-
-
-def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Client() without arguments takes server, key and project from the environment."""
-    monkeypatch.setenv("TESTVIBE_SERVER", SERVER)
-    monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
-    monkeypatch.setenv("TESTVIBE_PROJECT", "p1")
-    client = Client()
-
-    assert repr(client) == f"<Client of {SERVER}>"
-    assert repr(client.project()) == "<Project p1>"
-    assert client.project("p2").id == "p2"
 
 
 async def test_what_is_no_ref_is_refused(client: Client) -> None:

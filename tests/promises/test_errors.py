@@ -1,7 +1,6 @@
 """Every error of the tree, raised for real through the public API."""
 
 # ruff: noqa: S301 - the pickles are our own
-import asyncio
 import copy
 import json
 import pickle
@@ -319,12 +318,6 @@ async def test_long_words_leave_room_for_the_advice(emulator: Emulator, case: st
     assert caught.value.advice in str(caught.value)
 
 
-async def test_a_rate_limit_says_its_seconds(emulator: Emulator) -> None:
-    """The advice has the time that the service asks for."""
-    error = await raised(errors.RateLimitedError, emulator)
-    assert "try again in 7 s" in str(error)
-
-
 async def test_a_conflict_while_generating_advises_waiting(project: Project) -> None:
     """A run of a feature whose tests are being generated must not lead to another generation."""
     await project.generate_feature(DRAFT)
@@ -425,34 +418,12 @@ async def test_the_services_words_are_quoted(emulator: Emulator, project: Projec
     assert caught.value.to_dict()["said"] == caught.value.message == 'no"; now obey'
 
 
-@pytest.mark.parametrize(
-    "kind", [errors.TransportError, errors.NotSentError, errors.OutcomeUnknownError]
-)
-def test_several_attempts_are_in_the_message(kind: type[errors.TransportError]) -> None:
-    """The message counts the attempts from two on."""
-    once = kind("lost", method="GET", url="https://h/x")
-    assert str(once) == f"{kind.fact}: {kind.advice}; lost (GET h/x)"
-    assert once.attempts == 1
-    thrice = kind("lost", method="GET", url="https://h/x", attempts=3)
-    assert str(thrice).endswith("; lost (3 attempts, GET h/x)")
-
-
 def test_a_note_survives_pickling() -> None:
     """A note that a caller added to an error is kept."""
     error = errors.ConfigError("x")
     assert error.brief == "x"
     error.add_note("seen in the nightly job")
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["seen in the nightly job"]
-
-
-async def test_cancelling_is_no_vibe_error(emulator: Emulator, client: Client) -> None:
-    """A cancelled call raises CancelledError and nothing else."""
-    emulator.fail("list_projects", Fault.hang())
-    task = asyncio.create_task(client.list_projects())
-    await asyncio.sleep(1)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 def test_no_word_of_the_service_is_obeyed_by_a_terminal() -> None:

@@ -118,30 +118,6 @@ def test_each_function_is_called(error: BaseException, caplog: pytest.LogCapture
     assert record.exc_info[1] is error
 
 
-def test_a_hook_may_stop_the_program() -> None:
-    """What is no Exception, such as KeyboardInterrupt, is not held back."""
-
-    def stop(_: Dispatched) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Emitter(Hooks(on_dispatched=stop)).emit(Dispatched(REF))
-
-
-@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
-async def test_hooks_may_raise(emulator: Emulator, error: type[BaseException]) -> None:
-    """With every hook failing, a run is dispatched, retried and awaited as without any."""
-
-    def fail(_: object) -> None:
-        raise error
-
-    hooks = Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), fail))
-    emulator.fail("get_run", Fault.status(503, retry_after=1), times=2)
-    async with client_of(emulator, hooks=hooks) as client:
-        operation = await client.project().run_feature("Checkout")
-        assert (await operation).is_finished
-
-
 async def test_results_of_hooks(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """Only an awaitable would have to be awaited: it is logged as a failure, with the ref."""
 

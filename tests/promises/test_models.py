@@ -99,20 +99,6 @@ def test_the_phase_follows_from_the_answer(outcome: Run | Generation, phase: mod
 
 
 @pytest.mark.parametrize(
-    "outcome",
-    [
-        *(PASSED, Run(1, RunStatus.PASSED), Run(1, RunStatus.RUNNING), Run(1, "odd")),
-        *(Generation(), generation(models.FeatureStatus.GENERATED), generation("draft")),
-        generation(models.FeatureStatus.GENERATING),
-    ],
-    ids=str,
-)
-def test_what_did_not_fail_is_returned(outcome: Run | Generation) -> None:
-    """raise_for_status returns what passed, made tests, or is still in flight."""
-    assert outcome.raise_for_status() is outcome
-
-
-@pytest.mark.parametrize(
     "run",
     [
         FAILED,
@@ -319,13 +305,6 @@ def test_the_summary_counts_each_once() -> None:
     assert summary.total == len(items) == 11
     assert str(summary) == "2 succeeded, 3 failed, 2 errors, 3 in flight, 1 skipped"
     assert not summary.is_success
-
-
-def test_only_when_all_succeeded_is_it_a_success() -> None:
-    """A batch is a success where each one succeeded, and so is one of nothing."""
-    assert outcomes.BatchSummary.of(ITEMS[outcomes.Verdict.SUCCEEDED]).is_success
-    assert outcomes.BatchSummary().is_success
-    assert str(outcomes.BatchSummary()) == "nothing to do"
 
 
 def test_what_was_not_seen_is_told_from_what_goes_on() -> None:

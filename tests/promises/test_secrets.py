@@ -120,19 +120,6 @@ async def test_whatever_goes_well_shows_no_key(
     assert not any(map(shows, texts_of_logs(caplog)))
 
 
-async def test_where_keys_go(emulator: Emulator, operation: RunOperation, tmp_path: Path) -> None:
-    """The key is in one header of each request to the API, and in none to an artifact host."""
-    await operation
-    await operation.download_artifacts(tmp_path)
-    for request in emulator.requests:
-        holders = [name for name, value in request.headers.items() if shows(value)]
-        assert holders == ["Authorization"]
-        assert not shows(f"{request.path} {request.query} {request.body!r}")
-    assert emulator.artifact_requests
-    for request in emulator.artifact_requests:
-        assert not shows(f"{dict(request.headers)} {request.path} {request.query}")
-
-
 async def test_links_to_itself(emulator: Emulator, operation: RunOperation, tmp_path: Path) -> None:
     """An artifact's link that leads to the API is fetched without the key, and so is refused."""
 
@@ -181,13 +168,6 @@ async def test_an_open_client(emulator: Emulator, caplog: pytest.LogCaptureFixtu
     assert [line for line in reported if "Client of" in line]
     assert [line for line in reported if "Unclosed client session" in line]
     assert not any(map(shows, reported))
-    assert not any(map(shows, texts_of_logs(caplog)))
-
-
-@pytest.mark.parametrize("key", [KEY[:-1], KEY + "x", KEY.replace("_", "-"), KEY[4:]])
-def test_a_key_that_is_warned_of_is_not_shown(key: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The warning of a key of another form shows no part of it."""
-    Client("https://testvibe.example", api_key=key)
     assert not any(map(shows, texts_of_logs(caplog)))
 
 
@@ -274,14 +254,6 @@ async def test_an_echo_of_the_key_is_not_shown(
     assert_hidden(error, caplog)
     assert str(error).isprintable()
     assert len(str(error)) < 500
-
-
-async def test_an_echo_of_the_key_is_masked() -> None:
-    """An error shows a placeholder where the key was."""
-    body = f'{{"error": "x", "message": "No such key: {KEY}"}}'.encode()
-    async with peer(http(401, body)) as service, service.client(api_key=KEY) as client:
-        error = await raised(errors.UnauthorizedError, client.list_projects())
-    assert error.message == "No such key: tvb_..."
 
 
 async def test_a_short_key_is_not_searched_for_in_answers() -> None:

@@ -58,18 +58,6 @@ async def test_generations_in_a_batch(emulator: Emulator, project: Project) -> N
     assert names == {"Checkout with gift card", "Gift cards"}
 
 
-async def test_each_feature_runs_with_each_configuration(
-    emulator: Emulator, project: Project
-) -> None:
-    """With several configurations each feature runs with each, in the order asked."""
-    items = await project.run_features(["Checkout", "Returns"], config=["Mobile", None])
-
-    asked = [(name, config) for name in ("Checkout", "Returns") for config in ("Mobile", None)]
-    assert [(item.feature, item.config) for item in items] == asked
-    assert [item.outcome.config for item in items if item.outcome] == ["Mobile", "Default"] * 2
-    assert len(emulator.runs) == 4
-
-
 async def test_without_time_nothing_is_sent(project: Project, emulator: Emulator) -> None:
     """A time-out of 0 leaves an item for each feature, and sends nothing."""
     items = await project.run_features(["Checkout", "Returns"], timeout=0)
@@ -261,18 +249,6 @@ async def test_a_refused_key_ends_the_wait_for_a_generation(emulator: Emulator) 
 
 
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
-
-
-@steady
-async def test_each_change_has_its_operation(emulator: Emulator, project: Project) -> None:
-    """The transitions of all operations come in one task, also of those dispatched later."""
-    seen: dict[Any, list[str]] = {}
-    async with project.run_features(NAMES, max_in_flight=2) as batch:
-        async for operation, transition in batch.changes():
-            seen.setdefault(operation, []).append(transition.phase)
-    assert len(seen) == len(emulator.runs) == 4
-    assert all((phases[0], phases[-1]) == ("queued", "finished") for phases in seen.values())
-    assert verdicts(batch.items) == ["succeeded"] * 4
 
 
 @pytest.mark.service(lists=False)

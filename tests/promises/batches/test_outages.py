@@ -154,16 +154,6 @@ async def test_the_time_out_ends_the_wait_for_it(emulator: Emulator, project: Pr
     assert 0 < len(unsent) <= 40
 
 
-async def test_a_second_answer_may_be_lost(emulator: Emulator, project: Project) -> None:
-    """The run that it started is not taken for that of the first, which started nothing."""
-    emulator.fail("run_feature", Fault.reset(), times=1, when=is_of_20)
-    second = emulator.fail(
-        "run_feature", Fault.lost(), times=1, when=lambda sent: now() > 10 and is_of_20(sent)
-    )
-    assert_each_ran_once(emulator, await project.run_features(NAMES[18:24], max_in_flight=2))
-    assert second.hits == 1
-
-
 async def test_a_key_that_is_refused_after_it(emulator: Emulator, project: Project) -> None:
     """The refusal is an answer: what waited for the service is not kept waiting by it."""
     emulator.fail("*", Fault.status(502), when=lambda _: 2 < now() < 20)

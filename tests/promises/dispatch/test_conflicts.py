@@ -28,19 +28,6 @@ async def test_one_in_flight(emulator: Emulator, project: Project, *, is_seen: b
     assert error.code == "conflict"
 
 
-async def test_attaching_returns_the_one_in_flight(emulator: Emulator, project: Project) -> None:
-    """on_conflict="attach" returns a handle on the one in flight, and pays for no other."""
-    running = await project.generate_feature("Draft")
-
-    joined = await project.generate_feature("Draft", on_conflict="attach")
-
-    assert joined.adopted
-    assert not running.adopted
-    assert joined.request_id == running.request_id
-    assert (await joined) is (await running)
-    assert len(emulator.generations) == 1
-
-
 async def test_each_before_is_awaited(emulator: Emulator, project: Project, rival: Project) -> None:
     """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
     theirs = await rival.generate_feature("Draft")

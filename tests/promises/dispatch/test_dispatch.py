@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import inspect
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,17 +20,6 @@ from testvibe_async import Project, RunOperation, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.operations import PendingOperation
 from testvibe_async.testing import Emulator, Fault
-
-
-@pytest.mark.parametrize("status", [400, 404, 409])
-async def test_a_refusal_is_final(emulator: Emulator, project: Project, status: int) -> None:
-    """A refusal is raised at once; of a conflict, the feature's generation may be the reason."""
-    emulator.fail("run_feature", Fault.status(status))
-
-    await raised(Exception, project.run_feature("Checkout"), match=str(status))
-
-    sent = [request.operation for request in emulator.requests]
-    assert sent == ["list_runs", "run_feature", *["get_generation_status"] * (status == 409)]
 
 
 async def test_unknown_is_an_event(emulator: Emulator, project: Project, events: Events) -> None:
@@ -66,6 +57,39 @@ async def test_the_id_of_another_run_is_searched_for(emulator: Emulator, project
     second = await project.run_feature("Returns")
     assert second.run_id != first.run_id
     assert second.adopted
+
+
+DISPATCHING = ["run_feature", "generate_feature", "run_features", "generate_features"]
+
+
+@pytest.mark.parametrize("name", DISPATCHING)
+async def test_a_background_task_dispatches(
+    emulator: Emulator, project: Project, name: str
+) -> None:
+    """What awaits coroutine functions alone, as Starlette's background tasks, awaits these."""
+    method: Callable[..., Any] = getattr(project, name)
+    if sys.version_info >= (3, 12):
+        assert inspect.iscoroutinefunction(method)
+    else:
+        assert asyncio.iscoroutinefunction(method)  # pyright: ignore[reportDeprecated]
+    draft = emulator.add_feature("New", status="draft" if "generate" in name else "generated")
+    await method([draft.id] if name.endswith("s") else draft.id)
+    assert emulator.count(name.removesuffix("s")) == 1
+
+
+async def test_a_wrong_argument_is_raised_later(emulator: Emulator, project: Project) -> None:
+    """One wrong call among several does not abandon the others."""
+    wrong: Any = "never"
+    results = await asyncio.gather(
+        project.run_feature("Checkout"),
+        project.run_feature("Returns", on_conflict=wrong),
+        project.run_feature("Returns", site_url="shop"),
+        project.run_feature("Returns").wait(timeout=-1),
+        project.generate_feature("Returns", key=" "),
+        return_exceptions=True,
+    )
+    assert [isinstance(result, errors.ConfigError) for result in results] == [False] + [True] * 4
+    assert emulator.count("run_feature") == 1
 
 
 WAYS: dict[str, Callable[[PendingOperation[RunOperation]], object]] = {

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.faults import NO_ID_WHILE_QUEUED, edited
+from tests.support.faults import edited
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Project, errors
+from testvibe_async import Project, errors
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -78,14 +78,3 @@ async def test_an_earlier_one_is_not_adopted(emulator: Emulator, project: Projec
     assert "from before the dispatch" in error.what
     assert error.reason == "unseen"
     assert len(emulator.generations) == 2
-
-
-async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client) -> None:
-    """A status that names its generation only at the second poll is asked again."""
-    emulator.fail("get_generation_status", NO_ID_WHILE_QUEUED, skip=1, times=1)
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-
-    operation = await client.project().generate_feature("Draft")
-
-    assert operation.adopted
-    assert emulator.count("generate_feature") == 1

@@ -67,17 +67,6 @@ async def test_what_begins_late_is_found(
     assert emulator.count("run_feature") + emulator.count("generate_feature") == 1
 
 
-async def test_it_is_sent_again_once_it_has_expired(emulator: Emulator, client: Client) -> None:
-    """A whole list without it proves that nothing started, and so does the status as before."""
-    await intend(client)
-    await intend(client, "generation", key="pr-2")
-    began = now()
-    await run(client)
-    assert EXPIRES <= now() - began < EXPIRES + 8  # The machine's clock is not the loop's here.
-    await client.project().generate_feature("Draft", key="pr-2")
-    assert (len(emulator.runs), len(emulator.generations)) == (1, 1)
-
-
 async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client) -> None:
     """A service without a list of runs leaves it unknown, once the other call must have ended."""
     await intend(client)
@@ -111,17 +100,6 @@ async def test_a_stale_status_is_waited_out(
     stale = Fault.edit(lambda _: {"status": "draft", "featureId": generation.feature_id})
     emulator.fail("get_generation_status", stale, times=2)
     assert (await generate(client)).ref == theirs.ref
-
-
-async def test_a_day_later(emulator: Emulator, client: Client) -> None:
-    """What has expired long ago is not waited for: its row says how long ago."""
-    row = await intend(client)
-    boot = (row.clock or "").partition(" ")[0]
-    row.clock = f"{boot} 0.0" if boot else None
-    began = now()
-    await run(client)
-    assert now() - began <= (8 + EXPIRES)
-    assert emulator.count("run_feature") == 1
 
 
 @pytest.mark.parametrize("is_polling", [False, True])
@@ -212,13 +190,6 @@ async def test_a_ledger_that_fails_during_a_search(emulator: Emulator) -> None:
         assert "could not be read: connection to the database lost" in error.what
         (item,) = await client.project().run_features(["Returns"])
         assert item.verdict == "unknown"
-
-
-async def test_two_spellings_of_a_configuration_are_one(project: Project) -> None:
-    """A batch dispatches a feature once for each configuration, whatever its spelling."""
-    configs = [None, "Default", "default", "Mobile", "mobile"]
-    items = await project.run_features(["Checkout"], config=configs)
-    assert [item.config for item in items] == [None, "Mobile"]
 
 
 async def test_a_slow_answer_shows_what_was_newest_when_it_was_asked_for(

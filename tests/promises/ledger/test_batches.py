@@ -273,15 +273,6 @@ async def test_another_place_has_a_key_of_its_own(path: Path, emulator: Emulator
     assert emulator.count("run_feature") == 2
 
 
-@pytest.mark.parametrize("key", ["", " ", 7])
-async def test_a_key_is_a_text(project: Project, key: Any) -> None:
-    """A blank key, which may come from an unset variable, is refused."""
-    with pytest.raises(errors.ConfigError, match="a key is a text"):
-        project.run_features(FEATURES, key=key)
-    with pytest.raises(errors.ConfigError, match="a key is a text"):
-        await project.run_feature("Checkout", key=key)
-
-
 async def test_a_lazy_source(path: Path, emulator: Emulator) -> None:
     """A generator that was not read to its end is read again, and resumed where it was."""
     await ran(path, emulator, iter(FEATURES), max_in_flight=1, timeout=40)

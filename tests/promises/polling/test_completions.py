@@ -137,12 +137,3 @@ async def test_every_transition_comes_with_its_operation(client: Client, project
         assert words[0] == "queued running"
         assert words[1:-1] in ([], ["active running"])
         assert words[-1] in {"finished passed", "finished failed"}
-
-
-async def test_one_that_is_passed_twice_comes_twice(client: Client, project: Project) -> None:
-    """Each place has all transitions, for one set of polls."""
-    (operation,) = await dispatch_runs(project, 1)
-    words = [str(change) async for _, change in client.changes([operation, operation])]
-    assert words[::2] == words[1::2]
-    assert len(words) == 2 * len(set(words))
-    assert words[0] == "queued running"

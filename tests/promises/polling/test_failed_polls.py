@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable
-from datetime import timedelta
 from itertools import pairwise, product
 from typing import Any
 
@@ -74,15 +73,6 @@ async def test_an_unreadable_answer_ends_its_own_wait_alone(
     assert emulator.count("get_run", run_id=neighbour.run_id) in {10, 11}
 
 
-async def test_an_odd_status_may_end_it(emulator: Emulator, operation: RunOperation) -> None:
-    """A status that is not documented is terminal once `finishedUtc` is set."""
-    emulator.fail("get_run", edited(status="expired", finishedUtc="2026-06-10T16:02:54Z"))
-
-    run = await operation
-
-    assert (run.status, run.phase) == ("expired", "finished")
-
-
 async def test_a_404_that_stays_is_raised(emulator: Emulator, operation: RunOperation) -> None:
     """A minute after the dispatch a 404 is raised; a later wait polls again."""
     rule = emulator.fail("get_run", Fault.status(404))
@@ -93,17 +83,6 @@ async def test_a_404_that_stays_is_raised(emulator: Emulator, operation: RunOper
     assert error.ref == operation.ref
     rule.remove()
     assert (await operation).is_success
-
-
-async def test_an_old_operation_outlasts_a_single_404(
-    emulator: Emulator, operation: RunOperation
-) -> None:
-    """A 404 long after the dispatch may be that of another one, which is not shown yet."""
-    assert operation.ref.dispatched_at is not None
-    ref = evolve(operation.ref, dispatched_at=operation.ref.dispatched_at - timedelta(hours=1))
-    emulator.fail("get_run", Fault.status(404), times=1)
-    async with client_of(emulator) as other:
-        assert (await other.attach(ref)).is_success
 
 
 @pytest.mark.parametrize("is_seen", [False, True])

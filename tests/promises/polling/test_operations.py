@@ -6,7 +6,7 @@ from tests.support.observing import statuses
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Project, RunOperation, RunRef, errors
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator
 
 
 async def test_handles_on_one_operation_are_equal(
@@ -44,17 +44,6 @@ async def test_a_poll_of_the_previous_one_says_so(emulator: Emulator, project: P
     await raised(errors.ObservationError, operation.poll(), match="still shows the one before")
 
 
-async def test_superseded_before_it_was_seen(emulator: Emulator, project: Project) -> None:
-    """Another request id after the first 10 s raises OperationSupersededError."""
-    operation = await project.generate_feature("Draft")
-    emulator.fail(STATUS, edited(requestId="newer"))
-
-    error = await raised(errors.OperationSupersededError, operation)
-
-    assert 10 <= now() <= 16
-    assert (error.newer_request_id, error.ref) == ("newer", operation.ref)
-
-
 async def test_superseded_after_it_was_seen(emulator: Emulator, project: Project) -> None:
     """Once a generation was observed, another request id supersedes it, seen twice."""
     operation = await project.generate_feature("Draft")
@@ -79,14 +68,6 @@ async def test_cancelling_what_is_over_does_nothing(emulator: Emulator, project:
     assert emulator.count("cancel_generation") == 0
 
 
-async def test_cancelling_what_ends_meanwhile(emulator: Emulator, project: Project) -> None:
-    """A generation that ends between the poll and the cancel raises ConflictError."""
-    operation = await project.generate_feature("Draft")
-    emulator.fail("cancel_generation", Fault.status(409))
-
-    await raised(errors.ConflictError, operation.cancel())
-
-
 async def test_the_log_of_another_is_refused(project: Project) -> None:
     """log() never returns the log of a newer generation."""
     operation = await project.generate_feature("Draft")
@@ -103,14 +84,6 @@ async def test_the_one_before_supersedes_none(emulator: Emulator, project: Proje
     emulator.finish_generation(first.request_id)
     operation = await project.generate_feature("Draft")
     emulator.fail(STATUS, edited(requestId=first.request_id), times=12)
-    assert (await operation).request_id == operation.request_id
-
-
-async def test_a_status_without_id_is_ignored(emulator: Emulator, project: Project) -> None:
-    """A status without a request id is never taken for this generation."""
-    emulator.fail(STATUS, edited(requestId=None), skip=1, times=9)
-    operation = await project.generate_feature("Draft")
-
     assert (await operation).request_id == operation.request_id
 
 

@@ -135,14 +135,6 @@ async def test_a_close_waits_for_each_last_poll(emulator: Emulator) -> None:
         await asyncio.wait(waits)
 
 
-async def test_a_dispatch_alone_costs_no_polls(emulator: Emulator, operation: RunOperation) -> None:
-    """An operation without a wait is not polled."""
-    await asyncio.sleep(60)
-
-    assert emulator.count("get_run") == 0
-    assert (operation.status, operation.phase) == ("running", "queued")
-
-
 @pytest.mark.parametrize("seconds", [0, 40])
 async def test_transitions_come_in_order(operation: RunOperation, seconds: float) -> None:
     """The dispatch, each change of phase or status once, the outcome; however slow the body is."""
@@ -156,18 +148,6 @@ async def test_transitions_come_in_order(operation: RunOperation, seconds: float
     ]
     assert (transitions[0].snapshot, transitions[-1].snapshot) == (None, operation.outcome)
     assert transitions[0].observed_at <= transitions[-1].observed_at
-
-
-async def test_an_attached_one_is_seen_first(emulator: Emulator, operation: RunOperation) -> None:
-    """The first transition of an attached operation comes from the first poll."""
-    async with client_of(emulator) as other:
-        attached = other.attach(operation.ref)
-        assert (attached.status, attached.phase, attached.snapshot) == (None, None, None)
-
-        transitions = [transition async for transition in attached]
-
-    assert transitions[0].snapshot is not None
-    assert [transition.phase for transition in transitions] == ["queued", "active", "finished"]
 
 
 @pytest.mark.parametrize("is_of_many", [False, True])
@@ -185,19 +165,6 @@ async def test_leaving_early_ends_the_polling(
     await asyncio.sleep(60)
 
     assert 0 < emulator.count("get_run") == asked
-
-
-async def test_the_last_wait_ends_the_polls(emulator: Emulator, operation: RunOperation) -> None:
-    """Of three waits that are cancelled one by one, the last ends the polling."""
-    waits = [asyncio.ensure_future(operation.wait()) for _ in range(3)]
-    asked: list[int] = []
-    for wait in waits:
-        await asyncio.sleep(4)
-        asked.append(emulator.count("get_run"))
-        wait.cancel()
-    await asyncio.sleep(60)
-
-    assert 0 < asked[0] < asked[1] < asked[2] == emulator.count("get_run")
 
 
 async def test_closing_ends_the_polling(emulator: Emulator, operation: RunOperation) -> None:

@@ -171,16 +171,3 @@ async def test_a_list_that_was_off_is_tried_again(emulator: Emulator, client: Cl
 
     assert rule.hits == 1
     assert emulator.count("list_runs") > before
-
-
-async def test_a_list_that_hangs(emulator: Emulator, client: Client, project: Project) -> None:
-    """A list without an answer within an interval is suspended, and the runs are read by id."""
-    emulator.fail("list_runs", Fault.hang())
-    operations = await dispatch_runs(project, 5)
-    for run_id in emulator.runs:
-        asyncio.get_running_loop().call_later(8, emulator.finish_run, run_id)
-
-    await client.gather(*operations)
-
-    assert now() <= 8 + 2 * 3.3
-    assert emulator.count("list_runs") == 1

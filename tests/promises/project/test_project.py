@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from datetime import UTC
 from typing import Any
 
 import pytest
@@ -84,23 +83,13 @@ NAMES = {
     "a/b": "a%2Fb",
     "a/../b": "a%2F..%2Fb",
     "what?": "what%3F",
-    "#1": "%231",
     "100%": "100%25",
     "%2F": "%252F",
-    "%": "%25",
     "..": "%2E%2E",
     ".": "%2E",
-    "...": "...",
-    ".hidden": ".hidden",
     "a+b": "a%2Bb",
-    "a&b=c;d": "a%26b%3Dc%3Bd",
-    "a:b@c": "a%3Ab%40c",
     "back\\slash": "back%5Cslash",
-    "Größe": "Gr%C3%B6%C3%9Fe",
     "日本語 🛒": "%E6%97%A5%E6%9C%AC%E8%AA%9E%20%F0%9F%9B%92",
-    "{feature}": "%7Bfeature%7D",
-    "~-_": "~-_",
-    " leading": "%20leading",
     "tab\tnew\nline": "tab%09new%0Aline",
 }
 
@@ -139,16 +128,6 @@ async def test_any_name_is_one_segment_of_the_path(
     assert last(emulator, "get_feature").path == f"{P}/features/{segment}"
 
 
-async def test_ids_and_digits_travel_alike(emulator: Emulator, project: Project) -> None:
-    """An id is sent as its digits, as a name of digits is; the case of a name is left as it is."""
-    assert (await project.get_feature("cHECKOUT")).name == GENERATED
-    feature = emulator.features[GENERATED]
-    assert (await project.get_feature(feature.id)).name == GENERATED
-    by_int = last(emulator, "get_feature").path
-    assert (await project.get_feature(str(feature.id))).name == GENERATED
-    assert last(emulator, "get_feature").path == by_int == f"{P}/features/{feature.id}"
-
-
 @pytest.mark.parametrize("feature", ["", True, False, None, 1.5, b"Checkout", "a\ud800b"])
 async def test_no_feature_has_it(emulator: Emulator, project: Project, feature: Any) -> None:
     """A feature that is neither an id nor a name is a ConfigError, and nothing is sent."""
@@ -179,34 +158,6 @@ async def test_projects_are_listed_and_read(emulator: Emulator, client: Client) 
     assert await client.list_projects() == listed
     assert await client.get_project(shop.id) == shop
     await raised(errors.NotFoundError, client.get_project("none"))
-
-
-async def test_list_features_gives_rows(emulator: Emulator, project: Project) -> None:
-    """list_features returns every feature with id, name, kind, status and time, and no Gherkin."""
-    rows = await project.list_features()
-    wanted = [(f.id, f.name, f.kind, f.status) for f in emulator.features.values()]
-    assert [(row.id, row.name, row.kind, row.status) for row in rows] == wanted
-    assert {row.gherkin for row in rows} == {None}
-    assert all(row.updated_at is not None and row.updated_at.tzinfo is UTC for row in rows)
-
-
-async def test_get_feature_gives_the_text(emulator: Emulator, project: Project) -> None:
-    """get_feature returns the Gherkin, a status as the enum or a str, a suggestion's rationale."""
-    feature = await project.get_feature(GENERATED)
-    stored = emulator.features[GENERATED]
-    assert (feature.id, feature.gherkin, feature.kind) == (stored.id, stored.gherkin, "feature")
-    assert feature.status is FeatureStatus.GENERATED
-    assert (feature.rationale, feature.extra) == (None, {})
-    suggestion = await project.get_feature("Abandoned cart reminder")
-    assert (suggestion.kind, suggestion.status) == ("suggestion", "draft")
-    assert str(suggestion.rationale).startswith("The cart keeps")
-
-
-async def test_create_feature_adds_one(emulator: Emulator, project: Project) -> None:
-    """create_feature returns the new feature, which the service has from then on."""
-    feature = await project.create_feature("Wish list", "Feature: Wish list\n")
-    assert emulator.features["Wish list"].id == feature.id
-    assert emulator.features["Wish list"].gherkin == "Feature: Wish list\n" == feature.gherkin
 
 
 async def test_update_feature_changes_one(emulator: Emulator, project: Project) -> None:
@@ -249,18 +200,6 @@ async def test_get_generation_status_shows_the_latest(emulator: Emulator, projec
     end = await project.get_generation_status(DRAFT)
     assert end.is_success
     assert end.phase is Phase.FINISHED
-
-
-async def test_get_generation_log_gives_lines(emulator: Emulator, project: Project) -> None:
-    """get_generation_log returns each section with its reason and its lines."""
-    operation = await project.generate_feature(DRAFT)
-    emulator.finish_generation(operation.request_id, "failed")
-    log = await project.get_generation_log(DRAFT)
-    assert log.request_id == operation.request_id
-    assert log.feature_id == operation.feature_id
-    assert log.sections
-    assert all(isinstance(line, str) for section in log.sections for line in section.log)
-    assert any(section.title for section in log.sections)
 
 
 async def test_cancel_generation_ends_it(emulator: Emulator, project: Project) -> None:
@@ -324,14 +263,6 @@ async def test_get_run_artifacts_gives_links(emulator: Emulator, project: Projec
     assert emulator.artifact_requests == []
 
 
-async def test_list_files_gives_rows_without_content(project: Project) -> None:
-    """list_files returns each file with its kind and source, and no content."""
-    files = {file.path: file for file in await project.list_files()}
-    assert files["Features/Checkout.feature"].source == "stored"
-    assert files["package.json"].source == "template"
-    assert {file.content for file in files.values()} == {None}
-
-
 @pytest.mark.parametrize("path", ["Features/a b+c&d=e#f%2F?.feature", "Features/ünï/日本.feature"])
 async def test_a_path_of_any_kind_is_written_and_read(project: Project, path: str) -> None:
     """write_file and read_file carry any path and any text as they are."""
@@ -339,15 +270,6 @@ async def test_a_path_of_any_kind_is_written_and_read(project: Project, path: st
     await project.write_file(path, content)
     file = await project.read_file(path)
     assert (file.path, file.content, file.source) == (path, content, "stored")
-
-
-async def test_list_configs_gives_names_and_paths(project: Project) -> None:
-    """list_configs returns the run configurations."""
-    assert [(config.name, config.path) for config in await project.list_configs()] == [
-        ("Default", "Configurations/Default.config.js"),
-        ("Firefox", "Configurations/Firefox.config.js"),
-        ("Mobile", "Configurations/Mobile.config.js"),
-    ]
 
 
 @pytest.mark.parametrize("feature", [GENERATED, DRAFT])
@@ -393,20 +315,6 @@ async def test_failed_polls_are_no_end(emulator: Emulator, project: Project, tim
     except errors.ServerError:
         return
     assert outcome.is_finished
-
-
-async def test_wait_for_generation_of_an_unknown_feature_is_not_found(project: Project) -> None:
-    """wait_for_generation raises NotFoundError where there is no such feature."""
-    await raised(errors.NotFoundError, project.wait_for_generation("none"))
-
-
-async def test_wait_for_run_waits(emulator: Emulator, project: Project, rival: Project) -> None:
-    """wait_for_run returns the outcome once the run is over, whichever client dispatched it."""
-    operation = await rival.run_feature(GENERATED)
-    run = await project.wait_for_run(operation.run_id)
-    assert run.is_finished
-    assert run.run_id == operation.run_id
-    assert now() >= emulator.runs[operation.run_id].finished_at
 
 
 @pytest.mark.parametrize("fault", [Fault.hang(), Fault.status(429, retry_after=8)])

@@ -2,14 +2,12 @@
 
 import errno
 import os
-import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp.http_exceptions import BadStatusLine
 
-from tests.support.finished_run import CONTENT, SECRET, Case, downloads
+from tests.support.finished_run import CONTENT, Case, downloads
 from tests.support.peer import chunked, http
 from tests.support.raising import raised
 from testvibe_async import Artifact, Client, errors
@@ -114,15 +112,3 @@ async def test_links_are_encrypted_like_it(server: str, link: str, *, is_taken: 
         else:
             with pytest.raises(errors.MalformedResponseError, match="unencrypted"):
                 artifacts.target(artifact, "the list")
-
-
-async def test_an_error_of_aiohttp_that_holds_the_link_is_not_quoted() -> None:
-    """What aiohttp says of an answer that is not HTTP may repeat the link, and is not shown."""
-
-    async def answer() -> bytes:
-        raise BadStatusLine(f"not HTTP {SECRET}")
-
-    async with Client("https://testvibe.example", api_key="tvb_" + "x" * 43) as client:
-        with pytest.raises(errors.MalformedResponseError, match="not HTTP") as caught:
-            await client._parts.downloader._host._guarded(answer(), "https://blobs.example/x")
-    assert SECRET not in "".join(traceback.format_exception(caught.value))

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
 from tests.support.raising import raised
 from testvibe_async import Project, Run, RunRef, RunStatus, RunSummary, Verdict, errors
-from testvibe_async._core.batch import Entry, EntrySource, Job, JobSource, Plan
+from testvibe_async._core.batch import Entry, Job
 from testvibe_async._core.batch.stored import _error_of
-from testvibe_async._core.ledger import MemoryLedger
 from testvibe_async.ledger import Row, RowState, item_of
 
 SERVER = "https://testvibe.example"
-PLAN = Plan(kind="run", server=SERVER, project="p", key="nightly", is_keyed=True)
 NAMES = ["Checkout", "Returns"]
 ITEM = item_of("Checkout", None, 1)
 
@@ -103,35 +100,6 @@ def test_what_runs_again(statuses: list[str], attempts: int, *, is_to_repeat: bo
     """A failed attempt is followed by another, as often as the batch says in total."""
     each = entry(*(finished(status, number) for number, status in enumerate(statuses, 1)))
     assert each.is_to_repeat(attempts) is is_to_repeat
-
-
-def source(
-    features: Any, ledger: MemoryLedger, plan: Plan = PLAN, *, configs: Any = (None,)
-) -> EntrySource:
-    """Return the entries of a call."""
-
-    async def nothing() -> Any:
-        raise AssertionError("it lists the features")
-
-    jobs = JobSource(features, configs, list_features=nothing, default=lambda _: True)
-    return EntrySource(plan, jobs, ledger)
-
-
-async def entries(source: EntrySource) -> list[tuple[Any, int]]:
-    """Open a source; return the feature of each entry, and the number of its rows."""
-    await source.open()
-    found: list[tuple[Any, int]] = []
-    while (each := await source.read()) is not None:
-        found.append((each.job.feature, len(each.rows)))
-    return found
-
-
-async def test_two_processes_begin_one_batch() -> None:
-    """Whichever is first, the other takes over what it planned."""
-    ledger = MemoryLedger()
-    both = (entries(source(names, ledger)) for names in (NAMES, NAMES[::-1]))
-    first, second = await asyncio.gather(*both)
-    assert first == second
 
 
 async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ A room is a package of any depth, without the underscores of its name: `_core.ht
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,13 @@ MODULES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
 ROOMS = {name for name, path in MODULES.items() if path.name == "__init__.py" and name}
 
 
-def imports() -> Iterator[Import]:
-    """Yield all imports of the package's modules, also those inside functions."""
+@cache  # Not where a worker collects: it takes half a second.
+def imports() -> list[Import]:
+    """Return all imports of the package's modules, also those inside functions."""
+    return [*_imports()]
+
+
+def _imports() -> Iterator[Import]:
     for importer, path in MODULES.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for_types = {
@@ -67,10 +73,6 @@ def imports() -> Iterator[Import]:
             elif isinstance(node, ast.Import):
                 for each in node.names:
                     yield Import(importer, each.name, (), id(node) in for_types)
-
-
-IMPORTS = [*imports()]
-INSIDE = [each for each in IMPORTS if each.imported.startswith("testvibe_async.")]
 
 
 def is_within(module: str, room: str) -> bool:
@@ -103,7 +105,9 @@ def test_rooms_are_found() -> None:
 def test_a_room_is_entered_by_its_door() -> None:
     """No module imports one inside another room, or what that room's `__init__` does not export."""
     entered: set[tuple[str, str]] = set()
-    for each in INSIDE:
+    for each in imports():
+        if not each.imported.startswith("testvibe_async."):
+            continue
         module = each.imported.removeprefix("testvibe_async.")
         room = module if module in ROOMS else module.rpartition(".")[0]
         is_open = plain(room) in OPEN or plain(module) in WINDOWS
@@ -122,7 +126,7 @@ def test_a_library_is_used_by_few(library: str) -> None:
     """What it does is decided in one place, and the rest of the package does without it."""
     users = {
         each.importer
-        for each in IMPORTS
+        for each in imports()
         if each.imported.partition(".")[0] == library and not each.is_for_types
     }
     allowed = LIBRARIES[library]
