@@ -1,8 +1,8 @@
-"""Batches: those of the ledger, and which of them this process carries.
+"""Batches: those of the ledger, and which of them this process runs.
 
 Decides which batch a repeated call returns: an equal one that is not over, started by this process
 or by an earlier one on the same ledger. The key of a batch begins with the name of its call, which
-equal calls have in common. Each batch is carried by a task of its own, so that a client that gives
+equal calls have in common. Each batch runs in a task of its own, so that a client that gives
 up loses an answer, and no operation.
 """
 
@@ -14,13 +14,15 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from attrs import evolve
+
 from testvibe_async import ConfigError, StoredBatch, Verdict
 from testvibe_async.runner.history import KeptBatch, Place, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from testvibe_async import Batch, BatchItem, Client, Project, SqliteLedger
+    from testvibe_async import Batch, Client, Project, SqliteLedger
 
     Make: TypeAlias = Callable[[], Awaitable[Batch[Any]]]
 
@@ -37,11 +39,11 @@ SEARCHED = 200
 """Number of the latest batches among which an equal call's is looked for."""
 
 
-class Carried:
-    """A batch that this process carries, in a task of its own."""
+class ActiveBatch:
+    """A batch that this process runs, in a task of its own."""
 
     def __init__(self, make: Make, ledger: SqliteLedger, place: Place, key: str) -> None:
-        """Begin to carry it.
+        """Begin to run it.
 
         Args:
             make: Makes the batch, and does not open it; it may refuse.
@@ -51,28 +53,31 @@ class Carried:
         """
         self.place: Place = place
         self.key: str = key
-        self.kept: KeptBatch | None = None
-        """The batch as the ledger has it when it is opened, with its number; None before."""
         self.changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when an operation changes and at the end."""
-        self._batch: Batch[Any] | None = None
-        self.task: asyncio.Task[None] = asyncio.create_task(self._carry(make, ledger))
+        self._opened: tuple[Batch[Any], KeptBatch] | None = None
+        """The batch and what the ledger had of it then; None before it is opened."""
+        self.task: asyncio.Task[None] = asyncio.create_task(self._run(make, ledger))
         self.task.add_done_callback(self._end)
 
     @property
-    def items(self) -> list[BatchItem[Any]]:
-        """The present item of each feature; none before it is opened."""
-        return self._batch.items if self._batch else []
+    def kept(self) -> KeptBatch | None:
+        """The batch with its number and its present items; None before it is opened."""
+        if self._opened is None:
+            return None
+        batch, stored = self._opened
+        return evolve(stored, items=batch.items or stored.items)
 
     @property
     def is_dispatched(self) -> bool:
         """True if each of its operations has an id, or none is to come."""
-        return self.task.done() or (bool(self.items) and all(item.ref for item in self.items))
+        return self.task.done() or bool(self.kept and all(item.ref for item in self.kept.items))
 
-    async def _carry(self, make: Make, ledger: SqliteLedger) -> None:
+    async def _run(self, make: Make, ledger: SqliteLedger) -> None:
         batch = await make()
-        async with running(batch, ledger, self.place) as self.kept:
-            self._batch = batch
+        async with running(batch, ledger, self.place) as kept:
+            assert kept is not None
+            self._opened = batch, kept
             self._note_change()
             async with aclosing(batch.changes()) as changes:
                 async for _ in changes:
@@ -95,12 +100,12 @@ class Batches:
         """Create it, without any."""
         self._ledger = ledger
         self._client = client
-        self._carried: list[Carried] = []
+        self._active: list[ActiveBatch] = []
         self._starting = asyncio.Lock()
 
     async def start(
         self, home: Project, name: str, make: Callable[[str], Awaitable[Batch[Any]]]
-    ) -> tuple[Carried, bool]:
+    ) -> tuple[ActiveBatch, bool]:
         """Return the batch of a call, and True if no equal call started it.
 
         Args:
@@ -118,7 +123,7 @@ class Batches:
             if latest is not None and _is_in_flight(latest):
                 return self.resume(latest), False
             key = f"{name}-{latest.number if latest else 0}"
-            return self._carry(partial(make, key), place, key), True
+            return self._start(partial(make, key), place, key), True
 
     async def latest(self, home: Project, name: str) -> KeptBatch | None:
         """Return the latest batch in the ledger of the calls of a name."""
@@ -136,8 +141,8 @@ class Batches:
         """
         return KeptBatch.of(await StoredBatch.read(self._ledger, number))
 
-    async def find(self, number: int) -> tuple[KeptBatch, Carried | None]:
-        """Return the batch of runs of a number, which is carried on if a tool left it.
+    async def find(self, number: int) -> tuple[KeptBatch, ActiveBatch | None]:
+        """Return the batch of runs of a number, which is resumed if a tool left it.
 
         Raises:
             ConfigError: The ledger has none of that number and service.
@@ -148,8 +153,8 @@ class Batches:
         is_left = not kept.is_over and kept.key.startswith(PREFIX)
         return kept, self.resume(kept) if is_left else None
 
-    def resume(self, kept: KeptBatch) -> Carried:
-        """Carry a batch on that an earlier process, or an earlier call, has left."""
+    def resume(self, kept: KeptBatch) -> ActiveBatch:
+        """Resume a batch that an earlier process, or an earlier call, has left."""
         for each in self._in_flight(kept.place):
             if each.key == kept.key:
                 return each
@@ -157,19 +162,19 @@ class Batches:
         async def make() -> Batch[Any]:
             return kept.spec.start(self._client.project(kept.project), None, key=kept.key)
 
-        return self._carry(make, kept.place, kept.key)
+        return self._start(make, kept.place, kept.key)
 
-    def _in_flight(self, place: Place) -> list[Carried]:
-        self._carried = [each for each in self._carried if not each.task.done()]
-        return [each for each in self._carried if each.place == place]
+    def _in_flight(self, place: Place) -> list[ActiveBatch]:
+        self._active = [each for each in self._active if not each.task.done()]
+        return [each for each in self._active if each.place == place]
 
-    def _carry(self, make: Make, place: Place, key: str) -> Carried:
-        self._carried.append(carried := Carried(make, self._ledger, place, key))
-        return carried
+    def _start(self, make: Make, place: Place, key: str) -> ActiveBatch:
+        self._active.append(active := ActiveBatch(make, self._ledger, place, key))
+        return active
 
     async def aclose(self) -> None:
         """End all waits; what was dispatched continues at the service."""
-        tasks = [each.task for each in self._carried]
+        tasks = [each.task for each in self._active]
         for task in tasks:
             task.cancel()
         if tasks:

@@ -56,26 +56,25 @@ def answer_of_wait(
     return Answer(f"{line} {note or ''}".rstrip(), content)
 
 
-def answer_without_id(
-    kept: KeptBatch | None, item: BatchItem[Any] | None, *, tool: str, outage: str
-) -> Answer:
+def answer_without_id(kept: KeptBatch | None, *, tool: str, outage: str) -> Answer:
     """Say that a call has not started an operation yet, and why."""
     why = outage or "the service has not answered"
-    if item is not None and item.error is not None and not outage:
-        why = reason_of(item.error)
+    error = kept.items[0].error if kept else None
+    if error is not None and not outage:
+        why = reason_of(error)
     line = f"The next operation of this call is not started yet: {why}."
     return answer_of_wait(line, {} if kept is None else {"batch": kept.number}, tool=tool)
 
 
-def answer_of_start(kept: KeptBatch, item: BatchItem[Any], *, is_new: bool) -> Answer:
+def answer_of_start(kept: KeptBatch, ref: Ref, *, is_new: bool) -> Answer:
     """Return the result of a call that starts one operation.
 
     Args:
         kept: Its batch.
-        item: The operation, with its ref.
+        ref: The operation.
         is_new: True if this call started it.
     """
-    ids = ids_of(item.ref) if item.ref else {}
+    ids, item = ids_of(ref), kept.items[0]
     what = f"{kept.kind.capitalize()} {ids.get('runId', '')}".rstrip()
     line = f"{what} of {quoted(item.feature_name)} was started." if is_new else not_again(kept)
     note = f"{line} wait_for_{kept.kind} waits for it."
@@ -99,8 +98,9 @@ def brief_of(operation: Operation[Any]) -> str:
     return f"{operation.ref}: {'not observed' if seen is None else f'{seen.status} ({seen.phase})'}"
 
 
-def progress_of(kept: KeptBatch, items: Sequence[BatchItem[Any]]) -> tuple[str, int, int]:
+def progress_of(kept: KeptBatch) -> tuple[str, int, int]:
     """Return a batch with its counts, how many of its items are over, and of how many."""
+    items = kept.items
     left = sum(item.is_unfinished or item.verdict in _LEFT for item in items)
     return f"batch {kept.number}: {counts_of(items)}", len(items) - left, len(items)
 

@@ -75,7 +75,7 @@ def _name_of(feature: Feature) -> str:
 
 async def _has_ended(call: toolkit.Call, known: KeptBatch) -> bool:
     """Poll a dispatched generation, and return whether it has ended since it was last observed."""
-    carried, ref = call.session.batches.resume(known), known.items[0].ref
+    active, ref = call.session.batches.resume(known), known.items[0].ref
     if ref is None:
         return False
     try:
@@ -83,7 +83,7 @@ async def _has_ended(call: toolkit.Call, known: KeptBatch) -> bool:
     except errors.VibeError as error:
         has_ended = isinstance(error, errors.OperationSupersededError)
     if has_ended:
-        await asyncio.wait([carried.task])
+        await asyncio.wait([active.task])
     return has_ended
 
 

@@ -18,7 +18,7 @@ from testvibe_async._core.wire import serialize
 from testvibe_async.mcp_server import digests, toolkit
 from testvibe_async.mcp_server.advice import capitalized
 from testvibe_async.mcp_server.answers import Answer
-from testvibe_async.mcp_server.batches import PREFIX, Carried
+from testvibe_async.mcp_server.batches import PREFIX, ActiveBatch
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
 from testvibe_async.refs import RunRef
 from testvibe_async.runner.history import KeptBatch
@@ -40,7 +40,7 @@ Jobs: TypeAlias = Callable[[], Awaitable[tuple[BatchSpec, Sequence[BatchItem[Any
 """Decides what is run: the description to keep with the batch, and an item for each run."""
 
 
-async def start(call: toolkit.Call, spec: BatchSpec, jobs: Jobs) -> tuple[Carried, bool]:
+async def start(call: toolkit.Call, spec: BatchSpec, jobs: Jobs) -> tuple[ActiveBatch, bool]:
     """Start runs, unless those of an equal call are in flight: see `Batches.start`.
 
     Args:
@@ -89,20 +89,23 @@ async def run_feature(
     return await answer_of_one(call, await start(call, spec, jobs), tool="run_feature")
 
 
-async def answer_of_one(call: toolkit.Call, started: tuple[Carried, bool], *, tool: str) -> Answer:
+async def answer_of_one(
+    call: toolkit.Call, started: tuple[ActiveBatch, bool], *, tool: str
+) -> Answer:
     """Wait until a single operation is dispatched, and return the answer of a tool.
 
     Raises:
         VibeError: It was refused, or it is unknown whether it started.
     """
-    carried, is_new = started
-    await Wait(call, PATIENCE).on_batch(carried, until_dispatched=True)
-    item = carried.items[0] if carried.items else None
-    if item is not None and item.ref is not None and carried.kept is not None:
-        return digests.answer_of_start(carried.kept, item, is_new=is_new)
-    if item is not None and item.error is not None and carried.task.done():
-        raise item.error
-    return digests.answer_without_id(carried.kept, item, tool=tool, outage=call.session.outage)
+    active, is_new = started
+    await Wait(call, PATIENCE).on_batch(active, until_dispatched=True)
+    if (kept := active.kept) is not None:
+        item = kept.items[0]
+        if item.ref is not None:
+            return digests.answer_of_start(kept, item.ref, is_new=is_new)
+        if item.error is not None and active.task.done():
+            raise item.error
+    return digests.answer_without_id(kept, tool=tool, outage=call.session.outage)
 
 
 @toolkit.tool(toolkit.ADDS)
@@ -143,13 +146,13 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         found = await select(call.home, spec, max_outage=toolkit.MAX_OUTAGE, all_word="`all: true`")
         return evolve(spec, quarantine=quarantine, left_out=found.unrunnable), found.jobs
 
-    carried, is_new = await start(call, spec, jobs)
-    await Wait(call, timeoutSeconds).on_batch(carried)
-    if carried.kept is None:
+    active, is_new = await start(call, spec, jobs)
+    await Wait(call, timeoutSeconds).on_batch(active)
+    if active.kept is None:
         outage = call.session.outage
-        return digests.answer_without_id(None, None, tool="run_features", outage=outage)
-    remark = "" if is_new else digests.not_again(carried.kept)
-    return _digest(call, carried.kept, carried, remark)
+        return digests.answer_without_id(None, tool="run_features", outage=outage)
+    remark = "" if is_new else digests.not_again(active.kept)
+    return _digest(call, active.kept, active, remark)
 
 
 @toolkit.tool(toolkit.RESUMES, has_project=False)
@@ -165,24 +168,23 @@ async def wait_for_batch(
     """
     client = call.session.client  # Else what is missing is the configuration.
     try:
-        kept, carried = await call.session.batches.find(batch)
+        kept, active = await call.session.batches.find(batch)
     except errors.ConfigError as error:
         raise ToolError(
             f"There is no batch {batch} of runs of {client.server}: {error.brief}. list_runs shows "
             "the runs, and wait_for_run waits for one; wait_for_generation for a generation."
         ) from error
-    if carried is not None:
-        await Wait(call, timeoutSeconds).on_batch(carried)
-    return _digest(call, kept, carried)
+    if active is not None:
+        await Wait(call, timeoutSeconds).on_batch(active)
+    return _digest(call, kept, active)
 
 
 def _digest(
-    call: toolkit.Call, kept: KeptBatch, carried: Carried | None, remark: str = ""
+    call: toolkit.Call, kept: KeptBatch, active: ActiveBatch | None, remark: str = ""
 ) -> Answer:
     """Return a batch's digest; while it is in flight, also whether the service is away."""
-    in_flight = carried is not None and not carried.task.done()
-    if carried is not None and carried.items:
-        kept = evolve(kept, items=carried.items)
+    in_flight = active is not None and not active.task.done()
+    kept = (active and active.kept) or kept
     if in_flight and call.session.outage:
         remark = f"{remark} {capitalized(call.session.outage)}.".lstrip()
     return digests.digest(kept, call.room, in_flight=in_flight, remark=remark)

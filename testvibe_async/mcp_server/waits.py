@@ -20,7 +20,7 @@ from testvibe_async.mcp_server.digests import brief_of, progress_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from testvibe_async.mcp_server.batches import Carried
+    from testvibe_async.mcp_server.batches import ActiveBatch
     from testvibe_async.mcp_server.toolkit import Call
 
 PATIENCE = 45
@@ -74,7 +74,7 @@ class Wait:
             await asyncio.sleep(PROGRESS_SECONDS)
             await self._report()
 
-    async def on_batch(self, carried: Carried, *, until_dispatched: bool = False) -> None:
+    async def on_batch(self, active: ActiveBatch, *, until_dispatched: bool = False) -> None:
         """Wait until a batch is over, or its operations are dispatched.
 
         Raises:
@@ -83,15 +83,15 @@ class Wait:
         async with self._limited():
             is_over = False
             while not is_over:
-                changed = carried.changed  # A report takes time, in which there may be a change.
-                is_over = carried.task.done() or (until_dispatched and carried.is_dispatched)
-                if carried.kept is not None:
-                    self._last = progress_of(carried.kept, carried.items)
+                changed = active.changed  # A report takes time, in which there may be a change.
+                is_over = active.task.done() or (until_dispatched and active.is_dispatched)
+                if (kept := active.kept) is not None:
+                    self._last = progress_of(kept)
                     await self._report()
                 if not is_over:
                     await changed.wait()
-        if carried.task.done():
-            carried.task.result()
+        if active.task.done():
+            active.task.result()
 
     async def follow(self, operation: Operation[Any]) -> bool:
         """Wait until an operation is finished, and report each transition; return whether it is.
