@@ -1,9 +1,9 @@
 """Batches: those of the ledger, and which of them this process runs.
 
-Decides which batch a repeated call returns: an equal one that is not over, started by this process
-or by an earlier one on the same ledger. The key of a batch begins with the name of its call, which
-equal calls have in common. Each batch runs in a task of its own, so that a client that gives
-up loses an answer, and no operation.
+Decides which batch a repeated call returns: an equal one that has not finished, started by this
+process or by an earlier one on the same ledger. The key of a batch begins with the name of its
+call, which equal calls have in common. Each batch runs in a task of its own, so that a client that
+gives up loses an answer, and no operation.
 """
 
 from __future__ import annotations

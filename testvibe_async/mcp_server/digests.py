@@ -46,7 +46,7 @@ def answer_of_wait(
     Args:
         line: The operation's status, for a human.
         content: The document as last observed.
-        tool: The tool that waits on while it is in flight; None once it is over.
+        tool: The tool that waits on while it is in flight; None once it has finished.
         outage: Description of an outage of the service; empty without.
     """
     again = f"Nothing was cancelled: call {tool} again with the same arguments."
@@ -99,7 +99,7 @@ def brief_of(operation: Operation[Any]) -> str:
 
 
 def progress_of(kept: KeptBatch) -> tuple[str, int, int]:
-    """Return a batch with its counts, how many of its items are over, and of how many."""
+    """Return a batch with its counts, how many of its items have finished, and of how many."""
     items = kept.items
     left = sum(item.is_unfinished or item.verdict in _LEFT for item in items)
     return f"batch {kept.number}: {counts_of(items)}", len(items) - left, len(items)
@@ -182,7 +182,7 @@ def _listed(items: Iterable[BatchItem[Any]], *, in_flight: bool) -> list[BatchIt
 
 
 def _verdict_of(items: Sequence[BatchItem[Any]]) -> str:
-    """Return the one verdict of runs that are over: the worst, without excused failures."""
+    """Return the one verdict of finished runs: the worst, without excused failures."""
     found = {item.verdict for item in items} - {Verdict.QUARANTINED}
     excused = Verdict.QUARANTINED if items else "not run"
     return min(found, key=URGENCY.index, default=excused)

@@ -3,7 +3,7 @@
 
 Decides whether a generation may replace what is there, and how the user is asked: only before a
 generation that a call would start. A client that can't ask decides by the tool's hints and its
-description. What was dispatched once is returned to each equal call, by whatever process. The
+description. What was dispatched once is returned to each equal call, by any process. The
 docstrings are what a model reads.
 """
 

@@ -162,7 +162,7 @@ async def wait_for_batch(
     batch: Annotated[int, Field(ge=1, description="From run_features.")],
     timeoutSeconds: toolkit.TimeoutSeconds = PATIENCE,
 ) -> Answer:
-    """Wait until the runs of run_features are over. If `inFlight`, call this again.
+    """Wait until the runs of run_features have finished. If `inFlight`, call this again.
 
     After a restart of this server too: it continues what the batch has left.
     """

@@ -36,8 +36,8 @@ STEP = 0.001
 class Wait:
     """The wait of one call, and its progress reports.
 
-    A report has the number of what is over, of how many, and names what was started, since a client
-    may give up at any moment. While the service does not answer, each report says so.
+    A report has the number of what has finished, of how many, and names what was started, since a
+    client may give up at any moment. While the service does not answer, each report says so.
     """
 
     def __init__(self, call: Call, seconds: float) -> None:
@@ -75,7 +75,7 @@ class Wait:
             await self._report()
 
     async def on_batch(self, active: ActiveBatch, *, until_dispatched: bool = False) -> None:
-        """Wait until a batch is over, or its operations are dispatched.
+        """Wait until a batch has finished, or its operations are dispatched.
 
         Raises:
             VibeError: Nothing could be started.

@@ -45,7 +45,7 @@ class KeptBatch(StoredBatch):
     """True if its command was to fail if a feature was flaky."""
 
     unfinished: int
-    """The number of the batch to resume if it is not over: its own, or that of a rerun."""
+    """The number of the batch to resume if it has not finished: its own, or that of a rerun."""
 
     reruns: Sequence[int] = ()
     """The batches that reran its failures, if they are part of its items."""
@@ -238,7 +238,7 @@ class Batches:
         raise ConfigError(f"there is no batch{what}{place} yet")
 
     async def to_resume(self, word: str | None, place: Place) -> KeptBatch:
-        """Return the batch that `resume` is about: without a word, the latest that is not over.
+        """Return the batch to resume: without a word, the latest that has not finished.
 
         Raises:
             ConfigError: There is none.
@@ -261,7 +261,7 @@ class Batches:
 
         Raises:
             ConfigError: There is no such batch, it has no runs, is another project's, or is still
-                running; or none is named, the latest is over without a failure, and an earlier one
+                running; or none is named, the latest finished without a failure, and an earlier one
                 has a failure that did not pass since.
         """
         batch = (await self.meant(word, place, kind="run")).judged(quarantine)
@@ -355,7 +355,7 @@ class Batches:
     async def record(self, items: Iterable[BatchItem[Snapshot]]) -> list[KeptBatch]:
         """Note the outcomes of operations in the ledger; return the batches that dispatched them.
 
-        A failed operation is left as it is while a process runs its batch: further attempts are
+        A failed operation is not changed while a process runs its batch: further attempts are
         that one's to make.
         """
         known = {item.ref: item.outcome for item in items if item.ref and item.outcome}

@@ -176,7 +176,7 @@ class Outcome:
 
     @property
     def still_red(self) -> str:
-        """The reason why it stays red whatever is rerun, in a sentence; empty if it does not."""
+        """The reason why it stays red after any rerun, in a sentence; empty if it does not."""
         why = [
             f"{item_name(item)}: {item.quarantine}"
             for item in self._deciding

@@ -82,7 +82,7 @@ def item_name(item: BatchItem[Any], snapshot: Snapshot | None = None) -> str:
 
     Args:
         item: The item.
-        snapshot: The last snapshot of an operation that is not over, if there is one.
+        snapshot: The last snapshot of an operation that has not finished, if there is one.
     """
     config = item.config or getattr(item.outcome or snapshot, "config", None)
     return with_config(item.feature_name, config)
@@ -103,7 +103,7 @@ def word_of(item: BatchItem[Any]) -> str:
         return verdict_of(item)
     if item.outcome.is_success and item.verdict is Verdict.FAILED:
         return str(item.verdict)  # It passed without results.
-    return " ".join(escape(item.outcome.status or "over").split())[:WORD_CHARACTERS]
+    return " ".join(escape(item.outcome.status or "finished").split())[:WORD_CHARACTERS]
 
 
 def counts_of(items: Iterable[BatchItem[Any]]) -> str:
