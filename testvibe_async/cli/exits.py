@@ -19,7 +19,7 @@ from cyclopts import Argument, CycloptsError, exceptions
 
 from testvibe_async import VibeError, errors
 from testvibe_async._core.config import masked
-from testvibe_async.cli.text import escape_lines, reason
+from testvibe_async.cli.text import escape_lines, reason, warn
 from testvibe_async.runner.codes import ExitCode, exit_code_of
 from testvibe_async.runner.words import NAME
 
@@ -182,7 +182,7 @@ def _report(sentence: str) -> None:
     """Print what went wrong, unless a warning just said it, and with -vv where."""
     line = f"{NAME}: {_harmless(' '.join(sentence.split(chr(10))))}"
     if line != _LOG.last:
-        sys.stderr.write(line + "\n")
+        warn(line)
     if _LOG.verbose > 1:
         sys.stderr.write(_harmless(traceback.format_exc()))
 

@@ -178,7 +178,7 @@ class Outputs:
             is_red = known.exit_code not in {ExitCode.PASSED, ExitCode.USAGE}
             if is_red and not lines.startswith("::error"):  # It is red without a failure.
                 lines = f"::error::{known.line.replace('%', '%25')}\n{lines}"
-            self.output.annotate(lines)
+            self.output.data(lines)
         for _, path in self.files.targets:
             if path not in self.unwritten:
                 self.output.note(f"Report: {path}")

@@ -194,11 +194,6 @@ class Renderer:
         if "note" in self.levels:
             warn(text)
 
-    def annotate(self, text: str) -> None:
-        """Print workflow commands for a CI system, unchanged."""
-        if "result" in self.levels:
-            _write(text)
-
 
 class Pipe(Renderer):
     """A line for each change, for a log that people read."""

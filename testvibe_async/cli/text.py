@@ -12,6 +12,8 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import anyio
@@ -19,6 +21,7 @@ from cyclopts import Parameter
 
 from testvibe_async import BatchItem, ConfigError, Run, VibeError, WaitTimeoutError
 from testvibe_async._core.util import COMMAND, OBEYED, escape
+from testvibe_async.runner.words import NAME
 
 if TYPE_CHECKING:
     import re
@@ -64,8 +67,27 @@ def is_lost(item: Item) -> bool:
 
 
 def warn(text: str) -> None:
-    """Write to standard error, with `--quiet` and `--json` too."""
-    sys.stderr.write(escape_lines(text) + "\n")
+    """Write to standard error, with `--quiet` and `--json` too.
+
+    A terminal gets lines that end between words. What is to be copied stays whole: a line that
+    begins with a space, and a command to the end of its line.
+    """
+    lines = escape_lines(text).split("\n")
+    if sys.stderr.isatty():
+        width = max(get_terminal_size().columns, 20)
+        lines = [line if line.startswith(" ") else _filled(line, width) for line in lines]
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _filled(line: str, width: int) -> str:
+    words, name, command = line.partition(f"{NAME} ")
+    whole = words + (name + command).replace(" ", _NO_BREAK)
+    filled = fill(whole, width, break_long_words=False, break_on_hyphens=False)
+    return filled.replace(_NO_BREAK, " ")
+
+
+_NO_BREAK = "\0"
+"""Stands for a space at which no line may break; no text that is printed has one."""
 
 
 def json_of(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:

@@ -249,7 +249,7 @@ class Batches:
             batch = await self.read(heading)
             if not batch.is_over and not batch.is_running:
                 return batch
-        raise ConfigError(f"nothing to resume: each batch{place} has finished, or still running")
+        raise ConfigError(f"nothing to resume: each batch{place} has finished, or is still running")
 
     async def to_rerun(self, word: str | None, place: Place, quarantine: Quarantine) -> KeptBatch:
         """Return the batch of runs whose failures are to run again, with its reruns.

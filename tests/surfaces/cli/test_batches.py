@@ -185,7 +185,7 @@ async def test_other_servers_are_another_matter(
         assert len((await call("history --json")).json["batches"]) == 1
         place = f"of project {other.project_id} at {other.url}"
         (await call("resume")).refuses(
-            f" of project {emulator.project_id} at {emulator.url} has finished, or still running"
+            f" of project {emulator.project_id} at {emulator.url} has finished, or is still running"
         )
         ended = await call("run --failed 3 --wait")
         ended.refuses(f"Batch 3 is {place}, not")
@@ -284,7 +284,7 @@ async def test_batch_that_is_running(word: str, emulator: Emulator, call: Call) 
     if word:
         assert (await call(f"resume {word}")).code == 1
     else:
-        (await call("resume")).refuses("has finished, or still running")
+        (await call("resume")).refuses("has finished, or is still running")
     assert (await running).code == 1
     assert len(emulator.runs) == 2
     assert "still running" not in (await call("report")).errors

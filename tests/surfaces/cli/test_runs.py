@@ -122,6 +122,13 @@ async def test_input_that_names_nothing(
     assert (ended.code, said in ended.errors, "quote" in ended.errors) == (code, True, False)
 
 
+async def test_wait_claims_no_state_that_it_has_not_seen(call: Call) -> None:
+    """A run that has finished is never said to be queued."""
+    await call("run Checkout --wait")
+    *changes, _ = (await call("wait 214 --json=lines")).events
+    assert [change["status"] for change in changes] == ["passed"]
+
+
 async def test_unknown_run(emulator: Emulator, call: Call) -> None:
     """A run that the service does not know is an error; one of another server is refused."""
     refs = await refs_of(call, "run Checkout")

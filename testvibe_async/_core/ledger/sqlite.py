@@ -175,7 +175,11 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
     def _log(self, error: Exception, values: tuple[Any, ...]) -> None:
         """Log a note that could not be written: the operation must not be lost with the file."""
         what = escape(f"{values[3]} {values[4] or ''} {values[0]}")
-        logger.error("%s; a dispatch will be noted later: %s", self._failed(error), what)
+        # The error is raised again to who reads or closes the ledger.
+        reported = {"testvibe_reported": True}
+        logger.error(
+            "%s; a dispatch will be noted later: %s", self._failed(error), what, extra=reported
+        )
 
     async def rows(self, key: str) -> list[Row]:
         """Return the rows of a key, in the order of their numbers, of any server and project."""
