@@ -140,8 +140,11 @@ def test_links_of_the_page_are_relative_to_it(tmp_path: Path) -> None:
     page = write_report(tmp_path / "out" / "report.html", items, artifacts=artifacts)
     junit = write_report(tmp_path / "out" / "report.xml", items, artifacts=artifacts)
 
-    (link,) = (a for a in parsed(page.read_text()).all("a") if a.text == "trace/a.zip")
+    shown = parsed(page.read_text())
+    (link,) = (a for a in shown.all("a") if a.text == "trace/a.zip")
     assert link.attributes["href"] == "../run%201/trace/a.zip"
+    (command,) = shown.all("code")
+    assert command.text == "npx playwright show-trace '../run 1/trace/a.zip'"
     (output,) = ET.fromstring(junit.read_text()).iter("system-out")  # noqa: S314 - written above
     assert output.text == f"[[ATTACHMENT|{file.as_posix()}]]"
     assert artifacts == {214: [file]}
