@@ -58,6 +58,8 @@ async def test_a_repetition_after_a_restart_replaces_nothing(
         async with connected(emulator, mode, ledger=ledger) as mcp:
             if ledger is None:
                 assert (await mcp.result("generate_feature", **call))["requestId"] == request
+                status = await mcp.result("get_generation_status", feature=call["feature"])
+                assert status["featureStatus"] == "generating"  # It was not waited for.
             else:
                 assert "wait_for_generation" in await mcp.refused("generate_feature", **call)
             emulator.finish_generation(request, "generated")
