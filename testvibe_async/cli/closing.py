@@ -7,7 +7,6 @@ blocks are printed where.
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from attrs import evolve
@@ -49,51 +48,39 @@ def blocks(
         is_cut: True if an error ends the command, which is reported by itself.
         instead: A sentence in place of the results, as where nothing was to be done.
     """
-    if is_cut:
-        return [*_news(outcome), *_unfinished(outcome)]
+    said: list[tuple[Level, Text | str]]
     if instead:
-        level: Level = "warning" if outcome.exit_code else "note"
-        said = chain(_as(level, instead), _whole(outcome))
+        said = [("warning" if outcome.exit_code else "note", instead), *_whole(outcome)]
+    elif is_cut:
+        said = [("result", "\n".join(outcome.news)), *_unfinished(outcome)]
     elif not outcome.is_waited_for:
-        failures = _as("warning", failures_text(outcome, width=None))
-        said = chain(failures, _steps(outcome, "warning"), _unfinished(outcome))
-    elif outcome.is_stopped:
-        said = chain(_stopped(outcome, width), _whole(outcome), _unfinished(outcome))
+        failures = failures_text(outcome, width=None)
+        said = [("warning", failures), *_steps(outcome, "warning"), *_unfinished(outcome)]
     else:
-        said = chain(_ended(outcome, width), _whole(outcome), _unfinished(outcome))
-    return [*said]
+        said = [*_results(outcome, width), *_whole(outcome), *_unfinished(outcome)]
+    return [(level, Text.assemble(text)) for level, text in said if text]
 
 
-def _as(level: Level, text: Text | str) -> Iterator[Block]:
-    if text:
-        yield level, Text(text) if isinstance(text, str) else text
-
-
-def _news(outcome: Outcome) -> Iterator[Block]:
-    yield from _as("result", "\n".join(outcome.news))
-
-
-def _stopped(outcome: Outcome, width: int | None) -> Iterator[Block]:
-    yield from _news(outcome)
-    # What did not end is no failure.
-    known = [each for each in outcome.items if each.verdict in {Verdict.FAILED, Verdict.UNKNOWN}]
-    yield from _as("result", failures_text(evolve(outcome, items=known), width=width))
-    line = outcome.line if outcome.items else "Nothing was dispatched yet."
-    yield from _as("warning", f"Stopped. {line}")
-
-
-def _ended(outcome: Outcome, width: int | None) -> Iterator[Block]:
-    yield from _news(outcome)
-    yield from _as("result", failures_text(outcome, width=width))
-    yield from _as("remark", _remarks(outcome.items))
+def _results(outcome: Outcome, width: int | None) -> Iterator[tuple[Level, Text | str]]:
+    """Yield what is new, what failed, and last how many there are of each result."""
+    yield "result", "\n".join(outcome.news)
+    if outcome.is_stopped:
+        # What did not end is no failure.
+        known = {Verdict.FAILED, Verdict.UNKNOWN}
+        failed = [each for each in outcome.items if each.verdict in known]
+        yield "result", failures_text(evolve(outcome, items=failed), width=width)
+        line = outcome.line if outcome.items else "Nothing was dispatched yet."
+        yield "warning", f"Stopped. {line}"
+        return
+    yield "result", failures_text(outcome, width=width)
+    yield "remark", _remarks(outcome.items)
     if outcome.spec.repeat > 1:  # It is the result, with `--quiet` too.
-        lines = [escape(f"{each.name}: {each}") for each in stability_of(outcome.items)]
-        yield from _as("result", "\n".join(lines))
+        yield "result", "\n".join(escape(f"{e.name}: {e}") for e in stability_of(outcome.items))
     yield from _steps(outcome, "remark")
-    yield from _as("remark", outcome.line)
+    yield "remark", outcome.line
 
 
-def _whole(outcome: Outcome) -> Iterator[Block]:
+def _whole(outcome: Outcome) -> Iterator[tuple[Level, str]]:
     """Yield the state of the batch that a rerun reran, which decides the exit code."""
     if outcome.parent is None:
         return
@@ -101,30 +88,30 @@ def _whole(outcome: Outcome) -> Iterator[Block]:
     resume = None if outcome.unfinished or outcome.is_left else whole.resume
     next_step = f"Resume it with {resume}" if resume else ""
     text = " ".join(filter(None, (f"{whole.line}.", whole.still_red, next_step)))
-    yield from _as("warning" if whole.exit_code else "note", text)
+    yield "warning" if whole.exit_code else "note", text
 
 
-def _unfinished(outcome: Outcome) -> Iterator[Block]:
+def _unfinished(outcome: Outcome) -> Iterator[tuple[Level, str]]:
     """Yield the operations that were not observed to be over, and the commands that settle them."""
-    items = outcome.unfinished
     level: Level = "warning" if outcome.is_waited_for else "note"
     if outcome.is_waited_for:
+        items = outcome.unfinished
         unseen = [item for item in items if item.verdict is Verdict.ERROR or item.is_unseen]
-        running = [item for item in items if item not in unseen]
-        if running:
-            yield from _as(level, f"Still running at the service:\n{named(running)}")
+        if running := [item for item in items if item not in unseen]:
+            yield level, f"Still running at the service:\n{named(running)}"
         if unseen:
-            text = f"Not seen{_since(unseen)}, results unknown:\n{named(unseen)}"
-            yield from _as(level, text)
+            yield level, f"Not seen{_since(unseen)}, results unknown:\n{named(unseen)}"
     yield from _steps(outcome, level, is_pending=True)
 
 
-def _steps(outcome: Outcome, level: Level, *, is_pending: bool = False) -> Iterator[Block]:
+def _steps(
+    outcome: Outcome, level: Level, *, is_pending: bool = False
+) -> Iterator[tuple[Level, str]]:
     """Yield the commands that may follow, or those that settle what is left."""
     for step in outcome.steps:
         if step.is_pending is is_pending:
             commands = first_of([f"  {escape(each)}" for each in step.commands], NAMED)
-            yield from _as(level, "\n".join([f"To {step.aim}:", *commands]))
+            yield level, "\n".join([f"To {step.aim}:", *commands])
 
 
 def named(items: Sequence[Item]) -> str:

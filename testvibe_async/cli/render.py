@@ -62,6 +62,9 @@ class Renderer:
     levels: Collection[Level] = ("result", "warning")
     """The levels that are printed."""
 
+    _gap = ""
+    """The line before a block: an empty one, unless nothing else is printed."""
+
     def __init__(self, console: Console) -> None:
         self.console = console
         """Standard output."""
@@ -111,9 +114,10 @@ class Renderer:
         if level not in self.levels:
             return
         if level in {"result", "remark"}:
-            self.console.print(text, soft_wrap=True)
+            self.console.print(Text.assemble(self._gap, text), soft_wrap=True)
+            self._gap = "\n"
         else:
-            warn(text.plain)
+            warn(self._gap * ("\n" in text.plain) + text.plain)
 
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, is_headed: bool = False
@@ -200,6 +204,7 @@ class Pipe(Renderer):
 
     levels: Collection[Level] = ("result", "remark", "note", "warning")
     _counted_at = 0.0
+    _gap = "\n"
 
     def change(self, row: Row, progress: Progress) -> None:
         """Print a change; if there are many operations, only results."""
@@ -216,10 +221,6 @@ class Pipe(Renderer):
             self._counted_at = progress.elapsed
             if len(progress.rows) > FEW:
                 self.console.print(display.counts_line(progress), soft_wrap=True)
-
-    def _block(self, level: Level, text: Text) -> None:
-        is_apart = level in {"result", "remark"} or "\n" in text.plain
-        super()._block(level, Text.assemble("\n" * is_apart, text))
 
     @contextmanager
     def live(self, progress: Progress, title: str) -> Generator[None]:

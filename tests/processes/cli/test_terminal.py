@@ -31,7 +31,7 @@ def shown(*arguments: str, rows: int = 24, **variables: str) -> tuple[str, int]:
 @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])
 def test_live_table_of_the_demo(variables: dict[str, Any]) -> None:
     """No frame is higher than the terminal, colours are as wanted, and the results stay."""
-    output, code = shown("demo", "--speed", "12", rows=12, **variables)
+    output, code = shown("demo", rows=12, **variables)
     drawn, _, left = output.rpartition("\x1b[?25h")
     assert code == 0
     assert bool(re.search(r"\x1b\[[\d;]*3[0-7]m", output)) is (not variables)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 COMMAND = str(Path(sys.executable).with_name("testvibe-async"))
 
-for arguments in (["demo", "--speed", "20"], ["history"]):
+for arguments in (["demo"], ["history"]):
     ended = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended
     assert arguments == ["history"] or "16 in " in ended.stdout, ended
