@@ -92,12 +92,6 @@ def ids_of(ref: Ref) -> Document:
     return {name: value for name, value in ref.to_dict().items() if name in _IDS}
 
 
-def brief_of(operation: Operation[Any]) -> str:
-    """Return an operation and its status in a few words, for a report of progress."""
-    seen = operation.snapshot
-    return f"{operation.ref}: {'not observed' if seen is None else f'{seen.status} ({seen.phase})'}"
-
-
 def progress_of(kept: KeptBatch) -> tuple[str, int, int]:
     """Return a batch with its counts, how many of its items have finished, and of how many."""
     items = kept.items

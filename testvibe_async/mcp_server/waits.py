@@ -15,7 +15,7 @@ import anyio
 from testvibe_async import Generation, Operation, errors
 from testvibe_async._core.util import clean
 from testvibe_async.mcp_server.answers import sentence
-from testvibe_async.mcp_server.digests import brief_of, progress_of
+from testvibe_async.mcp_server.digests import progress_of, say_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -53,7 +53,7 @@ class Wait:
         if total and self._progress >= total:
             return
         self._progress = max(self._progress + (STEP if total else 1), done)
-        message = "; ".join(filter(None, [message, self._call.session.outage]))
+        message = "; ".join(filter(None, [message.rstrip("."), self._call.session.outage]))
         await self._call.ctx.report_progress(
             self._progress, total, message=clean(sentence(message))
         )
@@ -104,7 +104,7 @@ class Wait:
                 with suppress(errors.ObservationError):
                     await operation.poll()
             async for _ in transitions:
-                self._last = brief_of(operation), *_sections(operation.snapshot)
+                self._last = say_of(operation), *_sections(operation.snapshot)
                 await self._report()
         return operation.done
 

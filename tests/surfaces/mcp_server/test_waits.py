@@ -38,15 +38,15 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
         content = content_of(first)
         assert (content["status"], content["inFlight"], content["note"]) == ("running", True, note)
         assert list(dict.fromkeys(listener.messages)) == [
-            "run 214: running (queued)",
-            "run 214: running (active)",
+            'Run 214 of "Checkout" is running (queued)',
+            'Run 214 of "Checkout" is running (active)',
         ]
         assert listener.numbers == list(range(1, len(listener.numbers) + 1))
         assert len(emulator.active_runs()) == 1
         second = await mcp.call_tool("wait_for_run", wait, progress_callback=listener)
         content = content_of(second)
         assert (content["status"], content["inFlight"], content["note"]) == ("passed", False, None)
-        assert listener.messages[-1] == "run 214: passed (finished)"
+        assert listener.messages[-1] == text_of(second).partition(". ")[0].rstrip(".")
         assert now() - began < 60 + 3.5
 
 
