@@ -58,13 +58,12 @@ class LimitedLedger(Ledger):
         if self.is_reached:
             raise GenerationLimitError
         self._counted.add(row.id)  # Before the wait: others must not pass meanwhile.
+        stored = None
         try:
             stored = await self.ledger.insert(row)
-        except BaseException:
-            self._counted.discard(row.id)
-            raise
-        if stored is not row:
-            self._counted.discard(row.id)
+        finally:
+            if stored is not row:
+                self._counted.discard(row.id)
         return stored
 
     async def note(self, row: Row) -> None:
