@@ -249,19 +249,11 @@ class Progress:
 
     def _note_attempts(self, row: Row, item: Item) -> None:
         """Report the attempt before as failed, if the operation of an item is another one now."""
+        ended = evolve(row, dispatch=None, is_final=True, ended=self.clock(), runs_again=True)
         known = row.item
         for outcome in item.earlier[len(known.earlier) :]:
             failed = evolve(known, outcome=outcome)
-            self._changed.append(
-                Row(
-                    item=failed,
-                    since=row.since,
-                    snapshot=outcome,
-                    is_final=True,
-                    ended=self.clock(),
-                    runs_again=True,
-                )
-            )
+            self._changed.append(evolve(ended, item=failed, snapshot=outcome))
             known = evolve(known, ref=None, earlier=failed.attempts)
         row.item = known
 

@@ -295,7 +295,7 @@ class Json(Renderer):
 
     def document(self, value: object) -> None:
         """Print one document."""
-        _write(json_of(value, indent=2, ascii_only=_is_ascii_only()) + "\n")
+        _write(json_of(value, indent=2) + "\n")
 
     def finished(self, outcome: Outcome, *, is_cut: bool = False, instead: str = "") -> None:
         """Print the document of an outcome; what is left is said on standard error too."""
@@ -332,7 +332,7 @@ class JsonLines(Json):
         return {"event": "end", **document}
 
     def _line(self, value: object) -> None:
-        _write(json_of(value, ascii_only=_is_ascii_only()) + "\n")
+        _write(json_of(value) + "\n")
 
 
 def _blocks(outcome: Outcome, width: int | None, *, is_cut: bool, instead: str) -> list[Block]:
@@ -394,9 +394,3 @@ def _is_file() -> bool:
         return stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
     except (OSError, ValueError):  # It is closed, or no stream of the operating system.
         return False
-
-
-def _is_ascii_only() -> bool:
-    """Return whether standard output lacks characters: Python's escapes would be no JSON."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return not encoding.lower().replace("-", "").startswith("utf")

@@ -90,18 +90,20 @@ _NO_BREAK = "\0"
 """Stands for a space at which no line may break; no text that is printed has one."""
 
 
-def json_of(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
-    """Return a value as JSON text that is harmless on a terminal.
+def json_of(value: object, *, indent: int | None = None) -> str:
+    """Return a value as JSON text for standard output that is harmless on a terminal.
 
     Args:
         value: See `serialize` of `testvibe_async._core.wire`.
         indent: Spaces for each level; None for one line.
-        ascii_only: True to escape all characters beyond ASCII, for an output that can't show them.
     """
+    # Where the encoding lacks characters, Python's own escapes would be no JSON.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    is_narrow = not encoding.lower().replace("-", "").startswith("utf")
     # It brings cattrs, which takes long to import; few commands print JSON.
     from testvibe_async._core.wire import serialize  # noqa: PLC0415
 
-    text = json.dumps(serialize(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    text = json.dumps(serialize(value), indent=indent, ensure_ascii=is_narrow, allow_nan=False)
     # The line ends are those of the indentation: within a string they are already escaped.
     return "\n".join(
         COMMAND.sub(_json_escape, OBEYED.sub(_json_escape, line)) for line in text.split("\n")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from testvibe_async import Client, Operation
     from testvibe_async.cli.common import Connection
+    from testvibe_async.cli.watch import Watch
     from testvibe_async.errors import KindName
     from testvibe_async.models import Snapshot
 
@@ -73,32 +74,35 @@ async def wait(*operations: str, timeout: Timeout = None, files: Files = Files()
 
     async with watching(files=files, timeout=timeout) as watch:
         watch.know(spec=BatchSpec(kind=kind))
-        client = watch.connection.client
         async with watch.limit.waiting_for("what is in flight"):
             seen = await asyncio.gather(*(operations_of(watch.connection, word) for word in words))
-        all_named = {ref.key: ref for each in (named, *seen) for ref in each}
+        refs = {ref.key: ref for each in (named, *seen) for ref in each}
         # One of another server is refused before any is waited for.
-        awaited = [client.attach(ref) for ref in all_named.values()]
-        in_flight = {each.ref.key: item_of(each) for each in awaited}
-        mark = watch.quarantine.mark
-
-        async def completions() -> AsyncGenerator[Item]:
-            for item in others:
-                yield item
-            async for item in completions_of(client, awaited, timeout=watch.limit.remaining):
-                assert item.ref is not None
-                in_flight[item.ref.key] = mark(item)
-                yield item
-
-        progress = watch.progress
-        progress.follow([*in_flight.values(), *others], lambda: [*in_flight.values(), *others])
-        async with progress.following(client.changes(awaited), item_of):
-            await watch.collect(aclosing(completions()), counted(len(in_flight), "operation"))
+        awaited = [watch.connection.client.attach(ref) for ref in refs.values()]
+        await _collect(watch, awaited, others)
         code = await watch.conclude()
         if watch.batches is not None:
             for each in await watch.batches.record(watch.progress.items):
                 watch.output.note(f"{each} has the results.")
         return code
+
+
+async def _collect(watch: Watch, awaited: Sequence[Operation[Any]], others: Sequence[Item]) -> None:
+    """Show operations until they are over, beside items that have none."""
+    client, progress = watch.connection.client, watch.progress
+    in_flight = {each.ref.key: item_of(each) for each in awaited}
+
+    async def completions() -> AsyncGenerator[Item]:
+        for item in others:
+            yield item
+        async for item in completions_of(client, awaited, timeout=watch.limit.remaining):
+            assert item.ref is not None
+            in_flight[item.ref.key] = watch.quarantine.mark(item)
+            yield item
+
+    progress.follow([*in_flight.values(), *others], lambda: [*in_flight.values(), *others])
+    async with progress.following(client.changes(awaited), item_of):
+        await watch.collect(aclosing(completions()), counted(len(in_flight), "operation"))
 
 
 async def completions_of(
