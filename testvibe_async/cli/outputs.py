@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Unpack
@@ -211,14 +210,11 @@ class Outputs:
                 self.fetched[run_id] = found
 
     def _options(self, outcome: Outcome) -> ReportOptions:
-        started_at, finished_at = _times(outcome)
         return {
             "artifacts": self.fetched,
             "generation_logs": outcome.logs,
             "left_out": outcome.spec.left_out,
             "history": outcome.history,
-            "started_at": started_at,
-            "finished_at": finished_at,
         }
 
 
@@ -244,16 +240,3 @@ def _require_folder(path: Path) -> None:
     except OSError as error:
         why = f"the artifacts can't be downloaded: {folder}: {error.strerror}"
         raise ConfigError(why) from error
-
-
-def _times(outcome: Outcome) -> tuple[datetime | None, datetime | None]:
-    """Return the begin and the end of a batch, each None for the service's own.
-
-    This machine's clock is taken only where the service's says nothing: the two may differ, and the
-    command may have started to wait late.
-    """
-    if not outcome.unfinished:
-        return None, None
-    now = datetime.now(UTC)
-    is_dated = any(item.outcome or (item.ref and item.ref.dispatched_at) for item in outcome.items)
-    return None if is_dated else now - timedelta(seconds=outcome.seconds), now
