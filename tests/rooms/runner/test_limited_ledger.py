@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
 
 import pytest
 
@@ -13,22 +12,9 @@ from testvibe_async.runner.ledgers import LimitedLedger
 from testvibe_async.runner.limit import GenerationLimitError
 
 
-def row(
-    key: str,
-    kind: Literal["run", "generation"] = "generation",
-    *,
-    number: int = 1,
-    state: RowState = RowState.INTENDED,
-) -> Row:
-    """Return a row of one attempt."""
-    return Row(
-        server="https://testvibe.example",
-        project="p-1",
-        key=key,
-        kind=kind,
-        number=number,
-        state=state,
-    )
+def row(key: str) -> Row:
+    """Return the intent of a generation."""
+    return Row(server="https://testvibe.example", project="p-1", key=key, kind="generation")
 
 
 class SlowLedger(MemoryLedger):
@@ -58,16 +44,6 @@ async def test_many_at_once_are_not_one_too_many(limit: LimitedLedger) -> None:
     assert [isinstance(each, GenerationLimitError) for each in stored] == [False] * 2 + [True] * 3
     assert limit.is_reached
     assert not await limit.rows("4")
-
-
-async def test_what_costs_nothing_is_not_counted(limit: LimitedLedger) -> None:
-    """Runs, descriptions of batches and joined operations are stored in any case."""
-    limit.allowed = 0
-    await limit.insert(row("run", "run"))
-    await limit.insert(row("batch", state=RowState.PLANNED))
-    await limit.insert(row("joined", state=RowState.DISPATCHED))
-    with pytest.raises(GenerationLimitError):
-        await limit.insert(row("generation"))
 
 
 async def test_what_did_not_start_is_counted_no_more(limit: LimitedLedger) -> None:
