@@ -93,8 +93,8 @@ class ActiveBatch:
         self._note_change()
 
 
-class Batches:
-    """The batches that tools start."""
+class ActiveBatches:
+    """The batches that tools start, and of them those that this process runs."""
 
     def __init__(self, client: Client, ledger: SqliteLedger) -> None:
         """Create it, without any."""

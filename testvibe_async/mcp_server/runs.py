@@ -41,7 +41,7 @@ Jobs: TypeAlias = Callable[[], Awaitable[tuple[BatchSpec, Sequence[BatchItem[Any
 
 
 async def start(call: toolkit.Call, spec: BatchSpec, jobs: Jobs) -> tuple[ActiveBatch, bool]:
-    """Start runs, unless those of an equal call are in flight: see `Batches.start`.
+    """Start runs, unless those of an equal call are in flight: see `ActiveBatches.start`.
 
     Args:
         call: The call.

@@ -24,7 +24,7 @@ from testvibe_async import Client, Hooks, Project, SqliteLedger, errors
 from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
 from testvibe_async.mcp_server.answers import Answer, restored
-from testvibe_async.mcp_server.batches import Batches
+from testvibe_async.mcp_server.batches import ActiveBatches
 from testvibe_async.runner.ledgers import LimitedLedger
 from testvibe_async.runner.names import choose_project, default_ledger, is_project_id
 
@@ -88,7 +88,7 @@ class Session:
     outage: str = field(default="", init=False)
     """Description of the outage; empty while the service answers."""
 
-    batches: Batches = field(init=False)
+    batches: ActiveBatches = field(init=False)
     """The batches that tools start."""
 
     ledger: LimitedLedger = field(init=False)
@@ -119,7 +119,7 @@ class Session:
                 self._problem = advice.not_configured(error)
             else:
                 self.batches = await stack.enter_async_context(
-                    aclosing(Batches(self._client, file))
+                    aclosing(ActiveBatches(self._client, file))
                 )
             yield self
 
