@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import sys
-from contextlib import contextmanager
+from contextlib import suppress
 from math import inf
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import anyio
 from cyclopts import Parameter
@@ -24,12 +23,9 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.common import Common, common
+from testvibe_async.cli.stop import Stop
 from testvibe_async.runner.codes import ExitCode
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
-
 
 Positive: TypeAlias = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 
@@ -98,9 +94,9 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
             "choose another with --port, or any that is free with --port 0"
         ) from error
     try:
-        with _stop_signals() as stopped:
+        with suppress(SystemExit), Stop():  # A signal is the usual end.
             _announce(service)
-            await stopped()
+            await anyio.sleep_forever()
     finally:
         await service.aclose()
 
@@ -148,17 +144,6 @@ def _announce(service: Emulator) -> None:
     common.get().output.text("\n".join(lines) + "\n")
     count = len(service.features)
     sys.stderr.write(f"Serving {count} features at {service.url} until Ctrl-C.\n")
-
-
-@contextmanager
-def _stop_signals() -> Generator[Callable[[], Awaitable[object]]]:
-    """Handle SIGINT and SIGTERM from now on, and yield a function that waits for one."""
-    if sys.platform == "win32":  # pragma: no cover
-        # asyncio takes no signals there; Ctrl-C raises KeyboardInterrupt.
-        yield anyio.sleep_forever
-        return
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        yield signals.__anext__
 
 
 async def demo() -> ExitCode:

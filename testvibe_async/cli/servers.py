@@ -10,12 +10,11 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import anyio
 from cyclopts import Parameter
 from cyclopts.types import (
     Port,  # noqa: TC002 - cyclopts reads the annotations at run time
@@ -25,6 +24,7 @@ from cyclopts.types import (
 from testvibe_async import Client, ConfigError, Hooks
 from testvibe_async.cli.common import common, connected
 from testvibe_async.cli.exits import shown_elsewhere
+from testvibe_async.cli.stop import Stop
 from testvibe_async.cli.text import reason, warn
 
 if TYPE_CHECKING:
@@ -134,17 +134,10 @@ async def worker(
     def made(ledger: Ledger | None) -> Client:
         return Client(**given, hooks=hooks, ledger=ledger)
 
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, shown_elsewhere():
-        engine = {"address": address, "namespace": namespace}
-        options = {"task_queue": task_queue, "max_chunks": max_chunks}
-        working = asyncio.create_task(_work(contact, made, engine, options))
-        stopped = asyncio.ensure_future(anext(signals))
-        await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        working.cancel()
-        await asyncio.wait([working])
-        if not working.cancelled():
-            working.result()
+    engine = {"address": address, "namespace": namespace}
+    options = {"task_queue": task_queue, "max_chunks": max_chunks}
+    with suppress(SystemExit), Stop(), shown_elsewhere():  # A signal is the usual end.
+        await _work(contact, made, engine, options)
     sys.stdout.flush()
     sys.stderr.flush()
     # With all its results delivered, temporalio 1.35 often aborts while Python finalizes.
