@@ -61,10 +61,10 @@ class LimitedLedger(Ledger):
         stored = None
         try:
             stored = await self.ledger.insert(row)
+            return stored
         finally:
             if stored is not row:
                 self._counted.discard(row.id)
-        return stored
 
     async def note(self, row: Row) -> None:
         """Replace a row, and count a generation no more that provably did not start."""
