@@ -137,20 +137,19 @@ class Consent:
         limit.allowed = number if self.max_generations is None else self.max_generations
 
 
-@Parameter(name="*")
-@frozen(kw_only=True)
-class BatchOptions:
-    """The options of a command for its batch."""
+def _check_key(_type: object, key: str | None) -> None:
+    """Refuse a key that is blank, or could be the number of a batch."""
+    if key is not None and (not key.strip() or key.isdecimal()):
+        raise ValueError("A key is not blank, and has not digits alone")
 
-    key: Annotated[str | None, Parameter(metavar="KEY")] = None
-    """Your own name for the batch. The same command with the same key resumes it; other commands
-    take the key in place of its number."""
 
-    def check(self) -> None:
-        """Refuse a key that is blank, or could be the number of a batch.
-
-        Raises:
-            ConfigError: It is.
-        """
-        if self.key is not None and (not self.key.strip() or self.key.isdecimal()):
-            raise ConfigError(f"--key {self.key!r}: a key is not blank, and has not digits alone")
+Key: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        metavar="KEY",
+        validator=_check_key,
+        help="Your own name for the batch. The same command with the same key resumes it; other "
+        "commands take the key in place of its number.",
+    ),
+]
+"""The option that names a batch."""

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import BatchItem, ConfigError
-from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout
+from testvibe_async.cli.options import Consent, Files, Key, Timeout
 from testvibe_async.cli.resume import resume_batch
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads it
@@ -41,7 +41,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     attempts: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     repeat: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     failed: bool = False,
-    options: BatchOptions = BatchOptions(),
+    key: Key = None,
     files: Files = Files(),
 ) -> ExitCode:
     """Run the tests of features.
@@ -84,7 +84,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             be started, on the same site. Name the batch by its number or its key; by default it is
             the last batch of runs of this project, or the one that this reran. The exit code is
             that of 'report' on the batch afterwards.
-        options: The batch.
+        key: The name of the batch.
         files: The files to write.
     """
     needing = (timeout, max_failures, max_in_flight, attempts, repeat)
@@ -93,7 +93,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
         raise ConfigError(
             "--failed takes the batch, and no names, no --all and no --config: they are in it"
         )
-    options.check()
     spec = BatchSpec(
         kind="run",
         features=() if failed else features,
@@ -106,8 +105,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         repeat=repeat or 1,
     )
     async with watching(files=files, timeout=timeout) as watch:
-        start = _Start(watch=watch, spec=spec, options=options, waits=wait)
-        if (existing := await watch.existing(options.key)) is not None:
+        start = _Start(watch=watch, spec=spec, key=key, waits=wait)
+        if (existing := await watch.existing(key)) is not None:
             return await start.again(existing, is_rerun=failed)
         if failed:
             return await start.rerun(features[0] if features else None)
@@ -128,8 +127,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     site_url: Annotated[str | None, Parameter(metavar="URL")] = None,
     timeout: Timeout = None,
     max_in_flight: PositiveInt | None = None,
+    key: Key = None,
     consent: Consent = Consent(),
-    options: BatchOptions = BatchOptions(),
 ) -> ExitCode:
     """Generate the tests of features. Each generation takes minutes and costs credits.
 
@@ -152,11 +151,10 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         site_url: The site to explore, in place of the project's own.
         timeout: Maximum duration of the batch.
         max_in_flight: Maximum number of generations in flight; 10 by default.
+        key: The name of the batch.
         consent: The generations that are allowed. By default, --all and a glob ask.
-        options: The batch.
     """
     watch = watch or timeout is not None or max_in_flight is not None
-    options.check()
     spec = BatchSpec(
         kind="generation",
         features=features,
@@ -166,8 +164,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         max_in_flight=max_in_flight,
     )
     async with watching(timeout=timeout) as watched:
-        start = _Start(watch=watched, spec=spec, options=options, waits=watch, consent=consent)
-        if (existing := await watched.existing(options.key)) is not None:
+        start = _Start(watch=watched, spec=spec, key=key, waits=watch, consent=consent)
+        if (existing := await watched.existing(key)) is not None:
             return await start.again(existing)
         found = await watched.select(spec)
         if not found.jobs:
@@ -183,7 +181,7 @@ class _Start:
     """The command."""
 
     spec: BatchSpec
-    options: BatchOptions
+    key: str | None
 
     waits: bool
     """True to wait for the dispatched operations."""
@@ -257,7 +255,7 @@ class _Start:
             jobs: An item for each operation.
             found: The known state of their features.
         """
-        watch, spec, key = self.watch, self.spec, self.options.key
+        watch, spec, key = self.watch, self.spec, self.key
         if self.consent is not None:
             what = counted(len(jobs), "feature") + _replacing(jobs, found)
             question = f"Generate {what}? Each costs credits." if found.is_wider else None

@@ -213,7 +213,7 @@ WRONG = {
     "run Login --wait --timeout 5x": "'5x' is not a duration such as 90, 20m or 1h30m",
     "run --failed --all": "--failed takes the batch, and no names",
     "run --failed": "there is no batch of runs of project ",
-    "run Checkout --key 12": "--key '12': a key is not blank",
+    "run Checkout --key 12": "A key is not blank",
     "generate": "which features?",
     "wait {nosuch": "quote it for the shell",
     "emulator --fault run_feature": "--fault 'run_feature' is not understood: write OPERATION:",
