@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -150,15 +149,3 @@ def test_after_a_crash(slow_service: Service, machine: Path) -> None:
     assert re.search(r"\nBatch 1: 2 in .*: ", output)
 
 
-def test_two_processes_share_a_key(slow_service: Service, machine: Path) -> None:
-    """The same command started twice at once is one batch, and each feature runs once."""
-    variables = environment_of(slow_service)
-    variables["XDG_STATE_HOME"] = str(machine / "state")
-    (before, _), _ = finished("runs", "list", "--json", **variables)
-    typed = ("run", "Checkout", "Returns", "Newsletter", "--wait", "--key", "pr-123")
-    with started(*typed, **variables) as first, started(*typed, **variables) as second:
-        ended = [process.communicate()[0] for process in (first, second)]
-    assert all(output.startswith("Batch 1 (pr-123).\n") for output in ended)
-    assert all(re.search(r"\nBatch 1: 3 in .*: ", output) for output in ended)
-    (after, _), _ = finished("runs", "list", "--json", **variables)
-    assert len(json.loads(after)) == len(json.loads(before)) + 3

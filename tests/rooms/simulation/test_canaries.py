@@ -26,7 +26,7 @@ def test_a_mutant_is_caught(name: str, seed: int) -> None:
 
 def test_a_broken_schedule_is_a_bug_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report has the seed and the schedule made simple, and can be replayed."""
-    CANARIES["a slot is lost with each error"].mutate(monkeypatch)
+    CANARIES["a null is taken for a value"].mutate(monkeypatch)
 
     with pytest.raises(BrokenScheduleError) as caught:
         search(100, seed=1)
