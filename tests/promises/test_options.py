@@ -83,6 +83,9 @@ async def test_a_project_is_found_by_its_name(emulator: Emulator, client: Client
     said = "no project 'Nowhere': name it by its id"
     await raised(errors.ConfigError, client.find_project("Nowhere"), match=said)
     await raised(errors.ConfigError, client.find_project(" "), match="blank")
+    cut = Fault.edit(lambda rows: {"items": rows, "hasMore": True})
+    emulator.fail("list_projects", cut)
+    await raised(errors.IncompleteListError, client.find_project("Nowhere"))
 
 
 @pytest.mark.parametrize(

@@ -147,5 +147,3 @@ def test_after_a_crash(slow_service: Service, machine: Path) -> None:
     (output, _), code = finished("resume", "1", **variables)
     assert code in {0, 1}, output
     assert re.search(r"\nBatch 1: 2 in .*: ", output)
-
-

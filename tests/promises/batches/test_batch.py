@@ -258,7 +258,9 @@ async def test_items_that_share_a_generation(emulator: Emulator, project: Projec
     names: list[int | str] = ["Twice", feature.id]
     async with project.generate_features(names, on_conflict="attach") as batch:
         await asyncio.sleep(30)
-        ends = [change async for _, change in batch.changes() if change.phase == "finished"]
+        changes = [each async for each in batch.changes()]
+        assert {each.feature for each in map(batch.item_of, dict(changes)) if each} <= {*names}
+    ends = [change for _, change in changes if change.phase == "finished"]
     assert len(emulator.generations) == 1
     assert len({item.ref for item in batch.items}) == 1
     assert len(ends) == 2

@@ -251,3 +251,20 @@ async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeErr
         forged.post(where, exception=error, repeat=True)  # pyright: ignore[reportUnknownMemberType]
         async with Client(SERVER, api_key=KEY, project="p", retry=ONCE) as client:
             await raised(kind, client.project().run_feature("Checkout"))
+
+
+async def test_what_was_written_unseen_has_its_row(emulator: Emulator) -> None:
+    """A session that copies the body is no reason to dispatch a key twice."""
+
+    async def copy(request: Sent, send: Send) -> Received:
+        if request.method == "POST":
+            body: Any = request.body
+            await request.update_body(await body.as_bytes())
+        return await send(request)
+
+    async with client_through(copy, emulator) as client:
+        operation = await client.project().run_feature("Checkout", key="pr-1")
+        assert await client.project().run_feature("Checkout", key="pr-1") == operation
+        (row,) = await client.ledger.rows("pr-1")
+    assert row.ref == operation.ref
+    assert emulator.count("run_feature") == 1

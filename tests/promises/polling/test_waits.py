@@ -139,6 +139,7 @@ async def test_a_close_waits_for_each_last_poll(emulator: Emulator) -> None:
 async def test_transitions_come_in_order(operation: RunOperation, seconds: float) -> None:
     """The dispatch, each change of phase or status once, the outcome; however slow the body is."""
     transitions: list[Transition[Any]] = []
+    assert operation.phase is Phase.QUEUED
     async for transition in operation:
         transitions.append(transition)
         await asyncio.sleep(seconds)

@@ -76,3 +76,10 @@ async def test_a_batch_is_forgotten_row_by_row() -> None:
         each.state, each.ref = RowState.FINISHED, ref(number + 1)
         await ledger.note(each)
     assert len(await ledger.rows("nightly")) == KEPT
+
+
+async def test_a_note_of_a_row_that_was_never_inserted() -> None:
+    """It is no claim: nothing is kept of it."""
+    ledger = MemoryLedger()
+    await ledger.note(row("pr-1", state=RowState.FINISHED, ref=ref(1)))
+    assert not await ledger.rows("pr-1")
