@@ -101,6 +101,10 @@ _ADOPTED_RANKS = _RANKS | {
 """The same for a row whose operation is or was adopted: an answer outweighs a search."""
 
 
+def _rank(state: RowState, *, adopted: bool) -> int:
+    return (_ADOPTED_RANKS if adopted else _RANKS)[state]
+
+
 _PROCESS = token_hex(4)
 _tokens = count()
 
@@ -212,7 +216,30 @@ class Row(Serializable):
     @property
     def rank(self) -> int:
         """The rank of what is known of the attempt, for `replaces` and for a database."""
-        return (_ADOPTED_RANKS if self.adopted else _RANKS)[self.state]
+        return _rank(self.state, adopted=self.adopted)
+
+    def note(
+        self,
+        state: RowState,
+        *,
+        ref: Ref | None = None,
+        error: VibeError | None = None,
+        adopted: bool = False,
+    ) -> bool:
+        """Note what became known of the attempt, unless more is known; return whether it is noted.
+
+        Calls of one process may share the row, and learn different things of its attempt.
+        """
+        adopted = self.adopted if ref is None else adopted
+        is_other = ref is not None and self.ref is not None and ref_id(ref) != self.ref_id
+        if not (not adopted if is_other else _rank(state, adopted=adopted) >= self.rank):
+            return False
+        self.state, self.error, self.adopted = state, error, adopted
+        if ref is not None:
+            self.ref = ref
+        if is_other:
+            self.outcome = None
+        return True
 
     def replaces(self, stored: Row) -> bool:
         """Return whether this row replaces the stored one of the same identity.
@@ -430,14 +457,14 @@ class Ledger(ABC):
                     f"name an operation of the same {name}: {ref} has {getattr(ref, name)}, and "
                     f"the dispatch {getattr(row, name)}"
                 )
-        if row.is_before_known and _is_from_before(ref, row.before):
+        if row.is_before_known and is_from_before(ref, row.before):
             raise ConfigError(f"name another operation: {ref} is from before the dispatch")
         for other in await self.related(row.server, row.project, [ref]):
             if other.ref == ref and other.identity != row.identity:
                 raise ConfigError(f"name another operation: {ref} is that of {other.feature!r}")
 
 
-def _is_from_before(ref: Ref, before: int | str | None) -> bool:
+def is_from_before(ref: Ref, before: int | str | None) -> bool:
     """Return whether an operation existed before a dispatch."""
     number = ref.key[-1]
     return (

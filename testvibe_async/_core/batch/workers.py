@@ -247,8 +247,8 @@ class Workers(Generic[SnapshotT]):
             return
         if row.state is RowState.FINISHED:
             return
-        row.error = error
-        refute(row, error)
+        if not refute(row, error):
+            row.error = error
         await noted(self._ledger, row)
 
     async def _insert(self, entry: Entry[SnapshotT], row: Row) -> None:
@@ -293,8 +293,7 @@ class Workers(Generic[SnapshotT]):
         if (problem := row.contradiction(outcome)) is not None:
             raise ContradictionError(problem, ref=operation.ref)
         entry.observe(outcome)
-        row.state, row.error = RowState.FINISHED, None
-        if self.plan.is_keyed:
+        if row.note(RowState.FINISHED) and self.plan.is_keyed:
             row.outcome = outcome
             await noted(self._ledger, row)
         return entry.is_to_repeat(self.plan.attempts) and not self._is_stopped

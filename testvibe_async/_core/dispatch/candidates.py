@@ -19,6 +19,7 @@ from testvibe_async.ledger import (
     folded,
     folded_site,
     is_awaited,
+    is_from_before,
     request_of,
     seconds_between,
 )
@@ -169,15 +170,37 @@ def decide(
         return ambiguous
     if any(map(is_awaited, peers)):  # Its id would tell.
         return evolve(ambiguous, is_final=False)
-    # The attempts of one request are interchangeable, and so are their operations.
     attempts = sorted((row, *peers), key=_precedence)
-    refs = sorted(fits, key=lambda ref: str(ref.key[-1]).zfill(20))
-    index = attempts.index(row)
-    if len(refs) > len(attempts):
+    if len(fits) > len(attempts):
         return ambiguous
-    if len(refs) < len(attempts) and not evidence.is_whole:  # Another may be hidden.
-        return evolve(ambiguous, is_final=False)
-    return Decision(ref=refs[index]) if index < len(refs) else evolve(ambiguous, is_final=False)
+    is_hidden = len(fits) < len(attempts) and not evidence.is_whole
+    is_hidden = is_hidden or any(_may_own_older(each, row) for each in attempts)
+    own = None if is_hidden else _share(attempts, list(fits))[attempts.index(row)]
+    return evolve(ambiguous, is_final=False) if own is None else Decision(ref=own)
+
+
+def _share(attempts: Iterable[Row], refs: list[Ref]) -> list[Ref | None]:
+    """Return the operation of each attempt of one request, in their order; None if none is left.
+
+    The attempts are interchangeable, and so are their operations; but an operation that an attempt
+    knew before is not its own.
+    """
+    refs = sorted(refs, key=lambda ref: str(ref.key[-1]).zfill(20))
+    shares: list[Ref | None] = []
+    for attempt in attempts:
+        share = next((ref for ref in refs if not is_from_before(ref, attempt.before)), None)
+        shares.append(share)
+        if share is not None:
+            refs.remove(share)
+    return shares
+
+
+def _may_own_older(other: Row, row: Row) -> bool:
+    """Return whether an attempt goes first, and may own what this one's evidence leaves out."""
+    if _precedence(other) >= _precedence(row):
+        return False
+    earlier, later = other.before, row.before
+    return isinstance(earlier, int) and isinstance(later, int) and earlier < later
 
 
 def _precedence(row: Row) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from attrs import define, field
 
-from testvibe_async._core.dispatch.record import INTENT_SECONDS, NotRecordedError, refute
+from testvibe_async._core.dispatch.record import INTENT_SECONDS, NotRecordedError, noted, refute
 from testvibe_async._core.dispatch.unknown import Search, unknown_error
 from testvibe_async._core.util.waiting import NO_CONTEXT
 from testvibe_async.errors import LedgerError, VibeError
@@ -238,15 +238,16 @@ class Dispatch(ABC, Generic[OperationT]):
         if self.state is State.SENT:
             self.state = State.SEND
 
-    async def keep(self, end: Snapshot | VibeError) -> None:
-        """Note in the ledger how the operation ended, or that it can't be the one wanted."""
+    async def keep(self, ref: Ref, end: Snapshot | VibeError) -> None:
+        """Note in the ledger how an operation ended, or that it can't be the one wanted."""
         row = self.record.row
-        assert row is not None
+        if row is None or row.ref != ref:  # Another call has learnt which one it is.
+            return
         if not isinstance(end, VibeError):
             row.outcome = end
             await self.record.note(RowState.FINISHED)
         elif refute(row, end):
-            await self.record.note(RowState.UNKNOWN, error=end)
+            await noted(self.record.ledger, row)
 
     async def join(self, ref: Ref) -> None:
         """Store an operation that serves the purpose of the dispatch, as one that it started."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from testvibe_async.ledger import Ledger
     from testvibe_async.models import Snapshot
     from testvibe_async.operations import ClientParts, Operation
+    from testvibe_async.refs import Ref
 
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
@@ -192,7 +193,9 @@ class Dispatcher:
             sent_at=dispatch.written_at if record.is_own else None,
             previous_id=dispatch.previous_id,
             row=row,
-            keep=partial(self._keep, dispatch) if record.is_keyed and not record.item else None,
+            keep=partial(self._keep, dispatch, ref)
+            if record.is_keyed and not record.item
+            else None,
         )
         if row.outcome is not None:
             self.parts.poller.restore(ref, row.outcome)
@@ -210,9 +213,9 @@ class Dispatcher:
             )
         return operation
 
-    async def _keep(self, dispatch: Dispatch[Any], end: Snapshot | VibeError) -> None:
+    async def _keep(self, dispatch: Dispatch[Any], ref: Ref, end: Snapshot | VibeError) -> None:
         """Have the ledger keep an operation's end, also if the caller is cancelled meanwhile."""
-        keeping = asyncio.create_task(dispatch.keep(end), name="testvibe_async ledger")
+        keeping = asyncio.create_task(dispatch.keep(ref, end), name="testvibe_async ledger")
         self._keeping.add(keeping)
         keeping.add_done_callback(self._keeping.discard)
         await asyncio.shield(keeping)

@@ -171,14 +171,12 @@ class Record:
         error: VibeError | None = None,
         adopted: bool = False,
     ) -> None:
-        """Note in the ledger what became known of the last attempt."""
+        """Note in the ledger what became known of the last attempt, unless more is known."""
         row = self.row
         assert row is not None
-        row.state, row.error = state, error
-        if ref is not None:
-            row.ref, row.adopted = ref, adopted
-        is_stored, self._is_stored = self._is_stored, True
-        await noted(self.ledger, row, is_stored=is_stored)
+        if row.note(state, ref=ref, error=error, adopted=adopted):
+            is_stored, self._is_stored = self._is_stored, True
+            await noted(self.ledger, row, is_stored=is_stored)
 
     async def note_refused(self, error: VibeError) -> None:
         """Note that the last attempt of this dispatch, if it has no answer, had no effect."""
@@ -237,8 +235,9 @@ def refute(row: Row, error: VibeError) -> bool:
     Another operation may be named then.
     """
     is_refuted = row.adopted and isinstance(error, _REFUTING)
+    is_refuted = is_refuted and row.note(RowState.UNKNOWN, error=error)
     if is_refuted:
-        row.state, row.ref = RowState.UNKNOWN, None
+        row.ref = None
     return is_refuted
 
 

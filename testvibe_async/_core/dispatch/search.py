@@ -51,17 +51,21 @@ class Searcher:
         record, search = dispatch.record, dispatch.search
         row = record.row
         assert row is not None
+        # In memory, callers share a row: more may be known of the attempt already.
+        if (known := _state_by(row, searched=row)) is not None:
+            return known
+        search.begin(row.identity)
+        state = row.state
         found = await self._reader.read(row, is_last=is_last)
         search.shown |= {ref: (operation, ref) for operation, ref in found.shown}
         search.evidence = evolve(found, shown=[*search.shown.values()])
         refs = [*search.shown]
         async with self._settling:
             related, current = await _read_rows(dispatch, row, refs)
-            if current is not None:
-                if _is_news(current, row):
-                    record.replace(current)
-                if (state := _state_by(current, searched=row)) is not None:
-                    return state
+            if current is not None and (current.identity, current.state) != (row.identity, state):
+                record.replace(current)
+                if (news := _state_by(current, searched=row)) is not None:
+                    return news
             attached = [ref for ref in refs if ref in self._poller.known]
             decision = decide(row, search.evidence, related, attached=attached)
             search.note(decision)
@@ -95,11 +99,6 @@ async def _read_rows(
         search.why = f"the ledger could not be read: {str(error) or 'it took too long'}"
         raise unknown_error(dispatch) from search.failure
     return related, current
-
-
-def _is_news(current: Row, searched: Row) -> bool:
-    """Return whether something has become known of an attempt since it was searched."""
-    return (current.identity, current.state) != (searched.identity, searched.state)
 
 
 def _state_by(row: Row, *, searched: Row) -> State | None:

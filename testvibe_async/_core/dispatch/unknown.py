@@ -37,6 +37,9 @@ class Search:
     is_misrouted: bool = False
     """True if that answer was not the service's own, while other routes were answered."""
 
+    attempt: object = None
+    """The identity of the attempt that was searched last."""
+
     evidence: Evidence = NOT_ASKED
     """The result of the last search."""
 
@@ -58,6 +61,11 @@ class Search:
     def shows_nothing(self) -> bool:
         """True if nothing that could be the operation is to be seen."""
         return self.evidence.is_answered and self.decision.is_nothing
+
+    def begin(self, attempt: object) -> None:
+        """Forget what was seen of another attempt: it decides nothing of this one."""
+        if self.attempt != attempt:
+            self.attempt, self.shown, self.decision = attempt, {}, UNSEEN
 
     def note_lost(self, failure: VibeError, *, is_misrouted: bool) -> None:
         """Note why the answer of an attempt is not known."""
