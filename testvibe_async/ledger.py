@@ -389,7 +389,8 @@ class Ledger(ABC):
             key: The key of the dispatch, or of the batch.
             decision: `"resend"` to dispatch again with the next call of that key, `"drop"` to leave
                 it unknown, or the ref of the operation, which the next call polls. `"resend"` takes
-                up to a minute: until then, a lost request may still take effect.
+                up to a minute: until then, a lost request may still take effect. Check the service
+                after that: what is sent again is not searched for.
             feature: The feature, as requested; None for all of the key that are unknown.
             config: Its configuration, if it is unknown with several; None for any.
             server: The service, if the key has rows of several.
@@ -411,7 +412,8 @@ class Ledger(ABC):
 
         found = await self._undecided(key, server, project, is_meant)
         if decision == "resend":
-            await sleep(max(map(_seconds_left, found), default=0.0))
+            may_start = [row for row in found if row.state is not RowState.ACCEPTED]
+            await sleep(max((row.expires_after - age_of(row) for row in may_start), default=0.0))
             found = await self._undecided(key, server, project, is_meant)
         if not found:
             what = "nothing" if feature is None else f"nothing of feature {feature!r}"
@@ -478,12 +480,6 @@ def undecided(rows: Iterable[Row]) -> list[Row]:
     """Return the last rows of each item that are unknown, and that a decision may settle."""
     last = {row.item: row for row in rows}
     return [row for row in last.values() if row.is_open and not is_awaited(row)]
-
-
-def _seconds_left(row: Row) -> float:
-    """Return the seconds for which a lost request may still take effect, as far as is known."""
-    is_known = row.state is RowState.LOST and _is_of_this_boot(row)
-    return max(0.0, row.expires_after - age_of(row)) if is_known else 0.0
 
 
 def _is_meant(row: Row, *, feature: int | str | None, config: str | None) -> bool:
@@ -565,24 +561,31 @@ def machine_clock() -> str | None:
     return f"{_BOOT} {time.clock_gettime(time.CLOCK_BOOTTIME):.3f}"
 
 
+FOREIGN_SECONDS = 86_400.0
+"""Seconds by which the wall clocks of two machines, or of two boots, may differ."""
+
+
 def age_of(row: Row) -> float:
-    """Return the minimum age of a row in seconds; 0 if another machine made it."""
-    if not _is_of_this_boot(row):
-        return 0.0
-    _, _, at = (row.clock or "").rpartition(" ")
-    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - float(at))
+    """Return the minimum age of a row in seconds.
 
-
-def _is_of_this_boot(row: Row) -> bool:
-    return _BOOT is not None and (row.clock or "").startswith(f"{_BOOT} ")
+    A row of another machine or boot is as old as the wall clocks say, less a day.
+    """
+    boot, _, began = (row.clock or "").rpartition(" ")
+    if _BOOT is not None and boot == _BOOT:
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - float(began))
+    seconds = (datetime.now(UTC) - row.intended_at).total_seconds()
+    return max(0.0, seconds - FOREIGN_SECONDS)
 
 
 def seconds_between(earlier: Row, later: Row) -> float | None:
-    """Return the seconds between two rows; None if no clock that is not set has seen both."""
+    """Return the minimum of seconds between two rows; None if no clock shows their order."""
     (boot, _, began), (other, _, ended) = (
         (row.clock or "").rpartition(" ") for row in (earlier, later)
     )
-    return float(ended) - float(began) if boot and boot == other else None
+    if boot and boot == other:
+        return float(ended) - float(began)
+    seconds = (later.intended_at - earlier.intended_at).total_seconds() - FOREIGN_SECONDS
+    return seconds if seconds > 0 else None
 
 
 def describe(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 __all__ = ["Features", "GenerateConflict", "Project", "RunConflict"]
 
 T = TypeVar("T")
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Project:
@@ -662,9 +665,10 @@ def _checked_key(key: str | None) -> str | None:
     """Return a caller's key.
 
     Raises:
-        ConfigError: It is not a text, or blank.
+        ConfigError: It is not a text, blank, or has half of a character, which no file can keep.
     """
-    if key is not None and (not isinstance(key, str) or not key.strip()):
+    is_text = isinstance(key, str) and key.strip() and not _SURROGATES.search(key)
+    if key is not None and not is_text:
         raise ConfigError(f"a key is a text of your own, such as 'pr-123', not {key!r}")
     return key
 

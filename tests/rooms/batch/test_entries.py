@@ -9,7 +9,6 @@ import pytest
 from tests.support.raising import raised
 from testvibe_async import Project, Run, RunRef, RunStatus, RunSummary, Verdict, errors
 from testvibe_async._core.batch import Entry, Job
-from testvibe_async._core.batch.stored import _error_of
 from testvibe_async.ledger import Row, RowState, item_of
 
 SERVER = "https://testvibe.example"
@@ -79,7 +78,7 @@ def test_what_rows_say(case: str, *, is_read: bool) -> None:
     """The item of a batch that nobody runs is decided by its rows, also by those on a disk."""
     rows, verdict, run_id = CASES[case]
     each = entry(*(Row.from_json(every.to_json()) if is_read else every for every in rows))
-    item = each.end(_error_of(each))
+    item = each.end(each.stored_error)
     assert item.verdict is verdict
     assert (item.ref and item.ref.run_id) == run_id
     assert [*item.attempts] == [every.outcome for every in rows if every.outcome is not None]

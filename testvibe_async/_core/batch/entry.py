@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import define, field
 
+from testvibe_async._core.dispatch import unknown_of
 from testvibe_async.errors import (
     DispatchUnknownError,
     ForbiddenError,
@@ -111,8 +112,24 @@ class Entry(Generic[SnapshotT]):
         """Note the outcome of an attempt."""
         self.outcomes.append(outcome)
 
+    @property
+    def stored_error(self) -> VibeError | None:
+        """The reason why there is no outcome, as far as the last row says."""
+        row = self.row
+        if row is None or row.state in {RowState.FINISHED, RowState.DROPPED}:
+            return None
+        if not row.is_open or isinstance(row.error, DispatchUnknownError):
+            return row.error
+        what, advice = (
+            "the process ended before the answer came",
+            "resume the batch, which looks for it",
+        )
+        return unknown_of(row, what, advice=advice)
+
     def end(self, error: VibeError | None) -> BatchItem[SnapshotT]:
         """Note that the batch stops work on the entry, and the error if any; return its item."""
+        if error is None and self.row is not None and self.row.is_open:
+            error = self.stored_error  # Of an earlier process: it may have started.
         self.error = error
         self.final = self._final_item(error)
         return self.final

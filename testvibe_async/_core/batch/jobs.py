@@ -119,6 +119,17 @@ class JobSource:
                 self._failure = error if isinstance(error, Exception) else ConfigError(what)
                 raise
 
+    async def identity_of(self, job: Job, row: Row | None = None) -> tuple[object, ...]:
+        """Return what is the same for each spelling of a job's feature, as the service knows it.
+
+        Args:
+            job: The job.
+            row: A row of the job, whose operation may name the feature.
+        """
+        number = id_in(str(job.feature)) or getattr(row and row.ref, "feature_id", None)
+        feature = number or await self._distinct.known_as(folded(str(job.feature)))
+        return feature, folded_config(job.config), job.repetition
+
     async def _jobs(self) -> AsyncIterator[Job]:
         async for chosen in self._chosen():
             if isinstance(chosen, BatchItem):
@@ -213,6 +224,11 @@ class _Distinct:
         if self._ids and name not in self._ids_by_name:
             await self._list()
         return self._ids_by_name.get(name)
+
+    async def known_as(self, name: str) -> int | str:
+        """Return a feature's id if the service lists its folded name; otherwise the name."""
+        await self._list()
+        return self._ids_by_name.get(name, name)
 
     async def _list(self) -> None:
         """Read the ids of all names, once: only the service knows which name has which id."""

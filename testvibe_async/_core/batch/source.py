@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from testvibe_async.ledger import Ledger, Row
 
 
+MIN_STORED = 2
+"""Number of items in the ledger, with the batch's own, from which a feature may be one of them."""
+
+
 class EntrySource:
     """The entries of one batch."""
 
@@ -44,6 +48,8 @@ class EntrySource:
         self._ledger = ledger
         self._rows: defaultdict[str, list[Row]] = defaultdict(list)
         """The rows of each item that the ledger had at the start."""
+        self._by_identity: dict[tuple[object, ...], str] | None = None
+        """The items that the ledger had at the start, for features spelled otherwise."""
         self._first: Row | None = None
         """The row that describes the batch."""
         self._planned: list[Job] | None = None
@@ -118,6 +124,19 @@ class EntrySource:
             jobs.append(job)
         return jobs
 
+    async def _item_of(self, job: Job) -> str:
+        """Return the item of a job; of a generator's, that of the ledger, however it is spelled."""
+        item = _item(job)
+        if self._planned is not None or item in self._rows or len(self._rows) < MIN_STORED:
+            return item
+        if self._by_identity is None:
+            self._by_identity = {
+                await self._jobs.identity_of(job_of(rows[-1]), rows[-1]): stored
+                for stored, rows in self._rows.items()
+                if stored
+            }
+        return self._by_identity.get(await self._jobs.identity_of(job), item)
+
     async def _next_job(self) -> Job | None:
         """Return the next job; after those of a generator, the ones that only the ledger has."""
         if self._planned is not None:
@@ -138,9 +157,12 @@ class EntrySource:
                 self._first.plan = evolve(self.plan, jobs=jobs).row().plan
                 await self._ledger.note(self._first)
             return None
-        item = _item(job) if self.plan.is_keyed else f"{len(self.entries)}"
-        rows = self._rows.pop(item, None) if self.plan.is_keyed else None
-        entry: Entry[Any] = Entry(index=len(self.entries), job=job, item=item, rows=rows or [])
+        item, rows = f"{len(self.entries)}", list["Row"]()
+        if self.plan.is_keyed:
+            item = await self._item_of(job)
+            rows = self._rows.pop(item, [])
+        job = job_of(rows[0]) if rows else job
+        entry: Entry[Any] = Entry(index=len(self.entries), job=job, item=item, rows=rows)
         self.entries.append(entry)
         return entry
 

@@ -10,7 +10,7 @@ from attrs import frozen
 from testvibe_async._core.batch.entry import Entry, is_refusal
 from testvibe_async._core.batch.jobs import Job, job_of
 from testvibe_async._core.wire import KINDS, read
-from testvibe_async.errors import ConfigError, DispatchUnknownError, read_error
+from testvibe_async.errors import ConfigError, read_error
 from testvibe_async.ledger import Row, RowState, item_of
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.refs import Ref
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from testvibe_async._core.ledger import SqliteLedger
-    from testvibe_async.errors import KindName, VibeError
+    from testvibe_async.errors import KindName
 
 
 @frozen(kw_only=True)
@@ -162,7 +162,7 @@ def items_of_rows(rows: Sequence[Row]) -> list[BatchItem[Any]]:
     described: dict[str, Any] = rows[0].plan or {}
     entries = _entries(described["jobs"], rows)
     return [
-        entry.end(_error_of(entry))
+        entry.end(entry.stored_error)
         if entry.has_ended(described["attempts"]) or getattr(entry.row, "error", None)
         else entry.current()
         for entry in entries
@@ -212,24 +212,4 @@ def _item_of(entry: Entry[Any], *, is_running: bool) -> BatchItem[Any]:
     """Return the item of an entry; in a running batch, one without an answer waits."""
     is_open = entry.row is None or entry.state in {RowState.INTENDED, RowState.LOST}
     is_under_way = is_running and is_open
-    return entry.current() if is_under_way else entry.end(_error_of(entry))
-
-
-def _error_of(entry: Entry[Any]) -> VibeError | None:
-    """Return the reason why an entry has no outcome, as far as its row says."""
-    row = entry.row
-    if row is None or row.state in {RowState.FINISHED, RowState.DROPPED}:
-        return None
-    if row.is_open and not isinstance(row.error, DispatchUnknownError):
-        return DispatchUnknownError(
-            "the process ended before the answer came",
-            advice="resume the batch, which looks for it",
-            method=KINDS[row.kind].dispatched_by.method,
-            url=row.server,
-            kind=row.kind,
-            project=row.project,
-            feature=row.feature,
-            reason="accepted" if row.state is RowState.ACCEPTED else "unseen",
-            key=row.key,
-        )
-    return row.error
+    return entry.current() if is_under_way else entry.end(entry.stored_error)

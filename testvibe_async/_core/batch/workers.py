@@ -16,7 +16,14 @@ from testvibe_async._core.batch.entry import Entry, is_futile, is_key_refused
 from testvibe_async._core.batch.slots import Slots
 from testvibe_async._core.batch.tasks import Tasks
 from testvibe_async._core.batch.waits import Waits
-from testvibe_async._core.dispatch import CLOSE_SECONDS, Record, TestsMadeError, noted, refute
+from testvibe_async._core.dispatch import (
+    CLOSE_SECONDS,
+    NOTE_SECONDS,
+    Record,
+    TestsMadeError,
+    noted,
+    refute,
+)
 from testvibe_async._core.polling import Iteration, Mailbox
 from testvibe_async.errors import (
     ClientClosedError,
@@ -221,8 +228,8 @@ class Workers(Generic[SnapshotT]):
         except VibeError as caught:
             # If the next attempt is rate-limited, the attempt before it counts.
             is_last_attempt = isinstance(caught, RateLimitedError) and entry.outcomes
-            error = None if is_last_attempt else caught
-            await self._keep_error(entry, caught)
+            kept = await self._keep_error(entry, caught)
+            error = None if is_last_attempt else kept
         is_in_flight = operation is not None and error is None and not operation.done
         if self._is_closed and is_in_flight:
             return  # It was in flight at the close, and keeps its last observed state.
@@ -236,25 +243,28 @@ class Workers(Generic[SnapshotT]):
             row.outcome = latest
             await self._insert(entry, row)
 
-    async def _keep_error(self, entry: Entry[SnapshotT], error: VibeError) -> None:
-        """Keep the reason why an entry has no outcome, for the readers of the ledger."""
+    async def _keep_error(self, entry: Entry[SnapshotT], error: VibeError) -> VibeError:
+        """Keep the reason why an entry has no outcome, for the readers of the ledger; return it."""
         if not self.plan.is_keyed:
-            return
+            return error
         if (row := entry.row) is None:
             row = self._new_row(entry, RowState.NOT_STARTED)
             row.error = error
             await self._insert(entry, row)
-            return
+            return error
         if row.state is RowState.FINISHED:
-            return
-        if not refute(row, error):
+            return error
+        is_refuted = refute(row, error)
+        if not is_refuted:
             row.error = error
         await noted(self._ledger, row)
+        return row.error if is_refuted and row.error is not None else error
 
     async def _insert(self, entry: Entry[SnapshotT], row: Row) -> None:
         """Keep a row for which no request was sent, unless another process has made the attempt."""
         try:
-            entry.add(await self._ledger.insert(row))
+            async with asyncio.timeout(NOTE_SECONDS):
+                entry.add(await self._ledger.insert(row))
         except Exception as error:  # noqa: BLE001 - the batch's own result stays
             logger.error("the ledger could not keep a result (%r)", error)
 
@@ -439,7 +449,8 @@ class Workers(Generic[SnapshotT]):
             for entry in self.entries:
                 # Its task was cancelled by other code, or the client was closed, before it was
                 # sent.
-                is_unsent = entry.state is RowState.NOT_STARTED and not entry.is_sent
+                is_unsent = entry.state in {RowState.NOT_STARTED, RowState.FINISHED}
+                is_unsent = is_unsent and not entry.is_sent
                 if entry.final is None and is_unsent:
                     self._end(entry, None)
             self.completed.wake()

@@ -8,10 +8,12 @@ from testvibe_async._core.dispatch.conflicts import GenerateConflict, RunConflic
 from testvibe_async._core.dispatch.dispatch import Dispatch, State
 from testvibe_async._core.dispatch.dispatcher import CLOSE_SECONDS, Dispatcher
 from testvibe_async._core.dispatch.kinds import GenerationDispatch, RunDispatch, TestsMadeError
-from testvibe_async._core.dispatch.record import Record, noted, refute
+from testvibe_async._core.dispatch.record import NOTE_SECONDS, Record, noted, refute
+from testvibe_async._core.dispatch.unknown import unknown_of
 
 __all__ = [
     "CLOSE_SECONDS",
+    "NOTE_SECONDS",
     "Dispatch",
     "Dispatcher",
     "GenerateConflict",
@@ -24,4 +26,5 @@ __all__ = [
     "TestsMadeError",
     "noted",
     "refute",
+    "unknown_of",
 ]

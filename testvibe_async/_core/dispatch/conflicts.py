@@ -112,7 +112,8 @@ class Starter:
             if running is None or running.done:
                 await self._transport.sleep(UNSEEN_CONFLICT_SECONDS)
             elif on_conflict == "attach":
-                await dispatch.join(running.ref)
+                if not await dispatch.join(running.ref):
+                    continue  # Another call makes the attempt: recall that.
                 joined = dispatch.record.ref
                 if joined is None or joined == running.ref:
                     return running

@@ -211,9 +211,7 @@ class Dispatch(ABC, Generic[OperationT]):
         try:
             await self.record.claim(self._new_row())
         except NotRecordedError as error:
-            url = self.parts.transport.url_of(self.request)
-            what = error.fact
-            raise LedgerError(what, method=self.request.method, url=url) from error.__cause__
+            raise self._not_recorded(error.fact) from error.__cause__
         if self.is_withdrawn:  # Meanwhile: nobody else notes that it is not sent.
             await self.record.note(RowState.NOT_STARTED)
 
@@ -249,9 +247,16 @@ class Dispatch(ABC, Generic[OperationT]):
         elif refute(row, end):
             await noted(self.record.ledger, row)
 
-    async def join(self, ref: Ref) -> None:
-        """Store an operation that serves the purpose of the dispatch, as one that it started."""
-        await self.record.join(self._new_row, ref)
+    async def join(self, ref: Ref) -> bool:
+        """Store an operation as one that the dispatch started; see `Record.join`.
+
+        Raises:
+            LedgerError: The ledger took too long.
+        """
+        try:
+            return await self.record.join(self._new_row, ref)
+        except TimeoutError as error:
+            raise self._not_recorded(f"its ledger did not store {ref} in time") from error
 
     def unknown(self, what: str) -> DispatchUnknownError:
         """Return the error of a dispatch whose operation is not known yet, for a reason."""
@@ -264,6 +269,10 @@ class Dispatch(ABC, Generic[OperationT]):
             self.state = State.UNKNOWN
         elif self.state is not State.STARTED and self.state is not State.UNKNOWN:
             self.state = State.IDLE
+
+    def _not_recorded(self, what: str) -> LedgerError:
+        url = self.parts.transport.url_of(self.request)
+        return LedgerError(what, method=self.request.method, url=url)
 
     def _new_row(self) -> Row:
         """Return the row of an attempt that is made now."""

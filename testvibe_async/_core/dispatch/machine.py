@@ -183,9 +183,8 @@ class Machine:
         ref, problem = ref_of(row, answer), row.contradiction(answer)
         # After a reset, the service may use the id of a finished operation again.
         if self._parts.poller.known.is_in_flight(ref):
-            for other in await record.ledger.related(row.server, row.project, [ref]):
-                if other.ref == ref and other.identity != row.identity:
-                    problem = f"it names {ref}, which is that of feature {other.feature!r}"
+            for other in await record.owners_of(ref):
+                problem = f"it names {ref}, which is that of feature {other.feature!r}"
         if problem is not None:
             raise malformed(dispatch.request, response, problem)
         return ref

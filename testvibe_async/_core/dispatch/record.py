@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from testvibe_async._core.dispatch.unknown import unknown_of
 from testvibe_async._core.util import escape
 from testvibe_async._core.util.waiting import NO_CONTEXT, cancelling
+from testvibe_async._core.wire import KINDS
 from testvibe_async.errors import ContradictionError, OperationNotFoundError, VibeError
 from testvibe_async.events import logger
 from testvibe_async.ledger import RowState
@@ -103,6 +105,21 @@ class Record:
             self.row = last_row(await self.ledger.rows(self.key), server, project, self.item)
         return self.row
 
+    async def owners_of(self, ref: Ref) -> list[Row]:
+        """Return the rows of other dispatches that have an operation, as far as they can be read.
+
+        A failure of the ledger is only logged: the operation must not be lost with it.
+        """
+        row = self.row
+        assert row is not None
+        try:
+            async with asyncio.timeout(NOTE_SECONDS):
+                related = await self.ledger.related(row.server, row.project, [ref])
+        except Exception as error:  # noqa: BLE001 - a caller's ledger may raise anything
+            logger.error("the ledger could not be read: %s", escape(repr(error)))
+            return []
+        return [each for each in related if each.ref == ref and each.identity != row.identity]
+
     def replace(self, row: Row) -> None:
         """Note the row of another attempt, or the present one as another process knows it."""
         self.row = row
@@ -183,19 +200,28 @@ class Record:
         if self.is_own and self.row is not None and self.row.state is RowState.INTENDED:
             await self.note(RowState.NOT_STARTED, error=error)
 
-    async def join(self, new_row: Callable[[], Row], ref: Ref) -> None:
+    async def join(self, new_row: Callable[[], Row], ref: Ref) -> bool:
         """Store an operation that serves the purpose of the dispatch, as one that it started.
 
-        Where another process has made the attempt, the operation is that of the next one, unless
-        the row there names its own.
+        Where another call has made the attempt, and nothing started, the operation is that of the
+        next one.
+
+        Returns:
+            False if the attempt of another call may have started an operation of its own.
+
+        Raises:
+            TimeoutError: The ledger took too long.
         """
-        is_stored = False
-        while not is_stored:
-            row = new_row()
-            row.state, row.ref, row.adopted = RowState.DISPATCHED, ref, True
-            stored = await self.ledger.insert(row)
-            self.replace(stored)
-            is_stored = stored.token == row.token or stored.ref is not None
+        async with asyncio.timeout(NOTE_SECONDS):
+            while True:
+                row = new_row()
+                row.state, row.ref, row.adopted = RowState.DISPATCHED, ref, True
+                stored = await self.ledger.insert(row)
+                self.replace(stored)
+                if stored.token == row.token or stored.ref is not None:
+                    return True
+                if stored.is_open:
+                    return False
 
 
 def last_row(rows: Iterable[Row], server: str, project: str, item: str) -> Row | None:
@@ -234,11 +260,16 @@ def refute(row: Row, error: VibeError) -> bool:
 
     Another operation may be named then.
     """
-    is_refuted = row.adopted and isinstance(error, _REFUTING)
-    is_refuted = is_refuted and row.note(RowState.UNKNOWN, error=error)
-    if is_refuted:
-        row.ref = None
-    return is_refuted
+    if not row.adopted or not isinstance(error, _REFUTING):
+        return False
+    what = f"the operation that was found is not its own ({error.brief})"
+    advice = f"check {KINDS[row.kind].shown_by}, then settle it with ledger.decide"
+    unknown = unknown_of(row, what, advice=advice)
+    unknown.__cause__ = error
+    if not row.note(RowState.UNKNOWN, error=unknown):
+        return False
+    row.ref = None
+    return True
 
 
 def _why_not_recorded(error: BaseException, limit: asyncio.Timeout) -> str:

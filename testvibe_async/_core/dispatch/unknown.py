@@ -10,10 +10,12 @@ from attrs import define, field
 from testvibe_async._core.dispatch.candidates import Decision, Evidence
 from testvibe_async._core.wire import KINDS
 from testvibe_async.errors import DispatchUnknownError, NotFoundError, ResponseError
+from testvibe_async.ledger import RowState
 
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.dispatch import Dispatch
     from testvibe_async.errors import UnknownReason, VibeError
+    from testvibe_async.ledger import Row
     from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
 
@@ -105,6 +107,21 @@ def unknown_error(dispatch: Dispatch[Any], *, needs_decision: bool = False) -> D
     )
     error.__cause__ = failure
     return error
+
+
+def unknown_of(row: Row, what: str, *, advice: str) -> DispatchUnknownError:
+    """Return the error of a row whose operation is unknown, without a dispatch of this process."""
+    return DispatchUnknownError(
+        what,
+        advice=advice,
+        method=KINDS[row.kind].dispatched_by.method,
+        url=row.server,
+        kind=row.kind,
+        project=row.project,
+        feature=row.feature,
+        reason="accepted" if row.state is RowState.ACCEPTED else "unseen",
+        key=row.key,
+    )
 
 
 def _loss(error: VibeError | None) -> str:

@@ -65,6 +65,7 @@ class MemoryLedger(Ledger):
         number = id(row)
         if row.is_open:
             self._open[number] = row
+            self._closed.pop(number, None)  # The operation that was found is another's.
             return
         self._open.pop(number, None)
         self._closed[number] = row
