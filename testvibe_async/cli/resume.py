@@ -155,6 +155,8 @@ async def _decide(
             is_meant = is_meant and (feature is None or folded(feature) in map(folded, names))
             if is_meant and (problem := row.contradiction(run) or _other_name(row, run)):
                 raise ConfigError(f"{decision} is not what was dispatched: {problem}")
+    if decision == "resend":
+        watch.output.note("Lost requests may still take effect for up to a minute; waiting.")
     place = {"server": batch.server, "project": batch.project}
     await ledger.decide(batch.key, decision, feature=feature, config=config, **place)
 
