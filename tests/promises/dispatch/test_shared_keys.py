@@ -12,7 +12,7 @@ from tests.conftest import client_of
 from tests.support.batches import verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, MemoryLedger, Project, errors
+from testvibe_async import Client, MemoryLedger, Project, RunOperation, errors
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -37,7 +37,7 @@ async def test_equal_requests_share_by_what_each_knew(emulator: Emulator, projec
     await project.run_feature("Returns")
     began = now()
     emulator.fail("list_runs", Fault.status(503), when=lambda _: now() < began + 2.5)
-    calls = []
+    calls: list[asyncio.Task[RunOperation]] = []
     for key in "abc":
         emulator.fail("run_feature", Fault.lost(), times=1)
         calls.append(asyncio.create_task(_one(project, key)))
@@ -49,7 +49,7 @@ async def test_equal_requests_share_by_what_each_knew(emulator: Emulator, projec
     assert len(mine) == len(calls)
 
 
-async def _one(project: Project, key: str) -> Any:
+async def _one(project: Project, key: str) -> RunOperation:
     return await project.run_feature("Checkout", key=key)
 
 

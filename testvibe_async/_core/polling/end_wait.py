@@ -79,7 +79,7 @@ class EndWait:
         if polled.is_finished:
             self.notify(polled)
 
-    def notify(self, _polled: PolledOperation[Any], error: VibeError | None = None) -> None:
+    def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:  # noqa: ARG002 - for subscriptions
         """Note that the operation has finished, or the error that ends its observation."""
         if self.is_open:
             self._error = None if error is None else own_copy(error)
