@@ -533,7 +533,7 @@ class FeatureNotGeneratedError(ConflictError):
 
     def note_in_flight(self) -> None:
         """Note that the feature's tests are being generated."""
-        self.advice = "they are being generated: wait_for_generation, or pass on_conflict to wait"
+        self.advice = "wait_for_generation, since it is under way, or pass on_conflict to wait"
 
 
 class FeatureBusyError(ConflictError):

@@ -200,6 +200,6 @@ def test_an_assumed_route_that_is_missing_is_no_missing_project(status: int, bod
     assert "[endpoints]" in str(error)
     documented = refusal(404, body, operation="get_run")
     assert type(documented) is errors.NotFoundError
-    assert "that is not the service's own answer" in str(documented)
+    assert "not its own answer" in str(documented)
     own = refusal(404, error_body("No such project.", "not_found"), operation="list_runs")
     assert type(own) is errors.NotFoundError

@@ -258,9 +258,7 @@ def _hint(request: Request[Any], status: int, code: str | None) -> str:
         )
     if "%2F" in request.path:
         return "some servers take the / in a name for a part of the path: use the id instead"
-    return (
-        "that is not the service's own answer: check the server's address" if code is None else ""
-    )
+    return "check the server's address, as this is not its own answer" if code is None else ""
 
 
 def _own_words(response: Response) -> str | None:
