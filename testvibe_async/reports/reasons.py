@@ -18,6 +18,8 @@ from testvibe_async.reports.text import one_line, quoted
 from testvibe_async.runner.words import counted, duration
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from testvibe_async.models import CaseResult, GenerationLog
 
 
@@ -45,7 +47,7 @@ class CaseStatus(StrEnum):
     """An undocumented status without an error."""
 
 
-VERDICTS = {
+VERDICTS: Mapping[Verdict, tuple[CaseStatus, str]] = {
     Verdict.FAILED: (CaseStatus.FAILED, "❌"),
     Verdict.ERROR: (CaseStatus.ERROR, "⚠️"),
     Verdict.UNKNOWN: (CaseStatus.UNKNOWN, "❓"),
@@ -58,10 +60,10 @@ VERDICTS = {
 """By verdict, the most urgent first: the status of the case that stands for an operation, and its
 symbol."""
 
-URGENCY = tuple(VERDICTS)
+URGENCY: tuple[Verdict, ...] = tuple(VERDICTS)
 """The verdicts, the most urgent first."""
 
-FORMS = {
+FORMS: Mapping[CaseStatus, tuple[str | None, str]] = {
     CaseStatus.PASSED: (None, "passed"),
     CaseStatus.FAILED: ("failure", "failed"),
     CaseStatus.ERROR: ("error", "failed"),

@@ -73,7 +73,7 @@ async def test_the_official_client_is_served() -> None:
         wait = {"runId": run["runId"]}
         over = content_of(await mcp.call_tool("wait_for_run", wait, progress_callback=listener))
     assert over["inFlight"] is False
-    assert listener.messages[-1].startswith(f"run {run['runId']}: ")
+    assert listener.messages[-1].startswith(f"Run {run['runId']} of ")
 
 
 @contextmanager
