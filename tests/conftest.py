@@ -122,10 +122,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Have a worker for each processor, or two where tests wait for processes."""
-    # One more would wait for nothing: it imports and collects all tests once more, in 4 s.
-    waiting = any("processes" in each for each in config.args)
-    return (os.cpu_count() or 1) * (2 if waiting else 1)
+    """Have a worker more than processors, or two for each where tests wait for processes."""
+    processors = os.cpu_count() or 1
+    return 2 * processors if any("processes" in each for each in config.args) else processors + 1
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], VirtualTimeLoop]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.conftest import client_of
 from tests.support.batches import verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, MemoryLedger, Project, RunOperation, errors
+from testvibe_async import Client, MemoryLedger, Project, Ref, RunOperation, errors
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -232,6 +233,44 @@ async def test_a_ledger_that_hangs_ends_no_batch_late(emulator: Emulator) -> Non
         )
         assert verdicts(await batch) == ["succeeded"]
         assert now() - began < 60
+
+
+@pytest.mark.service(
+    scenario=evolve(STEADY, outcomes={"Checkout": Outcome(generation_duration=60)})
+)
+async def test_a_ledger_that_hangs_ends_a_call_that_joins(
+    emulator: Emulator, rival: Project
+) -> None:
+    """A generation that the ledger does not store in time is not said to be that of the key."""
+    await rival.generate_feature("Checkout")
+    async with client_of(emulator, ledger=Hanging()) as client:
+        call = client.project().generate_feature("Checkout", key=KEY, on_conflict="attach")
+        await raised(errors.LedgerError, call, match="did not store")
+
+
+class Unreadable(MemoryLedger):
+    """A ledger that can't be searched."""
+
+    is_broken = False
+
+    async def related(self, server: str, project: str, refs: Collection[Ref]) -> list[Row]:
+        if self.is_broken:
+            raise OSError("connection lost")
+        return await super().related(server, project, refs)
+
+
+async def test_an_answer_outweighs_a_ledger_that_fails(emulator: Emulator) -> None:
+    """The id of an answer is kept, though nobody can tell whether another dispatch has it."""
+    ledger = Unreadable()
+    async with client_of(emulator, ledger=ledger) as client:
+        project = client.project()
+        await project.run_feature("Returns")
+        emulator.fail("run_feature", Fault.slow(60), times=1)
+        first = asyncio.create_task(_one(project, KEY))
+        await asyncio.sleep(1)
+        second = await project.run_feature("Checkout", key=KEY)
+        ledger.is_broken = True
+        assert (await first).ref == second.ref
 
 
 async def test_an_open_row_of_another_boot_expires(

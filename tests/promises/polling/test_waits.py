@@ -238,3 +238,31 @@ async def test_impatient_waits_leave_room_for_patient_ones(emulator: Emulator) -
         finally:
             for task in tasks:
                 task.cancel()
+
+
+async def test_an_iteration_is_of_one_task(operation: RunOperation) -> None:
+    """A second task that asks for the next transition is told to take one of its own."""
+    iteration = aiter(operation)
+    await anext(iteration)
+    waiting = asyncio.ensure_future(_next(iteration))
+    await asyncio.sleep(0)
+    await raised(RuntimeError, _next(iteration), match="give each its own")
+    await waiting
+
+
+async def _next(iteration: Any) -> Any:
+    return await anext(iteration)
+
+
+async def test_a_cancelled_poller_ends_the_waits(emulator: Emulator, project: Project) -> None:
+    """Where other code cancels the poller's tasks, no wait hangs; a later wait polls again."""
+    operation = await project.run_feature("Checkout")
+    slow = emulator.fail("get_run", Fault.delay(1))
+    waiting = start_wait(operation)
+    await asyncio.sleep(3.5)
+    for task in asyncio.all_tasks():
+        if task.get_name() == "testvibe_async poller":
+            task.cancel()
+    await raised(errors.ObservationError, waiting, match="poller's task was cancelled")
+    slow.remove()
+    assert (await operation).is_success

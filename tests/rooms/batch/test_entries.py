@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.raising import raised
 from testvibe_async import Project, Run, RunRef, RunStatus, RunSummary, Verdict, errors
-from testvibe_async._core.batch import Entry, Job
+from testvibe_async._core.batch import Entry, Job, items_of_rows
 from testvibe_async.ledger import Row, RowState, item_of
 
 SERVER = "https://testvibe.example"
@@ -82,6 +82,16 @@ def test_what_rows_say(case: str, *, is_read: bool) -> None:
     assert item.verdict is verdict
     assert (item.ref and item.ref.run_id) == run_id
     assert [*item.attempts] == [every.outcome for every in rows if every.outcome is not None]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_rows_say_of_a_running_batch(case: str) -> None:
+    """The items of a batch that runs elsewhere are decided by all its rows alone."""
+    rows, verdict, _ = CASES[case]
+    plan = {"attempts": 1, "jobs": [["Checkout", None, None, 1]]}
+    first = row(RowState.PLANNED, item="", plan=plan)
+    (item,) = items_of_rows([first, *rows])
+    assert item.verdict in {verdict, Verdict.WAITING}
 
 
 @pytest.mark.parametrize(
