@@ -414,7 +414,9 @@ class Ledger(ABC):
         if decision == "resend":
             may_start = [row for row in found if row.state is not RowState.ACCEPTED]
             await sleep(max((row.expires_after - age_of(row) for row in may_start), default=0.0))
+            meant = {row.identity for row in found}
             found = await self._undecided(key, server, project, is_meant)
+            found = [row for row in found if row.identity in meant]
         if not found:
             what = "nothing" if feature is None else f"nothing of feature {feature!r}"
             raise ConfigError(f"{what} is unknown under key {key!r}")

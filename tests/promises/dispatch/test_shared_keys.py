@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, MemoryLedger, Project, Ref, RunOperation, errors
 from testvibe_async.ledger import Row, RowState
-from testvibe_async.testing import Emulator, Fault, Outcome
+from testvibe_async.testing import Emulator, Fault, Outcome, RecordedRequest
 
 KEY = "pr-1"
 
@@ -180,6 +180,112 @@ async def test_a_generator_resumed_in_other_words_pays_nothing_twice(
     assert emulator.count("generate_feature") == len(names)
 
 
+@pytest.mark.parametrize("seconds", [0, 25])
+async def test_workers_that_look_a_feature_up_at_once(
+    client: Client, emulator: Emulator, seconds: float
+) -> None:
+    """While one worker lists the features, no other takes what the ledger has for something new."""
+    project = client.project()
+    ids = {feature.name: feature.id for feature in await project.list_features()}
+    first: list[int | str] = [ids["Checkout"], "Returns", ids["Wishlist"], "Draft"]
+    async with project.generate_features(iter(first), key=KEY, max_in_flight=3) as batch:
+        reading = aiter(batch)
+        for _ in range(2):
+            await anext(reading)
+    emulator.fail("list_features", Fault.delay(seconds))
+    again = ["Returns", "Checkout", "Wishlist"]
+    items = await project.generate_features(iter(again), key=KEY, max_in_flight=2)
+    assert len(items) == emulator.count("generate_feature")
+    rows = await client.ledger.rows(KEY)
+    assert len({row.item for row in rows if not row.is_plan}) == len(items)
+
+
+async def test_a_strangers_run_is_shared_with_nobody(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
+    """An attempt that can't have made either of two runs makes none of them the other's."""
+    await project.run_feature("Returns")
+    await rival.run_feature("Checkout")
+    began = now()
+    emulator.fail("list_runs", Fault.status(503), when=lambda _: now() < began + 3)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    first = asyncio.create_task(_one(project, "a"))
+    await asyncio.sleep(0.5)
+    await project.run_feature("Wishlist")
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    second = asyncio.create_task(_one(project, "b"))
+    error = await raised(errors.DispatchUnknownError, first)
+    assert error.reason == "ambiguous"
+    await second
+
+
+async def test_batches_in_memory_end_with_one_run(emulator: Emulator, rival: Project) -> None:
+    """A batch that waited for an adopted run takes the one that its twin's answer named."""
+    async with client_of(emulator) as client:
+        project = client.project()
+        await project.run_feature("Returns").wait()
+        emulator.fail("run_feature", Fault.delay(20), times=1)
+        first = asyncio.ensure_future(_many(project))
+        await asyncio.sleep(1)
+        theirs = await rival.run_feature("Checkout")
+        (later,), (item,) = await _many(project), await first
+        again = await _many(project)
+    assert item.outcome is not None
+    assert theirs.ref != item.ref == later.ref == again[0].ref
+    assert item.outcome.run_id == item.ref.run_id
+    assert emulator.count("run_feature", feature="Checkout") == 2
+
+
+async def test_a_decision_is_for_what_was_lost_by_then(emulator: Emulator) -> None:
+    """What is lost while a decision waits has its own time to expire."""
+    emulator.fail("generate_feature", Fault.reset(), when=_is_of("Checkout"), times=1)
+    emulator.fail("generate_feature", Fault.delay(50), when=_is_of("Returns"), times=1)
+
+    async def names() -> AsyncGenerator[str]:
+        yield "Checkout"
+        await asyncio.sleep(40)
+        yield "Returns"
+
+    async with client_of(emulator, timeout=5) as client:
+        batch = client.project().generate_features(names(), key=KEY, max_in_flight=2)
+        running = asyncio.ensure_future(_items(batch))
+        await asyncio.sleep(3)
+        decided = await client.ledger.decide(KEY, "resend")
+        assert [row.feature for row in decided] == ["Checkout"]
+        await running
+    assert emulator.count("generate_feature", feature="Returns") == 1
+
+
+async def _items(batch: Any) -> Any:
+    return await batch
+
+
+def _is_of(feature: str) -> Callable[[RecordedRequest], bool]:
+    return lambda request: request.feature == feature
+
+
+async def test_a_late_search_undoes_no_adoption(
+    emulator: Emulator, project: Project, ledger: Any
+) -> None:
+    """A call whose search hangs gets the run that another call of its key has found meanwhile."""
+    async with client_of(emulator, ledger=ledger, timeout=200) as client:
+        mine = client.project()
+        await mine.run_feature("Returns")
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        first = asyncio.create_task(_one(mine, KEY))
+        while not (made := [r for r in emulator.runs.values() if r.feature_name == "Checkout"]):  # noqa: ASYNC110 - the service's own
+            await asyncio.sleep(0.01)
+        held = client.attach(project.run_operation(made[0].id).ref)
+        await asyncio.sleep(1.5)
+        emulator.fail("list_runs", Fault.hang(), times=1)
+        await asyncio.sleep(2)
+        del held
+        gc.collect()
+        second = await mine.run_feature("Checkout", key=KEY)
+        assert (await first).ref == second.ref
+        assert await states(client) in (["dispatched"], ["finished"])
+
+
 async def test_a_resumed_batch_skips_nothing_that_may_have_started(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -211,6 +317,17 @@ async def test_a_refuted_adoption_is_unknown(
     for number in range(10_001):
         await client.ledger.insert(evolve(row, key=f"{number}", state=RowState.NOT_STARTED))
     assert await states(client) == ["unknown"]
+
+
+async def test_a_refuted_adoption_of_a_batch_without_a_key(
+    emulator: Emulator, project: Project
+) -> None:
+    """The item claims no run of another configuration, and says that its own may have started."""
+    emulator.fail("get_run", Fault.edit(lambda run: run | {"config": "Mobile"}))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    (item,) = await project.run_features(["Checkout"])
+    assert (item.verdict, item.ref) == ("unknown", None)
+    assert isinstance(item.error, errors.DispatchUnknownError)
 
 
 class Hanging(MemoryLedger):

@@ -74,7 +74,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
     return Clock
 
 
-ENDED = {RowState.FINISHED, RowState.NOT_STARTED, RowState.DROPPED, RowState.PLANNED}
+ENDED = {
+    RowState.DISPATCHED,
+    RowState.FINISHED,
+    RowState.NOT_STARTED,
+    RowState.DROPPED,
+    RowState.PLANNED,
+}
 
 
 def ended(key: str, **values: Any) -> Row:

@@ -22,7 +22,7 @@ from testvibe_async.models import DEFAULT_CONFIG, Feature
 from testvibe_async.outcomes import BatchItem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from testvibe_async.ledger import Row
     from testvibe_async.models import Listing
@@ -119,16 +119,14 @@ class JobSource:
                 self._failure = error if isinstance(error, Exception) else ConfigError(what)
                 raise
 
-    async def identity_of(self, job: Job, row: Row | None = None) -> tuple[object, ...]:
-        """Return what is the same for each spelling of a job's feature, as the service knows it.
+    async def ids_by_name(self) -> Mapping[str, int]:
+        """Return the ids of the project's features, by folded name.
 
-        Args:
-            job: The job.
-            row: A row of the job, whose operation may name the feature.
+        Raises:
+            VibeError: They can't be listed.
         """
-        number = id_in(str(job.feature)) or getattr(row and row.ref, "feature_id", None)
-        feature = number or await self._distinct.known_as(folded(str(job.feature)))
-        return feature, folded_config(job.config), job.repetition
+        listed = await self._list_features()
+        return {folded(feature.name): feature.id for feature in listed}
 
     async def _jobs(self) -> AsyncIterator[Job]:
         async for chosen in self._chosen():
@@ -224,11 +222,6 @@ class _Distinct:
         if self._ids and name not in self._ids_by_name:
             await self._list()
         return self._ids_by_name.get(name)
-
-    async def known_as(self, name: str) -> int | str:
-        """Return a feature's id if the service lists its folded name; otherwise the name."""
-        await self._list()
-        return self._ids_by_name.get(name, name)
 
     async def _list(self) -> None:
         """Read the ids of all names, once: only the service knows which name has which id."""

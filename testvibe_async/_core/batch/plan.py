@@ -41,7 +41,7 @@ class Plan:
     """True to generate nothing of a feature that has tests by then."""
 
     said: Mapping[str, Any] = field(factory=dict[str, Any])
-    """Which of the last three this call sets itself; the others are those of the first call."""
+    """The attempts, reaction and `missing_only` that this call, and not the first, sets."""
 
     options: Mapping[str, Any] = field(factory=dict[str, Any])
     """Further values that the caller wants back: plain JSON."""

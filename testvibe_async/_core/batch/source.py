@@ -5,6 +5,7 @@ Decides which features a batch has that was begun before: those of its first cal
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,36 @@ from attrs import evolve
 
 from testvibe_async._core.batch.entry import Entry
 from testvibe_async._core.batch.jobs import job_of
+from testvibe_async._core.dispatch import noted
+from testvibe_async._core.util import id_in
 from testvibe_async.errors import ConfigError
-from testvibe_async.ledger import item_of
+from testvibe_async.ledger import folded, folded_config, item_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from testvibe_async._core.batch.jobs import Job, JobSource
     from testvibe_async._core.batch.plan import Plan
     from testvibe_async.ledger import Ledger, Row
 
 
 MIN_STORED = 2
-"""Number of items in the ledger, with the batch's own, from which a feature may be one of them."""
+"""Number of stored items, counting the plan, from which a feature may be one of them."""
+
+
+class _Stored:
+    """The features of a batch's items in the ledger, by each id and name that its rows know."""
+
+    def __init__(self, rows: Mapping[str, list[Row]]) -> None:
+        self.items: dict[tuple[object, ...], str] = {}
+        """The item of each id or folded name, with a configuration and a repetition."""
+        self.is_partial = False
+        """True if of some feature only the id, or only the name, is known."""
+        for item, own in rows.items():
+            if item:
+                job, identities = job_of(own[0]), _identities(job_of(own[0]), own[-1])
+                self.items |= {(each, *_variant(job)): item for each in identities}
+                self.is_partial |= len({type(each) for each in identities}) == 1
 
 
 class EntrySource:
@@ -48,8 +68,12 @@ class EntrySource:
         self._ledger = ledger
         self._rows: defaultdict[str, list[Row]] = defaultdict(list)
         """The rows of each item that the ledger had at the start."""
-        self._by_identity: dict[tuple[object, ...], str] | None = None
-        """The items that the ledger had at the start, for features spelled otherwise."""
+        self._stored: _Stored | None = None
+        """The features of these items, if they had to be compared."""
+        self._ids_by_name: Mapping[str, int] | None = None
+        """The ids of the project's features, if they had to be listed."""
+        self._lock = asyncio.Lock()
+        """Held while an entry is read: a feature may have to be looked up."""
         self._first: Row | None = None
         """The row that describes the batch."""
         self._planned: list[Job] | None = None
@@ -125,17 +149,31 @@ class EntrySource:
         return jobs
 
     async def _item_of(self, job: Job) -> str:
-        """Return the item of a job; of a generator's, that of the ledger, however it is spelled."""
+        """Return the item of a job; of a generator's, that of the ledger, however it is spelled.
+
+        Raises:
+            VibeError: Only the list of features tells which one it is, and it can't be read.
+        """
         item = _item(job)
         if self._planned is not None or item in self._rows or len(self._rows) < MIN_STORED:
             return item
-        if self._by_identity is None:
-            self._by_identity = {
-                await self._jobs.identity_of(job_of(rows[-1]), rows[-1]): stored
-                for stored, rows in self._rows.items()
-                if stored
-            }
-        return self._by_identity.get(await self._jobs.identity_of(job), item)
+        stored = self._stored = self._stored or _Stored(self._rows)
+        wanted = _identities(job)
+        if stored.is_partial:
+            wanted |= await self._aliases(wanted)
+        found = (stored.items.get((each, *_variant(job)), "") for each in wanted)
+        return next((each for each in found if each in self._rows and each), item)
+
+    async def _aliases(self, identities: Collection[int | str]) -> set[int | str]:
+        """Return the ids and names of a feature, as the service lists them."""
+        if self._ids_by_name is None:
+            self._ids_by_name = await self._jobs.ids_by_name()
+        return {
+            each
+            for pair in self._ids_by_name.items()
+            if not set(identities).isdisjoint(pair)
+            for each in pair
+        }
 
     async def _next_job(self) -> Job | None:
         """Return the next job; after those of a generator, the ones that only the ledger has."""
@@ -147,7 +185,11 @@ class EntrySource:
         return next((job_of(rows[0]) for item, rows in self._rows.items() if item), None)
 
     async def read(self) -> Entry[Any] | None:
-        """Return the next entry; None after the last."""
+        """Return the next entry; None after the last. Concurrent calls are served one by one."""
+        async with self._lock:
+            return await self._read()
+
+    async def _read(self) -> Entry[Any] | None:
         job = await self._next_job()
         if job is None:
             self.is_over = True
@@ -155,7 +197,7 @@ class EntrySource:
                 assert self._first is not None
                 jobs = [entry.job for entry in self.entries]
                 self._first.plan = evolve(self.plan, jobs=jobs).row().plan
-                await self._ledger.note(self._first)
+                await noted(self._ledger, self._first)
             return None
         item, rows = f"{len(self.entries)}", list["Row"]()
         if self.plan.is_keyed:
@@ -169,3 +211,15 @@ class EntrySource:
 
 def _item(job: Job) -> str:
     return item_of(job.feature, job.config, job.repetition)
+
+
+def _variant(job: Job) -> tuple[object, ...]:
+    return folded_config(job.config), job.repetition
+
+
+def _identities(job: Job, row: Row | None = None) -> set[int | str]:
+    """Return the ids and the folded names of a job's feature that are known without a request."""
+    outcome, number = row and row.outcome, id_in(str(job.feature))
+    ids = {number, getattr(row and row.ref, "feature_id", None), outcome and outcome.feature_id}
+    names = {None if number else str(job.feature), job.name, outcome and outcome.feature_name}
+    return {each for each in ids if each} | {folded(each) for each in names if each}

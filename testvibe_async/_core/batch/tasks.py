@@ -38,7 +38,7 @@ class Tasks:
         self._failed: asyncio.Task[None] | None = None
         self._is_raised = False
         self._withdrawable: dict[asyncio.Task[Any], Entry[Any] | None] = {}
-        """Tasks that read, recover or dispatch: a stop cancels each of them, unless it was sent."""
+        """Tasks that read or dispatch: a stop cancels each of them, unless it was sent."""
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task."""

@@ -245,20 +245,16 @@ class Workers(Generic[SnapshotT]):
 
     async def _keep_error(self, entry: Entry[SnapshotT], error: VibeError) -> VibeError:
         """Keep the reason why an entry has no outcome, for the readers of the ledger; return it."""
-        if not self.plan.is_keyed:
-            return error
-        if (row := entry.row) is None:
+        row, is_keyed = entry.row, self.plan.is_keyed
+        is_refuted = row is not None and refute(row, error, is_keyed=is_keyed)
+        if is_keyed and row is None:
             row = self._new_row(entry, RowState.NOT_STARTED)
             row.error = error
             await self._insert(entry, row)
-            return error
-        if row.state is RowState.FINISHED:
-            return error
-        is_refuted = refute(row, error)
-        if not is_refuted:
-            row.error = error
-        await noted(self._ledger, row)
-        return row.error if is_refuted and row.error is not None else error
+        elif is_keyed and row is not None and row.state is not RowState.FINISHED:
+            row.error = row.error if is_refuted else error
+            await noted(self._ledger, row)
+        return row.error if is_refuted and row is not None and row.error is not None else error
 
     async def _insert(self, entry: Entry[SnapshotT], row: Row) -> None:
         """Keep a row for which no request was sent, unless another process has made the attempt."""
@@ -302,8 +298,12 @@ class Workers(Generic[SnapshotT]):
         assert row is not None
         if (problem := row.contradiction(outcome)) is not None:
             raise ContradictionError(problem, ref=operation.ref)
+        if row.ref != operation.ref:  # Another call has had an answer that names another one.
+            if row.outcome is None:
+                return True  # That one is waited for.
+            outcome = cast("SnapshotT", row.outcome)
         entry.observe(outcome)
-        if row.note(RowState.FINISHED) and self.plan.is_keyed:
+        if row.outcome is None and row.note(RowState.FINISHED) and self.plan.is_keyed:
             row.outcome = outcome
             await noted(self._ledger, row)
         return entry.is_to_repeat(self.plan.attempts) and not self._is_stopped
@@ -372,8 +372,8 @@ class Workers(Generic[SnapshotT]):
             site_url=plan.site_url,
             missing_only=plan.missing_only,
             patience=REFUSED_SECONDS,
-            # With `stop_on_failure`, the unknown result stops the batch.
-            is_persistent=not self._limits.stop_on_failure,
+            # Else the unknown result stops the batch at once.
+            is_persistent=self._limits.stop_on_failure != 1,
             gate=self._gate,
         )
 

@@ -171,34 +171,37 @@ def decide(
     if any(map(is_awaited, peers)):  # Its id would tell.
         return evolve(ambiguous, is_final=False)
     attempts = sorted((row, *peers), key=_precedence)
-    if len(fits) > len(attempts):
+    shares, left = _share(attempts, list(fits))
+    if left:
         return ambiguous
-    is_hidden = len(fits) < len(attempts) and not evidence.is_whole
+    is_hidden = None in shares and not evidence.is_whole
     is_hidden = is_hidden or any(_may_own_older(each, row) for each in attempts)
-    own = None if is_hidden else _share(attempts, list(fits))[attempts.index(row)]
+    own = None if is_hidden else shares[attempts.index(row)]
     return evolve(ambiguous, is_final=False) if own is None else Decision(ref=own)
 
 
-def _share(attempts: Iterable[Row], refs: list[Ref]) -> list[Ref | None]:
-    """Return the operation of each attempt of one request, in their order; None if none is left.
+def _share(attempts: Iterable[Row], refs: list[Ref]) -> tuple[list[Ref | None], list[Ref]]:
+    """Share operations among attempts of one request: return those of each, and what is left.
 
     The attempts are interchangeable, and so are their operations; but an operation that an attempt
     knew before is not its own.
     """
-    refs = sorted(refs, key=lambda ref: str(ref.key[-1]).zfill(20))
+    left = sorted(refs, key=lambda ref: str(ref.key[-1]).zfill(20))
     shares: list[Ref | None] = []
     for attempt in attempts:
-        share = next((ref for ref in refs if not is_from_before(ref, attempt.before)), None)
+        share = next((ref for ref in left if not is_from_before(ref, attempt.before)), None)
         shares.append(share)
         if share is not None:
-            refs.remove(share)
-    return shares
+            left.remove(share)
+    return shares, left
 
 
 def _may_own_older(other: Row, row: Row) -> bool:
     """Return whether an attempt goes first, and may own what this one's evidence leaves out."""
     if _precedence(other) >= _precedence(row):
         return False
+    if not other.is_before_known:
+        return True
     earlier, later = other.before, row.before
     return isinstance(earlier, int) and isinstance(later, int) and earlier < later
 

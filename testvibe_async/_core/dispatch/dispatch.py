@@ -260,8 +260,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def unknown(self, what: str) -> DispatchUnknownError:
         """Return the error of a dispatch whose operation is not known yet, for a reason."""
-        self.search.why = what
-        return unknown_error(self)
+        return unknown_error(self, why=what)
 
     def end(self) -> None:
         """Note that the dispatch has ended."""

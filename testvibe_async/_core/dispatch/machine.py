@@ -16,7 +16,7 @@ from testvibe_async._core.dispatch.dispatch import State
 from testvibe_async._core.dispatch.evidence import ref_of
 from testvibe_async._core.dispatch.kinds import OutdatedError
 from testvibe_async._core.dispatch.record import INTENT_SECONDS, ClaimedError
-from testvibe_async._core.dispatch.search import Searcher
+from testvibe_async._core.dispatch.search import Searcher, known_state
 from testvibe_async._core.dispatch.unknown import NOT_ASKED, unknown_error
 from testvibe_async._core.http import call_through_outage
 from testvibe_async._core.polling import own_copy
@@ -54,7 +54,7 @@ OUTAGE_TRIES = 3
 """Number of attempts of a dispatch that fails as in an outage, although reads are answered."""
 
 MAX_RESENDS = 1
-"""Number of times that one call sends a run again whose request expired without effect."""
+"""Number of times that one call sends a request again that expired without effect."""
 
 
 class Machine:
@@ -220,6 +220,8 @@ class Machine:
             search.why = search.why or f"no answer within {SEARCH_SECONDS:g} s"
         except NotSentError as error:  # The service is away for too long.
             search.why = error.brief
+        if dispatch.record.row is not None and (known := known_state(dispatch.record.row)):
+            return known
         if self._is_to_expire(dispatch, was_away=was_away):
             return State.EXPIRE
         raise await self._give_up(dispatch)

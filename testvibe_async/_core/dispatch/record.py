@@ -191,6 +191,8 @@ class Record:
         """Note in the ledger what became known of the last attempt, unless more is known."""
         row = self.row
         assert row is not None
+        if row.ref is not None and state in {RowState.UNKNOWN, RowState.NOT_STARTED}:
+            return  # Another call, which shares the row, has found its operation.
         if row.note(state, ref=ref, error=error, adopted=adopted):
             is_stored, self._is_stored = self._is_stored, True
             await noted(self.ledger, row, is_stored=is_stored)
@@ -255,15 +257,16 @@ _REFUTING = (OperationNotFoundError, ContradictionError)
 """The errors which show that an operation that was found, or named, is not that of a dispatch."""
 
 
-def refute(row: Row, error: VibeError) -> bool:
+def refute(row: Row, error: VibeError, *, is_keyed: bool = True) -> bool:
     """Take an adopted operation from a row if an error refutes it; return whether it does.
 
-    Another operation may be named then.
+    Another operation may be named then, if the caller knows the key.
     """
     if not row.adopted or not isinstance(error, _REFUTING):
         return False
     what = f"the operation that was found is not its own ({error.brief})"
-    advice = f"check {KINDS[row.kind].shown_by}, then settle it with ledger.decide"
+    then = ", then settle it with ledger.decide" if is_keyed else " before dispatching again"
+    advice = f"check {KINDS[row.kind].shown_by}{then}"
     unknown = unknown_of(row, what, advice=advice)
     unknown.__cause__ = error
     if not row.note(RowState.UNKNOWN, error=unknown):

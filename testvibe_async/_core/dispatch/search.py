@@ -52,7 +52,7 @@ class Searcher:
         row = record.row
         assert row is not None
         # In memory, callers share a row: more may be known of the attempt already.
-        if (known := _state_by(row, searched=row)) is not None:
+        if (known := known_state(row)) is not None:
             return known
         search.begin(row.identity)
         state = row.state
@@ -108,8 +108,11 @@ def _state_by(row: Row, *, searched: Row) -> State | None:
         row: The last attempt, as the ledger has it now.
         searched: The attempt that was searched; evidence of it proves nothing of another one.
     """
-    if row.identity != searched.identity:
-        return State.RECALL
+    return State.RECALL if row.identity != searched.identity else known_state(row)
+
+
+def known_state(row: Row) -> State | None:
+    """Return the state that follows from an attempt that need not be searched for, if so."""
     match row.state:
         case RowState.DISPATCHED | RowState.FINISHED:
             return State.STARTED

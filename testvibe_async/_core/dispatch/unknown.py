@@ -79,11 +79,14 @@ class Search:
             self.decision, self.why = decision, self.evidence.why
 
 
-def unknown_error(dispatch: Dispatch[Any], *, needs_decision: bool = False) -> DispatchUnknownError:
+def unknown_error(
+    dispatch: Dispatch[Any], *, why: str | None = None, needs_decision: bool = False
+) -> DispatchUnknownError:
     """Return the error of a dispatch that is unknown, by what the last search showed.
 
     Args:
         dispatch: The dispatch.
+        why: The reason why no more is known; None for that of the last search.
         needs_decision: True if no further search can settle it.
     """
     search, record = dispatch.search, dispatch.record
@@ -91,7 +94,7 @@ def unknown_error(dispatch: Dispatch[Any], *, needs_decision: bool = False) -> D
     reason: UnknownReason = decision.reason
     if record.is_accepted and reason != "ambiguous":
         reason = "accepted"
-    shown = _shown(dispatch, decision, reason, search.why)
+    shown = _shown(dispatch, decision, reason, search.why if why is None else why)
     error = DispatchUnknownError(
         "; ".join(filter(None, (_hint(failure), shown, _loss(failure)))),
         advice=_advice(dispatch, reason, needs_decision=needs_decision),

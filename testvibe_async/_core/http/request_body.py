@@ -41,7 +41,7 @@ _COME_AFTER = (
 
 
 class Sending(Protocol):
-    """A request with side effects, while it is being sent; `_dispatch.dispatch` implements it."""
+    """A request with side effects, while it is being sent; a `Dispatch` implements it."""
 
     @property
     def is_withdrawn(self) -> bool:

@@ -30,7 +30,7 @@ class MemoryLedger(Ledger):
         """The rows of each key: nearly always one of a single dispatch, or those of a batch."""
         self._open: dict[int, Row] = {}
         """The open rows, by the identity of the object."""
-        self._owners: dict[tuple[str, str, object], Row] = {}
+        self._owners: dict[tuple[str, str, str, object], Row] = {}
         """The last row that had each operation, by server, project and id."""
         self._closed: dict[int, Row] = {}
         """The other rows, in the order in which they were closed."""
@@ -70,7 +70,7 @@ class MemoryLedger(Ledger):
         self._open.pop(number, None)
         self._closed[number] = row
         if row.ref is not None:
-            self._owners[row.server, row.project, row.ref.key[-1]] = row
+            self._owners[row.server, row.project, row.ref.kind, row.ref.key[-1]] = row
         if len(self._closed) > KEPT_ROWS:
             self._forget(self._closed.pop(next(iter(self._closed))))
 
@@ -81,7 +81,7 @@ class MemoryLedger(Ledger):
         if not isinstance(rows, dict) or not rows:
             self._rows.pop(row.key, None)
         if row.ref is not None:
-            owner = row.server, row.project, row.ref.key[-1]
+            owner = row.server, row.project, row.ref.kind, row.ref.key[-1]
             if self._owners.get(owner) is row:
                 del self._owners[owner]
 
@@ -96,7 +96,7 @@ class MemoryLedger(Ledger):
         found = [
             row for row in self._open.values() if (row.server, row.project) == (server, project)
         ]
-        owners = (self._owners.get((server, project, ref.key[-1])) for ref in refs)
+        owners = (self._owners.get((server, project, ref.kind, ref.key[-1])) for ref in refs)
         return [*found, *(row for row in owners if row is not None and not row.is_open)]
 
 

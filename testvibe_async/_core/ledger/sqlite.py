@@ -41,7 +41,7 @@ VERSION = 2
 """The version of the tables."""
 
 KEPT_FOR = timedelta(days=90)
-"""Retention of a key's rows after the last change, once all of them have ended."""
+"""Retention of a key's rows after the last change, unless one is open."""
 
 CLEANED_EVERY = 86_400.0
 """Seconds after which a process deletes old rows again."""
@@ -67,7 +67,7 @@ _TABLES = (
 
 _FORGET = f"""
 DELETE FROM rows WHERE key IN (SELECT key FROM rows GROUP BY key
-    HAVING max(changed_at) < ? AND NOT max({_OPEN} OR state = '{RowState.DISPATCHED}'))
+    HAVING max(changed_at) < ? AND NOT max({_OPEN}))
 """  # noqa: S608 - our own text
 
 _AWAITED = (RowState.NOT_STARTED, RowState.DROPPED)
@@ -86,7 +86,7 @@ class SqliteLedger(GroupCommit[sqlite3.Connection], Ledger):
     """A ledger in a file: `Client(ledger="testvibe.sqlite")`, or open it with `async with`.
 
     Any number of processes of one machine may use the file at once. Rows are kept for 90 days after
-    the last change of their key, and until all of them have ended.
+    the last change of their key, and as long as one of them is open.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

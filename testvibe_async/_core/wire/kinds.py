@@ -70,7 +70,7 @@ class Kind:
 
     @property
     def name(self) -> KindName:
-        """The kind's name, as in refs and intents."""
+        """The kind's name, as in refs and rows."""
         return self.ref.kind
 
     def read_request(self, ref: Ref) -> Request[Any]:
