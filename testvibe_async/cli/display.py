@@ -112,6 +112,8 @@ def table_of(progress: Progress, *, width: int, height: int) -> Group:
     more = f"… and {len(hidden)} more: {count_words(row.word for row in hidden)}"
     counts = count_words(row.word for row in progress.rows)
     sums = f"{progress.over} of {len(progress.rows)} in {duration(progress.elapsed)}: {counts}"
+    if left := progress.estimate():
+        sums += f"; about {duration(left)} left"
     return Group(
         rows_table(shown, now=progress.clock(), width=width),
         *([_one_line(more, "dim")] if hidden else []),

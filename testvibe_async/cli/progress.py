@@ -163,6 +163,8 @@ class Progress:
         """The time when the command began to work on them."""
         self.unanswered: Mapping[str, Dispatch] = {}
         """The dispatches without an answer, by their items in the ledger."""
+        self.estimate: Callable[[], float | None] = lambda: None
+        """Returns the seconds after which all has likely finished; None if that is unknown."""
         self._planned: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
         self._is_awaited = True

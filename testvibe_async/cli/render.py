@@ -62,6 +62,9 @@ class Renderer:
     levels: Collection[Level] = ("result", "warning")
     """The levels that are printed."""
 
+    has_estimate: bool = False
+    """True if the time that is left is shown."""
+
     _gap = ""
     """The line before a block: an empty one, unless nothing else is printed."""
 
@@ -240,6 +243,7 @@ class Terminal(Pipe):
     """A live table on a terminal; at the end it stays if there are enough lines for all of it."""
 
     interval = FRAME_SECONDS
+    has_estimate = True
     _live: Live
     _size: tuple[int, int]
 

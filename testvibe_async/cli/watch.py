@@ -194,9 +194,22 @@ class Watch:
                 if is_awaited:  # Otherwise it is named at the end.
                     self.output.say(f"{kept}.")
                 self.know(number=kept.number, resumable=kept.number)
+                if self.output.has_estimate and is_awaited:
+                    await self._estimate(kept)
             self.progress.follow(expected, lambda: batch.items, is_awaited=is_awaited)
             async with self.progress.following(batch.changes(), batch.item_of):
                 yield batch
+
+    async def _estimate(self, batch: KeptBatch) -> None:
+        """Estimate from now on when a batch ends, by its history."""
+        # A log is read afterwards, and has no use for it.
+        from testvibe_async.cli.estimate import remaining_seconds, usual_seconds  # noqa: PLC0415
+
+        assert self.batches is not None
+        usual, progress = await usual_seconds(self.batches, self.place, batch), self.progress
+        progress.estimate = lambda: remaining_seconds(
+            progress.rows, usual, in_flight=batch.spec.in_flight, now=progress.clock()
+        )
 
     @contextmanager
     def _noting_what_is_not_kept(self) -> Generator[None]:

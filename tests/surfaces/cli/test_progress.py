@@ -196,3 +196,17 @@ async def test_dispatch_without_an_answer_does_not_wait(emulator: Emulator, call
     )
     assert (settled - sent) % 86400 == 65
     assert "waiting" not in ended.output
+
+
+@pytest.mark.usefixtures("size")
+async def test_time_that_is_left_is_estimated_from_the_history(call: Call) -> None:
+    """The table says how long the rest usually takes, one after the other, and nothing of a new."""
+    features = "run Checkout Newsletter --wait --max-in-flight 1"
+    ended = await call(f"{features} --key a")
+    assert " left" not in ended.output
+    ended = await call(features)
+    left = [int(each) for each in re.findall(r" 1 waiting; about (\d+) s left", ended.output)]
+    assert left == sorted(left, reverse=True)
+    assert (left[0], left[-1]) == (14, 10)
+    await interrupted(call, "run Checkout Wishlist --wait", at=3)
+    assert " left" not in (await interrupted(call, "run Checkout Wishlist --wait", at=3)).output

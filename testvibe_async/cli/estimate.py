@@ -1,0 +1,73 @@
+"""The time that is left of a batch, by how long its features took in the last batches.
+
+Decides what counts as history. Where that says nothing of a feature which is not over, nothing is
+estimated.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from statistics import median
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from testvibe_async.cli.progress import Row
+    from testvibe_async.cli.text import Item
+    from testvibe_async.runner.history import Batches, KeptBatch, Place
+
+    Durations: TypeAlias = Mapping[tuple[str, str | None], float]
+    """The usual seconds of features with their configurations, by the keys of their items."""
+
+BATCHES = 5
+"""Number of the last batches that count."""
+
+
+async def usual_seconds(batches: Batches, place: Place, batch: KeptBatch) -> Durations:
+    """Return how long features took in the last batches of a place, without a present one."""
+    found: dict[tuple[str, str | None], list[float]] = {}
+    earlier = [
+        each for each in await batches.here(place, kind=batch.kind) if each.number != batch.number
+    ]
+    for heading in earlier[:BATCHES]:
+        for item in (await batches.read(heading)).items:
+            if (seconds := _seconds_of(item)) is not None:
+                found.setdefault(item.key, []).append(seconds)
+    return {key: median(seconds) for key, seconds in found.items()}
+
+
+def _seconds_of(item: Item) -> float | None:
+    """Return how long the last operation of an item took, by the best of the known times."""
+    begin = getattr(item.outcome, "created_at", None) or (item.ref and item.ref.dispatched_at)
+    end = getattr(item.outcome, "finished_at", None) or getattr(item.outcome, "updated_at", None)
+    return max((end - begin).total_seconds(), 0.0) if begin and end else None
+
+
+def remaining_seconds(
+    rows: Iterable[Row], usual: Durations, *, in_flight: int, now: float
+) -> float | None:
+    """Return after how many seconds a batch is likely to end; None if history says nothing.
+
+    Args:
+        rows: Its operations.
+        usual: How long they usually take.
+        in_flight: Maximum number of operations in flight.
+        now: The present, by the clock of the rows.
+    """
+    ends: list[float] = []
+    waiting: list[float] = []
+    for row in rows:
+        if row.is_final:
+            continue
+        if (seconds := usual.get(row.item.key)) is None:
+            return None
+        if row.item.ref is None:
+            waiting.append(seconds)
+        else:
+            ends.append(max(seconds - row.elapsed(now), 0.0))
+    heapify(ends)
+    for seconds in waiting:
+        begin = heappop(ends) if len(ends) >= in_flight else 0.0
+        heappush(ends, begin + seconds)
+    return max(ends, default=None)
