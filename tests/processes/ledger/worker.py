@@ -13,7 +13,7 @@ from typing import Any
 
 from testvibe_async import Client, SqliteLedger, VibeError
 from testvibe_async._core.dispatch import dispatch
-from testvibe_async._core.dispatch import search as searches
+from testvibe_async._core.dispatch import settlement as searches
 from testvibe_async._core.http.request_body import RequestBody
 from testvibe_async.ledger import Row, RowState
 

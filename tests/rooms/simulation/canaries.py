@@ -45,7 +45,7 @@ INSIDE = {
     "row": "testvibe_async._core.dispatch.dispatch.Dispatch.before_writing",
     "expiry": "testvibe_async._core.dispatch.dispatch.Dispatch.sleep",
     "recall": "testvibe_async._core.dispatch.machine.Machine._recall",
-    "decision": "testvibe_async._core.dispatch.search.decide",
+    "decision": "testvibe_async._core.dispatch.settlement.decide",
     "evidence": "testvibe_async._core.dispatch.evidence.EvidenceReader.read",
     "the newest": "testvibe_async._core.dispatch.newest.Newest.is_known",
     "the latest": "testvibe_async._core.dispatch.kinds.GenerationDispatch._before",

@@ -16,7 +16,7 @@ from testvibe_async._core.dispatch.dispatch import State
 from testvibe_async._core.dispatch.evidence import ref_of
 from testvibe_async._core.dispatch.kinds import OutdatedError
 from testvibe_async._core.dispatch.record import INTENT_SECONDS, ClaimedError
-from testvibe_async._core.dispatch.search import Searcher, known_state
+from testvibe_async._core.dispatch.settlement import Searcher, known_state
 from testvibe_async._core.dispatch.unknown import NOT_ASKED, unknown_error
 from testvibe_async._core.http import call_through_outage
 from testvibe_async._core.polling import own_copy
