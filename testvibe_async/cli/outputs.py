@@ -58,7 +58,7 @@ class Outputs:
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
         self._written: set[Path] = set()
-        """What takes no second report: pipes, devices, and the summary of a CI step."""
+        """The outputs that take no second report: pipes, devices, and the summary of a CI step."""
 
     def fetch(self, item: Item, client: Client) -> None:
         """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""

@@ -107,7 +107,7 @@ class Dispatch(ABC, Generic[OperationT]):
     """The progress of the dispatch, changed only by the methods here and by the machine."""
 
     search: Search = field(factory=Search, init=False)
-    """What is known of its operation, if the answer was lost."""
+    """The search for its operation, if the answer was lost."""
 
     resends: int = field(default=0, init=False)
     """Number of attempts after one that had expired without effect."""

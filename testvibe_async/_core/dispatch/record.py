@@ -46,7 +46,7 @@ class NotRecordedError(VibeError):
 
 @define(eq=False, kw_only=True)
 class Record:
-    """What a ledger has of one dispatch."""
+    """The rows of one dispatch in its ledger."""
 
     ledger: Ledger
     key: str

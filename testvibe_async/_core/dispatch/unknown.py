@@ -1,4 +1,4 @@
-"""What is known of a dispatch whose answer was lost, and the error that says so."""
+"""The search for a lost dispatch, as far as it got, and the error of one that stays unknown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNSEEN = Decision(reason="unseen")
 
 @define(eq=False)
 class Search:
-    """What the searches for the operation of a dispatch have shown."""
+    """The results of the searches for the operation of a dispatch."""
 
     failure: VibeError | None = None
     """The reason why the answer of the last attempt is not known."""
