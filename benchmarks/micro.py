@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks.results import measure, table
 from testvibe_async import Client, RetryPolicy, RunRef
-from testvibe_async._core.http import outage_interval
+from testvibe_async._core.http import Failures
 from testvibe_async._core.http.retry import retry_delay
 from testvibe_async._core.polling import EndWait
 from testvibe_async._core.polling.schedule import standard_poll_plan
@@ -144,9 +144,10 @@ def test_build_a_request(benchmark: Benchmark) -> None:
 
 def test_decide_when_to_poll_next(benchmark: Benchmark) -> None:
     """Decide after two failed polls."""
+    failures = Failures(0.0, count=2)
 
     def decide() -> float:
-        return outage_interval(PLAN("run", 42.0, None), 2)
+        return failures.interval_after(PLAN("run", 42.0, None))
 
     assert benchmark(decide) == 12  # noqa: PLR2004
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from testvibe_async._core.http.clock import ServiceClock
+    from testvibe_async._core.http.retry import Failures
     from testvibe_async._core.http.throttle import Throttle
     from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
@@ -177,18 +178,21 @@ class Availability:
             self._away.add(name)
         return outlook
 
-    def has_lasted_since(self, instant: float | None) -> bool:
-        """Return whether nothing was answered since an instant; None means never."""
-        return instant is not None and self.since is not None and self.since <= instant
+    def has_lasted_since(self, instant: float) -> bool:
+        """Return whether nothing was answered since an instant."""
+        return self.since is not None and self.since <= instant
 
-    def announce(self, failures: int, since: float | None) -> None:
+    def announce(self, failures: Failures) -> None:
         """Announce the outage, unless it is too short, or was announced before.
 
         Args:
-            failures: Number of failures in a row of one operation or call.
-            since: The loop's clock at the first of them.
+            failures: The failures in a row of one operation or call.
         """
-        if failures < ANNOUNCED_FAILURES or self.is_announced or self.outlook is not Outlook.AWAY:
+        if failures.count >= ANNOUNCED_FAILURES:
+            self._announce(failures.since)
+
+    def _announce(self, since: float) -> None:
+        if self.is_announced or self.outlook is not Outlook.AWAY:
             return
         if self.failure is not None and self.has_lasted_since(since):
             self.is_announced = True
@@ -320,7 +324,7 @@ class Availability:
                 what = f"no answer for {SILENCE_SECONDS:g} s"
                 self.failure = OutcomeUnknownError(what, method="GET", url=self._server)
                 self.since, self.outlook = since, Outlook.AWAY
-            self.announce(ANNOUNCED_FAILURES, self.since)
+            self._announce(self.since)
         self._look_at(due if due > now else now + SILENCE_SECONDS)
 
 

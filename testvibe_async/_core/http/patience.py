@@ -11,13 +11,7 @@ import random
 from typing import TYPE_CHECKING, TypeVar
 
 from testvibe_async._core.config import require_seconds
-from testvibe_async._core.http.retry import (
-    Outlook,
-    is_same_failure,
-    is_tolerated,
-    outage_interval,
-    refused_seconds,
-)
+from testvibe_async._core.http.retry import Failures, Outlook, refused_seconds
 from testvibe_async.errors import ResponseError, TransportError
 
 if TYPE_CHECKING:
@@ -57,31 +51,27 @@ async def call_through_outage(
         return await transport.call(request)
     max_outage = require_seconds("max_outage", max_outage)
     availability, loop = transport.availability, asyncio.get_running_loop()
-    failures = equal_failures = 0
-    began, since, last = loop.time(), None, None
+    began, failures = loop.time(), None
     while True:
         try:
             return await _call_either(transport, request, fallback)
         except (TransportError, ResponseError) as error:
-            equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
-            failures, last = failures + 1, error
             outlook = availability.judge(error, request.endpoint.name, has_answered=has_answered)
             # A read that waits out a rate limit keeps its caller waiting just as long.
             is_busy = outlook is Outlook.BUSY
             availability.note_failure(error, Outlook.AWAY if is_busy else outlook)
-            since = loop.time() if since is None else since  # Not before the outage's own.
+            if failures is None:
+                failures = Failures(loop.time())  # Not before the outage's own.
+            failures.add(error)
             shortest = refused_seconds(error) or 0.0
-            if not is_tolerated(
-                outlook,
-                equal_failures=equal_failures,
-                seconds=loop.time() - began + shortest,
-                max_outage=availability.bounded(max_outage),
-            ):
+            seconds = loop.time() - began + shortest
+            longest = availability.bounded(max_outage)
+            if not failures.are_tolerated(outlook, seconds=seconds, max_outage=longest):
                 raise
-            availability.announce(failures, since)
+            availability.announce(failures)
             jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
-            delay = max(jitter * outage_interval(FIRST_INTERVAL, failures), shortest)
-            transport.note_retry(request, error, attempt=failures, delay=delay)
+            delay = max(jitter * failures.interval_after(FIRST_INTERVAL), shortest)
+            transport.note_retry(request, error, attempt=failures.count, delay=delay)
         await transport.sleep(delay)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from attrs.validators import ge, instance_of, lt
 
 from testvibe_async.errors import (
@@ -20,6 +20,7 @@ from testvibe_async.errors import (
     ServerError,
     TransportError,
     UnauthorizedError,
+    VibeError,
 )
 
 if TYPE_CHECKING:
@@ -167,36 +168,54 @@ def _refusal(error: ResponseError) -> Outlook:
     return Outlook.MISSING if isinstance(error, NotFoundError) else Outlook.SAME
 
 
-def is_tolerated(
-    outlook: Outlook, *, equal_failures: int, seconds: float, max_outage: float
-) -> bool:
-    """Return whether to attempt a read again.
+@define(eq=False)
+class Failures:
+    """The failures of one read in a row, with no answer between them."""
 
-    Args:
-        outlook: The result that another attempt may bring.
-        equal_failures: Number of equal failures at the end of the failures in a row.
-        seconds: Seconds since the first of the failures in a row.
-        max_outage: Maximum number of those seconds.
-    """
-    if outlook is Outlook.REFUSED:
-        return equal_failures < MAX_REFUSALS
-    if outlook is Outlook.SAME:
-        return equal_failures < MAX_EQUAL_ANSWERS and seconds < max_outage
-    return outlook in {Outlook.AWAY, Outlook.BUSY} and seconds < max_outage
+    since: float
+    """The event loop's clock at the first of them."""
+
+    count: int = 0
+    """Their number."""
+
+    equal_count: int = 0
+    """Number of equal failures at the end of the row."""
+
+    last: VibeError | None = None
+    """The last of them."""
+
+    def add(self, error: VibeError) -> None:
+        """Add a failure."""
+        self.equal_count = self.equal_count + 1 if _is_same(error, self.last) else 1
+        self.count += 1
+        self.last = error
+
+    def are_tolerated(self, outlook: Outlook, *, seconds: float, max_outage: float) -> bool:
+        """Return whether to attempt the read again.
+
+        Args:
+            outlook: The result that another attempt may bring.
+            seconds: Seconds since the first failure.
+            max_outage: Maximum number of those seconds.
+        """
+        if outlook is Outlook.REFUSED:
+            return self.equal_count < MAX_REFUSALS
+        if outlook is Outlook.SAME:
+            return self.equal_count < MAX_EQUAL_ANSWERS and seconds < max_outage
+        return outlook in {Outlook.AWAY, Outlook.BUSY} and seconds < max_outage
+
+    def interval_after(self, interval: float) -> float:
+        """Return the seconds to the next attempt: an interval, longer after each failure."""
+        return min(interval * 2.0 ** min(self.count, 16), max(interval, MAX_BACKOFF_SECONDS))
 
 
-def is_same_failure(error: Exception, other: Exception | None) -> bool:
+def _is_same(error: VibeError, other: VibeError | None) -> bool:
     """Return whether two failures are the same, wherever the requests went."""
     if type(error) is not type(other):
         return False
     if isinstance(error, ResponseError) and isinstance(other, ResponseError):
         return (error.status, error.message) == (other.status, other.message)
     return True
-
-
-def outage_interval(interval: float, failures: int) -> float:
-    """Return the seconds to the next attempt after a number of failures in a row."""
-    return min(interval * 2.0 ** min(failures, 16), max(interval, MAX_BACKOFF_SECONDS))
 
 
 class RetryBudget:

@@ -177,7 +177,8 @@ class ListPolling:
         a poll that failed while the service answered. Nor can it do so if a listener wants each
         change and a row does not show all of them.
         """
-        if polled.phase is None or (polled.failures and not _is_away(polled.last_failure)):
+        failures = polled.failures
+        if polled.phase is None or (failures and not _is_away(failures.last)):
             return False
         return self._kind.row_is_whole or not polled.is_followed
 
@@ -377,8 +378,8 @@ def _wanted(
 
 
 def _is_away(error: VibeError | None) -> bool:
-    """Return whether a poll failed because the service, not the operation, was unavailable."""
-    return error is not None and outlook_after(error, has_answered=True) is Outlook.AWAY
+    """Return whether a poll, if it failed, did so because the service was not available."""
+    return error is None or outlook_after(error, has_answered=True) is Outlook.AWAY
 
 
 def _is_time(value: object) -> bool:

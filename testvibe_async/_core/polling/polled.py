@@ -14,7 +14,9 @@ from enum import IntEnum, StrEnum, auto
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
-from testvibe_async._core.http import Outlook, is_same_failure, is_tolerated
+from attrs import define
+
+from testvibe_async._core.http import Failures, Outlook
 from testvibe_async._core.util import plain
 from testvibe_async._core.wire import UnreadableError, decode, says_in_flight
 from testvibe_async.errors import (
@@ -54,6 +56,39 @@ SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 class OtherOperationError(UnreadableError):
     """An answer belongs to another operation: the replica that answered may be stale."""
+
+
+@define(eq=False)
+class FailedPolls(Failures):
+    """The failed polls of an operation in a row."""
+
+    missing_until: float | None = None
+    """The loop's clock until which a 404 means "not known yet"; None if there was no 404."""
+
+
+@define(eq=False)
+class UnclearStatus:
+    """Answers in a row with an undocumented status."""
+
+    count: int = 0
+    """Number of those at the end of the row that may show an end."""
+
+    assumed_since: float | None = None
+    """The loop's clock since when another field says that it is no end; None if none does."""
+
+    def add(self, now: float, *, is_assumed: bool) -> None:
+        """Add an answer; `is_assumed` is True if another field says that it is no end."""
+        if is_assumed:
+            self.count = 0
+            self.assumed_since = now if self.assumed_since is None else self.assumed_since
+        else:
+            self.count, self.assumed_since = self.count + 1, None
+
+    def is_tolerated(self, now: float, *, max_outage: float) -> bool:
+        """Return whether to poll again, in the hope of a clear answer."""
+        if self.assumed_since is not None:
+            return now - self.assumed_since < max_outage
+        return self.count < MAX_UNDOCUMENTED
 
 
 class Change(IntEnum):
@@ -99,16 +134,11 @@ class PolledOperation(ABC, Generic[SnapshotT]):
         "_answer",
         "_request",
         "asked_seconds",
-        "assumed_since",
         "began",
-        "equal_failures",
-        "failing_since",
         "failures",
         "is_in_progress",
-        "last_failure",
         "list_key",
         "listeners",
-        "missing_until",
         "observed_at",
         "other_id",
         "phase",
@@ -120,7 +150,7 @@ class PolledOperation(ABC, Generic[SnapshotT]):
         "sequence",
         "snapshot",
         "tick",
-        "undocumented",
+        "unclear",
     )
 
     def __init__(
@@ -151,23 +181,13 @@ class PolledOperation(ABC, Generic[SnapshotT]):
         """The loop's clock when the snapshot was last read, or confirmed by a list."""
         self.sequence: int = 0
         """The number, counted across the client, of the request with the newest answer."""
-        self.failures: int = 0
-        """Number of failed polls in a row."""
-        self.last_failure: VibeError | None = None
-        """The failure of the last poll; None if that poll was answered."""
-        self.equal_failures: int = 0
-        """Number of equal failures at the end of that row."""
-        self.undocumented: int = 0
-        """Number of answers in a row with an undocumented status that may be an end."""
-        self.assumed_since: float | None = None
-        """The loop's clock since when an undocumented status is treated as in flight; None if the
-        status is documented, or may be an end."""
+        self.failures: FailedPolls | None = None
+        """The failed polls in a row; None after an answer."""
+        self.unclear: UnclearStatus | None = None
+        """The answers in a row that leave open whether it has finished; None after another one."""
         self.other_id: str | None = None
         """The `requestId` of another generation that the last answer showed, if any: it may have
         superseded this one."""
-        self.failing_since: float | None = None
-        self.missing_until: float | None = None
-        """The loop's clock until which a 404 means "not known yet"; None if there was no 404."""
         self.list_key: tuple[str, str] = _list_key(ref.project, ref.kind)
         """The project and the kind, which name the list that may show the operation."""
         self.tick: int | None = None
@@ -266,13 +286,11 @@ class PolledOperation(ABC, Generic[SnapshotT]):
             return None
         self._note_answer(sequence)
         self.observed_at, self.seen_at = at, now
-        is_documented = _is_documented(snapshot)
-        is_assumed = not is_documented and _says_no_end(snapshot)
-        self.undocumented = 0 if is_documented or is_assumed else self.undocumented + 1
-        if not is_assumed:
-            self.assumed_since = None
-        elif self.assumed_since is None:
-            self.assumed_since = now
+        if _is_documented(snapshot):
+            self.unclear = None
+        else:
+            self.unclear = self.unclear or UnclearStatus()
+            self.unclear.add(now, is_assumed=_says_no_end(snapshot))
         return None if snapshot is self.snapshot else self._replace(snapshot)
 
     def restore(self, outcome: SnapshotT, *, at: datetime) -> None:
@@ -281,8 +299,7 @@ class PolledOperation(ABC, Generic[SnapshotT]):
 
     def _note_answer(self, sequence: int) -> None:
         self.sequence = max(sequence, self.sequence)
-        if self.failing_since is not None or self.failures:
-            self.forget_failures()
+        self.failures = None
 
     def _replace(self, snapshot: SnapshotT) -> Change | None:
         before, last = (self.phase, self.status), self.snapshot
@@ -305,17 +322,16 @@ class PolledOperation(ABC, Generic[SnapshotT]):
             status=self.status,
             elapsed=elapsed,
             last_seen_at=self.observed_at,
-            failures=self.failures,
+            failures=self.failures.count if self.failures else 0,
         )
-        error.__cause__ = self.last_failure
+        error.__cause__ = self.failures.last if self.failures else None
         return error
 
     def see_listed(self, *, now: float, at: datetime) -> None:
         """Note that a list shows the operation as still in flight."""
         if self.phase is not Phase.FINISHED:
             self.observed_at, self.seen_at, self.asked_seconds = at, now, None
-            if self.failing_since is not None or self.failures:
-                self.forget_failures()
+            self.failures = None
 
     def see_started(self, *, at: datetime) -> Change | None:
         """Note that a list shows the operation as started, unless more is known already."""
@@ -323,11 +339,6 @@ class PolledOperation(ABC, Generic[SnapshotT]):
             return None
         self.phase, self.observed_at = Phase.ACTIVE, at
         return Change.TRANSITION
-
-    def forget_failures(self) -> None:
-        """Reset the count of failures: an answer came, or a new wait begins."""
-        self.failures = self.equal_failures = 0
-        self.failing_since = self.missing_until = self.last_failure = None
 
     def note_failure(
         self,
@@ -355,18 +366,15 @@ class PolledOperation(ABC, Generic[SnapshotT]):
         # A stale replica shows another operation, the same one each time.
         if isinstance(error.__cause__, OtherOperationError):
             outlook = Outlook.AWAY
-        self.failing_since = now if self.failing_since is None else self.failing_since
+        failures = self.failures = self.failures or FailedPolls(now)
         if max_outage is not None:
-            is_equal = is_same_failure(error, self.last_failure)
-            self.equal_failures = self.equal_failures + 1 if is_equal else 1
-            self.failures += 1
-            self.last_failure = error
-        if isinstance(error, NotFoundError) and self._may_appear(now):
+            failures.add(error)
+        if isinstance(error, NotFoundError) and self._may_appear(failures, now):
             return None
         if max_outage is None:
             return self._failure(error, outlook, "")
-        outage, count = now - self.failing_since, self.equal_failures
-        if is_tolerated(outlook, equal_failures=count, seconds=outage, max_outage=max_outage):
+        outage, count = now - failures.since, failures.equal_count
+        if failures.are_tolerated(outlook, seconds=outage, max_outage=max_outage):
             return None
         whose = ", of another operation's poll" if is_shared else ""
         preface = f"nothing but failures for {outage:.0f} s, the last{whose}: "
@@ -374,18 +382,18 @@ class PolledOperation(ABC, Generic[SnapshotT]):
             preface = f"the same answer {count} times: "
         return self._failure(error, outlook, preface)
 
-    def _may_appear(self, now: float) -> bool:
+    def _may_appear(self, failures: FailedPolls, now: float) -> bool:
         """Return whether a 404 may mean that the service or a replica does not know it yet."""
-        if self.missing_until is None:
+        if failures.missing_until is None:
             if self.snapshot is not None:
-                self.missing_until = now + GRACE_SECONDS
+                failures.missing_until = now + GRACE_SECONDS
             elif self.is_known or self.ref.dispatched_at is not None:
                 # Any client may have dispatched the operation a moment ago, and got its id from the
                 # service. Later on, a 404 may be that of another dispatch, not shown yet.
-                self.missing_until = max(self.began + UNKNOWN_SECONDS, now + GRACE_SECONDS)
+                failures.missing_until = max(self.began + UNKNOWN_SECONDS, now + GRACE_SECONDS)
             else:
-                self.missing_until = now
-        return now < self.missing_until
+                failures.missing_until = now
+        return now < failures.missing_until
 
     def may_be_unknown(self, now: float) -> bool:
         """Return whether the answering replica may predate the dispatch."""
@@ -398,10 +406,9 @@ class PolledOperation(ABC, Generic[SnapshotT]):
         service says elsewhere that the status is no end, polling continues for as long as an outage
         is tolerated.
         """
-        since = self.assumed_since
-        if self.undocumented < MAX_UNDOCUMENTED and (since is None or now - since < max_outage):
+        if self.unclear is None or self.unclear.is_tolerated(now, max_outage=max_outage):
             return None
-        self.undocumented, self.assumed_since = 0, None
+        self.unclear = None
         status = plain(self.status or "")
         what = (
             f"its status is {status!r}, which is not documented, and nothing says that it is over"
@@ -446,7 +453,7 @@ class PolledOperation(ABC, Generic[SnapshotT]):
             living = ((weak, weak()) for weak in present)
             present = tuple(weak for weak, each in living if each is not None and each.is_open)
         if not present or not self.has_listeners:
-            self.forget_failures()
+            self.failures = None
         self.listeners = (*present, *listener.weakly)
 
     @property

@@ -189,7 +189,7 @@ class Polls:
                 self._reader.note_failure(polled, error)
         finally:
             self.end(polled)
-        if polled.undocumented or polled.assumed_since is not None:
+        if polled.unclear is not None:
             self._reader.check_status(polled)
         self._plan_next(polled)
 

@@ -102,7 +102,7 @@ class Reader:
             polled.polled_at = polled.read_at = loop.time()
             self._lists[polled.list_key].note_read(polled)
         self._availability.note_good_answer(request.endpoint.name)
-        if polled.assumed_since is not None:
+        if polled.unclear is not None and polled.unclear.assumed_since is not None:
             self._transport.warn_of_status(polled.ref.kind, polled.status)
         if change is Change.END:
             self._finished.keep(polled, len(response.body))
@@ -204,7 +204,8 @@ class Reader:
         self._hooks.emit(PollFailed(polled.ref, error, final is not None, is_shared))
         if final is not None:
             self.end_waits(polled, final)
-        self._availability.announce(polled.failures, polled.failing_since)
+        if polled.failures is not None:
+            self._availability.announce(polled.failures)
 
     def check_status(self, polled: PolledOperation[Any]) -> None:
         """End the waits if it stays unknown whether the status is an end."""
@@ -217,7 +218,7 @@ class Reader:
     @staticmethod
     def end_waits(polled: PolledOperation[Any], error: VibeError) -> None:
         """Release all listeners with the error. A later wait polls again."""
-        polled.forget_failures()
+        polled.failures = None
         listeners, polled.listeners = polled.listeners, ()
         for weak in listeners:
             if (listener := weak()) is not None:

@@ -13,14 +13,14 @@ from math import floor
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from testvibe_async._core.config import require_seconds
-from testvibe_async._core.http import Availability, outage_interval, refused_seconds
+from testvibe_async._core.http import Availability, refused_seconds
 from testvibe_async._core.wire import KINDS
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from testvibe_async._core.polling.polled import PolledOperation
+    from testvibe_async._core.polling.polled import FailedPolls, PolledOperation
     from testvibe_async.errors import KindName
     from testvibe_async.models import Snapshot
 
@@ -192,7 +192,9 @@ def next_due(  # noqa: PLR0913 - each by name
     planned = min(max(tick_seconds, planned), MAX_INTERVAL)
     if polled.polled_at is not None:
         if polled.failures:
-            planned = _backed_off(polled, planned, polled.polled_at, tick_seconds, availability)
+            planned = _backed_off(
+                polled.failures, planned, polled.polled_at, tick_seconds, availability
+            )
         return max(now, polled.polled_at + planned)
     # A freshly dispatched operation is still in flight after less than an interval. The added tick
     # makes up for rounding down.
@@ -200,7 +202,7 @@ def next_due(  # noqa: PLR0913 - each by name
 
 
 def _backed_off(
-    polled: PolledOperation[Any],
+    failures: FailedPolls,
     interval: float,
     polled_at: float,
     tick_seconds: float,
@@ -208,11 +210,11 @@ def _backed_off(
 ) -> float:
     """Return an interval that grows with failures, but ends no later than the grace of a 404."""
     # During an outage, polls of other operations replace most polls of this one.
-    if availability.has_lasted_since(polled.failing_since):
+    if availability.has_lasted_since(failures.since):
         return interval
-    if (seconds := refused_seconds(polled.last_failure)) is not None:
+    if (seconds := refused_seconds(failures.last)) is not None:
         return max(interval, seconds + tick_seconds)
-    longer = outage_interval(interval, polled.failures)
-    if polled.missing_until is None or polled.missing_until <= polled_at:
+    longer = failures.interval_after(interval)
+    if failures.missing_until is None or failures.missing_until <= polled_at:
         return longer
-    return min(longer, max(interval, polled.missing_until - polled_at))
+    return min(longer, max(interval, failures.missing_until - polled_at))
