@@ -155,8 +155,11 @@ class Row(Serializable):
     token: str = field(factory=lambda: f"{os.getpid():x}-{_PROCESS}-{next(_tokens):x}")
     """A text that no other row has: of two rows of one identity, one was not stored."""
 
-    clock: str | None = None
-    """The machine's boot, and its seconds since then; None if it can't tell. See `age_of`."""
+    boot: str | None = None
+    """The id of the machine's boot; None if the machine has none. See `age_of`."""
+
+    boot_seconds: float = 0.0
+    """The seconds from the boot until the row was made."""
 
     expires_after: float = 0.0
     """Seconds after which the request can't start an operation any more."""
@@ -553,14 +556,13 @@ def _boot() -> str | None:
 _BOOT = _boot() if hasattr(time, "CLOCK_BOOTTIME") else None
 
 
-def machine_clock() -> str | None:
-    """Return the current time by a clock that neither stops nor is set while the machine runs.
+def machine_time() -> tuple[str | None, float]:
+    """Return the machine's boot, and the seconds since then; None and 0 where that is unknown.
 
-    The event loop's clock stops while the machine sleeps, and the wall clock may be set.
+    This clock neither stops nor is set. The event loop's clock stops while the machine sleeps, and
+    the wall clock may be set.
     """
-    if _BOOT is None:
-        return None
-    return f"{_BOOT} {time.clock_gettime(time.CLOCK_BOOTTIME):.3f}"
+    return (None, 0.0) if _BOOT is None else (_BOOT, time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 FOREIGN_SECONDS = 86_400.0
@@ -572,20 +574,17 @@ def age_of(row: Row) -> float:
 
     A row of another machine or boot is as old as the wall clocks say, less a day.
     """
-    boot, _, began = (row.clock or "").rpartition(" ")
-    if _BOOT is not None and boot == _BOOT:
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - float(began))
+    boot, now = machine_time()
+    if boot is not None and row.boot == boot:
+        return max(0.0, now - row.boot_seconds)
     seconds = (datetime.now(UTC) - row.intended_at).total_seconds()
     return max(0.0, seconds - FOREIGN_SECONDS)
 
 
 def seconds_between(earlier: Row, later: Row) -> float | None:
     """Return the minimum of seconds between two rows; None if no clock shows their order."""
-    (boot, _, began), (other, _, ended) = (
-        (row.clock or "").rpartition(" ") for row in (earlier, later)
-    )
-    if boot and boot == other:
-        return float(ended) - float(began)
+    if earlier.boot is not None and earlier.boot == later.boot:
+        return later.boot_seconds - earlier.boot_seconds
     seconds = (later.intended_at - earlier.intended_at).total_seconds() - FOREIGN_SECONDS
     return seconds if seconds > 0 else None
 

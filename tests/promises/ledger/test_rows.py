@@ -45,7 +45,8 @@ ROWS = {
         state=RowState.NOT_STARTED,
         error=ERROR,
         before=213,
-        clock="boot 1.5",
+        boot="boot",
+        boot_seconds=1.5,
     ),
     "planned": Row(**PLACE, kind="run", state=RowState.PLANNED, plan={"jobs": None, "options": {}}),
 }

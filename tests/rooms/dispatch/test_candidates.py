@@ -20,7 +20,7 @@ from testvibe_async._core.dispatch.candidates import (
     generation_evidence,
     missing_ids,
 )
-from testvibe_async.ledger import Row, RowState, machine_clock
+from testvibe_async.ledger import Row, RowState
 
 SERVER = "https://testvibe.example"
 AT = datetime(2026, 6, 10, 16, 0, tzinfo=UTC)
@@ -41,7 +41,8 @@ def row(feature: int | str = "Checkout", **values: Any) -> Row:
         "is_before_known": True,
     }
     known |= values
-    known.setdefault("clock", f"boot {known['intended_at'].timestamp()}")
+    known.setdefault("boot", "boot")
+    known.setdefault("boot_seconds", known["intended_at"].timestamp())
     return Row(**known)
 
 
@@ -160,13 +161,13 @@ EARLIER_TWIN = row(key="twin", intended_at=AT - timedelta(seconds=1))
         (
             row(),
             shown(run(), run(215)),
-            [evolve(TWIN, clock="boot 0")],
+            [evolve(TWIN, boot_seconds=0.0)],
             "ambiguous",
         ),
         (row(), shown(run()), [evolve(EARLIER_TWIN, kind="generation")], ref(214)),
         # What began after a later dispatch is not ours, unless only a clock says that it is later.
         (row(), shown(run(216)), [AFTERWARDS], "nothing"),
-        (row(), shown(run(216)), [evolve(AFTERWARDS, clock="another machine 0")], ref(216)),
+        (row(), shown(run(216)), [evolve(AFTERWARDS, boot="another machine")], ref(216)),
     ],
 )
 def test_a_lost_dispatch_is_decided(
@@ -182,11 +183,10 @@ def test_a_lost_dispatch_is_decided(
 
 def test_an_answer_that_may_come_is_waited_for() -> None:
     """While another attempt of the request is awaited, its answer may tell which is which."""
-    awaited = row(key="twin", state=RowState.INTENDED, clock=machine_clock())
-    decision = decide(row(), shown(run()), [awaited])
+    twin = row(key="twin", state=RowState.INTENDED, intended_at=AT + timedelta(seconds=1))
+    decision = decide(row(), shown(run()), [twin], awaited=[twin])
     assert (decision.reason, decision.is_final) == ("ambiguous", False)
-    expired = evolve(awaited, expires_after=0.0, intended_at=AT + timedelta(seconds=1))
-    assert decide(row(), shown(run()), [expired]).ref == ref()
+    assert decide(row(), shown(run()), [twin]).ref == ref()
 
 
 def test_an_answer_with_another_run_excludes_no_candidate() -> None:

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from testvibe_async import MemoryLedger, errors, ledger
-from testvibe_async.ledger import Row, RowState, age_of, describe, machine_clock
+from testvibe_async.ledger import Row, RowState, age_of, describe, machine_time
 
 PLACE: dict[str, Any] = {"server": "https://testvibe.example", "kind": "run", "key": "k"}
 
 
 def test_a_system_that_cannot_tell_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the id of the boot there is no clock, and no row is certainly old."""
-    row = Row(**PLACE, project="p", clock=machine_clock())
+    boot, seconds = machine_time()
+    row = Row(**PLACE, project="p", boot=boot, boot_seconds=seconds - 30)
+    assert age_of(row) >= 30.0
 
     def none(_path: Path) -> str:
         raise FileNotFoundError
@@ -21,7 +23,7 @@ def test_a_system_that_cannot_tell_the_time(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Path, "read_text", none)
     assert ledger._boot() is None
     monkeypatch.setattr(ledger, "_BOOT", None)
-    assert machine_clock() is None
+    assert machine_time() == (None, 0.0)
     assert age_of(row) == 0.0
 
 

@@ -142,7 +142,7 @@ async def test_the_size_of_a_state(ledger: ChunkLedger) -> None:
     rows = [row(each % 5 + 1, item=f"Feature {each // 5} " + "購" * 60) for each in range(500)]
     for number, each in enumerate(rows):
         each.ref, each.state, each.outcome = ref(number), RowState.FINISHED, failed_run()
-        each.name, each.clock = str(each.feature), "c" * 60
+        each.name, each.boot = str(each.feature), "c" * 36
     await ledger.load([each.to_json() for each in rows])
     assert len(json.dumps(ledger.state())) < 1_500_000
 

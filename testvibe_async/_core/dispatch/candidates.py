@@ -18,7 +18,6 @@ from testvibe_async.ledger import (
     RowState,
     folded,
     folded_site,
-    is_awaited,
     is_from_before,
     request_of,
     seconds_between,
@@ -131,7 +130,12 @@ def _is_same(first: str, second: str | None) -> bool:
 
 
 def decide(
-    row: Row, evidence: Evidence, related: Iterable[Row], *, attached: Collection[Ref] = ()
+    row: Row,
+    evidence: Evidence,
+    related: Iterable[Row],
+    *,
+    attached: Collection[Ref] = (),
+    awaited: Collection[Row] = (),
 ) -> Decision:
     """Decide which of the operations shown is that of a dispatch.
 
@@ -140,6 +144,7 @@ def decide(
         evidence: What the service shows.
         related: The rows of the project that are open, or own an operation shown.
         attached: The operations that a caller attached to: another may have dispatched them.
+        awaited: The rows whose answers may still come.
     """
     others = [each for each in related if each.identity != row.identity]
     operations = {ref: operation for operation, ref in evidence.shown}
@@ -168,7 +173,7 @@ def decide(
     peers = [each for each in others if _may_own(each, row, [operations[ref] for ref in fits])]
     if not is_clear or any(_request(each) != _request(row) for each in peers):
         return ambiguous
-    if any(map(is_awaited, peers)):  # Its id would tell.
+    if any(each in awaited for each in peers):  # Its id would tell.
         return evolve(ambiguous, is_final=False)
     attempts = sorted((row, *peers), key=_precedence)
     shares, left = _share(attempts, list(fits))

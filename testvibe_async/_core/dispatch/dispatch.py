@@ -19,7 +19,7 @@ from testvibe_async._core.dispatch.record import INTENT_SECONDS, NotRecordedErro
 from testvibe_async._core.dispatch.unknown import Search, unknown_error
 from testvibe_async._core.util.waiting import NO_CONTEXT
 from testvibe_async.errors import LedgerError, VibeError
-from testvibe_async.ledger import Row, RowState, machine_clock
+from testvibe_async.ledger import Row, RowState, machine_time
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -275,7 +275,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def _new_row(self) -> Row:
         """Return the row of an attempt that is made now."""
-        record = self.record
+        record, (boot, seconds) = self.record, machine_time()
         return Row(
             server=self.parts.transport.server,
             project=self.project,
@@ -288,7 +288,8 @@ class Dispatch(ABC, Generic[OperationT]):
             config=self.config,
             site_url=self.site_url,
             intended_at=datetime.now(UTC),
-            clock=machine_clock(),
+            boot=boot,
+            boot_seconds=seconds,
             expires_after=INTENT_SECONDS + max(LATE_SECONDS, 2 * self.parts.transport.timeout),
             traceparent=self.traceparent,
             **self._before(),

@@ -19,7 +19,7 @@ from testvibe_async._core.dispatch.record import NOTE_SECONDS, last_row
 from testvibe_async._core.dispatch.unknown import unknown_error
 from testvibe_async._core.util import escape
 from testvibe_async.events import logger
-from testvibe_async.ledger import RowState
+from testvibe_async.ledger import RowState, is_awaited
 
 if TYPE_CHECKING:
     from testvibe_async._core.dispatch.dispatch import Dispatch
@@ -67,7 +67,8 @@ class Searcher:
                 if (news := _state_by(current, searched=row)) is not None:
                     return news
             attached = [ref for ref in refs if ref in self._poller.known]
-            decision = decide(row, search.evidence, related, attached=attached)
+            awaited = [*filter(is_awaited, related)]
+            decision = decide(row, search.evidence, related, attached=attached, awaited=awaited)
             search.note(decision)
             if decision.ref is None:
                 return None
