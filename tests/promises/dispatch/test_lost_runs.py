@@ -417,3 +417,21 @@ async def test_a_reset_service_proves_nothing(emulator: Emulator, project: Proje
         assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.SUCCEEDED]
         assert "the service was reset" in getattr(items[0].error, "what", "")
         assert len(anew.runs) == 2
+
+
+@pytest.mark.service(scenario=STEADY)
+async def test_an_answer_on_its_way_tells_which_run_is_whose(
+    emulator: Emulator, project: Project
+) -> None:
+    """Of two equal requests, the lost one takes no run that the other's answer may name."""
+    await project.run_feature("Returns")
+    emulator.fail("run_feature", Fault.delay(1.0), times=1)
+    emulator.fail("run_feature", Fault.slow(50), times=1)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+
+    late, lost = await asyncio.gather(
+        project.run_feature("Checkout"), project.run_feature("Checkout")
+    )
+
+    assert (late.adopted, lost.adopted) == (False, True)
+    assert (lost.run_id, late.run_id) == (215, 216) == tuple(emulator.runs)[-2:]
