@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from testvibe_async.operations import ClientParts, Operation
     from testvibe_async.refs import Ref
 
+OUTAGE_TRIES = 3
+"""Number of attempts of a dispatch that fails as in an outage, although reads are answered."""
+
 LATE_SECONDS = 60.0
 """Minimum seconds that a service may take to act on a request; nothing can check it."""
 
@@ -109,6 +112,9 @@ class Dispatch(ABC, Generic[OperationT]):
     search: Search = field(factory=Search, init=False)
     """The search for its operation, if the answer was lost."""
 
+    tries_left: int = field(default=OUTAGE_TRIES, init=False)
+    """Number of attempts left, if they fail as in an outage."""
+
     resends: int = field(default=0, init=False)
     """Number of attempts after one that had expired without effect."""
 
@@ -177,6 +183,7 @@ class Dispatch(ABC, Generic[OperationT]):
         record = self.record
         is_to_recall = record.row is not None or (record.is_keyed and not record.item)
         self.state = State.RECALL if is_to_recall else State.PREPARE
+        self.tries_left = OUTAGE_TRIES
         self._began = asyncio.get_running_loop().time()
 
     def renew_patience(self) -> None:

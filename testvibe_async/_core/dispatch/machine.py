@@ -12,7 +12,7 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Any, assert_never
 
-from testvibe_async._core.dispatch.dispatch import State
+from testvibe_async._core.dispatch.dispatch import OUTAGE_TRIES, State
 from testvibe_async._core.dispatch.evidence import ref_of
 from testvibe_async._core.dispatch.kinds import OutdatedError
 from testvibe_async._core.dispatch.record import INTENT_SECONDS, ClaimedError
@@ -50,9 +50,6 @@ SEARCH_SECONDS = 120.0
 OUTAGE_SECONDS = 1.0
 """Minimum seconds of a wait that was an outage: otherwise the first probe was answered."""
 
-OUTAGE_TRIES = 3
-"""Number of attempts of a dispatch that fails as in an outage, although reads are answered."""
-
 MAX_RESENDS = 1
 """Number of times that one call sends a request again that expired without effect."""
 
@@ -76,24 +73,19 @@ class Machine:
             DispatchUnknownError: It is unknown whether the dispatch took effect.
             VibeError: It had no effect.
         """
-        tries_left = OUTAGE_TRIES
         try:
             while dispatch.state is not State.STARTED:
                 match dispatch.state:
                     case State.RECALL:
                         dispatch.state = await self._recall(dispatch)
-                    case State.PREPARE | State.SEND | State.SENT:
-                        async with dispatch.gate:
-                            tries_left -= 1
-                            if await self._is_prepared(dispatch, may_repeat=tries_left > 0):
-                                dispatch.state = State.SEND
-                                dispatch.state = await self._send(dispatch, tries_left)
+                    case State.PREPARE:
+                        dispatch.state = await self._attempt(dispatch)
                     case State.SETTLE:
                         dispatch.state = await self._settle(dispatch)
                     case State.EXPIRE:
-                        dispatch.state, tries_left = await self._expire(dispatch), OUTAGE_TRIES
-                    case State.IDLE | State.UNKNOWN:
-                        raise AssertionError(dispatch.state)  # It is not under way.
+                        dispatch.state = await self._expire(dispatch)
+                    case State.SEND | State.SENT | State.IDLE | State.UNKNOWN:
+                        raise AssertionError(dispatch.state)  # Within `_attempt`, or not under way.
                     case _:
                         assert_never(dispatch.state)
         except (asyncio.CancelledError, ClientClosedError) as error:
@@ -124,31 +116,34 @@ class Machine:
             case _:
                 assert_never(row.state)
 
-    async def _is_prepared(self, dispatch: Dispatch[Any], *, may_repeat: bool) -> bool:
-        """Read what a dispatch needs; return False if that is to be repeated after an outage.
+    async def _attempt(self, dispatch: Dispatch[Any]) -> State:
+        """Read what the dispatch needs, and send it; an outage delays that.
 
         Raises:
             NotSentError, ResponseError: The service is away for too long; or only missing tests are
                 to be generated, and it is unknown whether the feature has tests.
         """
-        is_patient = dispatch.patience is not None
-        if is_patient and self._availability.holds_dispatches:
-            await self._wait(dispatch)
-            dispatch.renew_patience()
-        failure = await dispatch.prepare()
-        if is_patient and may_repeat:
-            if failure is not None:
-                self._availability.note_dispatch_failure(failure)
-            if self._availability.holds_dispatches:
-                return False
-        if failure is not None and dispatch.missing_only:
-            if isinstance(failure, ResponseError):
-                raise failure
-            what = f"it is unknown whether the feature has tests ({failure.brief})"
-            raise self.not_sent(dispatch, what) from failure
-        return True
+        async with dispatch.gate:
+            dispatch.tries_left -= 1
+            is_patient = dispatch.patience is not None
+            if is_patient and self._availability.holds_dispatches:
+                await self._wait(dispatch)
+                dispatch.renew_patience()
+            failure = await dispatch.prepare()
+            if is_patient and dispatch.tries_left > 0:
+                if failure is not None:
+                    self._availability.note_dispatch_failure(failure)
+                if self._availability.holds_dispatches:
+                    return State.PREPARE
+            if failure is not None and dispatch.missing_only:
+                if isinstance(failure, ResponseError):
+                    raise failure
+                what = f"it is unknown whether the feature has tests ({failure.brief})"
+                raise self.not_sent(dispatch, what) from failure
+            dispatch.state = State.SEND
+            return await self._send(dispatch)
 
-    async def _send(self, dispatch: Dispatch[Any], tries_left: int) -> State:
+    async def _send(self, dispatch: Dispatch[Any]) -> State:
         """Send the request, and note what its answer proves."""
         try:
             async with dispatch.slot():
@@ -160,14 +155,15 @@ class Machine:
             return State.RECALL
         except OutdatedError as error:
             left = dispatch.patience_left
-            if tries_left <= 0 if left is None else left < 0:
+            if dispatch.tries_left <= 0 if left is None else left < 0:
                 raise self.not_sent(dispatch, str(error)) from error
             return State.PREPARE
         except VibeError as error:
             if dispatch.state is State.SENT:
                 return await self._lose(dispatch, error)
-            is_final = dispatch.patience is None or dispatch.is_withdrawn or tries_left <= 0
-            if is_final or not self._availability.note_dispatch_failure(error):
+            may_wait = dispatch.patience is not None and dispatch.tries_left > 0
+            may_wait = may_wait and not dispatch.is_withdrawn
+            if not may_wait or not self._availability.note_dispatch_failure(error):
                 raise
             return State.PREPARE
         dispatch.asked_seconds = retry_after(response)
@@ -239,6 +235,7 @@ class Machine:
         """Search on until the request can't take effect any more, and then for the last time."""
         record, search, is_last = dispatch.record, dispatch.search, False
         assert record.row is not None
+        dispatch.tries_left = OUTAGE_TRIES
         loop = asyncio.get_running_loop()
         # Without patience for its effect, another call's request may still be answered.
         seconds = INTENT_SECONDS + dispatch.parts.transport.timeout
