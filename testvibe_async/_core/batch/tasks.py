@@ -1,4 +1,4 @@
-"""The tasks of a batch: the first failure among them, and their cancellation by a stop.
+"""How far a batch is, and its tasks: the first failure among them, and what a stop cancels.
 
 Decides which tasks a stop cancels: none that has sent a dispatch.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import define
 
 from testvibe_async._core.util.waiting import wait_uncancelled
 
@@ -19,20 +21,49 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@define(eq=False)
+class Course:
+    """How far a batch is, for all that works on it."""
+
+    began: float = 0.0
+    """The loop's clock when it was opened."""
+
+    deadline: float | None = None
+    """The loop's clock at its time-out; None for no limit."""
+
+    is_stopped: bool = False
+    """True if it dispatches nothing more."""
+
+    is_timed_out: bool = False
+    """True if it was stopped by its time-out."""
+
+    is_closed: bool = False
+    """True if the caller has left it, so that nothing is waited for."""
+
+    def begin(self, timeout: float | None) -> None:
+        """Note that it was opened, with a time-out in seconds."""
+        self.began = asyncio.get_running_loop().time()
+        self.deadline = None if timeout is None else self.began + timeout
+
+    def elapsed(self) -> float:
+        """Return the seconds since it was opened."""
+        return asyncio.get_running_loop().time() - self.began
+
+
 class Tasks:
     """The running tasks. The first task that fails is kept, for the batch to raise its error."""
 
-    def __init__(self, *, is_stopped: Callable[[], bool], ended: Callable[[], None]) -> None:
+    def __init__(self, course: Course, *, ended: Callable[[], None]) -> None:
         """Create it without tasks.
 
         Args:
-            is_stopped: Returns whether the batch is stopped, and may cancel its tasks. A
-                cancellation before the stop comes from other code, and fails the batch.
+            course: Knows whether the batch is stopped, and may cancel its tasks. A cancellation
+                before the stop comes from other code, and fails the batch.
             ended: Called after each task.
         """
         self.context: Context = Context()
         """The context of the tasks. The poller, in a context of its own, starts some of them."""
-        self._is_stopped = is_stopped
+        self._course = course
         self._ended = ended
         self._running: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Task[None] | None = None
@@ -61,7 +92,7 @@ class Tasks:
             return await step
         except asyncio.CancelledError:
             # After a stop, the batch cancelled the task, unless it was cancelled twice.
-            if not self._is_stopped() or task.uncancel():
+            if not self._course.is_stopped or task.uncancel():
                 raise
             return None
         finally:
@@ -95,7 +126,10 @@ class Tasks:
 
     def _note_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        has_failed = not self._is_stopped() if task.cancelled() else task.exception() is not None
+        if task.cancelled():
+            has_failed = not self._course.is_stopped
+        else:
+            has_failed = task.exception() is not None
         if has_failed and self._failed is None:
             self._failed = task
         self._ended()

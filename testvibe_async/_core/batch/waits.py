@@ -15,6 +15,7 @@ from testvibe_async.models import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from testvibe_async._core.batch.tasks import Course
     from testvibe_async._core.polling import PolledOperation, Poller
     from testvibe_async.errors import VibeError
     from testvibe_async.models import Transition
@@ -31,17 +32,13 @@ class Waits(Generic[SnapshotT]):
         self._poller = poller
         self._open: dict[EndWait, PolledOperation[Any]] = {}
         self._followers: WeakSet[Subscription] = WeakSet()
-        self._is_closed = False
 
-    async def end_of(
-        self, operation: Operation[SnapshotT], *, began: float, deadline: float | None
-    ) -> VibeError | None:
+    async def end_of(self, operation: Operation[SnapshotT], course: Course) -> VibeError | None:
         """Wait for the end of an operation, or for the end of all waits.
 
         Args:
             operation: The operation.
-            began: The loop's clock when the batch began.
-            deadline: The loop's clock at which to stop waiting; None for no limit.
+            course: How far the batch is, with its deadline.
 
         Returns:
             The error that ended the observation; None if the operation has finished, or at the
@@ -50,15 +47,15 @@ class Waits(Generic[SnapshotT]):
         polled = self._poller.known.operation(operation.ref)
         for follower in list(self._followers):
             follower.add(polled, operation)
-        if operation.done or self._is_closed:
+        if operation.done or course.is_closed:
             return None
-        now = asyncio.get_running_loop().time()
-        if deadline is not None and now >= deadline:
-            return polled.timed_out(elapsed=now - began)
+        deadline = course.deadline
+        if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+            return polled.timed_out(elapsed=course.elapsed())
         wait = EndWait(self._poller)
         self._open[wait] = polled
         try:
-            return await wait.end_of(polled, began=began, deadline=deadline)
+            return await wait.end_of(polled, began=course.began, deadline=deadline)
         finally:
             del self._open[wait]
 
@@ -71,7 +68,6 @@ class Waits(Generic[SnapshotT]):
 
     def close(self) -> None:
         """End all waits without a result, and request no more polls."""
-        self._is_closed = True
         for wait in self._open:
             wait.close()
 
