@@ -231,6 +231,7 @@ async def test_batches_in_memory_end_with_one_run(emulator: Emulator, rival: Pro
         (later,), (item,) = await _many(project), await first
         again = await _many(project)
     assert item.outcome is not None
+    assert later.outcome == item.outcome
     assert theirs.ref != item.ref == later.ref == again[0].ref
     assert item.outcome.run_id == item.ref.run_id
     assert emulator.count("run_feature", feature="Checkout") == 2
