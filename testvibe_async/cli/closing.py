@@ -50,14 +50,14 @@ def blocks(
     """
     said: list[tuple[Level, Text | str]]
     if instead:
-        said = [("warning" if outcome.exit_code else "note", instead), *_whole(outcome)]
+        said = [("warning" if outcome.exit_code else "note", instead)]
     elif is_cut:
         said = [("result", "\n".join(outcome.news)), *_unfinished(outcome)]
     elif not outcome.is_waited_for:
         failures = failures_text(outcome, width=None)
         said = [("warning", failures), *_steps(outcome, "warning"), *_unfinished(outcome)]
     else:
-        said = [*_results(outcome, width), *_whole(outcome), *_unfinished(outcome)]
+        said = [*_results(outcome, width), *_unfinished(outcome)]
     return [(level, Text.assemble(text)) for level, text in said if text]
 
 
@@ -78,17 +78,6 @@ def _results(outcome: Outcome, width: int | None) -> Iterator[tuple[Level, Text 
         yield "result", "\n".join(escape(f"{e.name}: {e}") for e in stability_of(outcome.items))
     yield from _steps(outcome, "remark")
     yield "remark", outcome.line
-
-
-def _whole(outcome: Outcome) -> Iterator[tuple[Level, str]]:
-    """Yield the state of the batch that a rerun reran, which decides the exit code."""
-    if outcome.parent is None:
-        return
-    whole = outcome.whole
-    resume = None if outcome.unfinished or outcome.is_left else whole.resume
-    next_step = f"Resume it with {resume}" if resume else ""
-    text = " ".join(filter(None, (f"{whole.line}.", whole.still_red, next_step)))
-    yield "warning" if whole.exit_code else "note", text
 
 
 def _unfinished(outcome: Outcome) -> Iterator[tuple[Level, str]]:

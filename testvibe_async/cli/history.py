@@ -69,8 +69,6 @@ async def report(
 ) -> ExitCode:
     """Report on a batch, also while it is running, without asking the service.
 
-    What 'run --failed' ran again of it since is part of it: each as a further attempt.
-
     For example:
 
         testvibe-async report
@@ -79,8 +77,7 @@ async def report(
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number or its key; by default the last batch of this project, with the batch
-            that it reran.
+        batch: Its number or its key; by default the last batch of this project.
         temporal: The workflow id of a batch on Temporal: report on that. TEMPORAL_ADDRESS names
             its server. The service is asked for names of features without a result.
         reports: The reports to write.
@@ -94,9 +91,7 @@ async def report(
         history = await batches.history_of(found.items, found.place, before=found.number)
     outcome = Outcome.of(found, given.place, fails_on_flaky=files.fail_on_flaky)
     outcome = evolve(outcome, history=history)
-    reruns = "".join(f", batch {number}" for number in found.reruns)
-    again = f", with what ran again{reruns}" if reruns else ""
-    given.output.say(f"{found}, {started(found.started_at)}{again}.")
+    given.output.say(f"{found}, {started(found.started_at)}.")
     if found.is_running:
         warn(f"{found} is still running.")
     return await Outputs(files, given.output).conclude(outcome)
@@ -176,7 +171,7 @@ async def history(
         if each.is_running:
             output.note(f"{each} is still running.")
         elif not each.is_over:
-            again = command("resume", str(each.unfinished))
+            again = command("resume", str(each.number))
             output.note(f"{each} has not finished; to resume it: {again}")
     return output.show(
         {"batches": documents, "flaky": flaky, "changes": changed},
@@ -209,10 +204,8 @@ async def _meant(
         ConfigError: No batch has a number, a key or a feature of these.
     """
     batches: list[KeptBatch] = []
-    async for batch in stored.with_all_reruns(place):
-        if not names and len(batches) == most:
-            break
-        batches.insert(0, batch)
+    for heading in (await stored.here(place))[: None if names else most]:
+        batches.insert(0, await stored.read(heading))
     named = [each for each in batches if any(_is_named(each, name) for name in names)]
     if named or not names:
         return named[-most:] if names else batches, set()

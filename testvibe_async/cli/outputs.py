@@ -144,7 +144,7 @@ class Outputs:
                 self.stop()
             self._note_artifacts()
             if any(self.fetched.values()):
-                self.write(outcome.whole)
+                self.write(outcome)
         return evolve(outcome, is_reported=not self.unwritten).exit_code
 
     def conclude_early(self, outcome: Outcome, cause: VibeError | None) -> None:
@@ -161,12 +161,9 @@ class Outputs:
     def _publish(
         self, outcome: Outcome, *, cause: VibeError | None = None, is_cut: bool = False
     ) -> None:
-        """Write the reports, print the results, annotate failures, and name the reports.
-
-        The files are about what the exit code is about: of a rerun, the batch that it reran.
-        """
+        """Write the reports, print the results, annotate failures, and name the reports."""
         # Without an item the reports of an earlier job would stay, perhaps those of a success.
-        known = outcome.whole if outcome.items else evolve(outcome, items=[_the_batch(cause)])
+        known = outcome if outcome.items else evolve(outcome, items=[_the_batch(cause)])
         self.write(known)
         outcome = evolve(outcome, is_reported=not self.unwritten)
         self.output.finished(outcome, is_cut=is_cut)

@@ -111,7 +111,7 @@ class Renderer:
             is_explained = is_explained or level != "remark" or level in self.levels
             self._block(level, text)
         if outcome.exit_code and not is_explained:
-            warn(f"{outcome.line}. {outcome.still_red}".rstrip(" ."))
+            warn(outcome.line)
 
     def _block(self, level: Level, text: Text) -> None:
         if level not in self.levels:

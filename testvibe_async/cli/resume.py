@@ -1,11 +1,12 @@
-"""`testvibe-async resume`: the rest of an interrupted batch.
+"""`testvibe-async resume` and `run --failed`: the rest of a batch, and a further attempt.
 
-Decides which batch is meant, and the decision on unknown dispatches. To resume a batch is to make
-the same call with its key, which is decided in `testvibe_async.batch`.
+Decides which batch is meant, how many attempts it may have, and the decision on unknown dispatches.
+To resume a batch is to make the same call with its key, which is decided in `testvibe_async.batch`.
 """
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve
@@ -17,15 +18,17 @@ from testvibe_async.cli.options import Consent, Files, Timeout
 from testvibe_async.cli.watch import watching
 from testvibe_async.ledger import folded, undecided
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads it
-from testvibe_async.runner.words import counted, item_name, started
+from testvibe_async.runner.outcome import has_failed
+from testvibe_async.runner.quarantine import Quarantine
+from testvibe_async.runner.words import command, counted, item_name, started
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async.cli.text import Item
     from testvibe_async.cli.watch import Watch
     from testvibe_async.ledger import Row
-    from testvibe_async.runner.history import KeptBatch
+    from testvibe_async.runner.history import KeptBatch, Place
     from testvibe_async.runner.spec import BatchSpec
 
 
@@ -43,8 +46,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
 
     What was dispatched is waited for, what may have been dispatched is looked for, and the rest is
     dispatched: nothing is done twice. The original options are used again, such as --attempts and
-    --report, except for --max-failures; those given here override them. What 'run --failed' ran
-    again of it since is part of it, as with 'report'.
+    --report, except for --max-failures; those given here override them.
 
     For example:
 
@@ -65,25 +67,68 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     """
     if feature is not None and not unknown:
         raise ConfigError("--feature needs --unknown")
-    given = common.get()
     async with stored_batches() as (batches, place):
         found = await batches.to_resume(batch, place)
     decision = _decision(found, unknown) if unknown else None
     if found.is_running:
-        given.output.note(f"{found} is still running; this command shares its work.")
-    # What is suggested names the project only if another one is in force here.
-    is_here = place.server and place.project and place.has(found)
-    suggested = given.place if is_here else None
-    if (place.server, place.project) != (found.server, found.project) or given.project:
-        common.set(evolve(given, server=found.server, project=found.project))
-    files = files.or_kept(found.spec.files)
-    async with watching(files=files, timeout=timeout) as watch:
-        if suggested is not None:
-            watch.know(place=suggested)
-        spec = evolve(found.spec, max_failures=None)
+        common.get().output.note(f"{found} is still running; this command shares its work.")
+    spec = evolve(found.spec, max_failures=None)
+    async with _watching(found, place, files=files, timeout=timeout) as watch:
         return await resume_batch(
             watch, found, spec, consent=consent, decision=decision, feature=feature
         )
+
+
+async def run_failed(
+    batch: str | None, asked: BatchSpec, *, files: Files, timeout: float | None
+) -> ExitCode:
+    """Resume a batch of runs, with further attempts for what failed.
+
+    Args:
+        batch: Its number or its key; None for the last one of this project.
+        asked: The options of the command.
+        files: The files to write.
+        timeout: Maximum duration in seconds.
+
+    Raises:
+        ConfigError: There is no such batch, it has generations, is running, or repeats its runs.
+    """
+    async with stored_batches() as (batches, place):
+        found = (await batches.meant(batch, place, kind="run")).judged(Quarantine.read())
+    if found.kind == "generation":
+        shows = command("report", str(found.number))
+        raise ConfigError(f"{found} has generations, and --failed repeats runs: see {shows}")
+    if found.is_running:
+        raise ConfigError(f"{found} is still running: wait for its end")
+    failed, total = sum(map(has_failed, found.items)), len(found.items)
+    note = f"{found}, {started(found.started_at)}; to run again: {failed} of {total}."
+    common.get().output.note(note)
+    made = max((len(item.attempts) for item in found.items), default=0)
+    attempts = max(found.attempts, made + asked.attempts) if failed else found.attempts
+    spec = evolve(
+        found.spec,
+        attempts=attempts,
+        max_failures=asked.max_failures,
+        max_in_flight=asked.max_in_flight or found.spec.max_in_flight,
+    )
+    async with _watching(found, place, files=files, timeout=timeout) as watch:
+        return await resume_batch(watch, found, spec, consent=None)
+
+
+@asynccontextmanager
+async def _watching(
+    batch: KeptBatch, place: Place, *, files: Files, timeout: float | None
+) -> AsyncGenerator[Watch]:
+    """Open a client for a batch, which may be of another place than that in force."""
+    given = common.get()
+    # What is suggested names the project only if another one is in force here.
+    is_here = place.server and place.project and place.has(batch)
+    if place != batch.place or given.project:
+        common.set(evolve(given, server=batch.server, project=batch.project))
+    async with watching(files=files.or_kept(batch.spec.files), timeout=timeout) as watch:
+        if is_here:
+            watch.know(place=given.place)
+        yield watch
 
 
 async def resume_batch(  # noqa: PLR0913 - each by name
@@ -120,7 +165,6 @@ async def resume_batch(  # noqa: PLR0913 - each by name
             f"{counted(left, 'generation')}, and each costs credits. Resume it?"
         )
         await consent.allow(watch.generations, left, question=question)
-    await watch.resume(batch)
     if decision is not None:  # Nothing is decided where the rest is refused.
         await _decide(watch, batch, decision, feature)
     return await watch.perform(spec, None, batch.items, key=batch.key, waits=waits)

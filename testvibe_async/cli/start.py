@@ -13,20 +13,20 @@ from attrs import evolve, frozen
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import BatchItem, ConfigError
+from testvibe_async import ConfigError
 from testvibe_async.cli.options import Consent, Files, Key, Timeout
-from testvibe_async.cli.resume import resume_batch
+from testvibe_async.cli.resume import resume_batch, run_failed
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads it
-from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.runner.words import NAME, command, counted, started
+from testvibe_async.runner.words import NAME, command, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async.cli.text import Item
     from testvibe_async.runner.history import KeptBatch
+    from testvibe_async.runner.selection import Selection
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
@@ -57,8 +57,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         testvibe-async run 'Log*' Checkout -w -c Default -c Mobile
         testvibe-async run --all --wait --attempts 2
         testvibe-async run Checkout --repeat 10
-        testvibe-async run --failed --wait
-        testvibe-async run --failed 12 --wait
+        testvibe-async run --failed
+        testvibe-async run --failed 12
 
     With --wait the exit code is 0 if all passed, flaky ones too, and 1 if some failed. It is
     5 if the service could not be reached, else 3 if it refused a run, else 4 if the time
@@ -80,22 +80,17 @@ async def run(  # noqa: PLR0913 - each an option of its own
             unless --max-in-flight is given. The exit code is 0 if all features are
             stable or in quarantine, and 1 if another is flaky or broken. A run that was refused or
             not observed does not count. Not with --attempts.
-        failed: Rerun the failures of the batch named, or of the last; also features that could not
-            be started, on the same site. Name the batch by its number or its key; by default it is
-            the last batch of runs of this project, or the one that this reran. The exit code is
-            that of 'report' on the batch afterwards.
+        failed: Resume the batch named, or the last, with a further attempt for what failed or could
+            not be started. Name it by its number or its key; by default it is the last batch of
+            runs of this project. With --attempts N up to N further ones.
         key: The name of the batch.
         files: The files to write.
     """
     needing = (timeout, max_failures, max_in_flight, attempts, repeat)
     wait = wait or failed or files != Files() or any(each is not None for each in needing)
-    if failed and (len(features) > 1 or all_ or config):
-        raise ConfigError(
-            "--failed takes the batch, and no names, no --all and no --config: they are in it"
-        )
     spec = BatchSpec(
         kind="run",
-        features=() if failed else features,
+        features=features,
         is_all=all_,
         configs=config,
         site_url=site_url,
@@ -104,12 +99,15 @@ async def run(  # noqa: PLR0913 - each an option of its own
         attempts=attempts or 1,
         repeat=repeat or 1,
     )
+    if failed:
+        if len(features) > 1 or all_ or config or site_url or repeat or key:
+            raise ConfigError("--failed takes the batch alone: what it runs is in the batch")
+        batch = features[0] if features else None
+        return await run_failed(batch, spec, files=files, timeout=timeout)
     async with watching(files=files, timeout=timeout) as watch:
         start = _Start(watch=watch, spec=spec, key=key, waits=wait)
         if (existing := await watch.existing(key)) is not None:
-            return await start.again(existing, is_rerun=failed)
-        if failed:
-            return await start.rerun(features[0] if features else None)
+            return await start.again(existing)
         found = await watch.select(spec)
         start = evolve(start, spec=evolve(spec, left_out=found.unrunnable))
         watch.know(spec=start.spec)
@@ -175,7 +173,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
 
 @frozen(kw_only=True)
 class _Start:
-    """The batch that a command starts: a new one, a rerun, or the rest of one with its key."""
+    """The batch that a command starts: a new one, or the rest of one with its key."""
 
     watch: Watch
     """The command."""
@@ -196,7 +194,7 @@ class _Start:
         watch.output.finished(watch.outcome, instead=why)
         return watch.outcome.exit_code
 
-    async def again(self, batch: KeptBatch, *, is_rerun: bool = False) -> ExitCode:
+    async def again(self, batch: KeptBatch) -> ExitCode:
         """Resume the batch that was started with the same key.
 
         Raises:
@@ -206,8 +204,7 @@ class _Start:
         same = ("kind", "is_all", "repeat")
         is_same = (
             all(getattr(spec, each) == getattr(batch.spec, each) for each in same)
-            and (batch.spec.parent is not None) == is_rerun
-            and (is_rerun or {*spec.features} == {*batch.spec.features})
+            and {*spec.features} == {*batch.spec.features}
             and {*spec.configs} == {*batch.spec.configs}
             and spec.site_url in {None, batch.spec.site_url}
         )
@@ -218,35 +215,6 @@ class _Start:
             )
         spec = evolve(spec, site_url=batch.spec.site_url)
         return await resume_batch(self.watch, batch, spec, consent=self.consent, waits=self.waits)
-
-    async def rerun(self, word: str | None) -> ExitCode:
-        """Run the failures of a batch again.
-
-        Args:
-            word: Its number or its key; None for the last one.
-
-        Raises:
-            ConfigError: There is none, or it can't run again.
-        """
-        watch = self.watch
-        if watch.batches is None:
-            raise ConfigError("--failed needs the ledger that kept the batch")
-        batch = await watch.batches.to_rerun(word, watch.place, watch.quarantine)
-        jobs: list[Item] = [
-            BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
-            for item in batch.failed
-        ]
-        failed = counted(len(jobs), "failure") if jobs else "nothing to run again"
-        runs = counted(len(batch.items), "run")
-        said = f"{batch}, {started(batch.started_at)}: {failed}, of {runs}."
-        whole = watch.rerun(batch)
-        if not jobs:
-            watch.outputs.write(whole)
-            return self.nothing(said)
-        watch.output.note(said)
-        spec = evolve(self.spec, site_url=self.spec.site_url or batch.spec.site_url)
-        start = evolve(self, spec=evolve(spec, parent=batch.number))
-        return await start.perform(jobs, Selection(features=()))
 
     async def perform(self, jobs: Sequence[Item], found: Selection) -> ExitCode:
         """Carry a new batch out, and return the exit code.

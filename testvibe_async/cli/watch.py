@@ -38,9 +38,9 @@ from testvibe_async.cli.progress import Progress, reporting
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit
 from testvibe_async.cli.text import Item, reason, warn
 from testvibe_async.runner.codes import ExitCode
-from testvibe_async.runner.history import Batches, KeptBatch, Place, after_rerun, running
+from testvibe_async.runner.history import Batches, KeptBatch, Place, running
 from testvibe_async.runner.ledgers import LimitedLedger
-from testvibe_async.runner.outcome import Outcome, is_left
+from testvibe_async.runner.outcome import Outcome
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.words import counted
@@ -73,9 +73,6 @@ class Watch:
 
     generations: LimitedLedger
     """The ledger of the client, which limits generations: to none, until someone allows some."""
-
-    _reruns: Sequence[KeptBatch] = ()
-    """The reruns of the batch, which are part of its outcome."""
 
     _is_new = True
     """True if the command itself starts all of its operations, or waits for them."""
@@ -136,25 +133,6 @@ class Watch:
         heading = await self.batches.find(key, self.place)
         return None if heading is None else await self.batches.read(heading)
 
-    async def resume(self, batch: KeptBatch) -> None:
-        """Note that a batch is resumed; read its reruns and its parent, which share its outcome."""
-        assert self.batches is not None
-        self._is_new = False
-        self.know(number=batch.number)
-        self._reruns = await self.batches.reruns_of(batch.number)
-        if (parent := await self.batches.parent_of(batch)) is not None:
-            self.rerun(parent)
-
-    def rerun(self, batch: KeptBatch) -> Outcome:
-        """Note that the command reruns failures of a batch, and return its outcome until then."""
-        parent = Outcome.of(
-            batch.judged(self.quarantine),
-            self.outcome.place or (),
-            fails_on_flaky=self.outputs.files.fail_on_flaky,
-        )
-        self.know(parent=parent)
-        return parent
-
     async def perform(
         self,
         spec: BatchSpec,
@@ -174,6 +152,7 @@ class Watch:
             waits: True to wait for the dispatched operations.
         """
         spec = evolve(spec, quarantine=spec.quarantine or self.quarantine)
+        self._is_new = jobs is not None
         self.know(spec=spec, is_waited_for=waits)
         batch = spec.start(self.connection.project, jobs, timeout=self.limit.remaining, key=key)
         await self.collect(self._running(batch, expected), counted(len(expected), spec.kind))
@@ -193,7 +172,7 @@ class Watch:
             if kept is not None:
                 if is_awaited:  # Otherwise it is named at the end.
                     self.output.say(f"{kept}.")
-                self.know(number=kept.number, resumable=kept.number)
+                self.know(number=kept.number, is_resumable=True)
                 if self.output.has_estimate and is_awaited:
                     await self._estimate(kept)
             self.progress.follow(expected, lambda: batch.items, is_awaited=is_awaited)
@@ -315,8 +294,7 @@ class Watch:
         if self.batches is None or outcome.number is None:
             return outcome
         history = await self.batches.history_of(outcome.items, self.place, before=outcome.number)
-        parent = outcome.parent and await self._with_history(outcome.parent)
-        return evolve(outcome, history=history, parent=parent)
+        return evolve(outcome, history=history)
 
     def conclude_early(self, error: BaseException) -> None:
         """Write the reports and name the operations in flight if an error ends the command."""
@@ -329,19 +307,11 @@ class Watch:
             self.outputs.conclude_early(outcome, error if isinstance(error, VibeError) else None)
 
     def _present(self) -> Outcome:
-        """Return the outcome as of now, of a batch that has reruns as `report` does."""
-        items, failure = self.progress.items, self.progress.contact.failure
-        is_open = any(item.is_unfinished or is_left(item) for item in items)
-        open_reruns = [each.unfinished for each in self._reruns if not each.is_over and not is_open]
-        fails_on_flaky = self.outcome.fails_on_flaky
-        for rerun in (each.judged(self.quarantine) for each in self._reruns):
-            items = after_rerun(items, rerun.items)
-            fails_on_flaky = fails_on_flaky or rerun.fails_on_flaky
+        """Return the outcome as of now."""
+        failure = self.progress.contact.failure
         return evolve(
             self.outcome,
-            items=items,
-            resumable=next(iter(open_reruns), self.outcome.resumable),
-            fails_on_flaky=fails_on_flaky,
+            items=self.progress.items,
             waited_seconds=self.progress.elapsed if self._is_new else 0.0,
             refusal=self.progress.contact.refusal,
             failure=failure and f"{self.limit.host}: {failure}",

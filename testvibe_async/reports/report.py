@@ -22,7 +22,7 @@ from testvibe_async.reports.entries import Case, Entry, Item, between
 from testvibe_async.reports.reasons import URGENCY, CaseStatus
 from testvibe_async.reports.text import distinct, one_line
 from testvibe_async.runner.trends import news_of
-from testvibe_async.runner.words import counted, counts_of
+from testvibe_async.runner.words import counted, counts_of, seconds_of
 
 
 class ReportOptions(TypedDict, total=False):
@@ -78,6 +78,9 @@ class Report:
     finished_at: datetime | None
     """The time of the end, or the last known time."""
 
+    seconds: float | None
+    """Duration of the batch in seconds, without pauses; None if unknown."""
+
     @classmethod
     def of(cls, items: Iterable[Item], **options: Unpack[ReportOptions]) -> Self:
         """Return the report of a batch.
@@ -87,6 +90,7 @@ class Report:
         """
         items = list(items)
         started_at, finished_at = options.get("started_at"), options.get("finished_at")
+        is_given = started_at is not None or finished_at is not None
         for instant in (started_at, finished_at):
             if instant is not None and instant.tzinfo is None:
                 raise ConfigError(
@@ -116,18 +120,16 @@ class Report:
         entries = tuple(evolve(each, name=name) for each, name in zip(unnamed, names, strict=True))
         attempts = (attempt for entry in entries for attempt in (*entry.earlier, entry))
         known = [at for attempt in attempts for at in astuple(attempt.times) if at is not None]
+        started_at = started_at or min(known, default=finished_at)
+        finished_at = finished_at or max(known, default=started_at)
         return cls(
             title=one_line(options.get("title", "")) or "TestVibe",
             entries=entries,
             summary=BatchSummary.of(items),
-            started_at=started_at or min(known, default=finished_at),
-            finished_at=finished_at or max(known, default=started_at),
+            started_at=started_at,
+            finished_at=finished_at,
+            seconds=between(started_at, finished_at) if is_given else seconds_of(items) or None,
         )
-
-    @property
-    def seconds(self) -> float | None:
-        """Duration of the batch in seconds; None if unknown."""
-        return between(self.started_at, self.finished_at)
 
     @property
     def by_urgency(self) -> list[Entry]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from testvibe_async.reports.entries import between
 from testvibe_async.runner.words import duration
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ class Timeline:
 def timeline(report: Report) -> Timeline | None:
     """Return the picture of all operations whose time is known; None if there is none."""
     bars = sorted(_bars(report), key=lambda bar: (bar.begin, bar.end))
-    if not bars or not report.seconds:
+    seconds = between(report.started_at, report.finished_at)
+    if not bars or not seconds:
         return None
     rows = list(range(len(bars)) if len(bars) <= MOST_ROWS else _shared_rows(bars))
     placed = [evolve(bar, row=row) for bar, row in zip(bars, rows, strict=True)]
-    return Timeline(placed, max(rows) + 1, report.seconds)
+    return Timeline(placed, max(rows) + 1, seconds)
 
 
 def _bars(report: Report) -> Iterator[_Bar]:
@@ -99,7 +101,7 @@ def _bars(report: Report) -> Iterator[_Bar]:
             return otherwise
         return min(100.0, max(0.0, 100 * (instant - origin).total_seconds() / total))
 
-    origin, total = report.started_at, report.seconds
+    origin, total = report.started_at, between(report.started_at, report.finished_at)
     for entry in report.entries:
         for attempt in (*entry.earlier, entry):
             times = attempt.times

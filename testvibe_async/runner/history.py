@@ -1,14 +1,12 @@
-"""The history of a ledger file: its batches, the one that a command means, and their reruns.
+"""The history of a ledger file: its batches, and the one that a command means.
 
 A batch is named by its number or its key; without either, the latest of the project in force is
-meant. Projects are compared by their ids. Decides what counts as failed for a rerun, and how a
-batch and the reruns of its failures are one. It never asks the service.
+meant. Projects are compared by their ids. It never asks the service.
 """
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from functools import reduce
 from typing import TYPE_CHECKING, Any, Self
 
 from attrs import evolve, fields_dict, frozen
@@ -17,17 +15,16 @@ from testvibe_async.batch import StoredBatch
 from testvibe_async.errors import ConfigError
 from testvibe_async.ledger import RowState
 from testvibe_async.models import Run
-from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.runner.words import command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable
 
     from testvibe_async import Batch, SqliteLedger
     from testvibe_async.errors import KindName
     from testvibe_async.models import Snapshot
+    from testvibe_async.outcomes import BatchItem
     from testvibe_async.runner.quarantine import Quarantine
 
 
@@ -41,23 +38,13 @@ class KeptBatch(StoredBatch):
 
     spec: BatchSpec
 
-    fails_on_flaky: bool
-    """True if its command was to fail if a feature was flaky."""
-
-    unfinished: int
-    """The number of the batch to resume if it has not finished: its own, or that of a rerun."""
-
-    reruns: Sequence[int] = ()
-    """The batches that reran its failures, if they are part of its items."""
-
     @classmethod
     def of(cls, batch: StoredBatch) -> Self:
         """Return a batch of a ledger with its description."""
         spec = BatchSpec.of(batch)
         facts = {name: getattr(batch, name) for name in fields_dict(StoredBatch)}
         facts["items"] = [*map(spec.mark, batch.items)]
-        is_strict = bool(spec.files.get("fail_on_flaky"))
-        return cls(**facts, spec=spec, fails_on_flaky=is_strict, unfinished=batch.number)
+        return cls(**facts, spec=spec)
 
     def __str__(self) -> str:
         """Return its name in a sentence: `Batch 12 (nightly)`."""
@@ -78,6 +65,11 @@ class KeptBatch(StoredBatch):
         """The service and the project that it is of."""
         return Place(self.server, self.project)
 
+    @property
+    def fails_on_flaky(self) -> bool:
+        """True if its command was to fail if a feature was flaky."""
+        return bool(self.spec.files.get("fail_on_flaky"))
+
     def judged(self, quarantine: Quarantine) -> Self:
         """Return it marked by a quarantine, unless it is by the one that held when it ran."""
         if self.spec.quarantine is not None:
@@ -87,23 +79,6 @@ class KeptBatch(StoredBatch):
             items=[*map(quarantine.mark, self.items)],
             spec=evolve(self.spec, quarantine=quarantine),
         )
-
-    def after(self, rerun: KeptBatch) -> Self:
-        """Return it after a rerun of its failures."""
-        return evolve(
-            self,
-            items=after_rerun(self.items, rerun.items),
-            fails_on_flaky=self.fails_on_flaky or rerun.fails_on_flaky,
-            is_running=self.is_running or rerun.is_running,
-            is_over=self.is_over and rerun.is_over,
-            unfinished=rerun.number if self.is_over else self.unfinished,
-            reruns=(*self.reruns, rerun.number),
-        )
-
-    @property
-    def failed(self) -> list[BatchItem[Snapshot]]:
-        """Its items that a rerun is to run again: see `has_failed`."""
-        return [item for item in self.items if has_failed(item)]
 
 
 @frozen
@@ -207,7 +182,8 @@ class Batches:
         if found:
             return found[0]
         if of_any:
-            raise ConfigError(_is_elsewhere(of_any[0], place))
+            where = f"{of_any[0].place}, not{place}: name them by --server and --project"
+            raise ConfigError(f"{of_any[0]} is{where}")
         keys = [each.name for each in headings if each.name and place.has(each)]
         newest = f"the newest is batch {headings[0].title}" if headings else "there is none yet"
         what = "" if is_number else "named "
@@ -216,11 +192,10 @@ class Batches:
     async def meant(
         self, word: str | None, place: Place, *, kind: KindName | None = None
     ) -> KeptBatch:
-        """Return the batch that a word means, with its reruns.
+        """Return the batch that a word means.
 
         Args:
-            word: A number or a key; None for the latest batch of the place, or the one that it
-                reran.
+            word: A number or a key; None for the latest batch of the place.
             place: The service and the project in force.
             kind: The kind of its operations, if no word names the batch; None for any.
 
@@ -228,12 +203,9 @@ class Batches:
             ConfigError: There is none.
         """
         if word is not None:
-            return await self.with_reruns(await self.named(word, place))
-        by_number = {each.number: each for each in await self.headings()}
+            return await self.read(await self.named(word, place))
         for heading in await self.here(place, kind=kind):
-            while (parent := by_number.get(heading.spec.parent or 0)) is not None:
-                heading = parent  # noqa: PLW2901 - up to the first
-            return await self.with_reruns(heading)
+            return await self.read(heading)
         what = "" if kind is None else f" of {kind}s"
         raise ConfigError(f"there is no batch{what}{place} yet")
 
@@ -250,82 +222,6 @@ class Batches:
             if not batch.is_over and not batch.is_running:
                 return batch
         raise ConfigError(f"nothing to resume: each batch{place} has finished, or is still running")
-
-    async def to_rerun(self, word: str | None, place: Place, quarantine: Quarantine) -> KeptBatch:
-        """Return the batch of runs whose failures are to run again, with its reruns.
-
-        Args:
-            word: As in `meant`.
-            place: The service and the project in force.
-            quarantine: The failures that are excused, in a batch that kept none.
-
-        Raises:
-            ConfigError: There is no such batch, it has no runs, is another project's, or is still
-                running; or none is named, the latest finished without a failure, and an earlier one
-                has a failure that did not pass since.
-        """
-        batch = (await self.meant(word, place, kind="run")).judged(quarantine)
-        if batch.kind == "generation":
-            names = [item.feature_name for item in batch.failed]
-            again = f"; to repeat what failed: {command('generate', *names)}" if names else ""
-            raise ConfigError(f"{batch} has generations, and --failed repeats runs{again}")
-        if not place.has(batch):
-            raise ConfigError(_is_elsewhere(batch, place))
-        if batch.is_running:
-            raise ConfigError(f"{batch} is still running: wait for its end")
-        if word is None and batch.is_over and not batch.failed:
-            await self._require_settled(batch, place, quarantine)
-        return batch
-
-    async def _require_settled(
-        self, latest: KeptBatch, place: Place, quarantine: Quarantine
-    ) -> None:
-        """Refuse to rerun nothing, if an earlier failure did not pass since."""
-        settled: set[tuple[str, str | None]] = set()
-        for heading in await self.here(place, kind="run"):
-            earlier = (await self.read(heading)).judged(quarantine)
-            if any(item.key not in settled for item in earlier.failed):
-                raise ConfigError(
-                    f"{latest}, the last one, has no failures. {heading} has "
-                    "failures that have not passed since. To rerun those: "
-                    + command("run", "--failed", str(heading.number), "--wait")
-                )
-            settled |= {item.key for item in earlier.items if _is_settled(item)}
-
-    async def with_all_reruns(self, place: Place) -> AsyncGenerator[KeptBatch]:
-        """Yield the batches of a place, the latest first, each with its reruns.
-
-        A rerun is a batch of its own only where its parent is not there any more.
-        """
-        numbers = {each.number for each in await self.headings()}
-        for heading in await self.here(place):
-            if heading.spec.parent not in numbers:
-                yield await self.with_reruns(heading)
-
-    async def with_reruns(self, heading: KeptBatch, *, without: int | None = None) -> KeptBatch:
-        """Read a batch with its reruns but one, as further attempts of its items."""
-        reruns = await self.reruns_of(heading.number, without=without)
-        return reduce(KeptBatch.after, reruns, await self.read(heading))
-
-    async def reruns_of(self, number: int, *, without: int | None = None) -> list[KeptBatch]:
-        """Return the reruns of a batch, and theirs, the oldest first.
-
-        Args:
-            number: The number of the batch.
-            without: The number of a rerun to omit, with its own; None for all.
-        """
-        numbers, found = {number}, list[KeptBatch]()
-        for heading in reversed(await self.headings()):
-            if heading.spec.parent in numbers and heading.number != without:
-                numbers.add(heading.number)
-                found.append(await self.read(heading))
-        return found
-
-    async def parent_of(self, rerun: KeptBatch) -> KeptBatch | None:
-        """Return the batch that a rerun reran, with its other reruns; None if there is none."""
-        found = (each for each in await self.headings() if each.number == rerun.spec.parent)
-        heading = next(found, None)
-        return heading and await self.with_reruns(heading, without=rerun.number)
 
     async def history_of(
         self, items: Iterable[BatchItem[Any]], place: Place, *, before: int
@@ -370,47 +266,3 @@ class Batches:
                     keys.add((*place, row.key))
         headings = reversed(await self.headings())
         return [each for each in headings if (each.server, each.project, each.key) in keys]
-
-
-def _is_elsewhere(batch: KeptBatch, place: Place) -> str:
-    """Return that a batch is not of the place in force, and what to do."""
-    return f"{batch} is{batch.place}, not{place}: name them by --server and --project"
-
-
-def has_failed(item: BatchItem[Snapshot]) -> bool:
-    """Return whether to run an item again may help: it failed, or could not be started.
-
-    Excused failures are none. An expired quarantine and an unexpected pass make a batch red, but no
-    run that passed is run again for them.
-    """
-    bare = evolve(item, quarantine=None)
-    if bare.verdict is Verdict.FAILED:
-        return item.verdict is not Verdict.QUARANTINED
-    return bare.is_bad and bare.verdict is not Verdict.UNKNOWN and item.ref is None
-
-
-def _is_settled(item: BatchItem[Snapshot]) -> bool:
-    """Return whether an item passed, expected or not, or failed as expected."""
-    has_passed = evolve(item, quarantine=None).verdict is Verdict.SUCCEEDED
-    return has_passed or item.verdict is Verdict.QUARANTINED
-
-
-def after_rerun(
-    items: Iterable[BatchItem[Any]], rerun: Iterable[BatchItem[Any]]
-) -> list[BatchItem[Any]]:
-    """Return the items of a batch after a rerun, whose runs are further attempts of its failures.
-
-    Args:
-        items: The items of the batch.
-        rerun: Those of the rerun. What it has not dispatched is as it was.
-    """
-    again = {
-        (item.feature, item.config): item
-        for item in rerun
-        if item.verdict not in {Verdict.SKIPPED, Verdict.WAITING}
-    }
-    found: list[BatchItem[Any]] = []
-    for item in items:
-        last = again.pop((item.feature, item.config), None) if has_failed(item) else None
-        found.append(evolve(last, earlier=(*item.attempts, *last.earlier)) if last else item)
-    return found

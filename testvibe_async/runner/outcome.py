@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from testvibe_async import errors
 from testvibe_async._core.util import escape
@@ -19,7 +19,6 @@ from testvibe_async.models import Run
 from testvibe_async.outcomes import BatchSummary, Verdict
 from testvibe_async.refs import RunRef
 from testvibe_async.runner.codes import STOPPED, ExitCode, exit_code_of, worst_of
-from testvibe_async.runner.history import after_rerun, has_failed
 from testvibe_async.runner.limit import LIMITED
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.trends import NEWS, deciding, news_of, stability_of
@@ -29,7 +28,6 @@ from testvibe_async.runner.words import (
     counted,
     counts_of,
     duration,
-    item_name,
     seconds_of,
     verdict_of,
 )
@@ -79,9 +77,8 @@ class Outcome:
     number: int | None = None
     """The number of the batch in the ledger; None if it is not kept."""
 
-    resumable: int | None = None
-    """The number of the batch to resume, its own or that of a rerun; None if there is nothing to
-    resume, it is still running, or not kept."""
+    is_resumable: bool = False
+    """True if the batch is kept, has something left, and is not running elsewhere."""
 
     place: Sequence[str] | None = ()
     """The options that name the service, for commands; None if no command can ask it later."""
@@ -104,9 +101,6 @@ class Outcome:
     failure: str | None = None
     """The service, and why its last request failed; None if the service answered."""
 
-    parent: Outcome | None = None
-    """The batch whose failures this runs again, as it was before; None without one."""
-
     history: Sequence[StoredBatch] = ()
     """Earlier batches that show whether a result is new, the latest as the last; see
     `Batches.history_of`."""
@@ -121,7 +115,7 @@ class Outcome:
             items=batch.items,
             place=place,
             number=batch.number,
-            resumable=None if batch.is_running or batch.is_over else batch.unfinished,
+            is_resumable=not (batch.is_running or batch.is_over),
             spec=batch.spec,
             fails_on_flaky=fails_on_flaky or batch.fails_on_flaky,
             causes=() if batch.is_complete else (ExitCode.IN_FLIGHT,),
@@ -154,37 +148,15 @@ class Outcome:
         return any(is_left(each) for each in self.items if each.verdict is not Verdict.UNKNOWN)
 
     @property
-    def whole(self) -> Outcome:
-        """The batch that this reruns, after it, as `report` shows it; itself if it reruns none."""
-        if self.parent is None:
-            return self
-        items = after_rerun(self.parent.items, self.items)
-        return evolve(self.parent, items=items, logs=self.logs)
-
-    @property
     def exit_code(self) -> ExitCode:
-        """The command's exit code; of a rerun, that of the batch after it."""
+        """The command's exit code."""
         codes = {*self.causes, *map(self._code_of, self._deciding)}
         if self.is_stopped:
             return worst_of(self.causes)
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
-        if self.parent is not None:
-            codes.add(self.whole.exit_code)
         code = worst_of(codes)
         return ExitCode.USAGE if code is ExitCode.PASSED and not self.is_reported else code
-
-    @property
-    def still_red(self) -> str:
-        """The reason why it stays red after any rerun, in a sentence; empty if it does not."""
-        why = [
-            f"{item_name(item)}: {item.quarantine}"
-            for item in self._deciding
-            if item.verdict is Verdict.FAILED and not has_failed(item)
-        ]
-        if self.fails_on_flaky and self.summary.flaky:
-            why.append(f"{self.summary.flaky} flaky, with --fail-on-flaky")
-        return f"It is still red: {'; '.join(why)}" if why else ""
 
     @property
     def changes(self) -> list[Trend]:
@@ -246,6 +218,8 @@ class Outcome:
             why = f"; the service was rate-limiting: {escape(self.rate_limit.brief)}"
         elif self.failure is not None and self.summary.skipped == len(self.items):
             why = f"; nothing was sent to {self.failure}"
+        elif self.fails_on_flaky and self.summary.flaky:
+            why = "; red by --fail-on-flaky"
         return counts_of(self.items) + why
 
     @property
@@ -297,9 +271,10 @@ class Outcome:
             names = [str(item.feature) for item in failed]
             again = self._command("generate", "--watch", features=names)
             yield Step("generate what failed again, which costs credits", [again])
-        if runs and self.number is not None and any(map(has_failed, self.items)):
-            words = ("run", "--failed", str(self.number), "--wait")
-            yield Step("rerun what failed", [self._command(*words)])
+        is_repeated = self.spec.repeat > 1  # Each run counts by itself.
+        if runs and self.number and not is_repeated and any(map(has_failed, self.items)):
+            again = self._command("run", "--failed", str(self.number))
+            yield Step("rerun what failed", [again])
 
     def _pending_steps(self) -> Iterator[Step]:
         unknown = [
@@ -326,9 +301,9 @@ class Outcome:
     @property
     def resume(self) -> str | None:
         """The command that resumes the batch; None if it is not kept, or still running."""
-        if self.resumable is None or self.place is None:
+        if not self.is_resumable or self.place is None:
             return None
-        return self._command("resume", str(self.resumable))
+        return self._command("resume", str(self.number))
 
     def check_command(self, item: BatchItem[Snapshot]) -> str:
         """Return the command that shows whether the unknown dispatch of an item took effect."""
@@ -382,6 +357,17 @@ _REMEDIES: dict[type[errors.VibeError], tuple[str, tuple[str, ...]]] = {
     ),
 }
 """The aim that may help with a refusal, and the command that does it to features."""
+
+
+def has_failed(item: BatchItem[Snapshot]) -> bool:
+    """Return whether a further attempt may help an item: its run failed, or was not started.
+
+    Excused failures are none. An expired quarantine and an unexpected pass make a batch red, but no
+    run that passed is run again for them.
+    """
+    if item.outcome is not None:
+        return item.verdict is Verdict.FAILED and item.outcome.is_failure
+    return item.is_bad and item.verdict is not Verdict.UNKNOWN and item.ref is None
 
 
 def is_left(item: BatchItem[Snapshot]) -> bool:

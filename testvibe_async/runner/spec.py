@@ -75,9 +75,6 @@ class BatchSpec:
     project_name: str | None = None
     """The name that was given for the project; None if an id was given."""
 
-    parent: int | None = None
-    """The number of the batch whose failures it runs again; None if it does not."""
-
     files: Mapping[str, Any] = field(factory=dict[str, Any])
     """The files to write, as the command line keeps them."""
 

@@ -16,7 +16,7 @@ from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.runner.limit import LIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from testvibe_async.models import Snapshot
@@ -124,17 +124,27 @@ def count_words(words: Iterable[str]) -> str:
 
 
 def seconds_of(items: Iterable[BatchItem[Any]]) -> float:
-    """Return how long a batch took, from its first operation to its last, as far as known.
+    """Return for how long operations of a batch were in flight, as far as known.
 
-    A generation has neither begin nor end; its dispatch and its last change stand for them.
+    A pause in which none was, such as the night before a further attempt, does not count.
     """
-    over = [item for item in items if item.outcome is not None]
-    runs = [(getattr(item.outcome, "created_at", None), item.ref) for item in over]
-    begins = [at for begin, ref in runs if (at := begin or (ref and ref.dispatched_at))]
-    ends = [
-        at
-        for item in over
-        for at in [getattr(item.outcome, "finished_at", getattr(item.outcome, "updated_at", None))]
-        if at
-    ]
-    return max((max(ends) - min(begins)).total_seconds(), 0.0) if begins and ends else 0.0
+    seconds, end = 0.0, None
+    for begin, finish in sorted(span for item in items for span in _spans(item)):
+        unseen = begin if end is None else max(begin, end)
+        seconds += max((finish - unseen).total_seconds(), 0.0)
+        end = finish if end is None else max(finish, end)
+    return seconds
+
+
+def _spans(item: BatchItem[Any]) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the begin and the end of each attempt, if known.
+
+    A generation has neither; its dispatch and its last change stand for them.
+    """
+    for each in item.attempts:
+        begin = getattr(each, "created_at", None)
+        if begin is None and each is item.outcome and item.ref is not None:
+            begin = item.ref.dispatched_at
+        end = getattr(each, "finished_at", getattr(each, "updated_at", None))
+        if begin and end:
+            yield begin, end

@@ -211,7 +211,7 @@ WRONG = {
     "run Login --wait --report -": "a report needs a file",
     "run Login --wait --report a.txt": "let it end in .xml (JUnit), .json (CTRF), .md",
     "run Login --wait --timeout 5x": "'5x' is not a duration such as 90, 20m or 1h30m",
-    "run --failed --all": "--failed takes the batch, and no names",
+    "run --failed --all": "--failed takes the batch alone",
     "run --failed": "there is no batch of runs of project ",
     "run Checkout --key 12": "A key is not blank",
     "generate": "which features?",

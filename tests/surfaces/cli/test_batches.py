@@ -117,8 +117,7 @@ async def test_person_decides_what_is_unknown(
     ended = await call("run Checkout --wait")
     assert "testvibe-async resume 1 --unknown adopt ID\n" in ended.errors
     ended = await call("run --failed --wait")
-    assert ended.code == 5
-    assert "Batch 1: 1 unknown. Resume it with testvibe-async resume 1\n" in ended.errors
+    assert (ended.code, "testvibe-async resume 1 --unknown drop\n" in ended.errors) == (5, True)
     ended = await call(f"resume --unknown {decision} --feature Checkout")
     assert ended.code == (5 if decision == "drop" else 0)
     assert ("1 unknown" in ended.output) is (decision == "drop")
@@ -157,15 +156,18 @@ async def test_no_decision(words: str, call: Call) -> None:
     ended.refuses("--feature needs --unknown")
 
 
-async def test_resume_goes_on_with_all_that_runs_again(emulator: Emulator, call: Call) -> None:
-    """Stopped in the middle, `resume` knows each failure that was to run again."""
+async def test_further_attempt_that_was_stopped(emulator: Emulator, call: Call) -> None:
+    """`resume` waits for the attempt in flight, and `run --failed` makes those that are missing."""
     emulator.fail("run_feature", Fault.status(400), times=1)
     await call(f"run Checkout Returns --wait {MATRIX} --max-in-flight 1")
-    await interrupted(call, "run --failed --wait --max-in-flight 1", at=25)
+    await interrupted(call, "run --failed --max-in-flight 1", at=25)
     before = len(emulator.runs)
     ended = await call("resume")
-    assert ran_since(emulator, before) == [("Returns", "Mobile")]
-    assert ended.output.endswith(": 1 passed, 2 failed\n")
+    assert (len(emulator.runs), ended.output.endswith(": 2 passed, 2 failed\n")) == (before, True)
+    end_later(emulator, "passed")
+    ended = await call("run --failed --max-in-flight 9")
+    assert ran_since(emulator, before) == [("Returns", "Default"), ("Returns", "Mobile")]
+    assert ended.output.endswith(": 2 passed, 2 flaky\n")
 
 
 async def test_other_servers_are_another_matter(
@@ -183,12 +185,9 @@ async def test_other_servers_are_another_matter(
         assert len(emulator.runs) == 1
         assert (await call("report")).output.endswith(": 1 passed\n")
         assert len((await call("history --json")).json["batches"]) == 1
-        place = f"of project {other.project_id} at {other.url}"
         (await call("resume")).refuses(
             f" of project {emulator.project_id} at {emulator.url} has finished, or is still running"
         )
-        ended = await call("run --failed 3 --wait")
-        ended.refuses(f"Batch 3 is {place}, not")
     ended = await call("resume 3")
     assert other.url.removeprefix("http://") in ended.errors
     for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
@@ -215,16 +214,16 @@ async def test_project_by_name_is_the_same_project(
     (await call("report")).refuses("there is no project 'Another'")
 
 
-async def test_other_job_ran_since(emulator: Emulator, call: Call) -> None:
-    """Another job's green batch is no success of all: the batch with failures is named."""
+async def test_run_failed_is_about_one_batch(emulator: Emulator, call: Call) -> None:
+    """Without a name it is about the last batch, and it says which one, and how much runs again."""
     await call("run Returns --wait --key nightly-1")
     await call("run Checkout --wait --key nightly-2")
-    ended = await call("run --failed nightly-2 --wait")
-    assert (ended.code, ended.output, len(emulator.runs)) == (0, "", 2)
-    assert ended.errors.startswith("Batch 2 (nightly-2), started 20")
-    ended = await call("run --failed --wait")
-    ended.refuses("Batch 2 (nightly-2), the last one, has no failures. Batch 1 (nightly-1) has ")
-    assert ended.errors.endswith("To rerun those: testvibe-async run --failed 1 --wait\n")
+    ended = await call("run --failed")
+    assert (ended.code, len(emulator.runs)) == (0, 2)
+    assert re.match(r"Batch 2 \(nightly-2\), started 20.*; to run again: 0 of 1\.\n", ended.errors)
+    assert (await call("run --failed nightly-1 --attempts 2")).code == 1
+    assert len(emulator.runs) == 4
+    (await call("run --failed 9")).refuses("there is no batch 9")
 
 
 @pytest.mark.parametrize("typed", ["run Returns Wishlist", "run --all"])
@@ -240,7 +239,7 @@ async def test_same_command_with_the_same_key_resumes(
     ended = await call(f"{typed} --wait --key a")
     assert (ended.code, len(emulator.runs)) == (1, number)
     assert ended.lines[0] == "Batch 1 (a)."
-    for other in ("run Checkout", "generate Checkout --yes", "run --failed"):
+    for other in ("run Checkout", "generate Checkout --yes"):
         (await call(f"{other} --key a")).refuses("Batch 1 (a) has this key, and other features")
 
 
@@ -290,57 +289,43 @@ async def test_batch_that_is_running(word: str, emulator: Emulator, call: Call) 
     assert "still running" not in (await call("report")).errors
 
 
-async def test_rerun_is_judged_as_its_batch(emulator: Emulator, call: Call) -> None:
-    """Its exit code is that of `report`, by the `--fail-on-flaky` of the batch; it says why."""
+async def test_further_attempt_is_judged_as_its_batch(emulator: Emulator, call: Call) -> None:
+    """Its exit code is by the `--fail-on-flaky` of the batch, and what passed runs no more."""
     end_later(emulator, "failed")
     await call("run Checkout --wait --fail-on-flaky")
-    said = "It is still red: 1 flaky, with --fail-on-flaky\n"
-    for typed, runs in (("run --failed 1 --wait", 2), ("run --failed --wait", 2), ("report 1", 2)):
+    for typed in ("run --failed 1", "run --failed"):
         ended = await call(typed)
-        assert (ended.code, len(emulator.runs)) == (1, runs), typed
-        assert typed == "report 1" or ended.errors.endswith(said)
-    assert ": nothing to run again, of 1 run.\n" in (await call("run --failed 1 --wait")).errors
+        assert (ended.code, len(emulator.runs)) == (1, 2), typed
+        assert ended.output.endswith(": 1 flaky; red by --fail-on-flaky\n")
 
 
-async def test_resumed_batch_has_its_reruns(emulator: Emulator, call: Call) -> None:
-    """What was run again since is part of what `resume` judges, reports, and names as left."""
+async def test_further_attempt_is_part_of_its_batch(emulator: Emulator, call: Call) -> None:
+    """It waits for what is in flight too, writes the batch's reports, and makes no new batch."""
     await interrupted(call, "run Returns Wishlist --wait --report junit.xml", at=30)
-    await interrupted(call, "run --failed 1 --wait", at=5)
-    ended = await call("resume 1")
-    assert (ended.code, ended.output.endswith(": 1 passed, 1 in flight\n")) == (4, True)
-    for left in (ended, await call("report 1"), await call("run --failed 1 --wait")):
-        assert (left.code, "resume 2\n" in left.errors) == (4, True)
-        assert "resume 1\n" not in left.errors
-    await call("resume 2")
+    await asyncio.sleep(86_400)
+    emulator.finish_run(215, "passed")
     end_later(emulator, "passed", "Returns")
-    assert (await call("run --failed 1 --wait")).code == 0
-    ended = await call("resume 1")
+    ended = await call("run --failed")
     assert (ended.code, ended.output.endswith(": 1 passed, 1 flaky\n")) == (0, True)
-    assert text_of("junit.xml").count("<flakyFailure") == 2
+    assert "<flakyFailure" in text_of("junit.xml")
+    (batch,) = (await call("history --json")).json["batches"]
+    assert batch["seconds"] < 1000
 
 
-@pytest.mark.parametrize("typed", ["run --failed 1 --wait", "resume 2"])
-async def test_rerun_reports_its_batch(typed: str, emulator: Emulator, call: Call) -> None:
-    """A rerun that passes is no success of a batch that has a run in flight, however it ends."""
-    await interrupted(call, "run Returns Wishlist --wait", at=30)
-    if typed == "resume 2":
-        await interrupted(call, "run --failed 1 --wait", at=5)
-    end_later(emulator, "passed", "Returns")
-    ended = await call(typed, "--report", "a.xml")
-    assert (ended.code, ended.output[-11:]) == (4, ": 1 passed\n")
-    whole = ": 1 flaky, 1 in flight. Resume it with testvibe-async resume 1\n"
-    assert whole in ended.errors
-    assert (await call("report 1")).code == 4
-    assert re.findall(r"<flakyFailure|<error", text_of("a.xml")) == ["<flakyFailure", "<error"]
+async def test_repeated_runs_have_no_further_attempt(call: Call) -> None:
+    """Each run of `--repeat` counts by itself, so `run --failed` is neither suggested nor done."""
+    ended = await call("run Returns --repeat 2")
+    assert (ended.code, "--failed" in ended.output) == (1, False)
+    (await call("run --failed -q")).refuses("repeated runs take no further attempts")
 
 
 async def test_generations_that_failed_are_not_run(emulator: Emulator, call: Call) -> None:
-    """`run --failed` of a batch of generations is refused, with the command that generates."""
+    """`run --failed` of a batch of generations is refused, with the command that shows them."""
     emulator.fail("generate_feature", Fault.status(400), times=1)
     await call(f"generate {GIFT_CARD} --watch")
     requests = len(emulator.requests)
     ended = await call("run --failed 1 --wait")
-    ended.refuses(f"what failed: testvibe-async generate {GIFT_CARD}")
+    ended.refuses("--failed repeats runs: see testvibe-async report 1")
     assert len(emulator.requests) == requests
 
 
@@ -386,15 +371,13 @@ async def test_unfinished_batches_are_listed(call: Call) -> None:
     (await call("run --failed 3")).refuses("there is no batch 3: the newest is batch 2 (slow)")
 
 
-async def test_a_rerun_reports_what_is_new_as_report_does(emulator: Emulator, call: Call) -> None:
-    """What failed newly in a batch is new in the report of its rerun too, since the same batch."""
+async def test_further_attempt_reports_what_is_new(emulator: Emulator, call: Call) -> None:
+    """What fails newly in a batch is new in its further attempt too."""
     await call("run Newsletter --wait")
     for words in ("run Newsletter", "run --failed 2 --report again.md"):
         end_later(emulator, "failed", "Newsletter")
         await call(f"{words} --wait")
-    await call("report 2 --report later.md")
-    for name in ("again.md", "later.md"):
-        assert "- **Newsletter**: newly failing, new since batch 1, " in text_of(name)
+    assert "- **Newsletter**: newly failing, new since batch 1, " in text_of("again.md")
 
 
 async def test_what_is_new_is_named_after_ctrl_c(emulator: Emulator, call: Call) -> None:
@@ -518,16 +501,14 @@ BOTH = {"succeeded": 1, "failed": 1}
 LEFT: dict[str, Facts] = {
     "report": (4, 1, {"failed": 1, "inFlight": 1}, ["resume 1", "wait"]),
     "resume": (1, 1, BOTH, []),
-    "run --failed --wait": (4, 2, {"failed": 1}, ["resume 1"]),
+    "run --failed --wait": (1, 1, BOTH, []),
     "wait 214 215": (1, None, BOTH, []),
 }
 AWAY: dict[str, Facts] = {
     "report": (5, 1, {"failed": 1, "notSeen": 1}, ["resume 1", "wait"]),
-    "run --failed --wait": (5, 2, {"failed": 1}, ["resume 1"]),
 }
 FULL: dict[str, Facts] = {  # The failure was seen, and could not be kept.
     "report": (4, 1, {"inFlight": 2}, ["resume 1", "wait"]),
-    "run --failed --wait": (4, None, {}, ["resume 1"]),
 }
 CODES = {
     "passed": 0,
@@ -542,13 +523,13 @@ CODES = {
 STORY: dict[str, dict[str, Facts]] = {
     "failed": {
         "report": (1, 1, BOTH, []),
-        "run --failed --wait": (1, 2, {"failed": 1}, []),
+        "run --failed --wait": (1, 1, BOTH, []),
         "resume": (2, None, {}, []),
         "wait 214 215": (1, None, BOTH, []),
     },
     "passed": {
         "report": (0, 1, {"succeeded": 1}, []),
-        "run --failed --wait": (0, None, {}, []),
+        "run --failed --wait": (0, 1, {"succeeded": 1}, []),
         "resume": (2, None, {}, []),
         "wait 214": (0, None, {"succeeded": 1}, []),
     },

@@ -74,7 +74,11 @@ async def test_each_failure_is_an_annotation(
 @pytest.mark.usefixtures("on_github")
 @pytest.mark.parametrize(
     ("more", "counts"),
-    [("--timeout 4", "1 in flight"), ("--attempts 2 --fail-on-flaky", "1 flaky"), ("", None)],
+    [
+        ("--timeout 4", "1 in flight"),
+        ("--attempts 2 --fail-on-flaky", "1 flaky; red by --fail-on-flaky"),
+        ("", None),
+    ],
 )
 async def test_red_without_a_failure(
     more: str, counts: str | None, emulator: Emulator, call: Call
@@ -169,7 +173,7 @@ async def test_next_job_goes_on(
     assert "junit.xml" in names_in(Path())
     ended = await call(*failed)
     assert ended.code == 1
-    assert ended.output.endswith(": 1 failed\n")
+    assert ended.output.endswith(": 14 passed, 1 failed\n")
     ended = await call(*history)
     (_, line) = [line for line in ended.lines if "\t" in line]
-    assert line.startswith("1  ")  # The rerun is part of it.
+    assert line.startswith("1  ")

@@ -263,4 +263,4 @@ async def test_red_end_is_explained_in_quiet(emulator: Emulator, call: Call) -> 
     later(4, emulator.finish_run, 214, "failed")
     ended = await call("run Checkout --attempts 2 --fail-on-flaky --quiet")
     assert (ended.code, ended.output) == (1, "")
-    assert ended.errors.endswith(": 1 flaky. It is still red: 1 flaky, with --fail-on-flaky\n")
+    assert ended.errors.endswith(": 1 flaky; red by --fail-on-flaky\n")
