@@ -56,7 +56,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
     """Name the options that have no effect, because no test has a run."""
     names = options.given_options(config)
-    if not names or config.pluginmanager.has_plugin("testvibe-session"):
+    if not names or config.pluginmanager.has_plugin(options.SESSION):
         return None
     return f"testvibe: without --testvibe there is no effect of {', '.join(names)}"
 

@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from testvibe_async.reports.entries import Case
-
+    from testvibe_async.runner.selection import Selection
 RUN = "testvibe_run"
-EARLIER_RUNS = "testvibe_earlier_runs"
+"""The property of a report with the id of its run."""
+
 FLAKY = "testvibe_flaky"
-"""The property of a report whose feature passed after a run that failed."""
+"""The property of a report whose feature passed after a run that failed: its runs."""
 
 
 class RunFailed(AssertionError):  # noqa: N818 - a verdict; the message is the report
@@ -98,15 +99,15 @@ class FeatureItem(pytest.Item):
         """Wait for the run; fail if it did not pass."""
         self._result = None
         self._result = result = self._suite.result(self.run_request, self.nodeid)
-        earlier = ", ".join(f"{each.operation} {each.status}" for each in result.entry.earlier)
-        is_flaky = "true" if result.entry.is_flaky else ""
-        own = {RUN: result.entry.facts.get("runId"), EARLIER_RUNS: earlier, FLAKY: is_flaky}
+        entry = result.entry
+        runs = [f"{each.operation} {each.status}" for each in (*entry.earlier, entry)]
+        own = {RUN: entry.facts.get("runId"), FLAKY: ", ".join(runs) if entry.is_flaky else ""}
         both = dict(self.user_properties) | own
         self.user_properties[:] = [(name, value) for name, value in both.items() if value]
         run = result.run
-        if result.entry.verdict is Verdict.QUARANTINED:
-            pytest.xfail(str(result.entry.item.quarantine))
-        if run.is_failure or result.entry.verdict is Verdict.FAILED:
+        if entry.verdict is Verdict.QUARANTINED:
+            pytest.xfail(str(entry.item.quarantine))
+        if run.is_failure or entry.verdict is Verdict.FAILED:
             raise RunFailed
         run.raise_for_status()
 
@@ -191,33 +192,44 @@ def choose(node_ids: Collection[str], suite: Suite) -> list[tuple[str, RunReques
         pytest.Collector.CollectError: A node id matches no feature.
         VibeError: The service could not be asked, or has no such feature or configuration.
     """
-    options = suite.options
     if f"{ROOT}::" in node_ids:  # the node id of the collector means all features
         node_ids = ()
-    names = [_name_in(node_id, options.config) for node_id in node_ids]
-    words = names or options.select
-    if any(map(_is_ambiguous, names)) or all(word.startswith("!") for word in words):
-        words = ("*", *(() if names else words))
-    try:
-        selection = suite.select(words)
-    except (NotFoundError, IncompleteListError) as error:
-        error.add_note("To name features: --testvibe-select NAME, without * and ?")
-        raise
-    named = {name.casefold() for name in (*names, *options.select)}
-    requests = [
-        (evolve(request, config=config, site_url=options.site_url), is_draft)
-        for request, is_draft in _requests(selection.features, named)
+    selection = _selected(node_ids, suite)
+    left_out = [each for each in selection.left_out if node_ids or not each.is_suggestion]
+    by_id = {
+        node_id.casefold(): (node_id, own, feature in left_out and feature.status == DRAFT)
+        for feature, request in _requests([*selection.features, *left_out])
         for config in selection.configs
-    ]
-    chosen = [(f"{ROOT}::{_item_name(request)}", request, draft) for request, draft in requests]
-    by_id = {each[0].casefold(): each for each in chosen}
+        for own in [evolve(request, config=config, site_url=suite.options.site_url)]
+        for node_id in [f"{ROOT}::{_item_name(own)}"]
+    }
     if missing := [node_id for node_id in node_ids if node_id.casefold() not in by_id]:
-        meant = did_you_mean(missing[0], [node_id for node_id, _, _ in chosen])
+        meant = did_you_mean(missing[0], [node_id for node_id, _, _ in by_id.values()])
         raise pytest.Collector.CollectError(
             f"no feature is {missing[0]!r}{meant and f': {meant}'}; pytest --testvibe "
             "--collect-only -q lists them, with [NAME] if there is --testvibe-config NAME"
         )
-    return [by_id[node_id.casefold()] for node_id in dict.fromkeys(node_ids)] or chosen
+    named = [by_id[node_id.casefold()] for node_id in dict.fromkeys(node_ids)]
+    return [(*each[:2], False) for each in named] or list(by_id.values())
+
+
+def _selected(node_ids: Collection[str], suite: Suite) -> Selection:
+    """Return what the options select, or all features and suggestions to find node ids among.
+
+    Where the service has no whole list, a plain node id has a name that can be asked for.
+    """
+    words = () if node_ids else suite.options.select
+    try:
+        only_excludes = all(word.startswith("!") for word in words)
+        return suite.select(["*", *words] if only_excludes else words)
+    except (NotFoundError, IncompleteListError) as error:
+        if node_ids:
+            names = [node_id.removeprefix(f"{ROOT}::") for node_id in node_ids]
+            for config in suite.options.config:
+                names = [name.removesuffix(f"[{config}]") for name in names]
+            return suite.select(names)
+        error.add_note("To name features: --testvibe-select NAME, without * and ?")
+        raise
 
 
 def _item_name(request: RunRequest) -> str:
@@ -230,44 +242,22 @@ def _item_name(request: RunRequest) -> str:
     return name if name.endswith("]") else name.replace("[", "(").replace("]", ")")
 
 
-def _requests(
-    features: Sequence[str | Feature], named: Collection[str]
-) -> Iterator[tuple[RunRequest, bool]]:
-    """Yield the request of each feature, and True for a draft that was not asked for by its name.
+def _requests(features: Sequence[Any]) -> Iterator[tuple[str | Feature, RunRequest]]:
+    """Yield each feature with its request. Of several with one name, each has its id in its own.
 
-    Of several with one name, each has its id in its own.
+    The service reads a name of digits as an id, and a server before it may read a slash as one of
+    the path: such features are requested by their ids.
     """
     numbers = Counter(each.name.casefold() for each in features if not isinstance(each, str))
-    for feature in features:
-        if isinstance(feature, str):
-            yield RunRequest(feature), False
+    for each in features:
+        if isinstance(each, str):
+            yield each, RunRequest(each)
             continue
-        is_draft = (feature.status or "").casefold() == DRAFT
-        name = feature.name or str(feature.id)
-        is_only = numbers[feature.name.casefold()] == 1
-        request = RunRequest(
-            name if is_only or not feature.name else f"{name} ({feature.id})",
-            feature_id=None if is_only and not _is_ambiguous(name) else feature.id,
-        )
-        yield request, is_draft and name.casefold() not in named
-
-
-def _name_in(node_id: str, configs: Sequence[str]) -> str:
-    name = node_id.removeprefix(f"{ROOT}::")
-    suffixes = (f"[{config}]" for config in configs)
-    found = (each for each in suffixes if name.casefold().endswith(each.casefold()))
-    return name[: len(name) - len(next(found, ""))]
-
-
-def _is_ambiguous(name: str) -> bool:
-    """Return True if a name alone may not lead to its feature.
-
-    The service reads one of digits as an id, a server before it may read a slash as one of the
-    path, and the runner some characters as a pattern. In a node id U+FFFD, an ellipsis and
-    parentheses stand for other characters, parentheses may hold an id, and brackets a configuration
-    that no option names.
-    """
-    return name.isdecimal() or any(mark in name for mark in "/\ufffd…(*?[!")
+        is_only = numbers[each.name.casefold()] == 1
+        name = each.name or str(each.id)
+        is_sure = is_only and not name.isdecimal() and not {*name} & {*"/\\"}
+        title = name if is_only or not each.name else f"{name} ({each.id})"
+        yield each, RunRequest(title, feature_id=None if is_sure else each.id)
 
 
 def outcome_of(case: Case) -> tuple[Literal["passed", "failed", "skipped"], str]:

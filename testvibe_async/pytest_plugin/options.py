@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ROOT = "testvibe"
 """The beginning of the node ids of features, before `::`."""
 
+SESSION = "testvibe-session"
+"""The name of the plugin object of a session that runs features."""
+
 MARKER = (
     "testvibe(feature, *, config=None, site_url=None, project=None): run a TestVibe feature, along "
     "with all others, and give the finished run to the test by the fixture testvibe_run"

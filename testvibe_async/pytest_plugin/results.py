@@ -18,8 +18,6 @@ from testvibe_async.reports.reasons import why
 from testvibe_async.reports.text import one_line, tail
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from testvibe_async.reports.entries import Case, Entry
 
 LOG_LINES = 20
@@ -38,11 +36,6 @@ class Result:
 
     has_log: bool = False
     """True to show the end of the log, also if a test says why the run failed."""
-
-    @property
-    def files(self) -> list[Path]:
-        """All downloaded files, those of each attempt."""
-        return [file for files in self.entry.artifacts.values() for file in files]
 
     @property
     def cases(self) -> list[Case]:
@@ -75,10 +68,11 @@ class Result:
         """
         entry, error = self.entry, self.entry.item.error
         shows_log = self.has_log or not any(case.is_failed for case in self.cases)
+        files = [file for files in entry.artifacts.values() for file in files]
         sections = {
             "Its runs before": "\n".join(map(_headline, entry.earlier)),
             "The end of its log": tail(entry.log, LOG_LINES) if shows_log else "",
-            "Its artifacts": "\n".join(map(str, self.files)),
+            "Its artifacts": "\n".join(map(str, files)),
             "Its artifacts could not be downloaded": self.artifacts_error,
         }
         parts = [describe_error(error) if error else _headline(entry)]

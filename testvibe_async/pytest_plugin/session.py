@@ -60,10 +60,11 @@ class FeatureSession:
     @classmethod
     def of(cls, config: pytest.Config) -> FeatureSession:
         """Return the object of a session; the first call makes and registers it."""
-        if _KEY not in config.stash:
-            config.stash[_KEY] = cls(config)
-            config.pluginmanager.register(config.stash[_KEY], "testvibe-session")
-        return config.stash[_KEY]
+        made: FeatureSession | None = config.pluginmanager.get_plugin(options.SESSION)
+        if made is None:
+            made = cls(config)
+            config.pluginmanager.register(made, options.SESSION)
+        return made
 
     def enable_collection(self, node_ids: Collection[str]) -> None:
         """Collect the features of the options, or only the features of these node ids.
@@ -91,8 +92,7 @@ class FeatureSession:
 
     def _tell(self, event: OutageStarted | OutageEnded) -> None:
         """Print a line on an outage at once; a worker of pytest-xdist prints nothing."""
-        reporter: pytest.TerminalReporter | None
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             if isinstance(event, OutageEnded):
                 line = f"the service answers again, after {event.seconds:.0f} s"
@@ -107,8 +107,7 @@ class FeatureSession:
             request = self._request_of(item)
             if request is None:
                 raise NoRun("testvibe_run needs @pytest.mark.testvibe('a feature')", pytrace=False)
-            item.stash[_RUN] = self.suite.result(request, item.nodeid).run
-            return item.stash[_RUN]
+            return self.suite.result(request, item.nodeid).run
         except (VibeError, pytest.UsageError) as error:
             raise NoRun(describe_error(error), pytrace=False) from None
 
@@ -232,13 +231,15 @@ class FeatureSession:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """List the features that passed after a run that failed."""
-        reports = terminalreporter.getreports("passed")
-        properties = {report.nodeid: dict(report.user_properties) for report in reports}
-        flaky = {node_id: each for node_id, each in properties.items() if features.FLAKY in each}
+        flaky = {
+            report.nodeid: value
+            for report in terminalreporter.getreports("passed")
+            for name, value in report.user_properties
+            if name == features.FLAKY
+        }
         if flaky:
             terminalreporter.section("TestVibe features that are flaky")
-        for node_id, each in flaky.items():
-            runs = f"{each[features.EARLIER_RUNS]}, run {each[features.RUN]} passed"
+        for node_id, runs in flaky.items():
             terminalreporter.write_line(f"FLAKY {node_id} - {runs}")
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
@@ -255,10 +256,6 @@ class FeatureSession:
                     capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
                     with capture.global_and_fixture_disabled() if capture else nullcontext():
                         sys.stderr.write("\n".join(["", *lines, ""]))
-
-
-_KEY = pytest.StashKey[FeatureSession]()
-_RUN = pytest.StashKey["Run"]()
 
 
 @contextmanager
@@ -291,6 +288,6 @@ def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) 
     """Return True if `xfail` may expect an exception: no run was cancelled, or is missing."""
     if isinstance(item, features.FeatureItem):
         return isinstance(found.value, features.RunFailed | pytest.xfail.Exception)
-    run = item.stash.get(_RUN, None)
-    is_decided = run is None or run.is_success or run.is_failure
+    run = getattr(item, "funcargs", {}).get("testvibe_run")
+    is_decided = not isinstance(run, Run) or run.is_success or run.is_failure
     return is_decided and not isinstance(found.value, NoRun)

@@ -27,9 +27,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import Client, Hooks, Run, SqliteLedger, errors
+from testvibe_async import Batch, BatchItem, Client, Hooks, Project, Run, SqliteLedger, errors
 from testvibe_async._core.artifacts import safe_paths
-from testvibe_async.outcomes import BatchItem
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.reports.entries import Entry
 from testvibe_async.runner.history import Place, running
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from testvibe_async import Project
-    from testvibe_async.batch import Batch
     from testvibe_async.events import OutageEnded, OutageStarted
     from testvibe_async.pytest_plugin.leftovers import SeenRuns
     from testvibe_async.pytest_plugin.options import Options
@@ -72,7 +69,7 @@ class RunRequest:
     """The project's id or name; None for the session's."""
 
     feature_id: int | None = field(default=None, kw_only=True)
-    """The feature's id, if the service would read its name as another id."""
+    """The feature's id, if the service may read its name as something else."""
 
     @property
     def word(self) -> int | str:
@@ -131,17 +128,10 @@ class Suite:
         except (ImportError, OSError) as error:
             what = "name a file for the ledger with TESTVIBE_LEDGER"
             raise errors.ConfigError(f"{what}: {error}") from error
-        self._client = Client(
-            project=options.project,
-            ledger=ledger,
-            hooks=Hooks(
-                on_outage_started=tell,
-                on_outage_ended=tell,
-            ),
-            **given,
-        )
+        hooks = Hooks(on_outage_started=tell, on_outage_ended=tell)
+        self._client = Client(project=options.project, ledger=ledger, hooks=hooks, **given)
         self._stack = ExitStack()
-        self._lists: dict[tuple[str, str], asyncio.Future[Any]] = {}
+        self._lists: dict[str, asyncio.Future[Any]] = {}
         """The list calls, each made once."""
         self._results: _Futures = {}
         self._asked: Counter[str] = Counter()
@@ -166,20 +156,20 @@ class Suite:
         self._stack.enter_context(portal.wrap_async_context_manager(self._client))
         return portal
 
+    def close(self) -> None:
+        """Close the client; nothing is cancelled at the service, see `seen`."""
+        self._stack.close()
+
     def select(self, words: Sequence[str]) -> Selection:
         """Return the features that words mean, and the configurations of the options.
 
-        What has no tests yet is among them: its own test says so. Raises as
-        `runner.selection.select`.
+        Raises as `runner.selection.select`.
         """
-        return self._portal.call(self._selected, words)
+        return self._portal.call(self._select, words)
 
-    async def _selected(self, words: Sequence[str]) -> Selection:
-        project = await self._found(None)
-        call = partial(select, project, evolve(self._spec, features=words), max_outage=MAX_OUTAGE)
-        selection: Selection = await self._once("features", project.id, call)
-        drafts = [each for each in selection.left_out if not each.is_suggestion]
-        return evolve(selection, features=[*selection.features, *drafts])
+    async def _select(self, words: Sequence[str]) -> Selection:
+        spec = evolve(self._spec, features=words)
+        return await select(await self._found(None), spec, max_outage=MAX_OUTAGE)
 
     def start(self, *, delay: float = 0.0) -> None:
         """Dispatch the planned runs, except if they already were, and return at once.
@@ -192,8 +182,6 @@ class Suite:
             ConfigError: A run names no project, and the session has none.
         """
         if requests := [each for each in self.planned if each not in self._results]:
-            for request in requests:
-                self._project(request.project)
             self._dispatch(requests, self._key, delay)
 
     def result(self, request: RunRequest, node_id: str) -> Result:
@@ -214,7 +202,6 @@ class Suite:
         self._asked[node_id] += 1
         future = self._results.get(request)
         if future is None or (count and self._may_repeat(future)):
-            self._project(request.project)
             self._dispatch([request], f"{self._key} {node_id} {count}")
         return self._results[request].result()
 
@@ -225,10 +212,6 @@ class Suite:
         if result.entry.item.outcome is not None:
             return self.options.attempts == 1
         return result.is_settled
-
-    def close(self) -> None:
-        """Close the client; nothing is cancelled at the service, see `seen`."""
-        self._stack.close()
 
     @property
     def seen(self) -> SeenRuns:
@@ -241,6 +224,8 @@ class Suite:
         }
 
     def _dispatch(self, requests: Sequence[RunRequest], key: str, delay: float = 0.0) -> None:
+        for request in requests:
+            self._project(request.project)
         futures: _Futures = {request: Future() for request in requests}
         self._portal.start_task_soon(self._run_all, futures, key, delay)
         self._results |= futures
@@ -259,8 +244,7 @@ class Suite:
                 jobs[str(request.word).casefold(), config][request] = future
         async with anyio.create_task_group() as group:
             for (project_id, site_url), jobs in batches.items():
-                is_usual = site_url == self.options.site_url
-                own_key = key if is_usual else f"{key} {site_url}"
+                own_key = key if site_url == self.options.site_url else f"{key} {site_url}"
                 group.start_soon(self._run, self._client.project(project_id), jobs, own_key)
 
     async def _place_of(self, request: RunRequest) -> tuple[Project, str | None]:
@@ -273,8 +257,8 @@ class Suite:
         evolve(self._spec, site_url=request.site_url)  # It refuses what is no site.
         if request.config is None:
             return project, None
-        call = partial(listed_configs, project)
-        known = await self._once("configurations", project.id, call)
+        listed = partial(listed_configs, project)
+        known = await self._once(f"configurations of {project.id}", listed)
         return project, chosen_configs([request.config], known)[0]
 
     async def _run(self, project: Project, jobs: _Jobs, key: str) -> None:
@@ -334,10 +318,12 @@ class Suite:
         """Download the artifacts of each run that failed, if that was asked for."""
         found: dict[int, list[Path]] = {}
         problem = None
+        of_project = f" of {request.project}" if request.project else ""
         try:
             for run in item.attempts:
                 if self.options.artifacts is not None and not run.is_success:
-                    own = self.options.artifacts / _directory(request, run)
+                    name = re.sub(r"[/\\]", "_", f"{request}{of_project} run {run.run_id}")
+                    own = self.options.artifacts / safe_paths([name])[0]
                     found[run.run_id] = await project.download_artifacts(run.run_id, own)
         except (errors.ConfigError, errors.TransportError, errors.ResponseError, OSError) as error:
             problem = str(error)
@@ -361,18 +347,11 @@ class Suite:
         """Return a project with its id, which is looked up for a name."""
         wanted = self._project(name).id
         call = partial(choose_project, self._client, wanted, max_outage=MAX_OUTAGE)
-        return self._client.project(await self._once("projects", wanted, call))
+        return self._client.project(await self._once(f"project {wanted}", call))
 
-    async def _once(self, what: str, of: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def _once(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Return the result of a call for a list, which is made once."""
-        if (what, of) not in self._lists:
-            self._lists[what, of] = asyncio.ensure_future(call())
-        found: T = await self._lists[what, of]
+        if what not in self._lists:
+            self._lists[what] = asyncio.ensure_future(call())
+        found: T = await self._lists[what]
         return found
-
-
-def _directory(request: RunRequest, run: Run) -> str:
-    """Return the name of a directory for a run's artifacts, valid on every system."""
-    place = f" of {request.project}" if request.project else ""
-    name = re.sub(r"[/\\]", "_", f"{request}{place} run {run.run_id}")
-    return safe_paths([name])[0]

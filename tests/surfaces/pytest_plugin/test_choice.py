@@ -155,10 +155,8 @@ def test_without_a_test_nothing_is_dispatched(
     ("arguments", "status", "said"),
     [
         (["--testvibe-select=Chek*"], 0, "no feature matches 'Chek[*]': did you mean 'Checkout'*"),
-        *[
-            ([word], 0, "*no feature 'Chekout': did you mean 'Checkout'?*")
-            for word in ("--testvibe-select=Chekout", "testvibe::Chekout")
-        ],
+        (["--testvibe-select=Chekout"], 0, "*no feature 'Chekout': did you mean 'Checkout'?*"),
+        (["testvibe::Chekout"], 0, "no feature is *Chekout': did you mean '*Checkout'?*"),
         (["testvibe::Checkout[Moblie]"], 0, "no feature is '*Moblie[]]': did you *-config NAME"),
         (
             ["--testvibe-config=Mobile", "testvibe::Checkout[Firefox]"],
