@@ -140,17 +140,11 @@ def fitting(pieces: Iterable[T], room: int) -> list[T]:
 
 
 def page(
-    name: str,
-    rows: Sequence[Document],
-    max_output: int,
-    *,
-    cursor: str | None = None,
-    limit: int | None = None,
-) -> Document:
-    """Return the rows of a list from a cursor on, as many as fit.
+    rows: Sequence[T], max_output: int, *, cursor: str | None, limit: int | None = None
+) -> tuple[list[T], Document]:
+    """Return as many rows as fit from a cursor on, and the members that say what else there is.
 
     Args:
-        name: The list's member in the document.
         rows: All rows.
         max_output: Maximum characters of the answer.
         cursor: Start of the page; None for the first.
@@ -160,10 +154,12 @@ def page(
     taken = fitting(rows[start:][:limit], max_output - ROOM)
     following = start + len(taken)
     more = {"nextCursor": str(following)} if following < len(rows) else {}
-    return {name: taken, "total": len(rows), **more}
+    return taken, {"total": len(rows), **more}
 
 
-def lines_of(text: str, max_output: int, *, offset: int = 0, lines: int | None = None) -> Document:
+def lines_of(
+    text: str | None, max_output: int, *, offset: int = 0, lines: int | None = None
+) -> Document:
     """Return the lines of a text from an offset on, as many as fit.
 
     Args:
@@ -172,7 +168,7 @@ def lines_of(text: str, max_output: int, *, offset: int = 0, lines: int | None =
         offset: Number of lines to skip at the start.
         lines: Maximum number of lines; None for all that fit.
     """
-    every = text.splitlines(keepends=True)
+    every = (text or "").splitlines(keepends=True)
     taken = fitting(every[offset:][:lines], max_output - ROOM)
     following = offset + len(taken)
     more = {"nextOffset": following} if following < len(every) else {}

@@ -11,20 +11,18 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve
 
-from testvibe_async import ConfigError, StoredBatch, Verdict
+from testvibe_async import Batch, Client, ConfigError, Project, SqliteLedger, StoredBatch, Verdict
 from testvibe_async.runner.history import KeptBatch, Place, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from testvibe_async import Batch, Client, Project, SqliteLedger
-
-    Make: TypeAlias = Callable[[], Awaitable[Batch[Any]]]
+    Make: TypeAlias = Callable[[str], Awaitable[Batch[Any]]]
+    """Makes the batch of a key, and does not open it; it may refuse."""
 
 PREFIX = "mcp-"
 """The beginning of the keys of batches that tools started."""
@@ -46,7 +44,7 @@ class ActiveBatch:
         """Begin to run it.
 
         Args:
-            make: Makes the batch, and does not open it; it may refuse.
+            make: Makes it.
             ledger: The file that keeps it.
             place: Its service and its project.
             key: Its key.
@@ -74,7 +72,7 @@ class ActiveBatch:
         return self.task.done() or bool(self.kept and all(item.ref for item in self.kept.items))
 
     async def _run(self, make: Make, ledger: SqliteLedger) -> None:
-        batch = await make()
+        batch = await make(self.key)
         async with running(batch, ledger, self.place) as kept:
             assert kept is not None
             self._opened = batch, kept
@@ -103,9 +101,7 @@ class ActiveBatches:
         self._active: list[ActiveBatch] = []
         self._starting = asyncio.Lock()
 
-    async def start(
-        self, home: Project, name: str, make: Callable[[str], Awaitable[Batch[Any]]]
-    ) -> tuple[ActiveBatch, bool]:
+    async def start(self, home: Project, name: str, make: Make) -> tuple[ActiveBatch, bool]:
         """Return the batch of a call, and True if no equal call started it.
 
         Args:
@@ -116,30 +112,21 @@ class ActiveBatches:
         """
         place = Place(self._client.server, home.id)
         async with self._starting:
-            for each in self._in_flight(place):
-                if _name_of(each.key) == name:
+            for each in self._active:
+                if (each.place, _name_of(each.key)) == (place, name) and not each.task.done():
                     return each, False
             latest = await self.latest(home, name)
             if latest is not None and _is_in_flight(latest):
                 return self.resume(latest), False
-            key = f"{name}-{latest.number if latest else 0}"
-            return self._start(partial(make, key), place, key), True
+            return self._run(make, place, f"{name}-{latest.number if latest else 0}"), True
 
     async def latest(self, home: Project, name: str) -> KeptBatch | None:
         """Return the latest batch in the ledger of the calls of a name."""
         place = Place(self._client.server, home.id)
         for each in await StoredBatch.all(self._ledger, with_items=False, limit=SEARCHED):
             if place.has(each) and _name_of(each.key) == name:
-                return await self._read(each.number)
+                return KeptBatch.of(await StoredBatch.read(self._ledger, each.number))
         return None
-
-    async def _read(self, number: int) -> KeptBatch:
-        """Return a batch of the ledger with its items.
-
-        Raises:
-            ConfigError: The ledger has none.
-        """
-        return KeptBatch.of(await StoredBatch.read(self._ledger, number))
 
     async def find(self, number: int) -> tuple[KeptBatch, ActiveBatch | None]:
         """Return the batch of runs of a number, which is resumed if a tool left it.
@@ -147,7 +134,7 @@ class ActiveBatches:
         Raises:
             ConfigError: The ledger has none of that number and service.
         """
-        kept = await self._read(number)
+        kept = KeptBatch.of(await StoredBatch.read(self._ledger, number))
         if (kept.kind, kept.server) != ("run", self._client.server):
             raise ConfigError(f"batch {number} is one of {kept.kind}s at {kept.server}")
         is_left = not kept.is_over and kept.key.startswith(PREFIX)
@@ -155,30 +142,26 @@ class ActiveBatches:
 
     def resume(self, kept: KeptBatch) -> ActiveBatch:
         """Resume a batch that an earlier process, or an earlier call, has left."""
-        for each in self._in_flight(kept.place):
-            if each.key == kept.key:
-                return each
 
-        async def make() -> Batch[Any]:
-            return kept.spec.start(self._client.project(kept.project), None, key=kept.key)
+        async def make(key: str) -> Batch[Any]:
+            return kept.spec.start(self._client.project(kept.project), None, key=key)
 
-        return self._start(make, kept.place, kept.key)
+        return self._run(make, kept.place, kept.key)
 
-    def _in_flight(self, place: Place) -> list[ActiveBatch]:
+    def _run(self, make: Make, place: Place, key: str) -> ActiveBatch:
+        """Run a batch, unless this process already does."""
         self._active = [each for each in self._active if not each.task.done()]
-        return [each for each in self._active if each.place == place]
-
-    def _start(self, make: Make, place: Place, key: str) -> ActiveBatch:
+        for each in self._active:
+            if (each.place, each.key) == (place, key):
+                return each
         self._active.append(active := ActiveBatch(make, self._ledger, place, key))
         return active
 
     async def aclose(self) -> None:
         """End all waits; what was dispatched continues at the service."""
-        tasks = [each.task for each in self._active]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        for each in self._active:
+            each.task.cancel()
+        await asyncio.gather(*(each.task for each in self._active), return_exceptions=True)
 
 
 def _name_of(key: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async import BatchItem, Generation, RunRef, Verdict
+from testvibe_async import BatchItem, Generation, Operation, Ref, Verdict
 from testvibe_async._core.wire import serialize
 from testvibe_async.mcp_server.advice import capitalized, described, explain, reason_of
 from testvibe_async.mcp_server.answers import ROOM, Answer, Document, fitting, quoted, text_of
@@ -23,7 +23,6 @@ from testvibe_async.runner.words import counted, counts_of, verdict_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from testvibe_async import Operation, Ref
     from testvibe_async.models import Snapshot
     from testvibe_async.runner.history import KeptBatch
 
@@ -58,10 +57,8 @@ def answer_of_wait(
 
 def answer_without_id(kept: KeptBatch | None, *, tool: str, outage: str) -> Answer:
     """Say that a call has not started an operation yet, and why."""
-    why = outage or "the service has not answered"
     error = kept.items[0].error if kept else None
-    if error is not None and not outage:
-        why = reason_of(error)
+    why = outage or (reason_of(error) if error else "the service has not answered")
     line = f"The next operation of this call is not started yet: {why}."
     return answer_of_wait(line, {} if kept is None else {"batch": kept.number}, tool=tool)
 
@@ -145,9 +142,9 @@ def digest(kept: KeptBatch, max_output: int, *, in_flight: bool, remark: str = "
         "note": note,
         "startedAt": serialize(kept.started_at),
     }
-    refs = [item.ref for item in items if item.verdict is Verdict.IN_FLIGHT]
-    if refs:
-        content["runIds"] = [ref.run_id for ref in refs if isinstance(ref, RunRef)]
+    running = [item.ref for item in items if item.verdict is Verdict.IN_FLIGHT]
+    if running:
+        content["runIds"] = [ids_of(ref)["runId"] for ref in running if ref]
     if kept.spec.repeat > 1:
         content["stability"] = serialize(stability_of(items))
     room, left_out = max_output - ROOM - len(text_of(content)), list[str]()

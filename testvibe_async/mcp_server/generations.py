@@ -16,7 +16,7 @@ from mcp.server.mcpserver import Elicit, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
-from testvibe_async import Batch, Project, errors
+from testvibe_async import Batch, GenerationOperation, GenerationRef, Project, errors
 from testvibe_async._core.wire import GENERATION, serialize
 from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer, visible
@@ -24,8 +24,6 @@ from testvibe_async.mcp_server.batches import PREFIX
 from testvibe_async.mcp_server.runs import answer_of_one
 from testvibe_async.mcp_server.waits import Wait
 from testvibe_async.models import DRAFT, Feature, FeatureStatus, Generation
-from testvibe_async.operations import GenerationOperation
-from testvibe_async.refs import GenerationRef
 from testvibe_async.runner.history import KeptBatch
 from testvibe_async.runner.limit import GenerationLimitError
 from testvibe_async.runner.spec import BatchSpec
@@ -129,11 +127,8 @@ def _require_latest(latest: Generation, feature: Feature, replace: str | None) -
 
 def _names_of(latest: Generation, feature: Feature) -> list[str]:
     """Return what the latest generation may be called: its id first, or a date that it changed."""
-    dates = [latest.updated_at]
-    if latest.request_id is None:
-        dates.append(feature.updated_at)
-    names = [latest.request_id, *(serialize(date) for date in dates if date is not None)]
-    return [name for name in names if name]
+    dates = [latest.updated_at, None if latest.request_id else feature.updated_at]
+    return [name for name in (latest.request_id, *map(serialize, dates)) if name]
 
 
 class Consent(BaseModel):

@@ -13,17 +13,15 @@ from attrs import evolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from testvibe_async import Batch, BatchItem, errors
+from testvibe_async import Batch, BatchItem, RunRef, errors
 from testvibe_async._core.wire import serialize
-from testvibe_async.mcp_server import digests, toolkit
-from testvibe_async.mcp_server.advice import capitalized
+from testvibe_async.mcp_server import advice, digests, toolkit
 from testvibe_async.mcp_server.answers import Answer
 from testvibe_async.mcp_server.batches import PREFIX, ActiveBatch
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
-from testvibe_async.refs import RunRef
 from testvibe_async.runner.history import KeptBatch
 from testvibe_async.runner.names import chosen_configs
-from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import listed_configs, select
 from testvibe_async.runner.spec import BatchSpec
 
@@ -74,12 +72,7 @@ async def run_feature(
     """
     configs = () if config is None else (config,)
     spec = BatchSpec(
-        kind="run",
-        features=[feature],
-        configs=configs,
-        site_url=siteUrl,
-        quarantine=NO_QUARANTINE,
-        is_named=False,
+        kind="run", features=[feature], configs=configs, site_url=siteUrl, is_named=False
     )
 
     async def jobs() -> tuple[BatchSpec, Sequence[BatchItem[Any]]]:
@@ -166,14 +159,11 @@ async def wait_for_batch(
 
     After a restart of this server too: it continues what the batch has left.
     """
-    client = call.session.client  # Else what is missing is the configuration.
     try:
         kept, active = await call.session.batches.find(batch)
     except errors.ConfigError as error:
-        raise ToolError(
-            f"There is no batch {batch} of runs of {client.server}: {error.brief}. list_runs shows "
-            "the runs, and wait_for_run waits for one; wait_for_generation for a generation."
-        ) from error
+        where = "list_runs shows the runs. wait_for_generation waits for a generation."
+        raise ToolError(f"{advice.nothing_done(error)} {where}") from error
     if active is not None:
         await Wait(call, timeoutSeconds).on_batch(active)
     return _digest(call, kept, active)
@@ -186,8 +176,8 @@ def _digest(
     in_flight = active is not None and not active.task.done()
     kept = (active and active.kept) or kept
     if in_flight and call.session.outage:
-        remark = f"{remark} {capitalized(call.session.outage)}.".lstrip()
-    return digests.digest(kept, call.room, in_flight=in_flight, remark=remark)
+        remark = f"{remark} {advice.capitalized(call.session.outage)}.".lstrip()
+    return digests.digest(kept, call.session.max_output, in_flight=in_flight, remark=remark)
 
 
 @toolkit.tool(toolkit.READS)

@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
@@ -64,10 +64,8 @@ REGENERATES = ToolAnnotations(destructive_hint=True)
 """Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
 
 
-def _every_three_seconds(*_: object) -> float:
-    """Return the interval of polls of the service's own waiting tools."""
-    return 3.0
-
+POLL_SECONDS = 3.0
+"""Interval of polls of the service's own waiting tools."""
 
 MakeClient: TypeAlias = Callable[..., Client]
 """Makes the client of a server, with `poll_plan`, `hooks` and `ledger`."""
@@ -88,16 +86,16 @@ class Session:
     outage: str = field(default="", init=False)
     """Description of the outage; empty while the service answers."""
 
+    problem: str = field(default="", init=False)
+    """What is to be set before there is a client; empty if there is one, which calls then have."""
+
+    client: Client = field(init=False)
+
     batches: ActiveBatches = field(init=False)
     """The batches that tools start."""
 
     ledger: LimitedLedger = field(init=False)
     """The ledger, which stops what exceeds the limit of generations."""
-
-    _problem: str = field(default="", init=False)
-    """What is to be set before there is a client; empty if there is one."""
-
-    _client: Client = field(init=False)
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator["Session"]:
@@ -106,21 +104,19 @@ class Session:
         Closing it cancels nothing at the service.
         """
         hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
-        options = {"poll_plan": _every_three_seconds, "hooks": hooks}
+        options = {"poll_plan": lambda *_: POLL_SECONDS, "hooks": hooks}
         async with AsyncExitStack() as stack:
             try:
                 file = SqliteLedger(self.path or default_ledger())
                 self.ledger = LimitedLedger(file)
                 self.ledger.allowed = self.max_generations
-                self._client = self.make_client(ledger=self.ledger, **options)
+                self.client = self.make_client(ledger=self.ledger, **options)
                 await stack.enter_async_context(file)
-                await stack.enter_async_context(self._client)
+                await stack.enter_async_context(self.client)
+                self.batches = ActiveBatches(self.client, file)
+                await stack.enter_async_context(aclosing(self.batches))
             except (errors.ConfigError, OSError) as error:
-                self._problem = advice.not_configured(error)
-            else:
-                self.batches = await stack.enter_async_context(
-                    aclosing(ActiveBatches(self._client, file))
-                )
+                self.problem = advice.not_configured(error)
             yield self
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
@@ -128,24 +124,8 @@ class Session:
         if isinstance(event, OutageStarted):
             self.outage = f"the service does not answer ({advice.reason_of(event.error)})"
 
-    @property
-    def client(self) -> Client:
-        """The client.
 
-        Raises:
-            ToolError: The server is not configured.
-        """
-        if self._problem:
-            raise ToolError(self._problem)
-        return self._client
-
-
-if TYPE_CHECKING:
-    Ctx: TypeAlias = Context[Session, Any]
-else:
-    # mcp before 2.3 rebuilds a context of declared parameters, and loses the request with it:
-    # delete this with the support of 2.2.
-    Ctx = Context
+Ctx: TypeAlias = Context[Session, Any]
 """The context of a tool call, as the SDK hands it to the tool."""
 
 
@@ -166,13 +146,24 @@ class Call:
                 set, or the server is not configured.
             VibeError: The projects could not be listed.
         """
-        client = cls(ctx).session.client
+        call = cls(ctx)
+        client = call.session.client
         try:
             wanted = client.project(name).id
             found = await choose_project(client, wanted, max_outage=MAX_OUTAGE)
         except errors.ConfigError as error:
             raise ToolError(f"{advice.nothing_done(error)} {advice.NAME_PROJECT}") from None
-        return cls(ctx, client.project(found.lower() if is_project_id(found) else found))
+        project = client.project(found.lower() if is_project_id(found) else found)
+        return evolve(call, project=project)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a call of a server that is not configured.
+
+        Raises:
+            ToolError: Its sentence says what to set.
+        """
+        if self.session.problem:
+            raise ToolError(self.session.problem)
 
     @property
     def session(self) -> Session:
@@ -184,11 +175,6 @@ class Call:
         """The project that it is about."""
         assert self.project is not None
         return self.project
-
-    @property
-    def room(self) -> int:
-        """Maximum characters of its answer."""
-        return self.session.max_output
 
 
 ToolFunction: TypeAlias = Callable[..., Awaitable[Answer]]
@@ -233,8 +219,7 @@ def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters.append(inspect.Parameter("ctx", keyword, annotation=Ctx))
     if has_project:
-        project = inspect.Parameter("project", keyword, default=None, annotation=ProjectId)
-        parameters.append(project)
+        parameters.append(inspect.Parameter("project", keyword, default=None, annotation=ProjectId))
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {each.name: each.annotation for each in parameters}
     return call
@@ -262,13 +247,13 @@ class _Tool(Tool):
         convert_result: bool = False,  # noqa: ARG002, FBT001, FBT002 - the SDK's signature
     ) -> Any:  # noqa: ANN401 - likewise
         """Call the tool, and bound its answer."""
-        shown, call = json.dumps(arguments, ensure_ascii=False), Call(context)
+        shown = json.dumps(arguments, ensure_ascii=False)
         try:  # The text may have control characters.
             result = await super().run(json.loads(restored(shown), strict=False), context)
         except ToolError as error:  # The SDK puts words before what a tool has raised.
             result = self._failure(error, arguments)
         if isinstance(result, Answer):
-            return result.result(call.room)
+            return result.result(context.request_context.lifespan_context.max_output)
         return result
 
     def _failure(self, error: ToolError, arguments: dict[str, Any]) -> Answer:

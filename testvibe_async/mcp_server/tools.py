@@ -69,7 +69,7 @@ async def get_feature(
 ) -> Answer:
     """Read one feature: its Gherkin and its status. If it is long, continue at `nextOffset`."""
     found = await call.home.get_feature(feature)
-    part = answers.lines_of(found.gherkin or "", call.room, offset=offset, lines=lines)
+    part = answers.lines_of(found.gherkin, call.session.max_output, offset=offset, lines=lines)
     line = f"Feature {found.id}, {quoted(found.name)}: {found.status}."
     return Answer(line, serialize(found) | {"gherkin": part.pop("content"), **part})
 
@@ -126,7 +126,7 @@ async def get_generation_log(
     """
     log = await call.home.get_generation_log(feature)
     document = serialize(log)
-    room = (call.room - answers.ROOM) // max(1, len(log.sections))
+    room = (call.session.max_output - answers.ROOM) // max(1, len(log.sections))
     for section in document["sections"]:
         section.update(_log_of(section.get("log") or [], room, offset=offset, lines=lines))
     return Answer(f"The log of {counted(len(log.sections), 'section')}.", document)
@@ -183,8 +183,9 @@ async def get_run(
     if cursor is None:
         rest = f"get_run with runId {runId} and cursor '0' lists all tests, page by page."
         return Answer(say(run), serialize(run), rest=rest)
-    tests = answers.page("tests", [test.to_dict() for test in run.tests], call.room, cursor=cursor)
-    return Answer(f"{len(tests['tests'])} of {counted(len(run.tests), 'test')}.", tests)
+    rows = [test.to_dict() for test in run.tests]
+    tests, more = answers.page(rows, call.session.max_output, cursor=cursor)
+    return Answer(f"{len(tests)} of {counted(len(rows), 'test')}.", {"tests": tests, **more})
 
 
 @tool(READS)
@@ -225,7 +226,7 @@ async def read_file(
 ) -> Answer:
     """Read a file, or a template in its place. If it is long, continue at `nextOffset`."""
     found = await call.home.read_file(path)
-    part = answers.lines_of(found.content or "", call.room, offset=offset, lines=lines)
+    part = answers.lines_of(found.content, call.session.max_output, offset=offset, lines=lines)
     line = f"{quoted(found.path)}, {counted(len(found.content or ''), 'character')}."
     return Answer(line, serialize(found) | part)
 
@@ -276,24 +277,22 @@ def _listed(  # noqa: PLR0913 - each by name
         is_total: True if there are no more rows than were listed.
     """
     nouns, rows = f"{noun}s", [each.to_dict() for each in listing]
-    found = [row for row in rows if status is None or _is(row, status)]
+    found = [row for row in rows if status is None or _status_of(row) == status.casefold()]
     if status and not found:
         content: Document = {nouns: [], "total": 0, "statuses": sorted(set(map(_status_of, rows)))}
         return Answer(f"None of {counted(len(rows), noun)} is {status!r}.", content)
     wanted = (name or "").casefold()
     found = [row for row in found if wanted in str(row.get("name", row.get("path"))).casefold()]
-    content = answers.page(nouns, found, call.room, cursor=cursor, limit=limit)
-    if not is_total:
-        del content["total"]
+    taken, rest = answers.page(found, call.session.max_output, cursor=cursor, limit=limit)
     every = counted(len(found), f"matching {noun}" if len(found) < len(rows) else noun)
+    if not is_total:
+        del rest["total"]
+        every = nouns
     missing = f" {listing.incomplete.explained}." if listing.incomplete else ""
-    return Answer(f"{len(content[nouns]):,} of {every if is_total else nouns}.{missing}", content)
-
-
-def _is(row: Document, status: str) -> bool:
-    return _status_of(row).casefold() == status.casefold()
+    return Answer(f"{len(taken):,} of {every}.{missing}", {nouns: taken, **rest})
 
 
 def _status_of(row: Document) -> str:
-    """Return a row's status, by which it is filtered; a suggestion is no feature yet."""
-    return "suggestion" if row.get("kind") == "suggestion" else str(row.get("status"))
+    """Return a row's status in lower case, for filters; a suggestion is no feature yet."""
+    is_suggestion = row.get("kind") == "suggestion"
+    return "suggestion" if is_suggestion else str(row.get("status")).casefold()
