@@ -196,8 +196,9 @@ def choose(node_ids: Collection[str], suite: Suite) -> list[tuple[str, RunReques
         node_ids = ()
     selection = _selected(node_ids, suite)
     left_out = [each for each in selection.left_out if node_ids or not each.is_suggestion]
+    drafts = {each.id for each in left_out if (each.status or "").casefold() == DRAFT}
     by_id = {
-        node_id.casefold(): (node_id, own, feature in left_out and feature.status == DRAFT)
+        node_id.casefold(): (node_id, own, getattr(feature, "id", None) in drafts)
         for feature, request in _requests([*selection.features, *left_out])
         for config in selection.configs
         for own in [evolve(request, config=config, site_url=suite.options.site_url)]
