@@ -64,8 +64,10 @@ REGENERATES = ToolAnnotations(destructive_hint=True)
 """Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
 
 
-POLL_SECONDS = 3.0
-"""Interval of polls of the service's own waiting tools."""
+def _every_three_seconds(*_: object) -> float:
+    """Return the interval of polls of the service's own waiting tools."""
+    return 3.0
+
 
 MakeClient: TypeAlias = Callable[..., Client]
 """Makes the client of a server, with `poll_plan`, `hooks` and `ledger`."""
@@ -104,7 +106,7 @@ class Session:
         Closing it cancels nothing at the service.
         """
         hooks = Hooks(on_outage_started=self._note_outage, on_outage_ended=self._note_outage)
-        options = {"poll_plan": lambda *_: POLL_SECONDS, "hooks": hooks}
+        options = {"poll_plan": _every_three_seconds, "hooks": hooks}
         async with AsyncExitStack() as stack:
             try:
                 file = SqliteLedger(self.path or default_ledger())
