@@ -243,7 +243,7 @@ class ListPolling:
         response = await self._transport.fetch_once(request, is_poll=True)
         rows.pages += 1
         try:
-            page = Rows(response.body, in_turns=True)
+            page = Rows(response.body)
             await self._find_rows(page, wanted, rows)
             if len(wanted) < MIN_OPERATIONS:
                 return None

@@ -50,10 +50,13 @@ MAX_BYTES = 2**20
 """Maximum number of bytes read of an answer: a status, a dispatch or an acknowledgement."""
 
 MAX_BYTES_OF: Mapping[Any, int] = {
-    **dict.fromkeys((Feature, Run, Diagnosis), 4 * 2**20),
-    **dict.fromkeys((Listing, ProjectFile, GenerationLog, object), 64 * 2**20),
+    **dict.fromkeys((Feature, Run, Diagnosis, ProjectFile, GenerationLog, object), 4 * 2**20),
+    Listing: 64 * 2**20,
 }
-"""The same for larger answers: the results of many tests; rows, a file or a log."""
+"""The same for larger answers: the results of many tests, a file, a log; rows.
+
+The service writes files of up to 256 KB.
+"""
 
 NO_QUERY: Mapping[str, str] = {}
 """The query of most requests, which share it."""
