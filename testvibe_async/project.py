@@ -278,9 +278,9 @@ class Project:
         Args:
             features: Names, ids or `Feature` values; None for all features with tests. An item of
                 an earlier batch runs again with its own configuration. A generator, asynchronous or
-                not, is read only as slots become free. If the batch ends early, it stays open for
-                its caller, as after any loop. A feature named twice, even in another case or by its
-                id, runs once, with a warning.
+                not, is read only as slots become free; with a key, it is read first. If the batch
+                ends early, it stays open for its caller, as after any loop. A feature named twice,
+                even in another case or by its id, runs once, with a warning.
             config: The run configuration; None for the service's `"Default"`. With several, each
                 feature runs with each of them.
             site_url: The site to test; None for the project's own.

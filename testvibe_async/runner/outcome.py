@@ -118,7 +118,6 @@ class Outcome:
             is_resumable=not (batch.is_running or batch.is_over),
             spec=batch.spec,
             fails_on_flaky=fails_on_flaky or batch.fails_on_flaky,
-            causes=() if batch.is_complete else (ExitCode.IN_FLIGHT,),
         )
 
     @property

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -161,45 +161,6 @@ async def _attach(client: Client) -> Any:
     return await client.project().generate_feature("Checkout", key=KEY, on_conflict="attach")
 
 
-@pytest.mark.parametrize("spelling", ["id", "feature", "capitals"])
-async def test_a_generator_resumed_in_other_words_pays_nothing_twice(
-    client: Client, emulator: Emulator, spelling: str
-) -> None:
-    """The feature that the ledger has is the one that the service lists under that name."""
-    project, names = client.project(), ["Checkout", "Returns"]
-    features = {feature.name: feature for feature in await project.list_features()}
-    spelled: dict[str, list[Any]] = {
-        "id": [features[name].id for name in names],
-        "feature": [features[name] for name in names],
-        "capitals": [name.upper() for name in names],
-    }
-    batch = project.generate_features(iter(names), key=KEY, max_in_flight=1)
-    async with batch:
-        await anext(aiter(batch))
-    await project.generate_features(iter(spelled[spelling]), key=KEY, max_in_flight=1)
-    assert emulator.count("generate_feature") == len(names)
-
-
-@pytest.mark.parametrize("seconds", [0, 25])
-async def test_workers_that_look_a_feature_up_at_once(
-    client: Client, emulator: Emulator, seconds: float
-) -> None:
-    """While one worker lists the features, no other takes what the ledger has for something new."""
-    project = client.project()
-    ids = {feature.name: feature.id for feature in await project.list_features()}
-    first: list[int | str] = [ids["Checkout"], "Returns", ids["Wishlist"], "Draft"]
-    async with project.generate_features(iter(first), key=KEY, max_in_flight=3) as batch:
-        reading = aiter(batch)
-        for _ in range(2):
-            await anext(reading)
-    emulator.fail("list_features", Fault.delay(seconds))
-    again = ["Returns", "Checkout", "Wishlist"]
-    items = await project.generate_features(iter(again), key=KEY, max_in_flight=2)
-    assert len(items) == emulator.count("generate_feature")
-    rows = await client.ledger.rows(KEY)
-    assert len({row.item for row in rows if not row.is_plan}) == len(items)
-
-
 async def test_a_strangers_run_is_shared_with_nobody(
     emulator: Emulator, project: Project, rival: Project
 ) -> None:
@@ -242,13 +203,8 @@ async def test_a_decision_is_for_what_was_lost_by_then(emulator: Emulator) -> No
     emulator.fail("generate_feature", Fault.reset(), when=_is_of("Checkout"), times=1)
     emulator.fail("generate_feature", Fault.delay(50), when=_is_of("Returns"), times=1)
 
-    async def names() -> AsyncGenerator[str]:
-        yield "Checkout"
-        await asyncio.sleep(40)
-        yield "Returns"
-
     async with client_of(emulator, timeout=5) as client:
-        batch = client.project().generate_features(names(), key=KEY, max_in_flight=2)
+        batch = client.project().generate_features(["Checkout", "Returns"], key=KEY)
         running = asyncio.ensure_future(_items(batch))
         await asyncio.sleep(3)
         decided = await client.ledger.decide(KEY, "resend")

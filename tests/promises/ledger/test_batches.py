@@ -69,19 +69,6 @@ async def test_a_batch_that_was_left(path: Path, emulator: Emulator, most: int) 
     assert emulator.count("run_feature") == 3
 
 
-async def test_a_generator_that_is_resumed_with_the_rest(path: Path, emulator: Emulator) -> None:
-    """What was in flight is waited for, although the generator yields only what is left."""
-    async with (
-        client_of(emulator, ledger=path) as first,
-        first.project().run_features(iter(FEATURES), key=KEY, max_in_flight=1),
-    ):
-        await asyncio.sleep(10)
-    items = await ran(path, emulator, iter(FEATURES[1:]))
-    assert [item.feature for item in items] == [*FEATURES[1:], FEATURES[0]]
-    assert verdicts(items) == [*ENDS[1:], ENDS[0]]
-    assert emulator.count("run_feature") == 3
-
-
 async def test_after_an_outage_it_is_resumed(path: Path, emulator: Emulator) -> None:
     """After an outage or a refusal that ends the batch, the runs are attached to again."""
     outage = emulator.fail("get_run", Fault.status(500))
@@ -273,18 +260,20 @@ async def test_another_place_has_a_key_of_its_own(path: Path, emulator: Emulator
     assert emulator.count("run_feature") == 2
 
 
-async def test_a_lazy_source(path: Path, emulator: Emulator) -> None:
-    """A generator that was not read to its end is read again, and resumed where it was."""
+async def test_a_generator_is_read_before_anything_is_dispatched(
+    path: Path, emulator: Emulator
+) -> None:
+    """The ledger has the whole batch then, so that it is resumed without naming its features."""
     await ran(path, emulator, iter(FEATURES), max_in_flight=1, timeout=40)
-    with_generator = "came from a generator: pass it again"
-    await raised(errors.ConfigError, ran(path, emulator), match=with_generator)
-    items = await ran(path, emulator, iter(FEATURES))
+    others = "a batch of 3 other jobs"
+    await raised(errors.ConfigError, ran(path, emulator, iter(FEATURES[1:])), match=others)
+    items = await ran(path, emulator)
     assert [item.feature for item in items] == FEATURES
     assert emulator.count("run_feature") == 3
 
 
-async def test_a_source_that_raises_leaves_the_batch_open(path: Path, emulator: Emulator) -> None:
-    """Also where another worker waits to read: the resumed batch has all its features."""
+async def test_a_source_that_raises_dispatches_nothing(path: Path, emulator: Emulator) -> None:
+    """A key stands for a whole batch: of one that can't be read, the ledger has nothing."""
 
     async def features(*, fails: bool) -> AsyncIterator[str]:
         yield "Checkout"
@@ -294,9 +283,9 @@ async def test_a_source_that_raises_leaves_the_batch_open(path: Path, emulator: 
         yield "Returns"
 
     await raised(OSError, ran(path, emulator, features(fails=True)), match="away")
+    assert emulator.count("run_feature") == 0
     items = await ran(path, emulator, features(fails=False))
     assert [item.feature for item in items] == ["Checkout", "Returns"]
-    assert emulator.count("run_feature") == 2
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])

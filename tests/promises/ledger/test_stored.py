@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Generator
 from pathlib import Path
 
 from attrs import evolve
@@ -42,7 +41,7 @@ async def test_a_batch_that_has_finished(path: Path, emulator: Emulator) -> None
     assert (batch.number, batch.key, batch.kind, batch.attempts) == (1, KEY, "run", 2)
     assert (batch.server, batch.project) == (emulator.url, emulator.project_id)
     assert (batch.on_conflict, batch.options, batch.site_url) == ("raise", {"ticket": 7}, None)
-    assert (batch.is_over, batch.is_complete, batch.is_running) == (True, True, False)
+    assert (batch.is_over, batch.is_running) == (True, False)
     assert [item.to_dict() for item in batch.items] == [item.to_dict() for item in items]
     assert (await stored(path)).items == batch.items or verdicts(batch.items) == verdicts(items)
 
@@ -86,22 +85,6 @@ async def test_a_batch_that_runs(path: Path, emulator: Emulator) -> None:
 
 async def _awaited(client: Client, *, key: str) -> list[BatchItem[Run]]:
     return await client.project().run_features(FEATURES, key=key)
-
-
-async def test_the_features_of_a_generator(path: Path, emulator: Emulator) -> None:
-    """They are all known once it was read to its end; before, the batch is not over."""
-
-    def names() -> Generator[str]:
-        yield from FEATURES
-
-    async with client_of(emulator, ledger=path) as client:
-        batch = client.project().run_features(names(), key=KEY, max_in_flight=1)
-        async with batch:
-            await anext(batch)
-    assert not (await stored(path)).is_over
-    assert len((await stored(path)).items) == 1
-    await ran(path, emulator, names())
-    assert (await stored(path)).is_complete
 
 
 async def test_all_of_a_file(path: Path, emulator: Emulator) -> None:

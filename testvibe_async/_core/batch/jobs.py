@@ -7,7 +7,6 @@ features are read. It never dispatches.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterable, AsyncIterator, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -22,9 +21,8 @@ from testvibe_async.models import DEFAULT_CONFIG, Feature
 from testvibe_async.outcomes import BatchItem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from testvibe_async.ledger import Row
     from testvibe_async.models import Listing
 
 T = TypeVar("T")
@@ -47,11 +45,6 @@ class Job:
     config: str | None = None
     repetition: int = 1
     """The number of the job among the jobs of the same feature and configuration."""
-
-
-def job_of(row: Row) -> Job:
-    """Return the job that a row of a batch is of."""
-    return Job(row.feature, row.name, row.config, json.loads(row.item)[2])
 
 
 class JobSource:
@@ -118,15 +111,6 @@ class JobSource:
                 what = "the features can't be read any more: the reading was cancelled"
                 self._failure = error if isinstance(error, Exception) else ConfigError(what)
                 raise
-
-    async def ids_by_name(self) -> Mapping[str, int]:
-        """Return the ids of the project's features, by folded name.
-
-        Raises:
-            VibeError: They can't be listed.
-        """
-        listed = await self._list_features()
-        return {folded(feature.name): feature.id for feature in listed}
 
     async def _jobs(self) -> AsyncIterator[Job]:
         async for chosen in self._chosen():

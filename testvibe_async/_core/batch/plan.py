@@ -46,12 +46,11 @@ class Plan:
     options: Mapping[str, Any] = field(factory=dict[str, Any])
     """Further values that the caller wants back: plain JSON."""
 
-    jobs: Sequence[Job] | None = None
-    """The features that were requested; None if a generator provides them."""
+    jobs: Sequence[Job] = ()
+    """The jobs of a batch with a key, once they are read."""
 
     def row(self) -> Row:
         """Return the first row of the batch."""
-        jobs = None if self.jobs is None else [list(astuple(job)) for job in self.jobs]
         return Row(
             server=self.server,
             project=self.project,
@@ -64,7 +63,7 @@ class Plan:
                 "onConflict": self.on_conflict,
                 "missingOnly": self.missing_only,
                 "options": dict(self.options),
-                "jobs": jobs,
+                "jobs": [list(astuple(job)) for job in self.jobs],
             },
         )
 
@@ -84,7 +83,7 @@ class Plan:
                 f"key {row.key!r} is that of a batch of {_words(row.kind, row.site_url)}, not of "
                 f"{_words(self.kind, self.site_url)}: take another key"
             )
-        stored, jobs = row.plan, row.plan["jobs"]
+        stored = row.plan
         settings = {
             "attempts": stored["attempts"],
             "on_conflict": stored["onConflict"],
@@ -95,7 +94,7 @@ class Plan:
             self,
             site_url=row.site_url,
             options=stored["options"],
-            jobs=None if jobs is None else [Job(*job) for job in jobs],
+            jobs=[Job(*job) for job in stored["jobs"]],
             **settings,
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from attrs import frozen
 
 from testvibe_async._core.batch.entry import Entry, is_refusal
-from testvibe_async._core.batch.jobs import Job, job_of
+from testvibe_async._core.batch.jobs import Job
 from testvibe_async._core.wire import KINDS, read
 from testvibe_async.errors import ConfigError, read_error
 from testvibe_async.ledger import Row, RowState, item_of
@@ -59,9 +59,6 @@ class StoredBatch:
 
     is_running: bool
     """True if a process runs it now; see `SqliteLedger.living`."""
-
-    is_complete: bool
-    """True if all its features are known: a generator was read to its end."""
 
     is_over: bool
     """True if nothing is left to read, to dispatch, to wait for or to find out."""
@@ -116,7 +113,6 @@ class StoredBatch:
     @classmethod
     def _of(cls, number: int, plan: Row, rows: Sequence[Row], *, is_running: bool) -> Self:
         described: dict[str, Any] = plan.plan or {}
-        is_complete = described["jobs"] is not None
         entries = _entries(described["jobs"], rows) if rows else []
         return cls(
             number=number,
@@ -130,10 +126,7 @@ class StoredBatch:
             options=described["options"],
             started_at=plan.intended_at,
             is_running=is_running,
-            is_complete=is_complete,
-            is_over=is_complete
-            and bool(rows)
-            and all(_is_over(entry, described["attempts"]) for entry in entries),
+            is_over=bool(rows) and all(_is_over(entry, described["attempts"]) for entry in entries),
             items=[_item_of(entry, is_running=is_running) for entry in entries],
         )
 
@@ -186,16 +179,13 @@ async def _find(
     return found[0]
 
 
-def _entries(jobs: Sequence[Sequence[Any]] | None, rows: Sequence[Row]) -> list[Entry[Any]]:
-    """Return the entries of a batch; those of a generator as far as they were dispatched."""
+def _entries(jobs: Sequence[Sequence[Any]], rows: Sequence[Row]) -> list[Entry[Any]]:
+    """Return the entries of a batch."""
     by_item: dict[str, list[Row]] = {}
     for row in rows:
         if not row.is_plan:
             by_item.setdefault(row.item, []).append(row)
-    if jobs is None:
-        found = [job_of(own[0]) for own in by_item.values()]
-    else:
-        found = [Job(*job) for job in jobs]
+    found = [Job(*job) for job in jobs]
     items = [item_of(job.feature, job.config, job.repetition) for job in found]
     return [
         Entry(index=index, job=job, item=item, rows=by_item.get(item, []))

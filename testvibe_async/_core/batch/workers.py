@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from testvibe_async._core.batch.carrier import Carrier
 from testvibe_async._core.batch.entry import Entry, is_futile, is_key_refused
 from testvibe_async._core.batch.slots import Slots
+from testvibe_async._core.batch.source import READ_A_TURN
 from testvibe_async._core.batch.tasks import Course, Tasks
 from testvibe_async._core.dispatch import CLOSE_SECONDS
 from testvibe_async._core.polling import Iteration, Mailbox
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from testvibe_async.outcomes import BatchItem
 
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
-
-READ_A_TURN = 100
-"""Number of features that are read before other tasks get to run."""
 
 MAX_FUTILE = 3
 """Number of features in a row that fail as every other would, at which dispatching stops."""
