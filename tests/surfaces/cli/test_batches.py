@@ -24,13 +24,13 @@ from tests.surfaces.cli.conftest import (
     text_of,
     use,
 )
-from testvibe_async import BatchItem, Client, SqliteLedger, temporal
+from testvibe_async import BatchItem, SqliteLedger, temporal
 from testvibe_async.cli import history
 from testvibe_async.temporal import TemporalBatch
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    pass
 
 
 SCENARIO = Scenario(
@@ -249,22 +249,6 @@ async def test_generation_with_a_key_is_paid_once(emulator: Emulator, call: Call
         ended = await call(f"generate Newsletter {GIFT_CARD} --key g --max-generations 1 --watch")
         assert ended.code == (4 if len(emulator.generations) == 1 else 0)
     assert len(emulator.generations) == 2
-
-
-async def test_stream_that_was_not_read(emulator: Emulator, call: Call, ledger: Path) -> None:
-    """A batch of the library that ended before it knew its features is no success."""
-
-    async def features() -> AsyncGenerator[str]:
-        await asyncio.sleep(3600)
-        yield "Checkout"
-
-    await call("run Checkout --wait")
-    async with Client(ledger=ledger) as client:
-        project = client.project(emulator.project_id)
-        async with project.run_features(features(), key="stream"):
-            await asyncio.sleep(5)
-    ended = await call("report stream")
-    assert (ended.code, ended.lines[-1]) == (4, "Batch 2: no operations yet")
 
 
 @pytest.mark.parametrize("word", ["", "1", "nightly"])
