@@ -112,7 +112,7 @@ def table_of(progress: Progress, *, width: int, height: int) -> Group:
     more = f"… and {len(hidden)} more: {count_words(row.word for row in hidden)}"
     counts = count_words(row.word for row in progress.rows)
     sums = f"{progress.over} of {len(progress.rows)} in {duration(progress.elapsed)}: {counts}"
-    if left := progress.estimate():
+    if left := progress.estimate(progress.rows, progress.clock()):
         sums += f"; about {duration(left)} left"
     return Group(
         rows_table(shown, now=progress.clock(), width=width),

@@ -6,16 +6,17 @@ estimated.
 
 from __future__ import annotations
 
+from functools import partial
 from heapq import heapify, heappop, heappush
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from testvibe_async.cli.progress import Row
     from testvibe_async.cli.text import Item
-    from testvibe_async.runner.history import Batches, KeptBatch, Place
+    from testvibe_async.runner.history import Batches, KeptBatch
 
     Durations: TypeAlias = Mapping[tuple[str, str | None], float]
     """The usual seconds of features with their configurations, by the keys of their items."""
@@ -24,17 +25,18 @@ BATCHES = 5
 """Number of the last batches that count."""
 
 
-async def usual_seconds(batches: Batches, place: Place, batch: KeptBatch) -> Durations:
-    """Return how long features took in the last batches of a place, without a present one."""
+async def estimate_of(
+    batch: KeptBatch, batches: Batches
+) -> Callable[[Iterable[Row], float], float | None]:
+    """Return a function that estimates when a batch ends, by its rows and the present."""
     found: dict[tuple[str, str | None], list[float]] = {}
-    earlier = [
-        each for each in await batches.here(place, kind=batch.kind) if each.number != batch.number
-    ]
-    for heading in earlier[:BATCHES]:
+    earlier = await batches.here(batch.place, kind=batch.kind)
+    for heading in [each for each in earlier if each.number != batch.number][:BATCHES]:
         for item in (await batches.read(heading)).items:
             if (seconds := _seconds_of(item)) is not None:
                 found.setdefault(item.key, []).append(seconds)
-    return {key: median(seconds) for key, seconds in found.items()}
+    usual = {key: median(seconds) for key, seconds in found.items()}
+    return partial(remaining_seconds, usual, batch.spec.in_flight)
 
 
 def _seconds_of(item: Item) -> float | None:
@@ -45,14 +47,14 @@ def _seconds_of(item: Item) -> float | None:
 
 
 def remaining_seconds(
-    rows: Iterable[Row], usual: Durations, *, in_flight: int, now: float
+    usual: Durations, in_flight: int, rows: Iterable[Row], now: float
 ) -> float | None:
     """Return after how many seconds a batch is likely to end; None if history says nothing.
 
     Args:
-        rows: Its operations.
-        usual: How long they usually take.
+        usual: How long its operations usually take.
         in_flight: Maximum number of operations in flight.
+        rows: The operations.
         now: The present, by the clock of the rows.
     """
     ends: list[float] = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from attrs import define, evolve
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         AsyncIterator,
         Callable,
         Generator,
+        Iterable,
         Mapping,
         Sequence,
     )
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.render import Renderer
     from testvibe_async.ledger import Row as Dispatch
     from testvibe_async.models import Snapshot
-
-    Changes: TypeAlias = AsyncIterator[tuple[Operation[Any], Transition[Any]]]
-    """The transitions of operations, each with its operation."""
 
 QUIET_SECONDS = 5.0
 """Seconds after which a dispatch without an answer is shown."""
@@ -150,6 +148,27 @@ class Row:
         return (now if self.ended is None else self.ended) - self.since
 
 
+class Source(Protocol):
+    """The operations that a command shows: those of a batch, or of earlier commands."""
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The present items; fewer than planned while a batch starts."""
+        ...
+
+    def changes(self) -> AsyncIterator[tuple[Operation[Any], Transition[Any]]]:
+        """Iterate over the transitions of the operations, each with its operation."""
+        ...
+
+    def item_of(self, operation: Operation[Any], /) -> Item | None:
+        """Return the item of an operation; None if it has none any more."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Item]:
+        """Iterate over the items as they complete."""
+        ...
+
+
 class Progress:
     """Observed state of the operations of one command."""
 
@@ -163,11 +182,10 @@ class Progress:
         """The time when the command began to work on them."""
         self.unanswered: Mapping[str, Dispatch] = {}
         """The dispatches without an answer, by their items in the ledger."""
-        self.estimate: Callable[[], float | None] = lambda: None
+        self.estimate: Callable[[Iterable[Row], float], float | None] = lambda _rows, _now: None
         """Returns the seconds after which all has likely finished; None if that is unknown."""
+        self._source: Source | None = None
         self._planned: Sequence[Item] = ()
-        self._read: Callable[[], Sequence[Item]] = tuple
-        self._is_awaited = True
         self._rows: dict[str, Row] = {}
         """The rows by their items in the ledger, in the order asked."""
         self._changed: list[Row] = []
@@ -180,44 +198,27 @@ class Progress:
         """Seconds since the command began to work on its operations."""
         return self.clock() - self.started
 
-    def follow(
-        self,
-        planned: Sequence[Item],
-        read: Callable[[], Sequence[Item]],
-        *,
-        is_awaited: bool = True,
-    ) -> None:
-        """Show the items of a batch from now on.
-
-        Args:
-            planned: An item for each operation, in the order in which they are asked.
-            read: Returns the present items; fewer while the batch starts.
-            is_awaited: True if their results are awaited, and missed in an outage.
-        """
-        self._planned, self._read, self._is_awaited = planned, read, is_awaited
-        self.started = self.clock()  # The time of a question before does not count.
-        self.contact.start()
-        for item in planned:
-            self._row(evolve(item, outcome=None, error=None))
-
     @asynccontextmanager
-    async def following(
-        self, changes: Changes, item_of: Callable[[Operation[Any]], Item | None]
-    ) -> AsyncGenerator[None]:
+    async def following(self, source: Source, planned: Sequence[Item]) -> AsyncGenerator[None]:
         """Note the transitions of operations while this is open.
 
         Args:
-            changes: The transitions.
-            item_of: Returns the item of an operation; None if it has none any more.
+            source: The operations.
+            planned: An item for each operation, in the order in which they are asked.
         """
 
         async def note() -> None:
             # What ends the batch early is raised by its items.
             with suppress(Exception):
-                async for operation, transition in changes:
-                    if (item := item_of(operation)) is not None:
+                async for operation, transition in source.changes():
+                    if (item := source.item_of(operation)) is not None:
                         self.note(item, operation.ref, transition.snapshot)
 
+        self._source, self._planned = source, planned
+        self.started = self.clock()  # The time of a question before does not count.
+        self.contact.start()
+        for item in planned:
+            self._row(evolve(item, outcome=None, error=None))
         noting = asyncio.create_task(note())
         try:
             yield
@@ -311,8 +312,8 @@ class Progress:
 
         An operation in flight is not reported as running while the service is silent.
         """
-        known, outage = self._read(), self.outage
-        items = [*known, *self._planned[len(known) :]]
+        known = () if self._source is None else self._source.items
+        items, outage = [*known, *self._planned[len(known) :]], self.outage
         return [self._as_seen(evolve(item, is_waiting=False), outage) for item in items]
 
     def _as_seen(self, item: Item, outage: Outage | None) -> Item:
@@ -352,10 +353,14 @@ class Progress:
 
     @property
     def in_flight(self) -> list[Ref]:
-        """Refs of the awaited operations that were not observed to be over."""
-        open_rows = (row for row in self._rows.values() if row.ended is None and self._is_awaited)
-        open_rows = (row for row in open_rows if not (row.snapshot and row.snapshot.is_finished))
-        return [row.item.ref for row in open_rows if row.item.ref is not None]
+        """Refs of the operations that were not observed to be over."""
+        return [
+            row.item.ref
+            for row in self._rows.values()
+            if row.item.ref is not None
+            and row.ended is None
+            and not (row.snapshot and row.snapshot.is_finished)
+        ]
 
     @property
     def has_waiting(self) -> bool:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from secrets import token_hex
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from attrs import evolve, frozen
+from attrs import evolve
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.options import Consent, Files, Key, Timeout
 from testvibe_async.cli.resume import resume_batch, run_failed
-from testvibe_async.cli.watch import Watch, watching
+from testvibe_async.cli.watch import watching
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads it
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.words import NAME, command, counted
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async.cli.text import Item
+    from testvibe_async.cli.watch import Watch
     from testvibe_async.runner.history import KeptBatch
     from testvibe_async.runner.selection import Selection
 
@@ -105,16 +106,16 @@ async def run(  # noqa: PLR0913 - each an option of its own
         batch = features[0] if features else None
         return await run_failed(batch, spec, files=files, timeout=timeout)
     async with watching(files=files, timeout=timeout) as watch:
-        start = _Start(watch=watch, spec=spec, key=key, waits=wait)
-        if (existing := await watch.existing(key)) is not None:
-            return await start.again(existing)
+        if (existing := await _existing(watch, spec, key)) is not None:
+            spec = evolve(spec, site_url=existing.spec.site_url)
+            return await resume_batch(watch, existing, spec, consent=None, waits=wait)
         found = await watch.select(spec)
-        start = evolve(start, spec=evolve(spec, left_out=found.unrunnable))
-        watch.know(spec=start.spec)
+        spec = evolve(spec, left_out=found.unrunnable)
+        watch.know(spec=spec)
         if not found.jobs:
             first = f"no feature has tests to run: generate them first, with {NAME} generate"
             raise ConfigError(f"{first} --all. {found.note}".strip())
-        return await start.perform(found.jobs, found)
+        return await _perform(watch, spec, found.jobs, key=key, waits=wait)
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own
@@ -162,90 +163,68 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         max_in_flight=max_in_flight,
     )
     async with watching(timeout=timeout) as watched:
-        start = _Start(watch=watched, spec=spec, key=key, waits=watch, consent=consent)
-        if (existing := await watched.existing(key)) is not None:
-            return await start.again(existing)
+        if (existing := await _existing(watched, spec, key)) is not None:
+            spec = evolve(spec, site_url=existing.spec.site_url)
+            return await resume_batch(watched, existing, spec, consent=consent, waits=watch)
         found = await watched.select(spec)
         if not found.jobs:
-            return start.nothing(f"Nothing to generate. {found.note or 'All have tests.'}")
-        return await start.perform(found.jobs, found)
+            why = f"Nothing to generate. {found.note or 'All have tests.'}"
+            watched.output.finished(watched.outcome, instead=why)
+            return watched.outcome.exit_code
+        what = counted(len(found.jobs), "feature") + _replacing(found)
+        question = f"Generate {what}? Each costs credits." if found.is_wider else None
+        await consent.allow(watched.generations, len(found.jobs), question=question)
+        if on_conflict == "wait" and not watch:
+            watched.output.note("What is generating is waited for first: minutes each.")
+        return await _perform(watched, spec, found.jobs, key=key, waits=watch)
 
 
-@frozen(kw_only=True)
-class _Start:
-    """The batch that a command starts: a new one, or the rest of one with its key."""
+async def _existing(watch: Watch, spec: BatchSpec, key: str | None) -> KeptBatch | None:
+    """Return the batch that was started with a key; None without a key or a batch.
 
-    watch: Watch
-    """The command."""
-
-    spec: BatchSpec
-    key: str | None
-
-    waits: bool
-    """True to wait for the dispatched operations."""
-
-    consent: Consent | None = None
-    """The generations that are allowed; None if it dispatches runs."""
-
-    def nothing(self, why: str) -> ExitCode:
-        """Say why there is nothing to do, and return the exit code."""
-        watch = self.watch
-        watch.know(is_reported=not watch.outputs.unwritten)
-        watch.output.finished(watch.outcome, instead=why)
-        return watch.outcome.exit_code
-
-    async def again(self, batch: KeptBatch) -> ExitCode:
-        """Resume the batch that was started with the same key.
-
-        Raises:
-            ConfigError: Another request has the key.
-        """
-        spec = self.spec
-        same = ("kind", "is_all", "repeat")
-        is_same = (
-            all(getattr(spec, each) == getattr(batch.spec, each) for each in same)
-            and {*spec.features} == {*batch.spec.features}
-            and {*spec.configs} == {*batch.spec.configs}
-            and spec.site_url in {None, batch.spec.site_url}
+    Raises:
+        ConfigError: Another request has the key, or no ledger keeps a batch.
+    """
+    if key is None:
+        return None
+    if watch.batches is None:
+        raise ConfigError("--key needs a ledger: name a file that can be written with --ledger")
+    heading = await watch.batches.find(key, watch.place)
+    if heading is None:
+        return None
+    kept = heading.spec
+    same = ("kind", "is_all", "repeat")
+    is_same = (
+        all(getattr(spec, each) == getattr(kept, each) for each in same)
+        and {*spec.features} == {*kept.features}
+        and {*spec.configs} == {*kept.configs}
+        and spec.site_url in {None, kept.site_url}
+    )
+    if not is_same:
+        raise ConfigError(
+            f"{heading} has this key, and other features or options: resume it with "
+            f"{command('resume', str(heading.number))}, or take another --key"
         )
-        if not is_same:
-            raise ConfigError(
-                f"{batch} has this key, and other features or options: resume it with "
-                f"{command('resume', str(batch.number))}, or take another --key"
-            )
-        spec = evolve(spec, site_url=batch.spec.site_url)
-        return await resume_batch(self.watch, batch, spec, consent=self.consent, waits=self.waits)
-
-    async def perform(self, jobs: Sequence[Item], found: Selection) -> ExitCode:
-        """Carry a new batch out, and return the exit code.
-
-        Args:
-            jobs: An item for each operation.
-            found: The known state of their features.
-        """
-        watch, spec, key = self.watch, self.spec, self.key
-        if self.consent is not None:
-            what = counted(len(jobs), "feature") + _replacing(jobs, found)
-            question = f"Generate {what}? Each costs credits." if found.is_wider else None
-            await self.consent.allow(watch.generations, len(jobs), question=question)
-        if not self.waits:
-            spec = evolve(spec, max_in_flight=len(jobs))
-            if spec.on_conflict == "wait":
-                watch.output.note("What is generating is waited for first: minutes each.")
-        if key is not None and watch.batches is None:
-            raise ConfigError("--key needs a ledger: name a file that can be written with --ledger")
-        spec = evolve(
-            spec,
-            quarantine=watch.quarantine,
-            project_name=watch.connection.project_name,
-            files=watch.outputs.files.kept,
-            is_named=key is not None,
-        )
-        expected = spec.repeated(jobs)
-        return await watch.perform(spec, jobs, expected, key=key or token_hex(8), waits=self.waits)
+    return await watch.batches.read(heading)
 
 
-def _replacing(jobs: Sequence[Item], found: Selection) -> str:
+async def _perform(
+    watch: Watch, spec: BatchSpec, jobs: Sequence[Item], *, key: str | None, waits: bool
+) -> ExitCode:
+    """Carry a new batch out, and return the exit code."""
+    spec = evolve(
+        spec,
+        max_in_flight=spec.max_in_flight if waits else len(jobs),
+        quarantine=watch.quarantine,
+        project_name=watch.connection.project_name,
+        files=watch.outputs.files.kept,
+        is_named=key is not None,
+    )
+    expected = spec.repeated(jobs)
+    return await watch.perform(spec, jobs, expected, key=key or token_hex(8), waits=waits)
+
+
+def _replacing(found: Selection) -> str:
     """Return how many of the features to generate have tests already; empty if none has."""
-    number = sum(found.states.get(job.feature) == "ready" for job in jobs)
+    number = sum(found.states.get(job.feature) == "ready" for job in found.jobs)
     return f", replacing the tests of {number}" if number else ""

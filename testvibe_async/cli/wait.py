@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +29,9 @@ from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.words import NAME, counted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from testvibe_async import Client, Operation
+    from testvibe_async import Operation, Transition
     from testvibe_async.cli.common import Connection
     from testvibe_async.cli.watch import Watch
     from testvibe_async.errors import KindName
@@ -79,7 +79,8 @@ async def wait(*operations: str, timeout: Timeout = None, files: Files = Files()
         refs = {ref.key: ref for each in (named, *seen) for ref in each}
         # One of another server is refused before any is waited for.
         awaited = [watch.connection.client.attach(ref) for ref in refs.values()]
-        await _collect(watch, awaited, others)
+        source = _Awaited(watch, awaited, others)
+        await watch.collect(source, source.items, counted(len(awaited), "operation"))
         code = await watch.conclude()
         if watch.batches is not None:
             for each in await watch.batches.record(watch.progress.items):
@@ -87,48 +88,50 @@ async def wait(*operations: str, timeout: Timeout = None, files: Files = Files()
         return code
 
 
-async def _collect(watch: Watch, awaited: Sequence[Operation[Any]], others: Sequence[Item]) -> None:
-    """Show operations until they are over, beside items that have none."""
-    client, progress = watch.connection.client, watch.progress
-    in_flight = {each.ref.key: item_of(each) for each in awaited}
+class _Awaited:
+    """Operations of earlier commands, and items that have none, as a `Source`."""
 
-    async def completions() -> AsyncGenerator[Item]:
-        for item in others:
+    def __init__(
+        self, watch: Watch, operations: Sequence[Operation[Any]], others: Sequence[Item]
+    ) -> None:
+        self._watch, self._others = watch, others
+        self._operations = {each.ref.key: each for each in operations}
+        self._items = {each.ref.key: item_of(each) for each in operations}
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The present items."""
+        return [*self._items.values(), *self._others]
+
+    def changes(self) -> AsyncIterator[tuple[Operation[Any], Transition[Any]]]:
+        """Iterate over the transitions of the operations."""
+        return self._watch.connection.client.changes([*self._operations.values()])
+
+    def item_of(self, operation: Operation[Any], /) -> Item:
+        """Return the item of an operation, as last observed."""
+        return item_of(operation)
+
+    async def __aiter__(self) -> AsyncGenerator[Item]:
+        """Yield the items as they complete; at the time-out, those of all other operations.
+
+        Raises:
+            VibeError: The error concerns no single operation.
+        """
+        for item in self._others:
             yield item
-        async for item in completions_of(client, awaited, timeout=watch.limit.remaining):
-            assert item.ref is not None
-            in_flight[item.ref.key] = watch.quarantine.mark(item)
+        client, timeout = self._watch.connection.client, self._watch.limit.remaining
+        finished = client.finished([*self._operations.values()], timeout=timeout)
+        for _ in self._operations:
+            error = None
+            try:
+                operation: Operation[Any] = await anext(finished)
+            except VibeError as caught:
+                if caught.ref is None:
+                    raise
+                operation, error = self._operations[caught.ref.key], caught
+            item = self._watch.quarantine.mark(item_of(operation, error))
+            self._items[operation.ref.key] = item
             yield item
-
-    progress.follow([*in_flight.values(), *others], lambda: [*in_flight.values(), *others])
-    async with progress.following(client.changes(awaited), item_of):
-        await watch.collect(aclosing(completions()), counted(len(in_flight), "operation"))
-
-
-async def completions_of(
-    client: Client, operations: Sequence[Operation[Any]], *, timeout: float | None
-) -> AsyncGenerator[Item]:
-    """Yield operations' items as they complete; at the timeout, the items of all others.
-
-    Args:
-        client: The client of the operations.
-        operations: The operations.
-        timeout: Seconds to wait; None for as long as it takes.
-
-    Raises:
-        VibeError: The error concerns no single operation.
-    """
-    by_key = {each.ref.key: each for each in operations}
-    finished = client.finished(operations, timeout=timeout)
-    for _ in by_key:
-        error = None
-        try:
-            operation: Operation[Any] = await anext(finished)
-        except VibeError as caught:
-            if caught.ref is None:
-                raise
-            operation, error = by_key[caught.ref.key], caught
-        yield item_of(operation, error)
 
 
 def item_of(operation: Operation[Any], error: VibeError | None = None) -> Item:

@@ -1,21 +1,20 @@
 """A command that dispatches or waits, from its client to its exit code.
 
-Decides the order: what is meant is asked for within the time limit, credits are allowed, the batch
-is carried out while its progress is shown, and however that ends, `outputs` concludes it.
+The order of it: the batch is opened, its progress shown until it has ended, and its outcome
+concluded by `outputs`; however the command ends, that comes after the client has waited for the
+dispatches under way, and before the ledger is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import (
-    AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
     nullcontext,
     suppress,
 )
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -46,9 +45,10 @@ from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+    from collections.abc import AsyncGenerator, Generator, Sequence
 
-    from testvibe_async import Batch, Client, Ledger
+    from testvibe_async import Client
+    from testvibe_async.cli.progress import Source
     from testvibe_async.cli.render import Renderer
     from testvibe_async.runner.spec import BatchSpec
 
@@ -68,11 +68,11 @@ class Watch:
     limit: TimeLimit
     """The time that the command may take."""
 
-    batches: Batches | None = None
-    """The batches of the ledger file; None if nothing is kept."""
-
     generations: LimitedLedger
     """The ledger of the client, which limits generations: to none, until someone allows some."""
+
+    batches: Batches | None = None
+    """The batches of the ledger file; None if nothing is kept."""
 
     _is_new = True
     """True if the command itself starts all of its operations, or waits for them."""
@@ -85,7 +85,7 @@ class Watch:
 
         Args:
             files: The files to write.
-            stop: The signals and the limit that stop it.
+            stop: The signals that stop it.
 
         Raises:
             ConfigError: An entry of the quarantine is invalid.
@@ -111,6 +111,45 @@ class Watch:
         """Note facts of the outcome before the end."""
         self.outcome = evolve(self.outcome, **facts)
 
+    async def open_ledger(self) -> None:
+        """Keep what is dispatched in the ledger file; in memory if there is no place for a file.
+
+        A crash would lose a batch in memory, which is no reason to refuse it: a note says so. A
+        service that ends with the command has no file.
+        """
+        self.generations = LimitedLedger(MemoryLedger())
+        self.progress.unanswered = self.generations.unanswered
+        if self.outcome.place is None:
+            return
+        given = common.get()
+        is_new = given.ledger is None  # Until the file is seen.
+        try:
+            ledger = SqliteLedger(given.ledger_path)
+            is_new = not given.is_ledger_chosen and not ledger.path.exists()
+            await ledger.open()
+        except (ConfigError, OSError) as error:
+            if not is_new:
+                raise
+            self.output.note(f"A crash would lose this batch, which is not kept: {reason(error)}")
+        else:
+            self.generations.ledger, self.batches = ledger, Batches(ledger)
+
+    async def close_ledger(self) -> None:
+        """Close the ledger file, if there is one."""
+        if self.batches is not None:
+            with self._noting_what_is_not_kept():
+                await self.batches.ledger.aclose()
+
+    @contextmanager
+    def _noting_what_is_not_kept(self) -> Generator[None]:
+        """Say once that the ledger lacks results, as on a full disk."""
+        try:
+            yield
+        except ConfigError as error:
+            if not self.outcome.causes:
+                warn(f"Not all of the results are kept: {reason(error)}")
+            self.know(causes=(ExitCode.USAGE,))
+
     async def select(self, spec: BatchSpec) -> Selection:
         """Return the features and configurations that are meant, and say what is left out."""
         async with self.limit.waiting_for("the list of features"):
@@ -125,13 +164,6 @@ class Watch:
         if found.note and found.jobs:
             self.output.note(found.note)
         return found
-
-    async def existing(self, key: str | None) -> KeptBatch | None:
-        """Return the batch that has a key here; None without a key or a batch."""
-        if key is None or self.batches is None:
-            return None
-        heading = await self.batches.find(key, self.place)
-        return None if heading is None else await self.batches.read(heading)
 
     async def perform(
         self,
@@ -155,117 +187,52 @@ class Watch:
         self._is_new = jobs is not None
         self.know(spec=spec, is_waited_for=waits)
         batch = spec.start(self.connection.project, jobs, timeout=self.limit.remaining, key=key)
-        await self.collect(self._running(batch, expected), counted(len(expected), spec.kind))
-        if self.batches is not None:
-            with self._noting_what_is_not_kept():
-                await self.batches.ledger.rows(key)  # It waits until all is written.
-        return await self.conclude()
-
-    @asynccontextmanager
-    async def _running(
-        self, batch: Batch[Any], expected: Sequence[Item]
-    ) -> AsyncGenerator[Batch[Any]]:
-        """Open a batch, and mark it in the ledger as running until it is left."""
-        is_awaited = self.outcome.is_waited_for
         ledger = None if self.batches is None else self.batches.ledger
         async with running(batch, ledger, self.place) as kept:
             if kept is not None:
-                if is_awaited:  # Otherwise it is named at the end.
-                    self.output.say(f"{kept}.")
-                self.know(number=kept.number, is_resumable=True)
-                if self.output.has_estimate and is_awaited:
-                    await self._estimate(kept)
-            self.progress.follow(expected, lambda: batch.items, is_awaited=is_awaited)
-            async with self.progress.following(batch.changes(), batch.item_of):
-                yield batch
+                await self._note_kept(kept)
+            await self.collect(batch, expected, counted(len(expected), spec.kind))
+        if ledger is not None:
+            with self._noting_what_is_not_kept():
+                await ledger.rows(key)  # It waits until all is written.
+        return await self.conclude()
 
-    async def _estimate(self, batch: KeptBatch) -> None:
-        """Estimate from now on when a batch ends, by its history."""
-        # A log is read afterwards, and has no use for it.
-        from testvibe_async.cli.estimate import remaining_seconds, usual_seconds  # noqa: PLC0415
+    async def _note_kept(self, batch: KeptBatch) -> None:
+        """Name a batch that the ledger has now, and estimate from its history when it ends."""
+        self.know(number=batch.number, is_resumable=True)
+        if not self.outcome.is_waited_for:  # It is named at the end.
+            return
+        self.output.say(f"{batch}.")
+        if self.output.has_estimate and self.batches is not None:
+            # A log is read afterwards, and has no use for it.
+            from testvibe_async.cli.estimate import estimate_of  # noqa: PLC0415
 
-        assert self.batches is not None
-        usual, progress = await usual_seconds(self.batches, self.place, batch), self.progress
-        progress.estimate = lambda: remaining_seconds(
-            progress.rows, usual, in_flight=batch.spec.in_flight, now=progress.clock()
-        )
+            self.progress.estimate = await estimate_of(batch, self.batches)
 
-    @contextmanager
-    def _noting_what_is_not_kept(self) -> Generator[None]:
-        """Say once that the ledger lacks results, as on a full disk."""
-        try:
-            yield
-        except ConfigError as error:
-            if not self.outcome.causes:
-                warn(f"Not all of the results are kept: {reason(error)}")
-            self.know(causes=(ExitCode.USAGE,))
-
-    @asynccontextmanager
-    async def keeping(self) -> AsyncGenerator[None]:
-        """Keep what is dispatched in the ledger file; in memory if there is no place for a file.
-
-        A crash would lose a batch in memory, which is no reason to refuse it: a note says so. A
-        service that ends with the command has no file.
-        """
-        ledger = await self._opened()
-        self.batches = Batches(ledger) if isinstance(ledger, SqliteLedger) else None
-        self.generations = LimitedLedger(ledger)
-        self.progress.unanswered = self.generations.unanswered
-        try:
-            yield
-        except BaseException:
-            if not self._is_concluded:
-                with suppress(ConfigError):
-                    self.outcome = await self._with_history(self._present())
-            raise
-        finally:
-            if isinstance(ledger, SqliteLedger):
-                with self._noting_what_is_not_kept():
-                    await ledger.aclose()
-
-    async def _opened(self) -> Ledger:
-        if self.outcome.place is None:
-            return MemoryLedger()
-        given = common.get()
-        is_new = given.ledger is None  # Until the file is seen.
-        try:
-            ledger = SqliteLedger(given.ledger_path)
-            is_new = not given.is_ledger_chosen and not ledger.path.exists()
-            await ledger.open()
-        except (ConfigError, OSError) as error:
-            if not is_new:
-                raise
-            self.output.note(f"A crash would lose this batch, which is not kept: {reason(error)}")
-            return MemoryLedger()
-        return ledger
-
-    async def collect(
-        self, completions: AbstractAsyncContextManager[AsyncIterator[Item]], title: str
-    ) -> None:
-        """Show operations until all are over, or dispatched if the command waits for none.
+    async def collect(self, source: Source, planned: Sequence[Item], title: str) -> None:
+        """Show operations until all have ended, or are dispatched if the command waits for none.
 
         Args:
-            completions: A batch, or another context whose iterator yields items as they complete.
-            title: The number of operations in words, for the log of a CI system.
+            source: The batch, or the operations that are awaited.
+            planned: An item for each, in the order asked.
+            title: Their number in words, for the log of a CI system.
         """
         output, progress, waits = self.output, self.progress, self.outcome.is_waited_for
         shown = output.live(progress, title) if waits else nullcontext()
         with shown, reporting(progress, output, during="" if waits else "Dispatching"):
-            async with completions as completed:
+            async with progress.following(source, planned):
                 try:
-                    await (self._record(completed) if waits else self._dispatch_all(completed))
+                    await (self._record(source) if waits else self._dispatch_all(source))
                 except asyncio.CancelledError:
                     progress.contact.stop()
                     self.outputs.stop()
-                    # `reporting` cancels its body if it fails, such as after a closed pipe.
-                    is_shown = anyio.current_effective_deadline() != -inf
-                    if progress.has_waiting and is_shown:
+                    if progress.has_waiting and self._stop.signal is not None:
                         warn(STOPPING.format(signal=self._stop.name))
                     raise
 
-    async def _dispatch_all(self, completed: AsyncIterator[Item]) -> None:
+    async def _dispatch_all(self, source: Source) -> None:
         """Wait until nothing is left to dispatch."""
-        recording = asyncio.create_task(self._record(completed))
+        recording = asyncio.create_task(self._record(source))
         while self.progress.has_waiting and not recording.done():
             await asyncio.wait([recording], timeout=DISPATCH_SECONDS)
         recording.cancel()
@@ -273,49 +240,47 @@ class Watch:
         if not recording.cancelled():
             recording.result()
 
-    async def _record(self, completed: AsyncIterator[Item]) -> None:
-        async for item in completed:
+    async def _record(self, source: Source) -> None:
+        async for item in source:
             self.progress.end(item)
             self.outputs.fetch(item, self.connection.client)
 
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
-        outcome = self._present()
-        with suppress(ConfigError):  # The results are not lost for it.
-            outcome = await self._with_history(outcome)
+        outcome = await self._present()
         with anyio.move_on_after(self.limit.ending):
             logs = await _logs_of_failures(outcome.items, self.connection.client)
             outcome = evolve(outcome, logs=logs)
         self._is_concluded = True
         return await self.outputs.conclude(outcome, timeout=self.limit.ending)
 
-    async def _with_history(self, outcome: Outcome) -> Outcome:
-        """Return an outcome with the earlier batches that show which results are new."""
-        if self.batches is None or outcome.number is None:
-            return outcome
-        history = await self.batches.history_of(outcome.items, self.place, before=outcome.number)
-        return evolve(outcome, history=history)
-
-    def conclude_early(self, error: BaseException) -> None:
+    async def conclude_early(self, _kind: object, error: object, _traceback: object) -> None:
         """Write the reports and name the operations in flight if an error ends the command."""
         self.outputs.stop()
-        if not self._is_concluded:
-            outcome = evolve(self._present(), is_waited_for=True)
-            if isinstance(error, asyncio.CancelledError):
-                stop = self._stop.exit_code or ExitCode.INTERRUPTED
-                outcome = evolve(outcome, causes={*outcome.causes, stop})
-            self.outputs.conclude_early(outcome, error if isinstance(error, VibeError) else None)
+        if error is None or self._is_concluded:
+            return
+        outcome = evolve(await self._present(), is_waited_for=True)
+        if isinstance(error, asyncio.CancelledError):
+            stop = self._stop.exit_code or ExitCode.INTERRUPTED
+            outcome = evolve(outcome, causes={*outcome.causes, stop})
+        self.outputs.conclude_early(outcome, error if isinstance(error, VibeError) else None)
 
-    def _present(self) -> Outcome:
-        """Return the outcome as of now."""
-        failure = self.progress.contact.failure
-        return evolve(
+    async def _present(self) -> Outcome:
+        """Return the outcome as of now, with the history that shows which results are new."""
+        contact = self.progress.contact
+        outcome = evolve(
             self.outcome,
             items=self.progress.items,
             waited_seconds=self.progress.elapsed if self._is_new else 0.0,
-            refusal=self.progress.contact.refusal,
-            failure=failure and f"{self.limit.host}: {failure}",
+            refusal=contact.refusal,
+            failure=contact.failure and f"{self.limit.host}: {contact.failure}",
         )
+        if self.batches is None or outcome.number is None:
+            return outcome
+        with suppress(ConfigError):  # The results are not lost for it.
+            before = await self.batches.history_of(outcome.items, self.place, before=outcome.number)
+            outcome = evolve(outcome, history=before)
+        return outcome
 
 
 @asynccontextmanager
@@ -331,25 +296,23 @@ async def watching(
     with shown_elsewhere(), Stop() as stop:
         watch = Watch(files, stop)
         watch.outputs.begin()
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(watch.close_ledger)
+            stack.push_async_exit(watch.conclude_early)
             server = require_settings().server
             assert server is not None
             watch.limit = TimeLimit(
                 timeout, server=server.value, progress=watch.progress, output=watch.output
             )
-            async with watch.keeping(), AsyncExitStack() as stack:
-                opened = connected(
-                    max_outage=MAX_OUTAGE_SECONDS,
-                    hooks=watch.progress.contact.hooks,
-                    ledger=watch.generations,
-                )
-                async with watch.limit.waiting_for("the list of projects"):
-                    watch.connection = await stack.enter_async_context(opened)
-                yield watch
-        except BaseException as error:
-            # The client is closed, so it has waited for dispatches under way.
-            watch.conclude_early(error)
-            raise
+            await watch.open_ledger()
+            opened = connected(
+                max_outage=MAX_OUTAGE_SECONDS,
+                hooks=watch.progress.contact.hooks,
+                ledger=watch.generations,
+            )
+            async with watch.limit.waiting_for("the list of projects"):
+                watch.connection = await stack.enter_async_context(opened)
+            yield watch
 
 
 async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, GenerationLog]:

@@ -97,7 +97,7 @@ async def test_job_of_github(on_github: Path, call: Call) -> None:
     write(on_github, "# Before\n")
     ended = await call("run Returns Checkout --wait")
     errors = [line for line in ended.lines if line.startswith("::error title=Returns%3A ")]
-    assert ended.lines[:2] == ["::group::2 runs", "Batch 1."]
+    assert ended.lines[:2] == ["Batch 1.", "::group::2 runs"]
     assert ended.lines.index("::endgroup::") < ended.lines.index(errors[0])
     assert text_of(on_github).startswith("# Before\n## TestVibe\n")
     assert text_of(on_github).count("## TestVibe") == 1
