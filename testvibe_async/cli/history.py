@@ -116,9 +116,9 @@ async def _outcome_of_workflow(key: str) -> Outcome:
                 listed = await connection.project.list_features()
             names: dict[object, str] = {feature.id: feature.name for feature in listed}
             items = [evolve(each, name=each.name or names.get(each.feature)) for each in items]
-    is_run = all(item.ref is None or item.ref.kind == "run" for item in items)
+    kinds = {item.ref.kind for item in items if item.ref is not None}
     marked = [*map(Quarantine.read().mark, items)]
-    spec = BatchSpec(kind="run" if is_run else "generation")
+    spec = BatchSpec(kind=kinds.pop() if kinds else "run")
     place = common.get().place
     return Outcome(items=marked, spec=spec, place=place)
 

@@ -95,9 +95,9 @@ async def run_failed(
     """
     async with stored_batches() as (batches, place):
         found = (await batches.meant(batch, place, kind="run")).judged(Quarantine.read())
-    if found.kind == "generation":
+    if found.kind != "run":
         shows = command("report", str(found.number))
-        raise ConfigError(f"{found} has generations, and --failed repeats runs: see {shows}")
+        raise ConfigError(f"{found} has {found.kind}s, and --failed repeats runs: see {shows}")
     if found.is_running:
         raise ConfigError(f"{found} is still running: wait for its end")
     failed, total = sum(map(has_failed, found.items)), len(found.items)
@@ -154,7 +154,7 @@ async def resume_batch(  # noqa: PLR0913 - each by name
     """
     may_resend = decision in {None, "resend"} or feature is not None
     left = sum(
-        batch.kind == "generation"
+        batch.kind != "run"
         and _is_left(item)
         and (may_resend or item.verdict is not Verdict.UNKNOWN)
         for item in batch.items

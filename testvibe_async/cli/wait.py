@@ -206,7 +206,7 @@ def read_dispatches(text: str) -> tuple[list[Ref], list[Item], KindName]:
     try:
         documents = _documents_in(text)
         if len(documents) == 1 and "items" in documents[0]:
-            kind = "generation" if documents[0].get("kind") == "generation" else "run"
+            kind = KINDS[documents[0]["kind"]].name
             documents = documents[0]["items"]
         for each in documents:
             if each.get("testvibe") or each["ref"]:

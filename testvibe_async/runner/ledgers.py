@@ -53,7 +53,7 @@ class LimitedLedger(Ledger):
         is_intent = row.state is RowState.INTENDED
         if is_intent:
             self.unanswered[row.item] = row
-        if not is_intent or row.kind != "generation":
+        if not is_intent or row.kind == "run":  # It is free; whatever else there is may cost.
             return await self.ledger.insert(row)
         if self.is_reached:
             raise GenerationLimitError

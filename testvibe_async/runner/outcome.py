@@ -307,11 +307,11 @@ class Outcome:
     def check_command(self, item: BatchItem[Snapshot]) -> str:
         """Return the command that shows whether the unknown dispatch of an item took effect."""
         feature = str(item.feature)
-        if self.spec.kind == "generation":
-            return self._command("generation", "show", features=[feature])
-        if feature.startswith("-"):  # It is not read as an option.
-            return self._command("runs", "list", f"--feature={feature}")
-        return self._command("runs", "list", "--feature", feature)
+        match self.spec.kind:
+            case "generation":
+                return self._command("generation", "show", features=[feature])
+            case "run":  # With a sign, no name is read as an option.
+                return self._command("runs", "list", f"--feature={feature}")
 
     def _command(self, *words: str, features: Sequence[str] = ()) -> str:
         """Return a command for the same service; no name of a feature is read as an option."""

@@ -88,8 +88,8 @@ class BatchSpec:
             raise ConfigError(f"the site must be a URL such as https://shop.example, not {url!r}")
         if self.repeat > 1 and self.attempts > 1:
             raise ConfigError("repeated runs take no further attempts: each run counts by itself")
-        if self.kind == "generation" and max(self.repeat, self.attempts) > 1:
-            raise ConfigError("generations take no further attempts and no repetitions")
+        if self.kind != "run" and max(self.repeat, self.attempts) > 1:
+            raise ConfigError(f"{self.kind}s take no further attempts and no repetitions")
 
     @classmethod
     def of(cls, batch: StoredBatch) -> Self:
@@ -149,11 +149,12 @@ class BatchSpec:
             "options": {"spec": self.to_dict()},
         }
         batch: Batch[Any]
-        if self.kind == "run":
-            common |= {"attempts": self.attempts, "repeat": self.repeat}
-            batch = project.run_features(features, **common)
-        else:
-            batch = project.generate_features(features, missing_only=self.is_all, **common)
+        match self.kind:
+            case "run":
+                common |= {"attempts": self.attempts, "repeat": self.repeat}
+                batch = project.run_features(features, **common)
+            case "generation":
+                batch = project.generate_features(features, missing_only=self.is_all, **common)
         batch.mark_with(self.mark)
         return batch
 

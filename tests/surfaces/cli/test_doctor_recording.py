@@ -261,13 +261,3 @@ async def test_nothing_of_the_data_is_written(
     assert len(operations) == 14 or harm not in {"none", "values"}
     if [*HARMS].index(harm) > 3:  # On the terminal alone is what the service says of itself.
         assert MARK in (await call("doctor")).output.casefold()
-
-
-async def test_what_the_user_named_is_not_written(call: Call, telling: Emulator) -> None:
-    """A feature that is not there, and an address where nothing answers, are on the terminal."""
-    address = telling.url.rpartition(":")[0] + ":9"
-    for arguments in (["--run", f"{MARK} feature"], ["--server", address]):
-        document = (await call("doctor --json", *arguments)).output
-        assert not [secret for secret in (MARK, address, "127.0.0.1") if secret in document]
-        ended = await call("doctor", *arguments)
-        assert arguments[1] in ended.output or "could not connect" in ended.output

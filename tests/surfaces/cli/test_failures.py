@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.surfaces.cli.conftest import Call, answer_with, press_ctrl_c
+from tests.surfaces.cli.conftest import Call, answer_with
 from testvibe_async import SqliteLedger
 from testvibe_async.ledger import Row
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -58,29 +58,9 @@ async def test_failed_tests(call: Call, emulator: Emulator) -> None:
     ]
 
 
-async def test_unknown_names_the_commands_that_show_it(call: Call, emulator: Emulator) -> None:
-    """Each dispatch that may have taken effect comes with the command to check it, up to ten."""
-    names = [f"a {number}" for number in range(12)]
-    for name in names:
-        emulator.add_feature(name)
-    emulator.fail("run_feature", Fault.status(503))
-    place = f"--server {emulator.url}"
-    ended = await call("run --wait", *names[:2], *place.split())
-    assert "a 0\n    unknown: it may have started: the service answered its " in ended.output
-    assert "\n  The same error in 1 more:\n    a 1\n" in ended.output
-    assert (
-        f"\n  testvibe-async runs list --feature 29 {place}\n"
-        f"  testvibe-async runs list --feature 30 {place}\n"
-    ) in ended.errors
-    assert "--feature 38\n  and 2 more\n" in (await call("run --wait", *names)).errors
-
-
 @pytest.mark.parametrize(
     ("finished", "faults", "code", "counts"),
     [
-        ("", {}, 0, "2 passed"),
-        ("failed", {}, 1, "1 passed, 1 failed"),
-        ("exploded", {}, 5, "1 passed, 1 exploded"),
         ("flaky\x1b[2J", {}, 5, "1 passed, 1 flaky\\x1b[2J"),
         ("", {"run_feature": Fault.status(403)}, 3, "1 passed, 1 error"),
         ("", {"run_feature": Fault.status(503)}, 5, "1 passed, 1 unknown"),
@@ -103,24 +83,8 @@ async def test_exit_code_is_of_what_is_known_least(  # noqa: PLR0913, PLR0917 - 
     assert (ended.code, ended.output.rpartition(": ")[2]) == (code, f"{counts}\n")
 
 
-async def test_document_has_all_of_it(call: Call) -> None:
-    """The document is what a program needs: the code, the counts, and each item with its ref."""
-    press_ctrl_c(30)
-    ended = await call("run Returns Wishlist Newsletter --wait --max-in-flight 1 --json")
-    document = ended.json
-    assert (ended.code, document["exitCode"], document["seconds"]) == (130, 130, 30.0)
-    counts = {word: number for word, number in document["summary"].items() if number}
-    assert counts == {"succeeded": 1, "inFlight": 1, "skipped": 1}
-    passed, left, skipped = document["items"]
-    assert passed["feature"] == "Returns"
-    assert (passed["verdict"], passed["outcome"]["runId"]) == ("succeeded", 214)
-    assert (left["verdict"], left["ref"]["runId"]) == ("in flight", 215)
-    assert (skipped["verdict"], skipped["ref"]) == ("skipped", None)
-
-
-@pytest.mark.parametrize("wait", ["", "--wait"])
 async def test_ledger_that_takes_nothing_is_no_silent_service(
-    wait: str, call: Call, monkeypatch: pytest.MonkeyPatch
+    call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a dispatch could not be recorded, this machine is to blame, and `resume` is named."""
     insert = SqliteLedger.insert
@@ -131,12 +95,12 @@ async def test_ledger_that_takes_nothing_is_no_silent_service(
         return await insert(ledger, row)
 
     monkeypatch.setattr(SqliteLedger, "insert", fail)
-    ended = await call(f"run Returns {wait}")
+    ended = await call("run Returns --wait")
     said = ended.output + ended.errors
     assert ended.code == 2
     assert "Returns\n    not sent: its row could not be stored: [Errno 28] " in said
     assert "reachable" not in said
-    assert not wait or "testvibe-async resume 1\n" in ended.errors
+    assert "testvibe-async resume 1\n" in ended.errors
 
 
 FEATURE: dict[str, Any] = {"featureId": 12, "featureName": "Checkout"}

