@@ -32,9 +32,10 @@ FAST = Scenario(
 )
 """Everything succeeds, in a third of a second."""
 
-SAYS_NOTHING = {"after the row", "after the first byte", "after the service acted"} | {
-    "before the ref"
-}
+UNANSWERED = {"after the row", "after the first byte", "after the service acted"}
+"""The steps of a process that needs no answer."""
+
+SAYS_NOTHING = UNANSWERED | {"before the ref"}
 """The steps after which only a list can tell whether a run began."""
 
 FEATURES = {"run": ["Checkout", "Returns"], "generation": ["Draft", "Other draft"]}
@@ -54,9 +55,21 @@ def add_drafts(emulator: Emulator) -> None:
         emulator.add_feature(name, status="draft")
 
 
+def _timeout_of(step: str | None) -> float:
+    """Return the time-out of a process's requests, in seconds.
+
+    A busy machine must lose no answer that a test needs; and the rows of a process that dies are to
+    expire soon, which takes twice its time-out.
+    """
+    if step is None:
+        return 30.0
+    return 2.0 if step in UNANSWERED else 5.0
+
+
 async def _work(emulator: Emulator, ledger: Path, **options: Any) -> list[list[str]] | None:
     """Run a worker to its end, or to the step at which it kills itself; return its results."""
-    asked = json.dumps({**options, "ledger": str(ledger)})
+    timeout = _timeout_of(options.get("step"))
+    asked = json.dumps({**options, "ledger": str(ledger), "timeout": timeout})
     variables = {**os.environ, **settings_of(emulator)}
     with Process("tests.processes.ledger.worker", asked, env=variables) as process:
         output, errors = await asyncio.to_thread(process.communicate)

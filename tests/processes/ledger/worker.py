@@ -92,7 +92,10 @@ async def work(options: dict[str, Any]) -> None:
     ledger = DyingLedger(options["ledger"])
     ledger.step = options.get("step", "")
     crash_at(ledger.step)
-    async with ledger, Client(poll_interval=0.1, timeout=2.0, ledger=ledger) as client:
+    async with (
+        ledger,
+        Client(poll_interval=0.1, timeout=options["timeout"], ledger=ledger) as client,
+    ):
         await asyncio.sleep(options.get("at", 0.0) - time.time())
         print(json.dumps(await call(client, **options)))
 

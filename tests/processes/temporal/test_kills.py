@@ -8,12 +8,12 @@ import json
 import os
 import signal
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from temporalio.client import Client as Engine
 
 from tests.conftest import settings_of
 from tests.processes.temporal.conftest import Server
@@ -41,7 +41,6 @@ class Workers:
     def __init__(self, server: Server, emulator: Emulator, queue: str) -> None:
         self._options = {"address": server.address, "queue": queue}
         self._env = {**os.environ, **settings_of(emulator)}
-        self._stack = ExitStack()
         self.all: list[Process] = []
 
     async def start(self, **options: Any) -> Process:
@@ -87,98 +86,73 @@ async def some_dispatched(emulator: Emulator, count: int) -> None:
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-async def test_many_features(engine: Engine, shared_server: Server, workers: int) -> None:
-    """120 features are dispatched once each, by one worker or several."""
-    emulator, names = filled(120)
-    queue = f"many-{workers}"
+@asynccontextmanager
+async def each_once(
+    server: Server, queue: str, *, count: int = 40, kind: str = "run", **first: Any
+) -> AsyncGenerator[tuple[Emulator, Workers, Process]]:
+    """Start a batch with one worker; at the end, each feature was dispatched once and succeeded."""
+    emulator, names = filled(count, kind=kind)
+    request = {"features": names, "kind": kind, "maxInFlight": 10}
+    engine = await server.connected()
     async with emulator:
-        with Workers(shared_server, emulator, queue) as started:
-            await asyncio.gather(*(started.start() for _ in range(workers)))
-            request = {"features": names, "maxInFlight": 40}
-            batch = await TemporalBatch.start(engine, request, key=queue, task_queue=queue)
-            result = await batch.result()
-            items = await batch.items()
-    assert result == {"summary": {"succeeded": len(names)}, "cancelled": False}
+        with Workers(server, emulator, queue) as workers:
+            worker = await workers.start(**first)
+            await TemporalBatch.start(engine, request, key=queue, task_queue=queue)
+            yield emulator, workers, worker
+            batch = TemporalBatch(await server.connected(), queue)
+            result, items = await batch.result(), await batch.items()
+    assert result == {"summary": {"succeeded": count}, "cancelled": False}
     assert [item.feature for item in items] == names
     assert dispatched(emulator) == Counter(names)
 
 
-@pytest.mark.parametrize("kind", ["run", "generation"])
-@pytest.mark.parametrize("step", ["after the row", "after the POST"])
-async def test_a_killed_worker(engine: Engine, shared_server: Server, kind: str, step: str) -> None:
+async def test_many_features(shared_server: Server) -> None:
+    """Several workers share the chunks of a batch."""
+    async with each_once(shared_server, "many", count=120) as (_, workers, _):
+        await workers.start()
+        await workers.start()
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"), [("run", "after the POST"), ("generation", "after the row")]
+)
+async def test_a_killed_worker(shared_server: Server, kind: str, step: str) -> None:
     """Another worker adopts what was dispatched, and dispatches only what was not."""
-    emulator, names = filled(kind=kind)
-    queue = f"killed {kind} {step}"
-    async with emulator:
-        with Workers(shared_server, emulator, queue) as started:
-            dying = await started.start(step=step, count=8)
-            request = {"features": names, "kind": kind, "maxInFlight": 10}
-            batch = await TemporalBatch.start(engine, request, key=queue, task_queue=queue)
-            assert await asyncio.to_thread(dying.wait, 30) == -signal.SIGKILL
-            # With one slot, it refuses the other chunk, whose rows must be kept until then.
-            await started.start(chunks=1)
-            result = await batch.result()
-    assert result["summary"] == {"succeeded": len(names)}
-    assert dispatched(emulator) == Counter(names)
+    dying: Any = {"step": step, "count": 8, "timeout": 2.0}
+    async with each_once(shared_server, f"killed {kind}", kind=kind, **dying) as (_, workers, died):
+        assert await asyncio.to_thread(died.wait) == -signal.SIGKILL
+        # With one slot, it refuses the other chunk, whose rows must be kept until then.
+        await workers.start(chunks=1)
 
 
-async def test_a_suspended_worker(engine: Engine, shared_server: Server) -> None:
+async def test_a_suspended_worker(shared_server: Server) -> None:
     """A worker that continues after another has taken over dispatches nothing more."""
-    emulator, names = filled()
-    async with emulator:
-        with Workers(shared_server, emulator, "suspended") as started:
-            suspended = await started.start()
-            request = {"features": names, "maxInFlight": 10}
-            batch = await TemporalBatch.start(
-                engine, request, key="suspended", task_queue="suspended"
-            )
-            await some_dispatched(emulator, 8)
-            suspended.send_signal(signal.SIGSTOP)
-            await started.start()
-            await some_dispatched(emulator, 20)
-            suspended.send_signal(signal.SIGCONT)
-            result = await batch.result()
-    assert result["summary"] == {"succeeded": len(names)}
-    assert dispatched(emulator) == Counter(names)
+    async with each_once(shared_server, "suspended") as (emulator, workers, suspended):
+        await some_dispatched(emulator, 8)
+        suspended.send_signal(signal.SIGSTOP)
+        await workers.start()
+        await some_dispatched(emulator, 20)
+        suspended.send_signal(signal.SIGCONT)
 
 
-async def test_a_worker_that_is_told_to_end(engine: Engine, shared_server: Server) -> None:
+async def test_a_worker_that_is_told_to_end(shared_server: Server) -> None:
     """It gives its chunks back at once, and no result is lost."""
-    emulator, names = filled()
-    async with emulator:
-        with Workers(shared_server, emulator, "ended") as started:
-            ended = await started.start()
-            request = {"features": names, "maxInFlight": 10}
-            batch = await TemporalBatch.start(engine, request, key="ended", task_queue="ended")
-            await some_dispatched(emulator, 10)
-            await started.start()
-            ended.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(ended.wait, 15) == 0
-            result = await batch.result()
-    assert result["summary"] == {"succeeded": len(names)}
-    assert dispatched(emulator) == Counter(names)
+    async with each_once(shared_server, "ended") as (emulator, workers, ended):
+        await some_dispatched(emulator, 10)
+        await workers.start()
+        ended.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(ended.wait) == 0
 
 
 async def test_a_killed_engine(tmp_path: Path) -> None:
     """While it is away nothing is dispatched; then the batch continues."""
     server = Server(tmp_path)
     server.start()
-    emulator, names = filled()
     try:
-        engine = await server.connected()
-        async with emulator:
-            with Workers(server, emulator, "engine") as started:
-                await started.start()
-                request = {"features": names, "maxInFlight": 10}
-                batch = await TemporalBatch.start(engine, request, key="k", task_queue="engine")
-                await some_dispatched(emulator, 10)
-                server.kill()
-                await asyncio.sleep(6)  # Longer than a row may take to be stored.
-                server.start()
-                batch = TemporalBatch(await server.connected(), "k")
-                result = await batch.result()
+        async with each_once(server, "engine") as (emulator, _, _):
+            await some_dispatched(emulator, 10)
+            server.kill()
+            await asyncio.sleep(6)  # Longer than a row may take to be stored.
+            server.start()
     finally:
         server.kill()
-    assert result["summary"] == {"succeeded": len(names)}
-    assert dispatched(emulator) == Counter(names)

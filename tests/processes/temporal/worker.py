@@ -48,14 +48,14 @@ def die_at(step: str, count: int) -> None:
     setattr(ChunkLedger, "note", noted)  # noqa: B010 - it is inherited
 
 
-def made(ledger: Ledger | None) -> Client:
-    """Make a client by this process's settings."""
-    return Client(ledger=ledger, poll_interval=0.4, timeout=2.0)
-
-
 async def work(options: dict[str, Any]) -> None:
     """Work until a signal ends it."""
     quicken(setattr)
+
+    def made(ledger: Ledger | None) -> Client:
+        # Twice the time-out passes before the rows of a worker that dies expire.
+        return Client(ledger=ledger, poll_interval=0.4, timeout=options.get("timeout", 5.0))
+
     die_at(options.get("step", ""), options.get("count", 1))
     engine = await Engine.connect(options["address"])
     stopped = asyncio.Event()
