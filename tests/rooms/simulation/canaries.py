@@ -22,13 +22,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from tests.promises.simulation import process, restarts, world
 from tests.promises.simulation.callers import Caller
-from tests.promises.simulation.plan import Disturbance, Plan
+from tests.promises.simulation.plan import Plan
 from tests.promises.simulation.record import CALLER
 from tests.promises.simulation.restarts import play_restarts, play_shared
 from tests.promises.simulation.search import BrokenScheduleError, Play, search
 from tests.promises.simulation.world import play
-from testvibe_async import Client, GenerationOperation, Operation, Project, Run, errors, refs
-from testvibe_async._core.dispatch import State
+from testvibe_async import Client, GenerationOperation, Operation, Project, Run, errors
 from testvibe_async._core.ledger import SqliteLedger, sqlite
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
 from testvibe_async.ledger import Row, RowState
@@ -41,18 +40,10 @@ SEEDS = (2, 3)
 
 INSIDE = {
     "send": "testvibe_async._core.http.session.HttpSession.send",
-    "slots": "testvibe_async._core.http.throttle.Throttle.release",
     "row": "testvibe_async._core.dispatch.dispatch.Dispatch.before_writing",
-    "expiry": "testvibe_async._core.dispatch.dispatch.Dispatch.sleep",
-    "recall": "testvibe_async._core.dispatch.machine.Machine._recall",
-    "decision": "testvibe_async._core.dispatch.settlement.decide",
     "evidence": "testvibe_async._core.dispatch.evidence.EvidenceReader.read",
-    "the newest": "testvibe_async._core.dispatch.newest.Newest.is_known",
-    "the latest": "testvibe_async._core.dispatch.kinds.GenerationDispatch._before",
-    "refusals": "testvibe_async._core.http.transport.is_clear_refusal",
     "contradictions": "testvibe_async.ledger.Row.contradiction",
     "newer answers": "testvibe_async._core.polling.polled.PolledOperation._replace",
-    "grace": "testvibe_async._core.polling.polled.GRACE_SECONDS",
 }
 """The places inside the client in which mutants are planted, by what they decide. All else is
 public, and so are most mutants: a change inside has to look here alone."""
@@ -84,14 +75,6 @@ def canary(name: str, broken: str, play: Play = play, **world: Any) -> Callable[
     return added
 
 
-def _yes(*_: Any, **__: Any) -> bool:
-    return True
-
-
-async def _for_ever() -> None:
-    await asyncio.Event().wait()
-
-
 def _around(mutate: Callable[..., Any]) -> Callable[[Any], Any]:
     """Return what puts a coroutine function around another, which it gets first."""
 
@@ -120,12 +103,6 @@ def _wrap_dispatches(patch: pytest.MonkeyPatch, mutate: Callable[..., Any]) -> N
 def _wrap_waits(patch: pytest.MonkeyPatch, mutate: Callable[..., Any]) -> None:
     """Put a function around `Operation.wait`."""
     _wrap(patch, Operation, "wait", _around(mutate))
-
-
-def _cancel_tasks(name: str) -> None:
-    for task in asyncio.all_tasks():
-        if task.get_name() == name:
-            task.cancel()
 
 
 # What is dispatched.
@@ -176,10 +153,8 @@ def _hooks_are_silent_of_who_left(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Emitter, "emit", emit_or_not)
 
 
-def _adopt_of_unknown(
-    patch: pytest.MonkeyPatch, choose: Callable[[Project, errors.DispatchUnknownError], Any]
-) -> None:
-    """Adopt what a function chooses where a dispatch is unknown."""
+@canary("the first of several candidates is adopted", "showed its own|which is of Intent")
+def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
     clients: list[process.Process] = []
     init = process.Process.__init__
 
@@ -187,14 +162,13 @@ def _adopt_of_unknown(
         init(self, *args, **kwargs)
         clients[:] = [self]
 
-    async def adopt(dispatch: Any, project: Project, *args: Any, **kwargs: Any) -> Any:
+    async def adopt(dispatch: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return await dispatch(project, *args, **kwargs)
+            return await dispatch(*args, **kwargs)
         except errors.DispatchUnknownError as error:
-            ref: refs.Ref | None = await choose(project, error)
-            if ref is None:
+            if not error.candidates:
                 raise
-            config = kwargs.get("config")
+            ref, config = error.candidates[0], kwargs.get("config")
             event = Dispatched(ref, adopted=True, feature=error.feature, config=config)
             clients[0]._note_dispatched(event)
             operation = clients[0].client.attach(ref)
@@ -203,38 +177,6 @@ def _adopt_of_unknown(
 
     patch.setattr(process.Process, "__init__", remember)
     _wrap_dispatches(patch, adopt)
-
-
-@canary("the first of several candidates is adopted", "showed its own|which is of Intent")
-def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    async def first(_: Project, error: errors.DispatchUnknownError) -> refs.Ref | None:
-        return error.candidates[0] if error.candidates else None
-
-    _adopt_of_unknown(patch, first)
-
-
-@canary(
-    "an old one is adopted", "which nobody began|began long before it was sent|which is of Intent"
-)
-def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    async def latest(project: Project, error: errors.DispatchUnknownError) -> refs.Ref | None:
-        if "generate" not in error.url or error.polled_at is None:
-            return None
-        try:
-            status = await project.get_generation_status(error.feature)
-        except errors.VibeError:
-            return None
-        if status.request_id is None or status.feature_id is None:
-            return None
-        return refs.GenerationRef(
-            server=project._transport.server,
-            project=project.id,
-            request_id=status.request_id,
-            feature_id=status.feature_id,
-            dispatched_at=error.polled_at,
-        )
-
-    _adopt_of_unknown(patch, latest)
 
 
 @canary("a run generates its tests", "cost credits, and nobody wanted it")
@@ -259,21 +201,9 @@ def _retry_after_is_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(aiohttp.ClientResponse, "headers", property(without_it))
 
 
-@canary("a slot is lost with each error", "slots of the throttle are still held|still waiting")
-def _slot_is_lost_with_an_error(patch: pytest.MonkeyPatch) -> None:
-    def unless_failing(release: Any) -> Any:
-        def release_unless_failing(self: Any) -> None:
-            if sys.exc_info()[0] is None:
-                release(self)
-
-        return release_unless_failing
-
-    _inside(patch, "slots", unless_failing)
-
-
 @canary("what passed runs again", "ran again though it passed")
 def _what_passed_runs_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Run, "is_failure", property(_yes))
+    patch.setattr(Run, "is_failure", property(lambda _: True))
 
 
 # What is waited for.
@@ -296,7 +226,9 @@ def _waiter_that_leaves_ends_the_poller(patch: pytest.MonkeyPatch) -> None:
         try:
             return await wait(operation, timeout=timeout)
         except (asyncio.CancelledError, errors.WaitTimeoutError):
-            _cancel_tasks("testvibe_async poller")
+            for task in asyncio.all_tasks():
+                if task.get_name() == "testvibe_async poller":
+                    task.cancel()
             raise
 
     _wrap_waits(patch, wait_and_end)
@@ -338,7 +270,7 @@ def _time_out_is_final(patch: pytest.MonkeyPatch) -> None:
     async def wait_once(wait: Any, operation: Any, *, timeout: float | None = None) -> Any:
         key = (asyncio.get_running_loop(), operation)
         if key in timed_out and timeout is None:
-            await _for_ever()
+            await asyncio.Event().wait()
         try:
             return await wait(operation, timeout=timeout)
         except errors.WaitTimeoutError:
@@ -350,61 +282,32 @@ def _time_out_is_final(patch: pytest.MonkeyPatch) -> None:
 
 @canary("a closed iteration is not drained", "a closed iteration went on")
 def _closed_iteration_has_more(patch: pytest.MonkeyPatch) -> None:
-    class Reread(_Iteration):
+    class Reread:
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+            self.left: list[Any] = []
+            self.is_closed = False
+
+        def __aiter__(self) -> Any:
+            return self
+
         async def __anext__(self) -> Any:
-            if self.is_closed and self.last is not None:
-                return self.take_last()
-            return await super().__anext__()
+            if self.is_closed and self.left:
+                return self.left.pop()
+            self.left = [await anext(self.inner)]
+            return self.left[0]
 
-    _wrap_iterations(patch, Reread)
+        async def aclose(self) -> None:
+            self.is_closed = True
+            await self.inner.aclose()
 
-
-@canary("a closed iteration never ends", "still waiting")
-def _closed_iteration_never_ends(patch: pytest.MonkeyPatch) -> None:
-    class Endless(_Iteration):
-        async def __anext__(self) -> Any:
-            try:
-                return await super().__anext__()
-            except StopAsyncIteration:
-                if self.is_closed:
-                    await _for_ever()
-                raise
-
-    _wrap_iterations(patch, Endless)
-
-
-class _Iteration:
-    """An iteration over the transitions of an operation."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self.is_closed = False
-        self.last: Any = None
-
-    def __aiter__(self) -> Any:
-        return self
-
-    async def __anext__(self) -> Any:
-        self.last = await self.inner.__anext__()
-        return self.last
-
-    def take_last(self) -> Any:
-        last, self.last = self.last, None
-        return last
-
-    async def aclose(self) -> None:
-        self.is_closed = True
-        await self.inner.aclose()
-
-
-def _wrap_iterations(patch: pytest.MonkeyPatch, wrapper: type[_Iteration]) -> None:
-    def wrapped(original: Any) -> Any:
-        def begin(operation: Any) -> _Iteration:
-            return wrapper(original(operation))
+    def reread(original: Any) -> Any:
+        def begin(operation: Any) -> Reread:
+            return Reread(original(operation))
 
         return begin
 
-    _wrap(patch, Operation, "__aiter__ updates", wrapped)
+    _wrap(patch, Operation, "__aiter__ updates", reread)
 
 
 # What is said of it.
@@ -436,16 +339,6 @@ def _stale_answer_replaces_a_newer_one(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "newer answers", always)
 
 
-@canary("a 404 within its grace is final", "404 not_found")
-def _not_found_is_final_at_once(patch: pytest.MonkeyPatch) -> None:
-    _inside(patch, "grace", lambda _: 0.0)
-
-
-@canary("a failed poll ends the waits", "given up too soon")
-def _one_failed_poll_ends_the_waits(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(process, "MAX_OUTAGE", 0.1)
-
-
 @canary("a supersession is guessed", "replaced it, and nothing did")
 def _supersession_is_guessed(patch: pytest.MonkeyPatch) -> None:
     async def guess(wait: Any, operation: Any, *, timeout: float | None = None) -> Any:
@@ -460,10 +353,6 @@ def _supersession_is_guessed(patch: pytest.MonkeyPatch) -> None:
 
 
 # What the ledger has, and what follows from it.
-
-
-def _ref_is_not_stored(row: Row) -> Row:
-    return evolve(row, ref=None, state=RowState.NOT_STARTED) if row.ref is not None else row
 
 
 @canary(
@@ -494,31 +383,11 @@ def _row_that_is_there_is_replaced(patch: pytest.MonkeyPatch) -> None:
 )
 def _refs_are_not_stored(patch: pytest.MonkeyPatch) -> None:
     async def note(note: Any, ledger: SqliteLedger, row: Row) -> None:
-        await note(ledger, _ref_is_not_stored(row))
+        if row.ref is not None:
+            row = evolve(row, ref=None, state=RowState.NOT_STARTED)
+        await note(ledger, row)
 
     _wrap(patch, SqliteLedger, "note", _around(note))
-
-
-@canary(
-    "a lost dispatch is sent again at once", "took effect as|acted again|credits", play_restarts
-)
-def _lost_dispatch_is_sent_again_at_once(patch: pytest.MonkeyPatch) -> None:
-    async def recall(recall: Any, machine: Any, dispatch: Any) -> Any:
-        state = await recall(machine, dispatch)
-        return State.PREPARE if state is State.SETTLE else state
-
-    _inside(patch, "recall", _around(recall))
-
-
-@canary("a redirect is taken for a refusal", "took effect as|raised|and its item says|nobody knows")
-def _redirect_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
-    def lenient(_original: Any) -> Any:
-        def is_refusal(status: int | None, _code: str | None) -> bool:
-            return status is not None and 300 <= status < 500
-
-        return is_refusal
-
-    _inside(patch, "refusals", lenient)
 
 
 @canary(
@@ -532,28 +401,6 @@ def _contradiction_is_ignored(patch: pytest.MonkeyPatch) -> None:
         return nothing
 
     _inside(patch, "contradictions", ignored)
-
-
-NO_EFFECT = ("reset", "hang", "garbage", "500")
-"""Faults of a dispatch that does not act."""
-
-
-@canary(
-    "owners are ignored",
-    "of Intent|and its item is|acted again",
-    play_restarts,
-    has_neighbour=True,
-    dispatch_risk=0.5,
-    dispatch_faults=NO_EFFECT,
-)
-def _owners_are_ignored(patch: pytest.MonkeyPatch) -> None:
-    def ignoring(decide: Any) -> Any:
-        def decide_alone(row: Row, evidence: Any, _related: Any, **options: Any) -> Any:
-            return decide(row, evidence, [], **options)
-
-        return decide_alone
-
-    _inside(patch, "decision", ignoring)
 
 
 @canary(
@@ -570,35 +417,6 @@ def _what_is_not_shown_is_taken_for_nothing(patch: pytest.MonkeyPatch) -> None:
         return evolve(await read(*args, **options), is_whole=True)
 
     _inside(patch, "evidence", _around(whole))
-
-
-@canary(
-    "an expiry is not waited for",
-    "took effect as|acted again|credits|started",
-    play_restarts,
-    dispatch_risk=0.5,
-    dispatch_faults=("a delay beyond the search",),
-)
-def _expiry_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
-    async def sleep(_sleep: Any, _dispatch: Any, _seconds: float) -> None:
-        pass
-
-    _inside(patch, "expiry", _around(sleep))
-
-
-@canary(
-    "the newest before it is an old one",
-    "began long before it was sent|which is of Intent",
-    spread=60.0,
-    dispatch_risk=0.8,
-    dispatch_faults=NO_EFFECT,
-    close_at=None,
-    disturbances=[
-        Disturbance("a rival's run", at=float(at), seconds=1.0) for at in range(0, 60, 4)
-    ],
-)
-def _newest_before_it_is_old(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(INSIDE["the newest"], property(lambda self: self.id is not None))
 
 
 @canary("a resumed call does not wait", "at the end of the last", play_restarts)
