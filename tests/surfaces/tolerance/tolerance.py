@@ -28,7 +28,7 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
 }
 """By service and operation."""
 
-COMMANDS = {Surface.RUN_ALL, Surface.RUN, Surface.GENERATE, Surface.FEATURES}
+COMMANDS = {Surface.RUN_ALL, Surface.GENERATE}
 
 
 @frozen
@@ -66,19 +66,18 @@ _NO_LIST = r"this service has no list of features: then name them"
 _CUT = {
     Surface.BATCH: fails(_NOT_ALL),
     Surface.RUN_ALL: fails(_NOT_ALL, 5),
-    Surface.FEATURES: Cell(_NOT_ALL),
     Surface.PYTEST: _PYTEST_NAMES,
-    Surface.TOOLS_ALL: fails(_NOT_ALL + r"(.*\n)*The .* run_features takes their names as `feat"),
+    Surface.TOOLS: fails(_NOT_ALL + r"(.*\n)*The .* run_features takes their names as `feat"),
 }
 _PAUSED: Mapping[Surface, Cell] = {
     Surface.BATCH: Cell(r"Paused seconds=1"),
-    Surface.TOOLS_ALL: Cell(r"Paused seconds=1"),
+    Surface.TOOLS: Cell(r"Paused seconds=1"),
 }
 _REDIRECTS = r"redirects to /\S+"
 _ELSEWHERE = {
     **always_fails(_REDIRECTS, 3),
     # A dispatch comes first; whoever answers it with a redirect may have passed it on.
-    **dict.fromkeys((Surface.RUN, Surface.GENERATE), fails(_REDIRECTS, 5)),
+    Surface.GENERATE: fails(_REDIRECTS, 5),
 }
 
 _DIFFERENT: Mapping[str, Mapping[Surface, Cell]] = {
@@ -87,37 +86,28 @@ _DIFFERENT: Mapping[str, Mapping[Surface, Cell]] = {
     "other-end-words": {
         Surface.HANDLES: fails(_UNKNOWN_END),
         Surface.BATCH: fails(_UNKNOWN_STATUS),
-        Surface.NAMED: fails(_UNKNOWN_END),
         Surface.RUN_ALL: fails(_UNKNOWN_STATUS, 2),
-        Surface.RUN: fails(r"undocumented status,? 'timed_out'", 5),
         Surface.GENERATE: fails(_UNKNOWN_END, 5),
         Surface.PYTEST: fails(r"ready: finished with an undocumented status", 1),
-        Surface.TOOLS_ALL: fails(_UNKNOWN_STATUS),
-        Surface.TOOLS_ONE: fails(r"finished with an undocumented status, 'ready'"),
+        Surface.TOOLS: fails(_UNKNOWN_STATUS),
     },
     "times-empty": dict.fromkeys(Surface, _TIME),
     "odd-fields": {
-        **dict.fromkeys(set(Surface) - {Surface.FEATURES}, _DURATION),
+        **dict.fromkeys(Surface, _DURATION),
         Surface.GENERATE: Cell(
             r"runnerStarted can't be read and is left out: expected true or false"
         ),
     },
     "rate-limit-403-retry-after": _PAUSED,
     "rate-limit-403-code": _PAUSED,
-    "slashes-decoded": {
-        Surface.NAMED: fails(
-            r"some servers take the / in a name for a part of the path: use the id instead"
-        )
-    },
     "slash-added": _ELSEWHERE,
     "login-page": always_fails("expected JSON, got a web page", 5),
     "login-redirect": _ELSEWHERE,
     "lists-missing": {
         Surface.BATCH: fails(_NO_LIST),
         Surface.RUN_ALL: fails(_NO_LIST, 3),
-        Surface.FEATURES: fails(_NO_LIST, 3),
         Surface.PYTEST: _PYTEST_NAMES,
-        Surface.TOOLS_ALL: fails(r"list_projects shows which .*; run_features takes names"),
+        Surface.TOOLS: fails(r"list_projects shows which .*; run_features takes names"),
     },
 }
 """What is seen, by the service and the surface, where that is not the usual."""

@@ -23,10 +23,9 @@ from attrs import define, field
 from tests.conftest import client_of, settings_of
 from tests.support.inner_pytest import Inner
 from tests.support.mcp_connection import connected, texts_of
-from tests.support.timing import now
 from testvibe_async import BatchItem, DispatchUnknownError, Generation, Operation, Run, VibeError
 from testvibe_async.cli import app
-from testvibe_async.testing import Emulator, RecordedRequest, VirtualTimeLoop
+from testvibe_async.testing import Emulator, VirtualTimeLoop
 
 FAILING = "Returns"
 SLASHED = "Terms/Privacy"
@@ -44,14 +43,10 @@ class Surface(StrEnum):
     """`await` of a run, iteration over one that fails, `await` of a generation."""
 
     BATCH = "run_features()"
-    NAMED = "run_features(names)"
     RUN_ALL = "run --all --wait"
-    RUN = "run NAME --wait"
     GENERATE = "generate NAME --watch"
-    FEATURES = "features list"
     PYTEST = "pytest --testvibe"
-    TOOLS_ALL = "MCP: list_features, run_features"
-    TOOLS_ONE = "MCP: run, generate and wait"
+    TOOLS = "MCP: list_features, run_features"
 
 
 @define
@@ -78,22 +73,11 @@ class Seen:
     """How many that passed it counts, without their ids."""
 
     warnings: list[str] = field(factory=list[str])
-    requests: list[RecordedRequest] = field(factory=list[RecordedRequest])
-    seconds: float = 0.0
-    """How long it took, by the service's clock."""
 
     @property
     def begun(self) -> set[str]:
         """The ids of all that the service began."""
         return {*map(str, self.emulator.runs), *self.emulator.generations}
-
-    @property
-    def polls(self) -> int:
-        """How many requests asked for the state of an operation."""
-        return sum(
-            each.operation in {"get_run", "get_generation_status", "list_runs"}
-            for each in self.requests
-        )
 
     def say(self, *texts: object) -> None:
         """Add what can be read."""
@@ -126,8 +110,6 @@ def play_pytest(emulator: Emulator, pytester: pytest.Pytester, *arguments: str) 
         _logged(seen),
     ):
         result = Inner(pytester).features("-p", "no:logging", *arguments, plugins=(Reports(),))
-        seen.seconds = emulator.now()
-        seen.requests = emulator.requests
     seen.code = int(result.ret)
     seen.say(result.stdout.str(), result.stderr.str())
     return seen
@@ -144,8 +126,6 @@ def play(surface: Surface, emulator: Emulator) -> Seen:
 async def _play(surface: Surface, seen: Seen) -> None:
     async with seen.emulator:
         await _PLAYERS[surface](seen)
-        seen.seconds = now()
-        seen.requests = seen.emulator.requests
 
 
 @contextmanager
@@ -213,11 +193,11 @@ def _verdict_of(outcome: Run | Generation) -> str:
     return "failed" if outcome.is_failure else "error"
 
 
-async def _batch(seen: Seen, names: Iterable[str] | None = None) -> None:
+async def _batch(seen: Seen) -> None:
     items: Iterable[BatchItem[Run]] = ()
     async with client_of(seen.emulator) as client:
         with _errors_seen(seen):
-            items = await client.project().run_features(names)
+            items = await client.project().run_features()
     for item in items:
         if item.ref is not None:
             seen.ids.add(str(item.ref.key[-1]))
@@ -263,7 +243,7 @@ SUMMARY = {
 """What a tool's summary calls the verdicts."""
 
 
-async def _tools_for_all(seen: Seen) -> None:
+async def _tools(seen: Seen) -> None:
     async with connected(seen.emulator) as mcp:
         for tool, arguments in (("list_features", {}), ("run_features", {"all": True})):
             result = await mcp.call_tool(tool, arguments)
@@ -278,39 +258,10 @@ async def _tools_for_all(seen: Seen) -> None:
             seen.ids.update(str(row.get("runId")) for row in content.get("runs", ()))
 
 
-async def _tools_for_one(seen: Seen) -> None:
-    async with connected(seen.emulator) as mcp:
-        for start, wait, feature in (
-            ("run_feature", "wait_for_run", FAILING),
-            ("generate_feature", "wait_for_generation", DRAFT),
-        ):
-            result = await mcp.call_tool(start, {"feature": feature})
-            seen.say(*texts_of(result))
-            started = result.structured_content
-            if result.is_error or started is None:
-                seen.unknown += "may have started" in texts_of(result)[0]
-                continue
-            is_run = "runId" in started
-            seen.ids.add(str(started["runId" if is_run else "requestId"]))
-            named = {"runId": started["runId"]} if is_run else {"feature": feature}
-            result = await mcp.call_tool(wait, {**named, "timeoutSeconds": 170})
-            seen.say(*texts_of(result))
-            if result.structured_content is None:
-                seen.verdicts["error"] += 1
-                continue
-            word = result.structured_content["status" if is_run else "featureStatus"]
-            documented = {"passed", "failed"} if is_run else {"generated", "failed", "cancelled"}
-            seen.verdicts[word if word in documented else "error"] += 1
-
-
 _PLAYERS: dict[Surface, Callable[[Seen], Any]] = {
     Surface.HANDLES: _handles,
     Surface.BATCH: _batch,
-    Surface.NAMED: lambda seen: _batch(seen, [FEATURES[0], FAILING, SLASHED]),
     Surface.RUN_ALL: lambda seen: type_command(seen, "run", "--all", "--wait"),
-    Surface.RUN: lambda seen: type_command(seen, "run", FAILING, "--wait"),
     Surface.GENERATE: lambda seen: type_command(seen, "generate", DRAFT, "--watch"),
-    Surface.FEATURES: lambda seen: type_command(seen, "features", "list"),
-    Surface.TOOLS_ALL: _tools_for_all,
-    Surface.TOOLS_ONE: _tools_for_one,
+    Surface.TOOLS: _tools,
 }
