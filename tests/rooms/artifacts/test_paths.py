@@ -118,16 +118,6 @@ def test_a_hostile_path_becomes_a_name(path: str, safe: str) -> None:
     assert one(path) == safe
 
 
-@pytest.mark.parametrize("letters", ["x" * 10_000, "ロ" * 200])
-def test_a_name_that_is_too_long_keeps_its_extension(letters: str) -> None:
-    """It is cut to 255 bytes between characters; one that is the same then gets a number."""
-    first, second = safe_paths([letters + ".png", letters + letters[0] + ".png"])
-    assert len(first.encode()) in range(MAX_BYTES - 3, MAX_BYTES + 1)
-    assert len(second.encode()) <= MAX_BYTES
-    assert set(first) <= {letters[0], *"-.png"}
-    assert second.endswith("-2.png")
-
-
 def test_long_lists_of_equal_paths_and_beginnings_are_distinguished() -> None:
     """Very many paths that are all the same, or are once they are cut, get a number each."""
     safe = safe_paths(["a", *["a/b"] * 500, *["a"] * 500])

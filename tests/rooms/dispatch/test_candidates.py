@@ -189,16 +189,6 @@ def test_an_answer_that_may_come_is_waited_for() -> None:
     assert decide(row(), shown(run()), [twin]).ref == ref()
 
 
-def test_an_answer_with_another_run_excludes_no_candidate() -> None:
-    """A later dispatch that was answered with a run of ours leaves no lower id alone."""
-    later = AT + timedelta(seconds=72)
-    mixed_up = row(
-        "Returns", key="late", state=RowState.DISPATCHED, ref=ref(215), intended_at=later
-    )
-    decision = decide(row(), shown(run(214), run(215)), [mixed_up])
-    assert (decision.reason, decision.candidates) == ("ambiguous", (ref(214), ref(215)))
-
-
 def test_an_attached_operation_is_not_taken() -> None:
     """A caller who attached to it has it from somebody."""
     decision = decide(row(), shown(run()), [], attached=[ref()])

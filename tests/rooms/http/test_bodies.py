@@ -6,22 +6,19 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from attrs import define
 
 from tests.conftest import client_of
 from tests.support.peer import http, peer
 from tests.support.raising import raised
-from tests.support.timing import now
 from testvibe_async import RetryPolicy, errors
 from testvibe_async._core.http import session as http_session
-from testvibe_async._core.http.response_body import LARGE_BYTES, Bodies, TooLargeError
+from testvibe_async._core.http.response_body import LARGE_BYTES
 from testvibe_async._core.wire import Endpoints
 from testvibe_async.testing import Emulator, Fault
 
 MEBIBYTE = 2**20
 STATUS = b'{"featureStatus": "generated"}'
 GZIP = "Content-Encoding: gzip"
-GZIPPED = {"Content-Encoding": "gzip"}
 
 
 def without_length(status: int, body: bytes) -> bytes:
@@ -43,16 +40,6 @@ async def test_an_answer_is_read_up_to_a_bound(excess: int, answer: Any) -> None
         with pytest.raises(errors.MalformedResponseError) if excess else nullcontext():
             status = await client.project().get_generation_status(12)
             assert status.feature_status == "generated"
-
-
-async def test_a_length_that_is_too_large_is_refused_at_once() -> None:
-    """Where the head says that the body is too large, no byte of it is waited for."""
-    head = b"HTTP/1.1 200 X\r\nContent-Length: 67108865\r\n\r\n"
-    async with peer(head) as service, service.client() as client:
-        began = now()
-        with pytest.raises(errors.MalformedResponseError, match=r"64 MiB.* list_runs; ask for"):
-            await client.project().list_runs()
-        assert now() == began
 
 
 PACKED = gzip.compress(b'[{"id": "g"}]', mtime=0)
@@ -90,57 +77,6 @@ async def test_a_broken_gzip_is_a_lost_answer(body: bytes) -> None:
     async with peer(http(200, body, GZIP)) as service, service.client() as client:
         with pytest.raises(errors.OutcomeUnknownError, match=r"before the end of the body"):
             await client.list_projects()
-
-
-async def test_the_bound_is_on_the_wire_too() -> None:
-    """Gzip that goes on and on and unpacks to nothing ends as well."""
-    nothing = gzip.compress(b"", mtime=0) * 6
-    await raised(TooLargeError, Bodies().read(Content([nothing]), GZIPPED, most=100, timeout=None))
-
-
-@define
-class Content:
-    """A body that comes in pieces."""
-
-    pieces: list[bytes]
-    may_end: asyncio.Event | None = None
-
-    def at_eof(self) -> bool:
-        """Return whether the last piece was taken."""
-        return not self.pieces and not self.may_end
-
-    async def readany(self) -> bytes:
-        """Return the next piece."""
-        if not self.pieces and self.may_end:
-            await self.may_end.wait()
-        return self.pieces.pop(0) if self.pieces else b""
-
-
-LARGE = [bytes(LARGE_BYTES), b"x"]
-
-
-async def test_two_large_answers_are_in_memory_at_once() -> None:
-    """The third waits, with nothing more taken from its connection, until one is decoded."""
-    bodies = Bodies()
-    answers = [Content([*LARGE, b"y"]) for _ in range(3)]
-    decoded = [asyncio.Event() for _ in answers]
-
-    async def call(number: int) -> int:
-        body = await bodies.read(answers[number], {}, most=MEBIBYTE, timeout=None)
-        await decoded[number].wait()
-        bodies.let_go()
-        return len(body)
-
-    tasks = [asyncio.create_task(call(number)) for number in range(3)]
-    await asyncio.sleep(1)
-    assert [len(answer.pieces) for answer in answers] == [0, 0, 1]
-    assert len(await bodies.read(Content([b"small"]), {}, most=MEBIBYTE, timeout=None)) == 5
-    decoded[1].set()
-    await asyncio.sleep(1)
-    assert [len(answer.pieces) for answer in answers] == [0, 0, 0]
-    for each in decoded:
-        each.set()
-    assert await asyncio.gather(*tasks) == [LARGE_BYTES + 2] * 3
 
 
 BIG_LIST = b"[" + b" " * LARGE_BYTES + b" ]"

@@ -80,19 +80,6 @@ async def test_a_pause_that_begins_as_a_slot_is_given_is_kept() -> None:
     assert traffic.began == {0: 6.0, 1: 7.0}
 
 
-async def test_a_cancelled_start_uses_nothing_of_the_rate() -> None:
-    """Cancelled requests that waited for the rate do not delay the next one."""
-    traffic = Traffic(Throttle(100, rate_limit=2.0))
-    await traffic.pass_through(0)
-    tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(1, 90)]
-    await asyncio.sleep(0.1)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await traffic.pass_through(90)
-    assert traffic.began == {0: 0.0, 1: 1.0, 90: 1.5}
-
-
 @pytest.mark.parametrize(("many", "single"), [(False, True), (True, False)])
 async def test_neither_queue_starves_the_other(*, many: bool, single: bool) -> None:
     """One poll among a hundred calls, or one call among a hundred polls, soon gets a slot."""

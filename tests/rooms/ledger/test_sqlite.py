@@ -46,17 +46,6 @@ async def ledgers(path: Path) -> AsyncGenerator[tuple[SqliteLedger, SqliteLedger
         yield first, second
 
 
-async def test_two_processes_create_one_file(path: Path) -> None:
-    """Whichever links its file first, both use that, and leave no other."""
-    async with contextlib.AsyncExitStack() as stack:
-        opening = (stack.enter_async_context(SqliteLedger(path)) for _ in range(8))
-        opened = await asyncio.gather(*opening)
-        await asyncio.gather(*(each.insert(row(f"{n}")) for n, each in enumerate(opened)))
-        for number in range(8):
-            assert len(await opened[-1].rows(f"{number}")) == 1
-    assert {each.name for each in path.parent.iterdir()} <= {path.name, f"{path.name}-journal"}
-
-
 class Clock(datetime):
     """A wall clock that is some days off."""
 
@@ -147,14 +136,6 @@ async def test_a_file_in_use_forgets_old_keys(path: Path, clock: type[Clock]) ->
         ledger._cleaned_at -= sqlite.CLEANED_EVERY
         assert not await ledger.rows("old")
         assert await ledger.rows("new")
-
-
-async def test_large_rows_are_stored_compactly(path: Path) -> None:
-    """A file is not much larger than its rows: opening it reads all of it."""
-    rows = [row(f"{number}", plan={"text": "x" * 1500}) for number in range(200)]
-    async with SqliteLedger(path) as ledger:
-        await asyncio.gather(*map(ledger.insert, rows))
-    assert path.stat().st_size < 1.5 * sum(len(each.to_json()) for each in rows)  # noqa: ASYNC240
 
 
 async def test_a_killed_process_runs_nothing(path: Path) -> None:

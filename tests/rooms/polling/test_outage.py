@@ -90,18 +90,3 @@ async def test_one_probe_an_interval(offset: float, monkeypatch: pytest.MonkeyPa
         settled = now()
         await asyncio.sleep(90)
         assert 90 / INTERVAL - 1 <= many.count_since(settled) <= 90 / INTERVAL + 1
-
-
-async def test_a_probe_that_nobody_waits_for_is_not_sent() -> None:
-    """Where its wait ended before it was served, another operation's poll is the probe."""
-    async with waiting(20) as many:
-        await asyncio.sleep(20)
-        many.emulator.fail("*", AWAY)
-        await asyncio.sleep(20)
-        poller, polled = many.client._poller, many.operations[0]._polled
-        polled.listeners = ()
-        poller._availability._probe_at = now()
-        seen = len(many.failed), many.emulator.count()
-        await poller._polls._make(polled)
-        assert (len(many.failed), many.emulator.count()) == seen
-        assert poller._availability.begin_probe(now(), interval=INTERVAL, slack=0.3)

@@ -1,29 +1,15 @@
 """The table of operations, how a call becomes a request, and the tables by kind of operation."""
 
-from collections.abc import Collection
-from typing import Any, get_args, get_overloads
-
 import pytest
 
 from tests.rooms.wire.documents import places_of
-from testvibe_async import Batch, BatchItem, Client
-from testvibe_async._core.polling.kinds import RECORDS
-from testvibe_async._core.telemetry.otel import KINDS as MEASURED
-from testvibe_async._core.wire import KINDS
-from testvibe_async._core.wire.convert import DISPATCHED_IN
 from testvibe_async._core.wire.endpoints import (
     ENDPOINTS,
     Effect,
     custom_request,
     endpoint_overrides,
 )
-from testvibe_async.errors import ConfigError, KindName
-from testvibe_async.mcp_server.advice import UNKNOWN
-from testvibe_async.operations import HANDLES
-from testvibe_async.refs import _KINDS
-from testvibe_async.reports.entries import ID_FIELDS
-from testvibe_async.runner.spec import IN_FLIGHT
-from testvibe_async.testing.api import LISTS
+from testvibe_async.errors import ConfigError
 
 
 def test_reads_alone_are_repeatable() -> None:
@@ -95,45 +81,3 @@ def test_a_route_that_is_none_is_refused(route: str) -> None:
     """A route without a method, a path, its placeholders, or with more than that is refused."""
     with pytest.raises(ConfigError, match="list_runs"):
         endpoint_overrides({"list_runs": route})
-
-
-TABLES = {
-    "names": get_args(KindName),
-    "refs": _KINDS,
-    "records": RECORDS,
-    "handles": HANDLES,
-    "metrics": MEASURED,
-    "ids": ID_FIELDS,
-    "in flight": IN_FLIGHT,
-    "advice": UNKNOWN,
-    "nested answers": [
-        name for name, kind in KINDS.items() if kind.dispatched_by.answer in DISPATCHED_IN
-    ],
-}
-
-
-@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
-def test_a_table_has_all_kinds(table: Collection[object]) -> None:
-    """In the order of the descriptors: one that lacks a kind fails late, or silently."""
-    assert [*table] == [*KINDS]
-
-
-BY_KIND: dict[str, tuple[Any, int]] = {
-    "attach": (Client.attach, 1),
-    "changes": (Client.changes, 1),
-    "changes of a batch": (Batch[Any].changes, 1),
-    "refs of a batch": (type(Batch.refs).__get__, 2),
-    "ref of an item": (type(BatchItem.ref).__get__, 2),
-}
-"""The functions with an overload for each kind, and the number of their other overloads."""
-
-
-@pytest.mark.parametrize(("function", "others"), BY_KIND.values(), ids=BY_KIND)
-def test_each_kind_has_an_overload(function: Any, others: int) -> None:
-    """A kind without one has the types of the others for checkers."""
-    assert len(get_overloads(function)) == len(KINDS) + others
-
-
-def test_the_emulator_can_lack_each_list() -> None:
-    """An emulator without lists has none by which the operations of a kind are polled."""
-    assert {kind.listed_by.name for kind in KINDS.values()} == LISTS
