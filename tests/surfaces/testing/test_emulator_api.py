@@ -108,16 +108,6 @@ async def test_a_wrong_request_is_refused(call: Caller, status: int) -> None:
     assert not call.emulator.generations
 
 
-async def test_a_name_of_digits_and_another_project_are_apart(call: Caller) -> None:
-    """A feature named 404 is found only by its id, and a run only in its own project."""
-    numbered = call.emulator.add_feature("404")
-    assert (await call("GET", "/features/404")).status == 404
-    assert (await call.get(f"/features/{numbered.id}"))["name"] == "404"
-    other = call.emulator.add_project("Second")
-    run = await call.ops("GET", f"/projects/{other.id}/runs/{await call.run()}")
-    assert run.error == (404, "not_found")
-
-
 async def test_answers_are_json_dated_by_the_clock_of_the_emulator(call: Caller) -> None:
     """The `Date` header and the timestamps follow the same clock, in whole seconds."""
     assert (await call("GET", "")).headers["Date"] == "Wed, 10 Jun 2026 14:42:11 GMT"
@@ -179,19 +169,6 @@ class TestStrict:
         assert reply.error == (400, "invalid_request")
         assert f"'{unknown.partition('=')[0]}'" in reply.document["message"]
 
-    @pytest.mark.parametrize(
-        ("body", "kind"), [(b"", "json"), (b"{}", "x-json"), (b"[]", "json"), (b"{", "json")]
-    )
-    async def test_a_post_needs_a_json_object(self, strict: Caller, body: bytes, kind: str) -> None:
-        """A cancellation, which has nothing to say, needs one too; a deletion does not."""
-        json, given = ({"Content-Type": f"application/{each}"} for each in ("json", kind))
-        assert (await strict("POST", f"{CHECKOUT}/generate", {}, **json)).status == 202
-        for tail in ("/run", "/generation/cancel"):
-            assert (await strict("POST", f"{CHECKOUT}{tail}", body, **given)).status == 400
-        assert strict.emulator.features["Checkout"].status == "generating"
-        assert (await strict("POST", f"{CHECKOUT}/generation/cancel", {}, **json)).status == 200
-        assert (await strict("DELETE", CHECKOUT)).status == 200
-
 
 class TestFeatures:
     async def test_a_change_keeps_the_tests_and_frees_the_name(self, call: Caller) -> None:
@@ -222,19 +199,3 @@ class TestFiles:
         reply = await call("PUT", CONTENT, body | {"content": fits + "x"})
         assert reply.error == (400, "invalid_request")
         assert "too large" in reply.document["message"]
-
-    async def test_configurations_are_the_config_js_files_of_their_folder(
-        self, call: Caller
-    ) -> None:
-        """Three come with each project; a written `<Name>.config.js` is listed as `<Name>`."""
-        for path in (
-            *("Configurations/Night.config.js", "Configurations/a/b.config.js"),
-            *("Configurations/.config.js", "Configurations/c.json", "Configurations/d.js"),
-            "Features/e.config.js",
-        ):
-            body = {"path": path, "content": "module.exports = {};"}
-            assert (await call("PUT", CONTENT, body)).status == 200
-        assert await call.get("/configs") == [
-            {"name": name, "path": f"Configurations/{name}.config.js"}
-            for name in ("Default", "Firefox", "Mobile", "Night")
-        ]

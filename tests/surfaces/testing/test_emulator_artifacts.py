@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.surfaces.testing.conftest import Caller, Emulate
-from testvibe_async.testing import Fault, Outcome
+from testvibe_async.testing import Outcome
 
 FAILING = "Locked-out user sees an error"
 
@@ -24,18 +24,6 @@ async def failed(emulate: Emulate) -> Caller:
 async def links_of(call: Caller) -> dict[str, str]:
     """Return the links to the artifacts of run 214, by kind."""
     return {file["kind"]: file["url"] for file in await call.get("/runs/214/artifacts")}
-
-
-async def content_of(call: Caller, kind: str) -> bytes:
-    return (await call.send("GET", (await links_of(call))[kind])).body
-
-
-async def test_an_edit_takes_a_download_as_it_is(failed: Caller) -> None:
-    """`Fault.edit` gets the bytes of a file, and sends what the function returns."""
-    failed.emulator.fail("download", Fault.edit(lambda content: content[:8] + b"cut"), times=1)
-    failed.emulator.fail("download", Fault.edit(lambda _: {"no": "file"}), times=1, skip=1)
-    bodies = [await content_of(failed, "screenshot") for _ in range(2)]
-    assert bodies == [b"\x89PNG\r\n\x1a\ncut", b'{"no":"file"}']
 
 
 async def test_a_link_is_good_for_its_own_file_only(failed: Caller) -> None:

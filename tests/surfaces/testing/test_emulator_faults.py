@@ -1,7 +1,6 @@
 """What comes between a client and the service: faults, a middleware, a limit of the rate."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,23 +10,6 @@ from attrs import evolve
 
 from tests.surfaces.testing.conftest import Caller, Emulate
 from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
-
-CODES = {401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict"} | {
-    **dict.fromkeys((400, 418), "invalid_request"),
-    **dict.fromkeys((500, 503), "internal_error"),
-    429: "rate_limited",
-}
-
-
-@pytest.mark.parametrize(("code", "error"), CODES.items())
-async def test_a_status_comes_in_place_of_the_answer(call: Caller, code: int, error: str) -> None:
-    """The error has the documented shape, and the service does not act."""
-    call.emulator.fail("run_feature", Fault.status(code))
-    reply = await call("POST", "/features/Checkout/run", {})
-    assert reply.error == (code, error)
-    assert "Retry-After" not in reply.headers
-    assert call.emulator.requests[-1].status == code
-    assert not call.emulator.runs
 
 
 def misspelt(_: object) -> bool:
@@ -92,29 +74,6 @@ async def test_a_star_is_any_request_to_the_api(call: Caller) -> None:
         await call.send("GET", link)
     assert (await call("GET", "")).status == 200
     assert call.emulator.count("download") == 2
-
-
-@pytest.mark.parametrize("fault", [Fault.reset(), Fault.garbage(), Fault.truncated(), Fault.hang()])
-async def test_a_client_that_has_left_does_no_harm(
-    call: Caller, fault: Fault, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A fault is silent if the client has left before."""
-    call.emulator.fail("*", Fault.delay(10))
-    call.emulator.fail("*", fault)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(5):
-            await call("GET", "")
-    await asyncio.sleep(10)
-    await call.emulator.aclose()
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-
-
-async def test_a_body_that_can_not_be_unpacked_is_cut(call: Caller) -> None:
-    """An invalid HTTP message is not recorded, and its connection is reset."""
-    headers = {"Content-Encoding": "deflate"}
-    with pytest.raises(aiohttp.ClientOSError):
-        await call.send("POST", "/", body=b"not deflated", headers=headers)
-    assert not call.emulator.requests
 
 
 class Gateway(Middleware):

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -24,21 +23,6 @@ async def test_an_emulator_listens_on_two_origins(host: str, written: str) -> No
             assert url.startswith(f"http://{written}:")
             async with session.get(url) as response:
                 assert response.status == status
-
-
-async def test_a_second_origin_that_fails_closes_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the second origin can't listen, the first is closed again."""
-    emulator = Emulator()
-
-    async def refuse() -> None:
-        raise OSError("taken")
-
-    monkeypatch.setattr(emulator, "_artifacts", SimpleNamespace(start=refuse))
-    with pytest.raises(OSError, match="taken"):
-        await emulator.start()
-    async with aiohttp.ClientSession() as session:
-        with pytest.raises(aiohttp.ClientConnectorError):
-            await session.get(emulator.url)
 
 
 def open_files() -> int:
@@ -74,23 +58,6 @@ async def test_an_emulator_starts_once(call: Caller) -> None:
             await call.emulator.start()
         await call.emulator.aclose()
     await Emulator().aclose()
-
-
-async def test_requests_are_counted(call: Caller) -> None:
-    """Requests are counted by operation, run, feature and condition."""
-    first, second = await call.run("Checkout"), await call.run("Wishlist")
-    for run_id in (first, second, second):
-        await call.get(f"/runs/{run_id}")
-    await call.get(f"/runs/{second}/diagnosis")
-    count = call.emulator.count
-    assert count() == 6
-    assert count("get_run") == 3
-    assert count("get_project") == 0
-    assert count("get_run", run_id=second) == 2
-    assert count("*", run_id=second) == 3
-    assert count("run_feature", feature="wishlist") == 1
-    assert count(feature="Wishlist", when=lambda request: request.method == "GET") == 3
-    assert count(when=lambda request: request.status == 202) == 2
 
 
 async def test_requests_may_be_counted_only(emulate: Emulate) -> None:

@@ -117,15 +117,6 @@ class TestRuns:
         assert [row["runId"] for row in await call.get("/runs")] == [222, 221, 220, 219]
         assert await call.get("/runs?feature=Wishlist") == []
 
-    async def test_old_generations_are_dropped(self, emulate: Emulate) -> None:
-        """With a retention, only the newest generations are kept; each feature has its own."""
-        call = await emulate(retention=1)
-        first = await call.generate("Wishlist")
-        await asyncio.sleep(600)
-        second = await call.generate("Returns")
-        assert list(call.emulator.generations) == [second]
-        assert (await call.get("/features/Wishlist/generation"))["requestId"] == first
-
 
 class TestGenerations:
     async def test_a_feature_generates_once_at_a_time(self, call: Caller) -> None:
@@ -205,18 +196,3 @@ class TestGenerations:
         for path, error in ((F, (403, "forbidden")), ("/features/Busy", (409, "conflict"))):
             assert (await call("POST", path + "/generate", {})).error == error
         assert (call.emulator.credits_left, len(call.emulator.generations)) == (0, 1)
-
-    async def test_each_scenario_is_a_section(self, call: Caller) -> None:
-        """Sections of one name differ; a log counts examples, and cuts lines of 600 characters."""
-        step = "Given " + "very " * 300 + "long"
-        text = f"Feature: Twins\n  Scenario: A b\n    {step}\n  Scenario: a-B\n"
-        call.emulator.add_feature("Twins", text)
-        sections = (await call.get("/features/Twins/generation/log"))["sections"]
-        assert [section["section"] for section in sections] == ["a-b", "a-b-2"]
-        assert max(len(line) for line in sections[0]["log"]) == 600
-        sections = (await call.get("/features/Checkout/generation/log"))["sections"]
-        assert sections[-1]["title"] == "Delivery costs depend on the country"
-        assert sections[-1]["log"][-2:] == [
-            "Generated 2 test cases from the scenario.",
-            "Verification: 2/2 passed.",
-        ]

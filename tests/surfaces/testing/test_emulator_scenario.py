@@ -90,45 +90,6 @@ async def test_a_failing_test_is_one_of_the_feature() -> None:
         emulator.add_feature("New")
 
 
-async def test_a_misspelt_outcome_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """An outcome for a feature that never was has no effect: the log of a failed test names it."""
-    outcomes = {name: Outcome(run_status="passed") for name in ("Chekout", "Wishlist", "New")}
-    async with Emulator(scenario=Scenario(outcomes=outcomes)) as emulator:
-        emulator.add_feature("New")
-    (record,) = caplog.records
-    assert record.getMessage().endswith("['chekout']")
-
-
-@pytest.mark.parametrize(
-    ("drawn", "status", "expected"),
-    [((20, 40, 20), "failed", ([2, 4, 2], 0)), ((0, 0, 0), "generated", ([0, 0, 0], None))],
-)
-def test_a_generation_can_be_stretched(drawn: Any, status: Any, expected: object) -> None:
-    """A fixed duration keeps the proportions of the stages; a fixed verdict is kept."""
-    outcome = Outcome(generation_duration=8, generation_status=status)
-    warm_up, section, verification = drawn
-    scenario = Scenario(
-        generation_warm_up=warm_up,
-        generation_section=section,
-        verification=verification,
-        failing_generations=1,
-        outcomes={"x": outcome},
-    )
-    _, *plan = scenario.plan_generation("X", 1, 1)
-    assert tuple(plan) == expected
-
-
-async def test_where_all_tests_are_skipped_the_first_one_fails(emulate: Emulate) -> None:
-    """A failed run has a failing test, even if all are tagged as skipped."""
-    call = await emulate(scenario={"failing_runs": 1})
-    text = "Feature: Idle\n  @wip\n  Scenario: One\n  @skip\n  Scenario: Two\n"
-    call.emulator.add_feature("Idle", text)
-    await call.run("Idle")
-    await asyncio.sleep(60)
-    run = await call.get("/runs/214")
-    assert [test["status"] for test in run["tests"]] == ["failed", "skipped"]
-
-
 async def test_speed_multiplies_time(emulate: Emulate) -> None:
     """At tenfold speed a run of 35 s is finished after 3.5 s, by its own timestamps after 35 s."""
     call = await emulate(speed=10)

@@ -13,14 +13,12 @@ import pytest
 
 from tests.conftest import client_of
 from tests.contract import __main__ as contract
-from tests.support.amounts import by_turns, some
+from tests.support.amounts import by_turns
 from tests.support.checker import API, Checker, closed
-from tests.support.dialects import DIALECTS
 from tests.support.recordings import RECORDINGS, dispatch_in, recording_of
-from tests.surfaces.testing.conftest import Caller, Emulate, Reply
 from testvibe_async import DispatchUnknownError, Project
 from testvibe_async._core.wire import openapi_document
-from testvibe_async.testing import Emulator, Fault, Outcome, RecordedExchange, Recording, Replay
+from testvibe_async.testing import Emulator, Fault, RecordedExchange, Recording, Replay
 
 UNKNOWN = {("documented-routes-404", "run"), ("dispatch-lag", "generate")}
 """What a recording does not show of a dispatch without an answer: no list, or only later."""
@@ -167,62 +165,3 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ValueError, match="is no recording of version 1"):
             Recording.load(path)
-
-
-OUTCOME = {"Checkout": Outcome(run_status="failed", generation_status="failed")}
-
-
-async def play(call: Caller) -> list[str]:
-    """Ask for one of each, and return what came: of each answer the status, headers and body."""
-    told: list[str] = []
-
-    async def ask(method: str, path: str, body: object = None) -> None:
-        reply = await call(method, path, body)
-        told.append(_shown(reply))
-
-    call.emulator.add_feature("a/b")
-    for method, path, body, seconds in (
-        ("POST", "/features/Returns/run", {}, 40),
-        ("POST", "/features/Checkout/run", {}, 0),
-        ("GET", "/runs/215", None, 50),
-        ("GET", "/runs/215", None, 0),
-        ("GET", "/runs?limit=1", None, 0),
-        ("GET", "/features?x=1", None, 0),
-        ("POST", "/features/Checkout/generate", {}, 30),
-        ("GET", "/features/Checkout/generation", None, 1000),
-        ("PATCH", "/features/Checkout", {"gherkin": "Feature: A"}, 0),
-        ("GET", "/features/a%2Fb", None, 0),
-        ("GET", "/runs/7", None, 0),
-        *([("GET", "/configs", None, 0)] * 8),
-    ):
-        await ask(method, path, body)
-        await asyncio.sleep(seconds)
-    await asyncio.sleep(5)
-    headers = {"Authorization": f"Bearer {call.emulator.api_key}"}
-    outside = call.emulator.url.removesuffix("/testvibe") + "/api/v1/ops/projects"
-    told.append(_shown(await call.send("GET", outside, headers=headers)))
-    return told
-
-
-def _shown(reply: Reply) -> str:
-    kept = ("Link", "Retry-After", "Location", "Content-Encoding", "Content-Type")
-    shown = f"{reply.status} {[reply.headers.get(name) for name in kept]} {reply.body.decode()}"
-    return re.sub(r"127\.0\.0\.1:\d+", "HOST", shown)
-
-
-_documented: list[list[str]] = []
-
-
-@pytest.fixture
-async def as_documented(emulate: Emulate) -> list[str]:
-    """Return what the documented service answers, which is played once."""
-    if not _documented:
-        _documented.append(await play(await emulate(scenario={"outcomes": OUTCOME})))
-    return _documented[0]
-
-
-@pytest.mark.parametrize("name", some(DIALECTS, few=3))
-async def test_a_dialect_differs(name: str, emulate: Emulate, as_documented: list[str]) -> None:
-    """Its answers are not all those of the documented service: a test of it tries something."""
-    call = await emulate(scenario={"outcomes": OUTCOME}, **DIALECTS[name].options)
-    assert await play(call) != as_documented
