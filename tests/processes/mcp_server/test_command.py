@@ -6,16 +6,13 @@ import signal
 import subprocess
 import sys
 from contextlib import closing, suppress
-from typing import Any
 
 import pytest
-from mcp.server.mcpserver import MCPServer
 
 from tests.conftest import settings_of
 from tests.processes.mcp_server.test_stdio import LONG
-from tests.support.commands import Terminal, environment, finished, started
+from tests.support.commands import Terminal, environment, started
 from tests.support.mcp_connection import connected_by_http
-from testvibe_async.cli.servers import mcp as command
 from testvibe_async.testing import Emulator
 
 WITHOUT = """
@@ -55,32 +52,6 @@ async def test_it_serves_http_with_a_token_of_its_own() -> None:
             assert len(emulator.active_runs()) == 1
 
 
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[MCPServer[Any], dict[str, Any]]]:
-    """What the command serves in this process, and how."""
-    calls: list[tuple[MCPServer[Any], dict[str, Any]]] = []
-
-    async def serve(server: MCPServer[Any], **options: Any) -> None:
-        calls.append((server, options))
-
-    for name in ("serve_http", "serve_stdio"):
-        monkeypatch.setattr(f"testvibe_async.mcp_server.{name}", serve)
-    return calls
-
-
-async def test_a_token_that_was_given_is_not_shown(
-    served: list[Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A token that the caller chose is not written to the output."""
-    await command(http=1, token="mine")
-    ((_, options),) = served
-    assert options["token"] == "mine"
-    options["announce"]("http://127.0.0.1:1/mcp")
-    output, errors = capsys.readouterr()
-    assert output == ""
-    assert errors.endswith("It asks for the token that you gave.\n")
-
-
 def test_on_a_terminal_it_says_what_it_is_for() -> None:
     """On a terminal the command says what it is for, and Ctrl-C stops it."""
     with closing(Terminal("mcp")) as terminal:
@@ -104,12 +75,3 @@ def test_a_missing_extra_is_named_in_one_sentence(missing: str, extra: str) -> N
     assert missing in errors
     assert errors.endswith(f": pip install 'testvibe-async[{extra}]'\n")
     assert errors.count("\n") == 1
-
-
-def test_nothing_else_imports_the_extra() -> None:
-    """The command line does not import `mcp` before it serves."""
-    load = "from testvibe_async.cli.app import NAMES, app; [app[name] for name in NAMES]"
-    code = f"{load}; import sys; print(*sys.modules)"
-    (output, _), _ = finished(python=("-c", code))
-    assert "testvibe_async.cli.servers" in output.split()
-    assert "mcp" not in output.split()

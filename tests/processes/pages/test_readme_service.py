@@ -1,7 +1,6 @@
 """The example of a service runs on a real server, and a restart loses no run."""
 
 import asyncio
-import json
 import re
 import socket
 from collections.abc import AsyncGenerator
@@ -118,22 +117,6 @@ async def test_a_run_is_started_and_its_status_read(monkeypatch: pytest.MonkeyPa
     assert run["status"] == "passed"
     assert run["summary"]["failed"] == 0
     assert emulator.count("run_feature", feature="Checkout") == 1
-
-
-async def test_readers_of_events_share_the_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reader gets the transitions of a run until its end, for one stream of polls."""
-    async with shop(monkeypatch) as emulator, example() as http:
-        run_id = await start(http, "Returns")
-        readers = [await http.get(f"/runs/{run_id}/events") for _ in range(5)]
-        streams = [await reader.text() for reader in readers]
-        polls = emulator.count("get_run")
-
-    for stream in streams:
-        events = [json.loads(line.removeprefix("data: ")) for line in stream.split("\n\n") if line]
-        assert {each["runId"] for each in events} == {run_id}
-        assert [each["phase"] for each in events][-2:] == ["active", "finished"]
-        assert events[-1]["status"] == "failed"
-    assert polls < 40  # A run for 2 s; five readers with polls of their own take about 100.
 
 
 async def test_a_restart_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from tests.support.inner_pytest import (
     endless,
     ids_told,
 )
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Outcome, Scenario
 
 pytest.importorskip("xdist")
 
@@ -26,7 +26,7 @@ PLAIN = """
 
 
 @endless
-@pytest.mark.parametrize("dist", ["load", "worksteal", "loadfile", "loadgroup", "each"])
+@pytest.mark.parametrize("dist", ["load", "loadgroup", "each"])
 def test_workers_share_one_batch(inner: Inner, service: Emulator, dist: str) -> None:
     """Each run is dispatched once, before the first test, whichever worker has its feature."""
     service.add_feature("Cart")
@@ -108,21 +108,3 @@ class TestStopping:
 
         assert len(service.active_runs()) == 1, output
         assert ids_told(output.splitlines()) == set(service.runs), output
-
-
-def test_settings_are_checked_once(inner: Inner) -> None:
-    """Missing settings are reported before workers are started."""
-    result = inner.workers("--testvibe")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: testvibe: no server: *"])
-
-
-def test_no_features_are_an_error(inner: Inner, service: Emulator) -> None:
-    """A project without features is an error with workers too, beside a test that passes."""
-    service.fail("list_features", Fault.edit(lambda _: []))
-    inner.pytester.makepyfile(PLAIN)
-    result = inner.workers("--testvibe")
-
-    assert result.ret not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
-    result.stdout.fnmatch_lines(["*the project has none*"])

@@ -88,20 +88,15 @@ async def test_decided(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_refused_input(engine: Engine) -> None:
-    """The workflow fails at once, and names the member; a key is used once."""
+    """The workflow fails at once, also by what the core refuses; a key is used once."""
     async with working(engine, Emulator(), "refused"):
         assert "'attempt'" in await refused(engine, "refused", {"attempt": 2})
+        request = {"features": ["Checkout"], "onConflict": "sometimes"}
+        assert "on_conflict" in await refused(engine, "refused", request)
         with pytest.raises(ConfigError, match="'maxInFlight'"):
             await started(engine, "refused", maxInFlight=0)
         with pytest.raises(WorkflowAlreadyStartedError):
             await started(engine, "refused", features=["Checkout"])
-
-
-async def test_a_value_that_the_core_refuses(engine: Engine) -> None:
-    """The batch fails, and is not tried for ever."""
-    async with working(engine, Emulator(), "core"):
-        request = {"features": ["Checkout"], "onConflict": "sometimes"}
-        assert "on_conflict" in await refused(engine, "core", request)
 
 
 async def test_limited_generations(engine: Engine) -> None:

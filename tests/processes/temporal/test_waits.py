@@ -69,14 +69,6 @@ async def is_open_after(skipping: WorkflowEnvironment, batch: TemporalBatch, day
     return described.status is WorkflowExecutionStatus.RUNNING
 
 
-async def test_no_decision(skipping: WorkflowEnvironment) -> None:
-    """The batch ends after the time that its input says, and reports what is unknown."""
-    batch = await started(skipping, decideSeconds=3 * DAY)
-    assert await is_open_after(skipping, batch, 2.9)
-    assert not await is_open_after(skipping, batch, 0.2)
-    assert (await batch.result())["summary"] == {"unknown": 2, "error": 0}
-
-
 async def test_a_late_decision(skipping: WorkflowEnvironment) -> None:
     """A decision begins the time anew for what is still unknown."""
     batch = await started(skipping, decideSeconds=2 * DAY)
