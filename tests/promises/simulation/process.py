@@ -10,10 +10,9 @@ import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -26,7 +25,7 @@ from tests.promises.simulation.service import EPOCH
 from tests.support.seams import watch_answers
 from testvibe_async import Client, Hooks, Ref, RetryPolicy
 from testvibe_async.events import Dispatched, DispatchUnknown, StatusChanged
-from testvibe_async.ledger import Ledger
+from testvibe_async.ledger import Ledger, machine_time
 from testvibe_async.testing import Emulator
 
 INTERVAL = 1.0
@@ -178,41 +177,20 @@ class _LocalTime(datetime):
         return datetime.fromtimestamp(seconds, tz or UTC)
 
 
-class _Boot:
-    """The id of the boot of the machine that the code runs on, as a text."""
-
-    def __str__(self) -> str:
-        return _BOOT.get()
-
-    def __eq__(self, other: object) -> bool:
-        return other == _BOOT.get()
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _loop_time(_clock: object) -> float:
-    return asyncio.get_running_loop().time()
-
-
-_SINCE_BOOT = SimpleNamespace(CLOCK_BOOTTIME=None, clock_gettime=_loop_time)
+def _machine_time() -> tuple[str, float]:
+    """Return the boot of the machine that the code runs on, and the seconds since then."""
+    return _BOOT.get(), asyncio.get_running_loop().time()
 
 
 @contextmanager
 def local_clocks() -> Generator[None]:
     """Give the product's modules the clocks of the world in place of this machine's."""
-    modules = [
-        module
-        for name, module in list(sys.modules.items())
-        if name.startswith("testvibe_async.")
-        and getattr(module, "datetime", None) is datetime
-        and "datetime.now(" in inspect.getsource(module)
-    ]
-    for module in modules:
-        module.datetime = _LocalTime  # type: ignore[attr-defined]
-    rows = "testvibe_async.ledger"
-    try:
-        with patch(f"{rows}.time", _SINCE_BOOT), patch(f"{rows}._BOOT", _Boot()):
-            yield
-    finally:
+    modules = [each for name, each in sys.modules.items() if name.startswith("testvibe_async.")]
+    with ExitStack() as patches:
         for module in modules:
-            module.datetime = datetime  # type: ignore[attr-defined]
+            if getattr(module, "machine_time", None) is machine_time:
+                patches.enter_context(patch.object(module, "machine_time", _machine_time))
+            is_dated = getattr(module, "datetime", None) is datetime
+            if is_dated and "datetime.now(" in inspect.getsource(module):
+                patches.enter_context(patch.object(module, "datetime", _LocalTime))
+        yield
