@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from attrs import field, frozen
 
-from tests.support.dialects.writing import ODD, error_page, login_page, written
+from tests.support.dialects.writing import ODD, login_page, written
 from testvibe_async._core.wire import openapi_document
 from testvibe_async.testing import Answer, Middleware, RecordedRequest
 from testvibe_async.testing.answers import JSON_TYPE, Refusal
@@ -25,6 +25,9 @@ ASSUMED = {
 }
 _LOGIN = "/account/login"
 _ALL = str(10**9)
+
+UNROUTED = Answer(404, b"", content_type="")
+"""The answer to a route that is not there."""
 
 
 @frozen(kw_only=True)
@@ -58,10 +61,10 @@ class Dialect(Middleware):
     times: Literal["seconds", "seven_digits", "empty"] = "seconds"
     odd_fields: frozenset[str] = frozenset()
     """Optional fields of another type than the documented one: some of `ODD`."""
-    errors: Literal["code", "problem", "iis", "nginx", "text"] = "code"
+    errors: Literal["code", "problem", "iis"] = "code"
     rate_limit: float | None = None
     """Requests a second that are served; an option of the emulator."""
-    rate_limit_answer: Literal["429", "403_retry_after", "403_code"] = "429"
+    rate_limit_answer: Literal["429", "403_retry_after"] = "429"
     path_prefix: str = ""
     """The path before `/api/v1/ops`."""
     decodes_slashes: bool = False
@@ -70,9 +73,7 @@ class Dialect(Middleware):
     """True if a path without a slash at its end is redirected to the one with it."""
     login: Literal["page", "redirect"] | None = None
     """How each request is sent to a login form."""
-    assumed_routes: Literal["present", "404", "405"] = "present"
-    unrouted: Literal["empty", "iis", "nginx"] = "empty"
-    """The body of such a 404 or 405, and of that outside `path_prefix` or for a decoded slash."""
+    assumed_routes: Literal["present", "404"] = "present"
     content_type: str = JSON_TYPE
 
     @property
@@ -107,7 +108,7 @@ class Dialect(Middleware):
 
     def before(self, request: RecordedRequest) -> Answer | None:
         if not request.path.startswith(f"{self.path_prefix}/"):
-            return error_page(404, self.unrouted)
+            return UNROUTED
         if self.login is not None:
             return self._login(request)
         if self.adds_slash and not request.path.endswith("/"):
@@ -123,9 +124,9 @@ class Dialect(Middleware):
     def _unrouted(self, request: RecordedRequest) -> Answer | None:
         route = find_route(request.method, self.inner(request.path, {})[0])
         if route is None and self.decodes_slashes and "%2f" in request.path.casefold():
-            return error_page(404, self.unrouted)
+            return UNROUTED
         if route and route.operation in ASSUMED and self.assumed_routes != "present":
-            return error_page(int(self.assumed_routes), self.unrouted)
+            return UNROUTED
         return None
 
     def after(self, request: RecordedRequest, answer: Answer) -> Answer:
@@ -177,10 +178,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         # Errors and limits.
         "errors-as-problem": Dialect(errors="problem"),
         "errors-of-iis": Dialect(errors="iis"),
-        "errors-of-nginx": Dialect(errors="nginx"),
-        "errors-as-text": Dialect(errors="text"),
         "rate-limit-403-retry-after": Dialect(rate_limit=5, rate_limit_answer="403_retry_after"),
-        "rate-limit-403-code": Dialect(rate_limit=5, rate_limit_answer="403_code"),
         # The web server before the service.
         "path-prefix": Dialect(path_prefix="/testvibe"),
         "slashes-decoded": Dialect(decodes_slashes=True),
@@ -188,8 +186,6 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         "login-page": Dialect(login="page"),
         "login-redirect": Dialect(login="redirect"),
         "documented-routes-404": Dialect(assumed_routes="404"),
-        "documented-routes-404-page": Dialect(assumed_routes="404", unrouted="iis"),
-        "documented-routes-405": Dialect(assumed_routes="405"),
         "text-plain": Dialect(content_type="text/plain; charset=utf-8"),
     }
 )

@@ -41,12 +41,6 @@ _IIS = """\
 <html xmlns="http://www.w3.org/1999/xhtml"><head><title>{status} - {phrase}</title></head>
 <body><div id="header"><h1>Server Error</h1></div><h2>{status} - {phrase}</h2></body></html>
 """
-_NGINX = """\
-<html>\r
-<head><title>{status} {phrase}</title></head>\r
-<body><center><h1>{status} {phrase}</h1></center><hr><center>nginx/1.27.4</center></body>\r
-</html>\r
-"""
 _LOGIN = """\
 <!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Sign in</title></head>
@@ -120,32 +114,25 @@ def error_in_dialect(answer: Answer, dialect: Dialect) -> Answer:
     """Return a documented error as the dialect answers it."""
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         answer = _rate_limited(answer, dialect.rate_limit_answer)
-    if dialect.errors in {"iis", "nginx"}:
-        return attrs.evolve(error_page(answer.status, dialect.errors), headers=answer.headers)
-    document: dict[str, str] = json.loads(answer.body)
-    message = document["message"]
-    bodies: dict[str, object] = {
-        "problem": {
-            # 15.5 is about 4xx, 15.6 about 5xx
-            "type": f"https://tools.ietf.org/html/rfc9110#section-15.{answer.status // 100 + 1}",
-            "title": phrase(answer.status),
-            "status": answer.status,
-            "detail": message,
-        },
-        "text": message,
+    if dialect.errors == "iis":
+        page = _IIS.format(status=answer.status, phrase=phrase(answer.status))
+        return attrs.evolve(answer, body=page.encode(), content_type=_HTML)
+    if dialect.errors == "code":
+        return answer
+    problem: dict[str, object] = {
+        # 15.5 is about 4xx, 15.6 about 5xx
+        "type": f"https://tools.ietf.org/html/rfc9110#section-15.{answer.status // 100 + 1}",
+        "title": phrase(answer.status),
+        "status": answer.status,
+        "detail": json.loads(answer.body)["message"],
     }
-    content_type = _PROBLEM_TYPE if dialect.errors == "problem" else answer.content_type
-    body = json_body(bodies.get(dialect.errors, document))
-    return attrs.evolve(answer, body=body, content_type=content_type)
+    return attrs.evolve(answer, body=json_body(problem), content_type=_PROBLEM_TYPE)
 
 
 def _rate_limited(answer: Answer, style: str) -> Answer:
     if style == "403_retry_after":
         headers = {"Retry-After": "1", **answer.headers}
         return Refusal(403, "Too many requests.", **headers).answer()
-    if style == "403_code":  # The body has the code of a 429.
-        headers = {k: v for k, v in answer.headers.items() if k != "Retry-After"}
-        return attrs.evolve(answer, status=403, headers=headers)
     return answer
 
 
@@ -238,20 +225,6 @@ def _time(value: object, style: str) -> object:
     if style == "seven_digits" and isinstance(value, str):
         return value.replace("Z", ".1234567Z")
     return value
-
-
-def error_page(status: int, server: str) -> Answer:
-    """Answer as a web server prints an error of its own.
-
-    Args:
-        status: The HTTP status.
-        server: `iis`, `nginx`, or `empty` for one that prints nothing.
-    """
-    if server == "empty":
-        return Answer(status, b"", content_type="")
-    template = _IIS if server == "iis" else _NGINX
-    page = template.format(status=status, phrase=phrase(status))
-    return Answer(status, page.encode(), content_type=_HTML)
 
 
 def phrase(status: int) -> str:

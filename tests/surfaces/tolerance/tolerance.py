@@ -99,7 +99,6 @@ _DIFFERENT: Mapping[str, Mapping[Surface, Cell]] = {
         ),
     },
     "rate-limit-403-retry-after": _PAUSED,
-    "rate-limit-403-code": _PAUSED,
     "slash-added": _ELSEWHERE,
     "login-page": always_fails("expected JSON, got a web page", 5),
     "login-redirect": _ELSEWHERE,
