@@ -191,16 +191,6 @@ def test_the_bytes_of_a_file_are_text(repository: Path) -> None:
     assert caught.value.__cause__ is None
 
 
-def test_the_users_file_holds_a_key_for_each_server(user_file: Path) -> None:
-    """The user's file names a server and holds keys, which no repr shows."""
-    assert files.read_user_file() is None
-    write(user_file, f'server = "{SERVER}"\n[servers."{SERVER}"]\napi_key = "{KEY}"\n[servers.x]\n')
-    found = files.read_user_file()
-    assert found is not None
-    assert (found.path, found.server, found.api_keys) == (user_file, SERVER, {SERVER: KEY})
-    assert KEY[8:] not in repr(found)
-
-
 def is_private(user_file: Path, mode: int) -> bool:
     write(user_file, "", mode)
     found = files.read_user_file()

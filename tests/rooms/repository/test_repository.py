@@ -1,6 +1,5 @@
 """What stands around the code: the workflows do what `.ci/run` does, and pages say what is so."""
 
-import json
 import re
 import tomllib
 from functools import partial
@@ -107,26 +106,6 @@ def test_pages_for_contributors_name_each_module(page: str) -> None:
     (picture,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
     modules = {path.name for room in PAGES[page] for path in (home / room).rglob("*.py")}
     assert set(re.findall(r"\b\w+\.py\b", picture)) == modules - {"__init__.py"}
-
-
-PLOT = (ROOT / ".github/cost.svg").read_text(encoding="utf-8")
-
-
-def test_the_plot_shows_what_was_measured() -> None:
-    """The front page's plot has a bar for each row of the results, with its figure."""
-    peers = json.loads((ROOT / "benchmarks/results/peers.json").read_text())
-    rows = peers["scenarios"][0]["rows"][::-1]
-    texts = re.findall(r"<text[^>]*>([^<]*)</text>", PLOT)
-    shown: list[str] = [row["title"].replace("`", "") for row in rows]
-    figures = (
-        ("requests_per_operation", ".1f"),
-        ("cpu_ms_per_operation", ".2f"),
-        ("peak_kib_per_operation", ".1f"),
-    )
-    for name, form in figures:
-        shown += [format(row["medians"][name], form) for row in rows]
-    titles = {"requests per run", "CPU, ms per run", "memory, KiB per run"}
-    assert [text for text in texts if text not in titles] == shown
 
 
 INNER = re.compile(r"testvibe_async\._[a-z]|testvibe_async\.[a-z]\w*\.[a-z_]")

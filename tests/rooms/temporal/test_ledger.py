@@ -10,10 +10,8 @@ pytest.importorskip("temporalio", reason="batches on Temporal need the extra `te
 
 from testvibe_async import BatchItem, Run, RunRef
 from testvibe_async._core.wire import KINDS, read
-from testvibe_async.batch import item_from_dict
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.temporal import ledger as module
-from testvibe_async.temporal.chunks import _documents
 from testvibe_async.temporal.ledger import ChunkLedger, shortened
 
 SERVER = "https://testvibe.example"
@@ -71,14 +69,6 @@ async def test_rows_share_a_heartbeat(engine: Engine, ledger: ChunkLedger) -> No
     assert [len(state) for state in engine.states] == [50]
 
 
-async def test_a_second_row_of_the_same_attempt(engine: Engine, ledger: ChunkLedger) -> None:
-    """The stored row is returned, and nothing is sent."""
-    first = row()
-    await ledger.insert(first)
-    assert await ledger.insert(row()) is first
-    assert len(engine.states) == 1
-
-
 @pytest.mark.parametrize("is_silent", [True, False])
 async def test_a_row_that_is_not_acknowledged(
     engine: Engine, ledger: ChunkLedger, monkeypatch: pytest.MonkeyPatch, *, is_silent: bool
@@ -90,15 +80,6 @@ async def test_a_row_that_is_not_acknowledged(
     with pytest.raises((RuntimeError, TimeoutError)):
         await ledger.insert(row())
     assert ledger.lost.is_set()
-    assert ledger.state() == []
-
-
-async def test_rows_of_a_heartbeat_that_fails(engine: Engine, ledger: ChunkLedger) -> None:
-    """None of the rows that share it is stored."""
-    engine.error = RuntimeError("away")
-    rows = (ledger.insert(row(item=item)) for item in ("Checkout", "Returns"))
-    results = await asyncio.gather(*rows, return_exceptions=True)
-    assert [type(result) for result in results] == [RuntimeError, RuntimeError]
     assert ledger.state() == []
 
 
@@ -158,14 +139,3 @@ def test_a_shortened_outcome(*, failing: bool) -> None:
     verdicts = {BatchItem[Any](feature=3, outcome=each).verdict for each in (run, shortened(run))}
     assert len(verdicts) == 1
     assert len(json.dumps(shortened(run).to_dict())) < 700
-
-
-def test_the_size_of_a_result() -> None:
-    """Items are left without their tests if there would be too much of it."""
-    run = failed_run()
-    items = [BatchItem[Any](feature=each, ref=ref(7), outcome=run) for each in range(100)]
-    whole, short = (_documents(items, limit) for limit in (10_000_000, 1_000_000))
-    assert len(whole[0]["outcome"]["tests"]) == 9
-    assert len(short[0]["outcome"]["tests"]) == 5
-    assert len(json.dumps(short)) < 200_000
-    assert [item_from_dict("run", each).verdict for each in short] == ["failed"] * 100

@@ -37,15 +37,6 @@ PAGES = {
     ]
 }
 README, LIBRARY = PAGES["README.md"], PAGES["testvibe_async/README.md"]
-WITHOUT_CODE = {
-    "testvibe_async/cli/README.md",
-    "testvibe_async/_core/README.md",
-    "testvibe_async/_core/http/README.md",
-    "testvibe_async/_core/polling/README.md",
-    "CHANGELOG.md",
-    *(page for page in PAGES if page.startswith(".github/")),
-}
-"""Pages whose subject is not the library's code."""
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -159,14 +150,6 @@ async def test_the_task_of_a_scheduler_resumes(
 
     assert await mains[0] == await mains[1]
     assert emulator.count("run_feature") == 2
-
-
-def test_there_is_a_script_and_there_are_fragments() -> None:
-    """The README has the first example, and each page whose subject is code has examples."""
-    assert [page for page, _ in SCRIPTS] == ["README.md"]
-    assert {page for page, _ in FRAGMENTS} == PAGES.keys() - WITHOUT_CODE
-    assert len(FRAGMENTS) >= 20
-    assert len(TESTS) == 1
 
 
 PARSERS = {"json": json.loads, "toml": tomllib.loads}

@@ -188,11 +188,3 @@ class TestGenerations:
         if ends[-1] == "cancelled":
             assert log["statusReason"] == "Cancelled on request"
             assert log["log"] == ["Stopped: the generation was cancelled."]
-
-    async def test_a_generation_costs_a_credit(self, emulate: Emulate) -> None:
-        """Without a credit left, a dispatch is answered with 403; a conflict costs nothing."""
-        call = await emulate(credits=1)
-        call.emulator.add_feature("Busy", status="generating")
-        for path, error in ((F, (403, "forbidden")), ("/features/Busy", (409, "conflict"))):
-            assert (await call("POST", path + "/generate", {})).error == error
-        assert (call.emulator.credits_left, len(call.emulator.generations)) == (0, 1)

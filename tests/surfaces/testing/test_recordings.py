@@ -117,14 +117,6 @@ def test_what_is_new_is_named(name: str) -> None:
     assert sent <= {"query: 'cursor' is not a parameter"}
 
 
-async def test_what_was_not_recorded_is_not_found() -> None:
-    """A call that the recording does not have is answered with 404."""
-    async with replayed(recording_of("as-documented")) as (_, project):
-        assert await project.list_configs()
-        with pytest.raises(Exception, match="Nothing of this was recorded"):
-            await project.get_feature("Another one")
-
-
 async def test_instants_move_with_the_dispatch() -> None:
     """What is dispatched an hour later was created an hour later, by the service's own clock."""
     recording = recording_of("as-documented")
