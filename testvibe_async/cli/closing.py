@@ -37,21 +37,16 @@ Level: TypeAlias = Literal["result", "remark", "note", "warning"]
 Block: TypeAlias = tuple[Level, Text]
 
 
-def blocks(
-    outcome: Outcome, *, width: int | None, is_cut: bool = False, instead: str = ""
-) -> list[Block]:
+def blocks(outcome: Outcome, *, width: int | None, is_cut: bool = False) -> list[Block]:
     """Return all that is to be said of an outcome, in order; no text is empty.
 
     Args:
         outcome: The outcome.
         width: Cells that a line may take; None for lines of any length.
         is_cut: True if an error ends the command, which is reported by itself.
-        instead: A sentence in place of the results, as where nothing was to be done.
     """
     said: list[tuple[Level, Text | str]]
-    if instead:
-        said = [("warning" if outcome.exit_code else "note", instead)]
-    elif is_cut:
+    if is_cut:
         said = [("result", "\n".join(outcome.news)), *_unfinished(outcome)]
     elif not outcome.is_waited_for:
         failures = failures_text(outcome, width=None)
@@ -77,7 +72,8 @@ def _results(outcome: Outcome, width: int | None) -> Iterator[tuple[Level, Text 
     if outcome.spec.repeat > 1:  # It is the result, with `--quiet` too.
         yield "result", "\n".join(escape(f"{e.name}: {e}") for e in stability_of(outcome.items))
     yield from _steps(outcome, "remark")
-    yield "remark", outcome.line
+    if outcome.items or outcome.number:
+        yield "remark", outcome.line
 
 
 def _unfinished(outcome: Outcome) -> Iterator[tuple[Level, str]]:

@@ -106,8 +106,6 @@ def table_of(progress: Progress, *, width: int, height: int) -> Group:
         bad = [row for row in ordered if row.is_bad][: most // 2]
         urgent = {id(row) for row in (bad + [row for row in ordered if row not in bad])[: most - 1]}
         shown = [row for row in rows if id(row) in urgent]
-    if not progress.rows:
-        return Group()  # The batch is not open yet.
     hidden = [row for row in rows if row not in shown]
     more = f"… and {len(hidden)} more: {count_words(row.word for row in hidden)}"
     counts = count_words(row.word for row in progress.rows)

@@ -153,7 +153,7 @@ class Source(Protocol):
 
     @property
     def items(self) -> Sequence[Item]:
-        """The present items; fewer than planned while a batch starts."""
+        """The present items, in the order asked."""
         ...
 
     def changes(self) -> AsyncIterator[tuple[Operation[Any], Transition[Any]]]:
@@ -185,7 +185,6 @@ class Progress:
         self.estimate: Callable[[Iterable[Row], float], float | None] = lambda _rows, _now: None
         """Returns the seconds after which all has likely finished; None if that is unknown."""
         self._source: Source | None = None
-        self._planned: Sequence[Item] = ()
         self._rows: dict[str, Row] = {}
         """The rows by their items in the ledger, in the order asked."""
         self._changed: list[Row] = []
@@ -199,13 +198,8 @@ class Progress:
         return self.clock() - self.started
 
     @asynccontextmanager
-    async def following(self, source: Source, planned: Sequence[Item]) -> AsyncGenerator[None]:
-        """Note the transitions of operations while this is open.
-
-        Args:
-            source: The operations.
-            planned: An item for each operation, in the order in which they are asked.
-        """
+    async def following(self, source: Source) -> AsyncGenerator[None]:
+        """Note the transitions of operations while this is open."""
 
         async def note() -> None:
             # What ends the batch early is raised by its items.
@@ -214,10 +208,10 @@ class Progress:
                     if (item := source.item_of(operation)) is not None:
                         self.note(item, operation.ref, transition.snapshot)
 
-        self._source, self._planned = source, planned
+        self._source = source
         self.started = self.clock()  # The time of a question before does not count.
         self.contact.start()
-        for item in planned:
+        for item in source.items:
             self._row(evolve(item, outcome=None, error=None))
         noting = asyncio.create_task(note())
         try:
@@ -312,8 +306,7 @@ class Progress:
 
         An operation in flight is not reported as running while the service is silent.
         """
-        known = () if self._source is None else self._source.items
-        items, outage = [*known, *self._planned[len(known) :]], self.outage
+        items, outage = () if self._source is None else self._source.items, self.outage
         return [self._as_seen(evolve(item, is_waiting=False), outage) for item in items]
 
     def _as_seen(self, item: Item, outage: Outage | None) -> Item:

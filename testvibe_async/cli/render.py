@@ -94,20 +94,19 @@ class Renderer:
         del progress, title
         return nullcontext()
 
-    def finished(self, outcome: Outcome, *, is_cut: bool = False, instead: str = "") -> None:
+    def finished(self, outcome: Outcome, *, is_cut: bool = False) -> None:
         """Print the outcome of operations, and the next commands.
 
         Args:
             outcome: The outcome.
             is_cut: True if an error ends the command, which is reported by itself.
-            instead: A sentence in place of the results, as where nothing was to be done.
         """
         dispatched = [each for each in outcome.items if each.ref is not None]
         if dispatched and not outcome.is_waited_for and not is_cut:
             rows = [(each.feature_name, each.config, each.ref) for each in dispatched]
             self.table(("Feature", "Config", "Operation"), rows)
         is_explained = is_cut or not outcome.is_waited_for
-        for level, text in _blocks(outcome, self.width, is_cut=is_cut, instead=instead):
+        for level, text in _blocks(outcome, self.width, is_cut=is_cut):
             is_explained = is_explained or level != "remark" or level in self.levels
             self._block(level, text)
         if outcome.exit_code and not is_explained:
@@ -301,11 +300,11 @@ class Json(Renderer):
         """Print one document."""
         _write(json_of(value, indent=2) + "\n")
 
-    def finished(self, outcome: Outcome, *, is_cut: bool = False, instead: str = "") -> None:
+    def finished(self, outcome: Outcome, *, is_cut: bool = False) -> None:
         """Print the document of an outcome; what is left is said on standard error too."""
         if not is_cut:
             self.document(self._document(outcome))
-        for level, text in _blocks(outcome, None, is_cut=is_cut, instead=instead):
+        for level, text in _blocks(outcome, None, is_cut=is_cut):
             if level == "warning":
                 warn(text.plain)
 
@@ -339,11 +338,11 @@ class JsonLines(Json):
         _write(json_of(value) + "\n")
 
 
-def _blocks(outcome: Outcome, width: int | None, *, is_cut: bool, instead: str) -> list[Block]:
+def _blocks(outcome: Outcome, width: int | None, *, is_cut: bool) -> list[Block]:
     # A command without operations does not load it.
     from testvibe_async.cli.closing import blocks  # noqa: PLC0415
 
-    return blocks(outcome, width=width, is_cut=is_cut, instead=instead)
+    return blocks(outcome, width=width, is_cut=is_cut)
 
 
 class _Console(Console):

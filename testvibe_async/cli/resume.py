@@ -152,14 +152,12 @@ async def resume_batch(  # noqa: PLR0913 - each by name
         feature: The feature that the decision is for; None for all.
         waits: True to wait for the operations.
     """
-    may_resend = decision in {None, "resend"} or feature is not None
-    left = sum(
-        batch.kind != "run"
-        and _is_left(item)
-        and (may_resend or item.verdict is not Verdict.UNKNOWN)
-        for item in batch.items
-    )
-    if consent is not None:
+    if consent is not None and batch.kind != "run":
+        may_resend = decision in {None, "resend"} or feature is not None
+        left = sum(
+            _is_left(item) and (may_resend or item.verdict is not Verdict.UNKNOWN)
+            for item in batch.items
+        )
         question = (
             f"{batch}, {started(batch.started_at)}, may dispatch "
             f"{counted(left, 'generation')}, and each costs credits. Resume it?"
@@ -167,7 +165,7 @@ async def resume_batch(  # noqa: PLR0913 - each by name
         await consent.allow(watch.generations, left, question=question)
     if decision is not None:  # Nothing is decided where the rest is refused.
         await _decide(watch, batch, decision, feature)
-    return await watch.perform(spec, None, batch.items, key=batch.key, waits=waits)
+    return await watch.perform(spec, None, key=batch.key, waits=waits)
 
 
 def _is_left(item: Item) -> bool:

@@ -168,8 +168,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
             return await resume_batch(watched, existing, spec, consent=consent, waits=watch)
         found = await watched.select(spec)
         if not found.jobs:
-            why = f"Nothing to generate. {found.note or 'All have tests.'}"
-            watched.output.finished(watched.outcome, instead=why)
+            watched.output.note(f"Nothing to generate. {found.note or 'All have tests.'}")
+            watched.output.finished(watched.outcome)
             return watched.outcome.exit_code
         what = counted(len(found.jobs), "feature") + _replacing(found)
         question = f"Generate {what}? Each costs credits." if found.is_wider else None
@@ -220,8 +220,7 @@ async def _perform(
         files=watch.outputs.files.kept,
         is_named=key is not None,
     )
-    expected = spec.repeated(jobs)
-    return await watch.perform(spec, jobs, expected, key=key or token_hex(8), waits=waits)
+    return await watch.perform(spec, jobs, key=key or token_hex(8), waits=waits)
 
 
 def _replacing(found: Selection) -> str:

@@ -26,7 +26,7 @@ from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads it
 from testvibe_async.runner.limit import LIMITED, GenerationLimitError
 from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.runner.words import NAME, counted
+from testvibe_async.runner.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -79,8 +79,7 @@ async def wait(*operations: str, timeout: Timeout = None, files: Files = Files()
         refs = {ref.key: ref for each in (named, *seen) for ref in each}
         # One of another server is refused before any is waited for.
         awaited = [watch.connection.client.attach(ref) for ref in refs.values()]
-        source = _Awaited(watch, awaited, others)
-        await watch.collect(source, source.items, counted(len(awaited), "operation"))
+        await watch.collect(_Awaited(watch, awaited, others), "operation")
         code = await watch.conclude()
         if watch.batches is not None:
             for each in await watch.batches.record(watch.progress.items):

@@ -169,7 +169,6 @@ class Watch:
         self,
         spec: BatchSpec,
         jobs: Sequence[Item] | None,
-        expected: Sequence[Item],
         *,
         key: str,
         waits: bool = True,
@@ -179,7 +178,6 @@ class Watch:
         Args:
             spec: The description of the batch, which is kept with it.
             jobs: An item for each operation to dispatch; None for those that the batch has.
-            expected: An item for each operation of the batch.
             key: The key of the batch.
             waits: True to wait for the dispatched operations.
         """
@@ -191,7 +189,7 @@ class Watch:
         async with running(batch, ledger, self.place) as kept:
             if kept is not None:
                 await self._note_kept(kept)
-            await self.collect(batch, expected, counted(len(expected), spec.kind))
+            await self.collect(batch, spec.kind)
         if ledger is not None:
             with self._noting_what_is_not_kept():
                 await ledger.rows(key)  # It waits until all is written.
@@ -209,18 +207,18 @@ class Watch:
 
             self.progress.estimate = await estimate_of(batch, self.batches)
 
-    async def collect(self, source: Source, planned: Sequence[Item], title: str) -> None:
+    async def collect(self, source: Source, what: str) -> None:
         """Show operations until all have ended, or are dispatched if the command waits for none.
 
         Args:
             source: The batch, or the operations that are awaited.
-            planned: An item for each, in the order asked.
-            title: Their number in words, for the log of a CI system.
+            what: What one of them is called, for the log of a CI system.
         """
         output, progress, waits = self.output, self.progress, self.outcome.is_waited_for
+        title = counted(len(source.items), what)
         shown = output.live(progress, title) if waits else nullcontext()
         with shown, reporting(progress, output, during="" if waits else "Dispatching"):
-            async with progress.following(source, planned):
+            async with progress.following(source):
                 try:
                     await (self._record(source) if waits else self._dispatch_all(source))
                 except asyncio.CancelledError:

@@ -10,7 +10,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from attrs import asdict, evolve, field, fields_dict, frozen
+from attrs import asdict, field, fields_dict, frozen
 
 from testvibe_async.errors import ConfigError
 from testvibe_async.runner.limit import with_limit_named
@@ -116,11 +116,6 @@ class BatchSpec:
         """Number of operations in flight at once; of repeated runs one, to disturb no other."""
         usual = IN_FLIGHT[self.kind] if self.repeat == 1 else 1
         return usual if self.max_in_flight is None else self.max_in_flight
-
-    def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
-        """Return an item for each run of these jobs."""
-        numbers = range(1, self.repeat + 1)
-        return [evolve(job, repetition=number) for job in jobs for number in numbers]
 
     def start(
         self,
