@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from attrs import evolve, frozen
 from cyclopts import App, Group, Parameter
-from rich.table import Table
-from rich.text import Text
+from cyclopts.help import DefaultFormatter
 
 from testvibe_async import ConfigError
 from testvibe_async._core.util import __version__
@@ -28,8 +27,9 @@ from testvibe_async.runner.words import NAME
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cyclopts.help import HelpEntry, HelpPanel
+    from cyclopts.help import HelpPanel
     from rich.console import Console, ConsoleOptions
+    from rich.text import Text
 
 
 _COMMANDS = {
@@ -81,7 +81,7 @@ _GROUPS = [Group(title, sort_key=place) for place, title in enumerate(_COMMANDS)
 app: App = App(
     name=NAME,
     help=_HELP,
-    help_format="plaintext",
+    help_format="markdown",
     version=__version__,
     default_parameter=Parameter(
         negative=(), show_default=lambda value: str(value) if value else None
@@ -182,53 +182,18 @@ def _escape_unencodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-NAME_CELLS = 24
-"""Minimum width of the column of names, so that all panels of a help align."""
-
-
 @frozen
 class HelpPage:
-    """Prints the parts of a help, as the `HelpFormatter` of cyclopts."""
+    """Prints the panels of a help, as the `HelpFormatter` of cyclopts."""
 
     is_overall: bool
     """True for the help of all commands, which alone has the options of each of them."""
 
-    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG002
-        """Print a table of commands or options."""
-        if not panel.entries or (panel.title == OF_EVERY_COMMAND and not self.is_overall):
-            return
-        table = Table.grid(padding=(0, 2))
-        table.add_column(min_width=NAME_CELLS)
-        for entry in panel.entries:
-            names = [entry.positional_label, *entry.shorts, *entry.names]
-            value = f" {entry.metavar}" if entry.metavar and not entry.positional_label else ""
-            description = _description(entry, is_command=panel.format == "command")
-            table.add_row(f"  {', '.join(filter(None, names))}{value}", Text(description))
-        console.print(f"\n{panel.title}", style="bold")
-        console.print(table)
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print a panel."""
+        if self.is_overall or panel.title != OF_EVERY_COMMAND:
+            DefaultFormatter()(console, options, panel)
 
     def render_usage(self, console: Console, _options: ConsoleOptions, usage: Text) -> None:
         """Print the usage."""
         console.print(f"Usage: {usage.plain}", markup=False)
-
-    def render_description(self, console: Console, _options: ConsoleOptions, text: object) -> None:
-        """Print the prose, and the examples as they stand."""
-        paragraphs = str(getattr(text, "primary_renderable", "")).rstrip().split("\n\n")
-        for number, each in enumerate(paragraphs):
-            is_example = each.startswith(" ")
-            shown = each if is_example else " ".join(each.split())
-            console.print("\n" * (number > 0) + shown, markup=False, soft_wrap=is_example)
-
-
-def _description(entry: HelpEntry, *, is_command: bool) -> str:
-    """Return what an entry says of a command in a sentence, or of an option with its values."""
-    text = " ".join(str(entry.description.primary_renderable).split())
-    if is_command:
-        return text.partition(". ")[0].rstrip(".")
-    notes = {"one of": entry.choices, "variable": entry.env_var, "default": entry.default}
-    said = "; ".join(
-        f"{name} {value if isinstance(value, str) else ', '.join(value)}"
-        for name, value in notes.items()
-        if value
-    )
-    return f"{text} [{said}]" if said else text
