@@ -25,7 +25,6 @@ from tests.surfaces.cli.conftest import (
     use,
 )
 from testvibe_async import BatchItem, SqliteLedger, temporal
-from testvibe_async.cli import history
 from testvibe_async.temporal import TemporalBatch
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -383,23 +382,6 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     ended.refuses("no batch has a feature 'Chekcout': did you mean 'Checkout'?")
     ended = await call("history 99")
     ended.refuses("no batch has a feature '99'")
-
-
-async def test_history_of_some_batches(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few batches are shown, or so many; it says if there is none."""
-    assert history.USUAL_LIMIT == 10
-    monkeypatch.setattr(history, "USUAL_LIMIT", 2)
-    ended = await call("history")
-    assert (ended.code, ended.output) == (0, "")
-    assert ended.errors.startswith("There is no batch of project ")
-    await call("run Checkout --wait --quiet")
-    ended = await call("history")
-    assert ended.output.endswith("\nThere is no other batch to compare it with.\n")
-    await call("run Checkout --wait --quiet")
-    assert "\nNothing changed with the last batch.\n" in (await call("history")).output
-    await call("run Checkout --wait --quiet")
-    for options, number in (("", 2), ("--limit 1", 1)):
-        assert len((await call(f"history --json {options}")).json["batches"]) == number
 
 
 Facts = tuple[int, int | None, dict[str, int], list[str]]

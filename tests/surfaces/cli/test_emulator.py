@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.processes import ROOT
-from tests.surfaces.cli.conftest import Call, later, now, press_ctrl_c
+from tests.surfaces.cli.conftest import Call, later, press_ctrl_c
 from testvibe_async import (
     Client,
 )
@@ -106,29 +106,6 @@ async def test_a_rehearsal_of_the_page_ends_as_it_says(
         assert (await call(pipeline)).code == int(code)
     features = [run.feature_name for run in emulators[-1].runs.values()]
     assert sorted(features) == ["Checkout", "Returns", "Wishlist"]
-
-
-async def test_demo_generates_what_has_no_tests_and_runs_all(
-    call: Call, emulators: list[Emulator]
-) -> None:
-    """Each operation is shown from the queue to its end, as by the commands that are named."""
-    ended = await call("demo")
-    assert ended.code == 0
-    assert 10 < now() < 20
-    words: dict[str, list[str]] = {}
-    for line in ended.lines:
-        if match := LINE.fullmatch(line):
-            words.setdefault(match[1], []).append(match[2])
-    emulator = emulators[-1]
-    assert words.pop("generation")[-1] == "generated"
-    assert {name: seen[-1] for name, seen in words.items()} == {
-        f"run {run.id}": run.verdict for run in emulator.runs.values()
-    }
-    assert emulator.max_active_runs == len(words) == 16
-    assert re.search(r"16 in [\d.]+ s: \d+ passed, [3-9] failed", ended.output)
-    for command in re.findall(r"^\$ testvibe-async (.*)", ended.output, re.MULTILINE):
-        assert command in {"generate --all -w", "run --all --wait"}
-    assert "diagnose" not in ended.output  # The service has stopped by then.
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(1.0, "generation"), (10.0, "run")])

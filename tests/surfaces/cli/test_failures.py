@@ -127,15 +127,6 @@ DIAGNOSIS: dict[str, Any] = FAILED | {
     "gherkin": "Feature: Checkout\n\n  Scenario: Long\n",
     "specs": [{"path": "tests/checkout.spec.ts", "content": "test('Long', () => {\n\tx();\n})"}],
 }
-GENERATION: dict[str, Any] = FEATURE | {
-    "featureStatus": "failed",
-    "requestId": "r-1",
-    "updatedUtc": "2026-06-10T16:02:01Z",
-    "sections": [
-        {"section": "guest", "status": "completed", "conclusion": "failure"},
-        {"section": "voucher", "status": "in_progress"},
-    ],
-}
 GUEST: dict[str, Any] = {"section": "guest", "title": "A guest", "conclusion": "failure"}
 LOG: dict[str, Any] = FEATURE | {
     "sections": [
@@ -168,12 +159,6 @@ AT_LENGTH = [
         DIAGNOSIS,
         "Run 214 of Checkout: failed, 1 of 1 test failed\n  config    Default\n\n  Long\n|"
         "\n    Error: a\n    Locator: b\n            c\n    d\n\nLog\n    1 failed\n",
-    ),
-    pytest.param(
-        "generation show Checkout",
-        GENERATION,
-        "Generation of Checkout: failed\n  request   r-1\n  updated   2026-06-10 16:02:01|"
-        " UTC\n\nguest: failure\n\nvoucher: queued\n",
     ),
     pytest.param(
         "generation show Checkout", {"featureId": 12}, "feature 12 was never generated.\n"

@@ -125,17 +125,15 @@ def test_the_file_is_private_from_its_first_byte_on(
     assert run("projects").code == 0
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        f'server = "{OTHER}"\nservers."{OTHER}" = {{ api_key = "{KEY_OF_NOBODY}" }}\n',
-        (
-            f'# mine\nserver = "{OTHER}"\n[servers."{OTHER}"]  # of work\n'
-            f'api_key = "{KEY_OF_NOBODY}"\n[servers."URL/"]\napi_key = "old"\n'
-        ),
-    ],
-)
+WRITTEN = f"""# mine
+server = "{OTHER}"
+servers."{OTHER}" = {{ api_key = "{KEY_OF_NOBODY}" }}  # of work
+[servers."URL/"]
+api_key = "old"
+"""
+
+
+@pytest.mark.parametrize("text", ["", WRITTEN])
 def test_however_the_file_is_written(
     text: str, service: Service, run: Run, log_in: LogIn, file: Path
 ) -> None:
