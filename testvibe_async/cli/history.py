@@ -116,9 +116,9 @@ async def _outcome_of_workflow(key: str) -> Outcome:
                 listed = await connection.project.list_features()
             names: dict[object, str] = {feature.id: feature.name for feature in listed}
             items = [evolve(each, name=each.name or names.get(each.feature)) for each in items]
-    kinds = {item.ref.kind for item in items if item.ref is not None}
+    refs = [item.ref for item in items if item.ref is not None]
     marked = [*map(Quarantine.read().mark, items)]
-    spec = BatchSpec(kind=kinds.pop() if kinds else "run")
+    spec = BatchSpec(kind=refs[0].kind if refs else "run")
     place = common.get().place
     return Outcome(items=marked, spec=spec, place=place)
 
