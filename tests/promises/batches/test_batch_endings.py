@@ -101,6 +101,16 @@ async def test_stop_on_failure(project: Project, most: int, failed: int) -> None
     assert batch.summary.skipped == 2
 
 
+@pytest.mark.parametrize(("most", "verdict"), [(1, "unknown"), (5, "succeeded")])
+async def test_a_lost_answer_is_settled_unless_it_stops_the_batch(
+    emulator: Emulator, project: Project, most: int, verdict: str
+) -> None:
+    """A batch that several failures stop waits until what was lost has expired, and resends it."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    items = await project.run_features(["Checkout"], stop_on_failure=most)
+    assert verdicts(items) == [verdict]
+
+
 async def test_many_features_end_in_turns(emulator: Emulator, project: Project) -> None:
     """Other tasks run while the features end that a time-out leaves without a dispatch."""
     emulator.fail("run_feature", Fault.hang())

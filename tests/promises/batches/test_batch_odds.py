@@ -106,3 +106,18 @@ async def test_a_time_out_while_the_ledger_stores(emulator: Emulator, seconds: f
     assert (len(emulator.runs), item.verdict) == (
         (0, Verdict.SKIPPED) if seconds == 2.0 else (1, Verdict.IN_FLIGHT)
     )
+
+
+async def test_reading_items_changes_no_error(emulator: Emulator, project: Project) -> None:
+    """What the error of a lost dispatch says is the same, whether or not items were read before."""
+    emulator.fail("run_feature", Fault.lost())
+    emulator.fail("list_runs", Fault.hang(), skip=1)
+    said: list[str] = []
+    for is_read in (False, True):
+        async with project.run_features(["Checkout"], stop_on_failure=1) as batch:
+            await asyncio.sleep(60)
+            assert not is_read or verdicts(batch.items) == ["unknown"]
+            (item,) = [item async for item in batch]
+        assert isinstance(item.error, errors.DispatchUnknownError)
+        said.append(item.error.what)
+    assert said[0] == said[1]

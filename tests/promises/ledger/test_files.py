@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
-from tests.promises.ledger.conftest import KEY, execute, leave_unknown, opened, ran
+from tests.promises.ledger.conftest import KEY, execute, leave_unknown, opened, ran, ref_of
 from tests.support.raising import raised
 from tests.support.timing import STEADY
 from testvibe_async import Client, SqliteLedger, errors
-from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 SCENARIO = STEADY
 
@@ -118,6 +118,25 @@ async def test_an_exchanged_row_is_noticed(path: Path, emulator: Emulator, damag
     await leave_unknown(path, emulator, FEATURES)
     execute(path, damage)
     await raised(errors.ConfigError, ran(path, emulator), match="is damaged")
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_an_old_row_of_a_call_without_a_key(
+    path: Path, emulator: Emulator, *, is_lost: bool
+) -> None:
+    """It is deleted after 90 days, though nobody saw its end, unless it may still have started."""
+    if is_lost:
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("list_runs", Fault.status(404))
+    async with client_of(emulator, ledger=path) as client:
+        with suppress(errors.DispatchUnknownError):
+            await client.project().run_feature("Checkout")
+    execute(path, "UPDATE rows SET changed_at = '2026-01-01T00:00:00+00:00'")
+    await ran(path, emulator, ["Returns"], timeout=1)
+    async with SqliteLedger(path) as ledger:
+        place = emulator.url, emulator.project_id
+        kept = await ledger.related(*place, [ref_of(emulator, "Checkout")])
+    assert ("Checkout" in {row.feature for row in kept}) == is_lost
 
 
 async def test_a_read_only_file(
