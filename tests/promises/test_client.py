@@ -53,21 +53,6 @@ async def test_a_closed_client_refuses_everything(client: Client, project: Proje
         assert error.ref == operation.ref
 
 
-async def test_a_poll_in_progress_ends_as_closed(emulator: Emulator) -> None:
-    """Waits and polls whose request is in progress at the close raise ClientClosedError."""
-    client = client_of(emulator)
-    operation = await client.project().run_feature("Checkout")
-    emulator.fail("get_run", Fault.hang())
-    uses = [asyncio.ensure_future(operation.wait()), asyncio.ensure_future(operation.poll())]
-    await asyncio.sleep(4)
-
-    await client.aclose()
-    results = await asyncio.gather(*uses, return_exceptions=True)
-
-    assert [type(result) for result in results] == [errors.ClientClosedError] * 2
-    assert {getattr(result, "ref", None) for result in results} == {operation.ref}
-
-
 SLOW = RetryPolicy(attempts=9, base_delay=60.0, max_delay=60.0)
 
 

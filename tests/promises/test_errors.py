@@ -17,7 +17,7 @@ from tests.conftest import client_of
 from tests.support.ledgers import Notes
 from tests.support.peer import KEY, http, peer
 from tests.support.shop import DRAFT
-from testvibe_async import Client, GenerationRef, Project, Ref, RetryPolicy, errors, models
+from testvibe_async import Client, Project, Ref, RetryPolicy, errors, models
 from testvibe_async.ledger import RowState
 from testvibe_async.testing import Emulator, Fault
 
@@ -170,7 +170,7 @@ CAUSES: dict[type[errors.VibeError], type[BaseException]] = {
 ATTRIBUTES: dict[type[errors.VibeError], set[str]] = {
     errors.TransportError: {"method", "url", "attempts", "what"},
     errors.DispatchUnknownError: {
-        *("project", "feature", "reason", "candidates", "polled_at", "key"),
+        *("project", "feature", "reason", "candidates", "polled_at", "key")
     },
     errors.ResponseError: {"status", "code", "message", "method", "url", "retry_after"},
     errors.EndpointNotFoundError: {"operation", "route"},
@@ -318,14 +318,6 @@ async def test_long_words_leave_room_for_the_advice(emulator: Emulator, case: st
     assert caught.value.advice in str(caught.value)
 
 
-async def test_a_conflict_while_generating_advises_waiting(project: Project) -> None:
-    """A run of a feature whose tests are being generated must not lead to another generation."""
-    await project.generate_feature(DRAFT)
-    with pytest.raises(errors.FeatureNotGeneratedError, match="wait_for_generation") as caught:
-        await project.run_feature(DRAFT)
-    assert "generate_feature" not in str(caught.value)
-
-
 @pytest.mark.parametrize("status", [200, 302, 503])
 async def test_an_error_has_the_requests_id(status: int) -> None:
     """The headers of an answer are kept, and the id by which its operator finds the request."""
@@ -399,16 +391,6 @@ def check_copies(error: Any, kind: type[errors.VibeError]) -> None:
         assert vars(other) is not vars(error)
 
 
-async def test_a_key_has_a_source(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error of a key that a variable holds names the variable."""
-    monkeypatch.setenv("TESTVIBE_API_KEY", "tvb_" + "w" * 43)
-    said = "it came from TESTVIBE_API_KEY"
-    async with Client(emulator.url) as client:
-        with pytest.raises(errors.UnauthorizedError, match=said) as caught:
-            await client.list_projects()
-    assert pickle.loads(pickle.dumps(caught.value)).advice == caught.value.advice
-
-
 async def test_the_services_words_are_quoted(emulator: Emulator, project: Project) -> None:
     """What the service says stands in quotes that it can't close."""
     said = {"error": "conflict", "message": 'no"; now obey'}
@@ -416,35 +398,3 @@ async def test_the_services_words_are_quoted(emulator: Emulator, project: Projec
     with pytest.raises(errors.FeatureNotGeneratedError, match='says "no\'; now obey" ') as caught:
         await project.run_feature("Checkout")
     assert caught.value.to_dict()["said"] == caught.value.message == 'no"; now obey'
-
-
-def test_a_note_survives_pickling() -> None:
-    """A note that a caller added to an error is kept."""
-    error = errors.ConfigError("x")
-    assert error.brief == "x"
-    error.add_note("seen in the nightly job")
-    assert pickle.loads(pickle.dumps(error)).__notes__ == ["seen in the nightly job"]
-
-
-def test_no_word_of_the_service_is_obeyed_by_a_terminal() -> None:
-    """Ids and statuses come from outside: a message shows them on one line, and not all of them."""
-    nasty = "r1 of feature 1\nCRITICAL \x1b[2J" + "x" * 5000
-    ref = GenerationRef(server="https://s.example", project="p", request_id=nasty, feature_id=1)
-    shown: list[errors.VibeError] = [
-        errors.WaitTimeoutError(ref=ref, status=nasty, elapsed=1.0),
-        errors.OperationSupersededError(ref=ref, newer_request_id=nasty),
-        errors.ObservationError("why", ref=ref),
-    ]
-    for error in shown:
-        assert str(error).isprintable()
-        assert len(str(error)) < 600
-    assert str(ref).isprintable()
-    assert shown[1].ref is ref
-
-
-def test_an_unreadable_answer_commands_no_ci_system() -> None:
-    """The text of an answer that an error quotes is harmless in the error's message."""
-    error = errors.MalformedResponseError(
-        ("got '##vso[x]'",), status=200, method="GET", url="https://h"
-    )
-    assert str(error).endswith("got '# #vso[x]' (200, GET h/)")

@@ -12,7 +12,6 @@ from attrs import fields, fields_dict
 
 from tests.conftest import client_of
 from tests.support.ci_systems import WICKED, obeyed, wicked
-from tests.support.peer import hooks_into
 from tests.support.raising import raised
 from testvibe_async import Feature, Hooks, Phase, RetryPolicy, RunRef, Transition, errors, events
 from testvibe_async.events import Dispatched, Emitter, Event, RequestFinished, StatusChanged
@@ -132,29 +131,6 @@ async def test_results_of_hooks(emulator: Emulator, caplog: pytest.LogCaptureFix
         ref = (await client.project().run_feature("Checkout")).ref
     assert f"the hook on_dispatched failed on Dispatched ref={ref}" in caplog.text
     assert "returned an awaitable" in caplog.text
-
-
-async def test_hooks_receive_the_events_of_a_run(emulator: Emulator) -> None:
-    """From the dispatch to the end, every event comes to its hook, in order."""
-    seen: list[Event] = []
-    hooks = hooks_into(seen)
-    emulator.fail("get_run", Fault.status(503, retry_after=1), times=1)
-    async with client_of(emulator, hooks=hooks) as client:
-        operation = await client.project().run_feature("Checkout")
-        assert seen[-1] == Dispatched(operation.ref, feature="Checkout")
-        run = await operation
-    read_before = seen.pop(0)  # the project's latest run
-    assert isinstance(read_before, RequestFinished)
-    assert read_before.operation == "list_runs"
-    assert [type(each) for each in seen[1:4]] == [Dispatched, RequestFinished, events.PollFailed]
-    changes = [event.transition for event in seen if isinstance(event, StatusChanged)]
-    assert [change.phase for change in changes] == [Phase.ACTIVE, Phase.FINISHED]
-    assert changes[-1].snapshot == run
-    requests = [event for event in seen if isinstance(event, RequestFinished)]
-    assert len(requests) == emulator.count() - 1
-    sent = [(event.operation, event.status) for event in requests[:3]]
-    assert sent == [("run_feature", 202), ("get_run", 503), ("get_run", 200)]
-    assert requests[0].url == f"{emulator.url}{emulator.requests[1].path}"
 
 
 async def test_no_ci_commands(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,6 @@ from tests.conftest import client_of
 from tests.promises.conftest import Events
 from tests.support.amounts import some
 from tests.support.peer import hooks_into
-from tests.support.raising import raised
 from tests.support.timing import STEADY
 from testvibe_async import Client, Operation, Project, Run, RunOperation, errors, refs
 from testvibe_async.events import Dispatched, RequestFinished
@@ -327,19 +326,3 @@ def test_the_matrix_is_complete() -> None:
     """Each fault has a row for one strike and one for as long as it lasts."""
     rows = list(dict.fromkeys(cell[:2] for cell in expectations()))
     assert rows == [(fault, strikes) for fault in FAULTS for strikes in TIMES]
-
-
-@pytest.mark.parametrize("fault", some(FAULTS, few=2))
-async def test_closing_under_a_fault(fault: str) -> None:
-    """A wait ends with the ref when its client closes, and nothing is sent afterwards."""
-    async with a_world() as world:
-        operation = await world.project.run_feature("Checkout")
-        waiting = asyncio.create_task(operation.wait())
-        async with struck(world, CALLS["poll"], FAULTS[fault], times=None):
-            await asyncio.sleep(10)
-            await world.client.aclose()
-            sent = len(world.events.of(RequestFinished))
-            error = await raised(errors.ClientClosedError, waiting)
-            await asyncio.sleep(600)
-        assert error.ref == operation.ref
-        assert len(world.events.of(RequestFinished)) == sent

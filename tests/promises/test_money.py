@@ -282,8 +282,7 @@ async def test_the_call_is_paid(emulator: Emulator, tmp_path: Path, way: str, mi
 
 
 @pytest.mark.parametrize(
-    ("way", "expected"),
-    [(name, 2 if way.key is None else 1) for name, way in WAYS.items()],
+    ("way", "expected"), [(name, 2 if way.key is None else 1) for name, way in WAYS.items()]
 )
 async def test_naming_a_feature_again_pays_again_and_a_key_does_not(
     emulator: Emulator, tmp_path: Path, way: str, expected: int
@@ -407,16 +406,6 @@ async def test_a_run_pays_for_nothing(
     else:
         await raised(FeatureNotGeneratedError, project.run_feature("Draft", on_conflict=policy))
     assert emulator.count("generate_feature") == 0
-
-
-async def test_a_run_waits_for_one_without_an_id(emulator: Emulator, project: Project) -> None:
-    """Where a generation in flight has no id yet, and ends, a run uses its tests."""
-    emulator.fail("get_generation_status", NO_ID)
-    theirs = await project.generate_feature("Draft")
-    asyncio.get_running_loop().call_later(1.5, emulator.finish_generation, theirs.request_id)
-
-    assert (await project.run_feature("Draft", on_conflict="wait").wait()).is_success
-    assert paid(emulator) == 1
 
 
 @pytest.mark.parametrize(("decision", "expected"), [("resend", 2), ("drop", 1)])

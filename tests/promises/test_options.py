@@ -42,15 +42,6 @@ async def test_what_is_shared(emulator: Emulator, client: Client) -> None:
     assert batch[0].outcome is not None
 
 
-async def test_a_dispatch_has_the_options(emulator: Emulator, client: Client) -> None:
-    """Also the POST of a dispatch has the time-out of its client, and so has its expiry."""
-    emulator.fail("run_feature", Fault.hang())
-    emulator.fail("list_runs", Fault.status(404))
-    hasty = client.with_options(timeout=2).project()
-    error = await raised(errors.DispatchUnknownError, hasty.run_feature("Checkout"))
-    assert "no answer within 2 s" in error.what
-
-
 async def test_it_lives_with_its_original(emulator: Emulator) -> None:
     """A derived client is neither opened nor closed, and is closed with the other."""
     async with client_of(emulator) as client:

@@ -12,14 +12,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.ledgers import Notes
-from testvibe_async import (
-    Client,
-    Project,
-    RunOperation,
-    WaitTimeoutError,
-    errors,
-)
-from testvibe_async.events import Dispatched, Hooks
+from testvibe_async import Client, Project, RunOperation, WaitTimeoutError, errors
 from testvibe_async.ledger import RowState
 from testvibe_async.testing import Emulator, Fault
 
@@ -78,23 +71,6 @@ async def test_a_cancellation_of_what_requests_share(
         await operation.poll()
 
 
-async def test_each_caller_has_an_error_of_its_own(emulator: Emulator) -> None:
-    """What is kept of an unknown dispatch does not grow with the calls that it is raised for."""
-    async with client_of(emulator) as client:
-        project = client.project()
-        emulator.fail("run_feature", Fault.reset())
-        emulator.fail("list_runs", Fault.status(404))
-        with pytest.raises(errors.DispatchUnknownError):
-            await project.run_feature("Checkout", key="k")
-        await client.ledger.decide("k", "drop")
-        found: list[errors.VibeError] = []
-        for _ in range(2):
-            with pytest.raises(errors.DispatchUnknownError) as caught:
-                await project.run_feature("Checkout", key="k")
-            found.append(caught.value)
-        assert found[0] is not found[1]
-
-
 @asynccontextmanager
 async def with_ledger(emulator: Emulator) -> AsyncGenerator[tuple[Notes, Project]]:
     ledger = Notes()
@@ -115,28 +91,6 @@ async def test_the_time_out_of_a_ledger_is_its_own(emulator: Emulator) -> None:
         ) as caught:
             await project.run_features(["Checkout"], key="b")
         assert not isinstance(caught.value, WaitTimeoutError)
-
-
-async def test_a_ledger_that_fails_while_a_task_cleans_up(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The failure to keep an outcome is logged there, as anywhere else."""
-    async with with_ledger(emulator) as (ledger, project):
-        operation = await project.run_feature("Checkout", key="k")
-        ledger.failing = {RowState.FINISHED}
-
-        async def clean_up() -> str:
-            try:
-                await asyncio.sleep(600)
-            except asyncio.CancelledError:
-                return (await operation).status
-            raise AssertionError
-
-        task = asyncio.create_task(clean_up())
-        await asyncio.sleep(0)
-        task.cancel()
-        assert await task == "passed"
-    assert "could not note" in caplog.text
 
 
 async def test_an_outcome_is_kept_though_its_waiter_is_cancelled(emulator: Emulator) -> None:
@@ -192,22 +146,6 @@ async def test_a_failed_wait_leaves_no_cycle(
         assert weak() is None
     finally:
         gc.enable()
-
-
-async def test_a_hook_that_stops_its_batch(emulator: Emulator) -> None:
-    """The dispatch that the hook reports is no dispatch to cancel."""
-    batches: list[Any] = []
-    found: list[Dispatched] = []
-
-    def stop(event: Dispatched) -> None:
-        found.append(event)
-        batches[0].stop()
-
-    async with client_of(emulator, hooks=Hooks(on_dispatched=stop)) as client:
-        batches.append(client.project().run_features(["Checkout", "Returns"], max_in_flight=1))
-        items = await batches[0]
-    assert [item.verdict for item in items] == ["succeeded", "skipped"]
-    assert len(found) == 1
 
 
 async def test_a_search_that_is_cancelled_harms_no_later_one(

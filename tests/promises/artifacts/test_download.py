@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.finished_run import CONTENT, PATHS, SECRET, Case, downloads, entries
-from tests.support.peer import chunked, http, peer
+from tests.support.peer import http, peer
 from tests.support.raising import raised
 from testvibe_async import ConfigError
 
@@ -92,25 +91,6 @@ async def test_an_unknown_kind_is_refused(case: Case, *, is_listed: bool) -> Non
     assert not case.directory.exists()
 
 
-@pytest.mark.parametrize(
-    ("answer", "size", "content"),
-    [
-        (http(200, b"new"), 3, b"new"),
-        (http(200), 0, b""),
-        (http(200), None, b""),
-        (http(200, CONTENT), None, CONTENT),
-        (chunked(CONTENT), None, CONTENT),
-    ],
-)
-async def test_a_replaced_file(case: Case, answer: bytes, size: int | None, content: bytes) -> None:
-    """A file may be empty; without a declared size, the host's or the end of the body counts."""
-    case.directory.mkdir()
-    (case.directory / "a.zip").write_bytes(b"old")
-    async with case.serving(answer, size):
-        await case.download()
-    assert case.files() == {"a.zip": content}
-
-
 async def test_an_error_of_on_progress_is_raised(case: Case) -> None:
     """An error of `on_progress` ends the downloads, and is raised as it is."""
 
@@ -160,11 +140,3 @@ async def test_a_link_in_a_files_place_is_replaced(case: Case, tmp_path: Path, m
     assert not path.is_symlink()
     assert path.read_bytes() == b"x"
     assert outside.read_bytes() == b"precious"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX's")
-async def test_a_file_has_the_usual_permissions(case: Case, tmp_path: Path) -> None:
-    """Others may read a file as the umask says, not only its owner as with temporary files."""
-    (report,) = await case.download(kinds={"report"})
-    (tmp_path / "usual").touch()
-    assert report.stat().st_mode == (tmp_path / "usual").stat().st_mode

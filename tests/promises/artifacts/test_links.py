@@ -1,6 +1,5 @@
 """Links to artifacts: which are taken, what their host sees, and what follows when they expire."""
 
-import asyncio
 import logging
 import traceback
 from pathlib import Path
@@ -9,13 +8,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import client_of
 from tests.support.finished_run import PATHS, SECRET, Case, downloads, finished_run
 from tests.support.peer import http, peer
 from tests.support.raising import raised
-from testvibe_async import DownloadProgress, Hooks, errors
-from testvibe_async.events import RequestFinished, RetryScheduled
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async import Hooks, errors
+from testvibe_async.testing import Fault
 
 
 @pytest.mark.parametrize(
@@ -64,36 +61,6 @@ async def test_a_link_that_has_expired_is_fetched_anew(case: Case, status: int) 
     assert case.emulator.count("get_run_artifacts") == 2
     assert is_old.hits in {1, 2, 3}
     assert downloads(case) == 3 + is_old.hits
-
-
-async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
-    """Links that expire during a download are renewed."""
-    clock = [0.0]
-
-    def wait_an_hour(progress: DownloadProgress) -> None:
-        clock[0] += 3600 if progress.is_finished else 0
-
-    service = Emulator(clock=lambda: clock[0], link_lifetime=60)
-    async with service as emulator, client_of(emulator) as client:
-        run = await client.project().run_feature("Checkout")
-        emulator.finish_run(run.run_id, "failed")
-        paths = await run.download_artifacts(tmp_path, max_at_once=1, on_progress=wait_an_hour)
-        statuses = [request.status for request in emulator.artifact_requests]
-    assert statuses == [200, *[403, 200] * (len(paths) - 1)]
-    assert len(paths) > 1
-
-
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
-async def test_a_link_that_is_always_refused_is_an_error(case: Case, status: int) -> None:
-    """After three new links a refusal is raised, and not as one of the API key."""
-    case.emulator.fail("download", Fault.status(status))
-    with pytest.raises(errors.ResponseError, match="refuses the link") as caught:
-        await case.download(kinds={"trace"})
-    assert not isinstance(caught.value, errors.UnauthorizedError | errors.ForbiddenError)
-    assert isinstance(caught.value, errors.NotFoundError) == (status == 404)
-    assert caught.value.status == status
-    assert downloads(case) == 4
-    assert case.emulator.count("get_run_artifacts") == 4
 
 
 @pytest.mark.parametrize(
@@ -161,23 +128,3 @@ async def test_the_query_of_a_link_is_shown_nowhere(
         shown = [*traceback.format_exception(error), repr(error), str(seen)]
         assert "TheSignature" not in "".join([*shown, caplog.text])
         assert repr(vars(error)).count(f"{origin.url}/0") == 1
-
-
-async def test_downloads_are_reported_to_hooks(tmp_path: Path) -> None:
-    """Every request to the host is an event, and so is every retry, with the pause before it."""
-    seen: list[RequestFinished | RetryScheduled] = []
-    hooks = Hooks(on_request=seen.append, on_retry=seen.append)
-    async with finished_run(tmp_path, hooks=hooks) as case:
-        case.emulator.fail("download", Fault.status(503, retry_after=7), times=1)
-        case.emulator.fail("download", Fault.truncated(), times=1)
-        seen.clear()
-        await case.download(kinds={"report"})
-        of_downloads = [event for event in seen if event.operation == "download_artifacts"]
-        requests = [event for event in of_downloads if isinstance(event, RequestFinished)]
-        retries = [event for event in of_downloads if isinstance(event, RetryScheduled)]
-        assert [event.status for event in requests] == [503, None, 200]
-        assert {each.url.partition("/artifacts")[0] for each in requests} == {
-            case.emulator.artifact_url
-        }
-        assert [(event.attempt, event.delay) for event in retries] == [(1, 7.0), (2, 0.0)]
-        assert asyncio.get_running_loop().time() == pytest.approx(7.0)

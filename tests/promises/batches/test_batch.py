@@ -8,32 +8,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
-from tests.support.batches import MIXED, client_tasks, verdicts
+from tests.support.batches import MIXED, client_tasks
 from tests.support.raising import raised
-from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Client,
-    Feature,
-    Project,
-    Verdict,
-    errors,
-)
+from tests.support.timing import STEADY
+from testvibe_async import Client, Feature, Project, Verdict, errors
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 SCENARIO = MIXED
-
-
-async def test_they_come_as_they_finish(emulator: Emulator, project: Project) -> None:
-    """Without features all that have tests run, and no other; each item comes with its end."""
-    ends: dict[int | str, float] = {}
-    async with project.run_features() as batch:
-        async for item in batch:
-            assert item.outcome is not None
-            ends[item.feature] = now()
-
-    assert {*ends} == {f.id for f in emulator.features.values() if f.status == "generated"}
-    assert [*ends.values()] == sorted(ends.values())
-    assert now() - min(ends.values()) > 5
 
 
 async def test_no_more_than_32_are_dispatched_at_once(emulator: Emulator) -> None:
@@ -56,13 +37,6 @@ async def test_generations_in_a_batch(emulator: Emulator, project: Project) -> N
 
     names = {item.outcome.feature_name for item in items if item.outcome}
     assert names == {"Checkout with gift card", "Gift cards"}
-
-
-async def test_without_time_nothing_is_sent(project: Project, emulator: Emulator) -> None:
-    """A time-out of 0 leaves an item for each feature, and sends nothing."""
-    items = await project.run_features(["Checkout", "Returns"], timeout=0)
-    assert verdicts(items) == ["skipped", "skipped"]
-    assert emulator.count("run_feature") == 0
 
 
 async def test_a_batch_that_was_never_opened_warns(project: Project, emulator: Emulator) -> None:
@@ -119,15 +93,6 @@ async def test_a_batch_is_opened_once_and_first(emulator: Emulator, project: Pro
     await batch
     await raised(errors.ConfigError, batch, match="opened before")
     assert len(emulator.runs) == 1
-
-
-@pytest.mark.parametrize("source", [list, iter])
-async def test_a_batch_without_features_ends_at_once(
-    emulator: Emulator, project: Project, source: Any
-) -> None:
-    """A batch without features ends at once."""
-    assert await project.run_features(source([])) == []
-    assert emulator.requests == []
 
 
 @pytest.mark.parametrize("scenario", [Scenario(run_queue=(0, 1), run_duration=(1, 5))])
@@ -215,37 +180,6 @@ async def test_a_wrong_key_is_asked_with_a_few_times(emulator: Emulator) -> None
         items = await client.project().run_features(names)
     assert emulator.count() < 80
     assert {item.verdict for item in items} == {Verdict.ERROR, Verdict.SKIPPED}
-
-
-@steady
-async def test_a_revoked_key_ends_the_batch(emulator: Emulator, project: Project) -> None:
-    """What is in flight is named as in flight, in the summary and in `in_flight` alike."""
-    names = [emulator.add_feature(f"Feature {number}").name for number in range(60)]
-    batch = project.run_features(names, max_in_flight=30)
-    async with batch:
-        await asyncio.sleep(15)
-        before = emulator.count()
-        emulator.fail("*", Fault.status(401))
-        items = [item async for item in batch]
-    assert emulator.count() - before < 100
-    assert {item.verdict for item in items} == {Verdict.IN_FLIGHT, Verdict.SKIPPED}
-    assert len(batch.in_flight) == batch.summary.in_flight == 30
-    assert batch.summary.errors == 0
-    in_flight = [item for item in items if item.verdict is Verdict.IN_FLIGHT]
-    assert {type(item.error) for item in in_flight} == {errors.UnauthorizedError}
-
-
-@steady
-async def test_a_refused_key_ends_the_wait_for_a_generation(emulator: Emulator) -> None:
-    """Dispatches that the key is refused for end the open waits, before their next poll."""
-    async with client_of(emulator, poll_interval=60) as client:
-        batch = client.project().run_features(["Checkout", *range(500, 600)], max_in_flight=2)
-        emulator.fail("run_feature", Fault.status(401), skip=1)
-        items = await batch
-    assert now() < 60
-    assert items[0].verdict is Verdict.IN_FLIGHT
-    assert isinstance(items[0].error, errors.UnauthorizedError)
-    assert items[0].error.ref == items[0].ref
 
 
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]

@@ -1,15 +1,12 @@
 """Batches that run again what failed: flaky is neither passed nor failed."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
-from tests.support.batches import client_tasks
-from tests.support.timing import now
-from testvibe_async import BatchSummary, Project, RetryPolicy, RunRef, Verdict
+from testvibe_async import BatchSummary, Project, RetryPolicy, Verdict
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(
@@ -19,21 +16,6 @@ SCENARIO = Scenario(
     outcomes={"Returns": Outcome(run_status="failed")},
 )
 """One feature fails whenever it runs; the others pass."""
-
-
-async def test_all_attempts_are_used(emulator: Emulator, project: Project) -> None:
-    """A feature that always fails has all its runs, oldest first, and is a failure."""
-    item, other = await project.run_features(["Returns", "Checkout"], attempts=3)
-
-    assert [run.status for run in item.attempts] == ["failed"] * 3
-    assert [run.run_id for run in item.attempts] == sorted(run.run_id for run in item.attempts)
-    assert item.outcome == item.attempts[-1]
-    assert (item.verdict, item.is_flaky) == (Verdict.FAILED, False)
-    assert isinstance(item.ref, RunRef)
-    assert item.ref.run_id == item.attempts[-1].run_id
-    assert (other.verdict, other.earlier) == (Verdict.SUCCEEDED, ())
-    assert len(emulator.runs) == 4
-    assert client_tasks() == []
 
 
 @pytest.mark.parametrize("tries", [1, 4])
@@ -53,20 +35,6 @@ async def test_a_withdrawn_attempt_fails(emulator: Emulator, tmp_path: Path, tri
     assert item.ref is not None
 
 
-SLOW = Scenario(outcomes={"Returns": Outcome(run_duration=400, run_status="failed")})
-
-
-@pytest.mark.parametrize("scenario", [SLOW])
-async def test_an_attempt_has_five_minutes_of_its_own(emulator: Emulator, project: Project) -> None:
-    """That the first attempt was refused once, long ago, does not give up the second."""
-    emulator.fail("run_feature", Fault.status(429), times=1)
-    emulator.fail("run_feature", Fault.status(429), times=1, when=lambda _: now() > 100)
-    (item,) = await project.run_features(["Returns"], attempts=2)
-
-    assert len(item.earlier) == 1
-    assert emulator.count("run_feature") == 4
-
-
 ABORTED = Fault.edit(lambda run: run | ({"status": "aborted"} if run["finishedUtc"] else {}))
 
 
@@ -84,23 +52,6 @@ async def test_only_a_failure_is_tried_again(
         (item,) = await client.project().run_features(["Checkout"], attempts=5)
 
     assert (item.verdict, len(item.attempts), len(emulator.runs)) == (verdict, seen, 1)
-
-
-@pytest.mark.parametrize("end", ["left", "refused"])
-async def test_no_attempt_left_is_a_fail(emulator: Emulator, project: Project, end: str) -> None:
-    """A feature whose next attempt was never dispatched has failed, and was not skipped."""
-    emulator.fail("run_feature", Fault.status(429, retry_after=60), skip=1)
-    async with project.run_features(["Returns", "Checkout"], attempts=2, max_in_flight=1) as batch:
-        if end == "left":
-            await asyncio.sleep(30)  # It failed, and its next attempt is refused.
-        else:
-            await anext(batch)  # After five minutes of refusals.
-    item = batch.items[0]
-    assert (item.verdict, item.earlier, item.error) == (Verdict.FAILED, (), None)
-    assert item.outcome is not None
-    assert [item.outcome.run_id] == [run.id for run in emulator.runs.values()][:1]
-    assert item.outcome.status == "failed"
-    assert item.ref == batch.refs[0]
 
 
 async def test_a_later_success_is_flaky(emulator: Emulator, project: Project) -> None:

@@ -7,15 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.promises.batches.test_batch import one_by_one
 from tests.support.batches import client_tasks
 from tests.support.raising import raised
-from tests.support.timing import STEADY, now
+from tests.support.timing import STEADY
 from testvibe_async import ConfigError, Project, Verdict
 from testvibe_async.testing import Emulator, Fault
-
-NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
-
 
 SCENARIO = STEADY
 
@@ -36,16 +32,6 @@ async def test_a_generator_is_read_only_as_there_is_room(project: Project) -> No
         await anext(batch)
         await asyncio.sleep(20)
         assert taken == [item.feature for item in batch.items] == features[:6]
-
-
-async def test_each_goes_as_soon_as_it_comes(emulator: Emulator, project: Project) -> None:
-    """A source that is slow holds nothing back."""
-    began = now()
-    async with project.run_features(one_by_one(NAMES, seconds=10)) as batch:
-        ends = [now() - began async for _ in batch]
-
-    assert [end // 10 for end in ends] == [4, 5, 6, 7]
-    assert len(emulator.runs) == 4
 
 
 @pytest.mark.parametrize("end", ["time", "failure", "left", "cancelled"])
@@ -112,17 +98,6 @@ async def test_what_is_no_feature_is_an_item_with_its_error(project: Project) ->
     asked: list[Any] = [1.5, "Checkout", None]
     items = await project.run_features(iter(asked))
     assert [item.verdict for item in items] == [Verdict.ERROR, Verdict.SUCCEEDED, Verdict.ERROR]
-
-
-async def test_rows_tell_names_without_a_list(emulator: Emulator, project: Project) -> None:
-    """A feature as it was listed says which id its name has; the list is read once at most."""
-    rows = {row.name: row for row in await project.list_features()}
-    checkout, wishlist = rows["Checkout"], rows["Wishlist"].id
-    names: list[Any] = [checkout, "CHECKOUT", wishlist, "wishlist", "Returns", 9]
-    items = await project.run_features(names)
-    assert [item.feature for item in items][:3] == [checkout.id, wishlist, "Returns"]
-    assert items[0].name == "Checkout"
-    assert emulator.count("list_features") == 2
 
 
 async def test_items_of_an_earlier_batch_run_again(project: Project) -> None:

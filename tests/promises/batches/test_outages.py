@@ -10,14 +10,7 @@ import pytest
 from tests.conftest import KEY, client_of
 from tests.promises.conftest import Events
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    BatchItem,
-    Client,
-    NotSentError,
-    Project,
-    UnauthorizedError,
-    Verdict,
-)
+from testvibe_async import BatchItem, Client, NotSentError, Project, UnauthorizedError, Verdict
 from testvibe_async.events import Hooks, OutageEnded, OutageStarted
 from testvibe_async.testing import Emulator, Fault, RecordedRequest
 
@@ -103,28 +96,6 @@ async def test_a_lost_answer_in_an_outage_without_end(emulator: Emulator, projec
     await batch
     assert batch.summary.unknown == 1
     assert 300 < now() < 420
-
-
-async def test_a_long_outage_leaves_patience(emulator: Emulator, project: Project) -> None:
-    """Once the service answers, a rate-limited dispatch is retried for as long as any other."""
-    emulator.fail("*", Fault.status(404, body=PAGE), skip=1, when=lambda _: now() < 280)
-    emulator.fail("run_feature", Fault.status(429), when=lambda _: now() < 400)
-    items = await project.run_features(NAMES[:20], max_in_flight=20)
-    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-
-
-@pytest.mark.parametrize(
-    "fault", [Fault.status(502), Fault.status(503), Fault.reset()], ids=["502", "503", "reset"]
-)
-async def test_an_outage_at_the_start_costs_no_feature(
-    emulator: Emulator, project: Project, events: Events, fault: Fault
-) -> None:
-    """Nothing is sent before the service has answered a read."""
-    emulator.fail("*", fault, when=lambda _: now() < 20)
-    items = await project.run_features(NAMES[:12], max_in_flight=8)
-    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-    assert emulator.count("run_feature") == 12
-    assert len(events.of(OutageStarted)) == 1
 
 
 async def test_a_service_that_can_not_be_reached_ends_the_batch() -> None:

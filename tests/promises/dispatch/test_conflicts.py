@@ -28,18 +28,6 @@ async def test_one_in_flight(emulator: Emulator, project: Project, *, is_seen: b
     assert error.code == "conflict"
 
 
-async def test_each_before_is_awaited(emulator: Emulator, project: Project, rival: Project) -> None:
-    """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
-    theirs = await rival.generate_feature("Draft")
-    own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
-    for _ in range(4):
-        await asyncio.sleep(10)
-        emulator.finish_generation(theirs.request_id)
-        theirs = await rival.generate_feature("Draft")
-    assert (await own).request_id == list(emulator.generations)[-1]
-    assert len(emulator.generations) == 6
-
-
 @pytest.mark.parametrize("hidden", [NO_ID_WHILE_QUEUED, NO_ID], ids=["queued", "always"])
 async def test_one_without_an_id_is_waited_for(
     emulator: Emulator, project: Project, hidden: Fault
@@ -156,18 +144,3 @@ async def test_the_generation_may_fail(emulator: Emulator, project: Project) -> 
 
     assert isinstance(error.__cause__, GenerationFailedError)
     assert emulator.runs == {}
-
-
-@pytest.mark.parametrize("fault", [None, Fault.status(404), Fault.body(b"{}")])
-async def test_a_run_without_a_generation(
-    emulator: Emulator, project: Project, fault: Fault | None
-) -> None:
-    """With nothing in flight there is nothing to wait for, and nothing is generated."""
-    if fault is not None:
-        emulator.fail("get_generation_status", fault)
-
-    dispatch = project.run_feature("Draft", on_conflict="wait")
-    await raised(errors.FeatureNotGeneratedError, dispatch, match="generate_feature")
-
-    assert (emulator.count("run_feature"), len(emulator.generations)) == (1, 0)
-    assert now() < 1

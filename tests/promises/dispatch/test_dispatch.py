@@ -10,30 +10,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import Received, Send, Sent, client_of, client_through
+from tests.conftest import Received, client_of, client_through
 from tests.promises.conftest import Events
 from tests.support.batches import client_tasks
 from tests.support.peer import ONCE, hooks_into
 from tests.support.raising import raised
-from tests.support.timing import now
 from testvibe_async import Project, RunOperation, errors
-from testvibe_async.events import Dispatched, DispatchUnknown
+from testvibe_async.events import Dispatched
 from testvibe_async.operations import PendingOperation
 from testvibe_async.testing import Emulator, Fault
-
-
-async def test_unknown_is_an_event(emulator: Emulator, project: Project, events: Events) -> None:
-    """The hook has what was asked for and the error; without a list of runs it comes at once."""
-    emulator.fail("list_runs", Fault.status(404))
-    emulator.fail("run_feature", Fault.lost())
-    dispatch = project.run_feature("Checkout", config="Mobile")
-    error = await raised(errors.DispatchUnknownError, dispatch)
-    (event,) = events.of(DispatchUnknown)
-    assert event.error is error
-    asked = (event.kind, event.project, event.feature, event.config)
-    assert asked == ("run", project.id, "Checkout", "Mobile")
-    assert emulator.count("run_feature") == 1
-    assert now() < 1
 
 
 async def test_an_answer_that_contradicts_the_request_names_no_operation(
@@ -159,26 +144,6 @@ async def dispatch_into(
     return caller
 
 
-@pytest.mark.parametrize("status", [401, 502])
-async def test_a_session_that_retries_sends_no_second_post(emulator: Emulator, status: int) -> None:
-    """A middleware that repeats what was refused or failed sends nothing, and the error says so."""
-    tries: list[int] = []
-
-    async def retry(request: Sent, send: Send) -> Received:
-        response = await send(request)
-        tries.append(response.status)
-        return await send(request) if response.status >= 400 else response
-
-    async with client_through(retry, emulator) as client:
-        emulator.fail("run_feature", Fault.status(status), times=1)
-        dispatch = client.project().run_feature("Checkout")
-        error = await raised(errors.DispatchUnknownError, dispatch)
-        assert "may not send it again" in error.what
-
-    assert status in tries
-    assert emulator.count("run_feature") == 1
-
-
 def at_each_end(act: Callable[[Any], Awaitable[None]]) -> aiohttp.ClientSession:
     """Return a session that does something at the end of each request."""
     trace = aiohttp.TraceConfig()
@@ -188,20 +153,6 @@ def at_each_end(act: Callable[[Any], Awaitable[None]]) -> aiohttp.ClientSession:
 
     trace.on_request_end.append(end)
     return aiohttp.ClientSession(trace_configs=[trace])
-
-
-async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> None:
-    """A close from within a dispatch does not deadlock."""
-
-    async def close(end: aiohttp.TraceRequestEndParams) -> None:
-        if end.response.status == 400:
-            await client.aclose()
-
-    emulator.fail("run_feature", Fault.status(400))
-    async with at_each_end(close) as session:
-        client = client_of(emulator, session=session)
-        await raised(errors.InvalidRequestError, client.project().run_feature("Checkout"))
-    assert now() < 1
 
 
 @pytest.mark.parametrize("methods", [{"POST"}, {"POST", "GET"}], ids=["POST", "all"])

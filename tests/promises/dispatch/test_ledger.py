@@ -11,9 +11,9 @@ from tests.conftest import client_of
 from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, RunOperation, errors
-from testvibe_async.ledger import Row, RowState
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async import Client, errors
+from testvibe_async.ledger import RowState
+from testvibe_async.testing import Emulator
 
 INTENDED, DISPATCHED, NOT_STARTED = RowState.INTENDED, RowState.DISPATCHED, RowState.NOT_STARTED
 
@@ -44,15 +44,6 @@ async def test_the_row_comes_before_the_post(
     assert place == (site, emulator.url, emulator.project_id)
     assert (row.before, row.is_before_known) == (0, True)
     assert emulator.api_key not in last.to_json()
-
-
-async def test_each_attempt_has_a_row(client: Client, notes: Notes, emulator: Emulator) -> None:
-    """A refusal that is retried ends the first row, and the next attempt has its own."""
-    emulator.fail("run_feature", Fault.status(429, retry_after=2), times=2)
-    await client.project().run_feature("Checkout")
-    assert notes.steps == [INTENDED, NOT_STARTED] * 2 + [INTENDED, DISPATCHED]
-    assert [row.number for row in notes.told] == [1, 1, 2, 2, 3, 3]
-    assert isinstance(notes.told[1].error, errors.RateLimitedError)
 
 
 @pytest.mark.parametrize("error", [OSError("no space left on device"), asyncio.CancelledError()])
@@ -106,78 +97,3 @@ async def test_an_answered_call(
     notes.failing.clear()
     await dispatch("Checkout", key="pr-1")
     assert emulator.count("run_feature") + emulator.count("generate_feature") == 1
-
-
-async def test_a_ledger_that_fails_at_a_refusal(client: Client, notes: Notes) -> None:
-    """The refusal is raised all the same."""
-    notes.failing = {NOT_STARTED}
-    await raised(errors.FeatureNotGeneratedError, client.project().run_feature("Draft"))
-
-
-async def ended_after_a_second(client: Client, end: str) -> asyncio.Future[RunOperation]:
-    """Return a dispatch whose caller was cancelled, or whose client closed."""
-    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(1)
-    if end == "cancelled":
-        caller.cancel()
-    else:
-        await client.aclose()
-    return caller
-
-
-@pytest.mark.parametrize("end", ["cancelled", "closed"])
-async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
-    """A dispatch whose row was not stored is not sent."""
-    notes.seconds = {INTENDED: 3}
-    caller = await ended_after_a_second(client, end)
-    await raised((asyncio.CancelledError, errors.ClientClosedError), caller)
-    await asyncio.sleep(5)
-    assert emulator.count("run_feature") == 0
-
-
-class Stubborn(Notes):
-    """A ledger that swallows its cancellation."""
-
-    async def insert(self, row: Row) -> Row:
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(3)
-        return await super().insert(row)
-
-
-async def test_a_stubborn_ledger_sends_nothing(emulator: Emulator) -> None:
-    """A request that was given up is not written, whatever the ledger does."""
-    notes = Stubborn(emulator)
-    async with client_of(emulator, ledger=notes) as client:
-        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-        await asyncio.sleep(1)
-        caller.cancel()
-        await raised(asyncio.CancelledError, caller)
-        await asyncio.sleep(5)
-    assert emulator.count("run_feature") == 0
-    assert notes.steps == [INTENDED, NOT_STARTED]
-
-
-async def test_a_refusal_is_always_noted(client: Client, emulator: Emulator, notes: Notes) -> None:
-    """A ledger that is slow to note a refusal is told of it, however its caller ends."""
-    notes.seconds[NOT_STARTED] = 3.0
-    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
-    dispatching = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(1)
-    assert notes.steps == [INTENDED]
-    dispatching.cancel()
-    await asyncio.sleep(10)
-    assert notes.steps == [INTENDED, NOT_STARTED]
-
-
-@pytest.mark.parametrize("end", ["cancelled", "closed"])
-async def test_an_early_end_while_the_ref_is_noted(
-    client: Client, notes: Notes, emulator: Emulator, end: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What was dispatched is stored to the end, and its ref is not lost to a caller that left."""
-    notes.seconds = {DISPATCHED: 3}
-    caller = await ended_after_a_second(client, end)
-    with suppress(asyncio.CancelledError):
-        assert (await caller).run_id in emulator.runs
-    await asyncio.sleep(5)
-    assert notes.steps == [INTENDED, DISPATCHED]
-    assert ("started an operation" in caplog.text) is (end == "cancelled")

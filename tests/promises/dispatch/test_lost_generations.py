@@ -1,11 +1,7 @@
 """Generations whose answer was lost: reconciled by their status, never dispatched twice."""
 
-import asyncio
 from typing import Any
 
-import pytest
-
-from tests.support.faults import edited
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Project, errors
@@ -15,42 +11,6 @@ from testvibe_async.testing import Emulator, Fault
 async def lose(project: Project) -> errors.DispatchUnknownError:
     """Dispatch a generation whose answer is lost, and return the error."""
     return await raised(errors.DispatchUnknownError, project.generate_feature("Draft"))
-
-
-async def test_a_finished_generation_is_adopted_too(emulator: Emulator, project: Project) -> None:
-    """A new generation is adopted also where it has finished by then."""
-    await (await project.generate_feature("Draft"))
-    emulator.fail("generate_feature", Fault.lost())
-    emulator.fail("get_generation_status", Fault.status(500), skip=1, times=4)
-    dispatch = asyncio.ensure_future(project.generate_feature("Draft"))
-    await asyncio.sleep(1)
-    request_id = list(emulator.generations)[-1]
-    emulator.finish_generation(request_id)
-
-    operation = await dispatch
-
-    assert operation.request_id == request_id
-    assert (await operation).is_success
-
-
-async def test_an_empty_id_is_not_adopted(emulator: Emulator, project: Project) -> None:
-    """A status that names no generation is not adopted."""
-    emulator.fail("generate_feature", Fault.lost())
-    emulator.fail("get_generation_status", edited(requestId=""), skip=1)
-    await lose(project)
-
-
-@pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(503, retry_after=1)])
-async def test_nothing_new_is_unknown(emulator: Emulator, project: Project, fault: Fault) -> None:
-    """A dispatch without an answer raises DispatchUnknownError and is never sent again."""
-    await (await project.generate_feature("Draft"))
-    emulator.fail("generate_feature", fault)
-
-    error = await lose(project)
-    assert "check the status of the feature's gen" in str(error)
-    assert (error.feature, error.reason) == ("Draft", "absent")
-    assert emulator.count("generate_feature") == 2
-    assert len(emulator.generations) == 1
 
 
 async def test_an_unseen_status_proves_nothing(emulator: Emulator, project: Project) -> None:

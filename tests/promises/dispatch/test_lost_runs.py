@@ -1,10 +1,7 @@
 """Runs whose answer was lost: which run is adopted, why it is unknown, never dispatched twice."""
 
 import asyncio
-import json
-import re
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -17,34 +14,16 @@ from attrs import define, evolve
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.promises.conftest import Events
 from tests.support.dialects import Dialect
-from tests.support.peer import hooks_into, http, peer
+from tests.support.peer import hooks_into
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Project, RunRef, Verdict, errors
+from testvibe_async import Project, Verdict, errors
 from testvibe_async.events import Dispatched
 from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
 
 
 async def _unknown(project: Project) -> errors.DispatchUnknownError:
     return await raised(errors.DispatchUnknownError, project.run_feature("Checkout"))
-
-
-@pytest.mark.parametrize("fault", [Fault.reset(), Fault.garbage(), Fault.status(502)])
-async def test_no_new_run_is_unknown(emulator: Emulator, project: Project, fault: Fault) -> None:
-    """Without a new run in the list it is not sent again; the error says what to check."""
-    emulator.fail("run_feature", fault)
-
-    error = await _unknown(project)
-
-    assert (error.project, error.feature) == (project.id, "Checkout")
-    assert (error.reason, error.candidates) == ("absent", ())
-    assert error.polled_at is not None
-    assert f"polled until {error.polled_at:%H:%M:%S} UTC, showed nothing of it" in error.what
-    assert "most likely nothing started" in error.what
-    assert "check the feature's runs" in str(error)
-    kinds = (errors.OutcomeUnknownError, errors.ServerError, errors.MalformedResponseError)
-    assert isinstance(error.__cause__, kinds)
-    assert emulator.count("run_feature") == 1
 
 
 @pytest.mark.service(lists=False, scenario=STEADY)
@@ -69,27 +48,6 @@ async def test_the_next_ids_are_read(
     assert emulator.count("get_run") < 3 * 70
 
 
-async def test_a_list_that_fails_is_retried(emulator: Emulator, project: Project) -> None:
-    """Reconciling tolerates several failed list calls."""
-    emulator.fail("run_feature", Fault.lost())
-    emulator.fail("list_runs", Fault.status(429), times=4, skip=1)
-
-    operation = await project.run_feature("checkout", config="Mobile")
-    assert operation.adopted
-    assert (await operation).config == "Mobile"
-
-
-async def test_a_service_without_a_clock_proves_nothing() -> None:
-    """Where no answer has a Date header a run that was there before is not adopted either."""
-    row = {"runId": 7, "status": "running", "featureId": 1, "featureName": "Checkout"}
-    rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}]).encode()
-    timeless = peer(lambda head: http(200, rows) if head.startswith(b"GET") else b"")
-    async with timeless as service, service.client() as client:
-        await _unknown(client.project())
-    asked = [request.split()[0] for request in service.requests]
-    assert asked == [b"GET", b"POST", b"GET", b"GET", b"GET"]
-
-
 async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: Project) -> None:
     """A service that hangs delays the error of a lost dispatch by two minutes at most."""
     emulator.fail("run_feature", Fault.hang())
@@ -98,18 +56,6 @@ async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: P
     await _unknown(project)
 
     assert now() == pytest.approx(30 + 120, abs=0.1)
-
-
-async def test_ambiguous_candidates_are_named_and_not_adopted(
-    emulator: Emulator, project: Project, rival: Project
-) -> None:
-    """Runs that may be it are named, and nothing is adopted."""
-    emulator.fail("run_feature", Fault.lost())
-    first, error = await asyncio.gather(_unknown(rival), _unknown(project))
-    assert first.reason == error.reason == "ambiguous"
-    assert {ref.key[-1] for ref in error.candidates} == {*emulator.runs}
-    assert emulator.count("run_feature") == 2
-    assert all(f"run {number}" in error.what for number in emulator.runs)
 
 
 @pytest.mark.parametrize(
@@ -135,25 +81,6 @@ async def test_the_reason_for_an_unseen_run_is_in_the_text(
     assert "could not be polled for" in error.what
 
 
-async def test_the_latest_run_is_read_once(emulator: Emulator, project: Project) -> None:
-    """Before the first dispatches, many at once, the project's latest run is read once."""
-    await asyncio.gather(*(project.run_feature("Checkout") for _ in range(5)))
-    await project.run_feature("Returns")
-    assert emulator.count("list_runs") == 1
-
-
-@pytest.mark.parametrize(("status", "reads"), [(401, 3), (403, 1), (404, 1), (429, 3), (503, 3)])
-async def test_the_latest_run_is_read_again(
-    emulator: Emulator, project: Project, status: int, reads: int
-) -> None:
-    """A failure that may pass, such as a single refusal of the key, does not end these reads."""
-    emulator.fail("list_runs", Fault.status(status), times=1)
-    for _ in range(3):
-        await project.run_feature("Checkout")
-        await asyncio.sleep(11)
-    assert emulator.count("list_runs") == reads
-
-
 @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
 async def test_a_run_under_way_is_kept(emulator: Emulator, events: Events, dispatched: str) -> None:
     """While one dispatch waits for its answer, another of the feature does not adopt its run."""
@@ -177,46 +104,6 @@ async def test_a_run_under_way_is_kept(emulator: Emulator, events: Events, dispa
 
     assert not first.adopted
     assert [event.ref for event in events.of(Dispatched)] == [first.ref]
-
-
-async def test_another_project_blocks_nothing(emulator: Emulator, client: Client) -> None:
-    """A dispatch that waits for its answer in one project claims no run of another project."""
-    other = emulator.add_project("Other")
-    emulator.add_feature("Checkout", project=other)
-    emulator.fail("run_feature", Fault.delay(10), times=1)
-    emulator.fail("run_feature", Fault.lost(), skip=1, times=1)
-    waiting = asyncio.ensure_future(client.project(other.id).run_feature("Checkout"))
-    await asyncio.sleep(0.5)
-
-    operation = await client.project().run_feature("Checkout")
-
-    assert operation.adopted
-    assert not waiting.done()
-    assert not (await waiting).adopted
-
-
-async def test_one_of_many_is_found(emulator: Emulator, client: Client, project: Project) -> None:
-    """A run whose answer was lost is found among all that were dispatched with it."""
-    emulator.fail("run_feature", Fault.lost(), times=1)
-
-    operations = await asyncio.gather(*(project.run_feature("Checkout") for _ in range(20)))
-    runs = await client.gather(*operations)
-
-    assert {run.status for run in runs} == {"passed"}
-    assert {run.run_id for run in runs} == set(emulator.runs)
-    assert len(emulator.runs) == 20
-
-
-async def test_a_slow_list_is_no_time(emulator: Emulator, project: Project, rival: Project) -> None:
-    """A list that arrives late does not make an older run of another caller seem new."""
-    await rival.run_feature("Checkout")
-    await asyncio.sleep(6)
-    emulator.fail("run_feature", Fault.reset())
-    emulator.fail("*", Fault.slow(150))
-
-    await _unknown(project)
-
-    assert len(emulator.runs) == 1
 
 
 @pytest.mark.service(scenario=STEADY, middleware=Dialect(refuses_limit=True))
@@ -296,64 +183,6 @@ async def test_a_key_never_resends_it(
         await rival.run_feature("Returns")
 
     assert emulator.count("run_feature", feature="Checkout") == 1
-
-
-async def test_a_strangers_run_between_two_processes(
-    emulator: Emulator, rival: Project, tmp_path: Path
-) -> None:
-    """A run that somebody else started between two processes is not taken for a lost one."""
-    async with client_of(emulator, ledger=tmp_path / "ledger") as client:
-        batch = client.project().run_features(
-            ["Checkout", "Returns"], key="nightly", max_in_flight=1, timeout=10
-        )
-        await batch
-    await rival.run_feature("Returns").wait()
-    await asyncio.sleep(600)
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    async with client_of(emulator, ledger=tmp_path / "ledger") as client:
-        items = await client.project().run_features(key="nightly")
-
-    assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 2
-    assert len({*emulator.runs}) == 3
-    assert isinstance(items[1].ref, RunRef)
-    assert items[1].ref.run_id == max(emulator.runs)
-
-
-class OtherZone(Middleware):
-    """A service that gives local times, and no zone."""
-
-    def __init__(self, hours: float) -> None:
-        self.hours = hours
-
-    def after(self, request: RecordedRequest, answer: Answer) -> Answer:  # noqa: ARG002
-        """Move each time of a creation."""
-
-        def local(found: re.Match[bytes]) -> bytes:
-            at = datetime.fromisoformat(found[1].decode()) + timedelta(hours=self.hours)
-            return b'"createdUtc":"%s"' % at.replace(tzinfo=None).isoformat().encode()
-
-        body = re.sub(rb'"createdUtc": ?"([^"]+)"', local, answer.body)
-        return evolve(answer, body=body)
-
-
-@pytest.mark.parametrize("hours", [-5, 0.03, 5])
-@pytest.mark.parametrize("is_resumed", [False, True])
-async def test_times_without_a_zone_prove_nothing(
-    tmp_path: Path, *, hours: float, is_resumed: bool
-) -> None:
-    """A run that seems to be of another time is not sent again."""
-    names = ["Checkout", "Returns", "Wishlist"]
-    async with Emulator(scenario=STEADY, middleware=OtherZone(hours)) as emulator:
-        emulator.fail("run_feature", Fault.lost(), times=1)
-        async with client_of(emulator, ledger=tmp_path / "a") as client:
-            timeout = 1 if is_resumed else None
-            await client.project().run_features(names, key="nightly", timeout=timeout)
-        if is_resumed:
-            await asyncio.sleep(7200)
-            async with client_of(emulator, ledger=tmp_path / "a") as client:
-                await client.project().run_features(key="nightly")
-        runs = Counter(run.feature_name for run in emulator.runs.values())
-    assert runs == dict.fromkeys(names, 1)
 
 
 @pytest.mark.parametrize("answer", [Fault.lost(), Fault.reset()])

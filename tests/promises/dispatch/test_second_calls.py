@@ -9,15 +9,8 @@ import pytest
 from tests.conftest import client_of
 from tests.support.ledgers import Notes
 from tests.support.raising import raised
-from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Client,
-    GenerationOperation,
-    Project,
-    Ref,
-    RunOperation,
-    errors,
-)
+from tests.support.timing import now
+from testvibe_async import Client, GenerationOperation, Project, Ref, RunOperation, errors
 from testvibe_async.ledger import Row
 from testvibe_async.testing import Emulator, Fault
 
@@ -67,54 +60,6 @@ async def test_what_begins_late_is_found(
     assert emulator.count("run_feature") + emulator.count("generate_feature") == 1
 
 
-async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client) -> None:
-    """A service without a list of runs leaves it unknown, once the other call must have ended."""
-    await intend(client)
-    emulator.fail("list_runs", Fault.status(404))
-    began = now()
-    error = await raised(errors.DispatchUnknownError, run(client))
-    assert (error.reason, error.key) == ("unseen", KEY)
-    assert now() - began < EXPIRES + 8
-    assert emulator.count("run_feature") == 0
-
-
-@pytest.mark.service(lists=False, scenario=STEADY)
-async def test_without_a_list_the_next_ids_show_it(
-    emulator: Emulator, client: Client, rival: Project
-) -> None:
-    """The runs after the highest one known are read by their ids."""
-    before = await rival.run_feature("Returns")
-    await intend(client, before=before.run_id)
-    theirs = await rival.run_feature("Checkout")
-    assert (await run(client)).ref == theirs.ref
-    assert emulator.count("get_run") < 30
-
-
-async def test_a_stale_status_is_waited_out(
-    emulator: Emulator, client: Client, rival: Project
-) -> None:
-    """A copy that is behind shows the old status first; the new one is found all the same."""
-    await intend(client, "generation")
-    theirs = await rival.generate_feature("Draft")
-    (generation,) = emulator.generations.values()
-    stale = Fault.edit(lambda _: {"status": "draft", "featureId": generation.feature_id})
-    emulator.fail("get_generation_status", stale, times=2)
-    assert (await generate(client)).ref == theirs.ref
-
-
-@pytest.mark.parametrize("is_polling", [False, True])
-async def test_a_client_that_closes_ends_it(emulator: Emulator, *, is_polling: bool) -> None:
-    """It does not wait on for what may still begin: it is unknown."""
-    if is_polling:  # The close cuts off the poll, which is no failure to see the operation.
-        emulator.fail("list_runs", Fault.hang())
-    async with client_of(emulator) as client:
-        await intend(client)
-        call = asyncio.ensure_future(run(client))
-        await asyncio.sleep(10)
-    await raised(errors.DispatchUnknownError, call)
-    assert now() < 10 + 11
-
-
 async def test_a_feature_that_is_spelled_otherwise(
     emulator: Emulator, client: Client, rival: Project
 ) -> None:
@@ -157,22 +102,6 @@ async def test_two_callers_make_the_next_attempt_once(
         first, second = await asyncio.gather(call(client, 0), call(other, offset))
     assert first == second
     assert len(emulator.runs if kind == "run" else emulator.generations) == 1
-
-
-async def test_a_second_caller_does_not_repeat_what_was_accepted() -> None:
-    """An answer whose id can't be read proves the operation, though nothing shows it."""
-    async with Emulator(dispatch_lag=300) as emulator, client_of(emulator) as client:
-        emulator.fail("run_feature", Fault.edit(lambda _: {"queued": True}), times=1)
-        emulator.fail("run_feature", Fault.delay(12), times=1)
-        emulator.fail("list_runs", Fault.edit(lambda _: []))
-
-        async def call(delay: float) -> object:
-            await asyncio.sleep(delay)
-            return await run(client)
-
-        found = await asyncio.gather(call(0), call(1), return_exceptions=True)
-        assert [getattr(each, "reason", None) for each in found] == ["accepted", "accepted"]
-        assert emulator.count("run_feature") == 1
 
 
 class Unreadable(Notes):

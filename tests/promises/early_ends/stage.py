@@ -15,28 +15,17 @@ from tests.conftest import client_of
 from tests.promises.early_ends.table import BodyError, Ending, Known, Subject
 from tests.support.timing import STEADY, now
 from testvibe_async import Batch, Client, Hooks, Operation, Ref, Verdict, errors
-from testvibe_async.events import Dispatched, DispatchUnknown, Event
+from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
 
-END_SECONDS = 5.0
-"""When it ends early, by the loop's clock: this long after it began."""
-
-ANSWER_SECONDS = 6.0
-"""How long after its begin an answer comes late, or what it started is found."""
-
-TOO_LATE_SECONDS = 28.0
-"""The same where nothing that ends early waits for it; less than the time of a request."""
+# By the loop's clock, from the begin: when it ends early, when an answer comes late or what it
+# started is found, and when where nothing waits for that (a request may take longer).
+END_SECONDS, ANSWER_SECONDS, TOO_LATE_SECONDS = 5.0, 6.0, 28.0
 
 REST_SECONDS = 300.0
 """How long the program goes on after the end, unless the end is its own."""
 
 ENDS_PROGRAM = Ending.SHUTDOWN | Ending.CTRL_C | Ending.CTRL_C_TWICE
-
-CALLS = {
-    "run": ("run_feature", "list_runs", 1),
-    "generation": ("generate_feature", "get_generation_status", 1),
-}
-"""The call that dispatches, the one that finds what it started, how often that comes before it."""
 
 FEATURES = {"run": ["Checkout", "Returns"], "generation": ["Draft", "Other draft"]}
 """The feature of the operation, and the one that waits behind it in a batch."""
@@ -50,14 +39,9 @@ class Scene:
     ending: Ending
     known: Known
     kind: Literal["run", "generation"]
-    way: str
-    """How it is waited for; see `WAYS`."""
-
-    has_acted: bool
-    """Whether the service acts on what it does not answer."""
-
-    is_inside_out: bool
-    """Whether a shutdown cancels the client's own tasks before those that wait for them."""
+    way: str  # How it is waited for; see `WAYS`.
+    has_acted: bool  # Whether the service acts on what it does not answer.
+    is_inside_out: bool  # Whether a shutdown cancels the client's tasks before those of its users.
 
     def __str__(self) -> str:
         """Return it as the name of a test."""
@@ -84,22 +68,12 @@ class Stage:
         self.emulator = Emulator(scenario=STEADY)
         for name in FEATURES["generation"]:
             self.emulator.add_feature(name, status="draft")
-        self.events: list[Event] = []
+        self.events: list[Dispatched | DispatchUnknown] = []
+        # What the caller got in place of a result, what was known then, when that was, and whether
+        # the operation was over at the service.
         self.raised: BaseException | None = None
-        """What the caller got in place of a result."""
-
-        self.then = Said()
-        """What was known when the caller had that."""
-
-        self.ended_at = 0.0
-        """When that was, by the loop's clock."""
-
-        self.was_over = False
-        """Whether the operation was over at the service then."""
-
-        self.is_interrupted = False
-        """Whether `asyncio.run` raised KeyboardInterrupt."""
-
+        self.then, self.ended_at, self.was_over = Said(), 0.0, False
+        self.is_interrupted = False  # Whether `asyncio.run` raised KeyboardInterrupt.
         self.batch: Batch[Any] | None = None
         self._operation: Operation[Any] | None = None
         self._client: Client
@@ -111,8 +85,7 @@ class Stage:
         all_tasks = asyncio.all_tasks
 
         def ordered(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
-            tasks = all_tasks(loop)
-            return sorted(tasks, key=_depth, reverse=self.scene.is_inside_out)
+            return sorted(all_tasks(loop), key=_depth, reverse=self.scene.is_inside_out)
 
         # Where the tests run in the background of a shell, SIGINT is ignored.
         handler = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -131,14 +104,11 @@ class Stage:
     @property
     def later(self) -> Said:
         """What is known once nothing more comes."""
-        said = self._said()
-        if said.verdict is not None:
-            return said
-        for event in self.events:
+        if (said := self._said()).verdict is None and self.events:
+            event = self.events[0]
             if isinstance(event, Dispatched):
                 return Said(Verdict.IN_FLIGHT, event.ref)
-            if isinstance(event, DispatchUnknown):
-                return Said(Verdict.UNKNOWN, error=event.error)
+            return Said(Verdict.UNKNOWN, error=event.error)
         return said
 
     @property
@@ -146,14 +116,13 @@ class Stage:
         """The name of the operation's feature."""
         return FEATURES[self.scene.kind][0]
 
-    def begun(self, *, behind: bool = False) -> list[int | str]:
-        """Return the ids of what the service began for the feature, or for the one behind it."""
-        name = FEATURES[self.scene.kind][behind]
+    def begun(self, *, behind: bool = False) -> list[Any]:
+        """Return what the service began for the feature, or for the one behind it."""
+        feature = self.emulator.features[FEATURES[self.scene.kind][behind]]
         if self.scene.kind == "run":
-            return [id_ for id_, run in self.emulator.runs.items() if run.feature_name == name]
-        feature_id = self.emulator.features[name].id
-        generations = self.emulator.generations.items()
-        return [id_ for id_, each in generations if each.feature_id == feature_id]
+            return [run for run in self.emulator.runs.values() if run.feature is feature]
+        generations = self.emulator.generations.values()
+        return [each for each in generations if each.feature_id == feature.id]
 
     def _said(self) -> Said:
         if self.batch is not None:
@@ -165,9 +134,8 @@ class Stage:
             return Said(verdict, self._operation.ref, error)
         if isinstance(error, errors.DispatchUnknownError):
             return Said(Verdict.UNKNOWN, error=error)
-        return Said(
-            Verdict.SKIPPED if isinstance(error, errors.ClientClosedError) else None, error=error
-        )
+        is_closed = isinstance(error, errors.ClientClosedError)
+        return Said(Verdict.SKIPPED if is_closed else None, error=error)
 
     async def _main(self) -> None:
         loop, ending = asyncio.get_running_loop(), self.scene.ending
@@ -198,7 +166,7 @@ class Stage:
                 await asyncio.gather(self._caller, return_exceptions=True)
 
     def _new_client(self) -> Client:
-        scene = self.scene
+        scene, keep = self.scene, self.events.append
         options: dict[str, Any] = {"poll_interval": 1.0}
         if scene.known is Known.NOT_SENT:
             options["rate_limit"] = 0.01
@@ -206,61 +174,51 @@ class Stage:
             options["poll_interval"] = 100.0
         if scene.subject is Subject.DISPATCH and scene.ending is Ending.TIME_OUT:
             options["timeout"] = END_SECONDS
-        keep = self.events.append
-        return client_of(
-            self.emulator, hooks=Hooks(on_dispatched=keep, on_dispatch_unknown=keep), **options
-        )
+        hooks = Hooks(on_dispatched=keep, on_dispatch_unknown=keep)
+        return client_of(self.emulator, hooks=hooks, **options)
 
     async def _prepare(self) -> None:
         """Have the operation come as far as it is known at the end."""
         loop, fail, known = asyncio.get_running_loop(), self.emulator.fail, self.scene.known
-        send, find, skip = CALLS[self.scene.kind]
-        if known is Known.NOT_SENT:
-            await self._client.list_projects()  # The next request has its turn after 100 s.
-        elif known is Known.LATE:
-            fail(send, Fault.delay(ANSWER_SECONDS), times=1)
-        elif known is Known.TOO_LATE:
-            fail(send, Fault.delay(TOO_LATE_SECONDS), times=1)
-        elif known is Known.LOST:
-            fail(send, Fault.lost(), times=1)
-            fail(find, Fault.delay(ANSWER_SECONDS), skip=skip, times=1)
-        elif known is Known.SILENT:
-            fail(send, Fault.lost() if self.scene.has_acted else Fault.hang(), times=1)
-            fail(find, Fault.hang(), skip=skip)
-        elif known is Known.ENDED:
-            loop.call_later(END_SECONDS - 1, self._finish)
-        elif known is Known.OVER:
-            loop.call_later(1, self._finish)
+        send, find = "run_feature", "list_runs"
+        if self.scene.kind == "generation":
+            send, find = "generate_feature", "get_generation_status"
+        match known:
+            case Known.NOT_SENT:
+                await self._client.list_projects()  # The next request has its turn after 100 s.
+            case Known.LATE | Known.TOO_LATE:
+                seconds = ANSWER_SECONDS if known is Known.LATE else TOO_LATE_SECONDS
+                fail(send, Fault.delay(seconds), times=1)
+            case Known.LOST:
+                fail(send, Fault.lost(), times=1)
+                fail(find, Fault.delay(ANSWER_SECONDS), skip=1, times=1)
+            case Known.SILENT:
+                fail(send, Fault.lost() if self.scene.has_acted else Fault.hang(), times=1)
+                fail(find, Fault.hang(), skip=1)
+            case Known.ENDED | Known.OVER:
+                loop.call_later(1 if known is Known.OVER else END_SECONDS - 1, self._finish)
+            case _:
+                pass
         if self.scene.subject is Subject.WAIT:
             self._operation = await self._dispatch()
             if known is Known.OVER:
                 await self._operation
 
-    def _is_over(self) -> bool:
-        """Say whether the operation is over at the service."""
-        if self.scene.kind == "run":
-            status = [self.emulator.runs[int(id_)].status for id_ in self.begun()]
-        else:
-            status = [self.emulator.generations[str(id_)].status for id_ in self.begun()]
-        return status in (["passed"], ["generated"])
-
     def _finish(self) -> None:
         """Let the operation end at the service."""
-        for id_ in self.begun():
-            if isinstance(id_, int):
-                self.emulator.finish_run(id_)
+        for each in self.begun():
+            if self.scene.kind == "run":
+                self.emulator.finish_run(each.id)
             else:
-                self.emulator.finish_generation(id_)
+                self.emulator.finish_generation(each.request_id)
 
     async def _end(self) -> None:
         """End it, unless it ends by itself."""
         await asyncio.sleep(END_SECONDS - now())
         match self.scene.ending:
-            case Ending.CANCELLED:
-                assert self._caller is not None
+            case Ending.CANCELLED if self._caller is not None:
                 self._caller.cancel()
-            case Ending.CONSUMER:
-                assert self._consumer is not None
+            case Ending.CONSUMER if self._consumer is not None:
                 self._consumer.cancel()
             case Ending.CLOSE:
                 await self._client.aclose()
@@ -287,7 +245,9 @@ class Stage:
             self.raised = error
             raise
         finally:
-            self.then, self.ended_at, self.was_over = self._said(), now(), self._is_over()
+            ends = [each.finished_at for each in self.begun()]
+            self.then, self.ended_at = self._said(), now()
+            self.was_over = bool(ends) and max(ends) <= self.emulator.now()
 
     async def _dispatch(self) -> Operation[Any]:
         project = self._client.project()
@@ -311,27 +271,22 @@ class Stage:
                     await self._body()
 
     async def _run_batch(self) -> None:
-        project, is_run = self._client.project(), self.scene.kind == "run"
+        project, features = self._client.project(), FEATURES[self.scene.kind]
+        is_run, has_consumer = self.scene.kind == "run", self.scene.ending is Ending.CONSUMER
         start: Any = project.run_features if is_run else project.generate_features
-        features = FEATURES[self.scene.kind]
         self.batch = batch = start(features, max_in_flight=1, timeout=self._timeout)
         if self.scene.way == "await":
-            if self.scene.ending is Ending.CONSUMER:
-                self._consumer = asyncio.create_task(self._follow(batch))
+            if has_consumer:
+                self._consumer = asyncio.create_task(_follow(batch))
             await batch
             return
         async with batch:
-            if self.scene.ending is Ending.CONSUMER:
+            if has_consumer:
                 self._consumer = asyncio.ensure_future(anext(batch))
                 await asyncio.wait([self._consumer])
             await self._body()
             async for _ in batch:
                 pass
-
-    async def _follow(self, batch: Batch[Any]) -> None:
-        await asyncio.sleep(0)  # The batch is open now.
-        async for _ in batch.changes():
-            pass
 
     async def _body(self) -> None:
         if self.scene.ending is Ending.BODY:
@@ -341,6 +296,12 @@ class Stage:
     @property
     def _timeout(self) -> float | None:
         return END_SECONDS if self.scene.ending is Ending.TIME_OUT else None
+
+
+async def _follow(batch: Batch[Any]) -> None:
+    await asyncio.sleep(0)  # The batch is open now.
+    async for _ in batch.changes():
+        pass
 
 
 def _depth(task: asyncio.Task[Any]) -> int:

@@ -26,60 +26,45 @@ class Subject(Enum):
 class Ending(Flag):
     """How it ends early."""
 
+    # `timeout=` of the wait or of the batch; for a dispatch, which has none, of the client.
     TIME_OUT = auto()
-    """`timeout=` of the wait or of the batch; for a dispatch, which has none, of the client."""
-
+    # `asyncio.timeout` around it.
     FOREIGN_TIME_OUT = auto()
-    """`asyncio.timeout` around it."""
-
+    # The caller's task is cancelled.
     CANCELLED = auto()
-    """The caller's task is cancelled."""
-
+    # Another task is cancelled, which waits for the same operation or iterates over the batch.
     CONSUMER = auto()
-    """Another task is cancelled, which waits for the same operation or iterates over the batch."""
-
+    # The body raises: of `async for`, of `async with batch`, or of `async with client`.
     BODY = auto()
-    """The body raises: of `async for`, of `async with batch`, or of `async with client`."""
-
+    # Another task closes the client.
     CLOSE = auto()
-    """Another task closes the client."""
-
+    # The main coroutine of `asyncio.run` returns: all tasks are cancelled at once.
     SHUTDOWN = auto()
-    """The main coroutine of `asyncio.run` returns: all tasks are cancelled at once."""
-
+    # SIGINT: `asyncio.run` cancels the main task, which leaves `async with client`.
     CTRL_C = auto()
-    """SIGINT: `asyncio.run` cancels the main task, which leaves `async with client`."""
-
+    # A second SIGINT a second later: all other tasks are cancelled too.
     CTRL_C_TWICE = auto()
-    """A second SIGINT a second later: all other tasks are cancelled too."""
 
 
 class Known(Flag):
     """What is known of the operation at that moment, and what the service does."""
 
+    # Its dispatch waits to be sent.
     NOT_SENT = auto()
-    """Its dispatch waits to be sent."""
-
+    # It was sent, and has no answer. The service acts and answers 1 s after the end.
     LATE = auto()
-    """It was sent, and has no answer. The service acts and answers 1 s after the end."""
-
+    # It was sent, and its answer was lost. It is found by reconciling 1 s after the end.
     LOST = auto()
-    """It was sent, and its answer was lost. It is found by reconciling 1 s after the end."""
-
+    # It was sent, and has no answer. The service acts and answers 23 s after the end.
     TOO_LATE = auto()
-    """It was sent, and has no answer. The service acts and answers 23 s after the end."""
-
+    # It was sent, and nothing ever tells of it. The service acted, or it did not.
     SILENT = auto()
-    """It was sent, and nothing ever tells of it. The service acted, or it did not."""
-
+    # It was answered, and goes on.
     ANSWERED = auto()
-    """It was answered, and goes on."""
-
+    # It was answered, and ended after it was last seen.
     ENDED = auto()
-    """It was answered, and ended after it was last seen."""
-
+    # It was seen to be over. In a batch, another operation goes on.
     OVER = auto()
-    """It was seen to be over. In a batch, another operation goes on."""
 
 
 class BodyError(Exception):

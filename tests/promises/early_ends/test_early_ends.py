@@ -89,13 +89,18 @@ def log_line(records: list[LogRecord], stage: Stage) -> str | None:
     if "may have taken effect" in text:
         assert f"feature={stage.feature}" in text
         return "unknown"
-    assert [Ref.from_json(text[text.index("{") :]).key[-1]] == stage.begun()
+    assert [Ref.from_json(text[text.index("{") :]).key[-1]] == ids_begun(stage)
     return "its ref"
+
+
+def ids_begun(stage: Stage) -> list[object]:
+    """Return the ids of what the service began for the feature."""
+    return [each.id if stage.scene.kind == "run" else each.request_id for each in stage.begun()]
 
 
 def check_truth(stage: Stage) -> None:
     """Compare what is said with what the service did, now that nothing more can come."""
-    begun, later = stage.begun(), stage.later
+    begun, later = ids_begun(stage), stage.later
     assert len(begun) <= 1
     for said in (stage.then, later):
         if said.ref is not None:

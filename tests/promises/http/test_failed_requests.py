@@ -163,17 +163,6 @@ async def test_refusals_in_a_row_pause_all_requests(
     assert isinstance(pause.error, errors.ResponseError)
 
 
-@pytest.mark.parametrize("fault", [Fault.status(500, retry_after=20), Fault.status(409)])
-async def test_other_errors_pause_nothing(emulator: Emulator, fault: Fault) -> None:
-    """Only refusals of the rate do, however many come."""
-    emulator.fail("list_projects", fault)
-    async with client_of(emulator, retry=ONCE) as client:
-        for _ in range(9):
-            await raised(errors.ResponseError, client.list_projects())
-        await client.project().list_configs()
-    assert now() < 1
-
-
 @pytest.mark.parametrize(("method", "sent"), [("GET", 4), ("POST", 1), ("PUT", 1), ("DELETE", 1)])
 async def test_only_a_custom_get_is_repeated(emulator: Emulator, method: str, sent: int) -> None:
     """`request` repeats a GET after a 5xx and a lost connection, and no other method."""
@@ -241,39 +230,3 @@ async def test_a_call_outlasts_an_outage(
     assert await PATIENT[name](client, 100)
     assert seconds <= now() < seconds + 35
     assert emulator.count(name) < 30
-
-
-async def test_a_refusal_for_longer_is_raised(emulator: Emulator, project: Project) -> None:
-    """A rate limit that asks for more seconds than the outage may last is not waited for."""
-    emulator.fail("list_features", Fault.status(429, retry_after=101))
-    await raised(errors.RateLimitedError, project.list_features(max_outage=100))
-    assert now() < 1
-
-
-async def test_an_answer_that_is_no_http_is_a_whole_sentence(
-    emulator: Emulator, project: Project
-) -> None:
-    """What the HTTP library says of it is quoted without the colon of the lines that follow."""
-    emulator.fail("list_features", Fault.garbage())
-    error = await raised(errors.MalformedResponseError, project.list_features())
-    assert ": (" not in str(error)
-
-
-@pytest.mark.parametrize("times", [1, 2])
-async def test_a_refused_key_is_confirmed(emulator: Emulator, project: Project, times: int) -> None:
-    """One more try decides."""
-    rule = emulator.fail("list_features", Fault.status(401), times=times)
-    if times == 1:
-        assert await project.list_features(max_outage=100)
-    else:
-        await raised(errors.UnauthorizedError, project.list_features(max_outage=100))
-    assert rule.hits == times
-
-
-async def test_a_services_refusal_is_raised(emulator: Emulator, client: Client) -> None:
-    """There is no such project, or no such call: another try would not change it."""
-    await raised(errors.NotFoundError, client.project("other").list_features(max_outage=100))
-    assert emulator.count("list_features") == 1
-    emulator.fail("list_configs", Fault.status(404, body=b""))
-    await raised(errors.EndpointNotFoundError, client.project().list_configs(max_outage=100))
-    assert emulator.count("list_configs") == 1

@@ -1,7 +1,6 @@
 """Lists in pages, lists that are cut, and rows that can not be read."""
 
 import json
-import logging
 import re
 from collections.abc import Callable
 from itertools import count
@@ -35,23 +34,6 @@ async def test_pages_are_put_together(paging: str) -> None:
         items = await client.project().run_features()
         assert len(items) == len(emulator.runs) == 15
         assert emulator.count("list_features") == 2 * -(-len(expected) // 5)
-
-
-@pytest.mark.parametrize("paging", ["has_more", "total"])
-async def test_pages_without_links_are_cut(paging: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The first page says so, once in the log, and whatever needs all of it raises."""
-    async with paged(paging) as emulator, client_of(emulator) as client:
-        project = client.project()
-        await project.list_features()
-        features = await project.list_features()
-        assert (len(features), features.is_complete) == (5, False)
-        with pytest.raises(errors.IncompleteListError, match="list of features is incomplete: "):
-            features.require_complete()
-        await raised(errors.IncompleteListError, project.run_features(), match="name the features")
-        await raised(errors.IncompleteListError, project.generate_features())
-        assert (len(emulator.runs), len(emulator.generations)) == (0, 0)
-    texts = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert [text[:36] for text in texts] == ["the list of features is incomplete: "]
 
 
 async def test_a_limit_ends_the_pages() -> None:
@@ -107,22 +89,6 @@ async def test_rows_that_can_not_be_read_are_missing(project: Project, emulator:
     assert len(features.unreadable) == 1
     assert "1 of its rows can't be read: missing or null at $[3].id" in str(features.incomplete)
     await raised(errors.IncompleteListError, project.run_features())
-
-
-@pytest.mark.parametrize("paging", ["link", "cursor", "total", None])
-async def test_polling_by_lists_copes_with_pages(paging: str | None) -> None:
-    """Many runs are polled by few requests where pages can be followed; none is lost anywhere."""
-    dialect = Dialect(paging=paging, page_size=20)  # type: ignore[arg-type]
-    async with Emulator(middleware=dialect) as emulator, client_of(emulator) as client:
-        project = client.project()
-        operations = [await project.run_feature("Checkout") for _ in range(40)]
-        before = len(emulator.requests)
-        runs = await client.gather(*operations)
-        asked = (len(emulator.requests) - before) / len(runs)
-        assert [run.status for run in runs] == [
-            emulator.runs[operation.run_id].status for operation in operations
-        ]
-    assert asked < {"link": 3, "cursor": 3, None: 2, "total": 25}[paging]
 
 
 def listing(headers: list[str], *, status: int = 200, pages: int = 1) -> Callable[[bytes], bytes]:

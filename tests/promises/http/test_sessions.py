@@ -8,14 +8,13 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver
 from aioresponses import aioresponses
-from yarl import URL
 
 from tests.conftest import KEY, Received, Send, Sent, client_of, client_through
 from tests.support.once_only import ONCE_ONLY, once_only
 from tests.support.peer import ONCE, http, no_connection, peer
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Project, errors
+from testvibe_async import Client, errors
 from testvibe_async.testing import Emulator, Fault
 
 SERVER = "https://testvibe.example"
@@ -37,26 +36,6 @@ async def test_a_session_of_the_caller_is_used_and_left_open(emulator: Emulator)
     assert emulator.requests[0].headers["X-Team"] == "shop"
 
 
-async def test_an_own_one_is_closed(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one session that the client makes, at the first call, is closed; it keeps no cookies."""
-    made: list[aiohttp.ClientSession] = []
-    create = aiohttp.ClientSession
-
-    def keep(**options: Any) -> aiohttp.ClientSession:
-        made.append(create(**options))
-        return made[-1]
-
-    monkeypatch.setattr(aiohttp, "ClientSession", keep)
-    async with client_of(emulator) as client:
-        assert made == []
-        await client.list_projects()
-        (session,) = made
-        session.cookie_jar.update_cookies({"a": "b"}, URL(SERVER))
-        assert not session.cookie_jar.filter_cookies(URL(SERVER))
-        await client.list_projects()
-    assert [session.closed for session in made] == [True]
-
-
 async def test_a_closed_session_is_refused(emulator: Emulator) -> None:
     """A passed-in session that is closed is a ConfigError that says so, without retries."""
     session = aiohttp.ClientSession()
@@ -65,27 +44,6 @@ async def test_a_closed_session_is_refused(emulator: Emulator) -> None:
         await raised(errors.ConfigError, client.list_projects(), match="session")
     assert emulator.count() == 0
     assert now() == 0
-
-
-@pytest.mark.parametrize("operation", ["write_file", "delete_feature", "list_files"])
-async def test_a_sessions_own_middlewares_are_kept(emulator: Emulator, operation: str) -> None:
-    """A session's own middleware sees every request, and a write is still sent once."""
-    seen: list[str] = []
-
-    async def note(request: Sent, handler: Send) -> Received:
-        seen.append(request.method)
-        return await handler(request)
-
-    async def list_files(project: Project) -> object:
-        return await project.list_files()
-
-    call = list_files if operation == "list_files" else ONCE_ONLY[operation]
-    async with client_through(note, emulator, retry=ONCE) as client:
-        await client.list_projects()
-        emulator.fail(operation, Fault.reset())
-        await raised(errors.OutcomeUnknownError, call(client.project()))
-    assert set(seen) == {request.method for request in emulator.requests}
-    assert emulator.count(operation) == (2 if operation == "list_files" else 1)
 
 
 with pytest.warns(DeprecationWarning, match="discouraged"):
@@ -127,24 +85,6 @@ async def test_a_name_that_is_never_resolved() -> None:
     error = await _refused(aiohttp.ClientSession(connector=connector), retry=ONCE, timeout=20)
     assert type(error) is errors.NotSentError
     assert now() <= 2 * 20
-
-
-async def test_an_exhausted_pool(emulator: Emulator) -> None:
-    """Without a free connection within the time-out it is NotSentError, which says so."""
-    emulator.fail("list_files", Fault.delay(100))
-    connector = aiohttp.TCPConnector(limit=1)
-    session = aiohttp.ClientSession(connector=connector)
-    waiting = client_of(emulator, session=session, retry=ONCE, timeout=20)
-    async with session, client_of(emulator) as other, waiting as client:
-        url = f"{emulator.url}/api/v1/ops/projects/{emulator.project_id}/files"
-        key = {"Authorization": f"Bearer {emulator.api_key}"}
-        holder = asyncio.ensure_future(session.get(url, headers=key))
-        await asyncio.sleep(1)
-        await other.list_projects()
-        with pytest.raises(errors.NotSentError, match="within 20 s"):
-            await client.project().write_file("Features/a", "x")
-        holder.cancel()
-    assert emulator.count("write_file") == 0
 
 
 @pytest.mark.parametrize("answer", [http(407), b""], ids=["407", "nothing"])

@@ -9,13 +9,12 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.ledger.conftest import KEY, leave_unknown, ran
+from tests.promises.ledger.conftest import KEY, ran
 from tests.support.batches import verdicts
-from tests.support.faults import NO_ID
 from tests.support.raising import raised
-from tests.support.timing import STEADY, now
-from testvibe_async import Generation, Project, SqliteLedger, Verdict, errors
-from testvibe_async.ledger import Row, RowState
+from tests.support.timing import STEADY
+from testvibe_async import Project, SqliteLedger, Verdict, errors
+from testvibe_async.ledger import Row
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 OUTCOMES = {
@@ -66,27 +65,6 @@ async def test_a_batch_that_was_left(path: Path, emulator: Emulator, most: int) 
         assert verdicts(batch.items) == ["in flight"] * most + ["skipped"] * (3 - most)
     items = await ran(path, emulator, FEATURES)
     assert verdicts(items) == ENDS
-    assert emulator.count("run_feature") == 3
-
-
-async def test_after_an_outage_it_is_resumed(path: Path, emulator: Emulator) -> None:
-    """After an outage or a refusal that ends the batch, the runs are attached to again."""
-    outage = emulator.fail("get_run", Fault.status(500))
-    items = await ran(path, emulator, FEATURES, timeout=60)
-    assert verdicts(items) == ["in flight"] * 3
-    (error, *_) = [row.error for row in await rows_of(path)]
-    assert isinstance(error, errors.WaitTimeoutError)
-    assert error.failures > 0
-    assert error.last_seen_at is not None
-    items = await ran(path, emulator)
-    assert all(isinstance(item.error, errors.ObservationError) for item in items)
-    outage.remove()
-    refused = emulator.fail("get_run", Fault.status(403))
-    items = await ran(path, emulator)
-    assert verdicts(items) == ["in flight"] * 3
-    assert all(isinstance(item.error, errors.ForbiddenError) for item in items)
-    refused.remove()
-    assert verdicts(await ran(path, emulator)) == ENDS
     assert emulator.count("run_feature") == 3
 
 
@@ -150,63 +128,6 @@ async def test_attempts_are_kept(path: Path, emulator: Emulator) -> None:
     assert again.to_dict() == item.to_dict()
 
 
-@pytest.mark.parametrize("request_id", ["as it is", None])
-async def test_missing_tests_that_were_generated_meanwhile(
-    path: Path, project: Project, emulator: Emulator, request_id: str | None
-) -> None:
-    """A batch of all features without tests pays for none that has tests by then, also resumed."""
-    emulator.add_feature("Draft", status="draft")
-    if request_id is None:  # Some services show none.
-        emulator.fail("get_generation_status", NO_ID)
-    every: list[Any] = []
-    async with client_of(emulator, ledger=path) as client:
-        async with client.project().generate_features(max_in_flight=1, key=KEY):
-            await asyncio.sleep(5)  # The first is in flight.
-        assert len(emulator.generations) == 1
-        await project.generate_feature("Draft").wait()
-        for _ in range(2):
-            items = await client.project().generate_features(key=KEY)
-            every += items
-            assert verdicts(items) == ["succeeded", "succeeded"]
-    assert all(isinstance(item.outcome, Generation) for item in every)
-    assert len(emulator.generations) == 2
-
-
-async def test_what_is_unknown_stays_so(path: Path, emulator: Emulator) -> None:
-    """While no list can be read it is unknown again, and may be resumed later."""
-    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
-    hidden = emulator.fail("list_runs", Fault.status(404))
-    items = await ran(path, emulator)
-    assert verdicts(items) == ["unknown"] * 3
-    for item in items:
-        assert isinstance(item.error, errors.DispatchUnknownError)
-        assert (item.error.reason, item.error.key) == ("unseen", KEY)
-    assert emulator.count("run_feature") == 3
-    hidden.remove()
-    assert verdicts(await ran(path, emulator)) == ENDS
-
-
-async def test_a_time_out_ends_the_search(path: Path, emulator: Emulator) -> None:
-    """A batch that is out of time stops searching, and the next one searches again."""
-    await leave_unknown(path, emulator, FEATURES, fault=Fault.reset())
-    began = now()
-    assert verdicts(await ran(path, emulator, timeout=3)) == ["unknown"] * 3
-    assert now() - began <= 3 + 10
-    assert [row.is_open for row in await rows_of(path)] == [True] * 3
-    assert verdicts(await ran(path, emulator)) == ENDS
-
-
-async def test_an_answer_after_the_batch(path: Path, emulator: Emulator) -> None:
-    """A dispatch of a cancelled batch that the service executes late is not sent again."""
-    emulator.fail("run_feature", Fault.delay(20), times=1)
-    batch = asyncio.ensure_future(ran(path, emulator, FEATURES[:2], max_in_flight=1))
-    await asyncio.sleep(1)
-    batch.cancel()
-    await asyncio.wait([batch])
-    assert verdicts(await ran(path, emulator)) == ["succeeded", "failed"]
-    assert sorted(run.feature.name for run in emulator.runs.values()) == ["Checkout", "Returns"]
-
-
 @pytest.mark.parametrize(
     "features", [["Checkout"], [*FEATURES, "Gift card"], ["Checkout", "Wishlist", "Wishlist 2"]]
 )
@@ -219,14 +140,6 @@ async def test_a_resume_with_other_features_is_refused(
     await raised(errors.ConfigError, ran(path, emulator, features), match="3 other jobs")
     assert emulator.count("run_feature") == 3
     assert not {task for task in asyncio.all_tasks() - tasks if "batch" in task.get_name()}
-
-
-async def test_features_in_another_order(path: Path, emulator: Emulator) -> None:
-    """The same features, however they are written, are those of the batch."""
-    await ran(path, emulator, FEATURES, timeout=1)
-    items = await ran(path, emulator, ["wishlist", "returns", "checkout"])
-    assert [item.feature for item in items] == FEATURES
-    assert emulator.count("run_feature") == 3
 
 
 async def test_a_key_of_another_request_is_refused(path: Path, emulator: Emulator) -> None:
@@ -246,18 +159,6 @@ async def test_a_key_of_another_request_is_refused(path: Path, emulator: Emulato
         batch = project.run_features(FEATURES, key="pr-1")
         await raised(errors.ConfigError, batch, match="a run of feature 'Checkout', not of a batch")
     assert emulator.count("run_feature") == 4
-
-
-async def test_another_place_has_a_key_of_its_own(path: Path, emulator: Emulator) -> None:
-    """A key is unique in a server and project: in another one it is free."""
-    other = emulator.add_project("Other")
-    emulator.add_feature("Checkout", project=other)
-    async with client_of(emulator, ledger=path) as client:
-        for project in (client.project(), client.project(other.id)):
-            assert verdicts(await project.run_features(["Checkout"], key=KEY)) == ["succeeded"]
-    async with Emulator(scenario=STEADY) as elsewhere:
-        assert verdicts(await ran(path, elsewhere, ["Checkout"])) == ["succeeded"]
-    assert emulator.count("run_feature") == 2
 
 
 async def test_a_generator_is_read_before_anything_is_dispatched(
@@ -288,94 +189,6 @@ async def test_a_source_that_raises_dispatches_nothing(path: Path, emulator: Emu
     assert [item.feature for item in items] == ["Checkout", "Returns"]
 
 
-@pytest.mark.parametrize("status", [401, 403, 429])
-async def test_a_refusal_that_passes(path: Path, emulator: Emulator, status: int) -> None:
-    """A key that is refused, or a rate limit, says nothing of the feature."""
-    rule = emulator.fail("run_feature", Fault.status(status))
-    assert verdicts(await ran(path, emulator, ["Checkout"], timeout=1000)) == ["error"]
-    rule.remove()
-    assert verdicts(await ran(path, emulator)) == ["succeeded"]
-
-
-@pytest.mark.parametrize("reason", ["absent", "ambiguous", "unseen"])
-async def test_why_is_kept(path: Path, emulator: Emulator, reason: str) -> None:
-    """The reason, the candidates, the key and the time of the last poll are read back."""
-    emulator.fail("run_feature", Fault.lost() if reason == "ambiguous" else Fault.reset())
-    if reason == "unseen":
-        emulator.fail("list_runs", Fault.status(500))
-    if reason == "ambiguous":
-        twin = Fault.edit(lambda rows: [{**rows[0], "runId": rows[0]["runId"] + 1}, *rows])
-        emulator.fail("list_runs", twin, skip=1)
-    (item,) = await ran(path, emulator, ["Checkout"], stop_on_failure=True)
-    error = item.error
-    assert isinstance(error, errors.DispatchUnknownError)
-    assert error.reason == reason
-    (row,) = await rows_of(path)
-    kept = row.error
-    assert isinstance(kept, errors.DispatchUnknownError)
-    assert (kept.reason, kept.candidates) == (error.reason, error.candidates)
-    assert (kept.polled_at, kept.key) == (error.polled_at, KEY)
-    assert str(kept) == str(error)
-
-
-async def test_what_waited_in_vain_is_skipped(path: Path, emulator: Emulator) -> None:
-    """At the time-out, what was proved not to have started is skipped, and not dispatched."""
-    emulator.add_feature("Lost", status="draft")
-    slow = emulator.add_feature("Slow one", status="draft")
-    emulator.fail("generate_feature", Fault.reset(), times=1)
-    hidden = emulator.fail(
-        "get_generation_status", Fault.status(503), skip=1, when=lambda sent: "Lost" in sent.path
-    )
-    names: list[int | str] = ["Lost", slow.id]
-    async with client_of(emulator, ledger=path) as first:
-        await first.project().generate_features(names, key=KEY, timeout=8, max_in_flight=2)
-    hidden.remove()
-    emulator.fail("generate_feature", Fault.status(429, retry_after=300))
-    async with client_of(emulator, ledger=path) as second:
-        items = await second.project().generate_features(key=KEY, timeout=200)
-    assert verdicts(items) == ["skipped", "succeeded"]
-    assert len(emulator.generations) == 1
-
-
-@pytest.mark.parametrize("feature", ["Checkout", "New"])
-async def test_an_accepted_dispatch_is_known_to_be_so_after_a_kill(
-    path: Path, emulator: Emulator, feature: str
-) -> None:
-    """That its answer can't be read is stored at once: nothing sends it again, or pays again."""
-    emulator.add_feature("New", status="draft")
-    operation = "run_feature" if feature == "Checkout" else "generate_feature"
-    emulator.fail(operation, Fault.edit(lambda _: {"unexpected": True}))
-    emulator.fail("list_runs", Fault.edit(lambda _: []))
-    emulator.fail("get_generation_status", Fault.status(503), when=lambda _: now() > 0.5)
-    emulator.fail("generate_feature", Fault.delay(1))
-    for _ in range(2):
-        async with client_of(emulator, ledger=path) as client:
-            project = client.project()
-            many: Any = project.run_features if feature == "Checkout" else project.generate_features
-            waiting = asyncio.ensure_future(many([feature], key=KEY))
-            await asyncio.sleep(5)
-            (row,) = await rows_of(path)
-            assert row.state is RowState.ACCEPTED
-            await waiting
-    assert emulator.count(operation) == 1
-
-
-async def test_one_that_was_joined_is_resumed(
-    path: Path, emulator: Emulator, rival: Project
-) -> None:
-    """A generation that a batch attached to is waited for by the next, not paid for again."""
-    emulator.add_feature("Broken", status="draft")
-    theirs = await rival.generate_feature("Broken")
-    for timeout in (20, None):
-        async with client_of(emulator, ledger=path) as client:
-            (item,) = await client.project().generate_features(
-                ["Broken"], on_conflict="attach", key=KEY, timeout=timeout
-            )
-            assert item.ref == theirs.ref
-    assert item.verdict is Verdict.FAILED
-    assert emulator.count("generate_feature") == 2  # theirs, and the one that met a conflict
-
-
 async def test_a_resume_without_them_uses_them(
     path: Path, emulator: Emulator, rival: Project
 ) -> None:
@@ -385,12 +198,3 @@ async def test_a_resume_without_them_uses_them(
     await ran(path, emulator, ["Draft"], attempts=2, on_conflict="wait", timeout=1)
     (item,) = await ran(path, emulator)
     assert (item.verdict, len(item.attempts)) == (Verdict.FAILED, 2)
-
-
-async def test_what_waits_for_a_slot(path: Path, emulator: Emulator) -> None:
-    """Of operations beyond the limit none is polled then; they keep the refs of the ledger."""
-    await ran(path, emulator, FEATURES, timeout=1)
-    before = emulator.count("get_run")
-    items = await ran(path, emulator, max_in_flight=1, timeout=5)
-    assert verdicts(items) == ["in flight"] * 3
-    assert emulator.count("get_run") - before <= 4

@@ -72,16 +72,6 @@ async def test_one_of_several(path: Path, emulator: Emulator) -> None:
     assert verdicts(items) == ENDS
 
 
-async def test_nothing_under_way_is_decided(client: Client, emulator: Emulator) -> None:
-    """A decision is for what is unknown: the answer of a dispatch under way may still come."""
-    emulator.fail("run_feature", Fault.delay(5), times=1)
-    async with client.project().run_features(["Checkout"], key=KEY) as batch:
-        await asyncio.sleep(1)
-        assert verdicts(batch.items) == ["unknown"]
-        deciding = client.ledger.decide(KEY, "resend")
-        await raised(errors.ConfigError, deciding, match="nothing is unknown")
-
-
 @pytest.mark.parametrize("mishap", [Fault.hang(), Fault.status(503), Fault.status(401)])
 async def test_it_outlives_a_failed_poll(path: Path, emulator: Emulator, mishap: Fault) -> None:
     """A decision holds until a poll of the named run shows whether it fits."""

@@ -11,15 +11,7 @@ from tests.promises.ledger.conftest import KEY, ran
 from tests.support.batches import verdicts
 from tests.support.raising import raised
 from tests.support.timing import STEADY
-from testvibe_async import (
-    BatchItem,
-    Client,
-    Run,
-    SqliteLedger,
-    StoredBatch,
-    Verdict,
-    errors,
-)
+from testvibe_async import BatchItem, Client, Run, SqliteLedger, StoredBatch, Verdict, errors
 from testvibe_async.batch import item_from_dict
 from testvibe_async.testing import Emulator, Fault, Outcome
 

@@ -10,7 +10,7 @@ from attrs import evolve
 from tests.support.observing import dispatch_runs
 from tests.support.raising import raised
 from testvibe_async import Client, Operation, Project, Run, RunOperation, RunRef, errors
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault
 
 
 async def test_they_come_as_they_finish(emulator: Emulator, client: Client) -> None:
@@ -43,14 +43,6 @@ async def test_an_early_close_leaves_no_listener(
     await raised(StopAsyncIteration, first)
     await asyncio.sleep(60)
     assert emulator.requests == []
-
-
-async def test_no_operations_are_finished_at_once(client: Client) -> None:
-    """Waiting for no operations ends at once."""
-    none: list[RunOperation] = []
-
-    assert await client.gather(*none) == []
-    assert [operation async for operation in client.finished(none)] == []
 
 
 async def test_one_that_can_not_be_observed_comes_last(emulator: Emulator, client: Client) -> None:
@@ -87,29 +79,6 @@ async def test_errors_among_outcomes(emulator: Emulator, client: Client, project
     assert isinstance(error, errors.ForbiddenError)
     assert error.ref == bad.ref
     assert [run.run_id for run in runs if isinstance(run, Run)] == [op.run_id for op in good]
-
-
-@pytest.mark.service(scenario=Scenario(run_queue=2, run_duration=(10, 60)))
-async def test_what_is_left_comes_last_as_errors(client: Client, project: Project) -> None:
-    """First all that ended in time, then a WaitTimeoutError for each of the others."""
-    operations = await dispatch_runs(project, 6)
-    ended: list[Operation[Run]] = []
-    late: list[errors.WaitTimeoutError] = []
-    finished = client.finished(operations, timeout=40)
-    async with asyncio.timeout(45):
-        while len(ended) + len(late) < len(operations):
-            try:
-                ended.append(await anext(finished))
-            except errors.WaitTimeoutError as error:
-                late.append(error)
-
-    assert ended
-    assert late
-    assert {round(error.elapsed) for error in late} == {40}
-    refs = [each.ref for each in ended] + [each.ref for each in late]
-    assert set(refs) == {operation.ref for operation in operations}
-    assert all(operation.done for operation in ended)
-    await raised(StopAsyncIteration, anext(finished))
 
 
 async def test_the_last_poll_counts(emulator: Emulator, client: Client, project: Project) -> None:

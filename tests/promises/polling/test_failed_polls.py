@@ -11,12 +11,11 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.conftest import Events
 from tests.support.amounts import some
 from tests.support.faults import NO_ID, edited
 from tests.support.observing import dispatch_runs
 from tests.support.raising import raised
-from tests.support.timing import STEADY, now
+from tests.support.timing import now
 from testvibe_async import Client, Hooks, Project, Run, RunOperation, RunRef, errors
 from testvibe_async.events import OutageEnded, OutageStarted, PollFailed
 from testvibe_async.testing import Emulator, Fault
@@ -37,52 +36,6 @@ async def test_failures_slow_the_polling_of_one(emulator: Emulator, project: Pro
     gaps = [later - earlier for earlier, later in pairwise(at)]
     assert len(at) < 20
     assert gaps == pytest.approx([3, 12, 24, *[30] * (len(gaps) - 3)], abs=0.5)
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.body(b'{"runId": 1, "status": "passed"}'),
-        Fault.body(b'{"runId": 214, "status": 7}'),
-        *(Fault.garbage(), Fault.reset(), Fault.status(429), Fault.status(418)),
-    ],
-)
-async def test_two_unusable_answers_do_not_end_a_wait(
-    emulator: Emulator, operation: RunOperation, fault: Fault
-) -> None:
-    """A wait goes on after two polls without a usable answer."""
-    rule = emulator.fail("get_run", fault, times=2)
-
-    assert (await operation).is_success
-    assert rule.hits == 2
-
-
-async def test_an_unreadable_answer_ends_its_own_wait_alone(
-    emulator: Emulator, operation: RunOperation, client: Client
-) -> None:
-    """An answer that can't be decoded ends the wait for its own operation alone."""
-    neighbour = await client.project().run_feature("Returns")
-    bad = operation.run_id
-    emulator.fail("get_run", Fault.body(b"["), when=lambda request: request.run_id == bad)
-
-    results = await asyncio.gather(operation, neighbour, return_exceptions=True)
-
-    assert isinstance(results[0], errors.ObservationError)
-    assert isinstance(results[0].__cause__, errors.MalformedResponseError)
-    assert isinstance(results[1], Run)
-    assert emulator.count("get_run", run_id=neighbour.run_id) in {10, 11}
-
-
-async def test_a_404_that_stays_is_raised(emulator: Emulator, operation: RunOperation) -> None:
-    """A minute after the dispatch a 404 is raised; a later wait polls again."""
-    rule = emulator.fail("get_run", Fault.status(404))
-
-    error = await raised(errors.OperationNotFoundError, operation)
-
-    assert 60 <= now() <= 70
-    assert error.ref == operation.ref
-    rule.remove()
-    assert (await operation).is_success
 
 
 @pytest.mark.parametrize("is_seen", [False, True])
@@ -107,30 +60,6 @@ async def test_what_was_never_observed_has_no_grace(emulator: Emulator, client: 
 
     assert emulator.count("get_run") == 1
     assert now() < 1
-
-
-async def test_a_reported_poll(emulator: Emulator, events: Events, operation: RunOperation) -> None:
-    """on_poll_failed reports each poll that failed, and whether the waits were ended by it."""
-    emulator.fail("get_run", Fault.status(500), times=2)
-    emulator.fail("get_run", Fault.status(401), times=2)
-    await raised(errors.UnauthorizedError, operation)
-
-    failed = events.of(PollFailed)
-    assert [event.is_final for event in failed] == [False, False, False, True]
-    assert {event.ref for event in failed} == {operation.ref}
-
-
-async def test_a_refused_poll_comes_back_when_it_may(emulator: Emulator, project: Project) -> None:
-    """After `Retry-After`, however often it is refused; and not before an interval."""
-    operation = await project.run_feature("Checkout")
-    emulator.fail("get_run", Fault.status(429, retry_after=8), times=2)
-    emulator.fail("get_run", Fault.status(429, retry_after=0), skip=2, times=1)
-    await operation
-    polls = [request.at for request in emulator.requests if request.operation == "get_run"]
-    gaps = [later - earlier for earlier, later in pairwise(polls)]
-    assert 8 <= gaps[0] < 8 + 3 + 1
-    assert 8 <= gaps[1] < 8 + 3 + 1
-    assert 3 - 1 <= gaps[2] < 3 + 1
 
 
 PAGE = b"<!doctype html><title>We are back soon</title>"
@@ -255,55 +184,6 @@ async def test_a_revoked_key(emulator: Emulator, project: Project, status: int) 
     assert (revoked.hits < 60) is (status == 401)
 
 
-async def test_a_service_that_hangs(emulator: Emulator, operation: RunOperation) -> None:
-    """The outage is announced after 10 s without an answer, and ends with the first one."""
-    seen: list[tuple[str, Any]] = []
-    hooks = Hooks(
-        on_outage_started=lambda _: seen.append(("started", now())),
-        on_outage_ended=lambda _: seen.append(("ended", now())),
-    )
-    emulator.fail("get_run", Fault.hang(), skip=1, times=1)
-    async with client_of(emulator, hooks=hooks) as client:
-        assert (await client.attach(operation.ref)).is_success
-    hung_at = emulator.requests[-2].at
-    assert seen[0] == ("started", pytest.approx(hung_at + 10, abs=0.1))
-    assert seen[1:] == [("ended", pytest.approx(emulator.requests[-1].at, abs=0.1))]
-
-
-async def test_a_route_that_fails_alone_is_no_outage_of_the_service(
-    emulator: Emulator, client: Client, events: Events, operation: RunOperation
-) -> None:
-    """While another operation is seen, the service is there."""
-    other, number = await client.project().run_feature("Checkout"), operation.run_id
-    emulator.fail("get_run", Fault.status(500), times=3, when=lambda run: run.run_id == number)
-    runs = await client.gather(operation, other)
-    assert [run.is_success for run in runs] == [True, True]
-    assert not events.of(OutageStarted)
-
-
-@pytest.mark.service(scenario=evolve(STEADY, run_duration=(500, 500)))
-async def test_a_list_ends_the_failures_of_all(emulator: Emulator, client: Client) -> None:
-    """Once a list has shown an operation again, no error counts the polls that failed before."""
-    operations = await dispatch_runs(client.project(), 40)
-    emulator.fail("*", Fault.status(503), when=lambda _: 10 < now() < 70)
-    waits = (operation.wait(timeout=100) for operation in operations)
-    ended = await asyncio.gather(*waits, return_exceptions=True)
-    assert [each.failures for each in ended if isinstance(each, errors.WaitTimeoutError)] == [
-        0
-    ] * 40
-
-
-@pytest.mark.parametrize("retry_after", [None, 2])
-async def test_a_list_that_fails_delays_no_end(emulator: Emulator, retry_after: int | None) -> None:
-    """What it would have shown is polled by id at the next tick."""
-    async with client_of(emulator, poll_interval=1) as client:
-        operations = await dispatch_runs(client.project(), 30)
-        busy = Fault.status(503, retry_after=retry_after)
-        emulator.fail("list_runs", busy, when=lambda _: now() > 27)
-        await client.gather(*operations)
-        assert now() < 32
-
-
 async def test_an_odd_status_ends_a_wait(emulator: Emulator, operation: RunOperation) -> None:
     """Nobody can say whether it is an end: the error names the word, and poll() shows it."""
     emulator.fail("get_run", Fault.edit(lambda run: {"runId": run["runId"], "status": "Timed_Out"}))
@@ -423,13 +303,6 @@ async def test_the_first_year_is_no_time(
     assert not run.is_finished
     assert not run.extra
     assert not warnings_in(caplog.records)
-
-
-async def test_a_service_that_names_no_generation(emulator: Emulator, project: Project) -> None:
-    """What was in flight after the dispatch, and then ended, is what was dispatched."""
-    emulator.fail("get_generation_status", NO_ID)
-    generation = await (await project.generate_feature("Draft"))
-    assert generation.is_success
 
 
 @pytest.mark.parametrize("is_seen", [False, True])

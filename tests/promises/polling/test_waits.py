@@ -1,12 +1,11 @@
 """Waiting for one operation, and iterating over its transitions."""
 
 import asyncio
-from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from tests.conftest import Received, Send, Sent, client_of, client_through
+from tests.conftest import client_of
 from tests.support.observing import start_wait, statuses
 from tests.support.raising import raised
 from tests.support.timing import now
@@ -84,18 +83,6 @@ async def test_the_last_poll_is_short(emulator: Emulator, operation: RunOperatio
     assert isinstance(error.__cause__, errors.OutcomeUnknownError)
 
 
-async def test_the_error_says_how_old_it_is(emulator: Emulator, operation: RunOperation) -> None:
-    """After failed polls the error says when it was last seen, how many failed, and why."""
-    await operation.poll()
-    seen_at = operation.observed_at
-    emulator.fail("get_run", Fault.status(500))
-    said = r"was last seen at .* polls have failed"
-    error = await raised(errors.WaitTimeoutError, operation.wait(timeout=20), match=said)
-    assert error.last_seen_at == seen_at
-    assert error.failures >= 2
-    assert isinstance(error.__cause__, errors.ServerError)
-
-
 @pytest.mark.parametrize("is_closed_first", [True, False])
 async def test_a_deadline_at_the_close(
     emulator: Emulator, client: Client, operation: RunOperation, *, is_closed_first: bool
@@ -110,29 +97,6 @@ async def test_a_deadline_at_the_close(
     await asyncio.gather(*([close(), wait] if is_closed_first else [wait, close()]))
     assert now() < 6
     assert emulator.count("get_run") == 1  # none at the time-out
-
-
-async def test_a_close_waits_for_each_last_poll(emulator: Emulator) -> None:
-    """A close during the last polls of two operations ends when the slower one has ended."""
-
-    async def leave_late(request: Sent, send: Send) -> Received:
-        try:
-            return await send(request)
-        except asyncio.CancelledError:
-            await asyncio.sleep(1 if request.url.path.endswith("/215") else 0)
-            raise
-
-    async with client_through(leave_late, emulator) as client:
-        operations = [await client.project().run_feature("Checkout") for _ in range(2)]
-        emulator.fail("get_run", Fault.hang())
-        waits = [asyncio.ensure_future(each.wait(timeout=0)) for each in operations]
-        await asyncio.sleep(0.5)
-
-        await client.aclose()
-
-        left = [task for task in asyncio.all_tasks() if "poller" in task.get_name()]
-        assert left == []
-        await asyncio.wait(waits)
 
 
 @pytest.mark.parametrize("seconds", [0, 40])
@@ -168,17 +132,6 @@ async def test_leaving_early_ends_the_polling(
     assert 0 < emulator.count("get_run") == asked
 
 
-async def test_closing_ends_the_polling(emulator: Emulator, operation: RunOperation) -> None:
-    """aclosing() works on an iteration, and a closed one ends."""
-    transitions: Any = operation.updates()
-    async with aclosing(transitions):
-        await anext(transitions)
-    await asyncio.sleep(60)
-
-    assert emulator.count("get_run") == 0
-    await raised(StopAsyncIteration, anext(transitions))
-
-
 async def test_two_tasks_on_one_iteration_are_refused(operation: RunOperation) -> None:
     """A second task on one iteration gets a RuntimeError, and the first goes on."""
     transitions = aiter(operation)
@@ -188,33 +141,6 @@ async def test_two_tasks_on_one_iteration_are_refused(operation: RunOperation) -
 
     await raised(RuntimeError, anext(transitions), match="give each its own")
     assert (await first).phase is Phase.ACTIVE
-
-
-async def test_updates_show_sections(project: Project) -> None:
-    """updates() yields every change that is seen, also where phase and status stay."""
-    generation = await project.generate_feature("Draft")
-
-    updates: list[Transition[Any]] = [transition async for transition in generation.updates()]
-    sections = [
-        [section.status for section in change.snapshot.sections]
-        for change in updates
-        if change.snapshot is not None
-    ]
-
-    assert [change.status for change in updates[-2:]] == ["generating", "generated"]
-    assert sections[0] == ["queued"]
-    assert ["in_progress"] in sections
-    assert len(updates) > len([transition async for transition in generation]) + 2
-
-
-async def test_an_iteration_raises_too(emulator: Emulator, operation: RunOperation) -> None:
-    """An iteration ends with the error where the operation can't be observed."""
-    transitions = aiter(operation)
-    await anext(transitions)
-    emulator.fail("get_run", Fault.status(401))
-
-    await raised(errors.UnauthorizedError, anext(transitions))
-    await raised(StopAsyncIteration, anext(transitions))
 
 
 async def test_impatient_waits_leave_room_for_patient_ones(emulator: Emulator) -> None:
@@ -238,20 +164,6 @@ async def test_impatient_waits_leave_room_for_patient_ones(emulator: Emulator) -
         finally:
             for task in tasks:
                 task.cancel()
-
-
-async def test_an_iteration_is_of_one_task(operation: RunOperation) -> None:
-    """A second task that asks for the next transition is told to take one of its own."""
-    iteration = aiter(operation)
-    await anext(iteration)
-    waiting = asyncio.ensure_future(_next(iteration))
-    await asyncio.sleep(0)
-    await raised(RuntimeError, _next(iteration), match="give each its own")
-    await waiting
-
-
-async def _next(iteration: Any) -> Any:
-    return await anext(iteration)
 
 
 async def test_a_cancelled_poller_ends_the_waits(emulator: Emulator, project: Project) -> None:

@@ -7,12 +7,10 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.conftest import Events
 from tests.support.amounts import some
 from tests.support.observing import COUNT, ROUNDS, dispatch_runs
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, Hooks, Project
-from testvibe_async.events import ListPollingSuspended
 from testvibe_async.testing import Emulator, Fault
 
 ALL = ROUNDS * COUNT
@@ -77,20 +75,6 @@ async def test_a_list_delays_no_run_and_costs_as_much_as_it_serves(
     assert emulator.count("get_run") <= reads
 
 
-async def test_a_list_that_lies(emulator: Emulator, client: Client, project: Project) -> None:
-    """A list that hides completions is caught by the read that checks it, and suspended."""
-    emulator.fail("list_runs", RUNNING)
-    operations = await dispatch_runs(project, COUNT)
-    for run_id in emulator.runs:
-        emulator.finish_run(run_id)
-
-    await client.gather(*operations)
-
-    assert now() <= 15
-    assert emulator.count("list_runs") <= 4
-    assert emulator.count("get_run") <= 2 * COUNT
-
-
 @pytest.mark.service(scenario=evolve(STEADY, run_duration=(500, 500)))
 async def test_a_wrong_list_is_caught_by_any_read(emulator: Emulator) -> None:
     """Each of many reads by id at once can show that the list was wrong."""
@@ -127,20 +111,6 @@ async def test_thousands_in_front(emulator: Emulator, client: Client, project: P
     assert emulator.count("get_run") <= 3 * ROUNDS
 
 
-async def test_a_busy_project(emulator: Emulator, client: Client, project: Project) -> None:
-    """For many runs the list is read past the runs of other callers in front of them."""
-    operations = await dispatch_runs(project, 20)
-    async with client_of(emulator, max_connections=50) as other:
-        await asyncio.gather(*(other.project().run_feature("Returns") for _ in range(50)))
-
-    await client.gather(*operations)
-
-    limits = [int(r.query["limit"]) for r in emulator.requests if r.operation == "list_runs"]
-    assert max(limits) >= 70
-    assert len(limits) <= ROUNDS
-    assert emulator.count("get_run") <= 20 + 4 * 20 + ROUNDS
-
-
 async def test_another_route_of_the_list_is_used(emulator: Emulator) -> None:
     """endpoints= applies to list polling as to calls."""
     route = {"list_runs": "GET /projects/{project}/history"}
@@ -148,16 +118,6 @@ async def test_another_route_of_the_list_is_used(emulator: Emulator) -> None:
         await client.gather(*await dispatch_runs(client.project(), 3))
 
     assert any(request.path.endswith("/history") for request in emulator.requests)
-
-
-async def test_a_suspension_is_reported(emulator: Emulator, client: Client, events: Events) -> None:
-    """on_list_polling_suspended reports why a list is suspended, and for how long."""
-    emulator.fail("list_runs", Fault.status(404))
-    await client.gather(*await dispatch_runs(client.project(), COUNT))
-
-    (event,) = events.of(ListPollingSuspended)
-    assert (event.operation, event.seconds) == ("list_runs", 600.0)
-    assert event.error is not None
 
 
 async def test_a_list_that_was_off_is_tried_again(emulator: Emulator, client: Client) -> None:

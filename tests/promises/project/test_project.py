@@ -10,7 +10,7 @@ from attrs import field, frozen
 from tests.support.raising import raised
 from tests.support.shop import DRAFT, GENERATED, P, last
 from tests.support.timing import now
-from testvibe_async import Client, FeatureStatus, Phase, Project, ProjectInfo, RunStatus, errors
+from testvibe_async import Client, FeatureStatus, Project, RunStatus, errors
 from testvibe_async.testing import Emulator, Fault
 
 F = P + "/features/Checkout"
@@ -150,16 +150,6 @@ async def test_what_utf_8_can_not_carry_is_refused(emulator: Emulator, project: 
     assert emulator.count() == 0
 
 
-async def test_projects_are_listed_and_read(emulator: Emulator, client: Client) -> None:
-    """list_projects returns one ProjectInfo for each project, get_project one, or 404."""
-    other = emulator.add_project("Other", "https://other.example")
-    shop = ProjectInfo(emulator.project_id, "Acme Shop", "https://shop.acme.example")
-    listed = [shop, ProjectInfo(other.id, "Other", "https://other.example")]
-    assert await client.list_projects() == listed
-    assert await client.get_project(shop.id) == shop
-    await raised(errors.NotFoundError, client.get_project("none"))
-
-
 async def test_update_feature_changes_one(emulator: Emulator, project: Project) -> None:
     """update_feature with a name keeps the text, and with a text keeps the name."""
     text = emulator.features[GENERATED].gherkin
@@ -168,38 +158,6 @@ async def test_update_feature_changes_one(emulator: Emulator, project: Project) 
     await project.update_feature("Pay", gherkin="Feature: Pay\n")
     assert emulator.features["Pay"].gherkin == "Feature: Pay\n"
     await raised(errors.ConfigError, project.update_feature("Pay"))
-
-
-async def test_delete_feature_removes_it(emulator: Emulator, project: Project) -> None:
-    """delete_feature makes the feature unknown."""
-    await project.delete_feature(GENERATED)
-    assert GENERATED not in emulator.features
-    await raised(errors.NotFoundError, project.delete_feature(GENERATED))
-
-
-async def test_a_busy_feature_stays(emulator: Emulator, project: Project) -> None:
-    """update_feature and delete_feature of a feature that is generating raise FeatureBusyError."""
-    emulator.add_feature("Busy", status="generating")
-    await raised(errors.FeatureBusyError, project.update_feature("Busy", gherkin="Feature: X"))
-    await raised(errors.FeatureBusyError, project.delete_feature("Busy"))
-    assert "Busy" in emulator.features
-
-
-async def test_get_generation_status_shows_the_latest(emulator: Emulator, project: Project) -> None:
-    """get_generation_status follows a generation from the warm-up to its end."""
-    operation = await project.generate_feature(DRAFT)
-    early = await project.get_generation_status(DRAFT)
-    assert early.request_id == operation.request_id
-    assert early.status is FeatureStatus.GENERATING
-    assert (early.runner_started, early.phase) == (False, Phase.QUEUED)
-    await asyncio.sleep(60)
-    later = await project.get_generation_status(DRAFT)
-    assert (later.runner_started, later.phase) == (True, Phase.ACTIVE)
-    assert later.sections
-    emulator.finish_generation(operation.request_id, "generated")
-    end = await project.get_generation_status(DRAFT)
-    assert end.is_success
-    assert end.phase is Phase.FINISHED
 
 
 async def test_cancel_generation_ends_it(emulator: Emulator, project: Project) -> None:
@@ -305,18 +263,6 @@ async def test_the_latest_one(
     assert outcome.request_id == second.request_id
 
 
-@pytest.mark.parametrize("times", [1, 4])
-async def test_failed_polls_are_no_end(emulator: Emulator, project: Project, times: int) -> None:
-    """wait_for_generation does not take failed polls for the end of the generation."""
-    await project.generate_feature(DRAFT)
-    emulator.fail("get_generation_status", Fault.status(500), times=times)
-    try:
-        outcome = await project.wait_for_generation(DRAFT)
-    except errors.ServerError:
-        return
-    assert outcome.is_finished
-
-
 @pytest.mark.parametrize("fault", [Fault.hang(), Fault.status(429, retry_after=8)])
 async def test_a_wait_keeps_its_time(emulator: Emulator, project: Project, fault: Fault) -> None:
     """A service that can't be seen takes no more time than the wait has."""
@@ -325,14 +271,3 @@ async def test_a_wait_keeps_its_time(emulator: Emulator, project: Project, fault
     error = await raised(errors.WaitTimeoutError, wait, match="was not seen after 2 s")
     assert now() == pytest.approx(2, abs=0.1)
     assert error.ref is None
-
-
-async def test_a_run_has_a_handle_by_its_bare_id(emulator: Emulator, project: Project) -> None:
-    """A run's id alone gives a handle, without a request, equal to the one of the dispatch."""
-    operation = await project.run_feature(GENERATED)
-    before = len(emulator.requests)
-    handle = project.run_operation(operation.run_id)
-    assert handle == operation
-    assert len(emulator.requests) == before
-    emulator.finish_run(operation.run_id)
-    assert (await handle).is_success

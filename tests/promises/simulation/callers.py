@@ -210,9 +210,7 @@ async def _run(caller: Caller) -> None:
     feature = detangle.choice((*READY, "Draft"))
     config = detangle.choice((None, "Mobile"))
     start = caller.process.client.project().run_feature(
-        feature,
-        config=config,
-        on_conflict=detangle.choice(("raise", "wait")),
+        feature, config=config, on_conflict=detangle.choice(("raise", "wait"))
     )
     intent = Intent(caller.number, "run", feature, config)
     operation = await caller.dispatch(intent, start)

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from tests.promises.simulation.invariants import (
-    SLACK as SLACK_BEFORE,
-)
+from tests.promises.simulation.invariants import SLACK as SLACK_BEFORE
 from tests.promises.simulation.invariants import (
     answers_the_request,
     effects,
