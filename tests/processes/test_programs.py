@@ -61,16 +61,6 @@ def test_importing_the_client_imports_no_extra() -> None:
     assert not rooms & {"testing", "cli", "pytest_plugin", "mcp_server"}
 
 
-def test_only_a_program_that_set_up_logging_gets_the_log() -> None:
-    """Without logging set up, not even a warning is printed."""
-    warn = "logger.warning('a pause'); "
-    code = f"from testvibe_async.events import logger; {warn}"
-    assert run(f"{code} import logging; logging.basicConfig(); {warn}") == (
-        "",
-        "WARNING:testvibe_async:a pause\n",
-    )
-
-
 CLIENT = """
 import logging, sys
 from testvibe_async import Client

@@ -22,7 +22,6 @@ SLOW = Scenario(
 )
 
 CALLS: list[tuple[str, dict[str, Any], bool]] = [
-    ("run_feature", {"feature": "Checkout"}, False),
     ("run_features", {"features": ["Checkout", "Wishlist"]}, True),
     ("generate_feature", {"feature": "Draft"}, False),
 ]

@@ -147,19 +147,6 @@ async def test_workers_share_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert emulator.count("run_feature") == 1
 
 
-async def test_a_second_lifespan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application that is started again in its process polls anew, once for all readers."""
-    service = printed(max_age="60")
-    async with shop(monkeypatch) as emulator:
-        async with service.lifespan(service.app):
-            run_id = (await service.start("Returns"))["runId"]
-        for polls in (1, 2):
-            async with service.lifespan(service.app):
-                seen = {(await service.status(run_id))["runId"] for _ in range(3)}
-            assert seen == {run_id}
-            assert emulator.count("get_run") == polls
-
-
 async def test_a_shutdown_during_a_dispatch_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run of a POST that the shutdown cancels is returned to a POST with the same key."""
     async with shop(monkeypatch) as emulator:

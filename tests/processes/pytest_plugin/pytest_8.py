@@ -66,21 +66,3 @@ def test_marker_and_fixtures_work(pytester: pytest.Pytester, service: Emulator) 
     )
     pytester.runpytest_inprocess("-W", "error").assert_outcomes(passed=3)
     assert len(service.runs) == 1
-
-
-def test_a_wrong_number_is_reported(pytester: pytest.Pytester, service: Emulator) -> None:
-    """A value of the file that is no number is an error in one sentence."""
-    pytester.makeini("[pytest]\ntestvibe_max_in_flight = many")
-    pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.testvibe("Checkout")
-        def test_it(testvibe_run): ...
-        """
-    )
-    result = pytester.runpytest_inprocess()
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --testvibe-max-in-flight must be a number: *'many'"])
-    assert service.requests == []

@@ -1,7 +1,6 @@
 """Sessions in processes of their own: what they load, print and capture, and time-outs."""
 
 import sys
-from importlib.metadata import entry_points
 
 import pytest
 
@@ -49,12 +48,6 @@ def test_a_session_of_others_is_left_alone(inner: Inner) -> None:
     assert set(line.split()[1:]) == CHEAP
     result.stdout.no_fnmatch_line("*warning*")
     result.stdout.no_fnmatch_line("testvibe*")
-
-
-def test_it_can_be_switched_off() -> None:
-    """`-p no:testvibe` disables the plugin by the name of its entry point."""
-    (plugin,) = entry_points(group="pytest11", name="testvibe")
-    assert plugin.value == "testvibe_async.pytest_plugin"
 
 
 @endless

@@ -260,17 +260,6 @@ def test_what_is_stored_changes_no_other_decision(rows: list[Row], runs: list[Ru
         assert once is None or once == later
 
 
-@given(RUNS, st.booleans())
-def test_nothing_is_proved_beside_a_candidate(
-    runs: list[Run],
-    is_whole: bool,  # noqa: FBT001 - drawn
-) -> None:
-    """A run may be repeated only if all are shown, and each is another's."""
-    decision = decide(row(), shown(*runs, is_whole=is_whole), [])
-    may_be_ours = any(fit(row(), each) is not Fit.OTHERS for each in runs)
-    assert decision.is_nothing == (is_whole and not may_be_ours)
-
-
 def listing(*ids: int, unreadable: int = 0, is_cut: bool = False) -> Listing[Run]:
     """Return a list of runs."""
     rows = Listing([run(each) for each in ids], unreadable=["a row"] * unreadable)

@@ -264,7 +264,7 @@ def _use(monkeypatch: pytest.MonkeyPatch, provider: TracerProvider) -> None:
     monkeypatch.setattr(otel, "_failed", set[str]())
 
 
-@pytest.mark.parametrize("step", ["on_start", "on_end", "sampler", "instruments"])
+@pytest.mark.parametrize("step", ["on_start", "on_end", "sampler", "context", "instruments"])
 async def test_a_failure_costs_nothing(
     step: str,
     emulator: Emulator,
@@ -277,6 +277,8 @@ async def test_a_failure_costs_nothing(
     if step.startswith("on_"):
         provider.add_span_processor(type("", (SpanProcessor,), {step: _raise})())
     _use(monkeypatch, provider)
+    if step == "context":
+        monkeypatch.setattr(otel, "otel_context", SimpleNamespace(attach=_raise, Context=dict))
     if step == "instruments":
         for name in ("dispatches", "ends"):
             monkeypatch.setattr(telemetry(), name, type("", (), {"add": _raise, "record": _raise}))
@@ -306,14 +308,6 @@ def test_without_an_api(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
     monkeypatch.setitem(sys.modules, name, broken)
     assert type(telemetry.__wrapped__()) is Telemetry
     assert "the collector is gone" in caplog.text
-
-
-async def test_a_context_that_fails(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A context that fails leaves the requests without a parent, and the run as it is."""
-    _use(monkeypatch, TracerProvider())
-    context = SimpleNamespace(attach=_raise, Context=dict)
-    monkeypatch.setattr("testvibe_async._core.telemetry.otel.otel_context", context)
-    assert (await (await project.run_feature("Checkout"))).is_finished
 
 
 def test_a_poll_that_failed_for_others_is_no_event(sdk: Sdk) -> None:
