@@ -245,7 +245,7 @@ class Watch:
 
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
-        outcome = await self._present()
+        outcome = await self._with_history(self._present())
         with anyio.move_on_after(self.limit.ending):
             logs = await _logs_of_failures(outcome.items, self.connection.client)
             outcome = evolve(outcome, logs=logs)
@@ -257,27 +257,32 @@ class Watch:
         self.outputs.stop()
         if error is None or self._is_concluded:
             return
-        outcome = evolve(await self._present(), is_waited_for=True)
+        outcome = evolve(self._present(), is_waited_for=True)
         if isinstance(error, asyncio.CancelledError):
             stop = self._stop.exit_code or ExitCode.INTERRUPTED
             outcome = evolve(outcome, causes={*outcome.causes, stop})
+        with suppress(asyncio.CancelledError):  # Ctrl-C again does not keep the end from a person.
+            outcome = await self._with_history(outcome)
         self.outputs.conclude_early(outcome, error if isinstance(error, VibeError) else None)
 
-    async def _present(self) -> Outcome:
-        """Return the outcome as of now, with the history that shows which results are new."""
+    def _present(self) -> Outcome:
+        """Return the outcome as of now."""
         contact = self.progress.contact
-        outcome = evolve(
+        return evolve(
             self.outcome,
             items=self.progress.items,
             waited_seconds=self.progress.elapsed if self._is_new else 0.0,
             refusal=contact.refusal,
             failure=contact.failure and f"{self.limit.host}: {contact.failure}",
         )
-        if self.batches is None or outcome.number is None:
-            return outcome
-        with suppress(ConfigError):  # The results are not lost for it.
-            before = await self.batches.history_of(outcome.items, self.place, before=outcome.number)
-            outcome = evolve(outcome, history=before)
+
+    async def _with_history(self, outcome: Outcome) -> Outcome:
+        """Return an outcome with the earlier batches that show which results are new."""
+        if self.batches is not None and outcome.number is not None:
+            with suppress(ConfigError):  # The results are not lost for it.
+                items, number = outcome.items, outcome.number
+                earlier = await self.batches.history_of(items, self.place, before=number)
+                return evolve(outcome, history=earlier)
         return outcome
 
 

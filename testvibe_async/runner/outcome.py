@@ -248,7 +248,8 @@ class Outcome:
         """The commands that may follow, in the order in which a person would type them."""
         if self.place is None:
             return []
-        return [*self._steps_of_refusals(), *self._steps_of_failures(), *self._pending_steps()]
+        ends = *self._steps_of_refusals(), *self._steps_of_failures(), *self._further_attempt()
+        return [*ends, *self._pending_steps()]
 
     def _steps_of_refusals(self) -> Iterator[Step]:
         for kind, (aim, words) in _REMEDIES.items():
@@ -270,10 +271,12 @@ class Outcome:
             names = [str(item.feature) for item in failed]
             again = self._command("generate", "--watch", features=names)
             yield Step("generate what failed again, which costs credits", [again])
-        is_repeated = self.spec.repeat > 1  # Each run counts by itself.
-        if runs and self.number and not is_repeated and any(map(has_failed, self.items)):
+
+    def _further_attempt(self) -> Iterator[Step]:
+        has_failures = any(isinstance(e.outcome, Run) and has_failed(e) for e in self.items)
+        if has_failures and self.number and self.spec.repeat == 1:  # A repetition has no attempts.
             again = self._command("run", "--failed", str(self.number))
-            yield Step("rerun what failed", [again])
+            yield Step("rerun what failed", [again], is_pending=self.is_stopped)
 
     def _pending_steps(self) -> Iterator[Step]:
         unknown = [

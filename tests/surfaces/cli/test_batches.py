@@ -159,7 +159,8 @@ async def test_further_attempt_that_was_stopped(emulator: Emulator, call: Call) 
     """`resume` waits for the attempt in flight, and `run --failed` makes those that are missing."""
     emulator.fail("run_feature", Fault.status(400), times=1)
     await call(f"run Checkout Returns --wait {MATRIX} --max-in-flight 1")
-    await interrupted(call, "run --failed --max-in-flight 1", at=25)
+    ended = await interrupted(call, "run --failed --max-in-flight 1", at=25)
+    assert "To rerun what failed:\n  testvibe-async run --failed 1\n" in ended.errors
     before = len(emulator.runs)
     ended = await call("resume")
     assert (len(emulator.runs), ended.output.endswith(": 2 passed, 2 failed\n")) == (before, True)
