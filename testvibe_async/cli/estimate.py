@@ -11,11 +11,14 @@ from heapq import heapify, heappop, heappush
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
+from attrs import evolve
+
+from testvibe_async.runner.words import seconds_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from testvibe_async.cli.progress import Row
-    from testvibe_async.cli.text import Item
     from testvibe_async.runner.history import Batches, KeptBatch
 
     Durations: TypeAlias = Mapping[tuple[str, str | None], float]
@@ -33,17 +36,10 @@ async def estimate_of(
     earlier = await batches.here(batch.place, kind=batch.kind)
     for heading in [each for each in earlier if each.number != batch.number][:BATCHES]:
         for item in (await batches.read(heading)).items:
-            if (seconds := _seconds_of(item)) is not None:
+            if seconds := seconds_of([evolve(item, earlier=())]):
                 found.setdefault(item.key, []).append(seconds)
     usual = {key: median(seconds) for key, seconds in found.items()}
     return partial(remaining_seconds, usual, batch.spec.in_flight)
-
-
-def _seconds_of(item: Item) -> float | None:
-    """Return how long the last operation of an item took, by the best of the known times."""
-    begin = getattr(item.outcome, "created_at", None) or (item.ref and item.ref.dispatched_at)
-    end = getattr(item.outcome, "finished_at", None) or getattr(item.outcome, "updated_at", None)
-    return max((end - begin).total_seconds(), 0.0) if begin and end else None
 
 
 def remaining_seconds(

@@ -21,7 +21,7 @@ from testvibe_async._core.util import escape
 from testvibe_async.cli.contact import Contact, Outage
 from testvibe_async.cli.text import Item, is_lost, item_reason
 from testvibe_async.ledger import item_of
-from testvibe_async.runner.words import clock_time, counted, item_name, word_of
+from testvibe_async.runner.words import clock_time, counted, item_name, seconds_of, word_of
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
         Mapping,
         Sequence,
     )
-    from datetime import datetime
 
     from testvibe_async import Operation, Ref, Transition
     from testvibe_async.cli.render import Renderer
@@ -140,12 +139,9 @@ class Row:
         return ": ".join(filter(None, (f"attempt {attempt}" if attempt > 1 else "", known)))
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds since the dispatch, of a run that is over by the service's clock."""
-        created_at: datetime | None = getattr(self.item.outcome, "created_at", None)
-        finished_at: datetime | None = getattr(self.item.outcome, "finished_at", None)
-        if created_at and finished_at:
-            return max((finished_at - created_at).total_seconds(), 0.0)
-        return (now if self.ended is None else self.ended) - self.since
+        """Return the seconds since the dispatch, by the service's clock if it has ended."""
+        by_service = seconds_of([evolve(self.item, earlier=())])
+        return by_service or (now if self.ended is None else self.ended) - self.since
 
 
 class Source(Protocol):

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from itertools import islice
 from math import sqrt
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
@@ -21,13 +22,11 @@ from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.runner.words import with_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime, tzinfo
 
     from testvibe_async.batch import StoredBatch
     from testvibe_async.runner.quarantine import Quarantine, QuarantineEntry
-
-    Items: TypeAlias = Sequence[BatchItem[Any]]
 
 
 Z = 1.96
@@ -44,6 +43,13 @@ NEWS = CHANGES[:2]
 
 PASSES = 10
 """Number of passes in a row after which an entry of the quarantine may be removed."""
+
+
+REQUEST = attrgetter("feature", "config")
+"""What a feature was requested by: of repeated runs, some may have no name."""
+
+FEATURE = attrgetter("key")
+"""What is the same in several batches."""
 
 
 @frozen(kw_only=True)
@@ -144,7 +150,7 @@ def stability_of(items: Iterable[BatchItem[Any]]) -> list[Stability]:
     Args:
         items: The items of a batch. All attempts of an item count.
     """
-    return [_stability(group) for group in _as_requested(items)]
+    return [_stability(group) for group in _grouped(items, REQUEST).values()]
 
 
 def deciding(items: Iterable[BatchItem[Any]]) -> list[BatchItem[Any]]:
@@ -154,7 +160,7 @@ def deciding(items: Iterable[BatchItem[Any]]) -> list[BatchItem[Any]]:
     """
     return [
         item
-        for group in _as_requested(items)
+        for group in _grouped(items, REQUEST).values()
         for item in group
         if _has_result(item) or _stability(group).verdict != "flaky"
     ]
@@ -276,11 +282,11 @@ def trends_of(
     """
     courses: dict[tuple[str, str | None], list[tuple[StoredBatch | None, list[Any]]]] = {}
     for batch in batches:
-        for key, items in _by_feature(batch.items).items():
+        for key, items in _grouped(batch.items, FEATURE).items():
             courses.setdefault(key, []).append((batch, items))
     for course in courses.values():
         course.sort(key=lambda each: _observed_at(*each))
-    now = _by_feature(present)
+    now = _grouped(present, FEATURE)
     for key, items in now.items():
         courses.setdefault(key, []).append((None, items))
     last = None if now else batches[-1] if batches else None
@@ -305,19 +311,8 @@ def news_of(items: Iterable[BatchItem[Any]], earlier: Sequence[StoredBatch]) -> 
     return sorted(found, key=lambda trend: NEWS.index(str(trend.change))) if present else []
 
 
-def _as_requested(items: Iterable[BatchItem[Any]]) -> Iterable[Items]:
-    """Return the items of each request: of repeated runs, also those without a name."""
-    return _grouped(items, lambda item: (item.feature, item.config)).values()
-
-
-def _by_feature(items: Iterable[BatchItem[Any]]) -> dict[Any, list[BatchItem[Any]]]:
-    return _grouped(items, lambda item: item.key)
-
-
-def _grouped(
-    items: Iterable[BatchItem[Any]], key: Callable[[BatchItem[Any]], object]
-) -> dict[Any, list[BatchItem[Any]]]:
-    found: dict[object, list[BatchItem[Any]]] = {}
+def _grouped(items: Iterable[BatchItem[Any]], key: attrgetter[Any]) -> dict[Any, list[Any]]:
+    found: dict[Any, list[Any]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)
     return found
