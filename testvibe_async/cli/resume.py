@@ -18,14 +18,13 @@ from testvibe_async.cli.options import Consent, Files, Timeout
 from testvibe_async.cli.watch import watching
 from testvibe_async.ledger import folded, undecided
 from testvibe_async.runner.codes import ExitCode  # noqa: TC001 - cyclopts reads it
-from testvibe_async.runner.outcome import has_failed
+from testvibe_async.runner.outcome import has_failed, is_left
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.words import command, counted, item_name, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async.cli.text import Item
     from testvibe_async.cli.watch import Watch
     from testvibe_async.ledger import Row
     from testvibe_async.runner.history import KeptBatch, Place
@@ -155,7 +154,7 @@ async def resume_batch(  # noqa: PLR0913 - each by name
     if consent is not None and batch.kind != "run":
         may_resend = decision in {None, "resend"} or feature is not None
         left = sum(
-            _is_left(item) and (may_resend or item.verdict is not Verdict.UNKNOWN)
+            is_left(item) and (may_resend or item.verdict is not Verdict.UNKNOWN)
             for item in batch.items
         )
         question = (
@@ -166,11 +165,6 @@ async def resume_batch(  # noqa: PLR0913 - each by name
     if decision is not None:  # Nothing is decided where the rest is refused.
         await _decide(watch, batch, decision, feature)
     return await watch.perform(spec, None, key=batch.key, waits=waits)
-
-
-def _is_left(item: Item) -> bool:
-    """Return whether to resume a batch may dispatch an item's operation, also a refused one."""
-    return item.ref is None and item.outcome is None and not item.is_dropped
 
 
 async def _decide(

@@ -144,7 +144,8 @@ class Outcome:
     @property
     def is_left(self) -> bool:
         """True if features were not dispatched, and `resume` dispatches them."""
-        return any(is_left(each) for each in self.items if each.verdict is not Verdict.UNKNOWN)
+        left = (each for each in self.items if is_left(each) and not is_refusal(each.error))
+        return any(each.verdict is not Verdict.UNKNOWN for each in left)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -373,9 +374,8 @@ def has_failed(item: BatchItem[Snapshot]) -> bool:
 
 
 def is_left(item: BatchItem[Snapshot]) -> bool:
-    """Return whether `resume` may dispatch an item's operation, unknown ones included."""
-    is_over = item.ref is not None or item.outcome is not None or item.is_dropped
-    return not is_over and not is_refusal(item.error)
+    """Return whether `resume` may dispatch an item's operation, a refused or unknown one too."""
+    return item.ref is None and item.outcome is None and not item.is_dropped
 
 
 def wait_command(refs: Sequence[Ref], options: Sequence[str] = ()) -> str:
