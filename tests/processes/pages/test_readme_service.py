@@ -119,21 +119,6 @@ async def test_a_run_is_started_and_its_status_read(monkeypatch: pytest.MonkeyPa
     assert emulator.count("run_feature", feature="Checkout") == 1
 
 
-async def test_a_restart_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shutdown ends the open stream and cancels nothing; the run is read after the next start."""
-    async with shop(monkeypatch) as emulator:
-        async with example() as http:
-            run_id = await start(http, "Returns")
-            events = await http.get(f"/runs/{run_id}/events")
-            assert await events.content.readuntil(b"\n\n")
-
-        async with example() as http:
-            run = await finished(http, run_id)
-
-    assert run["status"] == "failed"
-    assert emulator.count("run_feature") == 1
-
-
 async def test_workers_share_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """A POST with the key of an earlier one, at another worker too, returns the same run."""
     async with shop(monkeypatch) as emulator:
