@@ -280,36 +280,6 @@ def _time_out_is_final(patch: pytest.MonkeyPatch) -> None:
     _wrap_waits(patch, wait_once)
 
 
-@canary("a closed iteration is not drained", "a closed iteration went on")
-def _closed_iteration_has_more(patch: pytest.MonkeyPatch) -> None:
-    class Reread:
-        def __init__(self, inner: Any) -> None:
-            self.inner = inner
-            self.left: list[Any] = []
-            self.is_closed = False
-
-        def __aiter__(self) -> Any:
-            return self
-
-        async def __anext__(self) -> Any:
-            if self.is_closed and self.left:
-                return self.left.pop()
-            self.left = [await anext(self.inner)]
-            return self.left[0]
-
-        async def aclose(self) -> None:
-            self.is_closed = True
-            await self.inner.aclose()
-
-    def reread(original: Any) -> Any:
-        def begin(operation: Any) -> Reread:
-            return Reread(original(operation))
-
-        return begin
-
-    _wrap(patch, Operation, "__aiter__ updates", reread)
-
-
 # What is said of it.
 
 

@@ -54,14 +54,9 @@ async def test_one_seed_gives_one_story(emulate: Emulate) -> None:
         (Scenario, {"verification": float("nan")}),
         (Scenario, {"failing_runs": 1.1}),
         (Scenario, {"failing_generations": -0.1}),
-        *[
-            (kind, {option: number})
-            for kind, option in (
-                *((Emulator, "speed"), (Emulator, "rate_limit")),
-                (Fault.slow, "bytes_per_second"),
-            )
-            for number in (0, -1, float("nan"), float("inf"))
-        ],
+        *((Emulator, {"speed": number}) for number in (0, -1, float("nan"), float("inf"))),
+        (Emulator, {"rate_limit": 0}),
+        (Fault.slow, {"bytes_per_second": 0}),
         (Emulator().fail, {"operation": "run_featur", "fault": Fault.reset()}),
         (Emulator().fail, {"operation": "*", "fault": Fault.reset(), "times": 0}),
         (Emulator().fail, {"operation": "*", "fault": Fault.reset(), "skip": -1}),
