@@ -158,7 +158,7 @@ def _failures_of(item: Item, outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield f"{where}: {test.name}", test.error or "no error given"
     whole = [case for case in entry.failures if case.is_operation]
     for case in whole:
-        yield where, "\n".join([case.error, *end_of(case.log)])
+        yield where, "\n".join([case.error, *end_of(entry.log_of(case))])
     if item.quarantine and not whole:  # It has expired, or passed.
         yield where, str(item.quarantine)
 

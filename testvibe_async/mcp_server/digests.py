@@ -116,9 +116,9 @@ def say(seen: Snapshot) -> str:
         tool, reason = "get_generation_log", entry.status
     if not seen.is_finished:
         return f"{name} is {seen.status} ({seen.phase})."
-    if entry.verdict is Verdict.ERROR:
+    if entry.item.verdict is Verdict.ERROR:
         return f"{name} {entry.reason}."
-    if entry.verdict is Verdict.SUCCEEDED:
+    if entry.item.verdict is Verdict.SUCCEEDED:
         return f"{name} has finished: {entry.reason}."
     return f"{name} has finished: {reason} ({tool} says why)."
 

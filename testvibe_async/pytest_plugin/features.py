@@ -101,13 +101,13 @@ class FeatureItem(pytest.Item):
         self._result = result = self._suite.result(self.run_request, self.nodeid)
         entry = result.entry
         runs = [f"{each.operation} {each.status}" for each in (*entry.earlier, entry)]
-        own = {RUN: entry.facts.get("runId"), FLAKY: ", ".join(runs) if entry.is_flaky else ""}
+        own = {RUN: entry.facts.get("runId"), FLAKY: ", ".join(runs) if entry.item.is_flaky else ""}
         both = dict(self.user_properties) | own
         self.user_properties[:] = [(name, value) for name, value in both.items() if value]
         run = result.run
-        if entry.verdict is Verdict.QUARANTINED:
+        if entry.item.verdict is Verdict.QUARANTINED:
             pytest.xfail(str(entry.item.quarantine))
-        if run.is_failure or entry.verdict is Verdict.FAILED:
+        if run.is_failure or entry.item.verdict is Verdict.FAILED:
             raise RunFailed
         run.raise_for_status()
 

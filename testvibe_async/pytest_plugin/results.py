@@ -45,7 +45,7 @@ class Result:
     @property
     def is_settled(self) -> bool:
         """True if nothing that it began may still be running at the service."""
-        return not self.entry.item.is_unfinished and self.entry.verdict is not Verdict.UNKNOWN
+        return not self.entry.item.is_unfinished and self.entry.item.verdict is not Verdict.UNKNOWN
 
     @property
     def run(self) -> Run:

@@ -79,7 +79,6 @@ def _test(entry: Entry, case: Case, project: str | None) -> dict[str, Any]:
     test_id = _id(project, entry.feature.casefold(), entry.config or DEFAULT_CONFIG, case.name)
     own_times = entry.times if case.is_operation else None
     quarantine = {"quarantine": q.to_dict()} if (q := entry.item.quarantine) else {}
-    is_shown = case in (entry.failures or entry.cases[:1])
     return _without_empty(
         {
             "name": case.name,
@@ -97,8 +96,8 @@ def _test(entry: Entry, case: Case, project: str | None) -> dict[str, Any]:
                 for earlier in case.earlier
             ],
             "flaky": case.is_flaky or None,
-            "stdout": case.log and case.log.split("\n"),
-            "attachments": [_attachment(file) for file in entry.files if is_shown],
+            "stdout": (log := entry.log_of(case)) and log.split("\n"),
+            "attachments": [_attachment(file) for file in entry.files if case in entry.shown],
             "extra": {"verdict": entry.word, **entry.facts, **quarantine},
         }
     )

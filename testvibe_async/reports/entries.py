@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import Factory, evolve, field, frozen
 
+from testvibe_async import BatchItem, CaseResult, GenerationLog, Verdict
 from testvibe_async._core.util.serialization import wire_name
 from testvibe_async.errors import KindName
-from testvibe_async.models import DEFAULT_CONFIG, CaseResult, GenerationLog, Snapshot
-from testvibe_async.outcomes import BatchItem, Verdict
+from testvibe_async.models import DEFAULT_CONFIG, Snapshot
 from testvibe_async.reports.reasons import VERDICTS, CaseStatus, reason_of, status_of, why
 from testvibe_async.reports.text import cut, distinct, one_line, tail
 from testvibe_async.runner.words import verdict_of, with_config
@@ -74,12 +74,6 @@ class Case:
 
     earlier: tuple[Case, ...] = ()
     """The same test in the attempts before, oldest first."""
-
-    files: tuple[Path, ...] = ()
-    """The downloaded files that show it, the most informative first."""
-
-    log: str = ""
-    """The end of the run's log, with the first failure, else with the first test."""
 
     @property
     def is_failed(self) -> bool:
@@ -192,19 +186,9 @@ class Entry:
         return self.kind if number is None else f"{self.kind} {number}"
 
     @property
-    def verdict(self) -> Verdict:
-        """The item's verdict."""
-        return self.item.verdict
-
-    @property
     def word(self) -> str:
         """The verdict in a word, as it is counted: what was not seen is not in flight."""
         return verdict_of(self.item)
-
-    @property
-    def is_flaky(self) -> bool:
-        """True if it succeeded after an attempt that failed."""
-        return self.item.is_flaky
 
     @property
     def news(self) -> str:
@@ -290,29 +274,38 @@ class Entry:
         results = getattr(self.item.outcome, "tests", ())
         names = distinct(one_line(test.name) or "(no name)" for test in results)
         cases = [self._case(*each) for each in zip(results, names, strict=True)]
-        if self.verdict in {Verdict.FAILED, Verdict.QUARANTINED}:
-            is_shown = any(case.status is VERDICTS[self.verdict][0] for case in cases)
+        if self.item.verdict in {Verdict.FAILED, Verdict.QUARANTINED}:
+            is_shown = any(case.status is VERDICTS[self.item.verdict][0] for case in cases)
         else:
             failures = (case for attempt in self.earlier for case in attempt.failures)
             is_shown = all(case.name in names and not case.is_operation for case in failures)
-        if not cases or not is_shown:
-            cases.append(self._operation_case())
-        shown = dict.fromkeys([case for case in cases if case.status in _FAILURES] or cases[:1])
-        files = files_by_name(self.files, [case.name for case in shown])
-        logs = {next(iter(shown)): self.log}
-        return tuple(
-            evolve(case, files=files[case.name], log=logs.get(case, "")) if case in shown else case
-            for case in cases
-        )
+        return (*cases, *(() if cases and is_shown else [self._operation_case()]))
 
-    @property
+    @cached_property
     def failures(self) -> tuple[Case, ...]:
         """The tests that failed, also in quarantine, were not observed, or may be dispatched."""
         return tuple(case for case in self.cases if case.status in _FAILURES)
 
+    @property
+    def shown(self) -> tuple[Case, ...]:
+        """The tests that files and the log belong to: those that failed, else the first one."""
+        return self.failures or self.cases[:1]
+
+    @cached_property
+    def _files_by_name(self) -> dict[str, tuple[Path, ...]]:
+        return files_by_name(self.files, [case.name for case in self.shown])
+
+    def files_of(self, case: Case) -> tuple[Path, ...]:
+        """Return the downloaded files that show a test, the most informative first."""
+        return self._files_by_name.get(case.name, ())
+
+    def log_of(self, case: Case) -> str:
+        """Return the end of the log with the first test that it belongs to, else nothing."""
+        return self.log if case in self.shown[:1] else ""
+
     def _case(self, test: CaseResult, name: str) -> Case:
         status = status_of(test)
-        if status is CaseStatus.FAILED and self.verdict is Verdict.QUARANTINED:
+        if status is CaseStatus.FAILED and self.item.verdict is Verdict.QUARANTINED:
             status = CaseStatus.QUARANTINED
         like = (case for each in self.earlier for case in each.cases if not case.is_operation)
         return Case(
@@ -326,11 +319,14 @@ class Entry:
         )
 
     def _operation_case(self) -> Case:
-        reasons = [] if self.verdict is Verdict.SUCCEEDED else [self.reason]
+        reasons = [] if self.item.verdict is Verdict.SUCCEEDED else [self.reason]
         if self.item.error:  # The whole reason, without the attempt.
-            reasons = [*(reasons if self.verdict is Verdict.UNKNOWN else ()), why(self.item.error)]
+            reasons = [
+                *(reasons if self.item.verdict is Verdict.UNKNOWN else ()),
+                why(self.item.error),
+            ]
         return self._as_case(
-            CaseStatus.ERROR if self.is_missing else VERDICTS[self.verdict][0],
+            CaseStatus.ERROR if self.is_missing else VERDICTS[self.item.verdict][0],
             "\n".join(reasons),
             tuple(attempt.as_failure() for attempt in self.earlier),
         )

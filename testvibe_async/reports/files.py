@@ -121,8 +121,7 @@ def write_report(
         options: See `ReportOptions`.
 
     Raises:
-        ConfigError: The format is not a known one, or needs jinja2, which is not installed; or a
-            time has no time zone.
+        ConfigError: The format is not a known one, or needs jinja2, which is not installed.
         OSError: The file can't be written.
     """
     path = Path(path)

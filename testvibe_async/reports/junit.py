@@ -60,7 +60,7 @@ def _suite(entry: Entry) -> ET.Element:
         suite.set("timestamp", began_at.isoformat())
     facts = dict(entry.facts)
     if entry.earlier:  # for readers that know no `flakyFailure`
-        facts |= {"attempts": str(entry.attempt), "flaky": str(entry.is_flaky).lower()}
+        facts |= {"attempts": str(entry.attempt), "flaky": str(entry.item.is_flaky).lower()}
     if entry.item.quarantine is not None:
         facts |= {"quarantine": one_line(str(entry.item.quarantine))}
     properties = ET.SubElement(suite, "properties")
@@ -79,21 +79,22 @@ def _case(entry: Entry, case: Case) -> ET.Element:
     last = [] if case.is_failed or case.status is CaseStatus.PASSED else [_result(entry, case)]
     tag = "flakyFailure" if case.status is CaseStatus.PASSED else "rerunFailure"
     element.extend([*first, *(_result(entry, each, tag) for each in failures), *last])
-    if output := _output(case):
+    if output := _output(entry, case):
         ET.SubElement(element, "system-out").text = output
     return element
 
 
-def _output(case: Case) -> str:
+def _output(entry: Entry, case: Case) -> str:
     """Return the file that shows a failed test, and for the first one the log of the run.
 
     GitLab and Jenkins' JUnit Attachments plugin look for such a line; GitLab shows one file of a
     test (https://docs.gitlab.com/ci/testing/unit_test_reports). The log stands here, since the
     schema of Surefire has no output of a suite.
     """
-    attachment = clean(f"[[ATTACHMENT|{case.files[0].as_posix()}]]") if case.files else ""
+    files = entry.files_of(case)[:1]
+    attachment = "".join(clean(f"[[ATTACHMENT|{file.as_posix()}]]") for file in files)
     # A run's output must not make a CI system read a file.
-    log = case.log.replace("[[ATTACHMENT|", "[[ATTACHMENT: ")
+    log = entry.log_of(case).replace("[[ATTACHMENT|", "[[ATTACHMENT: ")
     return "\n".join(part for part in (attachment, log) if part)
 
 

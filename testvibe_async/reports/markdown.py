@@ -67,7 +67,7 @@ def to_markdown(
 
 
 def _head(report: Report) -> str:
-    verdicts = (each.verdict for each in report.entries)
+    verdicts = (each.item.verdict for each in report.entries)
     _, mark = VERDICTS[min(verdicts, key=URGENCY.index, default=Verdict.SUCCEEDED)]
     facts = " · ".join(filter(None, (report.tests_in_words, duration(report.seconds))))
     head = f"## {_escape(report.title)}\n\n{mark} **{_escape(report.headline)}**\n\n{facts}\n\n"
@@ -126,7 +126,7 @@ def _failure(case: Case) -> str:
 
 
 def _mark(entry: Entry) -> str:
-    return _FLAKY_MARK if entry.is_flaky else VERDICTS[entry.verdict][1]
+    return _FLAKY_MARK if entry.item.is_flaky else VERDICTS[entry.item.verdict][1]
 
 
 def _result(entry: Entry) -> str:
@@ -135,7 +135,7 @@ def _result(entry: Entry) -> str:
 
 
 def _reason(entry: Entry) -> str:
-    return f"flaky: {entry.reason}" if entry.is_flaky else entry.reason
+    return f"flaky: {entry.reason}" if entry.item.is_flaky else entry.reason
 
 
 def _name(text: str) -> str:

@@ -66,7 +66,7 @@ def to_html(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
             for run_id, found in options.get("artifacts", {}).items()
         }
     report = Report.of(items, **options)
-    first = [case.files[0] for _, case in report.failures if case.files]
+    first = [file for entry, case in report.failures for file in entry.files_of(case)[:1]]
     return (
         _environment()
         .get_template("page.html")
@@ -174,7 +174,7 @@ def _read(path: Path, most: int) -> bytes:
 
 def proportions(report: Report) -> list[tuple[str, float, float]]:
     """Return the word, the left and the width of each verdict's share, in percent."""
-    found = Counter("flaky" if each.is_flaky else each.word for each in report.by_urgency)
+    found = Counter("flaky" if each.item.is_flaky else each.word for each in report.by_urgency)
     widths = [100 * number / len(report.entries) for number in found.values()]
     return list(zip(found, accumulate([0, *widths]), widths, strict=False))
 

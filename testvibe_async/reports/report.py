@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence  # noqa: TC003 - get_type_hints(ReportOptions)
-from datetime import datetime  # noqa: TC003 - as above
+from functools import cached_property
 from pathlib import Path  # noqa: TC003 - as above
-from typing import Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 from attrs import astuple, evolve, frozen
 
-from testvibe_async.batch import StoredBatch  # noqa: TC001 - as above
-from testvibe_async.errors import ConfigError
-from testvibe_async.models import GenerationLog  # noqa: TC001 - as above
-from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
-from testvibe_async.reports.entries import Case, Entry, Item, between
+from testvibe_async import BatchItem, BatchSummary, GenerationLog, StoredBatch, Verdict
+from testvibe_async.reports.entries import Case, Entry, Item
 from testvibe_async.reports.reasons import URGENCY, CaseStatus
 from testvibe_async.reports.text import distinct, one_line
 from testvibe_async.runner.trends import news_of
 from testvibe_async.runner.words import counted, counts_of, seconds_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class ReportOptions(TypedDict, total=False):
@@ -44,12 +44,6 @@ class ReportOptions(TypedDict, total=False):
     """Earlier batches of the same features, the oldest first: what fails or is flaky and was not
     when it ran last is named as new."""
 
-    started_at: datetime | None
-    """The time of the start; by default the earliest time of an item."""
-
-    finished_at: datetime | None
-    """The time of the end; by default the latest time of an item."""
-
     folder: Path
     """Folder of the page.
 
@@ -69,74 +63,72 @@ class Report:
     entries: tuple[Entry, ...]
     """The entries in the order of the batch."""
 
-    summary: BatchSummary
-    """The number of items of each verdict."""
-
-    started_at: datetime | None
-    """The time of the start; None, as `finished_at` then is, if no time is known."""
-
-    finished_at: datetime | None
-    """The time of the end, or the last known time."""
-
-    seconds: float | None
-    """Duration of the batch in seconds, without pauses; None if unknown."""
-
     @classmethod
     def of(cls, items: Iterable[Item], **options: Unpack[ReportOptions]) -> Self:
-        """Return the report of a batch.
-
-        Raises:
-            ConfigError: A time has no time zone.
-        """
+        """Return the report of a batch."""
         items = list(items)
-        started_at, finished_at = options.get("started_at"), options.get("finished_at")
-        is_given = started_at is not None or finished_at is not None
-        for instant in (started_at, finished_at):
-            if instant is not None and instant.tzinfo is None:
-                raise ConfigError(
-                    f"{instant} has no time zone: pass one that has, as datetime.now(UTC) does"
-                )
-        # Where another one failed, or is in flight, the report is not green in any case.
         history = options.get("history", ())
         news = {(each.feature.casefold(), each.config): each for each in news_of(items, history)}
+        # Where another one failed, or is in flight, the report is not green in any case.
         dispatched = BatchSummary.of(item for item in items if item.verdict is not Verdict.SKIPPED)
-        unnamed = [
+        entries = [
             Entry(
                 item=item,
-                number=number,
                 artifacts=options.get("artifacts", {}),
                 logs=options.get("generation_logs", {}),
                 is_missing=dispatched.is_success and item.verdict is Verdict.SKIPPED,
                 change=news.get(item.key),
             )
-            for number, item in enumerate(items, 1)
-        ] + [
-            Entry(item=BatchItem(feature=name), number=number, left_out=why)
-            for number, (name, why) in enumerate(
-                options.get("left_out", {}).items(), len(items) + 1
-            )
+            for item in items
         ]
-        names = distinct(entry.called for entry in unnamed)
-        entries = tuple(evolve(each, name=name) for each, name in zip(unnamed, names, strict=True))
-        attempts = (attempt for entry in entries for attempt in (*entry.earlier, entry))
-        known = [at for attempt in attempts for at in astuple(attempt.times) if at is not None]
-        started_at = started_at or min(known, default=finished_at)
-        finished_at = finished_at or max(known, default=started_at)
+        for name, why in options.get("left_out", {}).items():
+            entries.append(Entry(item=BatchItem(feature=name), left_out=why))
+        named = enumerate(zip(entries, distinct(each.called for each in entries), strict=True), 1)
         return cls(
             title=one_line(options.get("title", "")) or "TestVibe",
-            entries=entries,
-            summary=BatchSummary.of(items),
-            started_at=started_at,
-            finished_at=finished_at,
-            seconds=between(started_at, finished_at) if is_given else seconds_of(items) or None,
+            entries=tuple(evolve(each, number=number, name=name) for number, (each, name) in named),
         )
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """The items of the batch, without what was not selected."""
+        return [each.item for each in self.entries if each.left_out is None]
+
+    @cached_property
+    def summary(self) -> BatchSummary:
+        """The number of items of each verdict."""
+        return BatchSummary.of(self.items)
+
+    @cached_property
+    def _times(self) -> list[datetime]:
+        attempts = (attempt for entry in self.entries for attempt in (*entry.earlier, entry))
+        return [at for each in attempts for at in astuple(each.times) if at is not None]
+
+    @property
+    def started_at(self) -> datetime | None:
+        """The first known time; None, as `finished_at` then is, if none is known."""
+        return min(self._times, default=None)
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """The last known time."""
+        return max(self._times, default=None)
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration of the batch in seconds, without pauses; None if unknown."""
+        return seconds_of(self.items) or None
 
     @property
     def by_urgency(self) -> list[Entry]:
         """The entries, failures first and flaky ones next, new ones before known ones."""
         return sorted(
             self.entries,
-            key=lambda each: (URGENCY.index(each.verdict), not each.is_flaky, not each.news),
+            key=lambda each: (
+                URGENCY.index(each.item.verdict),
+                not each.item.is_flaky,
+                not each.news,
+            ),
         )
 
     @property
@@ -147,13 +139,13 @@ class Report:
     @property
     def failures(self) -> list[tuple[Entry, Case]]:
         """The tests that failed, without quarantined ones; the most urgent entries first."""
-        urgent = (each for each in self.by_urgency if each.verdict is not Verdict.QUARANTINED)
+        urgent = (each for each in self.by_urgency if each.item.verdict is not Verdict.QUARANTINED)
         return [(entry, case) for entry in urgent for case in entry.failures]
 
     @property
     def flaky(self) -> list[Entry]:
         """The entries that succeeded after an attempt that failed."""
-        return [entry for entry in self.entries if entry.is_flaky]
+        return [entry for entry in self.entries if entry.item.is_flaky]
 
     @property
     def verdicts(self) -> dict[str, int]:
@@ -187,6 +179,5 @@ class Report:
     @property
     def headline(self) -> str:
         """The outcome of the batch, in a few words."""
-        counts = counts_of(each.item for each in self.entries if each.left_out is None)
-        left_out = sum(each.left_out is not None for each in self.entries)
-        return one_line(counts + (f", {left_out:,} left out" if left_out else ""))
+        left_out = len(self.entries) - len(self.items)
+        return one_line(counts_of(self.items) + (f", {left_out:,} left out" if left_out else ""))

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.surfaces.reports import items as made
-from tests.surfaces.reports.items import FAILED, ITEMS, PASSED, at, attempted, run_item
+from tests.surfaces.reports.items import FAILED, ITEMS, PASSED, attempted, run_item
 from tests.surfaces.reports.parsed import ctrf_of, junit_of, parsed
 from testvibe_async import ConfigError, Verdict
 from testvibe_async.reports import page, to_markdown, write_report
@@ -122,14 +122,6 @@ def test_standard_output_is_not_truncated(tmp_path: Path) -> None:
         os.dup2(before, 1)
         os.close(before)
     assert path.read_text(encoding="utf-8").startswith("before\n## Nightly\n")
-
-
-def test_a_time_without_a_zone_is_refused(tmp_path: Path) -> None:
-    """A time without a zone is refused before anything is written."""
-    with pytest.raises(ConfigError, match="has no time zone: pass one that has"):
-        write_report(tmp_path / "x" / "a.md", [], started_at=at(0).replace(tzinfo=None))
-
-    assert names_in(tmp_path) == []
 
 
 def test_links_of_the_page_are_relative_to_it(tmp_path: Path) -> None:

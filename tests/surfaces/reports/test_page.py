@@ -267,7 +267,7 @@ Bars = list[tuple[str, float, float]]
 
 
 def picture_of(*items: Item) -> Node:
-    (svg,) = parsed(to_html(items, started_at=at(0), finished_at=at(100))).all("svg", "timeline")
+    (svg,) = parsed(to_html(items)).all("svg", "timeline")
     return svg
 
 

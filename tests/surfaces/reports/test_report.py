@@ -86,7 +86,7 @@ def test_an_item_in_words(row: str) -> None:
     words, element, status = map(str.strip, rest.split("|"))
     item = KINDS[name]
     entry = entry_of(item)
-    assert fnmatchcase(f"{entry.kind}, {entry.verdict}, {entry.status}: {entry.reason}", words)
+    assert fnmatchcase(f"{entry.kind}, {item.verdict}, {entry.status}: {entry.reason}", words)
 
     *_, case = junit_of(item).iter("testcase")
     assert "".join(f"{each.tag} {each.get('type')}" for each in case) == element
