@@ -24,7 +24,7 @@ from tests.surfaces.cli.conftest import (
     text_of,
     use,
 )
-from testvibe_async import BatchItem, SqliteLedger, temporal
+from testvibe_async import BatchItem, Client, SqliteLedger, temporal
 from testvibe_async.temporal import TemporalBatch
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -296,6 +296,17 @@ async def test_further_attempt_is_part_of_its_batch(emulator: Emulator, call: Ca
     assert batch["seconds"] < 1000
 
 
+async def test_further_attempt_of_a_batch_of_the_library(
+    emulator: Emulator, call: Call, ledger: Path
+) -> None:
+    """A batch that a program made with a key is reported, and has further attempts as any other."""
+    await call("run Checkout --wait")
+    async with Client(ledger=ledger) as client:
+        await client.project(emulator.project_id).run_features(["Returns"], key="own")
+    assert (await call("report own")).code == 1
+    assert ((await call("run --failed own")).code, len(emulator.runs)) == (1, 3)
+
+
 async def test_repeated_runs_have_no_further_attempt(call: Call) -> None:
     """Each run of `--repeat` counts by itself, so `run --failed` is neither suggested nor done."""
     ended = await call("run Returns --repeat 2")
@@ -349,6 +360,7 @@ async def test_unfinished_batches_are_listed(call: Call) -> None:
 
 async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> None:
     """The last batches are rows of numbers; what is new, flaky or passes again is named."""
+    assert (await call("history")).errors.startswith("There is no batch of project ")
     typed = "run Checkout Newsletter --wait"
     await call(typed)
     end_later(emulator, "failed", "Newsletter")

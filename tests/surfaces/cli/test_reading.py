@@ -132,7 +132,7 @@ async def test_a_file_is_put_and_got(call: Call, give: Give) -> None:
     ended.refuses("testvibe-async: standard input is no text in UTF-8 (byte 9)\n")
 
 
-@pytest.mark.parametrize("answer", ["YES\n", "n\n", "yeah\n"])
+@pytest.mark.parametrize("answer", ["YES\n", "", "yeah\n"])
 async def test_a_feature_is_deleted_after_a_yes(
     answer: str, call: Call, emulator: Emulator, give: Give
 ) -> None:
