@@ -291,6 +291,8 @@ async def test_further_attempt_is_part_of_its_batch(emulator: Emulator, call: Ca
     end_later(emulator, "passed", "Returns")
     ended = await call("run --failed")
     assert (ended.code, ended.output.endswith(": 1 passed, 1 flaky\n")) == (0, True)
+    assert "Returns: attempt 2: " in ended.output
+    assert "attempt 1" not in ended.output
     assert "<flakyFailure" in text_of("junit.xml")
     (batch,) = (await call("history --json")).json["batches"]
     assert batch["seconds"] < 1000

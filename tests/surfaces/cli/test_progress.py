@@ -202,5 +202,6 @@ async def test_time_that_is_left_is_estimated_from_the_history(call: Call) -> No
     left = [int(each) for each in re.findall(r" 1 waiting; about (\d+) s left", ended.output)]
     assert left == sorted(left, reverse=True)
     assert (left[0], left[-1]) == (14, 10)
+    assert "Newsletter" in ended.output.rpartition("\x1b[?25h")[2]  # The table stays.
     await interrupted(call, "run Checkout Wishlist --wait", at=3)
     assert " left" not in (await interrupted(call, "run Checkout Wishlist --wait", at=3)).output

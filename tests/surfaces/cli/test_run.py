@@ -50,6 +50,8 @@ async def test_without_wait_it_dispatches_and_ends(emulator: Emulator, call: Cal
     assert (emulator.count("get_run"), emulator.count("list_features")) == (0, 1)
     ended = await call(words_of_wait(ended))
     assert (ended.code, ended.output[-11:]) == (0, ": 2 passed\n")
+    assert "Batch 1 has the results.\n" in ended.errors
+    assert (await call("report")).code == 0
 
 
 async def test_refused_dispatches_go_to_standard_error(emulator: Emulator, call: Call) -> None:
