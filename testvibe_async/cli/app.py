@@ -144,7 +144,8 @@ def parse(arguments: Sequence[str]) -> Callable[[], Any]:
     log_to_standard_error(0)
     is_help = arguments[:1] == ["help"]
     # A flag with an optional value is more than cyclopts has.
-    typed = ["--json-lines" if each == "--json=lines" else each for each in arguments[is_help:]]
+    lines = {"--json=lines", "-j=lines"}
+    typed = ["--json-lines" if each in lines else each for each in arguments[is_help:]]
     typed += ["--help"] * is_help
     is_overall = not typed or typed[0] in app.help_flags
     app.help_formatter = HelpPage(is_overall=is_overall)

@@ -115,7 +115,7 @@ async def test_pause_that_is_logged_is_a_sentence(call: Call, emulator: Emulator
     )
 
 
-@pytest.mark.parametrize("options", ["--json", "-vv", "-p='Acme Shop' -q"])
+@pytest.mark.parametrize("options", ["--json", "-j=lines", "-vv", "-p='Acme Shop' -q"])
 async def test_common_options_stand_before_or_after_the_command(options: str, call: Call) -> None:
     """Each option of every command means the same before, within and after it."""
     before, after = await call(f"{options} features list"), await call(f"features {options}")
