@@ -18,8 +18,9 @@ A command that dispatches goes down these stairs:
 
 - `start`, `resume`, `wait`: what the options mean, and what a batch may cost
 - `watch`: the order of it, from the client to the exit code; `stop`: Ctrl-C, and `--timeout`
-- `progress`: the items of its batch with what was last seen; `contact`: whether the service
-  answers; `estimate`: the time that is left; `display`: how that looks
+- `progress`: the operations of a source, a batch or those that `wait` names, as last observed;
+  `contact`: whether the service answers; `estimate`: the time that is left; `display`: how that
+  looks
 - `closing`: what is printed last, with single errors from `details`; `outputs`: reports, artifacts,
   and what GitHub shows
 """

@@ -1,4 +1,4 @@
-"""The table of commands, the call of one of them, and the form of its help.
+"""The table of commands, the call of one of them, and what its help shows.
 
 Decides which commands exist, not what they do: the module of a command is loaded when the command
 is called. `exits` decides the exit code and the message of a failed command.
