@@ -157,11 +157,9 @@ LINES: list[tuple[Run | Generation, str]] = [
         "has finished: 1 test passed.",
     ),
     (Run(7, RunStatus.PASSED), "passed, the service reports no tests (diagnose_run says why)."),
-    (Run(7, RunStatus.FAILED), "failed, the service reports no tests (diagnose_run says why)."),
     (Run(7, RunStatus.FAILED, tests=(FAILED,)), "failed, 1 of 1 test failed (diagnose_run says"),
     (Run(7, "aborted", finished_at=AT), "finished with an undocumented status, 'aborted'."),
     (Generation(), "Generation of a feature was never started (its status is unknown)."),
-    (Generation(feature_name="Login", feature_status="draft"), "(its status is draft)."),
     (
         Generation(feature_name='A" has finished: "B'),
         "Generation of \"A' has finished: 'B\" was never",

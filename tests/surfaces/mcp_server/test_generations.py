@@ -68,21 +68,6 @@ async def test_a_repetition_after_a_restart_replaces_nothing(
         assert requests(emulator) == 1
 
 
-async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator) -> None:
-    """The same call is refused, and says what to pass for another generation."""
-    async with connected(emulator) as mcp:
-        first = (await mcp.result("generate_feature", feature="Returns"))["requestId"]
-        emulator.finish_generation(first, "failed")
-        await mcp.result("update_feature", feature="Returns", gherkin="Feature: Returns")
-        text = await mcp.refused("generate_feature", feature="Returns")
-        assert "was generated before, without success" in text
-        assert f'`replace: "{first}"`' in text
-        assert requests(emulator) == 1
-        second = await mcp.result("generate_feature", feature="Returns", replace=first)
-        assert second["requestId"] != first
-    assert requests(emulator) == 2
-
-
 @pytest.mark.parametrize(
     ("shown_by", "fault"),
     [

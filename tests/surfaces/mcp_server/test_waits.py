@@ -217,18 +217,6 @@ async def test_runs_that_an_outage_holds_up_are_not_over(emulator: Emulator, rea
     assert "check list_runs" not in " ".join(texts_of(answer))
 
 
-async def test_more_features_than_fit_are_counted(emulator: Emulator) -> None:
-    """What is cut of the features that were not run is said."""
-    for number in range(60):
-        emulator.add_feature(f"Draft {number} {'x' * 60}", status="draft")
-    async with connected(emulator, max_output=4_000) as mcp:
-        answer = await mcp.call_tool("run_features", {"all": True, "timeoutSeconds": 170})
-    digest = content_of(answer)
-    assert 0 < len(digest["notRun"]) < 60
-    assert "of notRun" in digest["leftOut"]
-    assert len(str(digest)) <= 4_000
-
-
 async def test_features_are_chosen_as_on_the_command_line(emulator: Emulator) -> None:
     """All but exclusions are run; what has no tests is named, and why it has none."""
     emulator.add_feature("Proposed", kind="suggestion", status="draft")
@@ -267,18 +255,3 @@ async def test_how_flaky() -> None:
     (found,) = digest["stability"]
     assert (found["verdict"], found["passed"] + found["failed"]) == ("flaky", 9)
     assert (found["notCounted"], len(emulator.runs)) == (1, 9)
-
-
-async def test_failures_are_shortened() -> None:
-    """A digest holds the first line of each failing test's error; get_run returns all of it."""
-    error = "x" * 1000 + "\nand much more"
-    scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed", error=error)})
-    async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        (row,) = (await mcp.result("run_features", features=["Checkout"]))["runs"]
-        assert row["verdict"] == "failed"
-        assert row["reason"].startswith(f"{len(row['failures'])} of ")
-        assert {failure["error"] for failure in row["failures"]} == {"x" * 299 + "…"}
-        assert not {"flaky", "earlier"} & row.keys()
-        assert len(emulator.runs) == 1
-        run = await mcp.call_tool("get_run", {"runId": row["runId"]})
-        assert "diagnose_run says why" in text_of(run)

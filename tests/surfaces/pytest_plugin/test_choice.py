@@ -27,11 +27,9 @@ def ran(service: Emulator) -> list[str]:
     ("arguments", "expected"),
     [
         ([], [*FEATURES]),
-        (["--testvibe-select=*o*"], ["Login", "Checkout"]),
         (["--testvibe-select=check*", "--testvibe-select=RETURNS"], ["Checkout", "Returns"]),
         (["--testvibe-select=!Log*"], ["Checkout", "Returns"]),
         (["-k", "Login and Mobile", "--testvibe-config=Mobile"], ["Login[Mobile]"]),
-        (["--deselect=testvibe::Login"], ["Checkout", "Returns"]),
         (["testvibe::returns", "../../testvibe::Login"], ["Returns", "Login"]),
         (["testvibe::Login[Mobile]", "--testvibe-config=Mobile"], ["Login[Mobile]"]),
         (
@@ -131,6 +129,13 @@ def test_a_name_means_what_was_listed(
     shows(inner.features("-v", word.format(name)), f"testvibe::{name} PASSED *", passed=1)
     assert ran(service) == [name]
     assert service.count("list_features") == 1
+
+
+def test_without_a_list_a_node_id_is_a_name(inner: Inner, service: Emulator) -> None:
+    """Where the service has no list of features, a plain node id names one."""
+    service.fail("list_features", Fault.status(404))
+    inner("testvibe::Login[Mobile]", "--testvibe-config=Mobile").assert_outcomes(passed=1)
+    assert ran(service) == ["Login[Mobile]"]
 
 
 @pytest.mark.parametrize(

@@ -82,16 +82,6 @@ def test_a_failed_run() -> None:
     assert "Server" not in times
 
 
-def test_a_generation_shows_its_log() -> None:
-    """The log of a failed generation is unfolded, as only the log says why it failed."""
-    operation = operation_of(made.generation_item(), generation_logs={"a1b2": made.LOG})
-
-    (log,) = operation.all("details", "log")
-    assert "open" in log.attributes
-    assert "Verification: 0/1 passed" in log.text
-    assert not operation.all("div", "failure")
-
-
 def test_the_page_has_a_badge_and_a_filter() -> None:
     """What is flaky has a badge, a filter, a share of its own, and comes before what passed."""
     cart = run_item(PASSED, feature="Cart", config="Desktop")
@@ -124,14 +114,6 @@ class TestFailures:
         (rest,) = same.all("details", "rest")
         assert rest.all("summary")[0].text == "5 more with the same error"
         assert odd.all("summary")[0].text == "Odd: Odd"
-
-    def test_many_errors_are_not_all_open(self) -> None:
-        """The first errors are open, the others to expand."""
-        items = [
-            run_item(CaseResult("T", "failed", 1, f"Error: number {n}"), feature=f"F{n}", run_id=n)
-            for n in range(13)
-        ]
-        assert sum("open" in group.attributes for group in groups_of(*items)) == 10
 
     @pytest.mark.parametrize("fault", ["", "large", "missing", "empty", "no image", "full"])
     def test_screenshots_are_part_of_the_page(

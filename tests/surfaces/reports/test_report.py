@@ -173,6 +173,12 @@ def test_headline(items: list[Item], headline: str) -> None:
     assert all(each in headline for each in counts)
 
 
+def test_what_was_left_out_is_counted() -> None:
+    """Features that were not selected are in the headline, apart from what was skipped."""
+    report = Report.of([ITEMS["passed"]], left_out={"Draft": "without tests (draft)"})
+    assert report.headline == "1 passed, 1 left out"
+
+
 def test_what_is_new_comes_first() -> None:
     """With earlier batches each format names what failed and did not before, before the others."""
     earlier: Any = SimpleNamespace(number=17, started_at=at(0), items=[ITEMS["passed"]])
