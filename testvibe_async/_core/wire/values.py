@@ -133,16 +133,17 @@ class Rows:
         """Return the last rows, from a document that lacks all before; note what is around them."""
         if isinstance(document, list):
             return cast("list[object]", document)
-        members = cast("dict[str, object]", document) if isinstance(document, dict) else {}
-        lists = {name: each for name, each in members.items() if isinstance(each, list)}
-        if not lists:
+        if not isinstance(document, dict):
             raise UnreadableError(f"{expected('a list', document)} at $")
-        if len(lists) > 1:
-            names = ", ".join(map(repr, islice(lists, 2)))
-            raise UnreadableError(f"expected a list, got an object with two: {names} at $")
-        self.envelope = {name: each for name, each in members.items() if name not in lists}
-        (rows,) = lists.values()
-        return cast("list[object]", rows)
+        members = cast("dict[str, object]", document)
+        names = [name for name, each in members.items() if isinstance(each, list)]
+        if not names:
+            raise UnreadableError(f"{expected('a list', members)} at $")
+        if len(names) > 1:
+            two = ", ".join(map(repr, names[:2]))
+            raise UnreadableError(f"expected a list, got an object with two: {two} at $")
+        self.envelope = {name: each for name, each in members.items() if name != names[0]}
+        return cast("list[object]", members[names[0]])
 
 
 def _piece(body: bytes, start: int) -> tuple[list[object], int]:
