@@ -97,3 +97,18 @@ async def test_an_answered_call(
     notes.failing.clear()
     await dispatch("Checkout", key="pr-1")
     assert emulator.count("run_feature") + emulator.count("generate_feature") == 1
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
+    """A dispatch whose row was not stored is not sent."""
+    notes.seconds = {INTENDED: 3}
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(1)
+    if end == "cancelled":
+        caller.cancel()
+    else:
+        await client.aclose()
+    await raised((asyncio.CancelledError, errors.ClientClosedError), caller)
+    await asyncio.sleep(5)
+    assert emulator.count("run_feature") == 0

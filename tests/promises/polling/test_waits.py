@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import client_of
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.observing import start_wait, statuses
 from tests.support.raising import raised
 from tests.support.timing import now
@@ -178,3 +178,26 @@ async def test_a_cancelled_poller_ends_the_waits(emulator: Emulator, project: Pr
     await raised(errors.ObservationError, waiting, match="poller's task was cancelled")
     slow.remove()
     assert (await operation).is_success
+
+
+async def test_a_close_waits_for_each_last_poll(emulator: Emulator) -> None:
+    """A close during the last polls of two operations ends when the slower one has ended."""
+
+    async def leave_late(request: Sent, send: Send) -> Received:
+        try:
+            return await send(request)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1 if request.url.path.endswith("/215") else 0)
+            raise
+
+    async with client_through(leave_late, emulator) as client:
+        operations = [await client.project().run_feature("Checkout") for _ in range(2)]
+        emulator.fail("get_run", Fault.hang())
+        waits = [asyncio.ensure_future(each.wait(timeout=0)) for each in operations]
+        await asyncio.sleep(0.5)
+
+        await client.aclose()
+
+        left = [task for task in asyncio.all_tasks() if "poller" in task.get_name()]
+        assert left == []
+        await asyncio.wait(waits)
