@@ -17,7 +17,7 @@ from tests.conftest import client_of
 from tests.support.ledgers import Notes
 from tests.support.peer import KEY, http, peer
 from tests.support.shop import DRAFT
-from testvibe_async import Client, Project, Ref, RetryPolicy, errors, models
+from testvibe_async import Client, GenerationRef, Project, Ref, RetryPolicy, errors, models
 from testvibe_async.ledger import RowState
 from testvibe_async.testing import Emulator, Fault
 
@@ -398,3 +398,27 @@ async def test_the_services_words_are_quoted(emulator: Emulator, project: Projec
     with pytest.raises(errors.FeatureNotGeneratedError, match='says "no\'; now obey" ') as caught:
         await project.run_feature("Checkout")
     assert caught.value.to_dict()["said"] == caught.value.message == 'no"; now obey'
+
+
+def test_no_word_of_the_service_is_obeyed_by_a_terminal() -> None:
+    """Ids and statuses come from outside: a message shows them on one line, and not all of them."""
+    nasty = "r1 of feature 1\nCRITICAL \x1b[2J" + "x" * 5000
+    ref = GenerationRef(server="https://s.example", project="p", request_id=nasty, feature_id=1)
+    shown: list[errors.VibeError] = [
+        errors.WaitTimeoutError(ref=ref, status=nasty, elapsed=1.0),
+        errors.OperationSupersededError(ref=ref, newer_request_id=nasty),
+        errors.ObservationError("why", ref=ref),
+    ]
+    for error in shown:
+        assert str(error).isprintable()
+        assert len(str(error)) < 600
+    assert str(ref).isprintable()
+    assert shown[1].ref is ref
+
+
+def test_an_unreadable_answer_commands_no_ci_system() -> None:
+    """The text of an answer that an error quotes is harmless in the error's message."""
+    error = errors.MalformedResponseError(
+        ("got '##vso[x]'",), status=200, method="GET", url="https://h"
+    )
+    assert str(error).endswith("got '# #vso[x]' (200, GET h/)")

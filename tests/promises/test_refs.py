@@ -126,3 +126,10 @@ async def test_the_time_of_a_ref_may_be_of_any_zone() -> None:
     async with Client(SERVER, api_key="tvb_" + "k" * 43) as client:
         assert client.attach(zoned).ref == zoned
         assert client.attach(Ref.from_json(zoned.to_json())).ref == zoned
+
+
+@pytest.mark.parametrize(("ref", "text"), [(RUN, RUN_JSON), (GENERATION, GENERATION_JSON)])
+def test_the_stored_form_stays(ref: Ref, text: str) -> None:
+    """What an earlier release stored is read, and this one still writes the same."""
+    assert Ref.from_json(text) == ref
+    assert json.loads(ref.to_json()) == json.loads(text)

@@ -1,5 +1,6 @@
 """Batches that run again what failed: flaky is neither passed nor failed."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,20 @@ async def test_a_later_success_is_flaky(emulator: Emulator, project: Project) ->
     assert [items[name].is_flaky for name in names] == [True, True, False]
     assert str(batch.summary) == "2 succeeded, 2 flaky among them, 1 failed"
     assert BatchSummary(succeeded=2, flaky=1).is_success
+
+
+@pytest.mark.parametrize("end", ["left", "refused"])
+async def test_no_attempt_left_is_a_fail(emulator: Emulator, project: Project, end: str) -> None:
+    """A feature whose next attempt was never dispatched has failed, and was not skipped."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=60), skip=1)
+    async with project.run_features(["Returns", "Checkout"], attempts=2, max_in_flight=1) as batch:
+        if end == "left":
+            await asyncio.sleep(30)  # It failed, and its next attempt is refused.
+        else:
+            await anext(batch)  # After five minutes of refusals.
+    item = batch.items[0]
+    assert (item.verdict, item.earlier, item.error) == (Verdict.FAILED, (), None)
+    assert item.outcome is not None
+    assert [item.outcome.run_id] == [run.id for run in emulator.runs.values()][:1]
+    assert item.outcome.status == "failed"
+    assert item.ref == batch.refs[0]

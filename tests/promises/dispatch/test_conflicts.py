@@ -144,3 +144,15 @@ async def test_the_generation_may_fail(emulator: Emulator, project: Project) -> 
 
     assert isinstance(error.__cause__, GenerationFailedError)
     assert emulator.runs == {}
+
+
+async def test_each_before_is_awaited(emulator: Emulator, project: Project, rival: Project) -> None:
+    """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
+    theirs = await rival.generate_feature("Draft")
+    own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
+    for _ in range(4):
+        await asyncio.sleep(10)
+        emulator.finish_generation(theirs.request_id)
+        theirs = await rival.generate_feature("Draft")
+    assert (await own).request_id == list(emulator.generations)[-1]
+    assert len(emulator.generations) == 6

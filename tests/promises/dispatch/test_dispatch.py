@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import Received, client_of, client_through
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.promises.conftest import Events
 from tests.support.batches import client_tasks
 from tests.support.peer import ONCE, hooks_into
@@ -184,3 +184,23 @@ async def test_a_middleware_that_fails_before_the_post_sent_nothing(emulator: Em
     async with client_through(refuse, emulator, retry=ONCE) as client:
         with pytest.raises(errors.NotSentError, match=r"ZeroDivisionError\('it broke'\)"):
             await client.project().run_feature("Checkout")
+
+
+@pytest.mark.parametrize("status", [401, 502])
+async def test_a_session_that_retries_sends_no_second_post(emulator: Emulator, status: int) -> None:
+    """A middleware that repeats what was refused or failed sends nothing, and the error says so."""
+    tries: list[int] = []
+
+    async def retry(request: Sent, send: Send) -> Received:
+        response = await send(request)
+        tries.append(response.status)
+        return await send(request) if response.status >= 400 else response
+
+    async with client_through(retry, emulator) as client:
+        emulator.fail("run_feature", Fault.status(status), times=1)
+        dispatch = client.project().run_feature("Checkout")
+        error = await raised(errors.DispatchUnknownError, dispatch)
+        assert "may not send it again" in error.what
+
+    assert status in tries
+    assert emulator.count("run_feature") == 1

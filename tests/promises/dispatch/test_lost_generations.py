@@ -1,7 +1,9 @@
 """Generations whose answer was lost: reconciled by their status, never dispatched twice."""
 
+import asyncio
 from typing import Any
 
+from tests.support.faults import edited
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Project, errors
@@ -38,3 +40,26 @@ async def test_an_earlier_one_is_not_adopted(emulator: Emulator, project: Projec
     assert "from before the dispatch" in error.what
     assert error.reason == "unseen"
     assert len(emulator.generations) == 2
+
+
+async def test_a_finished_generation_is_adopted_too(emulator: Emulator, project: Project) -> None:
+    """A new generation is adopted also where it has finished by then."""
+    await (await project.generate_feature("Draft"))
+    emulator.fail("generate_feature", Fault.lost())
+    emulator.fail("get_generation_status", Fault.status(500), skip=1, times=4)
+    dispatch = asyncio.ensure_future(project.generate_feature("Draft"))
+    await asyncio.sleep(1)
+    request_id = list(emulator.generations)[-1]
+    emulator.finish_generation(request_id)
+
+    operation = await dispatch
+
+    assert operation.request_id == request_id
+    assert (await operation).is_success
+
+
+async def test_an_empty_id_is_not_adopted(emulator: Emulator, project: Project) -> None:
+    """A status that names no generation is not adopted."""
+    emulator.fail("generate_feature", Fault.lost())
+    emulator.fail("get_generation_status", edited(requestId=""), skip=1)
+    await lose(project)

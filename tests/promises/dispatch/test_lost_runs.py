@@ -264,3 +264,33 @@ async def test_an_answer_on_its_way_tells_which_run_is_whose(
 
     assert (late.adopted, lost.adopted) == (False, True)
     assert (lost.run_id, late.run_id) == (215, 216) == tuple(emulator.runs)[-2:]
+
+
+@pytest.mark.parametrize("fault", [Fault.reset(), Fault.garbage(), Fault.status(502)])
+async def test_no_new_run_is_unknown(emulator: Emulator, project: Project, fault: Fault) -> None:
+    """Without a new run in the list it is not sent again; the error says what to check."""
+    emulator.fail("run_feature", fault)
+
+    error = await _unknown(project)
+
+    assert (error.project, error.feature) == (project.id, "Checkout")
+    assert (error.reason, error.candidates) == ("absent", ())
+    assert error.polled_at is not None
+    assert f"polled until {error.polled_at:%H:%M:%S} UTC, showed nothing of it" in error.what
+    assert "most likely nothing started" in error.what
+    assert "check the feature's runs" in str(error)
+    kinds = (errors.OutcomeUnknownError, errors.ServerError, errors.MalformedResponseError)
+    assert isinstance(error.__cause__, kinds)
+    assert emulator.count("run_feature") == 1
+
+
+async def test_ambiguous_candidates_are_named_and_not_adopted(
+    emulator: Emulator, project: Project, rival: Project
+) -> None:
+    """Runs that may be it are named, and nothing is adopted."""
+    emulator.fail("run_feature", Fault.lost())
+    first, error = await asyncio.gather(_unknown(rival), _unknown(project))
+    assert first.reason == error.reason == "ambiguous"
+    assert {ref.key[-1] for ref in error.candidates} == {*emulator.runs}
+    assert emulator.count("run_feature") == 2
+    assert all(f"run {number}" in error.what for number in emulator.runs)

@@ -133,3 +133,31 @@ async def test_a_slow_answer_shows_what_was_newest_when_it_was_asked_for(
     emulator.fail("run_feature", Fault.reset(), times=1)
     ours = await client.project().run_feature("Checkout", key="ours")
     assert (ours.adopted, ours.ref == theirs.ref) == (False, False)
+
+
+async def test_a_stale_status_is_waited_out(
+    emulator: Emulator, client: Client, rival: Project
+) -> None:
+    """A copy that is behind shows the old status first; the new one is found all the same."""
+    await intend(client, "generation")
+    theirs = await rival.generate_feature("Draft")
+    (generation,) = emulator.generations.values()
+    stale = Fault.edit(lambda _: {"status": "draft", "featureId": generation.feature_id})
+    emulator.fail("get_generation_status", stale, times=2)
+    assert (await generate(client)).ref == theirs.ref
+
+
+async def test_a_second_caller_does_not_repeat_what_was_accepted() -> None:
+    """An answer whose id can't be read proves the operation, though nothing shows it."""
+    async with Emulator(dispatch_lag=300) as emulator, client_of(emulator) as client:
+        emulator.fail("run_feature", Fault.edit(lambda _: {"queued": True}), times=1)
+        emulator.fail("run_feature", Fault.delay(12), times=1)
+        emulator.fail("list_runs", Fault.edit(lambda _: []))
+
+        async def call(delay: float) -> object:
+            await asyncio.sleep(delay)
+            return await run(client)
+
+        found = await asyncio.gather(call(0), call(1), return_exceptions=True)
+        assert [getattr(each, "reason", None) for each in found] == ["accepted", "accepted"]
+        assert emulator.count("run_feature") == 1

@@ -11,10 +11,11 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.promises.ledger.conftest import KEY, ran
 from tests.support.batches import verdicts
+from tests.support.faults import NO_ID
 from tests.support.raising import raised
-from tests.support.timing import STEADY
-from testvibe_async import Project, SqliteLedger, Verdict, errors
-from testvibe_async.ledger import Row
+from tests.support.timing import STEADY, now
+from testvibe_async import Generation, Project, SqliteLedger, Verdict, errors
+from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 OUTCOMES = {
@@ -198,3 +199,76 @@ async def test_a_resume_without_them_uses_them(
     await ran(path, emulator, ["Draft"], attempts=2, on_conflict="wait", timeout=1)
     (item,) = await ran(path, emulator)
     assert (item.verdict, len(item.attempts)) == (Verdict.FAILED, 2)
+
+
+@pytest.mark.parametrize("request_id", ["as it is", None])
+async def test_missing_tests_that_were_generated_meanwhile(
+    path: Path, project: Project, emulator: Emulator, request_id: str | None
+) -> None:
+    """A batch of all features without tests pays for none that has tests by then, also resumed."""
+    emulator.add_feature("Draft", status="draft")
+    if request_id is None:  # Some services show none.
+        emulator.fail("get_generation_status", NO_ID)
+    every: list[Any] = []
+    async with client_of(emulator, ledger=path) as client:
+        async with client.project().generate_features(max_in_flight=1, key=KEY):
+            await asyncio.sleep(5)  # The first is in flight.
+        assert len(emulator.generations) == 1
+        await project.generate_feature("Draft").wait()
+        for _ in range(2):
+            items = await client.project().generate_features(key=KEY)
+            every += items
+            assert verdicts(items) == ["succeeded", "succeeded"]
+    assert all(isinstance(item.outcome, Generation) for item in every)
+    assert len(emulator.generations) == 2
+
+
+async def test_another_place_has_a_key_of_its_own(path: Path, emulator: Emulator) -> None:
+    """A key is unique in a server and project: in another one it is free."""
+    other = emulator.add_project("Other")
+    emulator.add_feature("Checkout", project=other)
+    async with client_of(emulator, ledger=path) as client:
+        for project in (client.project(), client.project(other.id)):
+            assert verdicts(await project.run_features(["Checkout"], key=KEY)) == ["succeeded"]
+    async with Emulator(scenario=STEADY) as elsewhere:
+        assert verdicts(await ran(path, elsewhere, ["Checkout"])) == ["succeeded"]
+    assert emulator.count("run_feature") == 2
+
+
+@pytest.mark.parametrize("feature", ["Checkout", "New"])
+async def test_an_accepted_dispatch_is_known_to_be_so_after_a_kill(
+    path: Path, emulator: Emulator, feature: str
+) -> None:
+    """That its answer can't be read is stored at once: nothing sends it again, or pays again."""
+    emulator.add_feature("New", status="draft")
+    operation = "run_feature" if feature == "Checkout" else "generate_feature"
+    emulator.fail(operation, Fault.edit(lambda _: {"unexpected": True}))
+    emulator.fail("list_runs", Fault.edit(lambda _: []))
+    emulator.fail("get_generation_status", Fault.status(503), when=lambda _: now() > 0.5)
+    emulator.fail("generate_feature", Fault.delay(1))
+    for _ in range(2):
+        async with client_of(emulator, ledger=path) as client:
+            project = client.project()
+            many: Any = project.run_features if feature == "Checkout" else project.generate_features
+            waiting = asyncio.ensure_future(many([feature], key=KEY))
+            await asyncio.sleep(5)
+            (row,) = await rows_of(path)
+            assert row.state is RowState.ACCEPTED
+            await waiting
+    assert emulator.count(operation) == 1
+
+
+async def test_one_that_was_joined_is_resumed(
+    path: Path, emulator: Emulator, rival: Project
+) -> None:
+    """A generation that a batch attached to is waited for by the next, not paid for again."""
+    emulator.add_feature("Broken", status="draft")
+    theirs = await rival.generate_feature("Broken")
+    for timeout in (20, None):
+        async with client_of(emulator, ledger=path) as client:
+            (item,) = await client.project().generate_features(
+                ["Broken"], on_conflict="attach", key=KEY, timeout=timeout
+            )
+            assert item.ref == theirs.ref
+    assert item.verdict is Verdict.FAILED
+    assert emulator.count("generate_feature") == 2  # theirs, and the one that met a conflict

@@ -10,7 +10,7 @@ import pytest
 from tests.support.finished_run import CONTENT, Case, downloads
 from tests.support.peer import chunked, http
 from tests.support.raising import raised
-from testvibe_async import errors
+from testvibe_async import Artifact, Client, errors
 from testvibe_async._core.artifacts import downloader, part_file
 from testvibe_async._core.artifacts.downloader import Downloader
 
@@ -87,3 +87,27 @@ async def test_a_wrong_size_is_an_error(
         assert case.files() == {}
         assert len(origin.requests) == 1
     assert sum(written) <= 100
+
+
+@pytest.mark.parametrize(
+    ("server", "link", "is_taken"),
+    [
+        ("https://testvibe.example", "https://blobs.example/x", True),
+        ("https://testvibe.example", "http://blobs.example/x", False),
+        ("https://testvibe.example", "http://127.0.0.1:1/x", False),
+        ("http://127.0.0.1:1", "http://localhost:2/x", True),
+        ("http://127.0.0.1:1", "http://[::1]:2/x", True),
+        ("http://127.0.0.1:1", "http://blobs.example/x", False),
+        ("http://testvibe.internal", "http://blobs.internal/x", True),
+    ],
+)
+async def test_links_are_encrypted_like_it(server: str, link: str, *, is_taken: bool) -> None:
+    """Plain http is taken on this machine, and where the service itself is used over it."""
+    async with Client(server, api_key="tvb_" + "x" * 43, allow_http=True) as client:
+        artifacts = client._parts.downloader._host
+        artifact = Artifact(kind="trace", path="a", url=link)
+        if is_taken:
+            assert str(artifacts.target(artifact, "the list")) == link
+        else:
+            with pytest.raises(errors.MalformedResponseError, match="unencrypted"):
+                artifacts.target(artifact, "the list")

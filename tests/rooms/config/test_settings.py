@@ -7,7 +7,7 @@ import pytest
 
 from testvibe_async import Client
 from testvibe_async._core.config.settings import Setting, Settings, find_settings, load_settings
-from testvibe_async._core.config.validate import require_api_key
+from testvibe_async._core.config.validate import masked, require_api_key
 from testvibe_async.errors import ConfigError
 
 KEY = "tvb_" + "Ab3" * 14 + "z"
@@ -352,3 +352,34 @@ def test_errors_name_the_source(
     user_file.chmod(0o600)
     with pytest.raises(ConfigError, match=source):
         load_settings(environment=environment)
+
+
+@pytest.mark.parametrize(("stored", "default"), [((HOME, AWAY), HOME), ((HOME,), AWAY), ((), AWAY)])
+def test_a_repositorys_own_servers(user_file: Path, stored: tuple[str, ...], default: str) -> None:
+    """A server that the user has a key for, or made the default, may be a repository's too."""
+    store(user_file, *stored, default=default)
+    state(user_file, f'server = "{AWAY}"')
+    settings = load_settings(api_key=OTHER, environment={})
+    assert (settings.server, settings.api_key) == (AWAY, OTHER)
+
+
+def test_a_key_in_a_route_is_not_shown(user_file: Path) -> None:
+    """A key that was put where a route belongs is not repeated by the error."""
+    user_file.write_text(f'[endpoints]\nlist_runs = "{KEY}"\n')
+    with pytest.raises(ConfigError, match="tvb_Ab3A…") as caught:
+        routes_of()
+    assert KEY[10:] not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (KEY, "tvb_Ab3A…"),
+        (f"Bearer {KEY}\nand {OTHER}!", "Bearer tvb_Ab3A…\nand tvb_yyyy…!"),
+        (f"{KEY}trailing", "tvb_Ab3A…"),
+        ("tvb_… and tvb_short", "tvb_… and tvb_short"),
+    ],
+)
+def test_of_a_key_only_the_beginning_is_shown(text: str, shown: str) -> None:
+    """Each key in a text is cut down; what is none stays."""
+    assert masked(text) == shown
