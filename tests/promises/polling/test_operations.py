@@ -2,7 +2,9 @@
 
 from tests.conftest import client_of
 from tests.support.faults import edited
+from tests.support.observing import statuses
 from tests.support.raising import raised
+from tests.support.timing import now
 from testvibe_async import Client, Project, RunOperation, RunRef, errors
 from testvibe_async.testing import Emulator
 
@@ -23,12 +25,38 @@ async def test_handles_on_one_operation_are_equal(
 STATUS = "get_generation_status"
 
 
+async def test_the_previous_status_is_ignored(emulator: Emulator, project: Project) -> None:
+    """While a generation is new, a status of the one before it is tolerated."""
+    previous = edited(requestId="previous", featureStatus="generated")
+    emulator.fail(STATUS, previous, when=lambda _: 0 < now() < 9)
+    operation = await project.generate_feature("Draft")
+
+    seen = await statuses(operation)
+    assert seen == [("queued", "generating"), ("active", "generating"), ("finished", "generated")]
+    assert (await operation).request_id == operation.request_id
+
+
 async def test_a_poll_of_the_previous_one_says_so(emulator: Emulator, project: Project) -> None:
     """A poll that shows only the previous generation raises, and never returns it."""
     operation = await project.generate_feature("Draft")
     emulator.fail(STATUS, edited(requestId="previous"))
 
     await raised(errors.ObservationError, operation.poll(), match="still shows the one before")
+
+
+async def test_superseded_after_it_was_seen(emulator: Emulator, project: Project) -> None:
+    """Once a generation was observed, another request id supersedes it, seen twice."""
+    operation = await project.generate_feature("Draft")
+    await operation.poll()
+    emulator.finish_generation(operation.request_id)
+    newer = await project.generate_feature("Draft")
+
+    error = await raised(errors.OperationSupersededError, operation)
+
+    assert error.newer_request_id == newer.request_id
+    assert newer.request_id in str(error)
+    assert emulator.count("get_generation_status") == 2 + 1 + 2
+    assert now() < 7
 
 
 async def test_cancelling_what_is_over_does_nothing(emulator: Emulator, project: Project) -> None:

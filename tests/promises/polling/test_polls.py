@@ -19,6 +19,38 @@ from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault
 
 
+async def test_a_poll_is_one_request(emulator: Emulator, operation: RunOperation) -> None:
+    """poll() asks once and returns what it saw, again where nothing has changed since."""
+    await asyncio.sleep(10)
+    run = await operation.poll()
+    seen_at = operation.observed_at
+
+    assert run.phase is Phase.ACTIVE
+    assert operation.snapshot is run
+    assert emulator.count("get_run") == 1
+    assert await operation.poll() is run
+    assert seen_at is not None
+    assert operation.observed_at is not None
+    assert operation.observed_at > seen_at
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+async def test_an_error_of_a_poll_has_its_ref_and_causes(
+    emulator: Emulator, operation: RunOperation, status: int
+) -> None:
+    """An error of poll() has the ref, and a chain of causes without a cycle."""
+    emulator.fail("get_run", Fault.status(status))
+
+    error = await raised((errors.ObservationError, errors.UnauthorizedError), operation.poll())
+
+    assert error.ref == operation.ref
+    assert status != 500 or isinstance(error.__cause__, errors.ServerError)
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        assert cause not in causes
+        causes.append(cause)
+
+
 async def test_unknown_fields_are_updated(emulator: Emulator, operation: RunOperation) -> None:
     """A poll that differs in an unknown field alone is kept, and is no update."""
     await operation.poll()
@@ -56,6 +88,39 @@ async def test_a_late_one(emulator: Emulator, operation: RunOperation, *, is_end
 
     assert (seen_late is newer, operation.done) == (not is_end, is_end)
     assert operation.status == ("passed" if is_end else "running")
+
+
+async def test_nothing_follows_the_end(emulator: Emulator, operation: RunOperation) -> None:
+    """A poll that began later changes nothing once the end was observed."""
+    emulator.finish_run(operation.run_id)
+    emulator.fail("get_run", Fault.delay(1), times=1)
+    end = asyncio.ensure_future(operation.poll())
+    await asyncio.sleep(0.5)
+    emulator.fail("get_run", Fault.delay(5), times=1)
+    emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}), times=1)
+    later = asyncio.ensure_future(operation.poll())
+    run = await end
+
+    assert run.is_success
+    assert await later is run
+    assert operation.outcome is run
+
+
+async def test_an_older_answer_does_not_supersede(emulator: Emulator, project: Project) -> None:
+    """A late answer that shows the previous generation changes nothing."""
+    before = await project.generate_feature("Draft").wait()
+    operation = await project.generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.delay(15), times=1)
+    emulator.fail("get_generation_status", Fault.edit(lambda _: before.to_dict()), times=1)
+    early = asyncio.ensure_future(operation.poll())
+    await asyncio.sleep(0.1)
+    wait = asyncio.ensure_future(operation.wait())
+    await asyncio.sleep(4)
+    assert operation.status == "generating"
+    await asyncio.sleep(12)
+
+    assert (await early).request_id == operation.request_id
+    assert (await wait).request_id == operation.request_id
 
 
 async def test_an_earlier_generation_never_supersedes(emulator: Emulator, project: Project) -> None:
@@ -111,6 +176,34 @@ async def test_polls_share_it(emulator: Emulator, client: Client, operation: Run
 
     assert emulator.count("get_run") == 1
     assert {id(run) for run in runs} == {id(operation.snapshot)}
+
+
+async def test_a_cancelled_caller_ends_no_poll(emulator: Emulator, operation: RunOperation) -> None:
+    """The poll goes on for the others when the caller that started it is cancelled."""
+    emulator.fail("get_run", Fault.delay(2), times=1)
+    first = asyncio.ensure_future(operation.poll())
+    second = asyncio.ensure_future(operation.poll())
+    await asyncio.sleep(1)
+    first.cancel()
+
+    assert (await second).run_id == operation.run_id
+    assert first.cancelled()
+    assert emulator.count("get_run") == 1
+
+
+@pytest.mark.parametrize("use", [RunOperation.wait, RunOperation.poll])
+async def test_each_caller_has_its_error(
+    emulator: Emulator, operation: RunOperation, use: Callable[[RunOperation], Any]
+) -> None:
+    """A shared failure is raised in each wait, or to each poll, as an object of its own."""
+    emulator.fail("get_run", Fault.status(403))
+    results = await asyncio.gather(*(use(operation) for _ in range(3)), return_exceptions=True)
+
+    raised = [error for error in results if isinstance(error, errors.ForbiddenError)]
+    assert len({id(error) for error in raised}) == 3
+    assert len({id(error.__traceback__) for error in raised}) == 3
+    assert len({str(error) for error in raised}) == 1
+    assert emulator.count("get_run") == (1 if use is RunOperation.poll else 2)
 
 
 async def test_a_younger_snapshot_is_good_enough(emulator: Emulator, project: Project) -> None:
