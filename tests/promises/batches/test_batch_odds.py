@@ -8,11 +8,12 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.promises.ledger.conftest import ref_of
 from tests.support.batches import verdicts
 from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from tests.support.timing import STEADY
-from testvibe_async import BatchItem, MemoryLedger, Project, Verdict, errors
+from testvibe_async import BatchItem, Client, MemoryLedger, Project, Verdict, errors
 from testvibe_async.ledger import Row, RowState
 from testvibe_async.outcomes import Quarantined
 from testvibe_async.testing import Emulator, Fault, Outcome
@@ -83,3 +84,40 @@ async def test_reading_items_changes_no_error(emulator: Emulator, project: Proje
         assert isinstance(item.error, errors.DispatchUnknownError)
         said.append(item.error.what)
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("key", [None, "nightly"])
+async def test_an_attempt_that_was_never_sent(emulator: Emulator, key: str | None) -> None:
+    """The attempt before it has its outcome, and the item says why none followed."""
+    async with client_of(emulator, max_outage=5) as client:
+        batch = client.project().run_features(["Returns"], attempts=2, key=key)
+        between = None
+        async with batch:
+            async for _, change in batch.changes():
+                if change.phase == "finished":
+                    emulator.fail("*", Fault.status(503))
+                    await asyncio.sleep(1)
+                    (between,) = batch.items
+        (item,) = batch.items
+    assert isinstance(item.error, errors.NotSentError)
+    assert between is not None
+    assert (between.verdict, between.ref) == (Verdict.WAITING, None)
+    assert (item.verdict, item.ref) == (Verdict.ERROR, ref_of(emulator, "Returns"))
+
+
+async def test_another_operation_under_the_id(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Where the id of a run shows that of another configuration, that is no outcome of this one."""
+    operation = await project.run_feature("Checkout", config="Mobile")
+
+    def swap(answer: Any) -> Any:
+        is_run = "config" in answer
+        return answer | {"config": "Default"} if is_run else [swap(row) for row in answer]
+
+    for name in ("get_run", "list_runs"):
+        emulator.fail(name, Fault.edit(swap))
+    await raised(errors.ContradictionError, operation.wait())
+    await raised(errors.ContradictionError, operation.poll(max_age=0))
+    for iteration in (aiter(operation), client.finished([operation]), client.changes([operation])):
+        await raised(errors.ContradictionError, anext(iteration))

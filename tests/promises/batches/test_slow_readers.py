@@ -44,3 +44,18 @@ def drafts(emulator: Emulator, count: int) -> list[str]:
     for index in range(count):
         emulator.add_feature(f"Draft {index:02}", status="draft")
     return [f"Draft {index:02}" for index in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "stop_after", "skipped"), [(None, 9e9, 0), (400, 9e9, 2), (None, 400, 2)]
+)
+async def test_a_slow_reader_gets_every_item(
+    emulator: Emulator, project: Project, timeout: float | None, stop_after: float, skipped: int
+) -> None:
+    """Also at the time-out and after a stop, the iteration ends with all items."""
+    names = drafts(emulator, 6)
+    async with project.generate_features(names, max_in_flight=2, timeout=timeout) as batch:
+        asyncio.get_running_loop().call_later(stop_after, batch.stop)
+        read = [await asyncio.sleep(300, item) async for item in batch]
+    assert sorted(item.feature_name for item in read) == names
+    assert batch.summary.skipped == skipped

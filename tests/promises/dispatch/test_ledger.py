@@ -11,9 +11,21 @@ from tests.conftest import client_of
 from tests.support.ledgers import Notes
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, errors
-from testvibe_async.ledger import RowState
+from testvibe_async import Client, RunOperation, errors
+from testvibe_async.ledger import Row, RowState
 from testvibe_async.testing import Emulator
+
+
+async def ended_after_a_second(client: Client, end: str) -> asyncio.Future[RunOperation]:
+    """Return a dispatch whose caller was cancelled, or whose client closed."""
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(1)
+    if end == "cancelled":
+        caller.cancel()
+    else:
+        await client.aclose()
+    return caller
+
 
 INTENDED, DISPATCHED, NOT_STARTED = RowState.INTENDED, RowState.DISPATCHED, RowState.NOT_STARTED
 
@@ -112,3 +124,39 @@ async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator
     await raised((asyncio.CancelledError, errors.ClientClosedError), caller)
     await asyncio.sleep(5)
     assert emulator.count("run_feature") == 0
+
+
+class Stubborn(Notes):
+    """A ledger that swallows its cancellation."""
+
+    async def insert(self, row: Row) -> Row:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3)
+        return await super().insert(row)
+
+
+async def test_a_stubborn_ledger_sends_nothing(emulator: Emulator) -> None:
+    """A request that was given up is not written, whatever the ledger does."""
+    notes = Stubborn(emulator)
+    async with client_of(emulator, ledger=notes) as client:
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        caller.cancel()
+        await raised(asyncio.CancelledError, caller)
+        await asyncio.sleep(5)
+    assert emulator.count("run_feature") == 0
+    assert notes.steps == [INTENDED, NOT_STARTED]
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_an_early_end_while_the_ref_is_noted(
+    client: Client, notes: Notes, emulator: Emulator, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was dispatched is stored to the end, and its ref is not lost to a caller that left."""
+    notes.seconds = {DISPATCHED: 3}
+    caller = await ended_after_a_second(client, end)
+    with suppress(asyncio.CancelledError):
+        assert (await caller).run_id in emulator.runs
+    await asyncio.sleep(5)
+    assert notes.steps == [INTENDED, DISPATCHED]
+    assert ("started an operation" in caplog.text) is (end == "cancelled")

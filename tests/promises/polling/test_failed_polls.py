@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.promises.conftest import Events
 from tests.support.amounts import some
 from tests.support.faults import NO_ID, edited
 from tests.support.observing import dispatch_runs
@@ -323,3 +324,59 @@ async def test_an_unknown_word_is_an_error(emulator: Emulator, operation: RunOpe
     """A word that nobody knows, with a null end, is polled as long as an outage, and then named."""
     emulator.fail("get_run", edited(status="ready", finishedUtc=None))
     await raised(errors.ObservationError, operation, match="ready")
+
+
+async def test_a_404_that_stays_is_raised(emulator: Emulator, operation: RunOperation) -> None:
+    """A minute after the dispatch a 404 is raised; a later wait polls again."""
+    rule = emulator.fail("get_run", Fault.status(404))
+
+    error = await raised(errors.OperationNotFoundError, operation)
+
+    assert 60 <= now() <= 70
+    assert error.ref == operation.ref
+    rule.remove()
+    assert (await operation).is_success
+
+
+async def test_a_service_that_hangs(emulator: Emulator, operation: RunOperation) -> None:
+    """The outage is announced after 10 s without an answer, and ends with the first one."""
+    seen: list[tuple[str, Any]] = []
+    hooks = Hooks(
+        on_outage_started=lambda _: seen.append(("started", now())),
+        on_outage_ended=lambda _: seen.append(("ended", now())),
+    )
+    emulator.fail("get_run", Fault.hang(), skip=1, times=1)
+    async with client_of(emulator, hooks=hooks) as client:
+        assert (await client.attach(operation.ref)).is_success
+    hung_at = emulator.requests[-2].at
+    assert seen[0] == ("started", pytest.approx(hung_at + 10, abs=0.1))
+    assert seen[1:] == [("ended", pytest.approx(emulator.requests[-1].at, abs=0.1))]
+
+
+async def test_a_route_that_fails_alone_is_no_outage_of_the_service(
+    emulator: Emulator, client: Client, events: Events, operation: RunOperation
+) -> None:
+    """While another operation is seen, the service is there."""
+    other, number = await client.project().run_feature("Checkout"), operation.run_id
+    emulator.fail("get_run", Fault.status(500), times=3, when=lambda run: run.run_id == number)
+    runs = await client.gather(operation, other)
+    assert [run.is_success for run in runs] == [True, True]
+    assert not events.of(OutageStarted)
+
+
+@pytest.mark.parametrize("retry_after", [None, 2])
+async def test_a_list_that_fails_delays_no_end(emulator: Emulator, retry_after: int | None) -> None:
+    """What it would have shown is polled by id at the next tick."""
+    async with client_of(emulator, poll_interval=1) as client:
+        operations = await dispatch_runs(client.project(), 30)
+        busy = Fault.status(503, retry_after=retry_after)
+        emulator.fail("list_runs", busy, when=lambda _: now() > 27)
+        await client.gather(*operations)
+        assert now() < 32
+
+
+async def test_a_service_that_names_no_generation(emulator: Emulator, project: Project) -> None:
+    """What was in flight after the dispatch, and then ended, is what was dispatched."""
+    emulator.fail("get_generation_status", NO_ID)
+    generation = await (await project.generate_feature("Draft"))
+    assert generation.is_success

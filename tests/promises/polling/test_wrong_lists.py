@@ -131,3 +131,17 @@ async def test_a_list_that_was_off_is_tried_again(emulator: Emulator, client: Cl
 
     assert rule.hits == 1
     assert emulator.count("list_runs") > before
+
+
+async def test_a_list_that_lies(emulator: Emulator, client: Client, project: Project) -> None:
+    """A list that hides completions is caught by the read that checks it, and suspended."""
+    emulator.fail("list_runs", RUNNING)
+    operations = await dispatch_runs(project, COUNT)
+    for run_id in emulator.runs:
+        emulator.finish_run(run_id)
+
+    await client.gather(*operations)
+
+    assert now() <= 15
+    assert emulator.count("list_runs") <= 4
+    assert emulator.count("get_run") <= 2 * COUNT
