@@ -253,3 +253,18 @@ async def test_what_is_no_operation_is_refused(client: Client, project: Project)
     await raised(errors.ConfigError, client.gather(nothing), match="unpack it")
     with pytest.raises(errors.ConfigError, match=OF_SECONDS):
         client.finished(nothing, timeout=-1)
+
+
+async def test_a_poll_in_progress_ends_as_closed(emulator: Emulator) -> None:
+    """Waits and polls whose request is in progress at the close raise ClientClosedError."""
+    client = client_of(emulator)
+    operation = await client.project().run_feature("Checkout")
+    emulator.fail("get_run", Fault.hang())
+    uses = [asyncio.ensure_future(operation.wait()), asyncio.ensure_future(operation.poll())]
+    await asyncio.sleep(4)
+
+    await client.aclose()
+    results = await asyncio.gather(*uses, return_exceptions=True)
+
+    assert [type(result) for result in results] == [errors.ClientClosedError] * 2
+    assert {getattr(result, "ref", None) for result in results} == {operation.ref}

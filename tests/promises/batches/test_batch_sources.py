@@ -106,3 +106,31 @@ async def test_items_of_an_earlier_batch_run_again(project: Project) -> None:
     items = await project.run_features([first[0], first[3], first[3]])
     found = [(each.feature_name, each.config) for each in items]
     assert found == [("Checkout", None), ("Returns", "Mobile")]
+
+
+async def test_many_features_with_a_key_are_read_in_turns(
+    emulator: Emulator, project: Project
+) -> None:
+    """Other tasks get to run before all of them are read, and nothing is dispatched."""
+    turns: list[int] = []
+
+    def names() -> Generator[int]:
+        asyncio.get_running_loop().call_soon(lambda: turns.append(emulator.count("run_feature")))
+        yield from range(1000, 1250)
+        assert turns == [0]
+
+    items = await project.run_features(names(), key="many")
+    assert [item.feature for item in items] == [*range(1000, 1250)]
+    assert emulator.count("run_feature") == 250
+
+
+async def test_a_source_that_fails_ends_all_its_readers(project: Project) -> None:
+    """Also the worker that waits to read the next feature."""
+
+    async def features() -> AsyncGenerator[str]:
+        yield "Checkout"
+        yield "Returns"
+        await asyncio.sleep(5)
+        raise OSError("the database of features is away")
+
+    await raised(OSError, project.run_features(features(), max_in_flight=9), match="away")

@@ -161,3 +161,16 @@ async def test_a_second_caller_does_not_repeat_what_was_accepted() -> None:
         found = await asyncio.gather(call(0), call(1), return_exceptions=True)
         assert [getattr(each, "reason", None) for each in found] == ["accepted", "accepted"]
         assert emulator.count("run_feature") == 1
+
+
+@pytest.mark.parametrize("is_polling", [False, True])
+async def test_a_client_that_closes_ends_it(emulator: Emulator, *, is_polling: bool) -> None:
+    """It does not wait on for what may still begin: it is unknown."""
+    if is_polling:  # The close cuts off the poll, which is no failure to see the operation.
+        emulator.fail("list_runs", Fault.hang())
+    async with client_of(emulator) as client:
+        await intend(client)
+        call = asyncio.ensure_future(run(client))
+        await asyncio.sleep(10)
+    await raised(errors.DispatchUnknownError, call)
+    assert now() < 10 + 11

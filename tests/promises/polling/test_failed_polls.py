@@ -380,3 +380,10 @@ async def test_a_service_that_names_no_generation(emulator: Emulator, project: P
     emulator.fail("get_generation_status", NO_ID)
     generation = await (await project.generate_feature("Draft"))
     assert generation.is_success
+
+
+async def test_a_poll_that_shows_another_run(emulator: Emulator, operation: RunOperation) -> None:
+    """A replica that answers with another run is waited out, and its answer is no outcome."""
+    emulator.fail("get_run", edited(runId=999, status="passed"), times=3)
+    assert (await operation.wait()).run_id == operation.run_id
+    assert emulator.count("get_run") > 3

@@ -136,7 +136,7 @@ def test_a_document_is_read_as_it_was_written(
 @pytest.mark.parametrize("text", [r"\ud83d", r"\ud83d\ud83d\ude00", r"\\ud83d", "😀\u2028é"])
 def test_half_a_character_is_kept(text: str) -> None:
     """A text that was cut within a character is read all the same."""
-    body = f'{{"error": "{text}"}}'.encode()
+    body = f'{{"error": "{text}", "seconds": 1.5}}'.encode()
     assert parse(body) == json.loads(body)
 
 
