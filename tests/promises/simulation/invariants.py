@@ -347,7 +347,7 @@ def _is_done_refused_or_unknown(world: World, caller: Caller, dispatching: Dispa
     elif isinstance(result, errors.DispatchUnknownError):
         _is_unknown_for_a_reason(world, caller, intent, result)
     elif isinstance(result, errors.VibeError):
-        _did_nothing(world, intent, result)
+        _did_nothing(world, caller.process, intent, result)
     elif isinstance(result, RunOperation) and result.outcome is not None:
         answers_the_request(intent, result.outcome)
     elif isinstance(result, GenerationOperation) and not world.record.made(intent):
@@ -383,14 +383,18 @@ def _is_unknown_for_a_reason(
         assert without, f"{intent}: each list showed {lost}, and the error says that none did"
 
 
-def _did_nothing(world: World, intent: Intent, error: errors.VibeError) -> None:
-    """Expect a dispatch that is said to have failed to have had no effect."""
+def _did_nothing(world: World, process: Process, intent: Intent, error: errors.VibeError) -> None:
+    """Expect a dispatch that is said to have failed to have had no effect.
+
+    Of two lost dispatches of one request, either may have taken what the other began.
+    """
     calls = [
         each for caller in world.callers for each in caller.dispatchings if each.intent == intent
     ]
     if len(calls) > 1:
         return  # Another call with the same key may have had it.
-    made = effects(world, intent)
+    taken = _told(process, intent, but=intent.caller)
+    made = [each for each in effects(world, intent) if each not in taken]
     assert not made, f"{intent} took effect as {made}, and raised {error!r}"
     if isinstance(error, errors.NotSentError):
         world.seen["a dispatch that was not sent"] += 1
