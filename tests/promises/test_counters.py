@@ -12,7 +12,7 @@ from benchmarks.results import count, read
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json"))
-STALE = {"traced"}
+STALE: set[str] = set()
 """Measured with code that cost something else. Measure them again, and remove them here."""
 
 TOLERANCE = 0.05
