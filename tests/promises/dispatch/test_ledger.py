@@ -115,12 +115,7 @@ async def test_an_answered_call(
 async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
     """A dispatch whose row was not stored is not sent."""
     notes.seconds = {INTENDED: 3}
-    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(1)
-    if end == "cancelled":
-        caller.cancel()
-    else:
-        await client.aclose()
+    caller = await ended_after_a_second(client, end)
     await raised((asyncio.CancelledError, errors.ClientClosedError), caller)
     await asyncio.sleep(5)
     assert emulator.count("run_feature") == 0
