@@ -89,7 +89,7 @@ class Session:
     """Description of the outage; empty while the service answers."""
 
     problem: str = field(default="", init=False)
-    """What is to be set before there is a client; empty if there is one, which calls then have."""
+    """The setting that is missing, as long as there is no client; empty if there is one."""
 
     client: Client = field(init=False)
 

@@ -46,10 +46,10 @@ PASSES = 10
 
 
 REQUEST = attrgetter("feature", "config")
-"""What a feature was requested by: of repeated runs, some may have no name."""
+"""The name or id by which a feature was requested; some of repeated runs have no name."""
 
 FEATURE = attrgetter("key")
-"""What is the same in several batches."""
+"""The identity of a feature in several batches."""
 
 
 @frozen(kw_only=True)

@@ -54,7 +54,7 @@ class Carrier(Generic[SnapshotT]):
             limits: The limits of this process.
             starter: Sends dispatches.
             tasks: Cancels unsent dispatches at a stop.
-            course: How far the batch is.
+            course: The progress of the batch.
         """
         self._source = source
         self._limits = limits

@@ -1,4 +1,4 @@
-"""How far a batch is, and its tasks: the first failure among them, and what a stop cancels.
+"""The progress of a batch, and its tasks: their first failure, and which of them a stop cancels.
 
 Decides which tasks a stop cancels: none that has sent a dispatch.
 """
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @define(eq=False)
 class Course:
-    """How far a batch is, for all that works on it."""
+    """The progress of a batch, shared by all that works on it."""
 
     began: float = 0.0
     """The loop's clock when it was opened."""

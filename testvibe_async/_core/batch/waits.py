@@ -38,7 +38,7 @@ class Waits(Generic[SnapshotT]):
 
         Args:
             operation: The operation.
-            course: How far the batch is, with its deadline.
+            course: The progress of the batch, with its deadline.
 
         Returns:
             The error that ended the observation; None if the operation has finished, or at the
