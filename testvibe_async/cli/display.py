@@ -32,7 +32,7 @@ _STYLES = {
     **dict.fromkeys(("failed", "error"), "bold red"),
     **dict.fromkeys(("flaky", "quarantined", "cancelled", LIMITED, UNSEEN), "yellow"),
     **dict.fromkeys(("running", "generating"), "cyan"),
-    **dict.fromkeys(("queued", "waiting"), "dim"),
+    **dict.fromkeys(("queued", "waiting", "in flight"), "dim"),
     "unknown": "bold magenta",
     "unacknowledged": "magenta",
 }
@@ -146,7 +146,8 @@ def rows_table(rows: Sequence[Row], *, now: float, width: int) -> Table:
 def _urgency(row: Row) -> tuple[int, float]:
     if row.ended is not None:
         return 2, -row.ended
-    return (1 if row.word == "queued" else 0), 0.0
+    is_active = row.snapshot is not None and row.snapshot.phase is not Phase.QUEUED
+    return (0 if is_active else 1), 0.0
 
 
 def _one_line(text: str, style: str) -> Text:

@@ -63,9 +63,6 @@ class Row:
     dispatch: Dispatch | None = None
     """The dispatch that has had no answer for some time, so that it may have started."""
 
-    is_new: bool = False
-    """True once this command has dispatched an operation for it."""
-
     is_final: bool = False
     """True if the command does nothing more for the item, or for this attempt."""
 
@@ -106,18 +103,18 @@ class Row:
 
     @property
     def word(self) -> str:
-        """The state: `waiting`, `queued`, and from then on the service's own word, or one of ours.
+        """The state: `waiting`, and from the first poll on the service's own word, or one of ours.
 
-        Ours are `in flight` for what was dispatched before and not observed here yet,
-        `unacknowledged` where a dispatch has had no answer for some time, `error`, `unknown` where
-        it may have been dispatched, and `flaky` where it passed after an attempt that failed.
+        Ours are `in flight` before the first poll, `unacknowledged` where a dispatch has had no
+        answer for some time, `error`, `unknown` where it may have been dispatched, and `flaky`
+        where it passed after an attempt that failed.
         """
         if self.ended is not None or self.item.is_unseen:
             return word_of(self.item)
         if self.item.ref is None:
             return "waiting" if self.dispatch is None else "unacknowledged"
         if self.snapshot is None:
-            return "queued" if self.is_new else str(Verdict.IN_FLIGHT)
+            return str(Verdict.IN_FLIGHT)
         if self.snapshot.phase is Phase.QUEUED:
             return "queued"
         return escape(self.snapshot.status or "over")
@@ -226,7 +223,7 @@ class Progress:
             return
         self._note_attempts(row, item)
         if row.item.ref != ref:
-            row.since, row.is_new = self.clock(), True
+            row.since = self.clock()
         name = (snapshot and snapshot.feature_name) or row.item.name
         row.item, row.snapshot, row.dispatch = evolve(item, ref=ref, name=name), snapshot, None
         self._note(row)

@@ -49,7 +49,7 @@ def test_stopped_run_leaves_the_terminal_in_order(
     """Stopped by Ctrl-C or a signal it shows the cursor again and names what is in flight."""
     variables = environment_of(slow_service)
     with closing(Terminal("run", "Checkout", "Returns", "--wait", **variables)) as terminal:
-        terminal.read_until("2 queued")
+        terminal.read_until("2 in flight")
         if stop is signal.SIGINT:
             terminal.press_ctrl_c()
         else:

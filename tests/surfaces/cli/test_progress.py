@@ -154,7 +154,7 @@ async def test_pipe_has_a_line_for_each_result_of_many(call: Call, emulator: Emu
     counts = [line for line in lines if "/60" not in line]
     assert len(lines) - len(counts) == 60
     assert [line[:6] for line in counts] == ["  30.0"]
-    assert re.fullmatch(r"  30\.0 s  45 passed, 15 queued", counts[0])
+    assert re.fullmatch(r"  30\.0 s  45 passed, 15 in flight", counts[0])
 
 
 async def test_events(call: Call) -> None:
