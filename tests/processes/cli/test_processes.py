@@ -130,7 +130,7 @@ def test_after_a_crash(slow_service: Service, machine: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "Batch 1.\n"
         for _ in range(2):  # One that is killed within a dispatch may leave it unknown.
-            assert "queued" in process.stdout.readline()
+            assert "in flight" in process.stdout.readline()
         process.kill()
     (_, errors), code = finished("report", **variables)
     assert (code, "still running" in errors) == (4, False)
