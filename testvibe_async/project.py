@@ -174,9 +174,21 @@ class Project:
 
         return PendingOperation(dispatch(), f"generate_feature({feature!r})")
 
-    async def get_generation_status(self, feature: int | str | Feature) -> Generation:
-        """Read the status of a feature's latest generation."""
-        return await self._call(Endpoints.GET_GENERATION_STATUS, feature=_named(feature))
+    async def get_generation_status(
+        self, feature: int | str | Feature, *, max_outage: float | None = None
+    ) -> Generation:
+        """Read the status of a feature's latest generation.
+
+        Args:
+            feature: The feature's id or name.
+            max_outage: See `list_features`.
+
+        Raises:
+            ConfigError: `max_outage` is not a number of seconds above 0.
+        """
+        status = Endpoints.GET_GENERATION_STATUS
+        request = status.request(project=self.id, feature=_named(feature))
+        return await call_through_outage(self._transport, request, max_outage=max_outage)
 
     async def get_generation_log(self, feature: int | str | Feature) -> GenerationLog:
         """Read the log of a feature's latest generation."""

@@ -143,8 +143,8 @@ def _step_after(error: VibeError, arguments: Collection[str]) -> str:  # noqa: P
             return UNKNOWN[error.kind]
         case errors.OperationNotFoundError():
             return f"{KINDS[error.ref.kind].listed_by.name} shows which there are."
-        case errors.OutcomeUnknownError(method="GET"):
-            return "Nothing was changed: try again."
+        case errors.OutcomeUnknownError(method="GET") | errors.ServerError(method="GET"):
+            return "Nothing was changed: try again later."
         case errors.NotFoundError() if error.url.endswith("/features"):
             return "list_projects shows which projects there are; run_features takes names."
         case errors.NotFoundError():

@@ -18,7 +18,7 @@ from testvibe_async.reports.reasons import URGENCY
 from testvibe_async.reports.text import one_line
 from testvibe_async.runner.outcome import Outcome
 from testvibe_async.runner.trends import stability_of
-from testvibe_async.runner.words import counted, counts_of, verdict_of
+from testvibe_async.runner.words import count_words, counted, verdict_of, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,11 +89,14 @@ def ids_of(ref: Ref) -> Document:
     return {name: value for name, value in ref.to_dict().items() if name in _IDS}
 
 
-def progress_of(kept: KeptBatch) -> tuple[str, int, int]:
+def progress_of(kept: KeptBatch, *, in_flight: bool) -> tuple[str, int, int]:
     """Return a batch with its counts, how many of its items have finished, and of how many."""
     items = kept.items
     left = sum(item.is_unfinished or item.verdict in _LEFT for item in items)
-    return f"batch {kept.number}: {counts_of(items)}", len(items) - left, len(items)
+    # While a batch is in flight, the answers to its dispatches may be on their way.
+    names = {str(Verdict.UNKNOWN): "unacknowledged"} if in_flight else {}
+    counts = count_words(names.get(word, word) for word in map(word_of, items))
+    return f"batch {kept.number}: {counts}", len(items) - left, len(items)
 
 
 def say_of(operation: Operation[Any]) -> str:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from testvibe_async import Batch, GenerationOperation, GenerationRef, Project, errors
 from testvibe_async._core.wire import GENERATION, serialize
 from testvibe_async.mcp_server import advice, digests, toolkit
-from testvibe_async.mcp_server.answers import Answer, visible
+from testvibe_async.mcp_server.answers import Answer, quoted, visible
 from testvibe_async.mcp_server.batches import PREFIX
 from testvibe_async.mcp_server.runs import answer_of_one
 from testvibe_async.mcp_server.waits import Wait
@@ -196,9 +196,13 @@ async def wait_for_generation(
     timeoutSeconds: toolkit.TimeoutSeconds = 120,
 ) -> Answer:
     """Wait until a feature's latest generation has finished. If `inFlight`, call this again."""
-    wait, is_over = Wait(call, timeoutSeconds), True
+    wait, is_over, tool = Wait(call, timeoutSeconds), True, "wait_for_generation"
     while True:
-        latest, operation = await _latest_generation(call, feature)
+        found = await wait.read(_latest_generation(call, feature, max_outage=timeoutSeconds))
+        if found is None:
+            line = f"The latest generation of {quoted(feature)}: not observed yet."
+            return digests.answer_of_wait(line, {}, tool=tool, outage=call.session.outage)
+        latest, operation = found
         if operation is not None:
             try:
                 is_over = await wait.follow(operation)
@@ -208,17 +212,17 @@ async def wait_for_generation(
         return digests.answer_of_wait(
             digests.say(latest),
             serialize(latest),
-            tool=None if is_over else "wait_for_generation",
+            tool=None if is_over else tool,
             outage=call.session.outage,
         )
 
 
 async def _latest_generation(
-    call: toolkit.Call, feature: str
+    call: toolkit.Call, feature: str, *, max_outage: float
 ) -> tuple[Generation, GenerationOperation | None]:
     """Return a feature's latest generation, and its operation if it may be in flight."""
     try:
-        latest = await call.home.get_generation_status(feature)
+        latest = await call.home.get_generation_status(feature, max_outage=max_outage)
     except errors.NotFoundError:
         # For some seconds the service may not know what it has just dispatched.
         found = await call.home.get_feature(feature)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 
@@ -18,10 +18,17 @@ from testvibe_async.mcp_server.answers import sentence
 from testvibe_async.mcp_server.digests import progress_of, say_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from testvibe_async.mcp_server.batches import ActiveBatch
     from testvibe_async.mcp_server.toolkit import Call
+
+T = TypeVar("T")
+
+State: TypeAlias = tuple[str, int, int | None]
+"""How something stands in words, the number of its parts that have finished, and of how many."""
+
+WAITING: State = "waiting", 0, None
 
 PATIENCE = 45
 """Seconds that our own tools wait; many clients give up after a minute."""
@@ -44,15 +51,15 @@ class Wait:
         """Begin to wait for so many seconds."""
         self._call = call
         self._deadline = anyio.current_time() + seconds
-        self._last: tuple[str, int, int | None] = "waiting", 0, None
+        self._state: Callable[[], State] = lambda: WAITING
         self._progress = 0.0
 
     async def _report(self) -> None:
         """Report how an operation or a batch stands, if the caller asked for progress."""
-        message, done, total = self._last
+        message, done, total = self._state()
         if total and self._progress >= total:
             return
-        self._progress = max(self._progress + (STEP if total else 1), done)
+        self._progress = max(round(self._progress + (STEP if total else 1), 3), done)
         message = "; ".join(filter(None, [message.rstrip("."), self._call.session.outage]))
         await self._call.ctx.report_progress(
             self._progress, total, message=clean(sentence(message))
@@ -60,7 +67,7 @@ class Wait:
 
     @asynccontextmanager
     async def _limited(self) -> AsyncGenerator[None]:
-        """End the block at the deadline, and repeat the last report in it."""
+        """End the block at the deadline, and report now and then in it."""
         ticker = asyncio.create_task(self._repeat())
         try:
             with anyio.move_on_after(self._deadline - anyio.current_time()):
@@ -80,18 +87,29 @@ class Wait:
         Raises:
             VibeError: Nothing could be started.
         """
+
+        def state() -> State:
+            kept = active.kept
+            return progress_of(kept, in_flight=not active.task.done()) if kept else WAITING
+
+        self._state = state
         async with self._limited():
             is_over = False
             while not is_over:
                 changed = active.changed  # A report takes time, in which there may be a change.
                 is_over = active.task.done() or (until_dispatched and active.is_dispatched)
-                if (kept := active.kept) is not None:
-                    self._last = progress_of(kept)
+                if active.kept is not None:
                     await self._report()
                 if not is_over:
                     await changed.wait()
         if active.task.done():
             active.task.result()
+
+    async def read(self, request: Awaitable[T]) -> T | None:
+        """Return an answer of the service; None if the deadline passes first."""
+        async with self._limited():
+            return await request
+        return None
 
     async def follow(self, operation: Operation[Any]) -> bool:
         """Wait until an operation is finished, and report each transition; return whether it is.
@@ -99,12 +117,12 @@ class Wait:
         Raises:
             VibeError: As `Operation.wait` does, except the time-out.
         """
+        self._state = lambda: (say_of(operation), *_sections(operation.snapshot))
         async with self._limited(), aclosing(operation.updates()) as transitions:
             if operation.snapshot is None:  # Its first poll may be seconds away.
                 with suppress(errors.ObservationError):
                     await operation.poll()
             async for _ in transitions:
-                self._last = say_of(operation), *_sections(operation.snapshot)
                 await self._report()
         return operation.done
 

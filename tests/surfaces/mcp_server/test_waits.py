@@ -200,6 +200,53 @@ async def test_what_can_t_be_seen_is_said_to_be_so(
         assert "The service does not answer (" in unseen["note"]
 
 
+async def test_a_dispatch_under_way_is_not_unknown(emulator: Emulator) -> None:
+    """Progress calls a dispatch unacknowledged, as the command line does, until its answer."""
+    listener = mcp_connection.Listener()
+    emulator.fail("run_feature", Fault.delay(7))
+    async with connected(emulator) as mcp:
+        await mcp.call_tool("run_feature", {"feature": "Checkout"}, progress_callback=listener)
+    assert listener.messages[-2:] == ["batch 1: 1 unacknowledged", "batch 1: 1 in flight"]
+
+
+MAINTENANCE = Fault.status(503, body=b"<!doctype html><title>We are back soon</title>")
+
+
+@pytest.mark.parametrize("tool", ["wait_for_run", "wait_for_generation"])
+@pytest.mark.parametrize("seconds", [10, 60])
+async def test_a_wait_that_begins_in_an_outage_lasts_through_it(
+    emulator: Emulator, tool: str, seconds: int
+) -> None:
+    """A wait reports that the service does not answer, and what it sees at most 30 s later."""
+    listener = mcp_connection.Listener()
+    without_tests(emulator)
+    emulator.features["Wishlist"].status = "generated"
+    async with connected(emulator) as mcp:
+        await mcp.result("run_feature", feature="Wishlist")
+        await mcp.result("generate_feature", feature="Checkout")
+        back = now() + seconds
+        emulator.fail("*", MAINTENANCE, when=lambda _: now() < back)
+        wait: dict[str, Any] = {"runId": 214, "feature": "Checkout"}
+        del wait["feature" if tool == "wait_for_run" else "runId"]
+        wait["timeoutSeconds"] = seconds + (5 if tool == "wait_for_run" else 30)
+        seen = content_of(await mcp.call_tool(tool, wait, progress_callback=listener))
+    assert seen.get("status") or seen["featureStatus"] == "generating"
+    assert any("the service does not answer" in message for message in listener.messages)
+
+
+async def test_a_wait_that_sees_nothing_says_so(emulator: Emulator) -> None:
+    """A wait for a generation that ends within an outage claims nothing about the generation."""
+    without_tests(emulator)
+    async with connected(emulator) as mcp:
+        await mcp.result("generate_feature", feature="Checkout")
+        emulator.fail("*", MAINTENANCE)
+        answer = await mcp.call_tool(
+            "wait_for_generation", {"feature": "Checkout", "timeoutSeconds": 20}
+        )
+        assert "not observed yet" in text_of(answer)
+        assert "The service does not answer" in content_of(answer)["note"]
+
+
 @pytest.mark.parametrize("reason", ["Connection refused", "503"])
 async def test_runs_that_an_outage_holds_up_are_not_over(emulator: Emulator, reason: str) -> None:
     """The answer says why nothing has started, and advises one thing."""
