@@ -1,15 +1,17 @@
 """The command in a process of its own: on real time, with its output in a pipe or on a terminal.
 
-Each wait here is for output or for the end, never for a time; pytest's time-out ends a wait
-that would never end.
+Each wait here is for output or for the end. One that would never end fails with what was shown.
 """
 
 import fcntl
 import os
+import re
+import select
 import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -23,6 +25,9 @@ Ended = tuple[tuple[str, str], int]
 """Standard output and standard error, and the exit code."""
 
 Started = subprocess.Popen[str] | Process
+
+SHOW_SECONDS = 30.0
+"""How long a terminal is read for a text, or for the end; a command needs a second or three."""
 
 _SET_FOR_OTHERS = (
     *("TESTVIBE_", "PYTEST_", "PYTHONUNBUFFERED"),
@@ -95,18 +100,26 @@ class Terminal:
         """Type a line."""
         os.write(self.controller, f"{line}\n".encode())
 
-    def read_until(self, text: str) -> None:
-        """Read until some text was shown."""
-        while text not in self.output:
-            assert self._read(), f"the command ended without {text!r}:\n{self.output}"
+    def read_until(self, pattern: str) -> None:
+        """Read until a text was shown that matches a regular expression, for which it may wait.
+
+        It should not be one that the next frame could replace before it is drawn.
+        """
+        end = time.monotonic() + SHOW_SECONDS
+        while not re.search(pattern, self.output):
+            assert self._read(end), f"the command ended without {pattern!r}:\n{self.output}"
 
     def read_to_end(self) -> int:
         """Read all that is still shown, and return the exit code."""
-        while self._read():
+        end = time.monotonic() + SHOW_SECONDS
+        while self._read(end):
             pass
-        return self.process.wait()
+        return self.process.wait(SHOW_SECONDS)
 
-    def _read(self) -> bool:
+    def _read(self, end: float) -> bool:
+        """Read what is shown next; return whether more may come."""
+        ready, _, _ = select.select([self.controller], [], [], max(0.0, end - time.monotonic()))
+        assert ready, f"nothing more within {SHOW_SECONDS:g} s:\n{self.output}"
         try:
             part = os.read(self.controller, 65536)
         except OSError:  # On Linux that is the end of a terminal.
