@@ -44,6 +44,9 @@ BEAT_SECONDS = 2.0
 RPC_SECONDS = timedelta(seconds=3)
 """Seconds that a heartbeat or a question may take: both must fit into the heartbeat time-out."""
 
+_EXPECTED = ApplicationErrorCategory.BENIGN
+"""The category of errors that the SDK does not log."""
+
 _OPTIONS = {
     "siteUrl": "site_url",
     "onConflict": "on_conflict",
@@ -170,15 +173,22 @@ async def _until_heard(report: Callable[[], Awaitable[None]]) -> None:
 
 def offered_again(what: str, seconds: float) -> ApplicationError:
     """Return the error with which a chunk is offered to all workers again."""
-    delay, category = timedelta(seconds=seconds), ApplicationErrorCategory.BENIGN
-    return ApplicationError(what, type="OfferedAgain", next_retry_delay=delay, category=category)
+    delay = timedelta(seconds=seconds)
+    return ApplicationError(what, type="OfferedAgain", next_retry_delay=delay, category=_EXPECTED)
 
 
 def engine_error(error: BaseException) -> ApplicationError:
     """Return an error for the engine, which tries again unless that would fail the same way."""
     refused = error if isinstance(error, VibeError) else None
     is_final = isinstance(error, ConfigError) or is_refusal(refused)
-    return ApplicationError(str(error)[:1000], type=type(error).__name__, non_retryable=is_final)
+    # What the service causes is announced in a line: the engine's SDK would log a traceback.
+    category = ApplicationErrorCategory.UNSPECIFIED if refused is None else _EXPECTED
+    return ApplicationError(
+        str(error)[:1000],
+        type=type(error).__name__,
+        non_retryable=is_final,
+        category=category,
+    )
 
 
 def _documents(items: list[BatchItem[Any]], max_bytes: int) -> list[dict[str, Any]]:

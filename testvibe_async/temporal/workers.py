@@ -31,6 +31,9 @@ TASK_QUEUE = "testvibe"
 BUSY_SECONDS = 2.0
 """Seconds after which a chunk is offered again that a worker had no slot for."""
 
+LIST_SECONDS = 40.0
+"""Seconds of an outage after which another worker may list the features of a batch."""
+
 END_SECONDS = 4.0
 """Seconds in which a worker that ends gives its chunks back: 1.5 are spent on late answers."""
 
@@ -50,7 +53,8 @@ class _Activities:
         is_meant = attrgetter("has_tests" if request.get("kind", "run") == "run" else "needs_tests")
         try:
             async with self._client(None) as client:
-                listing = await client.project(request.get("project")).list_features()
+                project = client.project(request.get("project"))
+                listing = await project.list_features(max_outage=LIST_SECONDS)
             if not (found := select_features(listing, is_meant)):
                 raise ConfigError("the project has no such feature")
         except VibeError as error:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -15,6 +16,7 @@ from tests.processes.temporal.test_batches import started, working
 from tests.processes.temporal.test_kills import dispatched, filled, some_dispatched
 from tests.support.processes import Process
 from testvibe_async.temporal import TemporalBatch
+from testvibe_async.testing import Fault
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -51,6 +53,31 @@ async def test_a_worker_from_the_command_line(tmp_path: Path) -> None:
                 server.kill()
                 process.kill()
     assert max(dispatched(emulator).values()) == 1
+
+
+async def test_the_service_away_at_the_start_of_a_batch(
+    engine: Engine, shared_server: Server, tmp_path: Path
+) -> None:
+    """The worker prints one line for it, and lists the features once the service answers."""
+    emulator, names = filled(3)
+    outage = emulator.fail("list_features", Fault.status(503))
+    async with emulator:
+        env = {**os.environ, **settings_of(emulator), "HOME": str(tmp_path)}
+        words = ("worker", "--address", shared_server.address, "--task-queue", "away")
+        with Process("testvibe_async", *words, env=env) as process:
+            errors = process.stderr
+            assert errors is not None
+            assert "Carrying batches" in await asyncio.to_thread(errors.readline)
+            batch = await started(engine, "away")
+            said = await asyncio.to_thread(errors.readline)
+            outage.remove()
+            await batch.result()
+            process.send_signal(signal.SIGTERM)
+            said += await asyncio.to_thread(errors.read)
+    lines = said.splitlines()
+    assert ["can't be reached" in line for line in lines] == [True, False]
+    assert "answers again" in lines[-1]
+    assert dispatched(emulator) == Counter(names)
 
 
 async def test_a_report(engine: Engine, shared_server: Server, tmp_path: Path) -> None:
