@@ -201,7 +201,9 @@ _STEPS: dict[type[VibeError], str] = {
     ),
     errors.ServerError: "The service has a problem of its own: try again later.",
     errors.IncompleteListError: "run_features takes their names as `features`.",
-    errors.MalformedResponseError: "Check that TESTVIBE_SERVER is a TestVibe service.",
+    errors.MalformedResponseError: (
+        "If the service answered before, try again later; else check TESTVIBE_SERVER."
+    ),
     errors.OperationSupersededError: "Wait for the newer one with wait_for_generation.",
     errors.ObservationError: "It may still be in flight: call the same tool again later.",
     errors.ClientClosedError: (

@@ -20,7 +20,7 @@ from attrs import evolve
 from testvibe_async import Feature, IncompleteListError, NotFoundError, Verdict, VibeError
 from testvibe_async.models import DRAFT
 from testvibe_async.pytest_plugin.options import ROOT
-from testvibe_async.pytest_plugin.results import Result, describe_error
+from testvibe_async.pytest_plugin.results import Result, describe_error, headline
 from testvibe_async.pytest_plugin.suite import RunRequest, Suite
 from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.text import one_line
@@ -108,7 +108,7 @@ class FeatureItem(pytest.Item):
         if entry.item.verdict is Verdict.QUARANTINED:
             pytest.xfail(str(entry.item.quarantine))
         if run.is_failure or entry.item.verdict is Verdict.FAILED:
-            raise RunFailed
+            raise RunFailed(headline(entry))
         run.raise_for_status()
 
     def complete(self, report: pytest.TestReport) -> list[pytest.SubtestReport]:
@@ -131,7 +131,13 @@ class FeatureItem(pytest.Item):
         skipped = (str(self.path / ROOT), 1, error)
         details = {"passed": None, "failed": error, "skipped": skipped}[outcome]
         report = pytest.SubtestReport(
-            self.nodeid, self.location, dict.fromkeys(self.keywords, 1), outcome, details, "call"
+            self.nodeid,
+            self.location,
+            dict.fromkeys(self.keywords, 1),
+            outcome,
+            details,
+            "call",
+            seconds=case.seconds or 0.0,  # Not its duration, which the feature's own has already.
         )
         report.context = SubtestContext(msg=case.name, kwargs={})
         if outcome == "failed" and whole.skipped and hasattr(whole, "wasxfail"):
@@ -168,6 +174,7 @@ def separate_cases(config: pytest.Config) -> None:
         case = open_case(own)
         feature = report.nodeid.removeprefix(f"{ROOT}::")
         case.attrs.update(classname=f"{ROOT}.{feature}", name=name)
+        case.duration = vars(report)["seconds"]
         return case
 
     xml._opentestcase = open_own_case  # noqa: SLF001

@@ -58,7 +58,7 @@ class Result:
         if not isinstance(run, Run):
             raise self.entry.item.error or VibeError(self.entry.reason)
         if run.executed_nothing or (run.is_success and not run.has_results):
-            raise VibeError(_headline(self.entry))
+            raise VibeError(headline(self.entry))
         return run
 
     def describe(self) -> str:
@@ -70,17 +70,18 @@ class Result:
         shows_log = self.has_log or not any(case.is_failed for case in self.cases)
         files = [file for files in entry.artifacts.values() for file in files]
         sections = {
-            "Its runs before": "\n".join(map(_headline, entry.earlier)),
+            "Its runs before": "\n".join(map(headline, entry.earlier)),
             "The end of its log": tail(entry.log, LOG_LINES) if shows_log else "",
             "Its artifacts": "\n".join(map(str, files)),
             "Its artifacts could not be downloaded": self.artifacts_error,
         }
-        parts = [describe_error(error) if error else _headline(entry)]
+        parts = [describe_error(error) if error else headline(entry)]
         parts += [f"{title}:\n{indent(text, '  ')}" for title, text in sections.items() if text]
         return "\n\n".join(parts)
 
 
-def _headline(entry: Entry) -> str:
+def headline(entry: Entry) -> str:
+    """Return the result of a run in a line."""
     site = f", on {entry.facts['siteUrl']}" if "siteUrl" in entry.facts else ""
     return one_line(f"{entry.operation} {entry.status}: {entry.reason}{site}")
 

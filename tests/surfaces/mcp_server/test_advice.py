@@ -57,7 +57,7 @@ CASES: list[tuple[errors.VibeError, list[str], str]] = [
     (
         errors.MalformedResponseError(("expected JSON",), status=200, method="GET", url=URL),
         [],
-        "Check that TESTVIBE_SERVER is a TestVibe service",
+        "If the service answered before, try again later; else check TESTVIBE_SERVER",
     ),
     (errors.OperationNotFoundError("unknown", ref=REF), [], "list_runs shows"),
     (errors.OperationNotFoundError("unknown", ref=GENERATION), [], "list_features shows"),

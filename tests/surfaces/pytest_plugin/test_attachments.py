@@ -14,7 +14,7 @@ HTML = ("-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin", "-p", "pytes
 
 
 def test_allure(inner: Inner, service: Emulator) -> None:
-    """A feature whose run failed is failed, and one without an outcome is broken."""
+    """A feature whose run failed is failed, and says why; one without an outcome is broken."""
     pytest.importorskip("allure_pytest")
     service.fail("run_feature", Fault.status(403), when=lambda r: "Login" in str(r.feature))
     inner.features("-p", "allure_pytest", "--alluredir=allure")
@@ -23,6 +23,8 @@ def test_allure(inner: Inner, service: Emulator) -> None:
     results = [json.loads(path.read_text()) for path in folder.glob("*-result.json")]
     status = {result["name"]: result["status"] for result in results}
     assert status == {"Returns": "failed", "Checkout": "passed", "Login": "broken"}
+    (why,) = [each["statusDetails"]["message"] for each in results if each["name"] == "Returns"]
+    assert "1 of 1 test failed" in why
 
 
 def test_html(inner: Inner, service: Emulator) -> None:

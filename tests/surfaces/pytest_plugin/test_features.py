@@ -72,6 +72,7 @@ def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
     assert set(cases) == own | {(f"testvibe.{name}", f"{name} works") for name in FEATURES}
     assert inner.report().get("tests") == str(len(inner.report()))
     assert float(cases["testvibe", "Login"].get("time", 0)) == pytest.approx(30, abs=1)
+    assert 0 < float(cases["testvibe.Login", "Login works"].get("time", 0)) < 30
     messages = {
         place: each.get("message", "")
         for place, case in cases.items()
