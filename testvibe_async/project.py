@@ -95,7 +95,7 @@ class Project:
         Raises:
             ConfigError: `max_outage` is not a number of seconds above 0.
         """
-        return await self._list(Endpoints.LIST_FEATURES, max_outage=max_outage)
+        return await self._call(Endpoints.LIST_FEATURES, max_outage=max_outage)
 
     async def get_feature(self, feature: int | str | Feature) -> Feature:
         """Read one feature."""
@@ -186,9 +186,9 @@ class Project:
         Raises:
             ConfigError: `max_outage` is not a number of seconds above 0.
         """
-        status = Endpoints.GET_GENERATION_STATUS
-        request = status.request(project=self.id, feature=_named(feature))
-        return await call_through_outage(self._transport, request, max_outage=max_outage)
+        return await self._call(
+            Endpoints.GET_GENERATION_STATUS, feature=_named(feature), max_outage=max_outage
+        )
 
     async def get_generation_log(self, feature: int | str | Feature) -> GenerationLog:
         """Read the log of a feature's latest generation."""
@@ -551,7 +551,7 @@ class Project:
             EndpointNotFoundError: The service does not have this call.
             ConfigError: `max_outage` is not a number of seconds above 0.
         """
-        return await self._list(Endpoints.LIST_CONFIGS, max_outage=max_outage)
+        return await self._call(Endpoints.LIST_CONFIGS, max_outage=max_outage)
 
     def _batch(  # noqa: PLR0913 - each by name
         self,
@@ -628,24 +628,18 @@ class Project:
             **values,
         )
 
-    async def _list(
-        self, endpoint: Endpoint[Listing[T]], *, max_outage: float | None
-    ) -> Listing[T]:
-        """List rows of this project, through an outage if requested."""
-        request = endpoint.request(project=self.id)
-        return await call_through_outage(self._transport, request, max_outage=max_outage)
-
     async def _call(
         self,
         endpoint: Endpoint[T],
         *,
         query: Mapping[str, str | int | None] | None = None,
         body: Mapping[str, object] | None = None,
+        max_outage: float | None = None,
         **parameters: str | int,
     ) -> T:
-        """Call an operation of this project; see `Endpoint.request`."""
+        """Call an operation of this project, through an outage if requested."""
         request = endpoint.request(project=self.id, query=query, body=body, **parameters)
-        return await self._transport.call(request)
+        return await call_through_outage(self._transport, request, max_outage=max_outage)
 
 
 @overload

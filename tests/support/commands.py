@@ -119,7 +119,7 @@ class Terminal:
     def _read(self, end: float) -> bool:
         """Read what is shown next; return whether more may come."""
         ready, _, _ = select.select([self.controller], [], [], max(0.0, end - time.monotonic()))
-        assert ready, f"nothing more within {SHOW_SECONDS:g} s:\n{self.output}"
+        assert ready, f"not shown, or not over, within {SHOW_SECONDS:g} s:\n{self.output}"
         try:
             part = os.read(self.controller, 65536)
         except OSError:  # On Linux that is the end of a terminal.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 State: TypeAlias = tuple[str, int, int | None]
-"""How something stands in words, the number of its parts that have finished, and of how many."""
+"""The state in words, the number of finished parts, and the number of all parts if it is known."""
 
 WAITING: State = "waiting", 0, None
 

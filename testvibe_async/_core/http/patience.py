@@ -51,7 +51,8 @@ async def call_through_outage(
         return await transport.call(request)
     max_outage = require_seconds("max_outage", max_outage)
     availability, loop = transport.availability, asyncio.get_running_loop()
-    began, failures = loop.time(), None
+    began = loop.time()
+    failures = Failures(began)
     while True:
         try:
             return await _call_either(transport, request, fallback)
@@ -60,9 +61,7 @@ async def call_through_outage(
             # A read that waits out a rate limit keeps its caller waiting just as long.
             is_busy = outlook is Outlook.BUSY
             availability.note_failure(error, Outlook.AWAY if is_busy else outlook)
-            if failures is None:
-                failures = Failures(loop.time())  # Not before the outage's own.
-            failures.add(error)
+            failures.add(error, now=loop.time())  # Not before the outage's own.
             shortest = refused_seconds(error) or 0.0
             seconds = loop.time() - began + shortest
             longest = availability.bounded(max_outage)

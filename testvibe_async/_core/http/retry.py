@@ -173,7 +173,7 @@ class Failures:
     """The failures of one read in a row, with no answer between them."""
 
     since: float
-    """The event loop's clock at the first of them."""
+    """The event loop's clock at the first of them; until there is one, at the creation."""
 
     count: int = 0
     """Their number."""
@@ -184,8 +184,10 @@ class Failures:
     last: VibeError | None = None
     """The last of them."""
 
-    def add(self, error: VibeError) -> None:
-        """Add a failure."""
+    def add(self, error: VibeError, *, now: float) -> None:
+        """Add a failure at a time of the event loop's clock."""
+        if not self.count:
+            self.since = now
         self.equal_count = self.equal_count + 1 if _is_same(error, self.last) else 1
         self.count += 1
         self.last = error

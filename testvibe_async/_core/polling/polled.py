@@ -368,9 +368,7 @@ class PolledOperation(ABC, Generic[SnapshotT]):
             outlook = Outlook.AWAY
         failures = self.failures = self.failures or FailedPolls(now)
         if max_outage is not None:
-            if not failures.count:
-                failures.since = now  # No outage begins with a poll by hand, which announces none.
-            failures.add(error)
+            failures.add(error, now=now)
         if isinstance(error, NotFoundError) and self._may_appear(failures, now):
             return None
         if max_outage is None:
