@@ -185,6 +185,20 @@ async def test_a_key_never_resends_it(
     assert emulator.count("run_feature", feature="Checkout") == 1
 
 
+@pytest.mark.parametrize("body", [b"", b"<html><title>Back soon</title>"])
+async def test_a_page_in_place_of_an_answer_accepts_nothing(
+    emulator: Emulator, project: Project, body: bytes
+) -> None:
+    """A page with 200 is no service's, so that a run is sent again once nothing is seen of it."""
+    await project.run_feature("Returns")
+    emulator.fail("run_feature", Fault.body(body, content_type="text/html"), times=1)
+    assert (await _unknown(project)).reason == "absent"
+    emulator.fail("run_feature", Fault.body(body, content_type="text/html"), times=1)
+    (item,) = await project.run_features(["Wishlist"], key="nightly")
+    assert item.verdict is Verdict.SUCCEEDED
+    assert emulator.count("run_feature", feature="Wishlist") == 2
+
+
 @pytest.mark.parametrize("answer", [Fault.lost(), Fault.reset()])
 async def test_a_machine_that_slept(monkeypatch: pytest.MonkeyPatch, answer: Fault) -> None:
     """What it dispatches then is found, though its event loop's clock stood still meanwhile."""

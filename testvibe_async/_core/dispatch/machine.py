@@ -20,7 +20,7 @@ from testvibe_async._core.dispatch.settlement import Searcher, known_state
 from testvibe_async._core.dispatch.unknown import NOT_ASKED, unknown_error
 from testvibe_async._core.http import call_through_outage
 from testvibe_async._core.polling import own_copy
-from testvibe_async._core.wire import SUCCESS, Endpoints, malformed, retry_after
+from testvibe_async._core.wire import Endpoints, malformed, retry_after, shows_acceptance
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -192,7 +192,7 @@ class Machine:
         is_misrouted = is_misrouted and not self._availability.holds_dispatches
         dispatch.search.note_lost(error, is_misrouted=is_misrouted)
         self._availability.note_dispatch_failure(error)
-        is_accepted = getattr(error, "status", None) in SUCCESS
+        is_accepted = shows_acceptance(error)
         await dispatch.record.note(RowState.ACCEPTED if is_accepted else RowState.LOST)
         return State.SETTLE
 

@@ -32,6 +32,7 @@ from testvibe_async._core.wire.protocol import (
     raise_for_status,
     require_uncached,
     retry_after,
+    shows_acceptance,
     too_large,
 )
 from testvibe_async._core.wire.scalars import read_instant, read_integer, says_in_flight
@@ -72,5 +73,6 @@ __all__ = [
     "retry_after",
     "says_in_flight",
     "serialize",
+    "shows_acceptance",
     "too_large",
 ]

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from testvibe_async._core.util import LONGEST, plain
 from testvibe_async._core.wire.convert import read
-from testvibe_async._core.wire.values import UnreadableError, parse, web_page
+from testvibe_async._core.wire.values import NO_DOCUMENT, UnreadableError, parse, web_page
 from testvibe_async.errors import (
     EndpointNotFoundError,
     ForbiddenError,
@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 
     from testvibe_async._core.wire.endpoints import Request
     from testvibe_async._core.wire.extra import UnreadableField
+    from testvibe_async.errors import VibeError
 
 T = TypeVar("T")
+
+ACCEPTED = 202
+"""The documented status of an answer to a dispatch."""
 
 SUCCESS = range(200, 300)
 """The statuses that HTTP calls a success."""
@@ -133,6 +137,17 @@ def is_from_cache(error: ResponseError) -> bool:
     return isinstance(error, MalformedResponseError) and any(
         problem.startswith(_FROM_CACHE) for problem in error.problems
     )
+
+
+def shows_acceptance(error: VibeError) -> bool:
+    """Return whether an answer without an id shows that the service executed a dispatch.
+
+    A page or an empty body with another status than the documented one may be a proxy's.
+    """
+    status = getattr(error, "status", None)
+    if isinstance(error, MalformedResponseError) and error.problems[0].startswith(NO_DOCUMENT):
+        return status == ACCEPTED
+    return status in SUCCESS
 
 
 def is_clear_refusal(status: int | None, code: str | None) -> bool:

@@ -178,9 +178,13 @@ def web_page(body: bytes) -> str | None:
     return f"a web page titled {' '.join(title[1].split())!r}" if title else "a web page"
 
 
+NO_DOCUMENT: tuple[str, ...] = ("expected JSON, got an empty body", "expected JSON, got a web page")
+"""How the problem begins of a body that is no document: a proxy may have sent it."""
+
+
 def _why_not_json(body: bytes, error: Exception) -> str:
     if not body.strip():
-        return "expected JSON, got an empty body"
+        return NO_DOCUMENT[0]
     if page := web_page(body):
         return f"expected JSON, got {page}: the server's address may not be the service's"
     if isinstance(error, RecursionError):
