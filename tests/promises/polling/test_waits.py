@@ -10,7 +10,7 @@ from tests.support.observing import start_wait, statuses
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Phase, Project, RunOperation, Transition, errors
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 
 async def test_a_run_is_awaited_to_its_outcome(emulator: Emulator, operation: RunOperation) -> None:
@@ -44,6 +44,29 @@ async def test_many_waits_cost_the_polls_of_one(
     polls_of_one = emulator.count("get_run", run_id=single.run_id)
     assert 10 <= polls_of_one <= 11
     assert emulator.count("get_run", run_id=operation.run_id) == polls_of_one
+
+
+@pytest.mark.service(
+    scenario=Scenario(
+        generation_warm_up=(300, 300), run_queue=(5, 5), run_duration=(25, 25), failing_runs=0
+    )
+)
+async def test_a_run_is_not_polled_as_rarely_as_an_old_generation(
+    emulator: Emulator, project: Project
+) -> None:
+    """A wait that begins while the next planned poll is 10 s away has its own within 4 s."""
+    generation = start_wait(await project.generate_feature("Draft"))
+    polled = 0
+    while now() < 220 or emulator.count("get_generation_status") == polled:
+        polled = emulator.count("get_generation_status")
+        await asyncio.sleep(0.1)
+    run = await project.run_feature("Checkout")
+    wait = start_wait(run)
+    await asyncio.sleep(4)
+    assert emulator.count("get_run", run_id=run.run_id) == 1
+    assert emulator.count("get_generation_status") == polled + 1
+    await wait
+    generation.cancel()
 
 
 async def test_a_timeout_is_not_a_failure(emulator: Emulator, operation: RunOperation) -> None:
