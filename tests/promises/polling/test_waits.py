@@ -55,7 +55,7 @@ async def test_a_run_is_not_polled_as_rarely_as_an_old_generation(
     emulator: Emulator, project: Project
 ) -> None:
     """A wait that begins while the next planned poll is 10 s away has its own within 4 s."""
-    generation = start_wait(await project.generate_feature("Draft"))
+    generation = asyncio.ensure_future(project.generate_feature("Draft").wait())
     polled = 0
     while now() < 220 or emulator.count("get_generation_status") == polled:
         polled = emulator.count("get_generation_status")

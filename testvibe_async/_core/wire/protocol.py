@@ -134,9 +134,7 @@ def require_uncached(request: Request[Any], response: Response) -> None:
 
 def is_from_cache(error: ResponseError) -> bool:
     """Return whether `require_uncached` raised an error: another answer may be current."""
-    return isinstance(error, MalformedResponseError) and any(
-        problem.startswith(_FROM_CACHE) for problem in error.problems
-    )
+    return _has_problem(error, _FROM_CACHE)
 
 
 def shows_acceptance(error: VibeError) -> bool:
@@ -145,9 +143,14 @@ def shows_acceptance(error: VibeError) -> bool:
     A page or an empty body with another status than the documented one may be a proxy's.
     """
     status = getattr(error, "status", None)
-    if isinstance(error, MalformedResponseError) and error.problems[0].startswith(NO_DOCUMENT):
-        return status == ACCEPTED
-    return status in SUCCESS
+    return status == ACCEPTED if _has_problem(error, *NO_DOCUMENT) else status in SUCCESS
+
+
+def _has_problem(error: VibeError, *starts: str) -> bool:
+    """Return whether a problem of an unreadable answer starts with one of some texts."""
+    return isinstance(error, MalformedResponseError) and any(
+        problem.startswith(starts) for problem in error.problems
+    )
 
 
 def is_clear_refusal(status: int | None, code: str | None) -> bool:
